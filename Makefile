@@ -120,7 +120,7 @@ lint: setup-dev ## run ruff, mypy, import-linter, shellcheck, hadolint; check th
 	$(BIN)/shellcheck .ci/run .ci/engine stack/docker.sh stack/images/install-locked stack/images/tritonserver
 	$(BIN)/hadolint stack/images/Dockerfile
 	$(BIN)/md-dead-link-check --no-color
-	$(BIN)/python -m research.figures.readme --check
+	@$(MAKE) --no-print-directory readme check=1
 
 # --- the pipeline -----------------------------------------------------------------------------------------------------
 

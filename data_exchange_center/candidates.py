@@ -297,9 +297,10 @@ def fill_up(
 def model_inputs(
     spec: FeatureSpec, user: Encoded, items: Encoded, candidates: Candidates, history: History, timestamp: int
 ) -> ModelInputs:
-    """Assemble the ranking model's inputs of one user's n candidates at ``timestamp`` (seconds).
+    """Make the ranking model's inputs for one user's n candidates at ``timestamp`` (seconds).
 
     ``user``: one; ``items``: n, in the order of ``candidates``.
     """
     recalled = spec.encode_candidates(candidates.columns, candidates.features)
-    return spec.model_inputs(user, items, timestamp, recalled, spec.encode_history(history, timestamp))
+    rows = spec.assemble(user, items, timestamp, recalled)
+    return ModelInputs(rows, spec.encode_history(history, timestamp))

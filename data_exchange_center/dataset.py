@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from data_exchange_center.recipes import Frozen
+from data_exchange_center.recipes import NAME, Frozen
 
 OwnId: TypeAlias = int | str
 IdKind = Literal["integer", "string"]  # of own ids
@@ -29,7 +29,6 @@ def own_id(text: str, kind: IdKind) -> OwnId:
 # hides: it is no longer recommended; retracts: earlier events with it no longer count; notes: none.
 Effect = Literal["rates", "hides", "retracts", "notes"]
 Repeats = Literal["never", "again"]  # whether items that a user has had are recommended again
-NAME: Final = r"\w[\w.-]*"  # pattern of a data set's name, which is part of paths and keys
 WITH_EVENTS, FINAL = "+events", "+final"  # suffixes of a data set's name: feedback was merged; nothing is held out
 SEPARATOR = ": "  # between attribute and value, in the name of a term
 

@@ -2,14 +2,15 @@
 
 `FeatureSpec` is written by ``offline/rank/s1_feature_engi.py`` and travels with the release. It sizes the model, names
 Feast's fields, renders Triton's ``config.pbtxt`` and encodes rows: training, parity check and server all call the same
-`encode` and `assemble`, or `model_inputs`, which keeps the history apart.
+`encode`, `assemble` and `encode_history`.
 
+A ranking network has two inputs (`ModelInputs`): a row for each candidate, and the user's history, once for all rows.
 Stores hold raw values ("F", 25, 3 impressions, the moment of a first event); a kind of column says how that becomes
 the model's input, here and nowhere else. `assemble` encodes last what depends on the request's time.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
@@ -27,6 +28,7 @@ Dtype = Literal["int64", "string"]
 Frame = Mapping[str, Any]  # column name -> sequence of values; a DataFrame or a plain dict
 Float32 = NDArray[np.float32]
 
+HISTORY: Final = ("item", "rating", "age")  # channels of an event: item code, rating code, age in seconds
 NEVER: Final = -1  # stored for a moment that does not exist, as the first event of a user without events
 DAY_S: Final = 86_400
 
@@ -57,8 +59,10 @@ class OneHotFeature(Frozen):
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> Float32:
         """(n,) raw values -> (n,) codes. Raises MissingFeatureError for nulls, as every kind's ``encode`` does."""
-        array = _without_nulls(self.name, values)
-        return self._known.codes(array.astype(str) if self.dtype == "string" else array).astype(np.float32)
+        known = _without_nulls(self.name, values)
+        if self.dtype == "string":
+            known = known.astype(str)
+        return self._known.codes(known).astype(np.float32)
 
 
 class FlagFeature(Frozen):
@@ -89,7 +93,9 @@ class _ScaledFeature(Frozen):
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.floating]:
         numbers = _without_nulls(self.name, values).astype(np.float64)
-        return ((np.log1p(numbers) if self.transform == "log1p" else numbers) / self.scale).astype(np.float32)
+        if self.transform == "log1p":
+            numbers = np.log1p(numbers)
+        return (numbers / self.scale).astype(np.float32)
 
 
 class DenseFeature(_ScaledFeature):
@@ -112,15 +118,16 @@ class ElapsedFeature(_ScaledFeature):
 
     def at(self, moments: NDArray[np.floating], timestamps: int | NDArray[np.integer]) -> NDArray[np.floating]:
         """Moments of any shape, request times (seconds) that broadcast to it -> scaled days, the model's inputs."""
-        elapsed = np.where(moments == NEVER, 0, np.maximum(np.asarray(timestamps, np.int64) - moments, 0))
+        since = np.asarray(timestamps, np.int64) - moments
+        elapsed = np.where(moments == NEVER, 0, np.maximum(since, 0))
         return super().encode(elapsed / DAY_S)
 
 
 class HistoryFeature(Frozen):
-    """A user's newest events as three blocks of ``length`` columns: item codes, ratings, ages in seconds.
+    """The user's newest ``length`` events, newest first, each by the channels of `HISTORY`; padded with 0 at the end.
 
-    Newest first, padded with 0 on the right. Codes are those of the one-hot item feature, so the model looks up
-    item-item factors by them; floats hold codes below 2^24 exactly.
+    Item codes are those of the one-hot item feature, so the model looks up item-item factors by them; floats hold codes
+    below 2^24 exactly.
     """
 
     length: int
@@ -134,7 +141,7 @@ def _without_nulls(name: str, values: Sequence[Any] | NDArray[Any]) -> NDArray[A
     array = np.asarray(values)
     missing: list[int] = []
     if array.dtype.kind == "O":
-        missing = [row for row, value in enumerate(array) if value is None or value != value]
+        missing = [row for row, value in enumerate(array) if value is None or value != value]  # NaN is not itself
     elif array.dtype.kind == "f":
         missing = np.flatnonzero(np.isnan(array)).tolist()
     if missing:
@@ -162,8 +169,12 @@ class Encoded:
     @classmethod
     def none(cls, features: tuple[Feature, ...], rows: int = 0) -> "Encoded":
         """``rows`` rows of padding: zeros, and `NEVER` for moments."""
-        empty = [np.float64(NEVER) if isinstance(feature, ElapsedFeature) else np.float32(0) for feature in features]
-        return cls(features, np.tile(np.array(empty), (rows, 1)))
+        has_moments = any(isinstance(feature, ElapsedFeature) for feature in features)
+        empty = np.zeros((rows, len(features)), np.float64 if has_moments else np.float32)
+        for column, feature in enumerate(features):
+            if isinstance(feature, ElapsedFeature):
+                empty[:, column] = NEVER
+        return cls(features, empty)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -174,22 +185,22 @@ class Encoded:
 
     def having(self, name: str, values: Sequence[Any]) -> "Encoded":
         """A copy with n other raw values of one feature; unchanged where there is no such feature."""
-        place = next((n for n, each in enumerate(self.features) if each.name == name), None)
-        if place is None:
-            return self
         changed = self.values.copy()
-        changed[:, place] = self.features[place].encode(values)
+        for column, feature in enumerate(self.features):
+            if feature.name == name:
+                changed[:, column] = feature.encode(values)
         return Encoded(self.features, changed)
 
     def at(self, timestamps: int | NDArray[np.integer]) -> NDArray[np.floating]:
         """(..., features) model inputs at request times (seconds): one, or an array that broadcasts to the rows."""
-        timed = [(n, feature) for n, feature in enumerate(self.features) if isinstance(feature, ElapsedFeature)]
+        timed = [(column, each) for column, each in enumerate(self.features) if isinstance(each, ElapsedFeature)]
         if not timed:
             return self.values
-        shape = np.broadcast_shapes(self.values.shape[:-1], np.shape(timestamps))
-        rows = np.broadcast_to(self.values, (*shape, self.values.shape[-1])).astype(np.float32)
-        for n, feature in timed:
-            rows[..., n] = feature.at(self.values[..., n], timestamps)
+        *shape, width = self.values.shape
+        shape_of_all = np.broadcast_shapes(tuple(shape), np.shape(timestamps))
+        rows = np.broadcast_to(self.values, (*shape_of_all, width)).astype(np.float32)
+        for column, feature in timed:
+            rows[..., column] = feature.at(self.values[..., column], timestamps)
         return rows
 
     @classmethod
@@ -198,43 +209,41 @@ class Encoded:
         return cls(parts[0].features, np.concatenate([part.values for part in parts]))
 
 
-class Widths(NamedTuple):
-    """Numbers of columns of the served model's inputs."""
+class InputSizes(NamedTuple):
+    """Sizes of the served model's inputs."""
 
-    row: int  # of each candidate
-    history: int  # of the user's history; 0: the model has no such input
+    columns: int  # of each candidate's row
+    events: int  # of the user's history; 0: the model has no such input
 
     def __str__(self) -> str:
-        return f"{self.row}_{self.history}" if self.history else str(self.row)
+        return f"{self.columns}_{self.events}" if self.events else str(self.columns)
 
 
 @dataclass(frozen=True, eq=False)
 class ModelInputs:
-    """Inputs of the served model for one list: a row for each candidate, and the user's history once."""
+    """The ranking network's inputs for one list, or in training for many, with one more dimension in front."""
 
-    rows: Float32  # (n, `Widths.row`)
-    history: Float32 = field(default_factory=lambda: _NOTHING)  # (1, `Widths.history`)
+    rows: Float32  # (n, columns) a row for each candidate; in training (lists, n, columns)
+    history: Float32 | None = None  # (1, events, `HISTORY`); in training (lists, ...); None: the network reads none
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def by_name(self) -> dict[str, Float32]:
-        """Input name -> array, in the model's order; the history only if the model has one."""
-        rows = {wire.MODEL_INPUT: self.rows}
-        return rows | {wire.MODEL_HISTORY: self.history} if self.history.shape[1] else rows
-
-    def joined(self) -> Float32:
-        """(n, `FeatureSpec.width`): the history in every row, as `FeatureSpec.assemble` gives it."""
-        return np.hstack([self.rows, np.repeat(self.history, len(self.rows), axis=0)])
+        """Input name -> array, in the order of the network's arguments."""
+        named = {wire.MODEL_INPUT: self.rows}
+        if self.history is not None:
+            named[wire.MODEL_HISTORY] = self.history
+        return named
 
 
 class FeatureSpec(Frozen):
-    """Order, cardinalities and scaling of the model's input columns.
+    """Order, cardinalities and scaling of the columns of a row, and the length of the history.
 
-    Column order: one-hot, multi-hot, dense, candidate, history. Recipe source, 18 genres: 5 + 18 + 36 = 59 columns.
-    Feature stores hold the first three kinds. Candidate columns come from fusion (`fusion.candidate_columns`), history
-    columns from the user's state; both are known only when a request is answered.
+    Column order: one-hot, multi-hot, dense, candidate. Recipe source, 18 genres: 5 + 18 + 36 = 59 columns. Feature
+    stores hold the first three kinds. Candidate columns come from fusion (`fusion.candidate_columns`), the history from
+    the user's state; both are known only when a request is answered.
     """
 
     one_hot: tuple[OneHotFeature, ...]
@@ -250,20 +259,16 @@ class FeatureSpec(Frozen):
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """Names of the model's input columns, in order."""
-        lags = range(self.history.length if self.history else 0)
-        history = (f"history_{part}_{lag}" for part in ("item", "rating", "age") for lag in lags)
-        return (*(feature.name for feature in self.features), *self.candidate, *history)
+        """Names of a row's columns, in order."""
+        return (*(feature.name for feature in self.features), *self.candidate)
 
     @cached_property
     def width(self) -> int:
         return len(self.columns)
 
     @cached_property
-    def widths(self) -> Widths:
-        """Columns before ``widths.row`` are each candidate's, fusion's the last of them; then come history's."""
-        row = len(self.features) + len(self.candidate)
-        return Widths(row, self.width - row)
+    def sizes(self) -> InputSizes:
+        return InputSizes(self.width, self.history.length if self.history else 0)
 
     def of(self, entity: Entity) -> tuple[Feature, ...]:
         """Features of one side, in the model's order, the entity's own id first."""
@@ -275,13 +280,14 @@ class FeatureSpec(Frozen):
 
     @cached_property
     def _positions(self) -> dict[Entity, NDArray[np.intp]]:
-        of = np.array([feature.entity for feature in self.features])
-        return {"user": np.flatnonzero(of == "user"), "item": np.flatnonzero(of == "item")}
+        entities = np.array([feature.entity for feature in self.features])
+        return {"user": np.flatnonzero(entities == "user"), "item": np.flatnonzero(entities == "item")}
 
     def encode(self, entity: Entity, frame: Frame) -> Encoded:
         """Encode raw columns of n users or items. Raises MissingFeatureError for nulls."""
         features = self.of(entity)
-        return Encoded(features, np.stack([feature.encode(frame[feature.name]) for feature in features], axis=1))
+        columns = [feature.encode(frame[feature.name]) for feature in features]
+        return Encoded(features, np.stack(columns, axis=1))
 
     def encode_candidates(self, columns: Sequence[str], values: NDArray[np.floating]) -> Float32:
         """Fusion's features of n candidates, (..., n, ``columns``) -> (..., n, `candidate`), which may be none of them.
@@ -291,53 +297,43 @@ class FeatureSpec(Frozen):
         absent = [name for name in self.candidate if name not in columns]
         if absent:
             raise ValueError(f"fusion gives no columns {absent}; it gives {list(columns)}")
-        return values[..., [columns.index(name) for name in self.candidate]].astype(np.float32, copy=False)
+        positions = [columns.index(name) for name in self.candidate]
+        return values[..., positions].astype(np.float32, copy=False)
 
-    def encode_history(self, history: History, timestamp: int) -> Float32:
-        """One user's history at a moment (seconds) -> (1, history columns), which may be none."""
+    def encode_history(self, history: History, timestamp: int) -> Float32 | None:
+        """One user's history at a moment (seconds) -> (1, events, `HISTORY`); None: the spec has no history."""
         items = next(feature for feature in self.one_hot if feature.name == Columns.ITEM)
         codes = items.encode(history.item_numbers)
-        return self.encode_history_codes(codes[None], history.ratings[None], history.ages(timestamp)[None])
+        return self.encode_events(codes[None], history.ratings[None], history.ages(timestamp)[None])
 
-    def encode_history_codes(self, codes: NDArray[Any], ratings: NDArray[Any], ages: NDArray[Any]) -> Float32:
-        """n users' item codes, ratings and ages (seconds), (n, any length), newest first -> (n, history columns)."""
+    def encode_events(self, codes: NDArray[Any], ratings: NDArray[Any], ages: NDArray[Any]) -> Float32 | None:
+        """Item codes, ratings and ages (seconds) of n users, each (n, any length), newest first.
+
+        Returns (n, events, `HISTORY`), without the events of unknown items, whose code is 0; None: the spec has no
+        history.
+        """
         if self.history is None:
-            return np.empty((len(codes), 0), dtype=np.float32)
-        length = self.history.length
-        block = np.zeros((3, len(codes), length), dtype=np.float32)
-        for part, values in enumerate((codes, ratings, ages)):
-            block[part, :, : values.shape[1]] = np.where(codes > 0, values, 0)[:, :length]
-        return block.transpose(1, 0, 2).reshape(len(codes), 3 * length)
+            return None
+        encoded = np.zeros((len(codes), self.history.length, len(HISTORY)), np.float32)
+        known = codes > 0
+        for channel, values in enumerate((codes, ratings, ages)):
+            newest = np.where(known, values, 0)[:, : self.history.length]
+            encoded[:, : newest.shape[1], channel] = newest
+        return encoded
 
     def assemble(
-        self,
-        users: Encoded,
-        items: Encoded,
-        timestamps: int | NDArray[np.integer],
-        candidates: Float32 = _NOTHING,
-        history: Float32 = _NOTHING,
+        self, users: Encoded, items: Encoded, timestamps: int | NDArray[np.integer], candidates: Float32 = _NOTHING
     ) -> Float32:
-        """Encoded users (1 or n) and items (n), request times in seconds (1 or n) -> (n, width) model inputs.
+        """Encoded users (1 or n) and items (n), request times in seconds (1 or n) -> (n, width) rows.
 
-        ``candidates`` (n, candidate columns) and ``history`` (1 or n, history columns) where the spec has them. Many
-        lists at once have one more dimension in front: (m, 1) users and times, (m, n) items.
-        Raises ValueError when candidates or history are missing, or are given where the spec has none.
+        ``candidates`` (n, candidate columns) where the spec has them. Many lists at once have one more dimension in
+        front: (m, 1) users and times, (m, n) items.
+        Raises ValueError when candidates are missing, or are given where the spec has none.
         """
-        if candidates.shape[-1] != len(self.candidate) or history.shape[-1] != self.widths.history:
-            raise ValueError(
-                f"{candidates.shape[-1]} candidate and {history.shape[-1]} history columns are given; the spec has "
-                f"{len(self.candidate)} and {self.widths.history}"
-            )
+        if candidates.shape[-1] != len(self.candidate):
+            raise ValueError(f"{candidates.shape[-1]} candidate columns are given; the spec has {len(self.candidate)}")
         rows = np.empty((*items.values.shape[:-1], self.width), dtype=np.float32)  # (..., n, width)
         rows[..., self._positions["user"]] = users.at(timestamps)
         rows[..., self._positions["item"]] = items.at(timestamps)
-        rows[..., len(self.features) : self.widths.row] = candidates
-        rows[..., self.widths.row :] = history
+        rows[..., len(self.features) :] = candidates
         return rows
-
-    def model_inputs(
-        self, user: Encoded, items: Encoded, timestamp: int, candidates: Float32 = _NOTHING, history: Float32 = _NOTHING
-    ) -> ModelInputs:
-        """Inputs of one user's list of n items: the values of `assemble`, the history once. Raises as it does."""
-        rows = self.assemble(user, items, timestamp, candidates, history)
-        return ModelInputs(np.ascontiguousarray(rows[:, : self.widths.row]), history)

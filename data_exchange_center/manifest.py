@@ -9,7 +9,7 @@ side by side (see `wire` for the names); the server answers from the one that th
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from data_exchange_center import features, wire
 from data_exchange_center.dataset import Dataset
@@ -17,7 +17,7 @@ from data_exchange_center.recipes import Frozen, Recipe
 
 # Version of the stores' layout and of the model's inputs: increase it when either changes.
 # 2: the ranking model is given the user's history in a tensor of its own. 3: columns of z-scores are named so.
-FORMAT: Final = 3
+FORMAT: Final = 4
 
 
 class Part(Frozen):
@@ -45,7 +45,7 @@ class Manifest(Frozen):
     """
 
     format: int
-    release: str
+    release: str = Field(pattern=r"^[0-9a-f]{12}$")
     recipe: Recipe
     dataset: Dataset
     feature_spec: features.FeatureSpec
@@ -67,7 +67,7 @@ class Published(Frozen):
     """Value of `wire.manifest_key` in Redis, written when a release is published: all that a server needs."""
 
     manifest: Manifest
-    triton_model: str = wire.MODEL  # `wire.MODEL`, or with the widths in its name where that model has other ones
+    triton_model: str = wire.MODEL  # `wire.MODEL`, or with the sizes in its name where that model has other ones
     triton_version: int  # its version that scores for this release
 
 

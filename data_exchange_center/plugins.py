@@ -21,7 +21,8 @@ from data_exchange_center.errors import RecsysError
 SERVER: Final = "recsys.server"  # extensions of the server: `register(app, parts)`, see `online.web.parts`
 MODELS: Final = "recsys.models"  # kind -> settings of a channel or a ranker, see `recipes`; the server imports them
 RECIPES: Final = "recsys.recipes"  # name in RECSYS_RECIPE -> a recipe, besides those of `recipes`
-STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
+# column, as a recipe of a ranker of lists names it -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
+STATISTICS: Final = "recsys.statistics"
 # Modules that `read` files of a kind, as `offline.movielens.read`, and say in `EXPECTED` which; that `fetch` the data
 # set whose name is in RECSYS_DATA; or that `check_run` the artifacts of all steps: see `extras.movielens.published`
 DATASETS: Final = "recsys.datasets"

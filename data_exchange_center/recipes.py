@@ -11,9 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+)
 
 from data_exchange_center import plugins
+
+NAME: Final = r"\w[\w.-]*"  # pattern of the name of a recipe or a data set, which is part of paths and keys
 
 # Requirements of a data set: events that are not liked; items with a categorical or multi-valued attribute.
 Need = Literal["dislikes", "terms"]
@@ -145,7 +156,9 @@ class ListsRecipe(RankerRecipe):
 
     examples: ClassVar[Literal["pairs", "lists"]] = "lists"
 
-    history: int = 40  # newest events in a row
+    # columns of other packages, besides those of `offline.data.statistics`: names in `plugins.STATISTICS`
+    statistics: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    history: PositiveInt = 40  # newest events that the network reads
     past: float = 0.6  # share of each user's events that the recall behind the training lists is fitted on
     stride: int = 5  # events between request points, which all come after that share
     horizon: int = 10  # events after a request that say what was liked
@@ -233,7 +246,7 @@ class DataRecipe(Frozen):
 
 # How vectors are searched: exactly, all of them, or approximately, along a graph. Among a few thousand items a graph
 # saves no time, and it is a poor one where popularity is a dimension and all vectors are equally long: EASE's channel
-# loses more than a quarter of its 256 candidates (pic/figures/vector_index.json).
+# loses more than a quarter of its 256 candidates (docs/decisions.md).
 # Quantized, a vector takes a byte (int8) or a bit (bbq) a dimension in memory; the best are scored again by the floats.
 VectorIndex = Literal["flat", "hnsw", "int8_flat", "int8_hnsw", "bbq_flat", "bbq_hnsw"]
 _TAKEN: Final = ("fused", "popular")  # names of other lists
@@ -268,7 +281,7 @@ class RecallRecipe(Frozen):
 class Recipe(Frozen):
     """Configuration of a whole recommender."""
 
-    name: str
+    name: str = Field(max_length=100, pattern=rf"^{NAME}$")
     data: DataRecipe = DataRecipe()
     recall: RecallRecipe
     ranker: AnyRankerRecipe

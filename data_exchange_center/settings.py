@@ -5,6 +5,7 @@ as ``RECSYS_REDIS__HOST=redis``. Paths are absolute. Settings are built once, in
 """
 
 import json
+import os
 import re
 import sys
 from abc import ABC, abstractmethod
@@ -65,7 +66,9 @@ Nodes = Annotated[str, AfterValidator(_nodes)]  # "host:port,host:port"
 Address = tuple[str, int]  # host, port
 REDIS_SERVERS: Final = 6  # of a cluster on this machine, on ports one after the other: three masters, a replica each
 ELASTICSEARCH_NODES: Final = 3  # likewise
+REDIS_SOCKET: Final = "redis.sock"  # in `RedisSettings.socket_dir`
 TRITON_SOCKET: Final = "http.sock"  # in `TritonSettings.socket_dir`
+_SOCKET_PATH_BYTES: Final = 107  # at most, of a Unix socket's address
 
 
 class Part(BaseModel):
@@ -100,10 +103,13 @@ class HttpService(ServiceSettings, ABC):
         return self.urls[0]
 
 
+_NOT_IN_FEAST: Final = re.compile(r'[,"\\\x00-\x1f\x7f]')  # what its connection string cannot express
+
+
 def _for_every_client(password: SecretStr) -> SecretStr:
     """Reject passwords that redis.conf or Feast's connection string would need to escape."""
     text = password.get_secret_value()
-    if unfit := re.search(r'[,"\\\x00-\x1f\x7f]', text):
+    if unfit := _NOT_IN_FEAST.search(text):
         raise ValueError(f"it has {unfit[0]!r} in it, which Feast's connection string cannot express; choose another")
     try:
         json.loads(text)
@@ -112,35 +118,43 @@ def _for_every_client(password: SecretStr) -> SecretStr:
     raise ValueError("Feast would read it as a number or a constant, not as text; choose one with more than that in it")
 
 
-class RedisSettings(ServiceSettings):
-    """Redis: user state for recall. A password comes from ``password`` or ``password_file``; see ``secret``."""
+def _unfit_for_redis(socket_dir: Path) -> str:
+    """Why Redis and its clients cannot use a socket in a folder; empty where they can."""
+    socket = socket_dir / REDIS_SOCKET
+    if len(os.fsencode(socket)) > _SOCKET_PATH_BYTES:
+        return f"{str(socket)!r} is longer than the {_SOCKET_PATH_BYTES} bytes of a socket's address"
+    if unfit := _NOT_IN_FEAST.search(str(socket)):
+        return f"{str(socket)!r} has {unfit[0]!r} in it, which Feast's connection string cannot express"
+    return ""
 
-    port: Port = 6379
-    password: Annotated[SecretStr, AfterValidator(_for_every_client)] | None = None
-    # empty file: no password. Left out, for Redis on this machine: the file that the stack makes (`Settings`)
+
+def _redis_folder(path: Path) -> Path:
+    if why := _unfit_for_redis(_absolute(path)):
+        raise ValueError(f"{why}; choose another folder")
+    return path
+
+
+class Guarded(Part):
+    """Settings of a service with a password, which comes from ``password`` or ``password_file``; see ``secret``."""
+
+    password: SecretStr | None = None
+    # empty file: no password. Left out, for a service on this machine: the file that the stack makes (`Settings`)
     password_file: AbsolutePath | None = None
-    timeout_s: Seconds = 0.5
-    feast_db: Annotated[int, Field(ge=1, le=15)] = 1  # Feast's online store; the user state lives in database 0
-    cluster: bool = False  # Redis Cluster, which has one database; the local stack then starts six servers
-    nodes: Nodes = ""  # of a cluster, to discover the others from; empty: host and port
-    write_replicas: Annotated[int, Field(ge=0, le=5)] = 1  # of a cluster, that have an event before it is acknowledged
 
     @model_validator(mode="after")
-    def _one_readable_password_and_a_clusters_nodes(self) -> Self:
-        if self.nodes and not self.cluster:
-            raise ValueError("nodes are given and cluster is not; set RECSYS_REDIS__CLUSTER=true")
+    def _one_readable_password(self) -> Self:
         if self.password and self.password_file:
             raise ValueError("password and password_file are both given; unset one of them")
         try:
-            if self.password_file and (text := self.password_file.read_text(encoding="utf-8").rstrip("\n")):
-                _for_every_client(SecretStr(text))
+            if self.password_file:
+                self.password_file.read_bytes()
         except OSError as error:
             raise ValueError(f"password_file {str(self.password_file)!r} cannot be read: {error.strerror}") from error
         return self
 
     @property
     def secret(self) -> str | None:
-        """The password, read from its file each time; None: Redis has none. Raises OSError for an unreadable file."""
+        """The password, read from its file each time; None: there is none. Raises OSError for an unreadable file."""
         if self.password or self.password_file is None:
             return self.password.get_secret_value() if self.password else None
         try:
@@ -148,12 +162,49 @@ class RedisSettings(ServiceSettings):
         except FileNotFoundError:  # the stack has not made it yet
             return None
 
+
+class RedisSettings(Guarded, ServiceSettings):
+    """Redis: user state for recall."""
+
+    port: Port = 6379
+    password: Annotated[SecretStr, AfterValidator(_for_every_client)] | None = None
+    # Folder with the Unix socket that Redis listens on in place of a port, so that its owner alone reaches it, and it
+    # alone gets the password. Left out, where neither host nor port is given: the stack's own folder (`Settings`)
+    socket_dir: Annotated[Path, AfterValidator(_redis_folder)] | None = None
+    timeout_s: Seconds = 0.5
+    feast_db: Annotated[int, Field(ge=1, le=15)] = 1  # Feast's online store; the user state lives in database 0
+    cluster: bool = False  # Redis Cluster, which has one database; the local stack then starts six servers
+    nodes: Nodes = ""  # of a cluster, to discover the others from; empty: host and port
+    write_replicas: Annotated[int, Field(ge=0, le=5)] = 1  # of a cluster, that have an event before it is acknowledged
+
+    @model_validator(mode="after")
+    def _a_password_for_every_client_and_a_clusters_nodes(self) -> Self:
+        if self.nodes and not self.cluster:
+            raise ValueError("nodes are given and cluster is not; set RECSYS_REDIS__CLUSTER=true")
+        if self.socket_dir and self.cluster:
+            raise ValueError("socket_dir and cluster are both given; unset one of them")
+        if self.secret:
+            _for_every_client(SecretStr(self.secret))
+        return self
+
+    @property
+    def socket(self) -> Path | None:
+        """The Unix socket it listens on; None: it listens on `addresses`."""
+        return self.socket_dir / REDIS_SOCKET if self.socket_dir else None
+
     @property
     def addresses(self) -> tuple[Address, ...]:
         return self._places(self.nodes, self.port, REDIS_SERVERS if self.cluster else 1)
 
+    @property
+    def url(self) -> str:
+        """Where it listens, for messages."""
+        if self.socket:
+            return f"unix:{self.socket}"
+        return ", ".join(f"{host}:{port}" for host, port in self.addresses)
 
-class ElasticsearchSettings(HttpService):
+
+class ElasticsearchSettings(Guarded, HttpService):
     """Elasticsearch: inverted index and vector index of the items."""
 
     port: Port = 9200
@@ -162,7 +213,6 @@ class ElasticsearchSettings(HttpService):
     # PEM file, for https with your own authority
     ca_certs: Annotated[AbsolutePath, AfterValidator(_file)] | None = None
     user: str = "elastic"
-    password: SecretStr | None = None
     timeout_s: Seconds = 1.0
     cluster: bool = False  # several nodes; the local stack then starts three
     nodes: Nodes = ""  # of a cluster; empty: host and port
@@ -173,6 +223,11 @@ class ElasticsearchSettings(HttpService):
     def urls(self) -> tuple[str, ...]:
         places = self._places(self.nodes, self.port, ELASTICSEARCH_NODES if self.cluster else 1)
         return tuple(f"{self.scheme}://{host}:{port}" for host, port in places)
+
+    @property
+    def login(self) -> tuple[str, str] | None:
+        """User and password; None: Elasticsearch asks for none."""
+        return (self.user, self.secret) if self.secret else None
 
     @model_validator(mode="after")
     def _certificates_are_for_https(self) -> Self:
@@ -257,10 +312,10 @@ class ServerSettings(ServiceSettings):
     workers: Annotated[int, Field(ge=1)] = 2
     threads: Annotated[int, Field(ge=1)] = 8  # requests a worker answers at once
     max_in_flight: Annotated[int, Field(ge=1)] = 64  # requests in a worker, answered or waiting; beyond: 503
-    # connections of a worker, at most half of the files that it may open; beyond: the one silent longest is closed
+    # connections of a worker, at most half of the files that it may open; beyond: a new one replaces another
     max_connections: Annotated[int, Field(ge=1)] = 1_000
     item_cache_ttl_s: Seconds = 300.0
-    # of a connection's first head, and of each body, from its head to its last byte
+    # of a connection's first head, of each body from its head to its last byte, and of a client that reads no answer
     arrival_timeout_s: Seconds = 5.0
     # host names that requests may name, "a.example, .b.example"; empty: any, or on loopback only its own
     allowed_hosts: str = ""
@@ -295,6 +350,11 @@ class ServerSettings(ServiceSettings):
     def url(self) -> str:
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 (compared, not bound)
         return f"http://{host}:{self.port}"
+
+
+def _is_stacks_own(service: RedisSettings | ElasticsearchSettings) -> bool:
+    """Whether the settings leave it to the stack to give a service a password."""
+    return service.host in _LOOPBACK and not (service.password or service.password_file or service.nodes)
 
 
 IN_MEMORY: Final = "pandas"  # the built-in engine
@@ -355,10 +415,17 @@ class Settings(_Environment):
 
     @model_validator(mode="after")
     def _access_of_this_machine(self) -> Self:
-        """Fill in how the stack's own Redis and Triton are reached, where the settings name no others."""
-        redis, triton = self.redis, self.triton
-        if redis.host in _LOOPBACK and not (redis.password or redis.password_file or redis.nodes):
-            self.__dict__["redis"] = redis.model_copy(update={"password_file": self.redis_password_file})
+        """Fill in how the stack's own services are reached, where the settings name no others."""
+        redis, elasticsearch, triton = self.redis, self.elasticsearch, self.triton
+        if _is_stacks_own(redis):
+            redis = redis.model_copy(update={"password_file": self.password_file("redis")})
+        if _is_stacks_own(elasticsearch):
+            elasticsearch = elasticsearch.model_copy(update={"password_file": self.password_file("elasticsearch")})
+        socket_dir = self.service_dir("redis-sockets")
+        on_port = redis.cluster or redis.model_fields_set & {"host", "port"} or _unfit_for_redis(socket_dir)
+        if not (redis.socket_dir or on_port):
+            redis = redis.model_copy(update={"socket_dir": socket_dir})
+        self.__dict__["redis"], self.__dict__["elasticsearch"] = redis, elasticsearch
         if triton.host in _LOOPBACK and not (triton.socket_dir or triton.nodes or triton.http_nodes):
             self.__dict__["triton"] = triton.model_copy(update={"socket_dir": self.service_dir("triton-sockets")})
         return self
@@ -394,10 +461,9 @@ class Settings(_Environment):
         """File with the hashes of the server's keys, in a folder of its own, which a container mounts."""
         return self.server.keys_file or self.service_dir("keys") / "api_keys"
 
-    @property
-    def redis_password_file(self) -> Path:
-        """File with the password that the stack generates for its Redis, likewise."""
-        return self.service_dir("secrets") / "redis" / "password"
+    def password_file(self, service: str) -> Path:
+        """File with the password that the stack generates for a service of its own, likewise."""
+        return self.service_dir("secrets") / service / "password"
 
     def workers_dir(self, kind: str) -> Path:
         """A folder of the server's workers. ``metrics``: Prometheus metrics of each, summed when scraped; ``workers``:

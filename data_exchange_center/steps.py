@@ -86,8 +86,11 @@ def run(main: Callable[[settings.Settings], None], *, about: str | None = None) 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # a line for every request
     logging.getLogger("online.clients").setLevel(logging.CRITICAL)  # failures, which the step's error reports
+    found = settings.load_settings()
+    # PyTorch's own choice is a folder of /tmp with the user's name, which another account may have made first
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(found.offline_dir / "torchinductor"))
     try:
-        main(settings.load_settings())
+        main(found)
         sys.stdout.flush()
     except errors.RecsysError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 (the message for the user)

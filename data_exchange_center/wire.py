@@ -126,8 +126,8 @@ feast_name: Final = "{}_{}".format  # (service, release) -> name of the feature 
 
 # --- Triton: one model, a version a release -----------------------------------------------------------------------
 MODEL: Final = "ml_rec"
-MODEL_INPUT: Final = "ml_input"  # FP32 (rows, Widths.row): the columns of each candidate
-MODEL_HISTORY: Final = "ml_history"  # FP32 (1, Widths.history): the user's, once for all rows; where it has columns
+MODEL_INPUT: Final = "ml_input"  # FP32 (rows, columns): a row for each candidate
+MODEL_HISTORY: Final = "ml_history"  # FP32 (1, events, 3): the user's history, of a model that reads one
 MODEL_OUTPUT: Final = "ml_output"  # FP32 (rows, 1): sigmoid of the network's output; of a ranker of pairs a probability
 MAX_BATCH: Final = 256  # rows a request
 # (recall channel, release) -> name of the model, version 1, that makes the channel's user vectors

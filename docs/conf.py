@@ -13,7 +13,7 @@ from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
 from data_exchange_center import VERSION
-from research import reference
+from docs import reference_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,5 +52,5 @@ def _adapt(app: Sphinx, name: str, content: list[str]) -> None:
 
 def setup(app: Sphinx) -> None:
     app.add_lexer("csv", TextLexer)  # Pygments has none
-    app.connect("builder-inited", lambda _: reference.write())
+    app.connect("builder-inited", lambda _: reference_pages.write())
     app.connect("source-read", _adapt)

@@ -1,11 +1,7 @@
 """A feature of your own: the days since the user's first event.
 
 Stores cannot hold days that grow until the request comes, so they hold the moment, and the column is an
-`ElapsedFeature`: the model sees the days from the moment to the request. The parity check counts it a second time, in
-another way; a statistic without a second count is refused. pyproject.toml next to it declares it. To try it:
-
-    pip install --editable examples
-    make demo
+`ElapsedFeature`. The parity check counts it a second time, in another way. pyproject.toml next to it declares it.
 """
 
 from __future__ import annotations
@@ -17,6 +13,7 @@ import pandas as pd
 
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import NEVER, ElapsedFeature
+from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import UserStatistic
 
@@ -37,6 +34,9 @@ def first_event_again(served: ServedRatings) -> pd.Series:
     return times.reindex(served.ids, fill_value=NEVER)
 
 
-FIRST_EVENT = UserStatistic(
-    ElapsedFeature(name="first_event", entity="user", scale=5.0, transform="log1p"), first_event, first_event_again
-)
+DAYS = ElapsedFeature(name="first_event", entity="user", scale=5.0, transform="log1p")
+FIRST_EVENT = UserStatistic(DAYS, first_event, first_event_again)
+RECIPE = DEFAULT.model_copy(update={"name": "first", "ranker": ListRankerRecipe(statistics=("first_event",))})
+
+if __name__ == "__main__":
+    print(RECIPE.model_dump_json(indent=2))

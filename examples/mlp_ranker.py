@@ -3,8 +3,8 @@
 One file holds its settings and its network; fitting by a softmax over the lists that recall makes comes with `Ranker`.
 pyproject.toml next to it declares the settings, which name the network. To try it:
 
-    pip install --editable examples
-    python -m examples.mlp_ranker > mlp.json
+    .venv/bin/uv pip install -e examples
+    .venv/bin/python -m examples.mlp_ranker > mlp.json
     RECSYS_RECIPE=mlp.json make demo
 """
 
@@ -32,7 +32,7 @@ class MLPRecipe(ListsRecipe):
 
 
 class MLP(Ranker):
-    """(m, c, width) rows of lists -> (m, c, 1) scores. Without hidden layers it is linear."""
+    """(m, c, columns) rows of lists -> (m, c, 1) scores. Without hidden layers it is linear."""
 
     columns: Tensor
 
@@ -45,7 +45,7 @@ class MLP(Ranker):
             layers += [nn.Linear(inputs, outputs), nn.SiLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
-    def forward(self, rows: Tensor) -> Tensor:
+    def forward(self, rows: Tensor, history: Tensor) -> Tensor:
         scores: Tensor = self.layers(rows.index_select(-1, self.columns))  # (m, c, columns) -> (m, c, 1)
         return scores
 

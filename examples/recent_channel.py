@@ -4,8 +4,8 @@ It has no vector, and its list depends on the time of the request. A request aft
 is for MovieLens, gets the data's last days. One file holds its settings, its fit and its served form; pyproject.toml
 next to it declares the settings, which name the other two. To try it:
 
-    pip install --editable examples
-    python -m examples.recent_channel > recent.json
+    .venv/bin/uv pip install -e examples
+    .venv/bin/python -m examples.recent_channel > recent.json
     RECSYS_RECIPE=recent.json make demo
 """
 

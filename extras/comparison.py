@@ -5,7 +5,6 @@ with SciPy, as the tests check.
 """
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,21 +26,30 @@ def mean(values: Floats, *, resamples: int = 1000, confidence: float = 0.95, see
     return {"mean": float(there.mean()), "low": float(low), "high": float(high), "users": len(there)}
 
 
-def compare(first: Floats, second: Floats, **bootstrap: Any) -> dict[str, float]:
-    """Mean ``difference`` of a per-user metric, first less second, on the ``users`` who have both; ``low`` and ``high``
-    as of `mean`; two-sided ``p_value`` of Student's paired t-test.
+def compare(first: Floats, second: Floats, *, confidence: float = 0.95) -> dict[str, float]:
+    """Mean ``difference`` of a per-user metric, first less second, on the ``users`` who have both, by Student's paired
+    t-test: its interval, ``low`` to ``high``, leaves out 0 just where its two-sided ``p_value`` is below 0.05.
 
-    ``bootstrap``: settings of `mean`.
+    NaN where nobody has both.
     """
     difference = first - second
     there = difference[~np.isnan(difference)]
-    found = mean(there, **bootstrap)
-    if len(there) < 2 or np.ptp(there) == 0:
-        p_value = 1.0 if len(there) == 0 or there[0] == 0 else 0.0
+    mean = float(there.mean()) if len(there) else float("nan")
+    if len(there) < 2 or np.ptp(there) == 0:  # no variance: the difference is what it is
+        low, high = mean, mean
+        p_value = 1.0 if len(there) == 0 or mean == 0 else 0.0
     else:
-        p_value = float(stats.ttest_1samp(there, 0.0).pvalue)
-    interval = {"low": found["low"], "high": found["high"]}
-    return {"difference": found["mean"], **interval, "p_value": p_value, "users": len(there)}
+        test = stats.ttest_1samp(there, 0.0)
+        interval = test.confidence_interval(confidence)
+        low, high = float(interval.low), float(interval.high)
+        p_value = float(test.pvalue)
+    return {
+        "difference": mean,
+        "low": low,
+        "high": high,
+        "p_value": p_value,
+        "users": len(there),
+    }
 
 
 @lru_cache(maxsize=8)  # few numbers of users occur in one report

@@ -12,6 +12,7 @@ from torch import nn
 
 from data_exchange_center import features, steps, wire
 from offline.models.kinds import score
+from offline.models.training import tensors_of
 from offline_to_online.stores.triton import RELEASE
 
 # Triton 2.51 (image 24.10) carries ONNX Runtime 1.19, which reads up to these.
@@ -23,12 +24,13 @@ MAX_IR: Final = 10
 TOLERANCE: Final = 5e-6
 
 
-def export_onnx(model: nn.Module, widths: features.Widths, release: str) -> bytes:
+def export_onnx(model: nn.Module, sizes: features.InputSizes, release: str) -> bytes:
     """Export a `ScoringModel` as ONNX bytes, with the release in their metadata and the inputs of `ModelInputs`.
 
     The number of rows is dynamic. The same weights give the same bytes.
     """
-    example = _zeros(widths, 2).by_name
+    example = _zeros(sizes, rows=2)
+    names = list(example.by_name)
     rows = torch.export.Dim("rows", min=1, max=wire.MAX_BATCH)
     for talkative in ("torch.onnx", "torch.utils.flop_counter", "onnxscript", "onnx_ir"):
         logging.getLogger(talkative).setLevel(logging.ERROR)
@@ -36,12 +38,12 @@ def export_onnx(model: nn.Module, widths: features.Widths, release: str) -> byte
         warnings.simplefilter("ignore")  # the exporter warns about its own deprecated parts
         program = torch.onnx.export(
             model.eval(),
-            tuple(map(torch.from_numpy, example.values())),
+            tensors_of(example),
             dynamo=True,
             opset_version=OPSET,
-            input_names=list(example),
+            input_names=names,
             output_names=[wire.MODEL_OUTPUT],
-            dynamic_shapes=tuple({0: rows} if name == wire.MODEL_INPUT else {} for name in example),
+            dynamic_shapes=tuple({0: rows} if name == wire.MODEL_INPUT else {} for name in names),
             verbose=False,
         )
     if program is None:
@@ -59,7 +61,7 @@ def export_onnx(model: nn.Module, widths: features.Widths, release: str) -> byte
     return content
 
 
-def check_onnx(content: bytes, model: nn.Module, widths: features.Widths) -> None:
+def check_onnx(content: bytes, model: nn.Module, sizes: features.InputSizes) -> None:
     """Check the model's validity, opset and IR version, and that rows of zeros score as in PyTorch, one or several.
 
     Raises CheckError. Scores of real lists are compared once Triton serves the model (`offline_to_online.parity`).
@@ -74,8 +76,9 @@ def check_onnx(content: bytes, model: nn.Module, widths: features.Widths) -> Non
         )
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     for rows in (1, 3):
-        inputs = _zeros(widths, rows)
-        scores, truth = session.run([wire.MODEL_OUTPUT], inputs.by_name)[0], score(model, inputs)[:, None]
+        inputs = _zeros(sizes, rows)
+        (scores,) = session.run([wire.MODEL_OUTPUT], inputs.by_name)
+        truth = score(model, inputs)[:, None]
         if scores.shape != truth.shape or not np.abs(scores - truth).max() <= TOLERANCE:
             raise steps.CheckError(
                 f"{rows} rows of zeros: ONNX Runtime scores {scores.tolist()}, PyTorch {truth.tolist()}; at most "
@@ -83,5 +86,8 @@ def check_onnx(content: bytes, model: nn.Module, widths: features.Widths) -> Non
             )
 
 
-def _zeros(widths: features.Widths, rows: int) -> features.ModelInputs:
-    return features.ModelInputs(np.zeros((rows, widths.row), np.float32), np.zeros((1, widths.history), np.float32))
+def _zeros(sizes: features.InputSizes, rows: int) -> features.ModelInputs:
+    zeros = np.zeros((rows, sizes.columns), np.float32)
+    if not sizes.events:
+        return features.ModelInputs(zeros)
+    return features.ModelInputs(zeros, np.zeros((1, sizes.events, len(features.HISTORY)), np.float32))

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts, candidates, features, fusion, history, recipes, release_parts
+from data_exchange_center import artifacts, candidates, features, fusion, history, plugins, recipes, release_parts
 from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
@@ -34,7 +34,7 @@ from offline_to_online.releases import Stores
 from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import SAME_SCORE
 from online.clients import base, elastic, feast, redis, triton
-from online.recommend.recall import checked_vectors, encoded, search_channels
+from online.recommend.recall import encoder_queries, query_vectors, search_channels
 from online.recommend.recommend import Recommender
 
 TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value, relative to the value or to 1
@@ -58,7 +58,7 @@ class CheckedRequest:
     found: Mapping[str, NDArray[np.integer]]  # channel name -> items, best first
     item_numbers: NDArray[np.int64]  # (n,) candidates
     recalled: features.Float32  # (n, columns of fusion)
-    rows: features.Float32  # (n, width) model inputs, the history in every row
+    inputs: features.ModelInputs  # of the ranking model
     scores: features.Float32  # (n,) from 0 to 1; of a ranker of lists no probabilities
 
 
@@ -97,8 +97,10 @@ def online_answers(
         if stored is None:
             raise CheckError(f"user {own_id!r}: Redis does not know this user under release {release}")
         if server.encoder and channels.encoded:
-            stored = encoded(server.encoder, manifest, channels, stored, timestamp)
-        lists = search_channels(server.items, manifest, channels, stored, timestamp)
+            queries = encoder_queries(manifest, channels, stored, timestamp)
+            vectors = {channel: server.encoder.call(query) for channel, query in queries.items()}
+            stored = replace(stored, vectors={**stored.vectors, **vectors})
+        lists = search_channels(server.items.call, manifest, channels, stored, timestamp)
         recalled[own_id] = stored, candidates.fused_lists(manifest.recipe.recall, lists)
     item_numbers = sorted({int(number) for _, found in recalled.values() for number in found.item_numbers})
     items = feast.fetch_items(server.features, spec, release, item_numbers)
@@ -114,7 +116,7 @@ def online_answers(
         scores = server.scorer.call(triton.ScoreQuery(inputs, published.triton_version, published.triton_model))
         by_channel = {name: hits.ids for name, hits in found.by_channel.items()}
         request = own_id, stored.number, timestamps[own_id], by_channel
-        answers.append(CheckedRequest(*request, found.item_numbers, found.features, inputs.joined(), scores))
+        answers.append(CheckedRequest(*request, found.item_numbers, found.features, inputs, scores))
     return answers
 
 
@@ -147,7 +149,7 @@ class OfflineTruth:
         NaN for an item that the channel cannot find. Raises CheckError for a vector of the wrong width.
         """
         try:
-            vectors = checked_vectors(self.manifest, self.channels, user, timestamp)
+            vectors = query_vectors(self.manifest, self.channels, user, timestamp)
         except base.ServiceError as error:
             raise CheckError(f"user {user.own_id!r}: {error.what}") from error
         # channels that score the items themselves
@@ -259,9 +261,9 @@ def offline_answers(truth: OfflineTruth, online: Sequence[CheckedRequest]) -> li
                 f"({len(fused.item_numbers)} and {len(answer.item_numbers)} items)"
             )
         inputs = truth.ranker.inputs(state, fused, answer.timestamp)
-        rows, scored = inputs.joined(), truth.ranker.scores(inputs)
+        scores = truth.ranker.scores(inputs)
         answers.append(
-            replace(answer, item_numbers=fused.item_numbers, recalled=fused.features, rows=rows, scores=scored)
+            replace(answer, item_numbers=fused.item_numbers, recalled=fused.features, inputs=inputs, scores=scores)
         )
     return answers
 
@@ -373,13 +375,13 @@ def _counted_again(
     frame: pd.DataFrame, spec: features.FeatureSpec, entity: Entity, served: ServedRatings, counted: Mapping[str, Any]
 ) -> pd.DataFrame:
     """``frame`` with an entity's dense features recounted: those in ``counted`` already, the others by `RECOUNTS`."""
-    columns, others = {}, {each.column.name: each.recount for each in statistics.statistics()}
+    columns, of_packages = {}, plugins.find(plugins.STATISTICS)
     for name in (feature.name for feature in spec.dense if feature.entity == entity):
         if name in counted:
             columns[name] = counted[name]
         elif name in RECOUNTS:
             columns[name] = RECOUNTS[name](served)
-        elif again := others.get(name):
+        elif name in of_packages and (again := of_packages[name].load().recount):
             columns[name] = again(served)
         else:
             raise CheckError(
@@ -392,57 +394,76 @@ def _counted_again(
 def compare(
     offline: Sequence[CheckedRequest], online: Sequence[CheckedRequest], truth: OfflineTruth
 ) -> dict[str, float]:
-    """Compare all columns one by one, then the score.
+    """Compare the columns of the pairs one by one, the events of the histories, then the scores.
 
     Returns group of columns -> largest difference, relative to the value or to 1. Raises CheckError naming column,
     user, item and both values.
     """
-    # (pairs,) of users and items, one below the other
-    lengths = [len(answer.item_numbers) for answer in offline]
-    users = np.repeat([answer.user_number for answer in offline], lengths)
-    items = np.concatenate([answer.item_numbers for answer in offline])
-    if not len(items):
+    pairs = [(answer.user_number, item) for answer in offline for item in answer.item_numbers.tolist()]
+    if not pairs:
         raise CheckError(f"none of {len(offline)} users has a candidate that both sides could be compared by")
-    ours, theirs = _columns_of(offline, truth), _columns_of(online, truth)
-    gaps = {
-        column: np.nan_to_num(np.abs(values - theirs[column]) / np.maximum(1, np.abs(values)), nan=np.inf)
-        for column, values in ours.items()
-    }
+    ours, theirs = _of_pairs(offline, truth), _of_pairs(online, truth)
+    our_events, their_events = _of_histories(offline, truth), _of_histories(online, truth)
+    whose_pair = [f"user {truth.states[user].own_id!r}, item {truth.own_ids[item]!r}" for user, item in pairs]
+    whose_history = [f"user {truth.states[answer.user_number].own_id!r}" for answer in offline]
+
+    largest: dict[str, float] = {}
+    wrong: list[str] = []
     spec = truth.spec
     groups: dict[str, Sequence[str]] = {
         "one-hot": [feature.name for feature in spec.one_hot],
         "multi-hot": [feature.name for feature in spec.multi_hot],
         "dense": [feature.name for feature in spec.dense],
         "candidate": truth.columns,
-        "history": spec.columns[spec.widths.row :],
-        SCORE: [SCORE],
     }
-    wrong, largest = [], {}
     for name, columns in groups.items():
         if columns:
-            title = name if name == SCORE else f"{name} ({len(columns)} columns)"
-            largest[title] = max(float(gaps[column].max()) for column in columns)
-        differ = [column for column in columns if gaps[column].max() > TOLERANCE]
-        for column in differ[:SHOWN]:
-            worst = int(gaps[column].argmax())
-            user, item = truth.states[int(users[worst])].own_id, truth.own_ids[int(items[worst])]
-            wrong.append(
-                f"column {column!r}, user {user!r}, item {item!r}: offline {ours[column][worst]:.6g}, online "
-                f"{theirs[column][worst]:.6g} ({int((gaps[column] > TOLERANCE).sum()):,} of {len(items):,} pairs "
-                "differ)"
-            )
-        if len(differ) > SHOWN:
-            wrong.append(f"and {len(differ) - SHOWN} more columns like them")
+            of_columns = [_compare(column, ours[column], theirs[column], whose_pair) for column in columns]
+            largest[f"{name} ({len(columns)} columns)"] = max(gap for gap, _ in of_columns)
+            wrong += _first_of([sentence for _, sentence in of_columns if sentence])
+    if our_events:
+        of_events = [_compare(name, our_events[name], their_events[name], whose_history) for name in our_events]
+        largest[f"history ({spec.sizes.events} events)"] = max(gap for gap, _ in of_events)
+        wrong += _first_of([sentence for _, sentence in of_events if sentence])
+    largest[SCORE], sentence = _compare(SCORE, ours[SCORE], theirs[SCORE], whose_pair)
+    if sentence:
+        wrong.append(sentence)
     if wrong:
         raise CheckError(f"{_DISAGREE}: " + "; ".join(wrong))
     return largest
 
 
-def _columns_of(answers: Sequence[CheckedRequest], truth: OfflineTruth) -> dict[str, Float64]:
-    """Every column by name, (pairs,): the model's inputs, fusion's features that are not among them, the score."""
-    rows = np.concatenate([answer.rows for answer in answers])  # (pairs, width)
+def _compare(column: str, ours: Float64, theirs: Float64, whose: Sequence[str]) -> tuple[float, str]:
+    """Compare a column's values, (n,) each, offline and online.
+
+    Returns the largest difference, and a sentence where that is beyond the tolerance; else "". ``whose``: (n,) of whom
+    each value is.
+    """
+    gaps = np.abs(ours - theirs) / np.maximum(1, np.abs(ours))
+    gaps = np.nan_to_num(gaps, nan=np.inf)
+    worst = int(gaps.argmax())
+    gap = float(gaps[worst])
+    if gap <= TOLERANCE:
+        return gap, ""
+    differ = int((gaps > TOLERANCE).sum())
+    return gap, (
+        f"column {column!r}, {whose[worst]}: offline {ours[worst]:.6g}, online {theirs[worst]:.6g} "
+        f"({differ:,} of {len(gaps):,} differ)"
+    )
+
+
+def _first_of(sentences: list[str]) -> list[str]:
+    """The first `SHOWN` sentences, and how many more there are."""
+    if len(sentences) <= SHOWN:
+        return sentences
+    return [*sentences[:SHOWN], f"and {len(sentences) - SHOWN} more columns like them"]
+
+
+def _of_pairs(answers: Sequence[CheckedRequest], truth: OfflineTruth) -> dict[str, Float64]:
+    """Every column of a candidate by name, (pairs,): the model's rows, fusion's features that they lack, the score."""
+    rows = np.concatenate([answer.inputs.rows for answer in answers])  # (pairs, columns)
     if rows.shape[1] != truth.spec.width:
-        raise CheckError(f"the model's inputs have {rows.shape[1]} columns, the spec {truth.spec.width}")
+        raise CheckError(f"the model's rows have {rows.shape[1]} columns, the spec {truth.spec.width}")
     recalled = np.concatenate([answer.recalled for answer in answers])  # (pairs, columns of fusion)
     columns = {
         **dict(zip(truth.columns, recalled.T, strict=True)),
@@ -450,6 +471,25 @@ def _columns_of(answers: Sequence[CheckedRequest], truth: OfflineTruth) -> dict[
         SCORE: np.concatenate([answer.scores for answer in answers]),
     }
     return {name: values.astype(np.float64) for name, values in columns.items()}
+
+
+def _of_histories(answers: Sequence[CheckedRequest], truth: OfflineTruth) -> dict[str, Float64]:
+    """Every value of a history by name, (users,): "history_item_0" is the newest event's item; none without a history.
+
+    Raises CheckError where the model's histories do not have the spec's length.
+    """
+    found = [answer.inputs.history for answer in answers if answer.inputs.history is not None]
+    if not found:
+        return {}
+    histories = np.concatenate(found).astype(np.float64)  # (users, events, channels)
+    events = truth.spec.sizes.events
+    if histories.shape[1] != events:
+        raise CheckError(f"the model's histories have {histories.shape[1]} events, the spec {events}")
+    return {
+        f"history_{channel}_{lag}": histories[:, lag, place]
+        for place, channel in enumerate(features.HISTORY)
+        for lag in range(events)
+    }
 
 
 def compare_lists(online: Sequence[CheckedRequest], truth: OfflineTruth) -> dict[str, Float64]:

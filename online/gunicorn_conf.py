@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gunicorn.workers import gasgi
+
 _READ = """
 import json
 from data_exchange_center.settings import load_settings
@@ -34,6 +36,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 bind = f"{_host}:{_port}"
 worker_class = "asgi"
 asgi_lifespan = "off"
+control_socket_disable = True  # it would lie in the home folder, shared by all servers of an account
 # Each worker makes its own clients: the pools' sockets do not survive a fork.
 preload_app = False
 timeout = 30
@@ -74,15 +77,16 @@ def child_exit(_: object, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Limit the connections of a worker whose application is loaded, tune its garbage collector, and mark it.
+    """Watch the connections of a worker whose application is loaded, tune its garbage collector, and mark it.
 
     What is loaded is exempt from collection (frozen), and the thresholds are raised: a request makes thousands of
     short-lived objects (three per Elasticsearch hit), and by default would run the collector several times.
     """
-    from data_exchange_center.settings import load_settings  # here, where the worker imports the code as it is now
-    from online.web.connections import limit_connections
+    from online.web.connections import Connection  # here, where the worker imports the code as it is now
 
-    limit_connections(load_settings().server)
+    # The worker has no setting for its protocol. With gunicorn's own, 1,024 silent clients, which use up the files that
+    # a process may open by default, shut out everybody else.
+    gasgi.ASGIProtocol = Connection
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

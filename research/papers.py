@@ -13,7 +13,8 @@ are measured, and an interrupted run resumes.
 
 Reads:  offline/{ratings,items,users}.parquet of MovieLens; with --server the artifacts and the server that serves them
 Writes: pic/figures/papers.json, or papers_live.json (another data set's: with its name)
-Run:    python -m research.papers [--server] [--validate] [--seeds 0 1 2] [--users 1000]
+Run:    python -m research.papers [--server] [--validate] [--seeds 0 1 2]
+        python -m research.papers --recipe 1: print the recipe with this seed, as a file for RECSYS_RECIPE
 Expect: ten minutes a seed on MovieLens-1M, recipe next-item
 """
 
@@ -22,16 +23,15 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from data_exchange_center.recipes import DEFAULT, Recipe
+from data_exchange_center.recipes import DEFAULT, Frozen, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.next_item.followers import NEXT_ITEM
@@ -42,15 +42,14 @@ from offline.data.sequences import Inputs, Ints, Points, Sequences
 from offline.evaluation import replay
 from offline.evaluation.metrics import Lists, plain
 from offline.readers import read_with_holdout
+from research import figures
 from research.evaluation.protocols import Stages, fit_stages, ranked
 from research.evaluation.running_server import answers_of_server
-from research.figure_files import write_figure
-from research.figures import recommendations
-from research.reports import figure_of_study, head, resumed, show
-from research.seeds import with_seed
 
 log = logging.getLogger(__name__)
 
+Part = TypeVar("Part", bound=Frozen)
+Keep = Callable[[dict[str, Any]], None]  # writes a report as far as it is measured
 WITH, WITHOUT = "with the request's time", "without"
 WITHOUT_S: Final = 1  # seconds after the rating before; of 1 and 2 the better one on the last but one
 CUTS: Final = (10, 50, 200)
@@ -65,20 +64,15 @@ AT_ONCE: Final = 4096  # requests
 def every_rating(settings: Settings) -> Inputs:
     """All ratings, each a target, at distinct times. Raises ArtifactError or StepError without preprocessing."""
     found = read_with_holdout(settings)
-    data = replace(
-        found.data,
-        liked=np.ones_like(found.data.liked),
-        times=distinct_times(found.data.times, found.data.users),
-    )
+    times = distinct_times(found.data.times, found.data.users)
+    data = replace(found.data, liked=np.ones_like(found.data.liked), times=times)
     return replace(found, data=data, dataset=found.dataset.model_copy(update={"positive_level": 0}))
 
 
-def targets(data: Sequences, n: int, users: int | None = None) -> Ints:
-    """Event number ``n`` from the end of each user with earlier ones; ``users``: of so many, drawn at random."""
+def targets(data: Sequences, n: int) -> Ints:
+    """Event number ``n`` from the end of each user with earlier ones."""
     found: Ints = data.starts[1:][data.lengths > n] - n
-    if users is None or users >= len(found):
-        return found
-    return np.sort(np.random.default_rng(0).choice(found, users, replace=False))
+    return found
 
 
 def requests(data: Sequences, events: Ints, *, clock: bool) -> Points:
@@ -87,15 +81,14 @@ def requests(data: Sequences, events: Ints, *, clock: bool) -> Points:
     return Points(data.users[events], data.positions[events], times)
 
 
-def answers(stages: Stages, recipe: Recipe, inputs: Inputs, points: Points) -> dict[str, Lists]:
-    """(m, candidates) codes in recall's order, and in the ranker's."""
-    recalled, served = [], []
+def answers(stages: Stages, recipe: Recipe, inputs: Inputs, points: Points) -> Lists:
+    """(m, candidates) codes in the ranker's order."""
+    served = []
     for begin in range(0, len(points), AT_ONCE):
         part = points.take(np.arange(begin, min(begin + AT_ONCE, len(points))))
         found = recall_lists(inputs.data, part, inputs.profiles, stages.channels, ListsConfig.of(recipe))
-        recalled.append(found.candidates.astype(np.int64))
         served.append(ranked(stages.ranker, found, stages.stored))
-    return {"recall": np.concatenate(recalled), "ranked": np.concatenate(served)}
+    return np.concatenate(served)
 
 
 # --- Metrics
@@ -108,71 +101,78 @@ def ranks(lists: Lists, wanted: Ints) -> Ints:
     return place
 
 
-def debiasing(wanted: Ints) -> NDArray[np.float64]:
-    """(m,) weight of each target, so that no item has more than the outlier's bound of Tukey among the targets' counts.
-
-    eSASRec's debiased metrics (Tikhonovich et al. 2025; `DebiasConfig` of RecTools, iqr_coef 1.5) draw that many of an
-    item's targets at random; this is what they give on average.
-    """
-    counts = np.bincount(wanted)
-    low, high = np.quantile(counts[counts > 0], (0.25, 0.75))
-    weights: NDArray[np.float64] = np.minimum(1, np.floor(high + 1.5 * (high - low)) / counts[wanted])
-    return weights
-
-
 def measured(lists: Lists, wanted: Ints, gaps: Ints) -> dict[str, Any]:
     """Hit rates and NDCG@10 of (m,) requests with one target each; the same by the gap before the target."""
     rank = ranks(lists, wanted)
     gain = np.where(rank < 10, 1 / np.log2(rank + 2.0), 0)
     found: dict[str, Any] = {f"hr@{k}": float((rank < k).mean()) for k in CUTS}
     found["ndcg@10"] = float(gain.mean())
-    found["debiased hr@10"] = float(np.average(rank < 10, weights=debiasing(wanted)))
-    found["by gap"] = {}
+    by_gap = found["by gap"] = {}
     for name, above, to in GAPS:
         inside = (gaps > above) & (gaps <= to)
         if inside.any():
-            of_gap = {"hr@10": float((rank < 10)[inside].mean()), "ndcg@10": float(gain[inside].mean())}
-            found["by gap"][name] = {"users": int(inside.sum()), **of_gap}
+            by_gap[name] = {
+                "users": int(inside.sum()),
+                "hr@10": float((rank < 10)[inside].mean()),
+                "ndcg@10": float(gain[inside].mean()),
+            }
     return found
 
 
-# --- What is measured
+# --- Fitted in memory
 
 
-def fitted(inputs: Inputs, recipe: Recipe, target: int, users: int | None = None) -> dict[str, Any]:
+def with_seed(part: Part, seed: int) -> Part:
+    """A recipe, or a part of one, with another seed wherever one is drawn from."""
+
+    def seeded(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(seeded, value))
+        return with_seed(value, seed) if isinstance(value, Frozen) else value
+
+    fields = {}
+    for name in type(part).model_fields:
+        fields[name] = seed if name == "seed" else seeded(getattr(part, name))
+    return part.model_copy(update=fields)
+
+
+def fitted(inputs: Inputs, recipe: Recipe, target: int) -> dict[str, Any]:
     """Fit on what precedes each user's event number ``target`` from the end, and look for that event."""
     data, begin = inputs.data, time.process_time()
     stages = fit_stages(data.before_last(target), inputs, recipe)
-    row: dict[str, Any] = {"seconds": round(time.process_time() - begin, 1), "seconds to answers": None}
-    events = targets(data, target, users)
+    seconds = round(time.process_time() - begin, 1)
+    events = targets(data, target)
     gaps = data.times[events] - data.times[events - 1]
+    found = {}
     for when in (WITH, WITHOUT):
-        found = answers(stages, recipe, inputs, requests(data, events, clock=when == WITH))
-        for order, lists in found.items():
-            row.setdefault(order, {})[when] = measured(lists, data.items[events], gaps)
-    row["seconds to answers"] = round(time.process_time() - begin, 1)
-    return row
+        lists = answers(stages, recipe, inputs, requests(data, events, clock=when == WITH))
+        found[when] = measured(lists, data.items[events], gaps)
+    to_answers = round(time.process_time() - begin, 1)
+    return {"seconds": seconds, "seconds to answers": to_answers, "ranked": found}
 
 
-def of_seeds(
-    settings: Settings, path: Path, seeds: Sequence[int], validate: bool, users: int | None
-) -> Iterator[dict[str, Any]]:
-    """The report, at first and after each row: the recipe for the next event by all seeds, the settings' by one."""
+def of_seeds(settings: Settings, path: Path, seeds: Sequence[int], keep: Keep, *, validate: bool) -> dict[str, Any]:
+    """The report: the recipe for the next event by all seeds, the settings' by one."""
     inputs = every_rating(settings)
-    recipes = {NEXT_ITEM.name: NEXT_ITEM, settings.recipe.name: settings.recipe}
-    opening = head("make evaluate-papers", settings, settings.recipe)
-    opening |= {"users": users or inputs.data.n_users, "without": WITHOUT_S}
-    found = resumed(path, opening, {"last": {}, "last but one": {}})
-    yield found
-    for part, target in (("last but one", 2), ("last", 1))[: 1 if validate else 2]:
-        for name, recipe in recipes.items():
-            rows = found[part].setdefault(name, {})
-            all_of_them = target == 1 and recipe == NEXT_ITEM  # the last but one only chooses
-            for seed in seeds if all_of_them else seeds[:1]:
-                if str(seed) not in rows:
-                    log.info("%s, seed %d: everything is fitted on all but the %s", name, seed, part)
-                    rows[str(seed)] = plain(fitted(inputs, with_seed(recipe, seed), target, users))
-                    yield found
+    opening = figures.head("make evaluate-papers", settings, settings.recipe)
+    opening |= {"users": inputs.data.n_users, "without": WITHOUT_S}
+    found = figures.resumed(path, opening, {"last": {}, "last but one": {}})
+    for part, target in (("last but one", 2), ("last", 1)):
+        if validate and part == "last":
+            break
+        for recipe in (NEXT_ITEM, settings.recipe):
+            rows = found[part].setdefault(recipe.name, {})
+            by_all = target == 1 and recipe == NEXT_ITEM  # the last but one only chooses
+            for seed in seeds if by_all else seeds[:1]:
+                if str(seed) in rows:
+                    continue
+                log.info("%s, seed %d: everything is fitted on all but the %s", recipe.name, seed, part)
+                rows[str(seed)] = plain(fitted(inputs, with_seed(recipe, seed), target))
+                keep(found)
+    return found
+
+
+# --- Answered by the running server
 
 
 def live(settings: Settings, path: Path) -> dict[str, Any]:
@@ -186,18 +186,18 @@ def live(settings: Settings, path: Path) -> dict[str, Any]:
             f"{found.dataset.name} does not hold out one rating of each user, every one a target: "
             "python -m extras.next_item.papers makes that data set of MovieLens."
         )
-    ask, data = answers_of_server(settings), found.data
+    data, ask = found.data, answers_of_server(settings)
     holdout, events = replay.hold_out(data, found.dataset.holdout), targets(data, 1)
     gaps = data.times[events] - data.times[events - 1]
-    opening = {**head("make evaluate-papers server=1", settings, NEXT_ITEM), "users": len(events)}
-    report, row = resumed(path, opening, {"live": {}}), {}
+    opening = figures.head("make evaluate-papers server=1", settings, NEXT_ITEM) | {"users": len(events)}
+    report, row = figures.resumed(path, opening, {"live": {}}), {}
     for when in (WITH, WITHOUT):
         times = holdout.times.copy()
         times[data.users[events]] = requests(data, events, clock=when == WITH).times
         lists = ask(holdout.at(times)).ranked[data.users[events]]
         row[when] = measured(lists, data.items[events], gaps)
-    recipe = settings.recipe
-    report["live"].setdefault(recipe.name, {})[str(ranker_of_lists(recipe).seed)] = plain(row)
+    seed = ranker_of_lists(settings.recipe).seed
+    report["live"].setdefault(settings.recipe.name, {})[str(seed)] = plain(row)
     return report
 
 
@@ -205,31 +205,27 @@ def live(settings: Settings, path: Path) -> dict[str, Any]:
 
 
 def path_of(settings: Settings, kind: str, *, part: bool) -> Path:
-    opening = head("", settings, settings.recipe)
+    opening = figures.head("", settings, settings.recipe)
     if opening["dataset"] == PREPARED:
         opening |= {"dataset": movielens.ML_1M, "recipe": DEFAULT.name}  # named without either
-    return figure_of_study(opening, settings, kind, part=part)
+    return figures.path_of(opening, settings, kind, part=part)
 
 
-def main(
-    settings: Settings,
-    *,
-    server: bool = False,
-    validate: bool = False,
-    seeds: Sequence[int] = SEEDS,
-    users: int | None = None,
-) -> None:
-    whole = server or (not validate and users is None and set(seeds) >= set(SEEDS))
-    path = path_of(settings, "papers_live" if server else "papers", part=not whole)
+def print_recipe(seed: int, settings: Settings) -> None:
+    """Print the recipe in the settings with another seed, as a file for RECSYS_RECIPE."""
+    print(with_seed(settings.recipe, seed).model_dump_json(indent=2))  # noqa: T201
+
+
+def main(settings: Settings, *, server: bool = False, validate: bool = False, seeds: Sequence[int] = SEEDS) -> None:
     if server:
+        path = path_of(settings, "papers_live", part=False)
         found = live(settings, path)
         whole = {str(seed) for seed in seeds} <= set(found["live"].get(NEXT_ITEM.name, ()))
     else:
-        for found in of_seeds(settings, path, seeds, validate, users):
-            write_figure(path, found, finished=False)
-    write_figure(path, found, finished=whole)
-    log.info("written: %s", path)
-    show(found, recommendations.papers_live if server else recommendations.papers)
+        whole = not validate and set(seeds) >= set(SEEDS)
+        path = path_of(settings, "papers", part=not whole)
+        found = of_seeds(settings, path, seeds, partial(figures.write, path, finished=False), validate=validate)
+    figures.write(path, found, finished=whole)
 
 
 if __name__ == "__main__":
@@ -237,6 +233,7 @@ if __name__ == "__main__":
     parser.add_argument("--server", action="store_true", help="evaluate the running server")
     parser.add_argument("--validate", action="store_true", help="look at the last but one alone")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--users", type=int, help="evaluate so many, drawn at random")
+    parser.add_argument("--recipe", type=int, metavar="SEED", help="print the recipe with this seed, for RECSYS_RECIPE")
     given = vars(parser.parse_args())
-    run(partial(main, **given))
+    seed = given.pop("recipe")
+    run(partial(main, **given) if seed is None else partial(print_recipe, seed))

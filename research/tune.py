@@ -34,12 +34,10 @@ from offline.evaluation import metrics, replay
 from offline.evaluation.metrics import Floats, Lists, plain
 from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
+from research import figures
 from research.evaluation.metrics import coverage, diversity, novelty
 from research.evaluation.protocols import fit_recall, fit_stages, in_both_orders
 from research.evaluation.slices import popularity
-from research.figure_files import write_figure
-from research.figures import recommendations
-from research.reports import figure_of_study, head, resumed, show
 
 log = logging.getLogger(__name__)
 
@@ -168,8 +166,8 @@ def tune(settings: Settings, only: Sequence[str], path: Path, keep: Callable[[di
     inputs, recipe = read_with_holdout(settings), settings.recipe
     rule = inputs.dataset.holdout
     holdout = replay.hold_out(replay.hold_out(inputs.data, rule).past, rule)
-    opening = head("make tune", settings, recipe, holdout)
-    found = resumed(path, opening, {"rows": {}, DIVERSITY: {}})
+    opening = figures.head("make tune", settings, recipe, holdout)
+    found = figures.resumed(path, opening, {"rows": {}, DIVERSITY: {}})
     log.info("the recipe as it is")
     recall = fit_recall(holdout.past, inputs, recipe)
     stages = fit_stages(holdout.past, inputs, recipe, recall)
@@ -199,12 +197,12 @@ def tune(settings: Settings, only: Sequence[str], path: Path, keep: Callable[[di
 
 
 def main(settings: Settings, *, only: Sequence[str] = ()) -> None:
-    path = figure_of_study(head("", settings, settings.recipe), settings, "tune", part=bool(only))
-    found = tune(settings, only, path, partial(write_figure, path, finished=False))
+    path = figures.path_of(figures.head("", settings, settings.recipe), settings, "tune", part=bool(only))
+    found = tune(settings, only, path, partial(figures.write, path, finished=False))
     all_rows = {named(number, value) for number, values in VALUES.items() for value in values}
-    write_figure(path, found, finished=bool(found[DIVERSITY]) and all_rows <= set(found["rows"]))
-    log.info("written: %s", path)
-    show(found, recommendations.tune)
+    figures.write(path, found, finished=bool(found[DIVERSITY]) and all_rows <= set(found["rows"]))
+    figures.show(found["rows"])
+    figures.show(found[DIVERSITY], DIVERSITY)
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ def status(settings: Settings) -> bool:
         info = processes.get(service.name, {})
         numbers = [number for port in service.ports for number in port.numbers(settings)[:1]]
         in_a_row = len(numbers) > 2 and numbers == [*range(numbers[0], numbers[0] + len(numbers))]
-        ports = f"{numbers[0]}-{numbers[-1]}" if in_a_row else " ".join(map(str, numbers))
+        ports = f"{numbers[0]}-{numbers[-1]}" if in_a_row else " ".join(map(str, numbers)) or "socket"
         state, pid = info.get("statename", "STOPPED"), info.get("pid", 0)
         ready, version, since, memory = "no", "-", "-", "-"
         reason = None

@@ -53,7 +53,7 @@ def main(settings: Settings, user: str) -> None:
     for folder in (*written, *mounted, settings.keys_file.parent):
         folder.mkdir(parents=True, exist_ok=True)
     prepare_feast_repo(settings)
-    generated_secret(settings.redis_password_file)
+    generated_secret(settings.password_file("redis"))
     for folder in written:
         hand_over(folder, int(user))
 

@@ -42,17 +42,24 @@ def environment_of(settings: Settings) -> dict[str, str]:
             variables.pop(variable, None)
             if content is not None:
                 variables[variable] = content.get_secret_value() if isinstance(content, SecretStr) else str(content)
-    if (password := settings.redis.secret) is not None:  # the value, so that a program restarts when it changes
-        variables["RECSYS_REDIS__PASSWORD"] = password
-    if (file := settings.redis.password_file) and (password or not file.exists()):
-        del variables["RECSYS_REDIS__PASSWORD_FILE"]
+    for name, service in {"REDIS": settings.redis, "ELASTICSEARCH": settings.elasticsearch}.items():
+        password, file = service.secret, service.password_file
+        if password is not None:  # the value, so that a program restarts when it changes
+            variables[f"RECSYS_{name}__PASSWORD"] = password
+        if file and (password or not file.exists()):
+            del variables[f"RECSYS_{name}__PASSWORD_FILE"]
     return variables
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner may enter, or close one that is there to all others."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
 
 
 def generated_secret(path: Path) -> str:
     """Read a secret that only its owner may read; generate it where the file does not exist yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.chmod(0o700)
+    make_private(path.parent)
     if not path.is_file():
         with written_in_place(path) as temporary:
             temporary.write_text(secrets.token_urlsafe(32), encoding="utf-8")
@@ -91,19 +98,27 @@ class Port:
 
     setting: tuple[str, str]  # path through `Settings`
     container: int  # the port inside the container, which is also the default on this machine
+    in_cluster_only: bool = False  # a single node of the service does without it
     in_a_row: int = 1  # number of consecutive ports, from this one on, that a cluster of the service takes
-    unless: str = ""  # setting of the group that names a socket, which the service then listens on in place of the port
+    unless: str = ""  # setting of the group that names a socket's folder, which the service then listens in instead
 
     def number(self, settings: Settings) -> int:
         group, name = self.setting
         return int(getattr(getattr(settings, group), name))
 
+    def socket_dir(self, settings: Settings) -> Path | None:
+        """Folder of the socket that the service listens on in place of the port; None: it listens on the port."""
+        socket_dir: Path | None = getattr(getattr(settings, self.setting[0]), self.unless, None)
+        return socket_dir
+
     def numbers(self, settings: Settings) -> range:
         """All ports that the service takes."""
-        group = getattr(settings, self.setting[0])
-        if self.unless and getattr(group, self.unless):
+        if self.socket_dir(settings):
             return range(0)
+        group = getattr(settings, self.setting[0])
         cluster = getattr(group, "cluster", False)
+        if self.in_cluster_only and not cluster:
+            return range(0)
         return range(self.number(settings), self.number(settings) + (self.in_a_row if cluster else 1))
 
     @property
@@ -160,19 +175,25 @@ class Service(ABC):
 
     def where(self, settings: Settings) -> str:
         """Say where it listens."""
-        return f"port {self.ports[0].number(settings)}"
+        socket_dir = self.ports[0].socket_dir(settings)
+        return f"socket {socket_dir}" if socket_dir else f"port {self.ports[0].number(settings)}"
 
     def log(self, settings: Settings) -> Path:
         return settings.service_dir("logs") / f"{self.name}.log"
 
     def ask(
-        self, settings: Settings, path: str, timeout_s: float = 2.0, statuses: Collection[int] = (requests.codes.ok,)
+        self,
+        settings: Settings,
+        path: str,
+        timeout_s: float = 2.0,
+        statuses: Collection[int] = (requests.codes.ok,),
+        login: tuple[str, str] | None = None,
     ) -> requests.Response:
         """GET from its first port. Raises NotReadyError unless it answers with one of ``statuses``."""
         port = self.ports[0].number(settings)
         try:
             with local_session() as session:
-                response = session.get(f"http://{LOOPBACK}:{port}{path}", timeout=timeout_s)
+                response = session.get(f"http://{LOOPBACK}:{port}{path}", timeout=timeout_s, auth=login)
         except requests.RequestException as error:
             raise NotReadyError(f"{self.title} does not answer on port {port} yet") from error
         if response.status_code not in statuses:

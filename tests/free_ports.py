@@ -28,12 +28,14 @@ def shifted_ports(shift: int) -> dict[str, str]:
 
 
 def settings_on_free_ports(exchange_dir: Path) -> Settings:
-    """Without a warm-up of Elasticsearch, which a test's few requests have no use for."""
+    """Settings with Redis on its socket; without a warm-up of Elasticsearch, of no use for a test's few requests."""
     groups: dict[str, dict[str, float]] = {"server": {"warm_up_s": 0.0}}
     ports = [port.setting for service in PROGRAMS for port in service.ports]
     for (group, name), number in zip(ports, free_ports(len(ports)), strict=True):
         groups.setdefault(group, {})[name] = number
-    return Settings(exchange_dir=exchange_dir, **groups)
+    settings = Settings(exchange_dir=exchange_dir, **groups)
+    socket_dir = Settings(exchange_dir=exchange_dir).redis.socket_dir
+    return settings.model_copy(update={"redis": settings.redis.model_copy(update={"socket_dir": socket_dir})})
 
 
 def free_block(count: int) -> int:

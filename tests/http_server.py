@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,9 +15,10 @@ from data_exchange_center.settings import TRITON_SOCKET
 
 @contextmanager
 def serving(
-    answer: Callable[[BaseHTTPRequestHandler, bytes], tuple[int, bytes]], socket_in: Path | None = None
+    answer: Callable[[BaseHTTPRequestHandler, bytes], tuple[int, bytes] | tuple[int, bytes, Mapping[str, str]]],
+    socket_in: Path | None = None,
 ) -> Iterator[int]:
-    """The port of a server; ``answer`` makes status and body of a request and its body.
+    """The port of a server; ``answer`` makes status, body and, if any, headers of a request and its body.
 
     ``socket_in``: a folder; it then listens on a Unix socket there, as Triton does.
     """
@@ -26,9 +27,12 @@ def serving(
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            status, body = answer(self, self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            status, body, *headers = answer(self, self.rfile.read(int(self.headers.get("Content-Length", 0))))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
+            for each in headers:
+                for name, value in each.items():
+                    self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 

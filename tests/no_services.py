@@ -22,7 +22,9 @@ PORTS: Final = {
     for each in service.ports
     for port in (each.container, int(os.environ.get(each.variable, each.container)))
 }
+OWN_REDIS: Final = str(Settings().redis.socket)
 OWN_TRITON: Final = Settings().triton.url
+REDIS_PORT: Final = Settings().redis.port
 HTTP_PORT: Final = Settings().triton.http_port
 _reached: list[str] | None = None  # None: nobody watches
 
@@ -42,8 +44,9 @@ def _refuse(port: Any) -> None:
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "socket.connect" and isinstance(address := arguments[1], tuple):
-        _refuse(address[1])
+    if event == "socket.connect":
+        address = arguments[1]
+        _refuse(REDIS_PORT if address == OWN_REDIS else address[1] if isinstance(address, tuple) else None)
 
 
 sys.addaudithook(_audit)  # once a process: there is no way to take one out

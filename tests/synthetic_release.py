@@ -207,7 +207,8 @@ def _of_pairs(world: World, recipe: Recipe) -> Stored:
 def _of_lists(world: World, recipe: Recipe, inputs: Inputs) -> Stored:
     """Item code, profile, statistics, recall's scores, history."""
     spec = list_spec(inputs, recipe, recipe.ranker)
-    return spec, user_statistics(inputs.data, world.people), item_statistics(inputs.data, inputs)
+    more = recipe.ranker.statistics
+    return spec, user_statistics(inputs.data, world.people, more), item_statistics(inputs.data, inputs, more)
 
 
 def _lively(model: nn.Module) -> nn.Module:

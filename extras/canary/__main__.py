@@ -13,12 +13,14 @@ import uuid
 from contextlib import closing
 
 from rich.console import Console
+from rich.table import Table
 
 from data_exchange_center import steps
 from data_exchange_center.settings import Settings
 from extras.canary import state
 from extras.canary.decision import CanarySettings
 from extras.canary.hook import HEARD_S
+from extras.canary.report import CanaryReport, tables
 from extras.canary.state import Canaries, CanaryError
 from extras.canary.store import CanaryStore, overview
 from extras.client import Client, ServerError
@@ -50,7 +52,7 @@ def require_server(settings: Settings) -> None:
     """Raise ServerError unless a server runs that answers a canary's users. Whether it needs a key does not matter."""
     with Client.of(settings.server) as server:
         try:
-            server.get("/ml/canary", Canaries)
+            server.get("/ml/canary", CanaryReport)
         except ServerError as error:
             if error.status in (0, 404):
                 raise
@@ -75,6 +77,16 @@ def stop(settings: Settings) -> Canaries:
         return store.update(lambda before: state.ended(before, running, "stopped", now=time.time()))
 
 
+def figures(settings: Settings) -> list[Table | str]:
+    """Tables of how the canary that runs does, as the server knows; without a server, why there is none."""
+    try:
+        with Client.of(settings.server) as server:
+            found = server.get("/ml/canary", CanaryReport)
+    except ServerError as error:
+        return [f"How the canary does is not known: {error}"]
+    return [*tables(found.progress)] if found.progress else []
+
+
 def main(settings: Settings) -> None:
     """Raises CanaryError, ServerError, ServiceError."""
     parser = argparse.ArgumentParser(
@@ -93,7 +105,11 @@ def main(settings: Settings) -> None:
         start(settings, arguments.release, arguments.share, arguments.users)
     elif arguments.command == "stop":
         stop(settings)
-    Console().print(overview(settings) or "There was no canary yet: make canary release=<published> share=0.05")
+    console = Console()
+    console.print(overview(settings) or "There was no canary yet: make canary release=<published> share=0.05")
+    if arguments.command == "status":
+        for each in figures(settings):
+            console.print(each)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The decision about a canary: counts of its requests and of the active release's -> go on, advance or roll back.
+"""The decision about a canary: counts of its requests and of the active release's -> go on, advance, roll back or wait.
 
 A pure function, `decide`, which servers and the simulation call alike. Each guardrail is an always-valid test: it may
 be looked at after every request, and its probability of rolling back, at any time in a step, a release that is as good
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import ceil, inf, log
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.settings import ExtensionSettings, Seconds
 from extras.experiments.always_valid import half_width
@@ -25,9 +25,15 @@ FIRST_MS: Final = 0.5  # ... and its first one
 MEDIAN_LIMIT: Final = 0.1  # as `CanarySettings.slow`, of requests slower than the active release's median
 
 CANARY, ACTIVE = "canary:", "active:"  # prefixes of a group's counts
-COUNTED: Final = ("requests", "errors", "degraded", "short", "wrong", "scores")
+WORDS: Final = {  # share of the requests that a guardrail counts -> what that is; the order of `guardrails`
+    "scores": "scores that are NaN or all equal",
+    "errors": "no answer of the release",
+    "wrong": "an item under another id",
+    "short": "lists that are empty or too short",
+    "degraded": "degraded answers",
+}
 
-Action = Literal["hold", "advance", "roll back"]
+Action = Literal["hold", "advance", "roll back", "wait"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -44,6 +50,9 @@ class CanarySettings(ExtensionSettings, env_prefix="RECSYS_CANARY__"):
     slower_ms: Annotated[float, Field(ge=0)] = 20.0
     overlap: Share = 0.15  # least mean overlap of the first ten items with the active release's; 0: any list may differ
     likes: Share = 0.03  # relative loss of likes a user
+    evidence: Share = (
+        0.5  # loss of likes that feedback has to exclude before the last step ends by itself; 1: none is needed
+    )
     horizon_s: Seconds = 900.0  # how long a user's likes are counted, since the first answer
     away_s: Seconds = 60.0  # how long a user has to be away to be answered by another release
     step_s: Seconds = 120.0  # least duration of a step, since its users have joined
@@ -86,12 +95,19 @@ class Group:
 
 @dataclass(frozen=True)
 class Likes:
-    """Relative difference in likes a user to the active release, with an always-valid interval."""
+    """Relative difference in likes a user to the active release, with an always-valid interval.
+
+    Attributes:
+        users: whose horizon is over.
+        canary, active: liked items of these users, in each group.
+    """
 
     estimate: float = 0.0
     low: float = -inf
     high: float = inf
-    users: int = 0  # whose horizon is over
+    users: int = 0
+    canary: int = 0
+    active: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,7 +115,7 @@ class Counts:
     """What is known of a step of a canary.
 
     Attributes:
-        users: distinct ones that the canary has answered in this step.
+        users: distinct ones that the canary has answered in this step; ``active_users``: of the other group.
         seconds: since the step's users have joined.
         compared, overlap: lists compared with the active release's for the same user; sum of their overlaps.
     """
@@ -107,10 +123,30 @@ class Counts:
     canary: Group
     active: Group
     users: int = 0
+    active_users: int = 0
     seconds: float = 0.0
     compared: int = 0
     overlap: float = 0.0
     likes: Likes = Likes()
+
+
+class Guardrail(BaseModel):
+    """A guardrail: what it compares with its bound, and how sure that is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    counts: str = Field(description="what is counted, in words")
+    value: float | None = Field(
+        description="of requests: the canary's share minus the active release's; of items: their mean share; of likes: "
+        "the relative difference. null: there is nothing to compare yet"
+    )
+    certain: float | None = Field(
+        description="the end of the value's interval that has to be beyond the bound; null: too little is known"
+    )
+    bound: float
+    violated: bool
+    detail: str = Field(description="both groups in figures; empty where there is nothing to compare yet")
 
 
 @dataclass(frozen=True)
@@ -122,13 +158,26 @@ class Decision:
     detail: str = ""
 
 
-def decide(counts: Counts, limits: CanarySettings, users: int) -> Decision:
-    """Decide on a step of a canary that ends after so many ``users``."""
-    for reason, detail in _violated(counts, limits):
-        return Decision("roll back", reason, detail)
+def decide(counts: Counts, limits: CanarySettings, users: int, last: bool = False) -> Decision:
+    """Decide on a step of a canary that ends after so many ``users``; ``last``: the release is activated then."""
+    for each in guardrails(counts, limits):
+        if each.violated:
+            return Decision("roll back", each.name, each.detail)
     compared = min(counts.canary.requests, counts.canary.timed, counts.active.requests) >= FEWEST
     held = compared and counts.seconds >= limits.step_s and counts.users >= users
-    return Decision("advance" if held else "hold")
+    if not held:
+        return Decision("hold")
+    if last and not has_evidence(counts.likes, limits):
+        return Decision("wait")
+    return Decision("advance")
+
+
+def has_evidence(likes: Likes, limits: CanarySettings) -> bool:
+    """Whether feedback excludes a loss of likes that a person would have to judge.
+
+    Without feedback no guardrail but `overlap` sees a release whose lists are bad, and lists may differ for good.
+    """
+    return limits.evidence == 1 or likes.low > -limits.evidence
 
 
 def bucket_of(milliseconds: float) -> int:
@@ -141,47 +190,85 @@ def bound_of(bucket: int) -> float:
     return FIRST_MS * STEP**bucket
 
 
-def _violated(counts: Counts, limits: CanarySettings) -> list[tuple[str, str]]:
-    """The violated guardrails, by name, those first that explain others: wrong scores degrade answers, too."""
-    canary, active, found = counts.canary, counts.active, []
-    for name in ("scores", "errors", "wrong", "short", "degraded"):
-        limit, of = getattr(limits, name), (canary.requests, active.requests)
-        if _more(getattr(canary, name), of[0], getattr(active, name), of[1], limit):
-            shares = f"{_share(getattr(canary, name), of[0])} of its answers, {_share(getattr(active, name), of[1])}"
-            found.append((name, f"{shares} of the active release's"))
-    for share, limit in ((0.99, limits.slow), (0.5, MEDIAN_LIMIT)):
-        if min(canary.timed, active.timed) < FEWEST:
-            continue
-        at_most = active.quantile(share) * limits.slower + limits.slower_ms
-        slow = canary.slower_than(at_most), canary.timed, active.slower_than(at_most), active.timed
-        if _more(*slow, limit):
-            shown = f"p{share * 100:.0f} {canary.quantile(share):.0f} ms, {active.quantile(share):.0f} ms"
-            found.append(("latency", f"{shown} of the active release"))
-    if counts.compared >= FEWEST:
-        mean = counts.overlap / counts.compared
+def guardrails(counts: Counts, limits: CanarySettings) -> list[Guardrail]:
+    """All guardrails, those first that explain others: wrong scores degrade answers, too."""
+    shares = [_share_of_requests(name, counts, limits) for name in WORDS]
+    slow = [_slow(0.99, counts, limits.slow, limits), _slow(0.5, counts, MEDIAN_LIMIT, limits)]
+    return [*shares, *slow, _distance(counts, limits), _likes(counts.likes, limits)]
+
+
+def _share_of_requests(name: str, counts: Counts, limits: CanarySettings) -> Guardrail:
+    canary, active = counts.canary, counts.active
+    failed, others = getattr(canary, name), getattr(active, name)
+    detail = (
+        f"{_percent(failed, canary.requests)} of its answers, "
+        f"{_percent(others, active.requests)} of the active release's"
+    )
+    return _excess(name, WORDS[name], failed, canary.requests, others, active.requests, getattr(limits, name), detail)
+
+
+def _slow(share: float, counts: Counts, bound: float, limits: CanarySettings) -> Guardrail:
+    canary, active = counts.canary, counts.active
+    quantile = f"p{share * 100:.0f}"
+    if not canary.timed or not active.timed:
+        what = f"slower than {limits.slower:g} times the active release's {quantile} + {limits.slower_ms:g} ms"
+        return Guardrail(name="latency", counts=what, value=None, certain=None, bound=bound, violated=False, detail="")
+    at_most = active.quantile(share) * limits.slower + limits.slower_ms
+    slow, others = canary.slower_than(at_most), active.slower_than(at_most)
+    detail = f"{quantile} {canary.quantile(share):.0f} ms, {active.quantile(share):.0f} ms of the active release"
+    what = f"slower than {at_most:.0f} ms, of the active release's {quantile}"
+    return _excess("latency", what, slow, canary.timed, others, active.timed, bound, detail)
+
+
+def _distance(counts: Counts, limits: CanarySettings) -> Guardrail:
+    mean = counts.overlap / counts.compared if counts.compared else None
+    certain = None
+    if mean is not None and counts.compared >= FEWEST:
         variance = mean * (1 - mean) / counts.compared  # at most, as overlaps are from 0 to 1
-        if mean + half_width(counts.compared, variance, PLANNED, ALPHA) < limits.overlap:
-            found.append(("distance", f"{mean:.0%} of the first ten items are those of the active release"))
-    likes = counts.likes
-    if likes.high < -limits.likes:
-        interval = f"{likes.estimate:+.1%} ({likes.low:+.1%} to {likes.high:+.1%})"
-        found.append(("likes", f"{interval} likes a user, of {likes.users:,} users"))
-    return found
+        certain = mean + half_width(counts.compared, variance, PLANNED, ALPHA)
+    return Guardrail(
+        name="distance",
+        counts="items of the first ten that the active release lists, too",
+        value=mean,
+        certain=certain,
+        bound=limits.overlap,
+        violated=certain is not None and certain < limits.overlap,
+        detail=f"{mean or 0:.0%} of the first ten items are those of the active release",
+    )
 
 
-def _more(k1: int, n1: int, k0: int, n0: int, limit: float) -> bool:
-    """Whether ``k1`` of ``n1`` is surely a larger share than ``k0`` of ``n0`` by over ``limit``.
+def _likes(likes: Likes, limits: CanarySettings) -> Guardrail:
+    is_known = likes.high < inf
+    interval = f"{likes.estimate:+.1%} ({likes.low:+.1%} to {likes.high:+.1%})"
+    return Guardrail(
+        name="likes",
+        counts="likes a user, relative to the active release's",
+        value=likes.estimate if is_known else None,
+        certain=likes.high if is_known else None,
+        bound=-limits.likes,
+        violated=likes.high < -limits.likes,
+        detail=f"{interval} likes a user, of {likes.users:,} users",
+    )
+
+
+def _excess(name: str, what: str, k1: int, n1: int, k0: int, n0: int, bound: float, detail: str) -> Guardrail:
+    """Whether ``k1`` of ``n1`` is surely a larger share than ``k0`` of ``n0`` by over ``bound``.
 
     Shares are shrunk to a half by one of two, so that a first failure does not look like a share without variance.
     """
-    if min(n1, n0) < FEWEST or k1 * n0 <= k0 * n1:
-        return False
-    shrunk = [(k + 1) / (n + 2) for k, n in ((k1, n1), (k0, n0))]
-    variance = sum(p * (1 - p) / n for p, n in zip(shrunk, (n1, n0), strict=True))
-    return k1 / n1 - k0 / n0 - half_width(n1 + n0, variance, 2 * PLANNED, ALPHA) > limit
+    value = k1 / n1 - k0 / n0 if n1 and n0 else None
+    certain = None
+    if value is not None and min(n1, n0) >= FEWEST:
+        shrunk = [(k + 1) / (n + 2) for k, n in ((k1, n1), (k0, n0))]
+        variance = sum(p * (1 - p) / n for p, n in zip(shrunk, (n1, n0), strict=True))
+        certain = value - half_width(n1 + n0, variance, 2 * PLANNED, ALPHA)
+    violated = certain is not None and certain > bound
+    return Guardrail(
+        name=name, counts=what, value=value, certain=certain, bound=bound, violated=violated, detail=detail
+    )
 
 
-def _share(count: int, total: int) -> str:
+def _percent(count: int, total: int) -> str:
     return f"{count / max(total, 1):.1%}"
 
 
@@ -191,7 +278,7 @@ def as_counts(stored: Mapping[str, int], **more: Any) -> Counts:
     def group(arm: str) -> Group:
         own = {name.removeprefix(arm): count for name, count in stored.items() if name.startswith(arm)}
         latency = {int(name[1:]): count for name, count in own.items() if name.startswith("<")}
-        return Group(latency=latency, **{name: count for name, count in own.items() if name in COUNTED})
+        return Group(latency=latency, **{name: count for name, count in own.items() if name in ("requests", *WORDS)})
 
     return Counts(
         group(CANARY), group(ACTIVE),

@@ -19,19 +19,18 @@ from flask import Flask
 
 from data_exchange_center.dataset import OwnId
 from extras.canary import state
-from extras.canary.decision import CanarySettings, Decision, Likes, as_counts, bucket_of, decide
+from extras.canary.decision import CanarySettings, Counts, Decision, Likes, as_counts, bucket_of, decide
 from extras.canary.likes import likes_of
+from extras.canary.report import CanaryReport, progress
 from extras.canary.state import Canaries, Canary, Member, member
 from extras.canary.store import CanaryStore, Held
 from extras.experiments.hook import counts as is_exposure
 from extras.experiments.store import ExperimentStore, Exposure, ExposureQueue, counting
 from extras.routes import per_release, route
 from online.clients.base import ServiceError
-from online.clients.redis import WHICH_IS_LIVE
 from online.clients.triton import NOT_NUMBERS
 from online.recommend.loaded_release import Release
-from online.recommend.outcomes import BadRequestError, LoadingError, NoReleaseError, UnknownReleaseError
-from online.recommend.registry import LOADING_WAIT_S
+from online.recommend.outcomes import BadRequestError
 from online.recommend.types import Answer, Request, Stopwatch, read_id
 from online.web.parts import Parts
 
@@ -63,10 +62,13 @@ def register(app: Flask, parts: Parts) -> None:
         parts.recommender.follow(canarying.follow)
         parts.recommender.follow(canarying.measure)  # on a thread of its own: reading the logs takes seconds
 
-    @route(app, parts, "GET", "/ml/canary", Canaries, (401, 429, 500, 503))
-    def canary() -> Canaries:
-        """The release on trial, and those that were."""
-        return store.canaries()
+    @route(app, parts, "GET", "/ml/canary", CanaryReport, (401, 429, 500, 503))
+    def canary() -> CanaryReport:
+        """The release on trial, and those that were.
+
+        Of the one that runs also counts of both groups, each guardrail with its bound, and when the next step comes.
+        """
+        return canarying.report(store.canaries())
 
 
 class Canarying:
@@ -75,6 +77,7 @@ class Canarying:
     def __init__(self, parts: Parts, store: CanaryStore, exposures: ExperimentStore, settings: CanarySettings) -> None:
         self._recommender, self._plain, self._plainly_preferred = parts.recommender, parts.recommend, parts.preferred
         self._store, self._exposures, self._settings = store, exposures, settings
+        store.breaker = parts.recommender.users.breaker
         counter = counting(parts.registry, "recsys_canary_exposures", "Answers to both groups of a canary")
         self._queue = ExposureQueue(exposures.expose, counter)
         self.canary: Canary | None = None  # all that a request looks at where none runs
@@ -128,10 +131,10 @@ class Canarying:
         announced = is_new and time.time() < canary.joined
         if not announced and self._tally.held.get(request.userid) is False:
             return group
-        timed = self._recommender.timed(request, watch)
-        asking = self._recommender.within(self._store, timed, 0.2)
+        deadline = self._recommender.deadline_of(request, watch).share(0.2)
+        query = Held(canary.id, request.userid, self._settings.away_s, announced)
         try:
-            held = asking.call(Held(canary.id, request.userid, self._settings.away_s, announced))
+            held = self._store.call(query, deadline, strict=False)
         except ServiceError:  # as far as this process knows
             return None if announced or self._tally.held.get(request.userid) else group
         self._tally.note(request.userid, held=held)
@@ -158,11 +161,11 @@ class Canarying:
     # --- following
 
     def open(self) -> None:
-        """Wait until the release of a running canary is loaded, so that its users are not answered by another one."""
-        with suppress(ServiceError, NoReleaseError, UnknownReleaseError, LoadingError):
+        """Load the release of a running canary, so that its users are not answered by another one."""
+        with suppress(ServiceError):
             self._adopt(self._store.canaries())
             if self.canary is not None:
-                self._recommender.releases.get(self.canary.release, LOADING_WAIT_S)
+                self._recommender.releases.follow()
 
     def follow(self) -> bool:
         """Read the state; while a canary runs add up its counts and decide. Raises ServiceError."""
@@ -171,7 +174,7 @@ class Canarying:
         if canary is None:
             return True
         users, now = self._recommender.users, time.time()
-        active = users.call(WHICH_IS_LIVE).live
+        active = users.control().active
         if active != canary.active:
             self._change(lambda before: state.superseded(before, active, now))
         elif canary.activating:
@@ -202,6 +205,15 @@ class Canarying:
         last = next(iter(self._canaries.ended), None)
         return str(last) if last and last.verdict != "activated" and last.ended > time.time() - RECENT_S else ""
 
+    def report(self, found: Canaries) -> CanaryReport:
+        """The canaries, and how the one that runs does. Raises ServiceError."""
+        running = found.running
+        if running is None:
+            return CanaryReport(**vars(found), progress=None)
+        now = time.time()
+        counts = self._counts(running, now)
+        return CanaryReport(**vars(found), progress=progress(running, counts, self._settings, now))
+
     def _change(self, change: Callable[[Canaries], Canaries]) -> None:
         self._adopt(self._store.update(change))
 
@@ -215,11 +227,18 @@ class Canarying:
             self.canary = found.running
 
     def _decide(self, canary: Canary, now: float) -> Decision:
+        return decide(self._counts(canary, now), self._settings, canary.users, canary.is_last)
+
+    def _counts(self, canary: Canary, now: float) -> Counts:
         stored, users = self._store.counts(canary)
         of, likes = self._likes
-        likes = likes if of == canary.id else Likes()
-        found = as_counts(stored, users=users, seconds=now - canary.joined, likes=likes)
-        return decide(found, self._settings, canary.users)
+        return as_counts(
+            stored,
+            users=users["canary"],
+            active_users=users["active"],
+            seconds=now - canary.joined,
+            likes=likes if of == canary.id else Likes(),
+        )
 
     def _compare(self, canary: Canary) -> None:
         """Compare the lists that both releases give a sample of the canary's users now.
@@ -283,7 +302,7 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._users: set[OwnId] = set()
+        self._users: dict[Member, set[OwnId]] = {}
         self._timed = 0
         self.held: OrderedDict[OwnId, bool] = OrderedDict()
         self.samples: deque[Request] = deque(maxlen=100)
@@ -294,8 +313,8 @@ class Tally:
             self._counts.update(f"{group}:{name}" for name in ("requests", *names))
             if took_ms is None:
                 return
+            self._users.setdefault(group, set()).add(userid)
             if group == "canary":
-                self._users.add(userid)
                 self._timed += 1
             if group == "active" or self._timed > FIRST:
                 self._counts[f"{group}:<{bucket_of(took_ms)}"] += 1
@@ -305,11 +324,11 @@ class Tally:
         with self._lock:
             self._counts.update({"compared": 1, "overlap": overlap})
 
-    def taken(self) -> tuple[Counter[str], set[OwnId]]:
-        """The counts and users since the last call."""
+    def taken(self) -> tuple[Counter[str], dict[Member, set[OwnId]]]:
+        """The counts and each group's users since the last call."""
         with self._lock:
             found = self._counts, self._users
-            self._counts, self._users = Counter(), set()
+            self._counts, self._users = Counter(), {}
             return found
 
     def note(self, userid: OwnId, *, held: bool) -> None:

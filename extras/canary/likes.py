@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 from typing import Final
 
@@ -15,13 +16,13 @@ from extras.canary.state import Canary
 from extras.experiments.always_valid import difference_path
 from extras.experiments.outcomes import outcomes_of
 from extras.experiments.store import ExperimentStore
-from online.recommend.registry import Registry
+from online.recommend.releases import Releases
 
 ALPHA: Final = 0.01
 METRIC: Final = "hits"  # liked items a user
 
 
-def likes_of(exposures: ExperimentStore, canary: Canary, releases: Registry, horizon_s: float) -> Likes:
+def likes_of(exposures: ExperimentStore, canary: Canary, releases: Releases, horizon_s: float) -> Likes:
     """The relative difference so far, of users whose horizon is over. Raises ServiceError."""
     if (opened := releases.loaded(canary.active)) is None:
         return Likes()
@@ -35,12 +36,14 @@ def relative(values: NDArray[np.float64], treated: Sequence[bool] | NDArray[np.b
 
     ``values``: (n,) in the users' order of arrival; ``planned``: after how many it is narrowest.
     """
-    if not len(values):
-        return Likes()
     is_treated = np.asarray(treated, np.bool_)
+    liked = {"canary": int(values[is_treated].sum()), "active": int(values[~is_treated].sum())}
+    known = Likes(users=len(values), **liked)
+    if not liked["active"]:
+        return known
     path = difference_path(values, is_treated, planned, ALPHA)
-    mean = float(values[~is_treated].mean()) if (~is_treated).any() else 0.0
     low, high = float(path["low"][-1]), float(path["high"][-1])
-    if not mean or low == -inf:
-        return Likes(users=len(values))
-    return Likes(float(path["estimate"][-1]) / mean, low / mean, high / mean, len(values))
+    if low == -inf:
+        return known
+    mean = float(values[~is_treated].mean())
+    return replace(known, estimate=float(path["estimate"][-1]) / mean, low=low / mean, high=high / mean)

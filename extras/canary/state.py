@@ -2,14 +2,15 @@
 
 A canary goes through steps, each with a share of the users. At the beginning of a step its new users are announced:
 those who are answered by the active release meanwhile stay with it until they have been away for a while
-(`extras.canary.hook`). After the last step the release is activated, in two transitions with the pointer between them.
+(`extras.canary.hook`). After the last step the release is activated, in two transitions with the pointer between them;
+without enough feedback it waits for a person, who activates it as any other release.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +29,7 @@ USERS: Final = 1_000  # of a step, where so many may come
 SUPERSEDED, DELETED = "superseded", "deleted"  # reasons that are no guardrail
 
 Member = Literal["canary", "active"]
+GROUPS: Final[tuple[Member, ...]] = ("canary", "active")
 Verdict = Literal["activated", "rolled back", "stopped"]
 ReleaseId = Annotated[str, Field(pattern=RELEASE)]
 
@@ -51,10 +53,19 @@ class Canary(BaseModel):
     began: float = Field(description="seconds since 1970-01-01 UTC")
     joined: float = Field(description="when the step's users join: seconds since 1970-01-01 UTC")
     activating: bool = Field(default=False, description="it has held, and the pointer is being moved")
+    waiting: bool = Field(
+        default=False,
+        description="its last step is over without enough feedback: a person, or more of it, activates it",
+    )
 
     @property
     def share(self) -> float:
         return self.shares[self.step]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the release is activated after this step."""
+        return self.step + 1 == len(self.shares)
 
     @property
     def name(self) -> str:
@@ -77,7 +88,8 @@ class Canary(BaseModel):
 
     def __str__(self) -> str:
         where = f"step {self.step + 1} of {len(self.shares)}"
-        return f"canary of release {self.release}: {self.share:.0%} of the users, {where}"
+        waits = f"; waits for more feedback or `make activate release={self.release}`" if self.waiting else ""
+        return f"canary of release {self.release}: {self.share:.0%} of the users, {where}{waits}"
 
 
 class Ended(BaseModel):
@@ -164,8 +176,13 @@ def after(before: Canaries, canary: Canary, decision: Decision, now: float, away
         return before
     if decision.action == "roll back":
         return ended(before, canary, "rolled back", decision.reason, decision.detail, now)
-    last = canary.step + 1 == len(canary.shares)
-    step = {"activating": True} if last else {"step": canary.step + 1, "joined": now + away_s}
+    step: dict[str, Any]
+    if decision.action == "wait":
+        step = {"waiting": True}
+    elif canary.is_last:
+        step = {"activating": True, "waiting": False}
+    else:
+        step = {"step": canary.step + 1, "joined": now + away_s}
     return before.model_copy(update={"running": canary.model_copy(update=step)})
 
 

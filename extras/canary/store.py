@@ -20,7 +20,7 @@ from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
 from extras.canary import state
-from extras.canary.state import KEY, Canaries, Canary
+from extras.canary.state import GROUPS, KEY, Canaries, Canary, Member
 from online.clients.base import ServiceError, StoredError
 from online.clients.redis import RedisClient
 
@@ -85,31 +85,33 @@ class CanaryStore(RedisClient[Held, bool]):
         with self._limited("known_users"):
             return int(self._redis.zcard(wire.ids_key(release)))  # type: ignore[arg-type]
 
-    def add(self, canary: Canary, counts: Mapping[str, int], users: Collection[OwnId]) -> None:
-        """Add a worker's counts, and the users that the canary has answered. Raises ServiceError."""
-        key, of_users = _keys(canary)
+    def add(self, canary: Canary, counts: Mapping[str, int], users: Mapping[Member, Collection[OwnId]]) -> None:
+        """Add a worker's counts, and the users of each group that were answered. Raises ServiceError."""
+        key = _key(canary)
         with self._limited("add"), self._redis.at(key) as server, server.pipeline(transaction=True) as pipe:
             for name, count in counts.items():
                 pipe.hincrby(key, name, count)
             pipe.expire(key, KEPT_S)
-            if users:
-                pipe.pfadd(of_users, *map(str, users))
+            for group, answered in users.items():
+                of_users = f"{key}:users:{group}"
+                pipe.pfadd(of_users, *map(str, answered))
                 pipe.expire(of_users, KEPT_S)
             pipe.execute()
 
-    def counts(self, canary: Canary) -> tuple[dict[str, int], int]:
-        """All workers' counts of the canary's step, and how many users it has answered. Raises ServiceError."""
-        key, of_users = _keys(canary)
+    def counts(self, canary: Canary) -> tuple[dict[str, int], dict[Member, int]]:
+        """All workers' counts of the canary's step, and how many users of each group it has. Raises ServiceError."""
+        key = _key(canary)
         with self._limited("counts"), self._redis.at(key) as server, server.pipeline(transaction=True) as pipe:
             pipe.hgetall(key)
-            pipe.pfcount(of_users)
-            stored, users = pipe.execute()
-        return {name.decode(): int(count) for name, count in stored.items()}, int(users)
+            for group in GROUPS:
+                pipe.pfcount(f"{key}:users:{group}")
+            stored, *users = pipe.execute()
+        counts = {name.decode(): int(count) for name, count in stored.items()}
+        return counts, dict(zip(GROUPS, map(int, users), strict=True))
 
 
-def _keys(canary: Canary) -> tuple[str, str]:
-    key = f"ml:canary:{{{canary.id}}}:{canary.step}"
-    return key, f"{key}:users"
+def _key(canary: Canary) -> str:
+    return f"ml:canary:{{{canary.id}}}:{canary.step}"
 
 
 def _unpacked(raw: Any) -> Canaries:
@@ -129,7 +131,11 @@ def overview(settings: Settings) -> Table | None:
     table = Table(*(Column(name, overflow="fold") for name in ("canary", "until (UTC)", "state")), title="canaries")
     if found.running is not None:
         running = found.running
-        at = "activating" if running.activating else "runs"
+        at = "runs"
+        if running.activating:
+            at = "activating"
+        elif running.waiting:
+            at = "waits"
         table.add_row(running.release, at, f"{running.status(time.time())}, against {running.active}")
     for each in found.ended:
         at = time.strftime("%Y-%m-%d %H:%M", time.gmtime(each.ended))

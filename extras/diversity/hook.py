@@ -61,12 +61,12 @@ def register(app: Flask, parts: Parts) -> None:
 
 def rerank(slate: Slate, default: float) -> None:
     """Re-rank an answer. ``default``: the diversity of a request that names none."""
-    request, opened = slate.timed.request, slate.opened
+    request, opened = slate.request, slate.opened
     wanted = request.diversity if isinstance(request, DiversityRequest) else 0
     wanted = default if wanted is None else wanted
-    if not wanted or opened is None:
+    if not wanted:
         return
-    with slate.timed.watch.stage(STAGE):
+    with slate.watch.stage(STAGE):
         pool = max(request.size, opened.manifest.recipe.recall.candidates)  # of a popular list as of any other
         slate.ranked = diversified(similar_items(opened), slate.ranked, wanted, request.size, pool)
     if slate.ranked.order is not None:

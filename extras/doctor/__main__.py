@@ -137,16 +137,19 @@ def go_live(release: str, live: str | None, published: Sequence[str]) -> Finding
 
 
 def access(settings: Settings) -> Finding:
-    """Name the local services that other accounts of this machine can reach: those that have no password."""
+    """Name what other accounts of this machine can reach without a password or a key, and how to close the server."""
     local = settings.triton.socket_dir is not None
     ports = {
-        "Elasticsearch": settings.elasticsearch.port,
         "Feast": settings.feast.port,
         "Triton's metrics" if local else "Triton": settings.triton.metrics_port if local else settings.triton.http_port,
     }
+    closes = ""
+    if not settings.server.reads_need_key:
+        ports["the server"] = settings.server.port
+        closes = "; RECSYS_SERVER__KEYS_FOR=all closes the server"
     reached = ", ".join(f"{name} ({port})" for name, port in ports.items())
     where = "stack/README.md, Who can reach them"
-    return Finding("access", "note", f"other accounts of a shared machine reach {reached}: {where}")
+    return Finding("access", "note", f"other accounts of a shared machine reach {reached}: {where}{closes}")
 
 
 def server(url: str, release: str | None) -> Finding:

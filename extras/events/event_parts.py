@@ -25,8 +25,9 @@ import redis
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.artifacts import ArtifactError
-from data_exchange_center.dataset import NAME, OwnId
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.files import written_in_place
+from data_exchange_center.recipes import NAME
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events.events import Event, position_of

@@ -24,7 +24,7 @@ from extras.events.events import Event, Logged, updated
 from extras.events.log import EventLog, Recording, TooManyEventsError
 from extras.routes import route
 from online.clients.base import ServiceError
-from online.clients.redis import WHICH_IS_LIVE, UserQuery
+from online.clients.redis import UserQuery
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import BadRequestError, NoReleaseError, UnknownReleaseError
 from online.recommend.recommend import Recommender
@@ -40,6 +40,7 @@ REMAINING: Final = (  # after a user was forgotten; the chapter has a table
     "exported events and artifacts for training: make events offline sync",
     "online/renewal in the exchange folder: make renew, or delete it",
     "raw data, logs of requests and backups: delete it there yourself",
+    "the id, in Redis and in exported events: it stays, so that no release that is loaded later brings the user back",
 )
 RECORDED: Final = "recsys.recorded"  # among an application's extensions: functions called with a release and new events
 FORGOTTEN: Final = "recsys.forgotten"  # and those called with a data set's name and the user who was forgotten
@@ -83,7 +84,7 @@ def register(app: Flask, parts: Parts) -> None:
         an error send the same again: what is there already counts once.
         """
         events, where = sent
-        return EventsAnswer(events=record(log, release_for_events(recommender), events, where))
+        return EventsAnswer(events=record(log, recommender.releases.get(), events, where))
 
     @route(
         app, parts, "DELETE", "/ml/user/<any_text:userid>", ForgottenAnswer, _ERRORS,
@@ -93,31 +94,15 @@ def register(app: Flask, parts: Parts) -> None:
         """Forget a user: all that was sent, and what the releases have of the user."""
         if len(userid.encode()) > MAX_BYTES:
             raise BadRequestError("userid", f"userid must be a string of 1 to {MAX_BYTES} bytes.")
-        dataset = release_for_events(recommender).manifest.dataset
+        dataset = recommender.releases.get().manifest.dataset
         own = read_id("userid", userid, dataset.user_ids)
         forgotten = log.forget(own, dataset.base_name)
-        recommender.fallbacks.known.forget(own)
+        recommender.known_users.forget(own)
         for hear in app.extensions.get(FORGOTTEN, ()):
             hear(dataset.base_name, own)
         return ForgottenAnswer(
             userid=own, events=forgotten.events, releases=forgotten.releases, remaining=list(REMAINING)
         )
-
-
-def release_for_events(recommender: Recommender) -> Release:
-    """The live release; while it cannot be opened, the serving one, if it is of the same data set.
-
-    Raises NoReleaseError, ServiceError.
-    """
-    users, releases = recommender.users, recommender.releases
-    so_far, active_id = releases.active, users.call(WHICH_IS_LIVE).live
-    if so_far is not None and active_id is not None:
-        if (active := releases.loaded(active_id)) is not None:
-            return active
-        published = users.published(active_id)
-        if published and published.manifest.dataset.base_name == so_far.manifest.dataset.base_name:
-            return so_far
-    return releases.get_active()
 
 
 def record(
@@ -175,7 +160,7 @@ def unneeded_events(recommender: Recommender, userid: OwnId, dataset: str) -> Co
     """
     users = recommender.users
     states: list[tuple[StoredUser, Release]] = []
-    for release in users.listed()[1]:
+    for release in users.control().published:
         try:
             opened = recommender.releases.get(release)
         except UnknownReleaseError:  # deleted since

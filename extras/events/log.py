@@ -105,12 +105,12 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         self._replicas = settings.write_replicas if settings.cluster else 0
         self._features = connect(settings, db=settings.feast_db)
 
-    def call(self, query: Recording, deadline: Deadline = NEVER) -> tuple[bool, ...]:
+    def call(self, query: Recording, deadline: Deadline = NEVER, *, strict: bool = True) -> tuple[bool, ...]:
         """Whether each is new. Raises ServiceError, TooManyEventsError.
 
         Compaction may take longer than one call to Redis may, so each of its steps has a call's time limit.
         """
-        answers = list(super().call(query, deadline))
+        answers = list(super().call(query, deadline, strict=strict))
         full = {event.userid for event, answer in zip(query.events, answers, strict=True) if answer == _FULL}
         compacted = set()
         for userid in full:
@@ -121,7 +121,9 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
                 compacted.add(userid)
         places = [place for place, event in enumerate(query.events) if event.userid in compacted]
         if places:
-            again = super().call(replace(query, events=[query.events[place] for place in places]), deadline)
+            again = super().call(
+                replace(query, events=[query.events[place] for place in places]), deadline, strict=strict
+            )
             for place, answer in zip(places, again, strict=True):
                 answers[place] = answer
         if _FULL in answers:

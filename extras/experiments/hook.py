@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item", bound=Hashable)
 Places = list[tuple[int, int]]  # (list, place) of items: 0 is the first list
 
-FIRST_LIST = 0.5  # of the time budget of an interleaved answer; the second list gets the rest
 EACH_ITEM: Final = frozenset({"explained"})  # fields of answers, by other extras, with an entry for each item
 _ARMS: Final = {"control": {"release": "4b39adab7df3"}, "treatment": {"release": "9c1f0e2a7b55"}}
 _EXAMPLE: Final = {"name": "ranker", "arms": _ARMS}
@@ -189,7 +188,7 @@ class Experimenting:
     def _interleaved(self, experiment: Experiment, request: Request, watch: Stopwatch) -> tuple[Answer, Exposure]:
         """Interleave both arms' lists; if one is incomplete, or the request has a cursor, the first arm's alone."""
         control, other = (arm.release for arm in experiment.arms.values())
-        first = self._recommender.recommend(request, watch, control, FIRST_LIST)
+        first = self._recommender.recommend(request, watch, control)
         if getattr(request, "cursor", False):  # a cursor continues one list
             return _with_arm(experiment, request, first, experiment.control, as_dealt=False)
         again = Stopwatch(watch.began)

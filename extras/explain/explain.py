@@ -6,7 +6,7 @@ score is explained by occlusion: the score minus the score with one input remove
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, singledispatch
 from typing import Any, Final
@@ -32,12 +32,12 @@ from extras.explain.shapes import (
     ReasonCode,
     Sentence,
 )
-from online.clients.base import Caller, Deadline, ServiceError
+from online.clients.base import Deadline, ServiceError
 from online.clients.triton import ScoreQuery
 from online.recommend.loaded_release import Release
 from online.recommend.types import Ranked, Slate
 
-Scorer = Caller[ScoreQuery, NDArray[np.float32]]
+Scorer = Callable[[ScoreQuery], NDArray[np.float32]]
 Ints = NDArray[np.integer]
 Places = NDArray[np.intp]  # on the ranked list, from 0
 
@@ -48,7 +48,7 @@ EVENTS = 5  # of the history listed for each channel and for the ranker
 _REASONS_SHARE = 0.5  # of the time that is left; the rest is for the model's effects
 _DIGITS = 7  # of a channel's score or share: rounded, hundreds of them still add up within 1e-5
 _EFFECT_DIGITS = 6  # of a probability that is a float32
-_NAMED = 2  # events in a sentence
+_NAMED = 2  # items or fields in a sentence
 
 
 # --- a channel's score, split into what the user's events, the profile and popularity add to it
@@ -130,9 +130,9 @@ class Evidence:
     @classmethod
     def of(cls, slate: Slate) -> Evidence | None:
         """Evidence of an answer; None if the popular list answers."""
-        if slate.opened is None or slate.user is None or slate.candidates is None:
+        if slate.user is None or slate.candidates is None:
             return None
-        timestamp = slate.timed.request.timestamp
+        timestamp = slate.request.timestamp
         return cls(slate.opened, slate.user, timestamp, slate.candidates, slate.ranked)
 
     def shares(self, itemids: Ints) -> Mapping[str, Shares]:
@@ -196,16 +196,9 @@ def explained(scorer: Scorer, evidence: Evidence, size: int, deadline: Deadline,
 def explained_as_popular(slate: Slate) -> list[Explanation]:
     """Explain the items of a popular list."""
     ranked = slate.ranked
-    places: list[tuple[Place, Place | None]]
-    if slate.saved is not None:  # the list that was kept on disk
-        of = len(slate.saved.item_list)
-        places = [(Place(rank=n, score=_rounded(item.score), of=of), None) for n, item in enumerate(slate.items, 1)]
-    else:
-        whole, shown = (
-            Hits(ranked.item_numbers, ranked.scores),
-            ranked.item_numbers[ranked.shown(slate.timed.request.size)],
-        )
-        places = [(place(whole, itemid), diversified(ranked, itemid)) for itemid in shown.tolist()]
+    whole = Hits(ranked.item_numbers, ranked.scores)
+    shown = ranked.item_numbers[ranked.shown(slate.request.size)]
+    places = [(place(whole, itemid), diversified(ranked, itemid)) for itemid in shown.tolist()]
     fields: dict[str, Any] = {"reason": _worded("popular"), "channels": {}, "fused": Place(of=0)}
     return [
         Explanation(itemid=item.itemid, **fields, ranked=at, diversified=now_at)
@@ -304,10 +297,17 @@ def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason | None:
         best = [n for n in order if n in evidence.events and shares.events[k, n] > 0]
         liked = [n for n in best if history.ratings[n] > dataset.positive_level]
         if best:
-            named = [evidence.events[n] for n in (liked or best)[:_NAMED]]
-            items = [NamedItem(itemid=each["itemid"], title=each["title"]) for each in named]
+            items = _distinct([evidence.events[n] for n in liked or best])
             return _worded("liked" if liked else "rated", items=items)
     return None
+
+
+def _distinct(events: list[dict[str, Any]]) -> list[NamedItem]:
+    """The items of the first events, each title once: a user may have bought an item several times."""
+    items: dict[str, NamedItem] = {}
+    for each in events:
+        items.setdefault(each["title"], NamedItem(itemid=each["itemid"], title=each["title"]))
+    return list(items.values())[:_NAMED]
 
 
 _REASONS: Final[dict[ReasonCode, tuple[str, str]]] = {
@@ -363,7 +363,7 @@ def effects(scorer: Scorer, evidence: Evidence, shown: Places, reference: Places
         changed[-1][:, column] = instead[column]
     lists = [ModelInputs(np.concatenate(changed), query.inputs.history)]
     lists += [ModelInputs(mine, history) for history in histories]
-    scores = np.concatenate([scorer.call(replace(query, inputs=inputs)) for inputs in lists]).reshape(-1, len(mine))
+    scores = np.concatenate([scorer(replace(query, inputs=inputs)) for inputs in lists]).reshape(-1, len(mine))
     moved = (scores[0] - scores[1:]).T  # (k, columns + events)
     return [
         shapes.Effects(
@@ -391,9 +391,9 @@ def _largest(parts: NDArray[np.floating]) -> list[int]:
     return order
 
 
-def _without_each(evidence: Evidence) -> Iterator[Float32]:
-    """The model's history columns without the newest event, without the second newest, ..."""
+def _without_each(evidence: Evidence) -> Iterator[Float32 | None]:
+    """The model's history without the newest event, without the second newest, ..."""
     spec, history = evidence.opened.spec, evidence.user.history
-    for n in range(min(len(history), spec.history.length) if spec.history else 0):
+    for n in range(min(len(history), spec.sizes.events)):
         rest = History(*(np.delete(part, n) for part in (history.item_numbers, history.ratings, history.times)))
         yield spec.encode_history(rest, evidence.timestamp)

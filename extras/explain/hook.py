@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 
 from flask import Flask
@@ -24,7 +23,6 @@ from online.recommend.types import (
     Size,
     Slate,
     Stopwatch,
-    TimedRequest,
     Timestamp,
     absent_by_default,
     read_id,
@@ -106,14 +104,14 @@ def register(app: Flask, parts: Parts) -> None:
 
 def explain(recommender: Recommender, slate: Slate) -> None:
     """Add reasons and stages to an answer whose request wants them. Raises ServiceError for a strict one."""
-    timed, wanted = slate.timed, slate.timed.request
+    wanted = slate.request
     if wanted.explain is True:
         if (evidence := Evidence.of(slate)) is None:
             slate.more["explained"] = explained_as_popular(slate)
         else:
-            scorer = _scorer(recommender, timed)
+            scorer = _scorer(recommender, slate)
             size = min(wanted.size, MAX_SIZE)  # /ml/rank ranks more, and each reason costs time
-            found = explained(scorer, evidence, size, timed.deadline, strict=wanted.strict)
+            found = explained(scorer, evidence, size, slate.deadline, strict=wanted.strict)
             slate.more["explained"] = found
     if isinstance(wanted, ExplainRequest) and wanted.stages:
         slate.more["stages"] = _stages(slate)
@@ -129,34 +127,32 @@ def absent(parts: Parts, query: WhyNotRequest, watch: Stopwatch) -> WhyNot:
     # fields that are not given: the current time, the server's defaults
     given = query.model_dump(include={"timestamp", "diversity"} & model.model_fields.keys(), exclude_unset=True)
     made = model.model_validate({**given, "userid": userid, "size": query.size, "strict": True})
-    timed = recommender.timed(made, watch, parts.preferred(query.userid))
-    slate = recommender.slate(timed)
+    slate = recommender.slate(made, watch, parts.preferred(query.userid))
     opened = slate.opened
-    assert opened is not None  # noqa: S101 (of a strict request)
     own_id = read_id("itemid", query.itemid, opened.manifest.dataset.item_ids)
-    return why_not(_scorer(recommender, timed), slate, opened, own_id, parts.in_order)
+    return why_not(_scorer(recommender, slate), slate, opened, own_id, parts.in_order)
 
 
-def _scorer(recommender: Recommender, timed: TimedRequest) -> Scorer:
-    """The scorer for more rows than usual: as with a short budget, a timeout is not counted as its failure."""
-    return recommender.within(recommender.scorer, replace(timed, short_budget=True), SCORES_SHARE)
+def _scorer(recommender: Recommender, slate: Slate) -> Scorer:
+    """The scorer for more rows than usual: without the circuit breaker, as a timeout is no failure of the service."""
+    return lambda query: recommender.scorer.call_by(query, slate.deadline.share(SCORES_SHARE))
 
 
 def _stages(slate: Slate) -> list[StageReport]:
     """The stages that were reached, in their order, with what each was sent and what came back."""
-    timed, ranked = slate.timed, slate.ranked
-    stages = timed.watch.stages
+    ranked, watch = slate.ranked, slate.watch
+    stages = watch.stages
     # of a fallback list it is not known what Redis answered
     known = slate.user is not None or not slate.degraded or ("redis" in stages and stages["redis"].failed)
     facts = _facts(slate) if known else {}
     if ranked.order is not None:
-        shown = ranked.shown(timed.request.size)
+        shown = ranked.shown(slate.request.size)
         brought_up = int((shown >= len(shown)).sum())  # not shown without diversity
         facts["diversity"] = {"items": len(ranked.item_numbers)}, {"shown": len(shown), "brought_up": brought_up}
     return [
         StageReport(
             stage=name,
-            began_ms=round((stage.began - timed.watch.began) * 1e3, 2),
+            began_ms=round((stage.began - watch.began) * 1e3, 2),
             took_ms=round(stage.seconds * 1e3, 2),
             failed=stage.failed,
             sent=dict(facts[name][0]) if name in facts else {},
@@ -169,8 +165,6 @@ def _stages(slate: Slate) -> list[StageReport]:
 def _facts(slate: Slate) -> dict[str, tuple[Facts, Facts]]:
     """Stage -> counts of its input and of its output."""
     opened, user, candidates = slate.opened, slate.user, slate.candidates
-    if opened is None:
-        return {}
     if user is None:
         return {"redis": ({"users": 1}, {"users": 0})}
     parts: dict[str, Any] = {
@@ -200,9 +194,9 @@ def _facts(slate: Slate) -> dict[str, tuple[Facts, Facts]]:
     facts["triton"] = (
         {
             "rows": rows,
-            "width": spec.widths.row,
+            "width": spec.width,
             "columns": {name: n for name, n in columns.items() if n},
-            "history": spec.widths.history,  # once for all rows
+            "history": spec.sizes.events,  # once for all rows
         },
         {"scores": rows},
     )

@@ -26,11 +26,11 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
 
     ``opened``: the slate's; ``in_order``: as of `Parts`.
     """
-    size, itemid = slate.timed.request.size, opened.numbers.get(own_id)
+    size, itemid = slate.request.size, opened.numbers.get(own_id)
 
     def answer(code: WhyNotCode, **found: Any) -> WhyNot:
         result = WhyNot(
-            userid=slate.timed.request.userid,
+            userid=slate.request.userid,
             itemid=own_id,
             title="" if itemid is None else opened.catalogue[itemid].title,
             release=opened.release,
@@ -100,7 +100,7 @@ def _full_lists(evidence: Evidence) -> dict[str, Hits]:
 
     def lists(terms: tuple[int, ...]) -> dict[str, Hits]:
         user = replace(evidence.user, terms=terms)
-        return search_channels(opened.exact, opened.manifest, opened.channels, user, evidence.timestamp, size)
+        return search_channels(opened.exact.call, opened.manifest, opened.channels, user, evidence.timestamp, size)
 
     found, by_vector = lists(tuple(evidence.user.terms)), lists(())
     for name, hits in found.items():

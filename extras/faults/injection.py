@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -75,7 +76,7 @@ class FaultyHttp(Http):
         answer = self._real.post(path, body, *headers)
         if self._fault.kind == "reset":
             raise ConnectionResetError("fault: reset")
-        return HttpAnswer(answer.status, _garbled(answer.body)) if self._fault.kind == "garbage" else answer
+        return replace(answer, body=_garbled(answer.body)) if self._fault.kind == "garbage" else answer
 
     def close(self) -> None:
         self._real.close()

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
 from data_exchange_center.manifest import Manifest
 from extras.events.events import Event
-from extras.events.hook import MAX_EVENTS, record, refusal, release_for_events
+from extras.events.hook import MAX_EVENTS, record, refusal
 from extras.questions.similar import SimilarQuery, alike
 from extras.routes import route
 from online.clients.redis import RedisUsers, UserQuery
@@ -75,13 +75,12 @@ def register(app: Flask, parts: Parts) -> None:
     def gorse_recommend(page: Page, userid: str) -> Recommended:
         """A user's best unseen items, as Gorse answers."""
         text = userid.removesuffix("/")  # before a category, which PyGorse adds
-        opened = recommender.releases.active  # None: nothing but the popular list can be had
+        opened = recommender.releases.get()
         number, slash, category = text.partition("/")
-        if slash and number.isdecimal() and not (opened and opened.manifest.dataset.user_ids == "string"):
+        if slash and number.isdecimal() and opened.manifest.dataset.user_ids != "string":
             sent = category[:_SHOWN]
             raise BadRequestError("category", f"Categories are not supported: leave out {sent!r} after the user's id.")
-        kind: IdKind = opened.manifest.dataset.user_ids if opened else "integer" if text.isdecimal() else "string"
-        own = read_id("userid", text, kind)
+        own = read_id("userid", text, opened.manifest.dataset.user_ids)
         current_record().facts |= {"user": own, "size": page.end}
         items = recommended(page, userid=own)
         if request.headers.get("X-API-Version") == "2":
@@ -124,7 +123,7 @@ def register(app: Flask, parts: Parts) -> None:
     @open_at_first
     def feedback(sent: FeedbackList) -> FeedbackAnswer:
         """Events as Gorse's clients send them."""
-        opened = release_for_events(recommender)
+        opened = recommender.releases.get()
         given = events_of(sent.root, opened.manifest, recommender.users)
         recorded = record(events, opened, given, "[{place}].", _NAMES)
         return FeedbackAnswer(RowAffected=sum(each.new for each in recorded))

@@ -19,7 +19,7 @@ from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, OwnId
 from data_exchange_center.errors import RecsysError
 from extras.attributes import no_attribute, no_value
 from extras.events.events import Event, likes
-from extras.events.hook import FORGOTTEN, RECORDED, AnyText, release_for_events
+from extras.events.hook import FORGOTTEN, RECORDED, AnyText
 from extras.items.projection import BEFORE, Extended, base_of
 from extras.items.store import MAX_ITEMS, Change, Follower, ItemStore, Like, Record
 from extras.routes import expect_kind, per_release, route
@@ -47,6 +47,10 @@ _EXPECTED: Final = {
     ),
 }
 _CHANGED: Final = {name: what for name, what in _EXPECTED.items() if name != "itemid"}
+_INDEXED: Final = (
+    "the worker that answers has the change, whether Elasticsearch answers or not; "
+    "the other workers have it within a second"
+)
 _FULL: Final = f"{MAX_ITEMS:,} items are new, changed or removed: no more are kept."
 
 Value = Annotated[str, Field(min_length=1, max_length=200)]
@@ -103,7 +107,7 @@ class ItemState(BaseModel):
     release: str = Field(description="the live one")
     title: str | None = Field(description="null: the item is removed")
     attributes: dict[str, Any] = Field(description="as answers show them")
-    indexed: bool = Field(description="searches have the change, whether Elasticsearch answers or not")
+    indexed: bool = Field(description=_INDEXED)
 
 
 class ItemsState(BaseModel):
@@ -111,7 +115,7 @@ class ItemsState(BaseModel):
 
     release: str = Field(description="the live one")
     itemids: list[OwnId] = Field(description="those that were added or removed, in the order given")
-    indexed: bool = Field(description="searches have the change, whether Elasticsearch answers or not")
+    indexed: bool = Field(description=_INDEXED)
 
 
 class UnknownItemError(RecsysError):
@@ -139,7 +143,7 @@ def register(app: Flask, parts: Parts) -> None:
 
     def current() -> Release:
         """The live release, as it was read. Raises NoReleaseError, ServiceError."""
-        return base_of(release_for_events(recommender))
+        return base_of(recommender.releases.get())
 
     def liked(opened: Release, events: Sequence[Event]) -> None:
         """Of each user who likes a new item, keep what the user had liked before; see `like_of`."""
@@ -169,7 +173,7 @@ def register(app: Flask, parts: Parts) -> None:
         version = store.change(base.manifest.dataset.base_name, changes)
         follower.include(base, version)
         current_record().facts |= {"items": len(changes)}
-        return follower.view(release_for_events(recommender))
+        return follower.view(recommender.releases.get())
 
     def state(opened: Release, own: OwnId) -> ItemState:
         """The item after a change."""
@@ -222,7 +226,7 @@ def register(app: Flask, parts: Parts) -> None:
         shape=f"a list of 1 to {MAX_AT_ONCE:,} items",
     )  # fmt: skip
     def remove_items(items: ItemIds) -> ItemsState:
-        """Remove a list of items from all answers: all of them, or none after an error."""
+        """Remove a list of items from all answers within a second: all of them, or none after an error."""
         base = current()
         for place, item in enumerate(items.root):
             expect_kind("itemid", item.itemid, base.manifest.dataset.item_ids, f" of [{place}]")
@@ -259,7 +263,7 @@ def register(app: Flask, parts: Parts) -> None:
 
     @write("DELETE", ONE, ItemState, 404, conflict=_FULL)
     def remove_item(itemid: str) -> ItemState:
-        """Remove an item from all answers, new or not.
+        """Remove an item from all answers, new or not, within a second.
 
         One of the release's own comes back when it is added again.
         """

@@ -27,8 +27,8 @@ from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import RedisClient
 from online.recommend.loaded_release import Release
+from online.recommend.phases import Hook
 from online.recommend.recommend import Recommender
-from online.recommend.types import Hook
 
 log = logging.getLogger(__name__)
 
@@ -280,7 +280,7 @@ class Follower:
                 self._changed_at = now = time.monotonic()
                 self._free_at = now + min(_PAUSE * (now - started), _MAX_PAUSE_S)
         new = [each for each in opened if isinstance(each, Extended) and len(each.alone.item_numbers)]
-        self._items.more = {each.release: each.alone for each in new}
+        self._items.more = {each.release: each.alone.call for each in new}
 
     def expect_changes(self) -> None:
         """Let threads take shorter turns, and collect no garbage of long-lived objects, until the changes are over.

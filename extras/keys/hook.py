@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any, Final
+from urllib.parse import quote
 
 from flask import Flask, Response, request
 from flask_limiter import Limiter, RateLimitExceeded
@@ -18,7 +19,7 @@ from redis.retry import Retry
 from data_exchange_center.settings import RedisSettings, ServerSettings
 from extras.keys.store import Keys
 from online.clients.base import Deadline, until
-from online.clients.redis import TimelyConnection
+from online.clients.redis import TimelyConnection, TimelySocketConnection
 from online.web.asgi import HEALTH_PATHS
 from online.web.errors import error_response
 from online.web.guard import current_record, missing_scope
@@ -86,12 +87,20 @@ def warn_if_open(settings: ServerSettings, keys: Keys) -> None:
 # --------------------------------------------------------------------------------------------------------------- rates
 
 
-class _Connection(TimelyConnection):
+class _Brief:
     """Waits for a whole answer no longer than `_TIMEOUT_S`, however slowly it comes."""
 
     def read_response(self, *arguments: Any, **more: Any) -> Any:
         with until(Deadline.after(_TIMEOUT_S)):
-            return super().read_response(*arguments, **more)  # type: ignore[no-untyped-call]
+            return super().read_response(*arguments, **more)  # type: ignore[misc]
+
+
+class _Connection(_Brief, TimelyConnection):
+    """Over TCP."""
+
+
+class _SocketConnection(_Brief, TimelySocketConnection):
+    """Over a Unix socket."""
 
 
 def limit_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None:
@@ -128,8 +137,11 @@ def limit_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None
 
     # The password is not in the address, which might be logged. Counting is not worth waiting for.
     places = ",".join(f"{host}:{port}" for host, port in redis.addresses)
+    storage = f"redis+cluster://{places}" if redis.cluster else f"redis://{places}/0"
+    if redis.socket:
+        storage = f"redis+unix://{quote(str(redis.socket))}"
     options: dict[str, Any] = {
-        "connection_class": _Connection,
+        "connection_class": _SocketConnection if redis.socket else _Connection,
         "socket_timeout": _TIMEOUT_S,
         "socket_connect_timeout": _TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),
@@ -140,7 +152,7 @@ def limit_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None
         host, port = redis.addresses[0]
         options["url"] = f"redis://{host}:{port}"
     try:
-        limiter = counting_in(f"redis+cluster://{places}" if redis.cluster else f"redis://{places}/0", **options)
+        limiter = counting_in(storage, **options)
     except RedisClusterException as error:  # a cluster is connected at once, a single server with a request
         log.warning("this worker counts requests by itself until it is restarted: %s", error)
         limiter = counting_in("memory://")

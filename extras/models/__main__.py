@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, plugins
 from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
@@ -164,9 +164,11 @@ def recipe_with(channel: ChannelRecipe, *, with_default: bool) -> Recipe:
 
     Raises BundleError for a name that is taken, by a recipe or a channel.
     """
+    known = (*RECIPES, *plugins.find(plugins.RECIPES))
+    channels = {each.name for recipe in RECIPES.values() for each in recipe.recall.channels}
     try:
-        if channel.name in RECIPES:
-            raise ValueError("a recipe has that name")
+        if channel.name in known or channel.name in channels:
+            raise ValueError("a recipe or a channel has that name")
         if with_default:
             recall = RecallRecipe(**{**dict(DEFAULT.recall), "channels": (*DEFAULT.recall.channels, channel)})
             return DEFAULT.model_copy(update={"name": channel.name, "recall": recall})
@@ -201,7 +203,10 @@ def prepare(folder: Path, found: Bundle, past: Sequences, own: Own) -> Prepared:
 
 
 def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity:
-    """The channel's unseen items for the sample's users, as it is served, against the library's own lists."""
+    """The channel's unseen items for the sample's users, as it is served, against the library's own lists.
+
+    Raises BundleError for a list that ends before the first `COMPARED` items, and before those that the channel finds.
+    """
     expected, past = bundle.read_expected(folder), inputs.data
     users = bundle.positions(folder / EXPECTED, expected.users, own[0], "users")
     same, worst, first = 0, 0.0, ""
@@ -215,7 +220,12 @@ def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity
         codes = 1 + bundle.positions(folder / EXPECTED, wanted, own[1], "items")
         theirs = np.asarray(scores[:COMPARED], np.float64)
         largest = max(float(np.abs(theirs).max()), 1e-12)
-        (hits,) = top_k(ours.copy(), len(wanted), np.zeros(mine.stop - mine.start, np.int64), past.items[mine])
+        (hits,) = top_k(ours.copy(), COMPARED, np.zeros(mine.stop - mine.start, np.int64), past.items[mine])
+        if len(wanted) < len(hits.ids):
+            raise BundleError(
+                f"{folder / EXPECTED}: user {name} has {len(wanted)} items, of which too few can be compared: list the "
+                f"first {COMPARED}, or all that the model finds ({len(hits.ids)} here)"
+            )
         # the best of ours have the library's scores, and so have the library's items here: equal scores may swap
         listed = hits.scores if len(hits.scores) == len(theirs) else np.full(len(theirs), np.inf)
         gap = float(np.abs(np.stack([listed, ours[0, codes]]) - theirs).max()) / largest

@@ -19,8 +19,8 @@ class Order(Ranker):
         super().__init__()
         self.column = column
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """(m, c, width) -> (m, c, 1)."""
+    def forward(self, rows: Tensor, history: Tensor) -> Tensor:
+        """(m, c, columns) rows -> (m, c, 1)."""
         return -rows[..., self.column : self.column + 1]
 
     @classmethod

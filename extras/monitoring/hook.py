@@ -110,8 +110,8 @@ class Metrics:
         releases, opened = self._recommender.releases, self._recommender.releases.active
         self._waiting.set(self._recommender.user_features.waiting)
         self._open_releases.set(releases.loaded_count)
-        for service, breaker in self._recommender.breakers.items():
-            self._breaker.labels(service).set(_BREAKER_STATES[breaker.state])
+        for client in self._recommender.clients:
+            self._breaker.labels(client.service).set(_BREAKER_STATES[client.breaker.state])
         if opened is not None:
             self._items_fetched.set(opened.items.fetched_at)
         serving = (opened.release, opened.manifest.recipe.name) if opened else None

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from data_exchange_center.dataset import NAME, SEPARATOR, Effect, HoldoutRule, Repeats
-from data_exchange_center.recipes import recipe_called
+from data_exchange_center.dataset import SEPARATOR, Effect, HoldoutRule, Repeats
+from data_exchange_center.recipes import NAME, recipe_called
 from data_exchange_center.steps import StepError
 
 MOST_LEVELS: Final = 10  # a model has a weight for each

@@ -11,7 +11,6 @@ import csv
 import difflib
 import gzip
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -67,8 +66,12 @@ class File:
         """
         if not self.is_csv:
             return f"{self.name}, row {row + 1}"
-        line, _ = next(islice(self.records(), row + 1, None), (row + 2, []))
+        line, _ = self.record(row)
         return f"{self.name}, line {line}"
+
+    def record(self, row: int) -> tuple[int, list[str]]:
+        """The line that a row (from 0) of a CSV begins at, and its values."""
+        return next(islice(self.records(), row + 1, None), (row + 2, []))
 
     def records(self) -> Iterator[tuple[int, list[str]]]:
         """The line that each record of a CSV begins at, and its values."""
@@ -239,10 +242,10 @@ class Table:
         if found is None:
             return
         record, kind, text, message = found  # records are counted from 1, the header among them
-        there = re.search(r"Found: (\d+)", message)
+        row = record - 2
+        _, values = file.record(row)  # DuckDB counts no further than the first value that is too many
         columns = (
-            f": {len(file.columns)} columns expected, as in the header, {there[1] if there else 'others'} "
-            f"found in {text.strip()[:120]!r}."
+            f": {len(file.columns)} columns expected, as in the header, {len(values)} found in {text.strip()[:120]!r}."
         )
         known = {
             "MISSING COLUMNS": columns,
@@ -250,7 +253,7 @@ class Table:
             "UNQUOTED VALUE": ": a quote is not closed, or one within a value is not doubled.",
             "INVALID ENCODING": " is not UTF-8: save the file as UTF-8.",
         }
-        raise StepError(f"{file.where(record - 2)}{known.get(kind, f' cannot be read: {message}')}")
+        raise StepError(f"{file.where(row)}{known.get(kind, f' cannot be read: {message}')}")
 
     def first(self, condition: str) -> tuple[int, int] | None:
         """File and row of the first row for which ``condition`` holds."""

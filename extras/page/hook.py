@@ -53,7 +53,6 @@ def register(app: Flask, parts: Parts) -> None:
     @page.after_request
     def guarded(response: Response) -> Response:
         response.headers["Content-Security-Policy"] = _POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
     app.register_blueprint(page)
@@ -324,6 +323,7 @@ class Browse:
         trial = {"userid": userid, "size": 1, "strict": True, "release": release}
         self._recommender.recommend(Request.model_validate(trial))
         self._users.activate(release)
+        self._releases.follow(only_active=True)  # at once in this worker, in the others within half a second
         return Activated(release=release, live=True)
 
     def _state(self, opened: Release, userid: OwnId) -> StoredUser | None:

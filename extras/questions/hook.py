@@ -25,7 +25,7 @@ def register(app: Flask, parts: Parts) -> None:
     recommender = parts.recommender
     held = rules.Rules(recommender)
     parts.in_order = held.order
-    cursor.Cursor.key = cursor.key_from(parts.settings.redis)
+    cursor.Cursor.signer = cursor.signer_of(parts.settings.redis)
     parts.extend_request(where.FilterRequest, **where.EXPECTED)
     parts.extend_request(history.HistoryRequest, **history.EXPECTED)
     parts.extend_request(cursor.CursorRequest, **cursor.EXPECTED)

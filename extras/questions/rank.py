@@ -69,35 +69,30 @@ def among(
     # as if its list went on. Seen items may be among them.
     if len(more := np.setdiff1d(wanted, found.item_numbers)):
         alone = replace(user, seen=user.seen[:0], only=more)
-        tails = search_channels(opened.exact, opened.manifest, opened.channels, alone, request.timestamp, len(more))
+        search, when = opened.exact.call, request.timestamp
+        tails = search_channels(search, opened.manifest, opened.channels, alone, when, len(more))
         found = behind(opened.manifest.recipe.recall, found, more, tails)
     return found.only(np.isin(found.item_numbers, wanted))
 
 
 def limit_popular(slate: Slate) -> None:
     """Put the candidates of a request into the order of a popular list, where that answers."""
-    request, opened = slate.timed.request, slate.opened
+    request, opened = slate.request, slate.opened
     if not isinstance(request, RankRequest):
         return
     slate.end = "", ""  # the candidates are given: fewer than the size is no short list
-    if slate.saved is not None:
-        wanted = set(request.candidates)
-        slate.saved.item_list[:] = [item for item in slate.saved.item_list if item.itemid in wanted]
-    elif opened is not None and slate.candidates is None:
+    if slate.candidates is None:
         numbers = numbers_of(request.candidates, "candidates", opened)
         slate.ranked = kept(slate.ranked, np.isin(slate.ranked.item_numbers, numbers))
 
 
 def name_unknown(slate: Slate) -> None:
     """Name the candidates that have no place."""
-    request, opened = slate.timed.request, slate.opened
+    request, opened = slate.request, slate.opened
     if not isinstance(request, RankRequest):
         return
-    if opened is None:
-        placed = {item.itemid for item in slate.saved.item_list} if slate.saved else set()
-    else:
-        numbers_of(request.candidates, "candidates", opened)  # raises for ids of another kind
-        placed = {opened.catalogue[itemid].own_id for itemid in slate.ranked.item_numbers.tolist()}
+    numbers_of(request.candidates, "candidates", opened)  # raises for ids of another kind
+    placed = {opened.catalogue[itemid].own_id for itemid in slate.ranked.item_numbers.tolist()}
     slate.more["unknown"] = [own for own in dict.fromkeys(request.candidates) if own not in placed]
 
 

@@ -24,6 +24,7 @@ import logging
 import tomllib
 from collections.abc import Container, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -38,18 +39,17 @@ from data_exchange_center import steps
 from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from extras.questions.rank import kept
 from online.clients.base import ServiceError
 from online.clients.elastic import ElasticItems
-from online.clients.redis import WHICH_IS_LIVE, RedisUsers, connect
+from online.clients.redis import RedisUsers, connect
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import NoReleaseError
-from online.recommend.phases import Phases
+from online.recommend.phases import Hook, Phases
 from online.recommend.recommend import Recommender
-from online.recommend.registry import NONE_ACTIVE
-from online.recommend.types import Hook, Request, Slate, UserId
+from online.recommend.releases import NONE_ACTIVE
+from online.recommend.types import Request, Slate, UserId
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +69,12 @@ class RuleList(BaseModel):
         return bool(self.hidden or self.boosted)
 
 
-class Kept(BaseModel):
+@dataclass(frozen=True)
+class Kept:
     """The rules of a data set, as a server last saw them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     dataset: str = ""
-    rules: RuleList = RuleList()
+    rules: RuleList = field(default_factory=RuleList)
 
 
 def rules_key(dataset: str) -> str:
@@ -92,13 +91,6 @@ class Rules:
         self._raw: tuple[str, bytes] | None = None  # data set, and what Redis had last
         self._kept = Kept()
         self._hooks: list[Hook[Any]] = []
-        kept = self._releases.last.path
-        self._disk = kept.with_name("rules.json") if kept else None  # for a start without Redis
-        if self._disk and self._disk.exists():
-            try:
-                self._kept = Kept.model_validate_json(self._disk.read_bytes())
-            except (OSError, ValidationError) as error:
-                log.warning("%s cannot be read, so no rule holds until Redis answers: %s", self._disk, error)
 
     def register(self, phases: Phases) -> None:
         """Act on requests, while there are rules."""
@@ -133,12 +125,6 @@ class Rules:
         self._raw, self._kept = found, Kept(dataset=dataset, rules=rules)
         self._turn_on()
         log.info("rules of %s: %d items are hidden, %d boosted", dataset, len(rules.hidden), len(rules.boosted))
-        if self._disk and (rules or self._disk.exists()):
-            try:
-                with written_in_place(self._disk) as temporary:
-                    temporary.write_text(self._kept.model_dump_json(), encoding="utf-8")
-            except OSError as error:
-                log.warning("the rules cannot be kept in %s: %s", self._disk, error)
         return True
 
     def of(self, opened: Release) -> tuple[Ids, Ids]:
@@ -163,13 +149,7 @@ class Rules:
 
     def reorder(self, slate: Slate) -> None:
         """Take hidden items off a list, and move boosted ones up."""
-        rules = self._kept.rules
-        if slate.opened is not None:
-            slate.ranked = kept(slate.ranked, self.order(slate.opened, slate.ranked.item_numbers))
-        elif slate.saved is not None:
-            items, hidden, boosted = slate.saved.item_list, set(rules.hidden), set(rules.boosted)
-            masks = [np.array([item.itemid in own_ids for item in items], np.bool_) for own_ids in (hidden, boosted)]
-            items[:] = [items[place] for place in in_order(*masks).tolist()]
+        slate.ranked = kept(slate.ranked, self.order(slate.opened, slate.ranked.item_numbers))
 
     def order(self, opened: Release, itemids: NDArray[np.integer]) -> NDArray[np.intp]:
         """Places of a list's items in the order of the rules: `Parts.in_order`."""
@@ -238,7 +218,7 @@ def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
     chosen.add_argument("--clear", action="store_true", help="delete all rules")
     options = parser.parse_args(arguments)
     with closing(RedisUsers(settings.redis)) as users, closing(ElasticItems(settings.elasticsearch)) as items:
-        live = users.call(WHICH_IS_LIVE).live
+        live = users.control().active
         if live is None or (published := users.published(live)) is None:
             raise NoReleaseError(NONE_ACTIVE)
         dataset = published.manifest.dataset.base_name

@@ -4,7 +4,7 @@ RECSYS_SERVER__SEEN_AGAIN=discount. The items of each answer are written to Redi
 them in an extra round trip. An item's rank is multiplied by `FACTOR` for each answer that showed it; one that is rated
 or hidden leaves the lists anyway. Only plain requests count: not those that name a time or a release, are strict, want
 an explanation or bring a history; nor those of another web site's page or, on an open server, without a key. Without
-Redis nothing is demoted. Its effect on lists in a replay: `make evaluate-seen-again`.
+Redis nothing is demoted. The README says what it costs in a replay.
 """
 
 from __future__ import annotations
@@ -91,27 +91,29 @@ class SeenAgain:
     """Demotes items shown before, and records those shown now. Shared by threads."""
 
     def __init__(self, recommender: Recommender, store: ShownItems) -> None:
-        self._recommender, self._store = recommender, store
+        self._store = store
+        store.breaker = recommender.users.breaker
         self._queue: ExposureQueue[Shown] = ExposureQueue(store.write)
 
     def demote(self, slate: Slate) -> None:
         """Demote items that the user was shown before."""
-        request, opened = slate.timed.request, slate.opened
-        if opened is None or not counts(request):
+        request, opened = slate.request, slate.opened
+        if not counts(request):
             return
-        asking = self._recommender.within(self._store, slate.timed, _SHARE)
+        user = opened.manifest.dataset.base_name, request.userid
         try:
-            times: Mapping[OwnId, int] = Counter(asking.call((opened.manifest.dataset.base_name, request.userid)))
+            shown_before = self._store.call(user, slate.deadline.share(_SHARE), strict=request.strict)
         except ServiceError:
             return
+        times: Mapping[OwnId, int] = Counter(shown_before)
         if times:
             shown = [times.get(opened.catalogue[itemid].own_id, 0) for itemid in slate.ranked.item_numbers.tolist()]
             slate.ranked = kept(slate.ranked, in_order(np.array(shown, np.int64)))
 
     def record(self, slate: Slate) -> None:
         """Record what is shown."""
-        request, opened = slate.timed.request, slate.opened
-        if opened is not None and counts(request):
+        request, opened = slate.request, slate.opened
+        if counts(request):
             items = tuple(item.itemid for item in slate.items)
             dataset = opened.manifest.dataset.base_name
             self._queue.put(Shown(dataset, request.userid, time.time_ns() // 1_000_000, items))

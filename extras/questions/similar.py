@@ -162,7 +162,7 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
     if not any(len(hits.ids) for hits in lists.values()):
         lists = {BY_ATTRIBUTES: by_attributes(opened, given, wanted)}
     kinds = {name: table.kind for name, table in tables_of(opened).items()}
-    # Equal weights, chosen by `make evaluate-similar`, on pairs of an earlier time than those that it reports on
+    # Equal weights, chosen on pairs of an earlier time than those that the README reports on
     fused = fuse(list(lists.values()), [1.0] * len(lists), _LIST)
     shown_here = np.isin(fused.ids, np.fromiter(opened.catalogue, np.int64))  # without items removed since the release
     ids, scores = fused.ids[shown_here], fused.scores[shown_here]

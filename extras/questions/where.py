@@ -171,25 +171,16 @@ def limit_search(request: Request, opened: Release, user: StoredUser) -> StoredU
 
 def limit_popular(slate: Slate) -> None:
     """Limit a popular list, and count what is left. Raises BadRequestError."""
-    request, opened = slate.timed.request, slate.opened
+    request, opened = slate.request, slate.opened
     if not isinstance(request, FilterRequest):
         return
     if slate.end == NO_MORE:  # of a search by words, or of given candidates: those are the reason
         slate.end = FILTERED
-    if opened is not None:
-        allowed = _allowed(request, opened)
-        slate.more["matching"] = int(allowed.sum())
-        if slate.candidates is None:  # the popular list
-            itemids = attributes_of(opened).itemids[allowed]
-            slate.ranked = kept(slate.ranked, np.isin(slate.ranked.item_numbers, itemids))
-    elif slate.saved is not None:
-        items = slate.saved.item_list
-        saved = Attributes.of({n: item.model_extra or {} for n, item in enumerate(items)}, whole=False)
-        passing = saved.select(request.where)
-        only = request.only if "only" in request.model_fields_set else [item.itemid for item in items]
-        wanted = set(only) - set(request.exclude)
-        items[:] = [item for item, passes in zip(items, passing, strict=True) if passes and item.itemid in wanted]
-        slate.more["matching"] = len(items)
+    allowed = _allowed(request, opened)
+    slate.more["matching"] = int(allowed.sum())
+    if slate.candidates is None:  # the popular list
+        itemids = attributes_of(opened).itemids[allowed]
+        slate.ranked = kept(slate.ranked, np.isin(slate.ranked.item_numbers, itemids))
 
 
 def allowed_items(request: Request, opened: Release) -> NDArray[np.int64] | None:

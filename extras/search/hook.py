@@ -24,11 +24,10 @@ from extras.questions.rank import among, kept
 from extras.search import text
 from extras.search.meaning import NearItems, NearQuery, Sentences, fused
 from extras.search.settings import SearchSettings
-from extras.search.text import MATCHES, Int64, TextItems, TextQuery, Words, blended, searched_words
-from online.clients.base import Client, Found, LimitedClient, Query, ServiceError, current, until
+from extras.search.text import MATCHES, Int64, TextItems, TextQuery, blended, searched_words
+from online.clients.base import Client, ServiceError, current, until
 from online.clients.elastic import best_of
 from online.clients.triton import TritonScores
-from online.recommend.fallback import degradation_of
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import Degradation, Outcome
 from online.recommend.recommend import ENCODER_SHARE, RECALL_SHARE, Recommender
@@ -106,24 +105,14 @@ class Search:
 
     def reorder(self, slate: Slate) -> None:
         """Mix the order by words with the ranker's, or with the popular list's. Raises ServiceError."""
-        request, opened = slate.timed.request, slate.opened
+        request, opened = slate.request, slate.opened
         if not isinstance(request, SearchRequest):
             return
         slate.end = NO_MATCH
-        if opened is None:
-            if slate.saved is not None:
-                items = slate.saved.item_list
-                saved = Words.of({n: (item.title, item.model_extra or {}) for n, item in enumerate(items)})
-                hits = saved.find(self.words(request), _NOTHING)
-                scored = dict(zip(hits.ids.tolist(), hits.scores.tolist(), strict=True))
-                matching = sorted(scored)
-                order = blended(np.array([scored[n] for n in matching]), self._weight)
-                items[:] = [items[matching[place]] for place in order.tolist()]
-            return
         if slate.candidates is None:  # a popular list
             only = where.allowed_items(request, opened)
             cold_start = slate.user is None and not slate.degraded
-            with until(slate.timed.deadline):
+            with until(slate.deadline):
                 request._hits = self._find(request, opened, _NOTHING, only)
             slate.more["cold_start"] = cold_start
         there = {(each.service, each.instead) for each in slate.degraded}
@@ -135,21 +124,16 @@ class Search:
         text_scores = scores[np.searchsorted(ids, ranked.item_numbers)]
         slate.ranked = kept(ranked, blended(text_scores, self._weight))
 
-    def _limited(self, client: Client[Query, Found], request: Request, share: float) -> LimitedClient[Query, Found]:
-        """A client that has a share of the time that is left to the request."""
-        short = 0 < request.budget_ms < self._recommender.server.budget_ms
-        breaker = self._recommender.breakers[client.service]
-        return LimitedClient(client, breaker, current().share(share), request.strict, short)
-
     def _find(self, request: SearchRequest, opened: Release, seen: NDArray[np.int32], only: Int64 | None) -> Hits:
         """The matching items, best first. Raises ServiceError for a strict request."""
         words, request._lacks = self.words(request), []
         try:
-            hits = self._limited(self._client, request, RECALL_SHARE).call(TextQuery(opened.release, words, seen, only))
+            query = TextQuery(opened.release, words, seen, only)
+            hits = self._client.call(query, current().share(RECALL_SHARE), strict=request.strict)
         except ServiceError as error:
             if request.strict:
                 raise
-            request._lacks.append(degradation_of(error, Outcome.EXACT_SEARCH))
+            request._lacks.append(Degradation.of(Outcome.EXACT_SEARCH, error.service, error.what))
             hits = text.words_in_memory(opened).find(words, seen, only)
         changed = text.changed_words(opened)
         found = best_of(_without(hits, changed.item_numbers), changed.find(words, seen, only), MATCHES)
@@ -161,13 +145,13 @@ class Search:
     def _find_near(self, request: SearchRequest, opened: Release, seen: NDArray[np.int32], only: Int64 | None) -> Hits:
         """The items that are nearest to what the query means. Raises ServiceError for a strict request."""
         try:
-            vector = self._limited(self._sentences, request, ENCODER_SHARE).call(request.query)
+            vector = self._sentences.call(request.query, current().share(ENCODER_SHARE), strict=request.strict)
             query = NearQuery(opened.release, vector, seen, only)
-            return self._limited(self._near, request, RECALL_SHARE).call(query)
+            return self._near.call(query, current().share(RECALL_SHARE), strict=request.strict)
         except ServiceError as error:
             if request.strict:
                 raise
-            lacks = degradation_of(error, Outcome.NOT_ENCODED)
+            lacks = Degradation.of(Outcome.NOT_ENCODED, error.service, error.what)
             request._lacks.append(lacks.model_copy(update={"instead": BY_WORDS}))
             return NO_HITS
 

@@ -79,7 +79,9 @@ class Sentences(Client[str, Float32]):
     service: ClassVar[str] = "triton"
 
     def __init__(self, scores: TritonScores) -> None:
-        self._scores, self.timeout_s = scores, scores.timeout_s
+        super().__init__(scores.timeout_s)
+        self._scores = scores
+        self.breaker = scores.breaker
         self._tokenizer: Tokenizer | None = None
         self._lock = Lock()
 
@@ -124,7 +126,9 @@ class NearItems(HttpClient[NearQuery, Hits]):
     service: ClassVar[str] = ElasticItems.service
 
     def __init__(self, items: ElasticItems) -> None:
-        self._items, self.timeout_s = items, items.timeout_s
+        Client.__init__(self, items.timeout_s)
+        self._items = items
+        self.breaker = items.breaker
 
     def _call(self, query: NearQuery) -> Hits:
         near = {

@@ -50,7 +50,9 @@ class TextItems(Client[TextQuery, Hits]):
     service: ClassVar[str] = ElasticItems.service
 
     def __init__(self, items: ElasticItems) -> None:
-        self._items, self.timeout_s = items, items.timeout_s
+        super().__init__(items.timeout_s)
+        self._items = items
+        self.breaker = items.breaker
         self._with_words: set[str] = set()  # releases whose index is known to have words
 
     def _call(self, query: TextQuery) -> Hits:

@@ -15,8 +15,8 @@ from online.clients.feast import encoded_user
 from online.clients.redis import UserQuery
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import NoReleaseError
-from online.recommend.recall import completed, recall
-from online.recommend.recommend import Recommender, rank
+from online.recommend.recall import search_channels, with_popular
+from online.recommend.recommend import Recommender, score_query
 from online.recommend.types import read_id
 from online.web.parts import Parts
 
@@ -44,7 +44,7 @@ def warm_up(recommender: Recommender, ready: threading.Event) -> None:
     ``ready`` is set in between. Ends with the server.
     """
     try:
-        opened = recommender.releases.get_active(threading.TIMEOUT_MAX)
+        opened = recommender.releases.get()
         with until(over := Deadline.after(recommender.server.warm_up_s)):
             rank_popular(recommender, opened, over)
             search(recommender, opened, WARM, lambda took_s: over.left() > 0, patient=True)
@@ -65,11 +65,12 @@ def rank_popular(recommender: Recommender, opened: Release, deadline: Deadline) 
         for own_id in recommender.users.some_users(opened.release, _AT_MOST):
             if (user := stored_user(recommender, opened, own_id)) is None:
                 continue
-            row = recommender.user_features.fetch(opened.release, user.number, deadline, strict=True, short_budget=True)
+            row = recommender.user_features.fetch(opened.release, user.number, deadline, strict=True)
             features = encoded_user(opened.spec, recommender.user_features.result(row))
-            popular = completed(opened, user)
+            popular = with_popular(opened, user)
             if features is not None and len(popular.item_numbers):
-                rank(recommender.scorer, opened, features, user.history, popular, int(time.time()))
+                query, _ = score_query(opened, features, user.history, popular, int(time.time()))
+                recommender.scorer.call(query)
                 return
     except ServiceError as error:
         log.info("Feast and Triton are left to warm up by requests: %s", error)
@@ -103,7 +104,7 @@ def search(
             began = time.monotonic()
             try:
                 if (user := stored_user(recommender, opened, own_id)) is not None:
-                    recall(items, opened, user, int(time.time()), fewest=0)
+                    search_channels(items.call, opened.manifest, opened.channels, user, int(time.time()))
             except ServiceError as error:
                 if not patient or error.what != OUT_OF_TIME:
                     raise

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.columns import Columns
-from data_exchange_center.features import Encoded, FeatureSpec, Float32
+from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
 from data_exchange_center.fusion import Fused, Hits, Vocabulary, candidate_columns, fuse, top_k
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.steps import StepError, progress
 from offline.data import sequences
 from offline.data.sequences import Inputs, Ints, Points, Sequences
-from offline.data.statistics import item_statistics, user_columns, user_statistics_after
+from offline.data.statistics import item_statistics, user_statistics_after
 
 Item = TypeVar("Item")
 
@@ -50,6 +50,7 @@ class ListsConfig:
     history: int  # events the ranker sees
     horizon: int  # events after a request that say what was liked
     most: int  # requests; a return's copy years later is not counted
+    statistics: tuple[str, ...] = ()  # of other packages
     share: float = 1.0  # of all requests, which is drawn; `limited` sets it
 
     @classmethod
@@ -57,7 +58,8 @@ class ListsConfig:
         """Read them from a recipe. Raises StepError when its ranker is not trained on lists."""
         ranker = ranker_of_lists(recipe)
         weights = tuple(channel.fusion_weight for channel in recipe.recall.channels)
-        requested = {name: getattr(ranker, name) for name in ("past", "stride", "history", "horizon", "most")}
+        names = ("past", "stride", "history", "horizon", "most", "statistics")
+        requested = {name: getattr(ranker, name) for name in names}
         return cls(seed=ranker.seed + 1, weights=weights, size=recipe.recall.candidates, **requested)
 
     def limited(self, past: Sequences) -> Self:
@@ -197,7 +199,7 @@ def _labelled(data: Sequences, points: Points, fused: Sequence[Fused], n_columns
         users=points.users.astype(np.int32),
         times=points.times,
         lengths=points.positions.astype(np.int32),
-        statistics=user_statistics_after(data, points.users, points.positions),
+        statistics=user_statistics_after(data, points.users, points.positions, config.statistics),
         events=items.astype(np.int32),
         ratings=ratings.astype(np.int8),
         ages=np.minimum(ages, np.iinfo(np.int32).max).astype(np.int32),
@@ -261,26 +263,20 @@ class StoredFeatures:
     @classmethod
     def of(cls, past: Sequences, inputs: Inputs, spec: FeatureSpec, recipe: Recipe) -> Self:
         """Profiles, and the items' statistics as they stand after ``past``."""
-        items = Encoded.joined(
-            [Encoded.none(spec.of("item"), 1), spec.encode("item", _columns(item_statistics(past, inputs)))]
-        )
+        counted = item_statistics(past, inputs, ranker_of_lists(recipe).statistics)
+        items = Encoded.joined([Encoded.none(spec.of("item"), 1), spec.encode("item", _columns(counted))])
         channels = [channel.name for channel in recipe.recall.channels]
         return cls(spec, candidate_columns(channels), _columns(inputs.users), items)
 
-    def rows(self, lists: Lists) -> Float32:
-        """(m, c, spec.width) model inputs of m lists of c candidates."""
-        statistics = dict(zip(user_columns(), lists.statistics.T, strict=True))
-        users = self.spec.encode(
-            "user", {name: values[lists.users] for name, values in self.profile.items()} | statistics
-        )
-        history = self.spec.encode_history_codes(lists.events, lists.ratings, lists.ages)
-        return self.spec.assemble(
-            users[:, None],
-            self.items[lists.candidates],
-            lists.times[:, None],
-            self.spec.encode_candidates(self.columns, lists.features),
-            history[:, None],
-        )
+    def inputs(self, lists: Lists) -> ModelInputs:
+        """The network's inputs for m lists of c candidates: (m, c, columns) rows, (m, events, `HISTORY`) histories."""
+        counted = [feature.name for feature in self.spec.dense if feature.entity == "user"]
+        statistics = dict(zip(counted, lists.statistics.T, strict=True))
+        profile = {name: values[lists.users] for name, values in self.profile.items()}
+        users = self.spec.encode("user", profile | statistics)
+        recalled = self.spec.encode_candidates(self.columns, lists.features)
+        rows = self.spec.assemble(users[:, None], self.items[lists.candidates], lists.times[:, None], recalled)
+        return ModelInputs(rows, self.spec.encode_events(lists.events, lists.ratings, lists.ages))
 
 
 def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:

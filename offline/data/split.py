@@ -24,7 +24,7 @@ CONTAINER_LIMITS: Final = (  # of control groups of version 2 and of version 1
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-EVENT_BYTES: Final = 250  # peak memory of a step per event, the largest of all steps, by `make bench-scale`
+EVENT_BYTES: Final = 250  # peak memory of a step per event, the largest of all steps: past_one_machine/README.md
 
 
 def holdout_sizes(rule: HoldoutRule, lengths: NDArray[np.integer], newest: NDArray[np.integer]) -> NDArray[np.int64]:

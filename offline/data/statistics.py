@@ -1,7 +1,8 @@
 """Statistics of users and items, counted over events: inputs of the ranker beyond attributes.
 
-A statistic is one entry of `STATISTICS`, or of the entry points ``recsys.statistics``. The `FeatureSpec`, the training
-lists, Feast, Triton and the server follow from it; ``offline_to_online/parity.py`` counts it in another way, to check.
+A statistic is one entry of `STATISTICS`, or of the entry points ``recsys.statistics``: these count only where a recipe
+names them. The `FeatureSpec`, the training lists, Feast, Triton and the server follow from it;
+``offline_to_online/parity.py`` counts it in another way, to check.
 """
 
 from collections.abc import Callable, Sequence
@@ -103,10 +104,12 @@ STATISTICS: Final[tuple[UserStatistic | ItemStatistic, ...]] = (
 )
 
 
-def statistics() -> tuple[UserStatistic | ItemStatistic, ...]:
-    """Statistics of this project, then those of other packages."""
-    others = (plugins.load(plugins.STATISTICS, name) for name in plugins.find(plugins.STATISTICS))
-    return (*STATISTICS, *others)
+def statistics(more: Sequence[str]) -> tuple[UserStatistic | ItemStatistic, ...]:
+    """Statistics of this project, then ``more`` of other packages: those that the recipe names.
+
+    Raises PluginError for one that no package has.
+    """
+    return (*STATISTICS, *(plugins.load(plugins.STATISTICS, name) for name in more))
 
 
 def list_spec(inputs: Inputs, recipe: recipes.Recipe, ranker: recipes.ListsRecipe) -> FeatureSpec:
@@ -121,54 +124,61 @@ def list_spec(inputs: Inputs, recipe: recipes.Recipe, ranker: recipes.ListsRecip
             *(feature for feature in inputs.profile if feature.name in inputs.dataset.crossed),
         ),
         multi_hot=(),
-        dense=(*(statistic.column for statistic in statistics()), *numbers),
+        dense=(*(statistic.column for statistic in statistics(ranker.statistics)), *numbers),
         genres=inputs.genre_names,
         candidate=fusion.candidate_columns([channel.name for channel in recipe.recall.channels]),
         history=HistoryFeature(length=ranker.history),
     )
 
 
-def user_columns() -> list[str]:
-    """Names of the users' statistics, in the order of `user_statistics_after`."""
-    return [each.column.name for each in statistics() if isinstance(each, UserStatistic)]
+def of_users(more: Sequence[str]) -> list[UserStatistic]:
+    """The users' statistics, in the order of their columns; ``more``: as in `statistics`."""
+    return [each for each in statistics(more) if isinstance(each, UserStatistic)]
 
 
-def user_statistics_after(events: Sequences, users: Ints, counts: Ints) -> Ints:
-    """(m,) users and counts -> (m, user statistics) as they stand after each user's first ``counts`` events."""
-    columns = [each.after(events, users, counts) for each in statistics() if isinstance(each, UserStatistic)]
+def of_items(more: Sequence[str]) -> list[ItemStatistic]:
+    """The items' statistics, likewise."""
+    return [each for each in statistics(more) if isinstance(each, ItemStatistic)]
+
+
+def user_statistics_after(events: Sequences, users: Ints, counts: Ints, more: Sequence[str]) -> Ints:
+    """(m,) users and counts -> (m, `of_users`) as they stand after each user's first ``counts`` events."""
+    columns = [each.after(events, users, counts) for each in of_users(more)]
     return np.stack(columns, axis=1).astype(np.int64)
 
 
-def user_statistics(past: Sequences, users: pd.DataFrame) -> pd.DataFrame:
+def user_statistics(past: Sequences, users: pd.DataFrame, more: Sequence[str]) -> pd.DataFrame:
     """``users`` (userid and profile), a row for each of the past's, with the statistics at its end."""
-    values = user_statistics_after(past, np.arange(past.n_users), past.lengths)
-    return whole_numbers(users.assign(**dict(zip(user_columns(), values.T, strict=True))))
+    values = user_statistics_after(past, np.arange(past.n_users), past.lengths, more)
+    columns = [each.column.name for each in of_users(more)]
+    return whole_numbers(users.assign(**dict(zip(columns, values.T, strict=True))))
 
 
-def item_statistics(past: Sequences, inputs: Inputs) -> pd.DataFrame:
+def item_statistics(past: Sequences, inputs: Inputs, more: Sequence[str]) -> pd.DataFrame:
     """A row an item: itemid, the statistics at the end of the past, the numbers of the data set."""
-    overall = Overall.of(past)
-    counted = [each.counted(past, overall).reshape(past.n_items + 1, -1) for each in of_items()]
-    return item_table(past.item_numbers, counted, overall, inputs.dataset, inputs.numbers[1:])
-
-
-def of_items() -> list[ItemStatistic]:
-    """The items' statistics, in the order of their columns."""
-    return [each for each in statistics() if isinstance(each, ItemStatistic)]
+    overall, counting = Overall.of(past), of_items(more)
+    counted = [each.counted(past, overall).reshape(past.n_items + 1, -1) for each in counting]
+    return item_table(past.item_numbers, counting, counted, overall, inputs.dataset, inputs.numbers[1:])
 
 
 def item_table(
-    item_numbers: Ints, counted: Sequence[Ints], overall: Overall, dataset: Dataset, numbers: NDArray[np.float64]
+    item_numbers: Ints,
+    counting: Sequence[ItemStatistic],
+    counted: Sequence[Ints],
+    overall: Overall,
+    dataset: Dataset,
+    numbers: NDArray[np.float64],
 ) -> pd.DataFrame:
     """Make the table of all items.
 
     Args:
-        counted: (items + 1, k) counts of all users, for each of `of_items`.
+        counting: `of_items`.
+        counted: (items + 1, k) counts of all users, for each of these.
         numbers: (items, k) values, NaN where unknown.
     """
     table = {
         each.column.name: each.finished(counts, overall)[1:].astype("int64")
-        for each, counts in zip(of_items(), counted, strict=True)
+        for each, counts in zip(counting, counted, strict=True)
     }
     known = {
         number_column(number.column): number.stored(values)

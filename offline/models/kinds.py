@@ -23,7 +23,7 @@ from data_exchange_center.recipes import ChannelRecipe, DataRecipe, RankerRecipe
 from offline.data.lists import Lists, StoredFeatures, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
 from offline.models.pairs import PairsData, fit_on_pairs
-from offline.models.training import THREADS, curves, train_on_lists
+from offline.models.training import THREADS, curves, tensors_of, train_on_lists
 
 Config = Mapping[str, Any]  # JSON: "kind", and what sizes the network
 
@@ -110,7 +110,7 @@ class ListExamples:
     spec: FeatureSpec  # the columns of a row
     training_channels: Sequence[Channel]  # they made the lists; fitted on the first part of each user's past
     channels: Sequence[Channel]  # the same, fitted on the whole past
-    lists: Lists  # the c candidates of a list are one user's, with the same history in every row
+    lists: Lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +123,11 @@ class FittedRanker:
 
 
 class Ranker(nn.Module, ABC):
-    """A ranking network: (n, width) float32 rows of `FeatureSpec.assemble` -> (n, 1) scores, or (m, c, width) ->
-    (m, c, 1) of lists.
+    """A ranking network.
+
+    Of rated pairs: ``forward(rows)``, (n, columns) float32 rows of `FeatureSpec.assemble` -> (n, 1) scores.
+    Of lists: ``forward(rows, history)``, (m, c, columns) rows of m lists' candidates and (m, events, 3) histories of
+    their users, which `FeatureSpec.encode_events` makes -> (m, c, 1) scores.
 
     It is stored as weights and configuration, and exported to ONNX in evaluation mode, within a `ScoringModel`. A
     ranker may add to it after training: the list ranker replaces its tables by newer ones and adds `returning`.
@@ -171,9 +174,9 @@ def ranker_class(kind: object) -> type[Ranker]:
 class ScoringModel(nn.Module):
     """A ranking model as it is served: one user's n candidates -> (n, 1) scores from 0 to 1.
 
-    Inputs are (n, `Widths.row`) float32 and, where the model reads a history, (1, `Widths.history`), which is joined to
-    each row, as in training. The score is the sigmoid of the network's output: of a ranker of pairs the probability of
-    a click; of a ranker of lists no probability, as a softmax over a list fixes its order alone.
+    Inputs are those of `ModelInputs`: (n, columns) rows and, where the network reads a history, (1, events, 3). The
+    score is the sigmoid of the network's output: of a ranker of pairs the probability of a click; of a ranker of lists
+    no probability, as a softmax over a list fixes its order alone.
     """
 
     def __init__(self, ranker: nn.Module) -> None:
@@ -183,8 +186,8 @@ class ScoringModel(nn.Module):
     def forward(self, rows: Tensor, history: Tensor | None = None) -> Tensor:
         if history is None:
             return torch.sigmoid(self.ranker(rows))
-        whole = torch.cat([rows, history.expand(rows.shape[0], -1)], dim=1)  # (n, width)
-        return torch.sigmoid(self.ranker(whole[None])[0])
+        of_one_list = self.ranker(rows[None], history)  # (1, n, 1)
+        return torch.sigmoid(of_one_list[0])
 
 
 def score(model: nn.Module, inputs: ModelInputs) -> Float32:
@@ -192,7 +195,7 @@ def score(model: nn.Module, inputs: ModelInputs) -> Float32:
     if not len(inputs):
         return np.empty(0, np.float32)
     with torch.inference_mode():
-        scores: Float32 = model(*map(torch.from_numpy, inputs.by_name.values()))[:, 0].numpy()
+        scores: Float32 = model(*tensors_of(inputs))[:, 0].numpy()
     return scores
 
 

@@ -4,10 +4,11 @@ An affinity is a sum over the history of (weight of the event) x (item-item simi
 similarities are inner products of fixed item factors; the weights (by lag, rating and age) are learned: target
 attention (Zhou et al. 2018, DIN) in closed form. Trained on the softmax over a list (Cao et al. 2007, ListNet).
 
-Recipe: `ListRankerRecipe`. Reads assembled rows of lists, (m, c, width) float32: item code, profile codes, statistics,
-recall's scores, history. Gives (m, c, 1) scores. In training its tables of items are fitted on the same part of
-the past as the training channels; afterwards they are replaced by tables fitted on all of it, and `returning` adds
-its columns to the scores of users who come back. The weights are exported as they were trained.
+Recipe: `ListRankerRecipe`. Reads the rows of m lists' candidates, (m, c, columns) float32: item code, profile codes,
+statistics, recall's scores; and the histories of the lists' users, (m, events, 3): item codes, ratings, ages. Gives
+(m, c, 1) scores. In training its tables of items are fitted on the same part of the past as the training channels;
+afterwards they are replaced by tables fitted on all of it, and `returning` adds its columns to the scores of users who
+come back. The weights are exported as they were trained.
 """
 
 import itertools
@@ -44,7 +45,7 @@ SUMMARIES = 5  # of a history: length, share liked, mean rating, age of the newe
 
 
 class ListRankerConfig(Frozen):
-    """The sizes of a `ListRanker`, and the positions of its input's columns."""
+    """The sizes of a `ListRanker`, and the positions of the columns that it reads of a row."""
 
     kind: Literal["list"] = "list"
     items: int  # codes 1..items
@@ -60,7 +61,6 @@ class ListRankerConfig(Frozen):
     crossed_columns: tuple[int, ...]
     feature_columns: tuple[int, int]  # included, excluded: columns that are used unchanged
     returning: tuple[tuple[int, float], ...] = ()  # (column, weight) added in inference for users who return
-    history_column: int  # the first of codes, ratings, ages
 
 
 class ListRanker(Ranker):
@@ -72,7 +72,8 @@ class ListRanker(Ranker):
         """Initialise; the frozen tables are random until weights are loaded or `set_tables` is called."""
         super().__init__()
         self.config = config
-        n, k, rows = len(config.factors), config.kernels, config.items + 1
+        n, k = len(config.factors), config.kernels
+        rows = config.items + 1  # row 0 is padding
         for number, dim in enumerate(config.factors):
             for side in ("events", "candidates"):
                 table = torch.randn(rows, dim) * 0.1
@@ -81,11 +82,14 @@ class ListRanker(Ranker):
         for number, codes in enumerate(config.crosses):
             self.register_buffer(f"cross{number}", torch.randn(codes, rows) * 0.1)
         self.register_buffer("edges", torch.tensor(AGE_EDGES_S), persistent=False)
+        # an event's weight by its lag, its rating and its age; initially kernels differ by how fast they decay
         lag = torch.arange(1, config.history + 1).float()
-        self.lag = nn.Parameter((lag ** torch.linspace(-2.0, 0.0, k)[:, None]).repeat(n, 1, 1))  # (n, kernels, lags)
+        decays = torch.linspace(-2.0, 0.0, k)[:, None]
+        self.lag = nn.Parameter((lag**decays).repeat(n, 1, 1))  # (n, kernels, lags)
         weights = first_rating_weights(config.levels, config.positive_level, (0.5, 0.5, 0.7), (1.0, 1.0))
         self.rating_weight = nn.Parameter(weights.repeat(n, k, 1))
         self.age = nn.Parameter(torch.ones(n, k, AGES))
+        # the network over affinities, summaries, columns of the row and crosses
         first, after = config.feature_columns
         width = n * k + SUMMARIES + after - first + len(config.crosses)
         self.norm = nn.BatchNorm1d(width, momentum=0.02)
@@ -98,13 +102,37 @@ class ListRanker(Ranker):
 
     def set_tables(self, tables: Tables) -> None:
         """Copy fitted tables in. Raises RuntimeError when their shapes are not the configuration's."""
-        self.load_state_dict(self.state_dict() | {name: torch.from_numpy(np.array(tables[name])) for name in tables})
+        state = self.state_dict()
+        for name, table in tables.items():
+            state[name] = torch.from_numpy(np.array(table))
+        self.load_state_dict(state)
+
+    def forward(self, rows: Tensor, history: Tensor) -> Tensor:
+        """(m, c, columns) rows and (m, lags, `HISTORY`) events, newest first -> (m, c, 1) scores."""
+        events, ratings, ages = history.unbind(dim=2)  # (m, lags) each
+        events, ratings = events.long(), ratings.long()
+        candidates = rows[:, :, self.config.item_column].long()  # (m, c)
+
+        affinities = self.affinities(events, ratings, ages, candidates)  # (m, c, similarities * kernels)
+        summary = self.summary(events, ratings, ages)[:, None]  # (m, 1, SUMMARIES)
+        summaries = summary.expand(-1, candidates.shape[1], -1)  # (m, c, SUMMARIES)
+        first, after = self.config.feature_columns
+        features = rows[:, :, first:after]  # (m, c, features)
+        crosses = self.crosses(rows, candidates)  # (m, c, 1) each
+
+        hidden = torch.cat([affinities, summaries, features, *crosses], dim=2)
+        hidden = self.norm(hidden.flatten(0, 1))  # (m * c, width)
+        scores: Tensor = (self.mlp(hidden) + self.skip(hidden)).view(*candidates.shape, 1)
+        if self.config.returning and not self.training:  # few examples are of those who come back
+            scores = scores + self.added_for_returning(rows, ages)
+        return scores
 
     def affinities(self, events: Tensor, ratings: Tensor, ages: Tensor, candidates: Tensor) -> Tensor:
         """(m, lags) events, ratings, ages; (m, c) candidates -> (m, c, similarities * kernels)."""
+        by_lag = self.lag.flatten(0, 1).T  # (lags, similarities * kernels)
         by_rating = nn.functional.embedding(ratings, self.rating_weight.flatten(0, 1).T)
         by_age = nn.functional.embedding(self.buckets(ages), self.age.flatten(0, 1).T)
-        weights = (self.lag.flatten(0, 1).T * by_rating * by_age).transpose(1, 2)  # (m, similarities * kernels, lags)
+        weights = (by_lag * by_rating * by_age).transpose(1, 2)  # (m, similarities * kernels, lags)
         out = []
         for number, of_events in enumerate(torch.split(weights, self.config.kernels, dim=1)):
             rows = nn.functional.embedding(events, self.get_buffer(f"events{number}"))  # (m, lags, d); padding is 0
@@ -123,38 +151,26 @@ class ListRanker(Ranker):
         some = count.clamp(min=1)
         liked = (ratings > self.config.positive_level).float().sum(dim=1) / some
         mean = ratings.float().sum(dim=1) / some
-        long_ago = (self.buckets(ages[:, 0]) == AGES - 1).float()
-        age = torch.log1p(ages[:, 0].clamp(min=0)) / 10 * (1 - long_ago)
+        newest = ages[:, 0]
+        long_ago = (self.buckets(newest) == AGES - 1).float()
+        age = torch.log1p(newest.clamp(min=0)) / 10 * (1 - long_ago)
         return torch.stack([torch.log1p(count), liked, mean, age, long_ago], dim=1)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """(m, c, `FeatureSpec.width`) assembled rows, the c of a list being of one user -> (m, c, 1) scores."""
-        config, c = self.config, rows.shape[1]
-        first = rows[:, 0]  # (m, width): the user's columns are those of every row
-        history = first[:, config.history_column : config.history_column + 3 * config.history]
-        events, ratings, ages = torch.split(history, config.history, dim=1)  # (m, lags) each
-        events, ratings = events.long(), ratings.long()
-        candidates = rows[:, :, config.item_column].long()  # (m, c)
-        crosses = [
-            self.get_buffer(f"cross{number}")[first[:, column, None].long(), candidates].unsqueeze(-1)
-            for number, column in enumerate(config.crossed_columns)
-        ]
-        hidden = torch.cat(
-            [
-                self.affinities(events, ratings, ages, candidates),  # (m, c, similarities * kernels)
-                self.summary(events, ratings, ages)[:, None].expand(-1, c, -1),  # (m, c, SUMMARIES)
-                rows[:, :, config.feature_columns[0] : config.feature_columns[1]],  # (m, c, features)
-                *crosses,  # (m, c, 1) each
-            ],
-            dim=2,
-        )
-        hidden = self.norm(hidden.flatten(0, 1))  # (m * c, width)
-        scores: Tensor = (self.mlp(hidden) + self.skip(hidden)).view(*candidates.shape, 1)
-        if config.returning and not self.training:  # few examples are of those who come back
-            added = torch.stack([weight * rows[:, :, column] for column, weight in config.returning]).sum(dim=0)
-            comes_back = ages[:, :1] >= BREAK_S  # (m, 1); ages are 0 without a history
-            scores = scores + (added * comes_back).unsqueeze(-1)
-        return scores
+    def crosses(self, rows: Tensor, candidates: Tensor) -> list[Tensor]:
+        """(m, c, 1) how much more often a candidate is liked by users with the row's value, for each crossed field."""
+        found = []
+        for number, column in enumerate(self.config.crossed_columns):
+            codes = rows[:, :, column].long()  # (m, c)
+            table = self.get_buffer(f"cross{number}")  # (codes, items + 1)
+            found.append(table[codes, candidates].unsqueeze(-1))
+        return found
+
+    def added_for_returning(self, rows: Tensor, ages: Tensor) -> Tensor:
+        """(m, c, 1) weighted columns of the rows where the user comes back after a break; else 0."""
+        weighted = [weight * rows[:, :, column] for column, weight in self.config.returning]
+        added = torch.stack(weighted).sum(dim=0)  # (m, c)
+        comes_back = ages[:, :1] >= BREAK_S  # (m, 1); ages are 0 without a history
+        return (added * comes_back).unsqueeze(-1)
 
     # --- Fit and rebuild
 
@@ -165,6 +181,7 @@ class ListRanker(Ranker):
             raise ValueError("a list ranker needs a FeatureSpec with a history")
         crossed = tuple(n for n, feature in enumerate(spec.one_hot) if feature.entity == "user")
         item = spec.columns.index(columns.Columns.ITEM)
+        returning = [(spec.columns.index(name), weight) for name, weight in recipe.returning if name in spec.columns]
         return ListRankerConfig(
             items=spec.one_hot[item].cardinality - 1,
             factors=tuple(trained["factors"]),
@@ -177,11 +194,8 @@ class ListRanker(Ranker):
             positive_level=dataset.positive_level,
             item_column=item,
             crossed_columns=crossed,
-            feature_columns=(len(spec.one_hot), spec.widths.row),
-            returning=tuple(
-                (spec.columns.index(name), weight) for name, weight in recipe.returning if name in spec.columns
-            ),
-            history_column=spec.widths.row,
+            feature_columns=(len(spec.one_hot), spec.width),
+            returning=tuple(returning),
         ).model_dump(mode="json")
 
     @classmethod
@@ -224,15 +238,15 @@ def fitted_tables(
 ) -> Tables:
     """Buffers of a `ListRanker` by name: ``events{n}`` and ``candidates{n}``, (items + 1, d) whose row 0 is zero, of
     each similarity (channels, genres and numbers, transitions), and `crossed_log_odds` of each user field."""
+    tables: dict[str, Float32] = {}
     codes = {feature.name: column for feature, column in zip(inputs.profile, inputs.profiles.T, strict=True)}
-    crossed = (feature for feature in spec.one_hot if feature.name != columns.Columns.ITEM)
-    tables = {
-        f"cross{n}": crossed_log_odds(past, codes[feature.name], feature.cardinality)
-        for n, feature in enumerate(crossed)
-    }
+    crossed = [feature for feature in spec.one_hot if feature.name != columns.Columns.ITEM]
+    for n, feature in enumerate(crossed):
+        tables[f"cross{n}"] = crossed_log_odds(past, codes[feature.name], feature.cardinality)
     followed = transition_factors(past.followers(recipe.horizon), recipe.transitions_dim, recipe.seed)
     for n, (events, candidates) in enumerate((*similarities(channels, inputs), followed)):
-        tables |= {f"events{n}": events, f"candidates{n}": candidates}
+        tables[f"events{n}"] = events
+        tables[f"candidates{n}"] = candidates
     return tables
 
 
@@ -244,21 +258,30 @@ def crossed_log_odds(data: Sequences, codes: NDArray[np.int64], cardinality: int
     likes = np.zeros((cardinality, data.n_items + 1))
     np.add.at(likes, (codes[data.users], data.items), data.liked)
     share = np.maximum(likes.sum(axis=1, keepdims=True) / max(likes.sum(), 1), 1e-9)
-    odds: Float32 = np.log((likes + prior * share) / ((likes.sum(axis=0) + prior) * share)).astype(np.float32)
+    expected = (likes.sum(axis=0) + prior) * share
+    odds: Float32 = np.log((likes + prior * share) / expected).astype(np.float32)
     return odds
 
 
 def similarities(channels: Sequence[Channel], inputs: Inputs) -> tuple[Factors, ...]:
     """Factor pairs: history fields of the channels that have some, common genres (cosine), nearness of each number."""
-    learned = [(rows, each.items) for each in channels if isinstance(each, HistorySum) for rows in each.rows]
-    given = [unit_vectors(inputs.genres)] if inputs.genre_names else []
-    given += [nearness(values, number) for values, number in zip(inputs.numbers.T, inputs.dataset.numbers, strict=True)]
-    return (*learned, *((table, table) for table in given))
+    found: list[Factors] = []
+    for channel in channels:
+        if isinstance(channel, HistorySum):
+            found += [(field, channel.items) for field in channel.rows]
+    if inputs.genre_names:
+        genres = unit_vectors(inputs.genres)
+        found.append((genres, genres))
+    for values, number in zip(inputs.numbers.T, inputs.dataset.numbers, strict=True):
+        near = nearness(values, number)
+        found.append((near, near))
+    return tuple(found)
 
 
 def nearness(values: NDArray[np.float64], number: ItemNumber) -> Float32:
     """Radial basis functions: (items + 1,) values, NaN unknown -> (items + 1, centres) rows whose inner product is 1
     for the same value and falls with the distance; 0 for an unknown one."""
     known = ~np.isnan(values)[:, None]
-    distance = (np.where(known, values[:, None], 0) - np.array(number.centres)) / number.width
+    there = np.where(known, values[:, None], 0)
+    distance = (there - np.array(number.centres)) / number.width
     return unit_vectors(np.exp(-(distance**2)) * known)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from data_exchange_center import recipes, steps
+from data_exchange_center.features import ModelInputs
 from offline.data.lists import Lists, StoredFeatures, prefetch, sampled
 from offline.data.sequences import Ints, Sequences
 
@@ -110,13 +111,18 @@ def first_rating_weights(levels: int, positive_level: int, disliked: Sequence[fl
     return torch.from_numpy(np.concatenate(parts).astype(np.float32))
 
 
+def tensors_of(inputs: ModelInputs) -> tuple[Tensor, ...]:
+    """A ranking network's arguments: the rows, then the history where it reads one."""
+    return tuple(torch.from_numpy(each) for each in inputs.by_name.values())
+
+
 # --- Lists: softmax over each list, liked candidates against all others except the disliked (Cao et al. 2007, ListNet)
 
 
 class ListBatch(NamedTuple):
     """A sample of m lists, n candidates each."""
 
-    rows: Tensor  # (m, n, width)
+    inputs: tuple[Tensor, ...]  # (m, n, columns) rows, (m, events, channels) histories
     offsets: Tensor  # (m, n) added to the scores in the softmax
     liked: Tensor  # (m, n)
 
@@ -134,9 +140,10 @@ class _ListLoss(nn.Module):
         self.model = model
 
     def forward(self, batch: ListBatch) -> Tensor:
-        rows, offsets, liked = batch
-        scores = self.model(rows)[..., 0] + offsets  # (m, n)
-        loss: Tensor = -scores.log_softmax(dim=1)[liked].sum()
+        inputs, offsets, liked = batch
+        scores = self.model(*inputs)[..., 0] + offsets  # (m, n)
+        log_shares = scores.log_softmax(dim=1)
+        loss: Tensor = -log_shares[liked].sum()
         return loss
 
 
@@ -145,7 +152,7 @@ def train_on_lists(
 ) -> tuple[Model, list[float]]:
     """Train a network with AdamW on lists that all hold something liked. Returns it and each epoch's loss.
 
-    ``build`` makes it, (m, c, width) rows -> (m, c, 1) scores, and is called with the random state seeded.
+    ``build`` makes it, see `offline.models.kinds.Ranker`, and is called with the random state seeded.
     """
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
@@ -163,7 +170,7 @@ def train_on_lists(
         sample, log_weights = sampled(lists.take(index), recipe.sampled, rng)
         excluded = sample.disliked | (sample.candidates == 0)
         return ListBatch(
-            rows=torch.from_numpy(stored.rows(sample)),
+            inputs=tensors_of(stored.inputs(sample)),
             offsets=torch.from_numpy(np.where(excluded, EXCLUDED, log_weights)),
             liked=torch.from_numpy(sample.liked),
         )

@@ -16,7 +16,7 @@ Writes: offline/{feature_spec,features_report}.json, offline/{user_features,item
         source: offline/samples.parquet; default: offline/lists.parquet, offline/training_channels.npz
 Run:    cd offline/rank && python s1_feature_engi.py
 Expect: source: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense; default: about 74,500 lists of 256
-        candidates, 136 columns (MovieLens-1M)
+        candidates, 16 columns each, and 40 events of the user's history (MovieLens-1M)
 """
 
 from collections import Counter
@@ -100,8 +100,9 @@ def write_lists(settings: Settings) -> None:
     lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, channels)
     artifacts.LISTS.write(folder, lists.table(past.user_numbers))
     # what the feature store is to hold
-    artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))
-    artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs))
+    more = ranker_of_lists(recipe).statistics
+    artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users, more))
+    artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs, more))
     write_about(settings, past, spec, channels, read)
     say(spec, len(lists), int(lists.liked.sum()), recipe.recall.candidates)
 
@@ -126,8 +127,8 @@ def say(spec: FeatureSpec, lists: int, liked: int, candidates: int) -> None:
     """Print the numbers of lists, candidates and columns."""
     print(
         f"{lists:,} lists of up to {candidates} candidates, {liked:,} of them liked next; "
-        f"{spec.width} columns: {len(spec.one_hot)} one-hot, {len(spec.dense)} dense, {len(spec.candidate)} of recall, "
-        f"{spec.widths.history} of the history"
+        f"{spec.width} columns: {len(spec.one_hot)} one-hot, {len(spec.dense)} dense, {len(spec.candidate)} of recall; "
+        f"{spec.sizes.events} events of the history"
     )
 
 

@@ -58,7 +58,7 @@ def read_list_examples(
     )
     if spec != statistics.list_spec(inputs, settings.recipe, lists.ranker_of_lists(settings.recipe)):
         raise steps.StepError(
-            "feature_spec.json does not have the columns that offline/data/statistics.py names now: run "
+            "feature_spec.json does not have the columns that offline/data/statistics.py and the recipe name now: run "
             "offline/rank/s1_feature_engi.py again."
         )
     return ListExamples(

@@ -91,7 +91,7 @@ def elastic_client(settings: Settings, timeout_s: float = TIMEOUT_S) -> elastics
     place = settings.elasticsearch
     return elasticsearch.Elasticsearch(
         list(place.urls),
-        basic_auth=(place.user, place.password.get_secret_value()) if place.password else None,
+        basic_auth=place.login,
         ca_certs=str(place.ca_certs) if place.ca_certs else DEFAULT,
         request_timeout=timeout_s,
         max_retries=len(place.urls) - 1,

@@ -45,7 +45,7 @@ class RedisStore(ReleaseStore):
 
     @property
     def address(self) -> str:
-        return ", ".join(f"{host}:{port}" for host, port in self.settings.redis.addresses)
+        return self.settings.redis.url
 
     @contextmanager
     def client(self) -> Iterator[Connected]:

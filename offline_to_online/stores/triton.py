@@ -1,7 +1,7 @@
 """The ranking model in Triton: one version per release, in one model repository with Docker and without.
 
-One configuration describes all versions of a model, so they have inputs of the same widths (numbers of columns).
-A release with other widths (another data set's genres, another kind of ranker) gets a model name of its own. A
+One configuration describes all versions of a model, so they have inputs of the same sizes. A release with other sizes
+(another data set's genres, another kind of ranker) gets a model name of its own. A
 version's folder holds model.onnx and nothing else; the file itself says which release it belongs to. A
 version is never overwritten, since it may be served. What it scores is compared with PyTorch by the check of offline
 against online. The encoder of a recall channel is a model of its own, whose name has the release: `wire.encoder_model`.
@@ -23,6 +23,7 @@ import onnx
 import orjson
 from google.protobuf.message import DecodeError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+from tritonclient.utils import np_to_triton_dtype
 
 from data_exchange_center import features, files, wire
 from data_exchange_center.settings import TRITON_SOCKET, Settings
@@ -49,7 +50,7 @@ instance_group [ {{ kind: KIND_CPU count: 2 }} ]
 class Place(NamedTuple):
     """Name and version of a release's model in Triton."""
 
-    model: str  # `wire.MODEL`, or that and its widths
+    model: str  # `wire.MODEL`, or that and its sizes
     version: int
 
     def __str__(self) -> str:
@@ -57,23 +58,23 @@ class Place(NamedTuple):
 
 
 class ModelFile(NamedTuple):
-    """Release and input widths that an exported model's file declares."""
+    """Release and sizes of the inputs that an exported model's file declares."""
 
     release: str | None  # None: it names none
-    widths: features.Widths
+    sizes: features.InputSizes
 
     @classmethod
     def read(cls, path: Path) -> "ModelFile":
         """Read a model.onnx. Raises CheckError when it is not an exported ranking model."""
         try:
             proto = onnx.load(path, load_external_data=False)
-            columns = {given.name: int(given.type.tensor_type.shape.dim[1].dim_value) for given in proto.graph.input}
-            widths = features.Widths(columns[wire.MODEL_INPUT], columns.get(wire.MODEL_HISTORY, 0))
+            found = {given.name: int(given.type.tensor_type.shape.dim[1].dim_value) for given in proto.graph.input}
+            sizes = features.InputSizes(found[wire.MODEL_INPUT], found.get(wire.MODEL_HISTORY, 0))
         except (DecodeError, LookupError) as error:
             raise CheckError(
                 f"{path} is not an exported ranking model: delete its folder and run this step again"
             ) from error
-        return cls({prop.key: prop.value for prop in proto.metadata_props}.get(RELEASE), widths)
+        return cls({prop.key: prop.value for prop in proto.metadata_props}.get(RELEASE), sizes)
 
 
 class TritonStore(ReleaseStore):
@@ -99,7 +100,7 @@ class TritonStore(ReleaseStore):
         return url
 
     def load(
-        self, release: str, widths: features.Widths, onnx: bytes, encoders: Mapping[str, bytes] | None = None
+        self, release: str, sizes: features.InputSizes, onnx: bytes, encoders: Mapping[str, bytes] | None = None
     ) -> Place:
         """Write the release's version and, once Triton serves it, mark it as checked. Returns its place.
 
@@ -111,7 +112,7 @@ class TritonStore(ReleaseStore):
         before = self.versions()
         if (known := self.find(release)) is not None:
             self._mark_of(known).unlink(missing_ok=True)
-        place = self.write_version(release, widths, onnx)
+        place = self.write_version(release, sizes, onnx)
         added = [folder for name, model in (encoders or {}).items() if (folder := self._add(release, name, model))]
         try:
             for each in (*self.encoders([release]), place):
@@ -148,17 +149,17 @@ class TritonStore(ReleaseStore):
     def _mark_of(self, place: Place) -> Path:
         return self.aside / f"{place.model}-{place.version}.checked"
 
-    def write_version(self, release: str, widths: features.Widths, onnx: bytes) -> Place:
+    def write_version(self, release: str, sizes: features.InputSizes, onnx: bytes) -> Place:
         """Put a model into the repository, whole or not at all.
 
         Returns the place of the release's version if its bytes are the same already, else of a new version.
         """
         known = self.find(release)
         if known and (self.folder_of(known) / MODEL_FILE).read_bytes() == onnx:
-            self._configure(self.repository / known.model, known.model, widths)
+            self._configure(self.repository / known.model, known.model, sizes)
             return known
-        taken = {place.model: model.widths for place, model in self.versions().items()}
-        model = wire.MODEL if taken.get(wire.MODEL, widths) == widths else f"{wire.MODEL}_{widths}"
+        taken = {place.model: model.sizes for place, model in self.versions().items()}
+        model = wire.MODEL if taken.get(wire.MODEL, sizes) == sizes else f"{wire.MODEL}_{sizes}"
         # a number that this model has never had, since what Triton says of a version may be a second old
         folder, last = self.repository / model, self.aside / f"{model}.last"
         used = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()]
@@ -174,16 +175,16 @@ class TritonStore(ReleaseStore):
         (version / MODEL_FILE).write_bytes(onnx)
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.is_dir():
-            self._configure(folder, model, widths)
+            self._configure(folder, model, sizes)
             version.rename(self.folder_of(place))
             arriving.rmdir()
         else:
-            self._configure(arriving, model, widths)
+            self._configure(arriving, model, sizes)
             arriving.rename(folder)
         return place
 
-    def _configure(self, folder: Path, model: str, widths: features.Widths) -> None:
-        path, text = folder / "config.pbtxt", config_pbtxt(model, widths)
+    def _configure(self, folder: Path, model: str, sizes: features.InputSizes) -> None:
+        path, text = folder / "config.pbtxt", config_pbtxt(model, sizes)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:  # an untouched file keeps its time stamp
             with files.written_in_place(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
@@ -279,17 +280,17 @@ class TritonStore(ReleaseStore):
                     self._remove(self.repository / model)
 
 
-def config_pbtxt(model: str, widths: features.Widths) -> str:
+def config_pbtxt(model: str, sizes: features.InputSizes) -> str:
     """A model's configuration.
 
     Every version in the folder is served until its folder is deleted, however new the others are. A model with a
     history input takes one list per request, whose rows share the history, so Triton does not batch it.
     """
-    max_batch = 0 if widths.history else wire.MAX_BATCH
+    max_batch = 0 if sizes.events else wire.MAX_BATCH
     rows = "" if max_batch else "-1, "  # Triton itself adds a batch's first dimension
-    inputs = [_TENSOR.format(wire.MODEL_INPUT, "FP32", f"{rows}{widths.row}")]
-    if widths.history:
-        inputs.append(_TENSOR.format(wire.MODEL_HISTORY, "FP32", f"1, {widths.history}"))
+    inputs = [_TENSOR.format(wire.MODEL_INPUT, "FP32", f"{rows}{sizes.columns}")]
+    if sizes.events:
+        inputs.append(_TENSOR.format(wire.MODEL_HISTORY, "FP32", f"1, {sizes.events}, {len(features.HISTORY)}"))
     output = _TENSOR.format(wire.MODEL_OUTPUT, "FP32", f"{rows}1")
     return _CONFIG.format(model=model, max_batch=max_batch, inputs=", ".join(inputs), output=output)
 
@@ -297,12 +298,13 @@ def config_pbtxt(model: str, widths: features.Widths) -> str:
 def encoder_config(name: str, model: bytes) -> str:
     """The configuration of an encoder, by the names, types and shapes in its file."""
     graph = onnx.load_from_string(model).graph
-    types = {onnx.TensorProto.FLOAT: "FP32", onnx.TensorProto.INT64: "INT64"}
-    tensors = ((each.name, each.type.tensor_type) for each in (*graph.input, *graph.output))
-    *inputs, output = (
-        _TENSOR.format(name, types[of.elem_type], ", ".join(str(dim.dim_value or -1) for dim in of.shape.dim))
-        for name, of in tensors
-    )
+    tensors: list[str] = []
+    for each in (*graph.input, *graph.output):
+        of = each.type.tensor_type
+        datatype = np_to_triton_dtype(onnx.helper.tensor_dtype_to_np_dtype(of.elem_type))
+        dims = ", ".join(str(dim.dim_value or -1) for dim in of.shape.dim)
+        tensors.append(_TENSOR.format(each.name, datatype, dims))
+    *inputs, output = tensors
     return _CONFIG.format(model=name, max_batch=0, inputs=", ".join(inputs), output=output)
 
 

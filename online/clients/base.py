@@ -13,22 +13,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
-from typing import ClassVar, Final, Generic, Protocol, TypeVar
+from typing import ClassVar, Final, Generic, TypeVar
 
 from data_exchange_center.errors import RecsysError
 
 log = logging.getLogger(__name__)
 
 OUT_OF_TIME = "did not answer in time"
-FAIR_S = 0.03  # running out of time does not count as a failure if a call had less than that
+FAIR_S = 0.05  # a call that had less time than that says nothing about the service when it runs out of time
 FAILURES = 3  # in a row, after which the circuit opens
 PROBE_S = 0.5  # how long the breaker is open; then one request at a time probes the service
 
 Query = TypeVar("Query")
 Found = TypeVar("Found")
-QueryIn = TypeVar("QueryIn", contravariant=True)
-FoundOut = TypeVar("FoundOut", covariant=True)
 
 
 class ServiceError(RecsysError):
@@ -90,12 +87,6 @@ def until(deadline: Deadline) -> Iterator[None]:
         _current.reset(token)
 
 
-class Caller(Protocol[QueryIn, FoundOut]):
-    """A `Client`, or one with the limits of a request (`LimitedClient`)."""
-
-    def call(self, query: QueryIn, /) -> FoundOut: ...
-
-
 class Client(ABC, Generic[Query, Found]):
     """A pooled connection to one service, made once and shared by threads, but not across a fork.
 
@@ -105,15 +96,29 @@ class Client(ABC, Generic[Query, Found]):
     Attributes:
         lost_errors: those of the library's errors that say that the connection ended before an answer.
         timeout_s: of a whole call, connecting included, however slowly its answer comes.
+        breaker: the circuit breaker of the service. Clients of one service may share one.
     """
 
     service: ClassVar[str]
     library_errors: ClassVar[tuple[type[Exception], ...]] = (OSError,)
     lost_errors: tuple[type[Exception], ...] = (ConnectionResetError,)
-    timeout_s: float = 1.0
 
-    def call(self, query: Query, deadline: Deadline = NEVER) -> Found:
+    def __init__(self, timeout_s: float = 1.0) -> None:
+        self.timeout_s = timeout_s
+        self.breaker = Breaker(self.service)
+
+    def call(self, query: Query, deadline: Deadline = NEVER, *, strict: bool = True) -> Found:
         """Return the answer. Raises ServiceError within the service's timeout, and by the deadline.
+
+        Args:
+            strict: call the service even while its circuit breaker is open.
+        """
+        time_given = min(self.timeout_s, deadline.left())
+        enough_time = time_given >= FAIR_S
+        return self.breaker.call(lambda: self.call_by(query, deadline), fair=enough_time, always=strict)
+
+    def call_by(self, query: Query, deadline: Deadline) -> Found:
+        """Call without the circuit breaker. Raises ServiceError as `call`.
 
         Calls only read, so there is one retry when the service had closed the connection and half of the time is left.
         """
@@ -241,22 +246,3 @@ class Breaker:
                 self._probing = False
         self._failures, self._open_until = 0, -math.inf
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class LimitedClient(Generic[Query, Found]):
-    """A client limited by one request's deadline and, unless ``strict``, by the circuit breaker.
-
-    ``short_budget``: the request has less time than others, so its timeouts do not count as failures of the service.
-    """
-
-    client: Client[Query, Found]
-    breaker: Breaker
-    deadline: Deadline
-    strict: bool = False
-    short_budget: bool = False
-
-    def call(self, query: Query) -> Found:
-        """Call through the breaker, by the deadline. Raises ServiceError."""
-        fair = not self.short_budget and min(self.deadline.left(), self.client.timeout_s) >= FAIR_S
-        return self.breaker.call(partial(self.client.call, query, self.deadline), fair=fair, always=self.strict)

@@ -3,7 +3,7 @@
 First the query of a channel's search, and how scores are read from the answer; then the client.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
@@ -18,7 +18,7 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
-from online.clients.base import Caller, GoneError, ServiceError
+from online.clients.base import GoneError, ServiceError
 from online.clients.http import HttpClient
 
 # Scores are float32: next to the 1 that Elasticsearch adds, products of a hundred-thousandth would lose the digits in
@@ -97,6 +97,9 @@ _JSON = "Content-Type: application/json"
 _LINES = "Content-Type: application/x-ndjson"
 
 
+Search = Callable[[ItemQuery], tuple[Hits, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class CatalogueItem:
     """Fields of an item that an answer shows."""
@@ -118,10 +121,9 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
     gone = "has no items of this release"
 
     def __init__(self, settings: ElasticsearchSettings) -> None:
-        login = (settings.user, settings.password.get_secret_value()) if settings.password else None
-        super().__init__(settings, login=login, ca_certs=settings.ca_certs)
+        super().__init__(settings, login=settings.login, ca_certs=settings.ca_certs)
         self._copies = settings.cluster
-        self.more: Mapping[str, Caller[ItemQuery, tuple[Hits, ...]]] = {}  # release -> items searched with its index
+        self.more: Mapping[str, Search] = {}  # release -> searches further items, those that its index lacks
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         allowed = unseen_filter(query.seen, query.only)
@@ -149,7 +151,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         )
         if (more := self.more.get(query.release)) is None:
             return found
-        return tuple(best_of(*hits, query.recall.candidates) for hits in zip(found, more.call(query), strict=True))
+        return tuple(best_of(*hits, query.recall.candidates) for hits in zip(found, more(query), strict=True))
 
     def _msearch(self, release: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Send several searches in one round trip."""

@@ -191,24 +191,26 @@ class PendingRow:
 
     Attributes:
         deadline: when the row is no longer waited for.
-        short_budget: as of `LimitedClient`.
         began, ended: seconds of `time.perf_counter`; None: not yet.
     """
 
     number: int  # of the user
     deadline: base.Deadline
-    short_budget: bool
     rows: futures.Future[FeatureRows] = field(default_factory=futures.Future)
     began: float = field(default_factory=time.perf_counter)
     ended: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether no row has come."""
+        return not self.rows.done() or self.rows.cancelled() or self.rows.exception() is not None
 
 
 class UserFeatures:
     """Batched fetches of user features: one call at a time (and one of strict requests); later users share the next."""
 
-    def __init__(self, store: FeatureStore, breaker: base.Breaker) -> None:
+    def __init__(self, store: FeatureStore) -> None:
         self._store = store
-        self._breaker = breaker
         self._callers = {strict: futures.ThreadPoolExecutor(1, "user-features") for strict in (False, True)}
         self._lock = threading.Lock()
         self._waiting: dict[tuple[str, bool], list[PendingRow]] = {}  # by release, and whether they are strict
@@ -218,22 +220,21 @@ class UserFeatures:
         """Requests that the next calls will fetch for."""
         return sum(map(len, list(self._waiting.values())))
 
-    def fetch(
-        self, release: str, number: int, deadline: base.Deadline, *, strict: bool = False, short_budget: bool = False
-    ) -> PendingRow:
+    def fetch(self, release: str, number: int, deadline: base.Deadline, *, strict: bool = False) -> PendingRow:
         """Start fetching a user's row. Returns at once; `result` gives the row.
 
         ``deadline``: when the row is no longer waited for; the service's own timeout counts as well.
         """
-        wanted = PendingRow(number, min(deadline, base.Deadline.after(self._store.timeout_s)), short_budget)
-        if not strict and (refusal := self._breaker.refusal) is not None:  # fail at once, without a place in the queue
-            wanted.ended = wanted.began
-            wanted.rows.set_exception(refusal)
-            return wanted
+        pending = PendingRow(number, min(deadline, base.Deadline.after(self._store.timeout_s)))
+        refusal = None if strict else self._store.breaker.refusal
+        if refusal is not None:  # fail at once, without a place in the queue
+            pending.ended = pending.began
+            pending.rows.set_exception(refusal)
+            return pending
         with self._lock:
-            self._waiting.setdefault((release, strict), []).append(wanted)
+            self._waiting.setdefault((release, strict), []).append(pending)
         self._callers[strict].submit(self._call_next, release, strict)
-        return wanted
+        return pending
 
     def result(self, pending: PendingRow) -> FeatureRows:
         """Wait for the user's row; none for an unknown user. Raises ServiceError, at the deadline at the latest."""
@@ -245,37 +246,41 @@ class UserFeatures:
 
     def _call_next(self, release: str, strict: bool) -> None:
         """Fetch the rows that requests wait for under a release, unless an earlier call has done so already."""
-        with self._lock:
-            alike = self._waiting.pop((release, strict), [])
-            if alike[MAX_USERS:]:
-                self._waiting[release, strict] = alike[MAX_USERS:]
-        batch = [
-            wanted for wanted in alike[:MAX_USERS] if wanted.rows.set_running_or_notify_cancel()
-        ]  # those still waited for
+        batch = self._next_batch(release, strict)
         if not batch:
             return
-        last = max(batch, key=lambda wanted: wanted.deadline)
-        store = base.LimitedClient(self._store, self._breaker, last.deadline, strict, last.short_budget)
+        numbers = sorted({pending.number for pending in batch})
+        last_deadline = max(pending.deadline for pending in batch)
         try:
-            answer = store.call(FeatureQuery("user", release, tuple(sorted({wanted.number for wanted in batch}))))
-            places = {number: place for place, number in enumerate(answer.ids)}
-            rows = []
-            for wanted in batch:
-                number, place = wanted.number, places.get(wanted.number)
-                if place is None:
-                    rows.append(FeatureRows((), {}, {number: answer.missing.get(number, ())}))
-                else:
-                    of_user = {name: [values[place]] for name, values in answer.columns.items()}
-                    rows.append(FeatureRows((number,), of_user, {}))
+            answer = self._store.call(FeatureQuery("user", release, tuple(numbers)), last_deadline, strict=strict)
+            rows = [row_of(answer, pending.number) for pending in batch]
         except BaseException as error:
-            for wanted in batch:
-                wanted.ended = time.perf_counter()
-                wanted.rows.set_exception(error)
+            for pending in batch:
+                pending.ended = time.perf_counter()
+                pending.rows.set_exception(error)
             return
-        for wanted, row in zip(batch, rows, strict=True):
-            wanted.ended = time.perf_counter()
-            wanted.rows.set_result(row)
+        for pending, row in zip(batch, rows, strict=True):
+            pending.ended = time.perf_counter()
+            pending.rows.set_result(row)
+
+    def _next_batch(self, release: str, strict: bool) -> list[PendingRow]:
+        """The first rows that are waited for, at most `MAX_USERS`; those that nobody waits for any more are dropped."""
+        with self._lock:
+            waiting = self._waiting.pop((release, strict), [])
+            batch, rest = waiting[:MAX_USERS], waiting[MAX_USERS:]
+            if rest:
+                self._waiting[release, strict] = rest
+        return [pending for pending in batch if pending.rows.set_running_or_notify_cancel()]
 
     def close(self) -> None:
         for caller in self._callers.values():
             caller.shutdown()
+
+
+def row_of(answer: FeatureRows, number: int) -> FeatureRows:
+    """One user's row of an answer for several."""
+    if number not in answer.ids:
+        return FeatureRows((), {}, {number: answer.missing.get(number, ())})
+    place = answer.ids.index(number)
+    columns = {name: [values[place]] for name, values in answer.columns.items()}
+    return FeatureRows((number,), columns, {})

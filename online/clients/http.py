@@ -49,10 +49,19 @@ _OSERRORS: Final[
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A server's status, and the body."""
+    """A server's status, the body, and the lines of the head as they came."""
 
     status: int
     body: bytes
+    head: bytes = field(default=b"", repr=False, compare=False)
+
+    def header(self, name: str) -> str:
+        """Return a header's value. Raises KeyError where the answer does not have it."""
+        for line in self.head.splitlines():
+            key, _, value = line.partition(b":")
+            if key.lower() == name.lower().encode():
+                return value.strip().decode("latin-1")
+        raise KeyError(name)
 
 
 @dataclass(slots=True)
@@ -128,9 +137,10 @@ class Http:
             curl = node.idle.pop()  # used last, so that the others may be closed by the server
         except IndexError:
             curl = self._connection(node.url)
-        answer = io.BytesIO()
+        head, answer = io.BytesIO(), io.BytesIO()
         curl.setopt(pycurl.URL, (_OVER_SOCKET if node.url.startswith(_UNIX) else node.url) + path)
         curl.setopt(pycurl.HTTPHEADER, ["Expect:", *headers])  # send a body at once, without waiting for 100 Continue
+        curl.setopt(pycurl.WRITEHEADER, head)
         curl.setopt(pycurl.WRITEDATA, answer)
         left_s = self._timeout_s if current() is NEVER else current().left()
         curl.setopt(pycurl.TIMEOUT_MS, max(1, int(left_s * 1e3)))
@@ -149,11 +159,11 @@ class Http:
             if kind is not UnreadableError:
                 node.down_until = time.monotonic() + DOWN_S
             raise kind(f"{message} (libcurl's error {code})") from error
-        status, body = curl.getinfo(pycurl.RESPONSE_CODE), answer.getvalue()
+        found = HttpAnswer(curl.getinfo(pycurl.RESPONSE_CODE), answer.getvalue(), head.getvalue())
         answer.close()  # which the idle connection would hold until its next call
         node.down_until = 0.0
         node.idle.append(curl)  # last: another thread may take it at once
-        return HttpAnswer(status, body)
+        return found
 
     def _connection(self, url: str) -> pycurl.Curl:
         """Connection for one thread at a time. It connects at its first use, and again where the server has hung up."""
@@ -186,7 +196,7 @@ class HttpClient(Client[Query, Found]):
         self, settings: ElasticsearchSettings | FeastSettings | TritonSettings, *urls: str, **more: Any
     ) -> None:
         """``urls``: of servers, if not those of the settings; ``more``: arguments of `Http`."""
-        self.timeout_s = settings.timeout_s
+        super().__init__(settings.timeout_s)
         self.http = Http(*(urls or settings.urls), timeout_s=settings.timeout_s, **more)
 
     def _read(self, answer: HttpAnswer) -> dict[str, Any]:

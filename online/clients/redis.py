@@ -5,7 +5,7 @@ First the connections, which retry nothing and keep the deadline of their thread
 
 import math
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeVar
@@ -65,19 +65,30 @@ class TimelySocket(socket.socket):
     sendall = _timely(socket.socket.sendall)
 
 
-class TimelyConnection(redis.Connection):
-    """A connection of redis-py's pool that keeps the deadline of the thread that uses it, also while connecting."""
+class _Timely:
+    """Base of connections of redis-py's pool that keep the deadline of their thread, also while connecting."""
+
+    socket_timeout: float | None
+    socket_connect_timeout: float | None
 
     def _connect(self) -> socket.socket:  # what each kind of redis-py's connections defines
         configured, left = self.socket_connect_timeout, current().left()
         self.socket_connect_timeout = max(min(configured or left, left), 1e-3) if left < math.inf else configured
         try:
-            plain = super()._connect()  # type: ignore[no-untyped-call]
+            plain = super()._connect()  # type: ignore[misc]
         finally:
             self.socket_connect_timeout = configured
         timely = TimelySocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
         timely.settimeout(self.socket_timeout)
         return timely
+
+
+class TimelyConnection(_Timely, redis.Connection):
+    """Over TCP."""
+
+
+class TimelySocketConnection(_Timely, redis.UnixDomainSocketConnection):
+    """Over a Unix socket."""
 
 
 class Connected(Publishing):
@@ -116,10 +127,10 @@ def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int 
     """Return a client without retries. ``timeout_s``: of an answer; ``db``: database number, unused in a cluster."""
     if settings.cluster:
         return plugins.load(plugins.ENGINES, "redis_cluster")(settings, timeout_s or settings.timeout_s)  # type: ignore[no-any-return]
+    place = {"path": str(settings.socket)} if settings.socket else {"host": settings.host, "port": settings.port}
     pool = redis.ConnectionPool(
-        TimelyConnection,
-        host=settings.host,
-        port=settings.port,
+        TimelySocketConnection if settings.socket else TimelyConnection,
+        **place,
         db=db,
         password=settings.secret,
         socket_timeout=timeout_s or settings.timeout_s,
@@ -140,7 +151,7 @@ class RedisClient(Client[Query, Found]):
 
     def __init__(self, settings: RedisSettings, timeout_s: float | None = None) -> None:
         """``timeout_s``: of a call, if not as the settings say."""
-        self.timeout_s = timeout_s or settings.timeout_s
+        super().__init__(timeout_s or settings.timeout_s)
         self._redis = connect(settings, timeout_s=timeout_s)
 
     def _ping(self) -> str:
@@ -154,51 +165,59 @@ class RedisClient(Client[Query, Found]):
 
 @dataclass(frozen=True, slots=True)
 class UserQuery:
-    """A user under one release, with feedback since; `WHICH_IS_LIVE` reads the live pointer alone."""
+    """A user under one release, with feedback since."""
 
     userid: OwnId
-    release: str | None
-    dataset: str | None  # `Dataset.base_name` of the release: whose user it is
+    release: str
+    dataset: str  # `Dataset.base_name` of the release: whose user it is
 
     @classmethod
     def of(cls, userid: OwnId, manifest: Manifest) -> "UserQuery":
         return cls(userid, manifest.release, manifest.dataset.base_name)
 
 
-WHICH_IS_LIVE: Final = UserQuery(0, None, None)
-
-
 @dataclass(frozen=True, slots=True)
 class UserAnswer:
     """``user=None``: Redis does not know that user under that release, and nothing was sent of this user since."""
 
-    live: str | None  # the active release; None: none was ever activated
     kept: bool  # Redis holds the requested release; where it does not, an unknown user means nothing
     user: StoredUser | None
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What Redis says to all servers, besides the users."""
+
+    active: str | None  # the release that answers by default; None: none was ever activated
+    published: Sequence[str]  # last published or activated first
     forgotten: int = 0  # how often somebody was forgotten
     experiments: bytes | None = None  # those that run, packed; None: none does
 
 
 class RedisUsers(RedisClient[UserQuery, UserAnswer]):
-    """User state, in one round trip together with the live pointer."""
+    """User state, in one round trip; and which releases there are."""
 
     def _call(self, query: UserQuery) -> UserAnswer:
         userid, client = query.userid, self._redis
-        for_all = wire.LIVE_KEY, wire.FORGOTTEN_COUNT_KEY, wire.EXPERIMENTS_KEY
-        keys = [client.copy_for(key, userid) for key in for_all]
-        with client.at(keys[0]) as server:
+        user_key = client.user_key(query.release, userid)
+        with client.at(user_key) as server:
             pipeline = server.pipeline(transaction=False)
-            pipeline.mget(*keys)
-            if query.release is not None and query.dataset is not None:
-                pipeline.hgetall(client.user_key(query.release, userid))
-                # after the user: a deletion begins with the manifest
-                pipeline.exists(client.copy_for(wire.manifest_key(query.release), userid))
-                pipeline.hgetall(wire.user_events_key(query.dataset, userid))
-            (live, forgotten, experiments), *rows = pipeline.execute()
-        stored, kept, since = rows or ({}, 0, {})
+            pipeline.hgetall(user_key)
+            # after the user: a deletion begins with the manifest
+            pipeline.exists(client.copy_for(wire.manifest_key(query.release), userid))
+            pipeline.hgetall(wire.user_events_key(query.dataset, userid))
+            stored, kept, since = pipeline.execute()
         user = self._user(userid, stored, since, bool(kept))
         kept = bool(kept) or user is not None  # it may have been deleted after the user was read
-        return UserAnswer(live.decode() if live else None, kept, user, int(forgotten or 0), experiments)
+        return UserAnswer(kept, user)
+
+    def control(self) -> Control:
+        """Read which releases are published and active, and what changes for all users. Raises ServiceError."""
+        with self._limited("control"):
+            active, published = listed(self._redis)
+            forgotten: Any = self._redis.get(wire.FORGOTTEN_COUNT_KEY)  # typed for the asynchronous client too
+            experiments: Any = self._redis.get(wire.EXPERIMENTS_KEY)
+        return Control(active, published, int(forgotten or 0), experiments)
 
     def _user(
         self, userid: OwnId, stored: Mapping[bytes, bytes], since: dict[bytes, bytes], kept: bool

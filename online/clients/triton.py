@@ -1,6 +1,8 @@
 """Triton: scores of the ranking model and user vectors of encoders, over HTTP with its extension for binary tensors.
 
-Over gRPC, which Triton speaks as well, a call costs the caller two and a half times the processor time.
+tritonclient makes the bodies of requests and reads those of answers. The transport is `online.clients.http`:
+tritonclient's own cannot connect to a Unix socket and has no deadline for a whole call. Over gRPC, which Triton speaks
+as well, a call costs the caller two and a half times the processor time.
 """
 
 from collections.abc import Mapping
@@ -11,16 +13,15 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import np_to_triton_dtype
 
 from data_exchange_center import channels, features, wire
 from online.clients import base, http
 
-_FLOAT: Final = "FP32"
-_TYPES: Final[Mapping[str, tuple[str, str]]] = {"f": (_FLOAT, "<f4"), "i": ("INT64", "<i8")}  # numpy's kind -> Triton's
-_BYTES: Final = 4  # of such a number
-_WANTED: Final = [{"name": wire.MODEL_OUTPUT, "parameters": {"binary_data": True}}]
-# Length of the JSON part, after which the numbers begin. Answers have it, too, but the number of rows says as much.
-_HEAD_LENGTH: Final = "Inference-Header-Content-Length"
+_FLOAT: Final = np_to_triton_dtype(np.float32)
+_WANTED: Final = [InferRequestedOutput(wire.MODEL_OUTPUT)]
+_JSON_LENGTH: Final = "Inference-Header-Content-Length"  # of a body: its JSON part, after which the numbers begin
 NOT_NUMBERS: Final = "gave values that are not numbers"
 _GONE: Final = (b"unknown model", b"not at ready state")  # the second one of a version that was there once
 
@@ -61,28 +62,21 @@ class TritonScores(http.HttpClient[ScoreQuery, features.Float32]):
         self, model: str, version: int, inputs: Mapping[str, NDArray[Any]], rows: int, columns: int
     ) -> features.Float32:
         """The model's output, (rows x columns,)."""
-        # The body is JSON, and the numbers that follow it
-        types = {name: _TYPES[values.dtype.kind] for name, values in inputs.items()}
-        tensors = {name: values.astype(types[name][1], copy=False).tobytes() for name, values in inputs.items()}
-        described = [
-            {"name": name, "datatype": types[name][0], "shape": inputs[name].shape,
-             "parameters": {"binary_data_size": len(numbers)}}
-            for name, numbers in tensors.items()
-        ]  # fmt: skip
-        head = orjson.dumps({"inputs": described, "outputs": _WANTED})
+        tensors = [_tensor(name, values) for name, values in inputs.items()]
+        body, json_length = InferenceServerClient.generate_request_body(tensors, _WANTED)
         path = f"/v2/models/{model}/versions/{version}/infer"
-        answer = self.http.post(path, b"".join((head, *tensors.values())), f"{_HEAD_LENGTH}: {len(head)}")
+        answer = self.http.post(path, body, f"{_JSON_LENGTH}: {json_length}")
         if answer.status != HTTPStatus.OK:
             if any(why in answer.body for why in _GONE):
                 raise base.GoneError(self.service, self.gone)
             raise base.ServiceError(self.service, f"answered with status {answer.status}")
-        size = _BYTES * rows * columns
-        outputs = orjson.loads(answer.body[:-size])["outputs"]
-        found = [(each["name"], each["datatype"], each["shape"], each["parameters"]) for each in outputs]
+        read = InferenceServerClient.parse_response_body
+        result = read(answer.body, header_length=answer.header(_JSON_LENGTH))
+        output = result.get_output(wire.MODEL_OUTPUT)
         # A Python backend with an incompatible numpy answers with an empty tensor and no error.
-        if found != [(wire.MODEL_OUTPUT, _FLOAT, [rows, columns], {"binary_data_size": size})]:
-            raise base.ServiceError(self.service, f"gave {found} for {rows} rows")
-        numbers = np.frombuffer(answer.body[-size:], dtype="<f4")
+        if output is None or output["datatype"] != _FLOAT or output["shape"] != [rows, columns]:
+            raise base.ServiceError(self.service, f"gave {output} for {rows} rows")
+        numbers: features.Float32 = result.as_numpy(wire.MODEL_OUTPUT).ravel()
         if not np.isfinite(numbers).all():
             raise base.StoredError(self.service, NOT_NUMBERS)  # the model's fault: other releases' models are healthy
         return numbers
@@ -96,13 +90,19 @@ class TritonScores(http.HttpClient[ScoreQuery, features.Float32]):
         return str(orjson.loads(answer.body)["version"])
 
 
+def _tensor(name: str, values: NDArray[Any]) -> InferInput:
+    tensor = InferInput(name, values.shape, np_to_triton_dtype(values.dtype))
+    return tensor.set_data_from_numpy(values)
+
+
 class TritonVectors(base.Client[EncoderQuery, features.Float32]):
     """One user's inputs of an encoder -> the vector (dims,), over the connections of `TritonScores`."""
 
     service: ClassVar[str] = "triton"
 
     def __init__(self, scores: TritonScores) -> None:
-        self._scores, self.timeout_s = scores, scores.timeout_s
+        super().__init__(scores.timeout_s)
+        self._scores = scores
 
     def _call(self, query: EncoderQuery) -> features.Float32:
         return self._scores.infer(query.model, 1, query.inputs, 1, query.dims)

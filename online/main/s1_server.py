@@ -13,7 +13,6 @@ EXTRAS (extras/<name>) bring the page for people at /, further fields of a reque
 RECSYS_SERVER__EXTRAS=keys,events,page takes some of it, none takes nothing, and a folder that is not there is left out.
 
 Reads   the live release from the four services (`make sync` puts it there)
-Writes  data_exchange_center/online/server/last_release.json: its popular list, for when none of them answers
 Run     flask --app s1_server.py run      (`make serve` runs it under gunicorn)
 Expect  curl -d '{"userid": 1}' http://127.0.0.1:5000/ml/rec
         {"userid": 1, "release": "...", "cold_start": false, "item_list": [{"itemid": ..., ...}, ...], ...}
@@ -31,14 +30,12 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from data_exchange_center.settings import Settings, load_settings
 from online.clients.base import ServiceError
-from online.recommend.outcomes import NoReleaseError
 from online.recommend.recommend import Recommender
 from online.web import asgi, errors, guard, openapi
 from online.web.parts import Parts, register_extras
 
 log = logging.getLogger(__name__)
 
-START_S: Final = 10.0  # at most, in which a process loads the active release before it takes requests
 # In the order in which they see a request, and an answer
 EXTRAS: Final = (
     "tracing", "monitoring", "keys", "search", "questions", "diversity", "explain", "events", "gorse", "items",
@@ -60,8 +57,8 @@ def create_app(
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         recommender = Recommender.from_settings(settings)
         try:  # requests are accepted after this
-            recommender.releases.get_active(START_S)
-        except (ServiceError, NoReleaseError) as error:
+            recommender.releases.follow(only_active=True)
+        except ServiceError as error:
             log.warning("nothing to serve yet: %s", error)
         recommender.follow(recommender.releases.follow)
     app = Flask(__name__)
@@ -77,6 +74,7 @@ def create_app(
     parts = Parts(settings, recommender, stores or {}, observers, recommender.recommend)
     app.extensions["recsys"] = parts
     register_extras(app, parts, EXTRAS)
+    recommender.releases.replace_each(recommender.extended)  # the one that was loaded before them
     guard.guard_writes(app, settings.server)
     document = openapi.description(parts.request_model, recommender.answer_model, parts.paths, parts.models)
     openapi.register_description(app, document)
@@ -101,7 +99,10 @@ def create_app(
     def readyz() -> Response:
         ready = recommender.readiness()
         status = 503 if ready.status == "unready" else 200
-        return Response(ready.model_dump_json(exclude_unset=True), status, mimetype="application/json")
+        hidden = None
+        if settings.server.reads_need_key and not guard.current_record().may("read"):
+            hidden = {"services": {"__all__": {"version"}}}
+        return Response(ready.model_dump_json(exclude_unset=True, exclude=hidden), status, mimetype="application/json")
 
     return app
 

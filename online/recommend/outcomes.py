@@ -34,15 +34,24 @@ class UnknownReleaseError(RecsysError):
 
 
 class NoReleaseError(RecsysError):
-    """Nothing can be served: no release was ever put live, or the live one cannot be opened."""
+    """Nothing can be served: no release was ever activated."""
 
 
 class LoadingError(NoReleaseError):
-    """The request's release is being loaded, for longer than the request waits. ``failure``: of the try before."""
+    """The request's release, or any release, is not loaded yet.
 
-    def __init__(self, release: str, failure: Exception | None = None) -> None:
-        self.release, self.failure = release, failure
-        super().__init__(f"Release {release} is loading; retry in a few seconds.")
+    Args:
+        release: None: it is not known which one will be active.
+        failure: why it could not be loaded the last time.
+    """
+
+    def __init__(self, release: str | None = None, failure: RecsysError | None = None) -> None:
+        self.release = release
+        self.failure = failure
+        problem = f"Release {release} is loading" if release else "No release is loaded yet"
+        if failure is not None:
+            problem += f"; the last try failed: {str(failure).rstrip('.')}"
+        super().__init__(problem, "Retry in a few seconds.")
 
 
 class Outcome(StrEnum):

@@ -7,10 +7,45 @@ a field of requests runs only for requests that have it: ``phases.rerank.append(
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from data_exchange_center.candidates import Candidates, StoredUser
 from online.recommend.loaded_release import Release
-from online.recommend.types import Phase, Request, Slate
+from online.recommend.types import Request, Slate
+
+Act = TypeVar("Act", bound=Callable[..., Any])
+
+
+@dataclass(slots=True, eq=False)
+class Hook(Generic[Act]):
+    """A function in a phase. An extension may turn ``needed`` off while there is nothing to do for any request."""
+
+    act: Act
+    fields: frozenset[str]  # of requests that it acts on: those that give one of these; empty: all requests
+    needed: bool = True
+
+
+class Phase(Generic[Act]):
+    """The functions of one phase."""
+
+    def __init__(self) -> None:
+        self._hooks: list[Hook[Act]] = []
+
+    def append(self, act: Act, *fields: str) -> Hook[Act]:
+        """Add a function, for all requests or those that give one of some ``fields``."""
+        hook = Hook(act, frozenset(fields))
+        self._hooks.append(hook)
+        return hook
+
+    def of(self, request: Request) -> list[Act]:
+        """The functions that act on a request."""
+        given = request.model_fields_set
+        acts = []
+        for hook in self._hooks:
+            wanted = not hook.fields or not hook.fields.isdisjoint(given)
+            if hook.needed and wanted:
+                acts.append(hook.act)
+        return acts
 
 
 @dataclass(frozen=True)

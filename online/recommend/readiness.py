@@ -2,15 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from online.clients.base import Breaker, Client, ServiceError
+from online.clients.base import Client, ServiceError
 from online.recommend.outcomes import NoReleaseError
-from online.recommend.registry import Registry
+from online.recommend.releases import Releases
 
 FRESH_S = 0.5  # how long a result is reused, so that frequent probes do not load the services
 
@@ -43,10 +43,9 @@ class Readiness:
     While one probes, others get the result before it: they do not wait for a slow service, and take no thread.
     """
 
-    def __init__(
-        self, releases: Registry, clients: Sequence[Client[Any, Any]], breakers: Mapping[str, Breaker]
-    ) -> None:
-        self._releases, self._clients, self._breakers = releases, clients, breakers
+    def __init__(self, releases: Releases, clients: Sequence[Client[Any, Any]]) -> None:
+        self._releases = releases
+        self._clients = clients
         self.notes: list[Callable[[], str]] = []  # of extensions; empty text: nothing to report
         self._lock = threading.Lock()
         self._found: tuple[float, Ready] | None = None  # until when it counts, in seconds of `time.monotonic`
@@ -72,21 +71,20 @@ class Readiness:
         with ThreadPoolExecutor(len(self._clients)) as pool:
             services = dict(pool.map(self._state_of, self._clients))  # all at once
         found: dict[str, Any] = {"release": None, "recipe": None}
+        status: Any = "ready" if all(service.ready for service in services.values()) else "degraded"
         try:
-            live = self._releases.get_active().manifest
-            found = {"release": live.release, "recipe": live.recipe.name}
-        except (ServiceError, NoReleaseError) as error:
+            manifest = self._releases.get().manifest
+            found = {"release": manifest.release, "recipe": manifest.recipe.name}
+        except NoReleaseError as error:
             found["message"] = str(error)
-        complete = "message" not in found and all(service.ready for service in services.values())
-        answers = "message" not in found or self._releases.can_serve
-        status: Any = "ready" if complete else "degraded" if answers else "unready"
+            status = "unready"
         if notes := [text for note in self.notes if (text := note())]:
             found["notes"] = notes
-        return Ready(status=status, ready=answers, services=services, **found)
+        return Ready(status=status, ready=status != "unready", services=services, **found)
 
     def _state_of(self, client: Client[Any, Any]) -> tuple[str, ServiceState]:
         """A service's version, or what is wrong with it."""
-        breaker: Any = self._breakers[client.service].state
+        breaker: Any = client.breaker.state
         began = time.perf_counter()
         try:
             version = client.ping()

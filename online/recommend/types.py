@@ -1,15 +1,15 @@
-"""Types of a request's stages, in this order: Request -> State -> Candidates -> Ranked -> Slate -> Answer.
+"""Types of a request's stages: Request -> Slate (user, candidates, ranked) -> Answer.
 
-`Candidates` are in `data_exchange_center.candidates`, the errors and outcomes of a request in `outcomes`. Request and
-Answer are the models that the API describes; extras add fields to both (`online.web.parts`).
+`StoredUser` and `Candidates` are in `data_exchange_center.candidates`, the errors and outcomes of a request in
+`outcomes`. Request and Answer are the models that the API describes; extras add fields to both (`online.web.parts`).
 """
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +17,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, IdKind, OwnId, own_id
-from data_exchange_center.fusion import NO_HITS
 from online.clients import base, elastic, triton
 from online.recommend.outcomes import NO_MORE, BadRequestError, Degradation, UnknownReleaseError, WrongIdError
 
 if TYPE_CHECKING:
-    from online.recommend.last_release import SavedPopular
     from online.recommend.loaded_release import Release
 
 MAX_SIZE = 200
 MAX_TIMESTAMP = 2**32 - 1  # seconds, in the year 2106: one beyond it is not in seconds
 MIN_BUDGET_MS, MAX_BUDGET_MS = 20, 10_000
 RELEASE = r"^[0-9a-f]{12}$"  # a release's id
-Act = TypeVar("Act", bound=Callable[..., Any])
 FUSED = "fused"  # how `explain` calls the list that the channels' lists were fused to
 
 
@@ -94,7 +91,10 @@ class Item(BaseModel, extra="allow", title="Item"):
     """One recommended item, with what the data set says of it."""
 
     itemid: OwnId
-    score: float = Field(description="by the ranking model, or by recall where that did not rank; higher is better")
+    score: float = Field(
+        description="by the ranking model, or by recall where that did not rank; higher is better. It depends on the "
+        "request's other candidates, which `where` changes: compare scores within an answer, put no threshold on them"
+    )
     title: str
 
 
@@ -159,98 +159,32 @@ class Ranked:
 
 @dataclass(slots=True, eq=False)
 class Slate:
-    """All that an answer is made of.
+    """All that an answer is made of. It begins as the release's popular list.
 
     Attributes:
-        opened: the release; None where there is only the popular list that was kept on disk.
+        opened: the release that answers.
+        watch: the timings of the stages.
+        deadline: when the answer has to be there.
+        ranked: the list, best first; an extension that reorders it sets ``order``.
         user: the state as the request sees it; None: nothing is known of the user, and the popular list answers.
         candidates: None where the popular list answers.
-        ranked: the candidates, best first; an extension that reorders them sets ``order``.
         degraded: what the answer lacks, in the order of the stages.
-        saved: the popular list from disk; only where ``opened`` is None.
         items: those that the answer shows, once the phase `rerank` is over.
         end: why there are no more items, if the list turns out short: a word for programs, and a sentence.
         more: fields that extensions add to the answer.
     """
 
-    timed: "TimedRequest"
-    opened: "Release | None"
-    user: StoredUser | None
-    candidates: Candidates | None
+    request: Request
+    opened: "Release"
+    watch: "Stopwatch"
+    deadline: base.Deadline
     ranked: Ranked
-    degraded: list[Degradation]
-    saved: "SavedPopular | None" = None
+    user: StoredUser | None = None
+    candidates: Candidates | None = None
+    degraded: list[Degradation] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
     end: tuple[str, str] = NO_MORE
     more: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def popular(
-        cls,
-        timed: "TimedRequest",
-        opened: "Release | None",
-        degraded: list[Degradation],
-        saved: "SavedPopular | None" = None,
-    ) -> "Slate":
-        """A release's popular list; without a release the ``saved`` one, as a copy that extensions may change."""
-        popular = opened.by_popularity if opened else NO_HITS
-        slate = cls(timed, opened, None, None, Ranked(popular.ids, popular.scores), degraded)
-        if opened is None and saved is not None:
-            slate.saved = saved.model_copy(update={"item_list": [*saved.item_list]})
-        return slate
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class State:
-    """What the first stage gives: the release that answers, and the user's stored state; None: unknown."""
-
-    timed: "TimedRequest"
-    opened: "Release"
-    user: StoredUser | None
-    degraded: tuple[Degradation, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TimedRequest:
-    """A request with its deadline."""
-
-    request: Request
-    deadline: base.Deadline
-    watch: "Stopwatch"
-    short_budget: bool = False  # the caller has given it less time than the server's own budget
-    patient: bool = False  # it is strict, or there is nothing to fall back on
-    late: bool = False  # it has waited so long for a thread that little of its time is left
-    preferred: str | None = None  # the release that is to answer instead of the live one, where it can
-    last_try: bool = False  # the second attempt: a release that is gone from a store (`GoneError`) has a fallback, too
-
-
-@dataclass(slots=True, eq=False)
-class Hook(Generic[Act]):
-    """A function in a phase. An extension may turn ``needed`` off while there is nothing to do for any request."""
-
-    act: Act
-    fields: frozenset[str]  # of requests that it acts on: those that give one of these; empty: all requests
-    needed: bool = True
-
-
-class Phase(Generic[Act]):
-    """The functions of one phase."""
-
-    def __init__(self) -> None:
-        self._hooks: list[Hook[Act]] = []
-
-    def append(self, act: Act, *fields: str) -> Hook[Act]:
-        """Add a function, for all requests or those that give one of some ``fields``."""
-        self._hooks.append(Hook(act, frozenset(fields)))
-        return self._hooks[-1]
-
-    def of(self, request: Request) -> list[Act]:
-        """The functions that act on a request."""
-        given = request.model_fields_set
-        return [
-            hook.act for hook in self._hooks
-            if hook.needed and (not hook.fields or not hook.fields.isdisjoint(given))
-        ]  # fmt: skip
 
 
 STAGES: Final = ("redis", "elasticsearch", "feast", "triton")  # that call a service
@@ -267,7 +201,7 @@ class Stage:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Timings of one request's stages; they may overlap. A stage that is repeated replaces its first run.
+    """Timings of one request's stages; they may overlap.
 
     The caller that makes it can read the stages of a request that failed, too.
 

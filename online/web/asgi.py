@@ -11,16 +11,16 @@ import io
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from flask import Flask, Response
-from prometheus_client import Counter
 from pydantic import BaseModel, Field
 
 from data_exchange_center.settings import ServerSettings
+from online.web.connections import Connections, refused
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -38,9 +38,9 @@ METRICS: Final = "/metrics"  # answered by a thread of its own, also while all o
 HEALTH_PATHS: Final = (ALIVE, METRICS)
 HEALTH_QUEUE: Final = 8  # of the latter at once
 RETRY_AFTER_S: Final = 1
+# Of every answer that has no others: nobody keeps it, histories above all, and no browser takes it for a script.
+DEFAULT_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 RECONNECTS: Final = 1 / 16  # share of the answers that ask the client to connect again, while all threads are busy
-
-refused = Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
 
 
 class Error(BaseModel, extra="forbid"):
@@ -75,12 +75,12 @@ class Refusal(NamedTuple):
         """An error of the usual shape. The connection ends where the body has not been read."""
         refused.labels(self.code).inc()
         body = error_body(self.code, self.message, **({"field": self.field} if self.field else {})).encode()
-        after = (b"retry-after", b"%d" % RETRY_AFTER_S) if self is OVERLOADED else (b"connection", b"close")
-        return (
-            self.status,
-            [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), after],
-            body,
-        )
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **DEFAULT_HEADERS}
+        if self is OVERLOADED:
+            headers["Retry-After"] = str(RETRY_AFTER_S)
+        else:
+            headers["Connection"] = "close"
+        return self.status, _encoded(headers.items()), body
 
 
 OVERLOADED: Final = Refusal(503, "overloaded", "This server is overloaded: try again later.")
@@ -112,6 +112,7 @@ class Edge:
     """An ASGI application around a Flask one. One per process; used by one event loop."""
 
     def __init__(self, app: Flask, settings: ServerSettings) -> None:
+        self.connections = Connections.from_settings(settings)
         self._app = app
         self._arrives_within_s = settings.arrival_timeout_s
         self._pool = Pool(settings.threads, max(settings.threads, settings.max_in_flight), "request")
@@ -119,6 +120,7 @@ class Edge:
         self._reconnects = RECONNECTS if settings.workers > 1 else 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.connections.head_arrived(scope["client"])
         reply = await self._reply(scope, receive)
         if reply is None:  # the client has gone
             return
@@ -144,6 +146,10 @@ class Edge:
             return None
 
         # 3. a thread replies, now or when one is free
+        with self.connections.answering(scope["client"]):
+            return await self._answer(scope, body)
+
+    async def _answer(self, scope: Scope, body: bytes) -> Reply:
         if scope["path"] == ALIVE:
             return self._respond(_environ(scope, body))
         pool = self._watched if scope["path"] == METRICS else self._pool
@@ -159,8 +165,12 @@ class Edge:
 
     def _respond(self, environ: dict[str, Any]) -> Reply:
         response = Response.from_app(self._app, environ, buffered=True)
-        pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-        return response.status_code, pairs, response.get_data()
+        return response.status_code, _encoded(response.headers), response.get_data()
+
+
+def _encoded(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Headers as ASGI has them."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 async def _body(receive: Receive) -> bytes | None:

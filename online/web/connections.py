@@ -1,65 +1,122 @@
-"""Connections of a gunicorn worker: how many it holds, and how long a new one may take to send a request's head.
+"""Connections of a gunicorn worker: how many it holds, and how long a client may take to send a head or read an answer.
 
-gunicorn's `asgi` worker limits neither: connections that send nothing would use up the files that it may open.
+gunicorn's `asgi` worker limits none of them: connections that send nothing, or read nothing, would use up the files
+that it may open.
 """
 
+import asyncio
 import resource
-from asyncio import BaseTransport
-from typing import Any, ClassVar
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
 
 from gunicorn.asgi.protocol import ASGIProtocol
-from gunicorn.workers import gasgi
+from prometheus_client import Counter
 
 from data_exchange_center.settings import ServerSettings
-from online.web.asgi import refused
+
+refused = Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
+
+Address = tuple[str, int]  # of a client: its connection's name in ASGI scopes
+
+
+@dataclass
+class _Open:
+    transport: asyncio.Transport
+    first_head: asyncio.TimerHandle  # closes the connection, unless it is cancelled
+
+
+class Connections:
+    """The open connections of a worker.
+
+    Where there are too many, a new one takes the place of the one that has waited longest for its client, to send a
+    request or to read an answer. A connection whose request is being answered is not closed: of these there are at most
+    `ServerSettings.max_in_flight`.
+
+    A client that accepts no byte of an answer for ``timeout_s`` is disconnected by the kernel.
+    """
+
+    def __init__(self, most: int, timeout_s: float) -> None:
+        self._most = most
+        self._timeout_s = timeout_s
+        self._open: dict[Address, _Open] = {}
+        self._waiting: dict[Address, None] = {}  # those that wait for their client, the longest first
+
+    @classmethod
+    def from_settings(cls, settings: ServerSettings) -> Self:
+        """As many as the setting says, and at most half of the files that the process may open.
+
+        The other half is for connections that are being accepted or closed, and for those to the services.
+        """
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = settings.max_connections
+        if files != resource.RLIM_INFINITY:
+            most = min(most, files // 2)
+        return cls(most, settings.arrival_timeout_s)
+
+    def opened(self, transport: asyncio.Transport) -> None:
+        """Add a new connection, and close another one if there are too many."""
+        if len(self._open) >= self._most:
+            self._close_longest_waiting()
+        milliseconds = round(self._timeout_s * 1e3)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        client = _client(transport)
+        # closed, not aborted: nothing waits to be sent
+        first_head = asyncio.get_running_loop().call_later(self._timeout_s, transport.close)
+        self._open[client] = _Open(transport, first_head)
+        self._waiting[client] = None
+
+    def closed(self, transport: asyncio.Transport) -> None:
+        """Forget a connection."""
+        client = _client(transport)
+        opened = self._open.get(client)
+        if opened is not None and opened.transport is transport:
+            self._forget(client)
+
+    def head_arrived(self, client: Address | None) -> None:
+        """Note that a client has sent a request's head in time. Its later ones are limited by gunicorn's keepalive."""
+        if client in self._open:
+            self._open[client].first_head.cancel()
+
+    @contextmanager
+    def answering(self, client: Address | None) -> Iterator[None]:
+        """Keep a client's connection, while its request is answered. Then it waits for the client again."""
+        if client in self._waiting:
+            del self._waiting[client]
+        try:
+            yield
+        finally:
+            if client in self._open:
+                self._waiting[client] = None
+
+    def _close_longest_waiting(self) -> None:
+        client = next(iter(self._waiting), None)
+        if client is None:
+            return
+        refused.labels("too_many_connections").inc()
+        self._forget(client).transport.abort()
+
+    def _forget(self, client: Address) -> _Open:
+        opened = self._open.pop(client)
+        opened.first_head.cancel()
+        self._waiting.pop(client, None)
+        return opened
+
+
+def _client(transport: asyncio.Transport) -> Address:
+    host, port, *_ = transport.get_extra_info("peername")  # IPv6 has more
+    return host, port
 
 
 class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
-    """Is closed when its first head is late, or when it has waited longest of too many.
+    """gunicorn's protocol, which tells the application's `Connections` of each connection."""
 
-    Attributes:
-        most: connections of the worker. Beyond it the one is closed whose client has been silent longest, so that a
-            client that sends a request is answered however many others do not.
-        arrives_within_s: from the connection to the end of its first head. Later heads are limited by keepalive.
-        waiting: those whose request has not arrived as a whole, in the order in which they began to wait.
-    """
-
-    most: ClassVar[int]
-    arrives_within_s: ClassVar[float]
-    waiting: ClassVar["dict[Connection, None]"] = {}
-
-    def connection_made(self, transport: BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        self.waiting[self] = None
-        # gunicorn cancels this timer when the head is complete, and arms it again for the next one
-        self._keepalive_handle = self.worker.loop.call_later(self.arrives_within_s, self._keepalive_timeout)
-        if self.worker.nr_conns > self.most:
-            refused.labels("too_many_connections").inc()
-            oldest = next(iter(self.waiting))
-            self.waiting.pop(oldest)  # it is only scheduled to close: the next connection closes another one
-            oldest.transport.abort()
-
-    def _on_message_complete(self) -> None:
-        self.waiting.pop(self, None)
-        super()._on_message_complete()
-
-    def _arm_keepalive_timer(self) -> None:
-        self.waiting.pop(self, None)
-        self.waiting[self] = None
-        super()._arm_keepalive_timer()
+        self.worker.asgi.connections.opened(transport)
 
     def connection_lost(self, error: Any) -> None:
-        self.waiting.pop(self, None)
+        self.worker.asgi.connections.closed(self.transport)
         super().connection_lost(error)
-
-
-def limit_connections(settings: ServerSettings) -> None:
-    """Limit the connections of this worker: to the setting, and to half of the files that the process may open.
-
-    The other half is for connections that are being accepted or closed, and for those to the services. Call it before
-    the worker listens.
-    """
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    Connection.most = settings.max_connections if files < 0 else min(settings.max_connections, files // 2)
-    Connection.arrives_within_s = settings.arrival_timeout_s
-    gasgi.ASGIProtocol = Connection  # the worker has no setting for it

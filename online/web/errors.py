@@ -46,7 +46,9 @@ def register_errors(app: Flask) -> None:
                 response.headers["Retry-After"] = "1"
                 return response
             case NoReleaseError():
-                return error_response(503, "no_release", str(error))
+                response = error_response(503, "no_release", str(error))
+                response.headers["Retry-After"] = "1"
+                return response
             case RequestEntityTooLarge():
                 return error_response(413, "body_too_large", BODY_TOO_LARGE, field=BODY)
             case SecurityError():

@@ -6,20 +6,19 @@ A web page that is open on this machine may send requests to 127.0.0.1 under a h
 and the browser lets the page read the answers. The name in ``Host`` gives it away.
 """
 
-import json
 import logging
 import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, has_request_context, request
 from pydantic import ValidationError
+from pythonjsonlogger.json import JsonFormatter
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 
@@ -134,6 +133,8 @@ def register_records(app: Flask, server: ServerSettings, observers: Sequence[Obs
         record.status = response.status_code
         record.seconds = time.perf_counter() - record.watch.began
         response.headers[HEADER] = record.id
+        for name, value in asgi.DEFAULT_HEADERS.items():
+            response.headers.setdefault(name, value)
         for observer in observers:
             observer(record)
         return response
@@ -231,6 +232,7 @@ def validated(
 def log_request(record: Record) -> None:
     """Log a request as one line, its facts as fields. Without the query string: a key may have been put there."""
     facts = {
+        "message": "request",
         "method": request.method,
         "path": request.path[:_PATH],
         "status": record.status,
@@ -239,22 +241,18 @@ def log_request(record: Record) -> None:
         **record.facts,
         **{f"{name}_ms": round(stage.seconds * 1e3, 1) for name, stage in record.watch.stages.items()},
     }
-    access.info("request", extra={"facts": facts})
+    access.info(facts)
 
 
-class JsonLines(logging.Formatter):
-    """time (UTC), level, logger, message; the id of the request it was said in; ``facts`` as fields of their own."""
+class JsonLines(JsonFormatter):
+    """time (UTC), level, logger, message, the id of the request it was said in; a message that is a dict as fields."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
+    def __init__(self) -> None:
+        names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
+        first = {"time": None}
+        super().__init__(["levelname", "name", "message"], rename_fields=names, defaults=first, timestamp="time")
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         if has_request_context() and "record" in g:
-            line["id"] = g.record.id
-        line |= getattr(record, "facts", {})
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+            log_data["id"] = g.record.id
+        return log_data

@@ -26,6 +26,7 @@ from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data import statistics
+from offline.data.lists import ranker_of_lists
 from offline.data.sequences import Ints, Sequences, sequences
 from offline.data.statistics import RECENT, Overall
 from past_one_machine.spark import users
@@ -44,8 +45,15 @@ ERAS: Final = {"era": pa.int64(), Columns.RATING: pa.int8(), "events": pa.int64(
 SECONDS: Final = {Columns.TIMESTAMP: pa.int64(), "events": pa.int64()}
 
 
-def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int = users.BATCH) -> None:
-    """Write `statistics.user_statistics` and `statistics.item_statistics`. ``batch``: rows of ratings read at once."""
+def write(
+    spark: SparkSession, exchange_dir: Path, partitions: int, more: Sequence[str], batch: int = users.BATCH
+) -> None:
+    """Write `statistics.user_statistics` and `statistics.item_statistics`.
+
+    Args:
+        more: as in `statistics.statistics`.
+        batch: rows of ratings read at once.
+    """
     dataset, parts = read_dataset(exchange_dir), users.ranges(exchange_dir, partitions)
     items = artifacts.ITEMS.read(exchange_dir).sort_values(Columns.ITEM)
     item_numbers = items[Columns.ITEM].to_numpy()
@@ -55,26 +63,26 @@ def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int =
         for ratings, people in some_users(part):
             user_numbers = people[Columns.USER].to_numpy()
             past = sequences(users.past_of(ratings), item_numbers, dataset.positive_level, user_numbers)
-            yield statistics.user_statistics(past, people[[Columns.USER, *dataset.profile]])
+            yield statistics.user_statistics(past, people[[Columns.USER, *dataset.profile]], more)
 
     kinds = pq.read_schema(parts_of(artifacts.USERS.require(exchange_dir))[0])
     profile = {name: pa.string() if kinds.field(name).type == pa.string() else pa.int64() for name in dataset.profile}
-    columns = {**artifacts.USER_FEATURES.columns, **profile, **dict.fromkeys(statistics.user_columns(), pa.int64())}
+    counts = [each.column.name for each in statistics.of_users(more)]
+    columns = {**artifacts.USER_FEATURES.columns, **profile, **dict.fromkeys(counts, pa.int64())}
     users.write(artifacts.USER_FEATURES, exchange_dir, users.run(spark, parts, of_users, columns))
 
     known = overall(spark, exchange_dir, parts)
     nobody = sequences(pd.DataFrame(columns=COLUMNS[:4], dtype=np.int64), item_numbers, dataset.positive_level)
-    neutral = counted_of(nobody, known)  # (items + 1, k) for each statistic
-    join = [
-        each.joined for each, counts in zip(statistics.of_items(), neutral, strict=True) for _ in range(counts.shape[1])
-    ]
+    counting = statistics.of_items(more)
+    neutral = counted_of(nobody, counting, known)  # (items + 1, k) for each statistic
+    join = [each.joined for each, zeros in zip(counting, neutral, strict=True) for _ in range(zeros.shape[1])]
     names = [f"count{column}" for column in range(len(join))]
 
     def of_items(part: users.Users) -> Iterator[pa.Table]:
         total, rated = np.concatenate(neutral, axis=1), np.zeros(len(item_numbers) + 1, np.bool_)
         for ratings, _ in some_users(part):
             past = sequences(users.past_of(ratings), item_numbers, dataset.positive_level)
-            some = np.concatenate(counted_of(past, known), axis=1)
+            some = np.concatenate(counted_of(past, counting, known), axis=1)
             for column, name in enumerate(join):
                 JOINED[name](total[:, column], some[:, column], out=total[:, column])
             rated |= past.rated()
@@ -89,12 +97,13 @@ def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int =
     total[found["item"]] = found[names]
     counted: list[Ints] = np.split(total, np.cumsum([counts.shape[1] for counts in neutral])[:-1], axis=1)
     of_data = items[[number.column for number in dataset.numbers]].to_numpy(np.float64)
-    artifacts.ITEM_FEATURES.write(exchange_dir, statistics.item_table(item_numbers, counted, known, dataset, of_data))
+    table = statistics.item_table(item_numbers, counting, counted, known, dataset, of_data)
+    artifacts.ITEM_FEATURES.write(exchange_dir, table)
 
 
-def counted_of(past: Sequences, known: Overall) -> list[Ints]:
+def counted_of(past: Sequences, counting: Sequence[statistics.ItemStatistic], known: Overall) -> list[Ints]:
     """Count the items' statistics over some users' events: (items + 1, k) for each."""
-    return [each.counted(past, known).reshape(past.n_items + 1, -1) for each in statistics.of_items()]
+    return [each.counted(past, known).reshape(past.n_items + 1, -1) for each in counting]
 
 
 def overall(spark: SparkSession, exchange_dir: Path, parts: Sequence[users.Users]) -> Overall:
@@ -138,7 +147,8 @@ def _events(counts: pd.Series, place: float) -> NDArray[np.int64]:
 
 def main(settings: Settings) -> None:
     with session(SparkSettings.load()) as spark:
-        write(spark, settings.exchange_dir, SparkSettings.load().partitions)
+        more = ranker_of_lists(settings.recipe).statistics
+        write(spark, settings.exchange_dir, SparkSettings.load().partitions, more)
 
 
 if __name__ == "__main__":

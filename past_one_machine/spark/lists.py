@@ -79,7 +79,8 @@ class RecallSetup:
         """Inverse of `save`; once in a process."""
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         channels = ChannelSet.unpack((folder / CHANNELS).read_bytes())
-        config = ListsConfig(**about["config"] | {"weights": tuple(about["config"]["weights"])})
+        tuples = {name: tuple(about["config"][name]) for name in ("weights", "statistics")}
+        config = ListsConfig(**about["config"] | tuples)
         profile = tuple(OneHotFeature.model_validate(each) for each in about["profile"])
         return cls(config, profile, channels.item_numbers, channels.channels)
 

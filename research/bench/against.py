@@ -33,6 +33,7 @@ from typing import Any, Final, NamedTuple
 from data_exchange_center import artifacts, steps
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from research import figures
 from research.bench.load import (
     ANSWERED,
     Ask,
@@ -50,14 +51,11 @@ from research.bench.load import (
     take_turn,
 )
 from research.bench.processes import Parts, held, on_free_ports, parts_of
-from research.figure_files import FIGURES, ROOT, write_figure
-from research.figures import costs
-from research.reports import show
 from stack.service import environment_of
 
 log = logging.getLogger(__name__)
 
-OUTPUT: Final = FIGURES / "serving_against.json"
+OUTPUT: Final = figures.FIGURES / "serving_against.json"
 THIS, OTHER = "this", "other"
 _LEVELS, _RATES = [1, 4, 16, 64], [50.0]
 _MIN_ANSWERED = 0.002  # share of a turn's requests: one; a commit that refuses most under load is a result, too
@@ -222,7 +220,7 @@ def same_services(commit: str) -> bool:
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(("git", *arguments), cwd=ROOT, check=False, capture_output=True, text=True)
+    return subprocess.run(("git", *arguments), cwd=figures.ROOT, check=False, capture_output=True, text=True)
 
 
 class OtherCheckout:
@@ -360,7 +358,9 @@ def main(settings: Settings) -> None:
     with other.running(keep=given.keep), generator() as ask:
         # This checkout's stack starts again, so that its own code answers, and as both have to be of one age: processes
         # that had run for half an hour took up to 1.4 times the processor time of new ones.
-        if subprocess.run(("make", *(() if shared else ("down", "up")), "serve"), cwd=ROOT, check=False).returncode:
+        if subprocess.run(
+            ("make", *(() if shared else ("down", "up")), "serve"), cwd=figures.ROOT, check=False
+        ).returncode:
             raise StepError("this checkout's server did not start: see above")
         sides = {name: Side(of.server.url, parts_of(of)) for name, of in ((THIS, settings), (OTHER, other.settings))}
         server = ready(settings.server.url)
@@ -373,11 +373,13 @@ def main(settings: Settings) -> None:
     turns = {"rounds": given.rounds, "requests": given.requests, "levels": levels}
     measured = {"same_services": shared, "other_searches": warm, **turns}
     found = report(settings, server, about, measured)
-    show(found, costs.against)
+    for side in (THIS, OTHER):
+        figures.show({level["level"]: level[side] for level in levels}, side)
+    figures.show({level["level"]: level["ratio"] for level in levels}, "this, times the other")
     if none := unanswered(levels, THIS):
         raise StepError("\n".join(("this is no result:", *none)))
     if given.output:
-        write_figure(given.output, found)
+        figures.write(given.output, found)
     if given.gate and (problems := grown(levels, THIS, OTHER)):
         raise StepError("\n".join((f"dearer than {given.commit}:", *problems)))
 

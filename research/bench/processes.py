@@ -29,20 +29,33 @@ def parts_of(settings: Settings) -> Parts:
     """Every part of the stack that runs on this machine with these settings. Raises StepError for one that does not."""
     found_on, found = listening(), {}
     for name in PARTS:
-        place = getattr(settings, name)
-        port = place.metrics_port if name == "triton" else place.port
-        if not (processes := found_on.get(port)):
-            raise StepError(f"nothing of yours listens on port {port}, where {name} should: run `make up serve`")
+        place = listens_on(settings, name)
+        if not (processes := found_on.get(place)):
+            raise StepError(f"nothing of yours listens on {place}, where {name} should: run `make up serve`")
         family = {each.pid: each for one in processes for each in (one, *one.children(recursive=True))}
         found[name] = tuple(family[pid] for pid in sorted(family))
     return found
 
 
-def listening() -> dict[int, list[psutil.Process]]:
-    """Processes that listen on each port, looked up process by process: several may have inherited one socket."""
-    found: dict[int, list[psutil.Process]] = {}
+def listens_on(settings: Settings, name: str) -> int | str:
+    """The port by which a part of the stack is found, or the path of its socket."""
+    if name == "redis" and settings.redis.socket:
+        return str(settings.redis.socket)
+    place = getattr(settings, name)
+    port: int = place.metrics_port if name == "triton" else place.port
+    return port
+
+
+def listening() -> dict[int | str, list[psutil.Process]]:
+    """Processes that listen on each port, and that have each Unix socket by its path.
+
+    They are looked up process by process: several may have inherited one socket.
+    """
+    found: dict[int | str, list[psutil.Process]] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            for path in {str(connection.laddr) for connection in process.net_connections("unix") if connection.laddr}:
+                found.setdefault(path, []).append(process)
             for connection in process.net_connections("tcp"):
                 if connection.status == psutil.CONN_LISTEN and connection.laddr:
                     found.setdefault(connection.laddr.port, []).append(process)
@@ -101,4 +114,5 @@ def on_free_ports(settings: Settings) -> Settings:
             group, name = port.setting
             place = getattr(settings, group).model_copy(update={name: free.getsockname()[1]})
             settings = settings.model_copy(update={group: place})
-    return settings
+    redis = settings.redis.model_copy(update={"socket_dir": None})  # that of the stack that runs
+    return settings.model_copy(update={"redis": redis})

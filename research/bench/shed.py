@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from data_exchange_center import steps
 from data_exchange_center.settings import Settings
+from research import figures
 from research.bench.load import (
     Answered,
     Ask,
@@ -35,13 +36,10 @@ from research.bench.load import (
     ready,
     report,
 )
-from research.figure_files import FIGURES
-from research.figures import costs
-from research.reports import publish
 
 log = logging.getLogger(__name__)
 
-OUTPUT: Final = FIGURES / "shed.json"
+OUTPUT: Final = figures.FIGURES / "shed.json"
 CLOSED: Final = (4, 16, 64)  # in flight, of which the best counts
 FACTORS: Final = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 JUDGED: Final = 1.5  # times the best rate
@@ -125,7 +123,8 @@ def main(settings: Settings) -> None:
         log.info("%g times the best rate: the generator used %.2f cores", each["factor"], each["generator_cores"])
     about = {"command": "make bench-shed", "recipe": server["recipe"]}
     measured = {"best": best, "points": points, **verdict(points, settings.server.budget_ms)}
-    publish(given.output, report(settings, server, about, measured, given.url.rstrip("/")), costs.shed)
+    figures.write(given.output, report(settings, server, about, measured, given.url.rstrip("/")))
+    figures.show(points)
 
 
 if __name__ == "__main__":

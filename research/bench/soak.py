@@ -32,6 +32,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.releases import activate
 from offline_to_online.stores.redis import RedisStore
+from research import figures
 from research.bench.load import (
     Answered,
     Ask,
@@ -44,11 +45,8 @@ from research.bench.load import (
     report,
 )
 from research.bench.processes import Parts, of_each, parts_of
-from research.figure_files import FIGURES, ROOT
-from research.figures import costs
-from research.reports import publish
 
-OUTPUT: Final = FIGURES / "soak.json"
+OUTPUT: Final = figures.FIGURES / "soak.json"
 _LOOKS_EVERY_S: Final = 2.0
 _WARM_UP: Final = 0.3  # of the run, or two switches if those take longer
 
@@ -105,6 +103,7 @@ class Soak:
             "requests_per_s": self._plan.per_s,
             "switches": self.switches,
             "requests": len(self.answers),
+            "failed": sum(statuses.values()),
             "errors": {str(status): count for status, count in sorted(statuses.items())},
             "degraded": sum(bool(answer.degraded) for answer in good),
             "releases": dict(Counter(answer.release for answer in good)),
@@ -118,17 +117,17 @@ class Soak:
         }
 
 
-def problems(figures: Mapping[str, Any]) -> list[str]:
+def problems(measured: Mapping[str, Any]) -> list[str]:
     """Why the run fails: a sentence each."""
     found = [
         f"{each['process']} has grown from {each['rss_mb']:.1f} MB to {each['rss_mb_at_end']:.1f} MB"
-        for each in figures["processes"]
-        if each["times"] > figures["grows_at_most"]
+        for each in measured["processes"]
+        if each["times"] > measured["grows_at_most"]
     ]
-    if figures["errors"]:
-        found.append(f"some of {figures['requests']} requests failed; number by status: {figures['errors']}")
-    if figures["of_neither_release"]:
-        found.append(f"{figures['of_neither_release']} answers come from neither release")
+    if measured["errors"]:
+        found.append(f"some of {measured['requests']} requests failed; number by status: {measured['errors']}")
+    if measured["of_neither_release"]:
+        found.append(f"{measured['of_neither_release']} answers come from neither release")
     return found
 
 
@@ -208,7 +207,7 @@ def two_releases(settings: Settings) -> tuple[str, str]:
     if not others:
         with one_user_changed(settings) as twin:
             environment = {**os.environ, "RECSYS_EXCHANGE_DIR": str(twin.exchange_dir)}
-            if subprocess.run(("make", "publish"), cwd=ROOT, env=environment, check=False).returncode:
+            if subprocess.run(("make", "publish"), cwd=figures.ROOT, env=environment, check=False).returncode:
                 raise StepError("the second release could not be loaded: see above")
         others = store.listed()[1][:1]
     return live, others[0]
@@ -239,10 +238,11 @@ def main(settings: Settings) -> None:
             soak.run(ask, Drawn(known_userids(settings), given.seed), parts_of(settings))
     finally:
         activate(settings, live)
-    figures = soak.figures(given.grows_at_most)
+    measured = soak.figures(given.grows_at_most)
     about = {"command": f"make soak minutes={given.minutes:g}", "recipe": server["recipe"]}
-    found = problems(figures)
-    publish(given.output, report(settings, server, about, {**figures, "holds": not found}), costs.soak)
+    found = problems(measured)
+    figures.write(given.output, report(settings, server, about, {**measured, "holds": not found}))
+    figures.show(measured["processes"])
     if found:
         raise StepError("; ".join(found))
 

@@ -1,7 +1,8 @@
 """Evaluate, and compare with a release evaluated before: ``make evaluate against=<recipe or release>``.
 
 An evaluation keeps every user's metrics of the served order, so a release can be compared with one that is gone, paired
-user by user, with a 95 % interval. Both must have been judged on the same held-out events, at the same times.
+user by user: difference, 95 % interval and p value are of Student's paired t-test. Both must have been judged on the
+same held-out events, at the same times.
 
 Reads, writes: as `offline/evaluation/evaluate.py`, whose report gets the comparison as "against"
 Run:    python -m research.evaluation.against <recipe or release> [--server]
@@ -44,7 +45,7 @@ def compared(path: Path, other: Path) -> dict[str, Any]:
                 "events of servers in it, have changed. Train and evaluate it again on these, then this one."
             )
         metrics = {
-            name: compare(found[name], earlier[name]) | {"before": float(np.nanmean(earlier[name]))}
+            name: compare(found[name], earlier[name]) | {"baseline": float(np.nanmean(earlier[name]))}
             for name in HEADLINES
             if name in found and name in earlier
         }
@@ -74,11 +75,11 @@ def find(path: Path, other: str, *, server: bool = False) -> Path:
 def differences(other: Mapping[str, Any]) -> Table:
     """Paired differences from another release, with their intervals."""
     title = f"ranked, against release {other['release']} ({other['recipe']}): paired by user"
-    columns = ("it", "difference", "95% interval", "p", "users")
+    columns = ("baseline", "difference", "95% interval", "p", "users")
     shown = Table(Column(""), *(Column(name, justify="right", no_wrap=True) for name in columns), title=title)
     for name, row in other["metrics"].items():
         interval = f"{row['low']:+.4f} to {row['high']:+.4f}"
-        values = f"{row['before']:.4f}", f"{row['difference']:+.4f}", interval, f"{row['p_value']:.2g}"
+        values = f"{row['baseline']:.4f}", f"{row['difference']:+.4f}", interval, f"{row['p_value']:.2g}"
         shown.add_row(name, *values, f"{row['users']:,}")
     return shown
 

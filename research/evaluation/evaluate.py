@@ -39,11 +39,11 @@ from offline.evaluation.metrics import HEADLINES, Lists, per_user, plain
 from offline.evaluation.replay import SHOWN, Answerer, Answers, Holdout
 from offline.readers import read_with_holdout
 from offline.step_runner import run_steps
+from research import figures
 from research.evaluation import protocols
 from research.evaluation.baselines import EASE, baselines
 from research.evaluation.report import check, report
 from research.evaluation.running_server import answers_of_server
-from research.reports import write
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ def main(settings: Settings, *, server: bool = False, with_source: bool = False)
     found = evaluate(settings, command, answerer, source)
     with timed("protocols with fits of their own", found["seconds"]):
         found["protocols"] |= protocols.fitted(settings, found["release"])
-    write(found, settings, "evaluation" if server else "evaluation_offline")
+    figures.write(figures.path_of(found, settings, "evaluation" if server else "evaluation_offline"), found)
     show(found, Console())
     check(found)
 

@@ -41,6 +41,7 @@ from offline.evaluation import replay
 from offline.evaluation.metrics import Lists, per_user, plain
 from offline.evaluation.replay import Holdout
 from offline.models.kinds import ListExamples, fit_channels, fit_training_channels, ranker_class
+from offline.models.training import tensors_of
 from offline.readers import read_with_holdout
 from research.evaluation.slices import slices as all_slices
 
@@ -141,7 +142,7 @@ def ranked(model: nn.Module, lists: RecalledLists, stored: StoredFeatures, batch
     with torch.inference_mode():
         for start in range(0, len(lists), batch_size):
             part = lists.take(np.arange(start, min(start + batch_size, len(lists))))
-            scores = model(torch.from_numpy(stored.rows(part)))[..., 0].numpy()  # (m, c)
+            scores = model(*tensors_of(stored.inputs(part)))[..., 0].numpy()  # (m, c)
             scores = np.where(part.candidates > 0, scores, -np.inf)
             out.append(np.take_along_axis(part.candidates, np.argsort(-scores, axis=1, kind="stable"), axis=1))
     return np.concatenate(out)

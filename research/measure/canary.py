@@ -10,7 +10,7 @@ The model of what users like: a user likes the held-out items that the list of f
 `NOTICED`, and its likes are counted after the horizon. Assignment is a new random draw each time, as new hashes give.
 
 Reads   the active release in the services; data_exchange_center/offline (the held-out ratings)
-Writes  pic/figures/canary.json (another data set's: with its name) and pic/canary.png
+Writes  pic/figures/canary.json (another data set's: with its name)
 Run     make canary-simulation, after make up sync; users=400: of 400 users, drawn at random with a fixed seed
 """
 
@@ -27,10 +27,7 @@ from math import inf
 from typing import Any, Final, cast
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from data_exchange_center import steps
 from data_exchange_center.candidates import StoredUser
@@ -51,10 +48,8 @@ from online.clients.triton import NOT_NUMBERS, ScoreQuery
 from online.recommend.loaded_release import Release
 from online.recommend.recommend import Recommender
 from online.recommend.types import MAX_BUDGET_MS, Answer, Request
-from research.figure_files import FIGURES
-from research.figures import pictures
+from research import figures
 from research.measure.in_process import SEED, Requests, parse_users, recommender_of
-from research.reports import figure, head, write
 
 K: Final = 50
 USERS: Final = 400  # whose lists are collected
@@ -251,7 +246,7 @@ class Bad:
 
 def bad_releases(recommender: Recommender, requests: Requests, release: str) -> tuple[Collected, list[Bad]]:
     """The release as it is, and the bad ones."""
-    opened = recommender.releases.get(release, 60)
+    opened = recommender.releases.get(release)
     collect(recommender, requests, "warm-up", opened)
     active, answers = collect(recommender, requests, "active", opened)
     item = opened.spec.columns.index(Columns.ITEM)
@@ -368,7 +363,7 @@ def measured(settings: Settings, release: str, active: Collected, bad: list[Bad]
     reasons = Counter(simulate(active, active, generator)["reason"] for _ in progress(range(EQUAL), total=EQUAL))
     rolled_back = EQUAL - reasons.pop("", 0)
     return {
-        **head("make canary-simulation", settings, settings.recipe),
+        **figures.head("make canary-simulation", settings, settings.recipe),
         "release": release,
         "lists": len(active.likes),
         "rate": RATE,
@@ -379,29 +374,6 @@ def measured(settings: Settings, release: str, active: Collected, bad: list[Bad]
         "right": sum(each["right"] for each in ends),
         "equal": {"comparisons": EQUAL, "rolled back": rolled_back, "reasons": dict(reasons)},
     }
-
-
-def picture(found: Mapping[str, Any]) -> Figure:
-    """Minutes until the rollback of each bad release, and its reason."""
-    rows = sorted(found["bad"], key=lambda each: -each["minutes"])
-    drawn = Figure(figsize=(10, 7.5), layout="constrained")
-    axes = drawn.subplots()
-    colours = ["#3a8f5c" if each["right"] else "#d1622b" if each["reason"] else "#9aa3ad" for each in rows]
-    axes.barh([each["name"] for each in rows], [each["minutes"] for each in rows], color=colours)
-    for place, each in enumerate(rows):
-        said = f"{each['reason'] or 'activated'}, {each['likes lost']:,.0f} likes lost"
-        axes.text(each["minutes"], place, f" {said}", va="center", fontsize=10)
-    axes.set(title="Bad releases: minutes until the rollback, and its reason", xlabel="minutes", xscale="log")
-    axes.set_xlim(right=10 * max(each["minutes"] for each in rows))
-    return drawn
-
-
-def show(found: Mapping[str, Any]) -> None:
-    table = Table("release", "reason", "right", "step", "minutes", "users", "likes lost", title="bad releases")
-    for each in found["bad"]:
-        numbers = (f"{each['step']}", f"{each['minutes']:.1f}", f"{each['users']:,}", f"{each['likes lost']:,.0f}")
-        table.add_row(each["name"], each["reason"] or "activated", "yes" if each["right"] else "no", *numbers)
-    Console(width=140).print(table, found["equal"])
 
 
 def main(settings: Settings) -> None:
@@ -415,11 +387,9 @@ def main(settings: Settings) -> None:
     with closing(recommender_of(settings, 0, release)) as recommender:
         active, bad = bad_releases(recommender, requests, release)
     found = measured(settings, release, active, bad)
-    write(found, settings, "canary")
-    show(found)
-    path = figure(found, settings, "canary")
-    if path.parent == FIGURES:
-        pictures.save("canary", path.name, picture(found))
+    path = figures.path_of(found, settings, "canary")
+    figures.write(path, found)
+    figures.show(found["bad"], "bad releases")
 
 
 if __name__ == "__main__":

@@ -41,12 +41,10 @@ from offline.evaluation.metrics import Lists, per_user, plain
 from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
 from offline_to_online.stores.redis import RedisStore
+from research import figures
 from research.bench.load import Drawn, known_userids
 from research.bench.processes import parts_of
 from research.bench.serving import levels_of, measure, until_served
-from research.figure_files import ROOT, write_figure
-from research.figures import recommendations
-from research.reports import figure_of_study, head, resumed, show
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +68,7 @@ def execute(*command: str, **variables: str) -> float:
     """Run a command in the root; its seconds. Raises StepError where it fails."""
     began = time.monotonic()
     done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **variables}, check=False, text=True,
+        command, cwd=figures.ROOT, env={**os.environ, **variables}, check=False, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     if done.returncode:
@@ -89,7 +87,7 @@ def export(name: str, events: Path, *more: str) -> tuple[Path, float]:
     if not folder.is_dir():
         shutil.rmtree(part, ignore_errors=True)
         python = ("--python", sys.executable) if sys.version_info < (3, 13) else ()
-        script = str(ROOT / f"extras/models/exporters/from_{exporter}.py")
+        script = str(figures.ROOT / f"extras/models/exporters/from_{exporter}.py")
         uv = str(Path(sys.executable).with_name("uv"))
         given = ("--model", model, *more)
         seconds = execute(
@@ -169,21 +167,21 @@ def plain_requests(settings: Settings) -> dict[str, float]:
 def main(settings: Settings, *, only: Collection[str] = (), of_each_kind: bool = False) -> None:
     wanted: Mapping[str, Sequence[str]] = ONE_OF_EACH if of_each_kind else dict.fromkeys(NAMES, ())
     options = " options=--one-of-each-kind" if of_each_kind else ""
-    opening = head(f"make evaluate-imported{options}", settings, settings.recipe)
-    path = figure_of_study(opening, settings, "imported_models", part=bool(only))
-    found = resumed(path, opening, {"own": {}, "rows": {}})
+    opening = figures.head(f"make evaluate-imported{options}", settings, settings.recipe)
+    path = figures.path_of(opening, settings, "imported_models", part=bool(only))
+    found = figures.resumed(path, opening, {"own": {}, "rows": {}})
     if not found["own"]:
         found["own"] = plain_requests(settings)
-        write_figure(path, found, finished=False)
+        figures.write(path, found, finished=False)
     events = settings.offline_dir / "imported"
     export_events(settings, events)
     for name, more in wanted.items():
         if name not in found["rows"] and (not only or name in only):
             found["rows"][name] = plain(one(settings, name, events, more))
             log.info("%s: %s", name, found["rows"][name])
-            write_figure(path, found, finished=False)
-    write_figure(path, found, finished=set(wanted) <= set(found["rows"]))
-    show(found, recommendations.imported_models)
+            figures.write(path, found, finished=False)
+    figures.write(path, found, finished=set(wanted) <= set(found["rows"]))
+    figures.show(found["rows"])
 
 
 if __name__ == "__main__":

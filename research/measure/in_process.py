@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +13,14 @@ from tenacity import Retrying, retry_if_result, stop_after_delay
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, progress
+from data_exchange_center.steps import StepError
 from offline.evaluation import replay
-from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
 from online.recommend.recommend import Recommender
-from online.recommend.types import MAX_BUDGET_MS, Answer
 
 SEED: Final = 0
 OPENS_WITHIN_S: Final = 60.0  # on a busy machine; usually it takes one second
-Answerer = Callable[[dict[str, Any]], Answer]  # fields of a request -> the recommender's answer
 
 
 def parse_users(parser: argparse.ArgumentParser, usual: int | None = None) -> int | None:
@@ -55,7 +51,7 @@ def recommender_of(settings: Settings, known_users: int, release: str) -> Recomm
     opening = Retrying(stop=stop_after_delay(OPENS_WITHIN_S), retry=not_yet, retry_error_callback=lambda _: None)
 
     def opened() -> str | None:
-        recommender.releases.get_active(60)
+        recommender.releases.follow()
         serving = recommender.releases.active
         return serving.release if serving else None
 
@@ -87,14 +83,3 @@ class Requests:
         own_ids = read_own_ids(settings.exchange_dir).users
         userids = [own_ids[number] for number in holdout.past.user_numbers.tolist()]
         return cls(holdout, userids, sample(len(userids), size))
-
-    def lists(self, recommender: Recommender, size: int, name: str, answer: Answerer) -> Lists:
-        """(users, ``size``) item codes; 0 where a list is shorter, and for users without a request."""
-        lists = np.zeros((len(self.userids), size), dtype=np.int64)
-        for row in progress(self.rows, total=len(self.rows), desc=name, unit="user"):
-            moment = int(self.holdout.times[row])
-            fields = {"userid": self.userids[row], "timestamp": moment, "size": size, "budget_ms": MAX_BUDGET_MS}
-            itemids, opened = answer(fields).itemids, recommender.releases.active
-            ids = [opened.numbers[each] for each in itemids] if opened is not None else []
-            lists[row, : len(ids)] = np.searchsorted(self.holdout.past.item_numbers, ids) + 1
-        return lists

@@ -41,11 +41,9 @@ from offline.data.split import holdout_sizes
 from offline.evaluation.metrics import plain
 from offline.readers import read_with_holdout
 from offline_to_online.stores.base import redis_client
+from research import figures
 from research.evaluation.running_server import IN_FLIGHT, expect_release
-from research.figure_files import write_figure
-from research.figures import recommendations
 from research.measure.in_process import parse_users, sample
-from research.reports import figure, head, publish, resumed
 
 USERS: Final = 2_000  # take a quarter of an hour on two cores
 KEPT_AT_ONCE: Final = 50  # users; what an interrupted run asks again at most
@@ -64,7 +62,7 @@ def replay_all(
     """
     for user in users:
         assert replay.userid(user) != replay.unknown_user(user)  # noqa: S101
-    report = resumed(kept, about, {"replayed": []})
+    report = figures.resumed(kept, about, {"replayed": []})
     found = {one.user: one for one in (Replayed(*values) for values in report["replayed"])}
     left = [user for user in users if user not in found]
     with progress(total=len(users), initial=len(users) - len(left), desc="replayed", unit="user") as bar:
@@ -72,7 +70,7 @@ def replay_all(
             found[one.user] = one
             report["replayed"].append(one)
             if len(found) % KEPT_AT_ONCE == 0:
-                write_figure(kept, report, finished=False)
+                figures.write(kept, report, finished=False)
             bar.update()
     return [found[user] for user in users]
 
@@ -314,13 +312,19 @@ def main(settings: Settings) -> None:
     users = sample(inputs.data.n_users, size).tolist()
     named = release.dataset.base_name
     parts = EventParts(settings.events_dir(named))
-    about = {**head("make evaluate-live", settings, settings.recipe), "release": release.release}
+    about = {**figures.head("make evaluate-live", settings, settings.recipe), "release": release.release}
     kept = settings.offline_dir / "evaluation" / "live_events.json"
     with parts.locked(), loops(settings, release.release, named) as each:
         replayed = replay_all(replay, users, kept, about, each)
     about["command"] += "" if size == USERS else f" users={size or 'all'}"
     found = plain({**about, "users": len(users), **summary(replayed)})
-    publish(figure(found, settings, "evaluation_live_events"), found, recommendations.live_events)
+    figures.write(figures.path_of(found, settings, "evaluation_live_events"), found)
+    figures.show(
+        {
+            name: {metric: value["mean"] for metric, value in row.items() if isinstance(value, dict)}
+            for name, row in found["replay"].items()
+        }
+    )
     kept.unlink(missing_ok=True)
 
 

@@ -48,17 +48,15 @@ from offline.evaluation.replay import Holdout
 from offline.evaluation.served import best_unseen
 from offline.models.kinds import fit_channel
 from offline.readers import read_with_holdout
+from research import figures
 from research.evaluation.protocols import points_of
-from research.figure_files import write_figure
-from research.figures import recommendations
-from research.reports import figure_of_study, head, resumed, show
 
 log = logging.getLogger(__name__)
 
 SIZE: Final = 256  # of a list
 CHOSEN_BY: Final = "ndcg@50"
 WEIGHTS: Final = (0.25, 0.5, 1.0, 2.0)  # of a list that joins the fusion; the first has 1
-FUSION: Final = recommendations.FUSION
+FUSION: Final = "the best fusion of them"
 Setting = Mapping[str, Any]
 WORKER: Final = Path(__file__).with_name("worker.py")
 
@@ -95,23 +93,26 @@ class Rival:
 def popularity(_: Path, inputs: Inputs, holdout: Holdout, setting: Setting) -> Fitted:
     """The most liked items; ``days``: of the last so many."""
     past = holdout.past
-    recent = past.liked & (past.times > past.times.max() - setting["days"] * 86_400)
+    since = past.times.max() - setting["days"] * 86_400
+    recent = past.liked & (past.times > since)
     likes = np.bincount(past.items[recent], minlength=past.n_items + 1).astype(np.float32)
-    return Fitted(best_unseen(np.broadcast_to(likes, (past.n_users, len(likes))), past.left_out(), SIZE), 0.0)
+    everybodys = np.broadcast_to(likes, (past.n_users, len(likes)))
+    return Fitted(best_unseen(everybodys, past.left_out(), SIZE), 0.0)
 
 
 def channel(kind: type[ChannelRecipe], _: Path, inputs: Inputs, holdout: Holdout, setting: Setting) -> Fitted:
     """A recall channel alone; ``setting``: of its recipe."""
-    settings, begin = Settings(), time.process_time()
-    recipe = settings.recipe.model_copy(
-        update={"recall": settings.recipe.recall.model_copy(update={"channels": (kind(**setting),)})}
-    )
-    found = fit_channel(recipe.recall.channels[0], holdout.past, replace(inputs, data=holdout.past), recipe.data)
+    begin = time.process_time()
+    usual = Settings().recipe
+    recall = usual.recall.model_copy(update={"channels": (kind(**setting),)})
+    recipe = usual.model_copy(update={"recall": recall})
+    past = holdout.past
+    found = fit_channel(recall.channels[0], past, replace(inputs, data=past), recipe.data)
     seconds = time.process_time() - begin + found.report.get("seconds", 0)  # of a process of its own
     points = points_of(holdout)
     config = replace(ListsConfig.of(recipe), size=SIZE)
-    lists = np.zeros((holdout.past.n_users, SIZE), np.int64)
-    lists[points.users] = recall_lists(holdout.past, points, inputs.profiles, [found.channel], config).candidates
+    lists = np.zeros((past.n_users, SIZE), np.int64)
+    lists[points.users] = recall_lists(past, points, inputs.profiles, [found.channel], config).candidates
     return Fitted(lists, seconds)
 
 
@@ -124,7 +125,8 @@ def other_library(model: str, folder: Path, inputs: Inputs, holdout: Holdout, se
     """
     past, known = holdout.past, holdout.known.lengths
     seen = np.flatnonzero(past.positions < known[past.users])
-    users, lag = past.users[seen], known[past.users[seen]] - 1 - past.positions[seen]
+    users = past.users[seen]
+    lag = known[users] - 1 - past.positions[seen]
     weights = np.where(past.liked[seen], 1.0, setting["disliked"])
     events: dict[str, Any] = {
         "users": users,
@@ -133,16 +135,25 @@ def other_library(model: str, folder: Path, inputs: Inputs, holdout: Holdout, se
         "request": weights * (lag + 1.0) ** -setting["power"],
         "shape": (past.n_users, past.n_items + 1),
     }
-    with written_in_place(folder / "events.npz") as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **events)
+    save(folder / "events.npz", **events)
     of_model = {name: given for name, given in setting.items() if name not in ("disliked", "power")}
     write_json(folder / "job.json", {"model": model, "setting": of_model, "size": SIZE})
-    environment = ["--no-project", "--with-requirements", str(WORKER.with_name("requirements.txt"))]
+    requirements = WORKER.with_name("requirements.txt")
     uv = Path(sys.executable).with_name("uv")
-    command = [str(uv), "run", *environment, "--python", sys.executable, "python", str(WORKER), str(folder)]
+    environment = ["--no-project", "--with-requirements", str(requirements), "--python", sys.executable]
+    command = [str(uv), "run", *environment, "python", str(WORKER), str(folder)]
     if code := subprocess.run(command, check=False).returncode:
         raise StepError(f"{model}: {WORKER.name} ended with {code} in {folder}; its output is above.")
-    with np.load(folder / "lists.npz") as found:
+    return read_fitted(folder / "lists.npz")
+
+
+def save(path: Path, **arrays: Any) -> None:
+    with written_in_place(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_fitted(path: Path) -> Fitted:
+    with np.load(path) as found:
         return Fitted(found["lists"], float(found["seconds"]))
 
 
@@ -186,16 +197,16 @@ RIVALS: Final[Mapping[str, Rival]] = {
 
 def fused(lists: Mapping[str, Lists], weights: Mapping[str, float], n_items: int) -> Lists:
     """Weighted reciprocal ranks (Cormack, Clarke & Buettcher 2009): (users, `SIZE`) codes, 0 pads."""
-    users = len(next(iter(lists.values())))
-    scores = np.zeros((users, n_items + 1), np.float32)
+    users = np.arange(len(next(iter(lists.values()))))[:, None]
+    scores = np.zeros((len(users), n_items + 1), np.float32)
     for name, weight in weights.items():
-        codes = lists[name]
-        earned = np.broadcast_to(weight / (RRF_K + 1 + np.arange(codes.shape[1])), codes.shape)
-        np.add.at(scores, (np.arange(users)[:, None], codes), earned.astype(np.float32))
+        codes = lists[name]  # (users, size)
+        earned = weight / (RRF_K + 1 + np.arange(codes.shape[1]))
+        np.add.at(scores, (users, codes), np.broadcast_to(earned.astype(np.float32), codes.shape))
     scores[:, 0] = 0
     order = np.argsort(-scores, axis=1, kind="stable")[:, :SIZE]
-    best: Lists = np.where(np.take_along_axis(scores, order, axis=1) > 0, order, 0)
-    return best
+    found: Lists = np.where(np.take_along_axis(scores, order, axis=1) > 0, order, 0)
+    return found
 
 
 def best_fusion(lists: Mapping[str, Lists], value: Callable[[Lists], float], n_items: int) -> dict[str, float]:
@@ -203,14 +214,13 @@ def best_fusion(lists: Mapping[str, Lists], value: Callable[[Lists], float], n_i
     reached = {name: value(each) for name, each in lists.items()}
     first = max(reached, key=lambda name: reached[name])
     chosen, best = {first: 1.0}, reached[first]
-    while others := [name for name in lists if name not in chosen]:
-        joined = [{**chosen, name: weight} for name in others for weight in WEIGHTS]
+    while True:
+        joined = [{**chosen, name: weight} for name in lists if name not in chosen for weight in WEIGHTS]
         values = [value(fused(lists, weights, n_items)) for weights in joined]
-        place = int(np.argmax(values))
-        if values[place] <= best:
-            break
-        chosen, best = joined[place], values[place]
-    return chosen
+        if max(values, default=best) <= best:
+            return chosen
+        best = max(values)
+        chosen = joined[values.index(best)]
 
 
 # --- What is measured
@@ -231,13 +241,12 @@ class Contest:
             digest.update(np.ascontiguousarray(column).tobytes())
         folder = self.folder / f"{name.replace(' ', '-')}-{digest.hexdigest()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "fitted.npz").is_file():
+        kept = folder / "fitted.npz"
+        if not kept.is_file():
             log.info("%s: %s", name, dict(setting))
             fitted = RIVALS[name].fit(folder, self.inputs, holdout, setting)
-            with written_in_place(folder / "fitted.npz") as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, lists=fitted.lists, seconds=fitted.seconds)
-        with np.load(folder / "fitted.npz") as found:
-            return Fitted(found["lists"], float(found["seconds"]))
+            save(kept, lists=fitted.lists, seconds=fitted.seconds)
+        return read_fitted(kept)
 
     def chosen(self, name: str, tried: list[dict[str, Any]]) -> Setting:
         """The setting with the highest `CHOSEN_BY` on validation: each takes its other values, as long as that helps.
@@ -275,43 +284,47 @@ def contest(
     ``only``: the rivals that are added to those that the interrupted run has measured, if any; all where none is named.
     """
     inputs = read_with_holdout(settings)
+    n_items = inputs.data.n_items
     study = Contest(settings.offline_dir / "rivals", inputs, rule)
-    opening = head("make evaluate-rivals", settings, settings.recipe, study.test)
-    found = resumed(path, opening, {"tried": {}, "rows": {}})
-    lists: dict[str, tuple[Lists, Lists]] = {}  # on validation and test
-    ours = served.answers(settings, study.test).ranked
-    of_ours = per_user(study.test.relevance, study.test.judged(ours))[CHOSEN_BY]
+    validation, test = study.validation, study.test
+    opening = figures.head("make evaluate-rivals", settings, settings.recipe, test)
+    found = figures.resumed(path, opening, {"tried": {}, "rows": {}})
+    rows = found["rows"]
+    ours = test.judged(served.answers(settings, test).ranked)
+    of_ours = per_user(test.relevance, ours)[CHOSEN_BY]
 
     def add(name: str, setting: Setting, made: Lists, seconds: float) -> None:
-        of_rival = per_user(study.test.relevance, study.test.judged(made))[CHOSEN_BY]
-        against = comparison.compare(of_rival, of_ours)
-        row = {**summary(study.test, study.test.judged(made)), "to the recipe": against}
-        found["rows"][name] = {"setting": dict(setting), "seconds": round(seconds, 1), **plain(row)}
+        judged = test.judged(made)
+        to_ours = comparison.compare(per_user(test.relevance, judged)[CHOSEN_BY], of_ours)
+        metrics = plain({**summary(test, judged), "to the recipe": to_ours})
+        rows[name] = {"setting": dict(setting), "seconds": round(seconds, 1), **metrics}
         keep(found)
 
-    for name in [each for each in RIVALS if not only or each in only or each in found["rows"]]:
+    before: dict[str, Lists] = {}  # on validation
+    after: dict[str, Lists] = {}  # on test
+    for name in RIVALS:
+        if only and name not in only and name not in rows:
+            continue
         setting = study.chosen(name, found["tried"].setdefault(name, []))
-        before, after = (study.fit(name, holdout, setting) for holdout in (study.validation, study.test))
-        lists[name] = before.lists, after.lists
-        add(name, setting, after.lists, after.seconds)
-    found["rows"].pop(FUSION, None)  # of an earlier run: it comes last
-    weights = best_fusion(
-        {name: each[0] for name, each in lists.items()}, partial(value, study.validation), inputs.data.n_items
-    )
-    made = fused({name: each[1] for name, each in lists.items()}, weights, inputs.data.n_items)
-    add(FUSION, weights, made, sum(found["rows"][name]["seconds"] for name in weights))
-    found["recipe's"] = plain(summary(study.test, study.test.judged(ours)))
+        before[name] = study.fit(name, validation, setting).lists
+        fitted = study.fit(name, test, setting)
+        after[name] = fitted.lists
+        add(name, setting, fitted.lists, fitted.seconds)
+    rows.pop(FUSION, None)  # of an earlier run: it comes last
+    weights = best_fusion(before, partial(value, validation), n_items)
+    seconds = sum(rows[name]["seconds"] for name in weights)
+    add(FUSION, weights, fused(after, weights, n_items), seconds)
+    found["recipe's"] = plain(summary(test, ours))
     return found
 
 
 def main(settings: Settings, *, only: Sequence[str] = ()) -> None:
     rule = read_with_holdout(settings).dataset.holdout
-
-    path = figure_of_study(head("", settings, settings.recipe), settings, "rivals", part=bool(only))
-    found = contest(settings, rule, only, path, partial(write_figure, path, finished=False))
-    write_figure(path, found, finished=set(RIVALS) <= set(found["rows"]))
-    log.info("written: %s", path)
-    show(found, recommendations.rivals)
+    opening = figures.head("", settings, settings.recipe)
+    path = figures.path_of(opening, settings, "rivals", part=bool(only))
+    found = contest(settings, rule, only, path, partial(figures.write, path, finished=False))
+    figures.write(path, found, finished=set(RIVALS) <= set(found["rows"]))
+    figures.show(found["rows"])
 
 
 if __name__ == "__main__":

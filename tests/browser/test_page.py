@@ -286,7 +286,7 @@ def test_request_trace_shows_each_stage(page: Page, fakes: Fakes) -> None:
     expect(pipeline).to_contain_text(f"{len(fakes.world.histories[1])} ratings")
     for name, width in fakes.world.vector_dims.items():
         expect(pipeline).to_contain_text(f"{name}: {width} numbers")
-    expect(pipeline).to_contain_text(f"rows of {fakes.world.spec.widths.row} columns")
+    expect(pipeline).to_contain_text(f"rows of {fakes.world.spec.width} columns")
 
 
 def test_a_degraded_answer_is_marked(page: Page, fakes: Fakes) -> None:

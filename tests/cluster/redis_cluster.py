@@ -19,7 +19,7 @@ from tests.own_stack import own_stack
 
 def clustered(settings: Settings, timeout_s: float = 5.0) -> Settings:
     """These settings, with Redis as a cluster on ports of its own."""
-    changed = {"cluster": True, "port": free_block(2 * REDIS_SERVERS), "timeout_s": timeout_s}
+    changed = {"cluster": True, "socket_dir": None, "port": free_block(2 * REDIS_SERVERS), "timeout_s": timeout_s}
     return settings.model_copy(update={"redis": settings.redis.model_copy(update=changed)})
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import redis
 from elasticsearch.helpers import scan
 
 from data_exchange_center import artifacts, wire
@@ -27,6 +26,7 @@ from stack.redis.service import REDIS
 from tests.cluster.needs_spark import needs_spark
 from tests.free_ports import settings_on_free_ports
 from tests.own_stack import own_stack
+from tests.redis_of import redis_of
 from tests.synthetic_release import write_artifacts
 
 pytestmark = needs_spark
@@ -130,7 +130,7 @@ def by_files(
 
 def rows(settings: Settings) -> dict[bytes, dict[bytes, bytes]]:
     """All that lies in Feast's database."""
-    with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as client:
+    with redis_of(settings, db=settings.redis.feast_db) as client:
         return {key: client.hgetall(key) for key in client.scan_iter()}
 
 
@@ -150,7 +150,7 @@ def test_the_file_store_reloads_what_redis_lost(
     settings: Settings, manifest: Manifest, features: Features, by_files: dict[bytes, dict[bytes, bytes]]
 ) -> None:
     """It does not mind that Spark has registered the release."""
-    with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as client:
+    with redis_of(settings, db=settings.redis.feast_db) as client:
         client.flushdb()
     FeastStore(settings.model_copy(update={"engine": "pandas"})).check(manifest, features[0], features[2])
     assert rows(settings) == by_files

@@ -15,7 +15,7 @@ import pytest
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet, HistorySum
 from past_one_machine.workers import TWINS
-from research.reports import read_model_reports
+from research.pictures import read_model_reports
 from tests.unit.offline.synthetic import made_up_movielens
 from tests.waiting import until
 

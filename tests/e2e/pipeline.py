@@ -185,6 +185,7 @@ def demo(exchange: Path, port_shift: int, **variables: str) -> Iterator[Pipeline
     ``variables``: more of the environment. The shift keeps away from the default stack, below the ephemeral ports.
     """
     changes = shifted_ports(port_shift) | variables
+    del changes["RECSYS_REDIS__PORT"]  # it listens on its socket
     changes["RECSYS_EXCHANGE_DIR"] = str(exchange)
     changes |= {f"RECSYS_{name}__TIMEOUT_S": "5" for name in ("REDIS", "ELASTICSEARCH", "FEAST", "TRITON")}  # busy
     changes["RECSYS_SERVER__BUDGET_MS"] = "5000"

@@ -43,17 +43,15 @@ for module in modules:
 print(len(modules))
 """
 REQUEST: Final = """
-import tempfile, pathlib
 from data_exchange_center.settings import ServerSettings, Settings
 from online.main.s1_server import create_app
-from online.recommend.last_release import LastRelease
 from online.recommend.recommend import Recommender
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import DefaultWorld
 world = DefaultWorld()
 services = FakeUsers(world, live=world.release), FakeItems(world), FakeFeatures(world), FakeScorer(world)
-last = LastRelease(pathlib.Path(tempfile.mkdtemp()) / "last.json")
-recommender = Recommender(*services, ServerSettings(budget_ms=5000, warm_up_s=0), last)
+recommender = Recommender(*services, ServerSettings(budget_ms=5000, warm_up_s=0))
+recommender.releases.follow()
 http = create_app(recommender, Settings()).test_client()
 answer = http.post("/ml/rec", json={"userid": 1})
 assert answer.status_code == 200, answer.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import re
 import subprocess
@@ -20,6 +21,25 @@ LOCKS = (
     *("requirements.txt", "requirements-docs.txt", "requirements-mcp.txt", "requirements-research.txt"),
     "requirements-dev.txt",
 )
+# What the project is built with: a step or the server uses each of them, not the stack or a measurement alone.
+PACKAGES = ("pandas", "torch", "flask", "redis", "elasticsearch", "feast", "tritonclient", "onnx", "requests")
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of the modules that a file imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return {name.partition(".")[0] for name in found}
+
+
+def test_a_step_or_the_server_imports_each_package() -> None:
+    core = ("offline", "offline_to_online", "online", "data_exchange_center")
+    found = [imported(path) for folder in core for path in (ROOT / folder).rglob("*.py")]
+    assert {*PACKAGES} - set().union(*found) == set()
 
 
 def test_the_demo_installs_no_tool_of_tests_and_measurements() -> None:

@@ -63,7 +63,9 @@ def test_a_script_runs_only_when_all_of_its_module_is_there() -> None:
         assert not re.match(r"(off|past_one).*/s\d_", path) or "about=" in ast.unparse(body[-1]), path
 
 
-@pytest.mark.parametrize("script", ["offline/step_runner", "offline/preprocess/s1_data_split", "research/containers"])
+@pytest.mark.parametrize(
+    "script", ["offline/step_runner", "offline/preprocess/s1_data_split", "research/evaluation/running_server"]
+)
 def test_a_command_without_arguments_has_help(
     script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,7 +79,7 @@ export class Status extends Component {
           <ul class="tiles">${releases.map((each) => html`<${Release} key=${each.release} t=${t} release=${each} activate=${this.activate} />`)}</ul>`}
         ${canaries && (canaries.running || canaries.ended.length > 0) && html`<h2>${t("canaries")}</h2>
           <ul class="tiles">
-            ${canaries.running && html`<${Canary} t=${t} canary=${canaries.running} />`}
+            ${canaries.running && html`<${Canary} t=${t} canary=${canaries.running} verdict=${canaries.running.waiting ? "waits" : "runs"} />`}
             ${canaries.ended.slice(0, 5).map((each) => html`<${Canary} key=${each.id} t=${t} canary=${each} verdict=${each.verdict} />`)}
           </ul>`}
         ${experiments.length > 0 && html`<h2>${t("experiments")}</h2>

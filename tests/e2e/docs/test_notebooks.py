@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from research import notebooks
+from docs import notebooks
 from tests.e2e.pipeline import Pipeline
 
 

@@ -63,10 +63,10 @@ def test_sequences_have_spark_count_all_events_or_the_first(tmp_path: Path, monk
 def test_features_are_those_of_the_step(spark: Any, tmp_path: Path, make: Any) -> None:
     settings = make().split(tmp_path)
     inputs = read_inputs(settings)
-    features.write(spark, tmp_path, PARTITIONS, batch=37)
+    features.write(spark, tmp_path, PARTITIONS, (), batch=37)
     for file, expected in (
-        (artifacts.USER_FEATURES, statistics.user_statistics(inputs.data, inputs.users)),
-        (artifacts.ITEM_FEATURES, statistics.item_statistics(inputs.data, inputs)),
+        (artifacts.USER_FEATURES, statistics.user_statistics(inputs.data, inputs.users, ())),
+        (artifacts.ITEM_FEATURES, statistics.item_statistics(inputs.data, inputs, ())),
     ):
         found = file.read(tmp_path)
         file.write(tmp_path / "expected", expected)

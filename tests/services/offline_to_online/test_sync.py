@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
-import redis
 import requests
 from feast.infra.online_stores.helpers import _mmh3
 
@@ -32,6 +31,7 @@ from offline_to_online.stores.base import elastic_client, redis_client
 from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place, TritonStore
 from online.clients.http import Http
+from tests.redis_of import redis_of
 from tests.services.offline_to_online.releases import LOADS, REQUESTS, answer, live, same, written
 from tests.waiting import until
 
@@ -146,7 +146,7 @@ def test_releases_of_two_recipes_coexist(stack: Settings, second: Settings) -> N
     """Its model has another width, and so a name of its own."""
     published, manifest = live(stack), release_of_artifacts(second)
     place = require_loaded(Stores.of(second), manifest.release)
-    name = f"ml_rec_{manifest.feature_spec.widths}"
+    name = f"ml_rec_{manifest.feature_spec.sizes}"
     assert (published.triton_model, place.model) == ("ml_rec", name)
     assert TritonStore(stack).models() == ["ml_rec", name]
     other = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
@@ -222,7 +222,7 @@ def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: di
     with redis_client(stack) as client:
         assert [client.exists(wire.channels_key(ids[name])) for name in RELEASES] == [1, 0, 1]
     assert TritonStore(stack).models() == ["ml_rec"]
-    with redis.Redis(port=stack.redis.port, password=stack.redis.secret, db=stack.redis.feast_db) as client:
+    with redis_of(stack, db=stack.redis.feast_db) as client:
         column = _mmh3(f"ml_user_{ids['second']}:age")
         assert not any(client.hexists(key, column) for key in client.scan_iter("*"))
     with closing(Http(stack.triton.url, timeout_s=30)) as http:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import pytest
-from elasticsearch import Elasticsearch
 
 from data_exchange_center import wire
 from data_exchange_center.manifest import Published
@@ -16,6 +15,7 @@ from data_exchange_center.settings import Settings
 from offline_to_online.parity import CheckedRequest
 from offline_to_online.release import s1_go_live
 from offline_to_online.releases import Stores
+from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.feast import FeastFeatures, FeatureQuery
 from tests.services.offline_to_online.killed_at import writes
@@ -69,7 +69,7 @@ def test_a_load_that_is_killed(standing: Standing, step: ModuleType) -> None:
 
 def named(settings: Settings) -> tuple[str, bool]:
     """The release of the index that people search by its plain name; whether Feast's plain name gives that, too."""
-    with Elasticsearch(settings.elasticsearch.url) as client:
+    with elastic_client(settings) as client:
         (index,) = client.indices.get_alias(name=wire.ITEM_ALIAS)
     release = index.removeprefix(f"{wire.ITEM_ALIAS}-")
     with closing(FeastFeatures(settings.feast)) as features:

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import redis
 import torch
-from elasticsearch import Elasticsearch
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
@@ -18,6 +17,7 @@ from offline_to_online import onnx_export
 from offline_to_online.rows import ItemRow
 from offline_to_online.stores import base, elasticsearch, feast
 from offline_to_online.stores.triton import TritonStore
+from tests.redis_of import redis_of
 from tests.unit.online.world import ALL_KINDS, World
 
 PATIENCE_S = 10.0  # as long as a strict request may take
@@ -30,8 +30,12 @@ class Linear(torch.nn.Module):
         super().__init__()
         self.weights = torch.nn.Parameter(torch.from_numpy(world.weights[:, None]))
 
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows @ self.weights  # (..., 1)
+    def forward(self, rows: torch.Tensor, history: torch.Tensor | None = None) -> torch.Tensor:
+        width = rows.shape[-1]
+        scores = rows @ self.weights[:width]  # (..., n, 1)
+        if history is not None:
+            scores = scores + (history.flatten(1) @ self.weights[width:])[:, None]
+        return scores
 
 
 def load_redis(client: redis.Redis, world: World) -> None:
@@ -51,7 +55,7 @@ def load_elasticsearch(settings: Settings, world: World) -> None:
         vectors = {name: known[itemid] for name, known in world.item_vectors.items() if itemid in known}
         shown = {"title": world.titles[itemid], "attributes": world.attributes(itemid)}
         rows.append(ItemRow(itemid, world.genres[itemid], vectors, own_id=world.own_item(itemid), **shown))
-    with Elasticsearch(settings.elasticsearch.url) as client:
+    with base.elastic_client(settings) as client:
         elasticsearch.write_items(client, world.release, rows, world.vector_dims, world.recipe.recall.index)
 
 
@@ -83,12 +87,12 @@ def load_worlds(stack: Settings, kinds: Iterable[type[World]]) -> dict[type[Worl
     loaded = {}
     for kind in kinds:
         bare = kind()
-        content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.widths, bare.release)
-        place = TritonStore(stack).load(bare.release, bare.spec.widths, content)
+        content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.sizes, bare.release)
+        place = TritonStore(stack).load(bare.release, bare.spec.sizes, content)
         world = loaded[kind] = kind(model=place.model, model_version=place.version)
         load_elasticsearch(stack, world)
         load_feast(stack, world)
-        with redis.Redis(port=stack.redis.port, password=stack.redis.secret) as client:
+        with redis_of(stack) as client:
             load_redis(client, world)
     return loaded
 
@@ -97,7 +101,7 @@ def load_worlds(stack: Settings, kinds: Iterable[type[World]]) -> dict[type[Worl
 def world(stack: Settings, worlds: dict[type[World], World], request: pytest.FixtureRequest) -> Iterator[World]:
     """The one that is live for a module. What was live before is live again afterwards."""
     world = worlds[request.param]
-    with redis.Redis(port=stack.redis.port, password=stack.redis.secret) as client:
+    with redis_of(stack) as client:
         before, activated = client.get(wire.LIVE_KEY), client.lrange(wire.PUBLISHED_KEY, 0, -1)
         client.set(wire.LIVE_KEY, world.release)
         client.lpush(wire.PUBLISHED_KEY, world.release)

@@ -15,7 +15,7 @@ import psutil
 import requests
 
 from data_exchange_center.settings import Settings
-from research.bench.processes import listening
+from research.bench.processes import listening, listens_on
 
 LATE = 0.03  # share of the answers that a stall of the machine may delay
 
@@ -105,12 +105,7 @@ def few(some: Sequence[object], of: Sequence[object]) -> bool:
 
 # Faults of the services while a server uses them
 
-PORTS: Final = {
-    "redis": "port",
-    "elasticsearch": "port",
-    "feast": "port",
-    "triton": "metrics_port",
-}  # by which it is found
+SERVICES: Final = ("redis", "elasticsearch", "feast", "triton")
 RECOVERY_S: Final = 2.0  # after which answers are whole again
 # What an answer has in place of a service that a known user was answered with before
 INSTEAD: Final = {
@@ -123,8 +118,8 @@ INSTEAD: Final = {
 
 def listeners(settings: Settings, name: str) -> list[psutil.Process]:
     """Every process that listens on the service's port."""
-    processes = listening().get(getattr(getattr(settings, name), PORTS[name]), [])
-    assert processes, f"nobody listens on the port of {name}"
+    processes = listening().get(listens_on(settings, name), [])
+    assert processes, f"nobody listens for {name}"
     return processes
 
 

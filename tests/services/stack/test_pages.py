@@ -87,7 +87,7 @@ class TestTriton:
 
 
 class TestElasticsearch:
-    """It has no password here. Of DNS rebinding: stack/README.md."""
+    """It asks everybody for a password, also a page whose own name is this machine's by DNS rebinding."""
 
     @pytest.fixture
     def index(self, stack: Settings) -> Iterator[str]:
@@ -107,11 +107,59 @@ class TestElasticsearch:
             "_forcemerge": "", "_refresh": "",
         }.items():  # fmt: skip
             answer = sent(f"{index}/{path}", body, content_type)
-            assert answer.status_code == requests.codes.forbidden, (path, answer.text)
+            assert answer.status_code == requests.codes.unauthorized, (path, answer.text)
             assert "Access-Control-Allow-Origin" not in answer.headers
+            assert as_its_own_name(f"{index}/{path}", body).status_code == requests.codes.unauthorized
         with elastic_client(stack) as client:
             assert client.get(index=INDEX, id="1")["_source"] == {"title": "kept"}
             assert client.count(index=INDEX)["count"] == 1
+
+    def test_a_foreign_origin_is_refused_with_the_password_too(self, stack: Settings, index: str) -> None:
+        with local_session() as session:
+            session.auth = stack.elasticsearch.login
+            answer = session.get(f"{index}/_doc/1", headers={"Origin": f"http://{EVIL}"}, timeout=30)
+        assert answer.status_code == requests.codes.forbidden
+
+    @pytest.mark.parametrize("login", [None, ("elastic", ""), ("elastic", "wrong"), ("other", "the password")])
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("GET", "/"),
+            ("GET", f"/{INDEX}/_doc/1"),
+            ("DELETE", f"/{INDEX}"),
+            ("PUT", "/_cluster/settings"),
+            ("GET", "/%"),
+        ],
+    )
+    def test_nobody_is_answered_without_the_password(
+        self, stack: Settings, index: str, method: str, path: str, login: tuple[str, str] | None
+    ) -> None:
+        more = {"search.max_buckets": 10**6}
+        if login and login[1] == "the password":
+            login = login[0], str(stack.elasticsearch.secret)
+        with local_session() as session:
+            answer = session.request(
+                method, f"{stack.elasticsearch.url}{path}", json={"persistent": more}, auth=login, timeout=30
+            )
+        assert answer.status_code == requests.codes.unauthorized, answer.text
+        with elastic_client(stack) as client:
+            assert client.get(index=INDEX, id="1")["_source"] == {"title": "kept"}
+            assert client.cluster.get_settings()["persistent"] == {}
+
+    def test_a_request_without_the_password_hides_none_behind_it(self, stack: Settings, index: str) -> None:
+        hidden = f"DELETE /{INDEX} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()
+        head = f"POST /{INDEX}/_doc HTTP/1.1\r\nHost: x\r\nContent-Length: {len(hidden)}\r\n\r\n".encode()
+        with socket.create_connection((stack.elasticsearch.host, stack.elasticsearch.port), timeout=30) as connection:
+            connection.sendall(head + hidden + hidden)
+            assert connection.recv(4096).startswith(b"HTTP/1.1 401")
+        with elastic_client(stack) as client:
+            assert client.get(index=INDEX, id="1")["_source"] == {"title": "kept"}
+
+    def test_it_listens_for_no_other_node(self, stack: Settings) -> None:
+        """Nodes ask each other for no password."""
+        process = psutil.Process(Supervisor(stack).processes()["elasticsearch"]["pid"])
+        listening = [each for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+        assert [each.laddr.port for each in listening] == [stack.elasticsearch.port]
 
     @pytest.mark.parametrize(
         "search",
@@ -132,7 +180,7 @@ class TestElasticsearch:
             for number in (0, 1_000_000):
                 client.index(index=INDEX, document={"n": number}, refresh=True)
         with local_session() as session:
-            answer = session.post(f"{index}/_search", json=search, timeout=30)
+            answer = session.post(f"{index}/_search", json=search, auth=stack.elasticsearch.login, timeout=30)
         assert answer.status_code == requests.codes.bad_request, answer.text
 
     def test_a_page_is_not_allowed_to_ask_for_more(self, stack: Settings, index: str) -> None:
@@ -176,12 +224,21 @@ class TestFeast:
 
 
 class TestRedis:
-    """It takes a page's request for an attack, and hangs up; other programs need the password."""
+    """It listens on a socket that only its owner reaches, and asks for the password there, too."""
+
+    def test_nobody_else_reaches_it(self, stack: Settings) -> None:
+        folder = stack.redis.socket_dir
+        assert folder is not None
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert psutil.Process(Supervisor(stack).processes()["redis"]["pid"]).net_connections("tcp") == []
 
     def test_programs_without_the_generated_password_are_refused(self, stack: Settings) -> None:
-        with redis.Redis(stack.redis.host, stack.redis.port) as client, pytest.raises(redis.AuthenticationError):
+        with (
+            redis.Redis(unix_socket_path=str(stack.redis.socket)) as client,
+            pytest.raises(redis.AuthenticationError),
+        ):
             client.ping()
-        path = stack.redis_password_file
+        path = stack.password_file("redis")
         assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
     def test_its_password_is_in_no_command_line_and_in_no_log(self, stack: Settings) -> None:
@@ -194,7 +251,9 @@ class TestRedis:
 
     @pytest.mark.parametrize("start", ["POST / HTTP/1.1", "GET /x HTTP/1.1\r\nHost: 127.0.0.1"])
     def test_commands_in_a_body_are_not_carried_out(self, stack: Settings, start: str) -> None:
-        with socket.create_connection((stack.redis.host, stack.redis.port), timeout=30) as connection:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect(str(stack.redis.socket))
             connection.sendall(f"{start}\r\nHost: {EVIL}\r\n\r\nSET probe 1\r\n".encode())
             while connection.recv(4096):  # until it hangs up
                 pass

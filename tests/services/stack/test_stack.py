@@ -20,10 +20,7 @@ from stack.commands import SERVICES, by_name
 from stack.service import LOOPBACK, NotReadyError, StackError
 from stack.supervision import Supervisor, members
 from tests.free_ports import settings_on_free_ports
-
-
-def redis_of(settings: Settings) -> redis.Redis:
-    return redis.Redis(port=settings.redis.port, password=settings.redis.secret, decode_responses=True)
+from tests.redis_of import redis_of
 
 
 @retry(stop=stop_after_delay(180), wait=wait_fixed(0.1), retry=retry_if_exception_type((NotReadyError, AssertionError)))
@@ -80,9 +77,9 @@ class TestOwnStack:
         services = [by_name(name) for name in self.names]
         document = f"{own.elasticsearch.url}/test/_doc/1"
         commands.up(own, services)
-        with redis_of(own) as client:
+        with redis_of(own, decode_responses=True) as client:
             client.set("test:key", "value")
-        requests.put(document, json={"a": 1}, timeout=30).raise_for_status()
+        requests.put(document, json={"a": 1}, auth=own.elasticsearch.login, timeout=30).raise_for_status()
 
         started = members(own)
         assert len(started) >= 3  # supervisord and two services
@@ -91,9 +88,10 @@ class TestOwnStack:
         assert psutil.wait_procs(started, timeout=30)[1] == []  # one that has ended is listed until init reaps it
 
         commands.up(own, services)
-        with redis_of(own) as client:
+        with redis_of(own, decode_responses=True) as client:
             assert client.get("test:key") == "value"
-        assert requests.get(document, timeout=30).json()["_source"] == {"a": 1}
+        answer = requests.get(document, auth=own.elasticsearch.login, timeout=30)
+        assert answer.json()["_source"] == {"a": 1}
 
     def test_a_new_password_restarts_redis_and_is_required(self, own: Settings) -> None:
         secret = own.model_copy(update={"redis": own.redis.model_copy(update={"password": SecretStr("hush")})})

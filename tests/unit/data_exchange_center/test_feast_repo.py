@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from feast import FeatureService, FeatureView, FileSource
 from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.infra.registry.file import FileRegistryStore
 from feast.repo_config import RegistryConfig, load_repo_config
 
@@ -68,6 +69,19 @@ def test_the_plain_names_are_the_live_release_or_the_newest(repo: Path, pointer:
         (repo / "live.json").write_text(json.dumps({"live": pointer}))
     service = defined(repo, FeatureService)["ml_item"]
     assert [projection.name for projection in service.feature_view_projections] == [f"ml_item_{behind}"]
+
+
+@pytest.mark.parametrize("folder", ["a folder", "it's $HOME #1"])
+def test_feast_s_client_takes_redis_s_socket(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(exchange_dir=tmp_path / folder)
+    repository = prepare_feast_repo(settings)
+    reported = {"FEAST_REGISTRY": "data/next.db", "FEAST_OFFLINE_STORE": "file", "FEAST_BATCH_ENGINE": "local"}
+    for name, value in (feast_environment(settings) | reported).items():
+        monkeypatch.setenv(name, value)
+    online = load_repo_config(repository, repository / "feature_store.yaml").online_store
+    client = RedisOnlineStore()._get_client(online)
+    assert client.connection_pool.connection_kwargs["path"] == str(settings.redis.socket)
+    assert client.connection_pool.connection_kwargs["db"] == settings.redis.feast_db
 
 
 @pytest.mark.parametrize("password", ["hush", "p@ss w0rd #1 $x'"])

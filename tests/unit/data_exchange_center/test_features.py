@@ -14,6 +14,7 @@ from data_exchange_center.features import (
     FeatureSpec,
     HistoryFeature,
     MissingFeatureError,
+    ModelInputs,
     OneHotFeature,
     one_hot,
 )
@@ -92,55 +93,58 @@ def ranker_spec() -> FeatureSpec:
     )
 
 
-def test_candidate_and_history_columns_stand_last() -> None:
+def test_candidate_columns_stand_last() -> None:
     spec = ranker_spec()
-    assert spec.columns[:5] == ("itemid", "gender", "n_ratings", "a_score", "fused_log_rank")
-    assert spec.columns[5:8] == ("history_item_0", "history_item_1", "history_item_2")
-    assert (spec.width, len(spec.columns[spec.widths.row :])) == (14, 9)
+    assert spec.columns == ("itemid", "gender", "n_ratings", "a_score", "fused_log_rank")
+    assert (spec.width, spec.sizes) == (5, (5, 3))
     assert [feature.name for feature in spec.stored("user")] == ["gender", "n_ratings"]
     assert spec.stored("item") == ()
     assert FeatureSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
-def test_a_row_holds_what_each_side_gave() -> None:
+def test_a_row_holds_what_each_side_gave_and_the_history_is_apart() -> None:
     spec = ranker_spec()
     users, items = spec.encode("user", {"gender": ["F"], "n_ratings": [0]}), spec.encode("item", {"itemid": [20, 7]})
     given = np.array([[1.5, 0, 0.25], [2.5, 0, 0.5]], dtype=np.float32)
     candidates = spec.encode_candidates(("a_score", "other", "fused_log_rank"), given)
+    rows = spec.assemble(users, items, 100, candidates)
+    assert rows.tolist() == [[2, 1, 0, 1.5, 0.25], [0, 1, 0, 2.5, 0.5]]
     past = History(np.array([10, 7]), np.array([4, 2]), np.array([90, 50]))
     history = spec.encode_history(past, 100)
-    rows = spec.assemble(users, items, 100, candidates, history)
-    assert rows.tolist() == [
-        [2, 1, 0, 1.5, 0.25, 1, 0, 0, 4, 0, 0, 10, 0, 0],  # item 7 is unknown: padding
-        [0, 1, 0, 2.5, 0.5, 1, 0, 0, 4, 0, 0, 10, 0, 0],
-    ]
-    served = spec.model_inputs(users, items, 100, candidates, history)
-    assert {name: values.shape for name, values in served.by_name.items()} == {"ml_input": (2, 5), "ml_history": (1, 9)}
-    assert spec.widths == (5, 9)
-    assert np.array_equal(served.joined(), rows)
+    assert history is not None
+    assert history.tolist() == [[[1, 4, 10], [0, 0, 0], [0, 0, 0]]]  # item 7 is unknown: padding
+    shapes = {name: values.shape for name, values in ModelInputs(rows, history).by_name.items()}
+    assert shapes == {"ml_input": (2, 5), "ml_history": (1, 3, 3)}
+
+
+@pytest.mark.parametrize("given", [0, 2, 3, 5])
+def test_the_newest_events_are_kept_and_few_are_padded(given: int) -> None:
+    codes, ratings, ages = (np.arange(first, first + 2 * given).reshape(2, given) for first in (1, 20, 40))
+    encoded = ranker_spec().encode_events(codes, ratings, ages)
+    assert encoded is not None
+    assert encoded.shape == (2, 3, 3)
+    for channel, values in enumerate((codes, ratings, ages)):
+        assert np.array_equal(encoded[:, :given, channel], values[:, :3])
+    assert not encoded[:, given:].any()
 
 
 def test_a_model_without_a_history_has_one_input(spec: FeatureSpec) -> None:
-    user, many = spec.encode("user", users())[:1], spec.encode("item", items())
-    served = spec.model_inputs(user, many, 0)
-    assert {name: values.shape[1] for name, values in served.by_name.items()} == {"ml_input": spec.width}
-    assert spec.widths == (spec.width, 0)
-    assert np.array_equal(served.joined(), spec.assemble(user, many, 0))
+    rows = spec.assemble(spec.encode("user", users())[:1], spec.encode("item", items()), 0)
+    inputs = ModelInputs(rows, spec.encode_history(History.empty(), 0))
+    assert list(inputs.by_name) == ["ml_input"]
+    assert spec.sizes == (spec.width, 0)
 
 
 def test_given_columns_are_required_by_the_spec_or_refused(spec: FeatureSpec) -> None:
-    no_history = spec.encode_history(History.empty(), 0)
-    assert no_history.shape == (1, 0)
     assert spec.encode_candidates(("x",), np.ones((3, 1), np.float32)).shape == (3, 0)
     with pytest.raises(ValueError, match=r"fusion gives no columns \['a_score'\]"):
         ranker_spec().encode_candidates(("fused_log_rank",), np.ones((1, 1), np.float32))
     user, item = (Encoded.none(ranker_spec().of(entity), 1) for entity in ("user", "item"))
-    for put_together in (ranker_spec().assemble, ranker_spec().model_inputs):
-        with pytest.raises(ValueError, match="0 candidate and 0 history columns are given"):
-            put_together(user, item, 0)
-        for candidates, history in (((1, 2), (1, 8)), ((1, 1), (1, 9)), ((1, 1, 2), (1, 1, 8))):
-            with pytest.raises(ValueError, match=f"{candidates[-1]} candidate and {history[-1]} history columns"):
-                put_together(user, item, 0, np.zeros(candidates, np.float32), np.zeros(history, np.float32))
+    with pytest.raises(ValueError, match="0 candidate columns are given"):
+        ranker_spec().assemble(user, item, 0)
+    for shape in ((1, 1), (1, 3), (1, 1, 3)):
+        with pytest.raises(ValueError, match=f"{shape[-1]} candidate columns are given"):
+            ranker_spec().assemble(user, item, 0, np.zeros(shape, np.float32))
 
 
 DAY = 86_400
@@ -165,7 +169,7 @@ def test_a_moment_becomes_the_days_to_each_request() -> None:
     known = spec.encode("user", {"userid": [7, 8], "first_event": [0, 3 * DAY], "n_ratings": [5, 0]})
     found = spec.encode("item", {"itemid": [10, 20], "item_first_event": [DAY, NEVER]})
     rows = spec.assemble(known, found, np.array([10 * DAY, DAY]))
-    assert spec.model_inputs(known[:1], found[:1], 10 * DAY).joined().tolist() == rows[:1].tolist()
+    assert spec.assemble(known[:1], found[:1], 10 * DAY).tolist() == rows[:1].tolist()
     by_name = dict(zip(spec.columns, rows.T, strict=True))
     assert by_name["first_event"] == pytest.approx([1.0, 0.0])  # a moment after the request: 0 days
     assert by_name["n_ratings"] == pytest.approx([1, 0])
@@ -178,7 +182,7 @@ def test_many_lists_have_a_time_each() -> None:
     found = spec.encode("item", {"itemid": [10, 20], "item_first_event": [0, 0]})[np.array([[0, 1, 1], [1, 0, 0]])]
     scores = np.arange(6, dtype=np.float32).reshape(2, 3, 1)
     rows = spec.assemble(known, found, np.array([[10 * DAY], [20 * DAY]]), scores)
-    assert np.array_equal(rows[..., len(spec.features) : spec.widths.row], scores)
+    assert np.array_equal(rows[..., len(spec.features) :], scores)
     assert rows.shape == (2, 3, spec.width)
     assert rows[:, :, spec.columns.index("first_event")].tolist() == [[1.0] * 3, [2.0] * 3]
     assert rows[:, :, 1].tolist() == [[1, 2, 2], [2, 1, 1]]

@@ -47,6 +47,13 @@ def test_names_that_would_be_taken_for_others_are_refused(names: tuple[str, ...]
         RecallRecipe(channels=tuple(EaseRecipe(name=name) for name in names))
 
 
+@pytest.mark.parametrize("name", ["../../x", "a/b", "", ".", "..", "two words", "line\n", "x" * 101])
+def test_a_name_that_is_no_folder_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Recipe.model_validate({**DEFAULT.model_dump(), "name": name})
+    assert [error["loc"] for error in refused.value.errors()] == [("name",)]
+
+
 def test_a_recipe_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = DEFAULT.model_copy(update={"name": "mine"})
     (tmp_path / "mine.json").write_text(mine.model_dump_json())

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError, Binary, Document, Table
@@ -98,6 +99,10 @@ def test_the_manifest_names_every_part_with_its_size_and_hash(tmp_path: Path, se
         assert part.bytes == (tmp_path / part.path).stat().st_size
         assert part.sha256 == sha256(tmp_path / part.path)
     assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
+    for other in ("../../x", "0123456789AB", "0123456789a", "0123456789abc", ""):
+        with pytest.raises(ValidationError) as refused:
+            Manifest.model_validate({**manifest.model_dump(), "release": other})
+        assert [error["loc"] for error in refused.value.errors()] == [("release",)]
 
 
 def test_how_the_index_is_searched_asks_for_no_new_training(

@@ -33,6 +33,8 @@ NODES = {"REDIS__CLUSTER": "true"}
             (NODES | {"REDIS__NODES": nodes}, "RECSYS_REDIS__NODES: .* is no node")
             for nodes in ("one", "one:", ":1", "one:0", "one:1,,two:2", "one:70000")
         ),
+        ({"REDIS__SOCKET_DIR": "/tmp/a,b"}, "RECSYS_REDIS__SOCKET_DIR: .*choose another folder"),
+        (NODES | {"REDIS__SOCKET_DIR": "/tmp/a"}, "RECSYS_REDIS: socket_dir and cluster are both"),
         ({"REDIS__NODES": "one:1,two:2"}, "RECSYS_REDIS: nodes are given and cluster is not"),
         ({"TRITON__HTTP_NODES": "one:3,two:4"}, "RECSYS_TRITON: http_nodes names 2 Tritons and nodes 1; name each"),
     ],
@@ -68,26 +70,62 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert load_settings().data is None
 
 
-def test_the_stacks_own_redis_and_triton_are_found(tmp_path: Path) -> None:
+def test_the_stacks_own_services_are_found(tmp_path: Path) -> None:
     settings = Settings(exchange_dir=tmp_path)
     assert settings.redis.secret is None  # not made yet
-    password = generated_secret(settings.redis_password_file)
+    password = generated_secret(settings.password_file("redis"))
     assert settings.redis.secret == password
     assert environment_of(settings)["RECSYS_REDIS__PASSWORD"] == password
     assert settings.triton.url == f"unix:{tmp_path}/online/triton-sockets/http.sock"
     assert settings.triton.node_urls == settings.triton.urls
+    assert settings.elasticsearch.login is None
+    secret = generated_secret(settings.password_file("elasticsearch"))
+    assert settings.elasticsearch.login == ("elastic", secret)
+    assert environment_of(settings)["RECSYS_ELASTICSEARCH__PASSWORD"] == secret
+    assert settings.redis.socket == tmp_path / "online" / "redis-sockets" / "redis.sock"
+    assert environment_of(settings)["RECSYS_REDIS__SOCKET_DIR"] == str(settings.redis.socket_dir)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"REDIS__PORT": "6379"},
+        {"REDIS__HOST": "127.0.0.1"},
+        {"REDIS__CLUSTER": "true"},
+        {"EXCHANGE_DIR": f"/{'x' * 99}"},
+        {"EXCHANGE_DIR": "/tmp/a,b"},
+    ],
+)
+def test_redis_listens_on_a_port_where_one_is_given(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or where its clients could not express the socket's path."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"RECSYS_{name}", value)
+    settings = load_settings()
+    assert settings.redis.socket is None
+    assert settings.redis.url.startswith("127.0.0.1:6379")
+    for name, value in environment_of(settings).items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().redis.socket is None
+
+
+def test_a_socket_s_folder_that_is_given_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RECSYS_REDIS__SOCKET_DIR", str(tmp_path))
+    monkeypatch.setenv("RECSYS_REDIS__PORT", "6380")
+    assert load_settings().redis.url == f"unix:{tmp_path}/redis.sock"
 
 
 def test_services_elsewhere_have_no_password_or_socket_of_ours(tmp_path: Path) -> None:
-    there = {"redis": {"host": "redis"}, "triton": {"host": "triton"}}
+    there = {name: {"host": name} for name in ("redis", "elasticsearch", "triton")}
     settings = Settings(exchange_dir=tmp_path, **there)  # type: ignore[arg-type]
-    generated_secret(settings.redis_password_file)
+    generated_secret(settings.password_file("redis"))
+    generated_secret(settings.password_file("elasticsearch"))
     assert settings.redis.secret is None
+    assert settings.elasticsearch.login is None
     assert settings.triton.urls == ("http://triton:8000",)
 
 
 def test_an_empty_file_means_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    generated_secret(Settings(exchange_dir=tmp_path).redis_password_file)
+    generated_secret(Settings(exchange_dir=tmp_path).password_file("redis"))
     monkeypatch.setenv("RECSYS_REDIS__PASSWORD_FILE", "/dev/null")
     monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path))
     assert load_settings().redis.secret is None

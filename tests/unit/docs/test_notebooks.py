@@ -8,7 +8,7 @@ import re
 import nbformat
 import pytest
 
-from research import notebooks
+from docs import notebooks
 
 
 @pytest.fixture(params=notebooks.names())

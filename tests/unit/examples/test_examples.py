@@ -18,6 +18,7 @@ from data_exchange_center.features import DAY_S, NEVER, ElapsedFeature
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.history import History
 from data_exchange_center.recipes import (
+    DEFAULT,
     RECIPES,
     EaseRecipe,
     FMRecipe,
@@ -30,9 +31,11 @@ from data_exchange_center.release_parts import read_feature_spec, release_of_art
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from data_exchange_center.wire import vector_of
+from examples.first_event_feature import RECIPE as FIRST
 from examples.mlp_ranker import MLPRecipe
 from examples.recent_channel import RecentRecipe
 from offline.data import statistics
+from offline.data.lists import ranker_of_lists
 from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import ItemStatistic, Overall
 from offline.evaluation.evaluate import evaluate
@@ -48,11 +51,18 @@ from tests.unit.offline.synthetic import made_up_movielens, run_steps
 from tests.unit.offline_to_online.online_side import OnlineSide, OnnxRanker
 
 EXAMPLES: Final = Path(__file__).parents[3] / "examples"
-SMALL: Final = {"history": 5, "hidden": (8,), "epochs": 2, "batch_size": 32, "stride": 2}
+SMALL: Final = {
+    "statistics": ("first_event",),
+    "history": 5,
+    "hidden": (8,),
+    "epochs": 2,
+    "batch_size": 32,
+    "stride": 2,
+}
 EASE: Final = EaseRecipe(dim=8, l2=10.0)
 RECALL: Final = RecallRecipe(channels=(EASE,), candidates=30, num_candidates=30)
-MLP: Final = Recipe(name="my mlp", recall=RECALL, ranker=MLPRecipe(**SMALL))
-KNOWN: Final = Recipe(name="my list ranker", recall=RECALL, ranker=ListRankerRecipe(kernels=2, **SMALL))
+MLP: Final = Recipe(name="my_mlp", recall=RECALL, ranker=MLPRecipe(**SMALL))
+KNOWN: Final = Recipe(name="my_list_ranker", recall=RECALL, ranker=ListRankerRecipe(kernels=2, **SMALL))
 RECENT: Final = RecentRecipe(days=40, fusion_weight=0.5)
 FM: Final = FMRecipe(dim=4, train=TrainRecipe(epochs=1, batch_size=64, learning_rate=0.01, weight_decay=0))
 THIRD: Final = Recipe(
@@ -110,6 +120,17 @@ def run_with(recipe: Recipe, folder: Path) -> Settings:
 # A feature, and a ranker
 
 
+def test_what_is_installed_counts_only_where_a_recipe_names_it() -> None:
+    assert {"mlp", "recent"} < set(plugins.find(plugins.MODELS))
+    assert "first_event" in plugins.find(plugins.STATISTICS)
+    columns = [each.column.name for each in statistics.statistics(ranker_of_lists(DEFAULT).statistics)]
+    assert "first_event" not in columns
+    assert [each.column.name for each in statistics.statistics(ranker_of_lists(FIRST).statistics)] == [
+        *columns,
+        "first_event",
+    ]
+
+
 @pytest.fixture(scope="module", params=[MLP, KNOWN], ids=lambda recipe: recipe.ranker.kind)
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return run_with(request.param, tmp_path_factory.mktemp("finished"))
@@ -136,7 +157,7 @@ def test_the_first_event_is_stored(finished: Settings) -> None:
 def test_it_is_learned_from_point_in_time(finished: Settings) -> None:
     data = read_inputs(finished).data
     lists = read_lists(finished, data)
-    reported = lists.statistics[:, statistics.user_columns().index("first_event")]
+    reported = lists.statistics[:, -1]
     assert reported.tolist() == data.times[data.starts[lists.users]].tolist()
     assert (lists.times > reported).all()
 
@@ -168,8 +189,8 @@ def test_a_moment_that_is_a_day_off_is_caught(side: OnlineSide, entity: str, nam
 
 
 def test_the_ranker_is_exported_and_scores_alike(side: OnlineSide) -> None:
-    content = export_onnx(side.truth.ranker.model, side.spec.widths, side.manifest.release)
-    check_onnx(content, side.truth.ranker.model, side.spec.widths)
+    content = export_onnx(side.truth.ranker.model, side.spec.sizes, side.manifest.release)
+    check_onnx(content, side.truth.ranker.model, side.spec.sizes)
     side.ranker = OnnxRanker(content)
     assert side.check()["score"] < 1e-6
     assert len(np.unique(np.concatenate([answer.scores for answer in side.answers()]))) > 20

@@ -12,7 +12,7 @@ import numpy as np
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
-from extras.canary.state import Canaries, Canary
+from extras.canary.state import GROUPS, Canaries, Canary, Member
 from extras.canary.store import Held
 from extras.events.events import Event, Logged
 from extras.events.log import Forgotten, Recording, TooManyEventsError
@@ -116,7 +116,8 @@ class FakeExperiments(Fake, Client[None, Experiments]):
             self.experiments = change(self.experiments)
             running = tuple(each for each in self.experiments if each.runs)
             self.users.experiments = ALL.dump_json(running) if running else None
-            return self.experiments
+        self.users.changed()
+        return self.experiments
 
     def run(self, name: str, control: str, treatment: str, **given: Any) -> Experiment:
         """Start one over these two releases, which are taken to be kept."""
@@ -151,7 +152,7 @@ class FakeCanaryStore(Fake, Client[Held, bool]):
         self.state = Canaries()
         self.held: set[tuple[str, OwnId]] = set()
         self.added: dict[tuple[str, int], Counter[str]] = {}
-        self.answered: dict[tuple[str, int], set[OwnId]] = {}
+        self.answered: dict[tuple[str, int, Member], set[OwnId]] = {}
 
     def _call(self, query: Held) -> bool:
         self._seen(query)
@@ -169,15 +170,17 @@ class FakeCanaryStore(Fake, Client[Held, bool]):
             self.state = change(self.state)
             return self.state
 
-    def add(self, canary: Canary, counts: Mapping[str, int], users: Collection[OwnId]) -> None:
+    def add(self, canary: Canary, counts: Mapping[str, int], users: Mapping[Member, Collection[OwnId]]) -> None:
         with self._requested("add"):
             self.added.setdefault((canary.id, canary.step), Counter()).update(counts)
-            self.answered.setdefault((canary.id, canary.step), set()).update(users)
+            for group, answered in users.items():
+                self.answered.setdefault((canary.id, canary.step, group), set()).update(answered)
 
-    def counts(self, canary: Canary) -> tuple[dict[str, int], int]:
+    def counts(self, canary: Canary) -> tuple[dict[str, int], dict[Member, int]]:
         with self._requested("counts"):
             key = (canary.id, canary.step)
-            return dict(self.added.get(key, {})), len(self.answered.get(key, ()))
+            users = {group: len(self.answered.get((*key, group), ())) for group in GROUPS}
+            return dict(self.added.get(key, {})), users
 
 
 class FakeFaults(Fake, Client[None, dict[str, ActiveFault]]):

@@ -94,7 +94,7 @@ def test_where_no_server_is_it_is_one_sentence(url: str, said: str) -> None:
 def test_server_errors_are_shown_and_other_servers_detected(url: str, fakes: Fakes) -> None:
     fakes.users.down = True
     with pytest.raises(RecsysError, match="503: redis"):
-        ask(url, {"userid": 1, "size": 50})
+        ask(url, {"userid": 1, "size": 50, "strict": True})
     elsewhere = serving(lambda environ, start: (start("200 OK", []), [b"<html>"])[1])
     with elsewhere as address, Client(address) as client:
         with pytest.raises(RecsysError, match="not this server"):

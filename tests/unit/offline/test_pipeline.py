@@ -29,6 +29,7 @@ from offline.data.lists import ListsConfig, StoredFeatures, recall_lists
 from offline.data.sequences import Points
 from offline.evaluation import replay, served
 from offline.models.kinds import load_ranker
+from offline.models.training import tensors_of
 from offline.readers import read_inputs, read_with_holdout
 from tests.datasets import dumped, parsed
 from tests.unit.offline.synthetic import made_up_movielens, run_steps, step
@@ -252,7 +253,7 @@ def test_serving_inputs_equal_training_inputs(pipelines: Mapping[str, Settings])
     stored = StoredFeatures.of(past, everything, spec, default.recipe)
     ranker = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"]).ranker
     with torch.no_grad():
-        taught = torch.sigmoid(ranker(torch.from_numpy(stored.rows(lists))))[..., 0].numpy()
+        taught = torch.sigmoid(ranker(*tensors_of(stored.inputs(lists))))[..., 0].numpy()
     taught, reported = (  # by item
         np.take_along_axis(scores, np.argsort(codes, axis=1, kind="stable"), axis=1)
         for scores, codes in ((taught, lists.candidates), (answers.scores[users], answers.ranked[users]))

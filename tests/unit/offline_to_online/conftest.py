@@ -45,4 +45,4 @@ def truth(request: pytest.FixtureRequest, folders: dict[str, Path]) -> OfflineTr
 
 @pytest.fixture(scope="session")
 def exported(truth: OfflineTruth) -> bytes:
-    return export_onnx(truth.ranker.model, truth.spec.widths, "aaaaaaaaaaaa")
+    return export_onnx(truth.ranker.model, truth.spec.sizes, "aaaaaaaaaaaa")

@@ -53,16 +53,18 @@ class FakeUsers(_Fake):
     channels: Callable[[str], ChannelSet]
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.rows = {row.own_id: row for row in read_users(folder)}
 
     def _call(self, query: UserQuery) -> UserAnswer:
-        return UserAnswer(live=None, kept=True, user=self.rows.get(query.userid))
+        return UserAnswer(kept=True, user=self.rows.get(query.userid))
 
 
 class FakeItems(_Fake):
     """The server's own exact search, in place of Elasticsearch's."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
+        super().__init__()
         self.rows = item_rows(folder)
         self.exact = ExactItems.of(self.rows, manifest.vector_dims)
 
@@ -72,6 +74,7 @@ class FakeItems(_Fake):
 
 class FakeFeatures(_Fake):
     def __init__(self, frames: dict[Any, pd.DataFrame]) -> None:
+        super().__init__()
         self.frames = {entity: frame.astype(object) for entity, frame in frames.items()}
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
@@ -86,6 +89,7 @@ class FakeFeatures(_Fake):
 
 class FakeRanker(_Fake):
     def __init__(self, truth: OfflineTruth) -> None:
+        super().__init__()
         self.truth = truth
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
@@ -96,6 +100,7 @@ class OnnxRanker(FakeRanker):
     """ONNX Runtime, in Triton's place."""
 
     def __init__(self, exported: bytes) -> None:
+        Client.__init__(self)
         self.session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import getpass
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 from data_exchange_center import wire
-from data_exchange_center.features import ModelInputs, Widths
-from data_exchange_center.steps import CheckError
+from data_exchange_center.features import InputSizes, ModelInputs
+from data_exchange_center.steps import CheckError, run
 from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.kinds import load_ranker, score, weights_to_bytes
 from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
@@ -25,9 +28,9 @@ def test_the_export_has_the_pinned_opset_and_names(exported: bytes, truth: Offli
     assert {entry.domain: entry.version for entry in proto.opset_import}[""] == OPSET
     given = {each.name: [dim.dim_param or dim.dim_value for dim in each.type.tensor_type.shape.dim]
              for each in (*proto.graph.input, *proto.graph.output)}  # fmt: skip
-    rows, widths = "rows", truth.spec.widths  # any number of rows
-    history = {wire.MODEL_HISTORY: [1, widths.history]} if widths.history else {}
-    assert given == {wire.MODEL_INPUT: [rows, widths.row], **history, wire.MODEL_OUTPUT: [rows, 1]}
+    rows, sizes = "rows", truth.spec.sizes  # any number of rows
+    history = {wire.MODEL_HISTORY: [1, sizes.events, 3]} if sizes.events else {}
+    assert given == {wire.MODEL_INPUT: [rows, sizes.columns], **history, wire.MODEL_OUTPUT: [rows, 1]}
 
 
 def test_the_export_says_nothing_of_the_machine_it_was_made_on(exported: bytes) -> None:
@@ -35,11 +38,25 @@ def test_the_export_says_nothing_of_the_machine_it_was_made_on(exported: bytes) 
 
 
 def test_the_same_weights_give_the_same_bytes(exported: bytes, truth: OfflineTruth) -> None:
-    assert export_onnx(truth.ranker.model, truth.spec.widths, "aaaaaaaaaaaa") == exported
+    assert export_onnx(truth.ranker.model, truth.spec.sizes, "aaaaaaaaaaaa") == exported
+
+
+def test_pytorch_s_cache_is_in_no_folder_that_another_account_can_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The export fails where it cannot make the folder."""
+    (tmp_path / f"torchinductor_{getpass.getuser()}").touch()  # PyTorch's own choice, in the temporary folder
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it is as it was after the test
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path / "exchange"))
+    folders: list[str] = []
+    run(lambda _: folders.append(cache_dir()))
+    assert folders == [str(tmp_path / "exchange" / "offline" / "torchinductor")]
 
 
 def test_the_export_scores_as_pytorch_does(exported: bytes, truth: OfflineTruth, folders: dict[str, Path]) -> None:
-    check_onnx(exported, truth.ranker.model, truth.spec.widths)
+    check_onnx(exported, truth.ranker.model, truth.spec.sizes)
     recipe = truth.manifest.recipe.name
     side = OnlineSide(folders[recipe], recipe)
     side.ranker = OnnxRanker(exported)
@@ -51,8 +68,8 @@ def test_a_model_without_profiles_scores_as_pytorch() -> None:
     width = 2 + 3 + 6
     model = load_ranker(weights_to_bytes(DeepFM(config)), config.model_dump())
     rows = np.random.default_rng(0).integers(0, 5, (20, width)).astype(np.float32)
-    content = export_onnx(model, Widths(width, 0), "aaaaaaaaaaaa")
-    check_onnx(content, model, Widths(width, 0))
+    content = export_onnx(model, InputSizes(width, 0), "aaaaaaaaaaaa")
+    check_onnx(content, model, InputSizes(width, 0))
     scores = OnnxRanker(content).call(ScoreQuery(ModelInputs(rows), 1, wire.MODEL))
     np.testing.assert_allclose(scores, score(model, ModelInputs(rows)), rtol=0, atol=1e-6)
 
@@ -64,14 +81,14 @@ def test_an_export_of_other_weights_is_caught(exported: bytes, truth: OfflineTru
             return scores
 
     with pytest.raises(CheckError, match="1 rows of zeros: ONNX Runtime scores"):
-        check_onnx(exported, Drifted(), truth.spec.widths)
+        check_onnx(exported, Drifted(), truth.spec.sizes)
 
 
 def test_a_dialect_that_is_too_new_is_caught(exported: bytes, truth: OfflineTruth) -> None:
     proto = onnx.load_from_string(exported)
     proto.ir_version = MAX_IR + 1
     with pytest.raises(CheckError, match=f"IR {MAX_IR + 1}"):
-        check_onnx(proto.SerializeToString(), truth.ranker.model, truth.spec.widths)
+        check_onnx(proto.SerializeToString(), truth.ranker.model, truth.spec.sizes)
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:

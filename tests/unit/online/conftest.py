@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import ServerSettings, Settings
+from online.clients.base import ServiceError
 from online.main.s1_server import create_app
-from online.recommend import registry
-from online.recommend.last_release import LastRelease
+from online.recommend import recommend
 from online.recommend.outcomes import Outcome
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer
@@ -52,9 +52,20 @@ class Fakes:
         for service in self.services:
             service.worlds[world.release] = world
 
-    def restarted(self, path: Path) -> closing[Recommender]:
-        """Another process over the same services, with what is kept at ``path`` on its disk."""
-        return closing(Recommender(*self.services, PATIENT, LastRelease(path)))  # type: ignore[arg-type]
+    def publish(self, world: World) -> None:
+        """Another release, published and loaded by this process, not active."""
+        self.add(world)
+        self.users.history.append(world.release)
+        self.follow()
+
+    def restarted(self) -> closing[Recommender]:
+        """Another process over the same services."""
+        return closing(Recommender(*self.services, PATIENT))  # type: ignore[arg-type]
+
+    def follow(self) -> None:
+        """Notice now what Redis says of the releases, and load them: another thread of a server does it."""
+        with suppress(ServiceError):
+            self.recommender.releases.follow()
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
@@ -65,19 +76,22 @@ def kind(request: pytest.FixtureRequest) -> type[World]:
 
 @pytest.fixture
 def fakes(kind: type[World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fakes]:
-    monkeypatch.setattr(registry, "LOADING_WAIT_S", 30.0)  # likewise
+    monkeypatch.setattr(recommend, "POLL_S", 0.02)
+    monkeypatch.setattr(recommend, "POLL_AGAIN_S", 0.02)
     world = kind()
     users, items = FakeUsers(world, live=world.release), FakeItems(world)
     features, scorer = FakeFeatures(world), FakeScorer(world)
-    recommender = Recommender(users, items, features, scorer, PATIENT, LastRelease(tmp_path / "last.json"))  # type: ignore[arg-type]
+    recommender = Recommender(users, items, features, scorer, PATIENT)  # type: ignore[arg-type]
+    recommender.releases.follow()
+    for service in (users, items, features, scorer):
+        service.calls.clear()
     yield Fakes(world, users, items, features, scorer, recommender)
     recommender.close()
 
 
 @pytest.fixture
 def opened(fakes: Fakes) -> Fakes:
-    """With the live release open: the time that takes is of the first request's budget, on a busy machine all of it."""
-    fakes.recommender.releases.get_active(60)
+    """With the active release loaded."""
     return fakes
 
 

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.candidates import ItemQuery
-from data_exchange_center.features import ModelInputs
-from data_exchange_center.fusion import Hits
+from data_exchange_center.candidates import ExactItems, ItemQuery
+from data_exchange_center.features import HISTORY, ModelInputs
 from data_exchange_center.recipes import RecallRecipe
-from online.clients.base import Caller, Client, GoneError, ServiceError, StoredError
+from online.clients.base import Client, GoneError, ServiceError, StoredError
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
-from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserQuery
+from online.clients.redis import RedisUsers, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from tests.unit.online.world import (
     ALL_KINDS,
@@ -31,7 +30,7 @@ from tests.unit.online.world import (
     World,
 )
 
-Search = Caller[ItemQuery, tuple[Hits, ...]]
+Searched = ElasticItems | ExactItems
 NOWHERE = "ffffffffffff"  # a release that was never loaded
 
 
@@ -59,10 +58,10 @@ class RedisUsersContract(ClientContract):
             for name, vector in world.stored_vectors[userid].items():
                 np.testing.assert_array_equal(user.vectors[name], vector)
 
-    def test_the_live_release_comes_with_every_answer(self, client: RedisUsers, world: World) -> None:
-        assert client.call(UserQuery.of(world.own_user(1), world.published.manifest)).live == world.release
-        alone = client.call(WHICH_IS_LIVE)
-        assert (alone.live, alone.user, alone.kept) == (world.release, None, False)
+    def test_control_names_the_active_release(self, client: RedisUsers, world: World) -> None:
+        control = client.control()
+        assert control.active == world.release
+        assert world.release in control.published
 
     def test_a_users_id_is_that_user_alone(self, client: RedisUsers, world: World) -> None:
         for userid in world.userids:
@@ -151,7 +150,9 @@ class SearchContract:
 
     @pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER, NO_TERMS_USER, 8])
     @pytest.mark.parametrize("weights", [{"vector_weight": 1.3}, {"term_weight": 0.7, "vector_weight": 1.3}, {}])
-    def test_channels_find_the_best(self, client: Search, world: World, userid: int, weights: dict[str, float]) -> None:
+    def test_channels_find_the_best(
+        self, client: Searched, world: World, userid: int, weights: dict[str, float]
+    ) -> None:
         wide = world.recipe.recall.model_copy(update={"num_candidates": 1000})  # vectors and genres add up
         query = self._query(world, userid, recall=self._with(wide, **weights))
         answers = client.call(query)
@@ -164,21 +165,21 @@ class SearchContract:
             np.testing.assert_allclose(hits.scores, best, rtol=1e-4, atol=1e-5)
             np.testing.assert_allclose(hits.scores, [truth[itemid] for itemid in found], rtol=1e-4, atol=1e-5)
 
-    def test_without_a_vector_only_the_genres_count(self, client: Search, world: World) -> None:
+    def test_without_a_vector_only_the_genres_count(self, client: Searched, world: World) -> None:
         recall = self._with(world.recipe.recall.model_copy(update={"candidates": 50}), term_weight=0.5)
         for hits in client.call(self._query(world, 1, vectors={}, recall=recall)):
             assert len(hits.ids) == (50 if world.user_terms[1] else 0)
             for itemid in hits.ids.tolist():
                 assert set(world.genres[itemid]) & set(world.user_terms[1])
 
-    def test_of_equal_scores_the_smaller_itemid_comes_first(self, client: Search, world: World) -> None:
+    def test_of_equal_scores_the_smaller_itemid_comes_first(self, client: Searched, world: World) -> None:
         recall = self._with(world.recipe.recall.model_copy(update={"candidates": 20}), term_weight=0.5)
         terms = sorted({code for codes in world.genres.values() for code in codes})
         matching = sorted(itemid for itemid, codes in world.genres.items() if codes)
         for hits in client.call(self._query(world, 1, vectors={}, terms=terms, recall=recall, seen=())):
             assert hits.ids.tolist() == matching[:20]
 
-    def test_ties_keep_the_smaller_itemids(self, client: Search, world: World) -> None:
+    def test_ties_keep_the_smaller_itemids(self, client: Searched, world: World) -> None:
         """Also where the search by vector ends among them, as long as items are loaded in the order of itemids."""
         recall = self._with(world.recipe.recall.model_copy(update={"candidates": 20, "num_candidates": 20}))
         nowhere = {name: np.zeros_like(vector) for name, vector in world.user_vectors(1).items()}
@@ -186,11 +187,11 @@ class SearchContract:
         for channel, hits in zip(recall.searched, found, strict=True):
             assert hits.ids.tolist() == sorted(world.item_vectors[channel.name])[:20]
 
-    def test_with_neither_nothing_is_found(self, client: Search, world: World) -> None:
+    def test_with_neither_nothing_is_found(self, client: Searched, world: World) -> None:
         answers = client.call(self._query(world, 1, terms=(), vectors={}))
         assert [hits.ids.tolist() for hits in answers] == [[] for _ in world.recipe.recall.channels]
 
-    def test_a_channel_without_a_query_leaves_the_others(self, client: Search, world: World) -> None:
+    def test_a_channel_without_a_query_leaves_the_others(self, client: Searched, world: World) -> None:
         query, vectors = self._query(world, 1, terms=()), world.user_vectors(1)
         for n, channel in enumerate(query.recall.channels):
             others = {name: vector for name, vector in vectors.items() if name != channel.name}
@@ -201,7 +202,7 @@ class SearchContract:
                 assert answers[m].ids.tolist() == whole[m].ids.tolist()
 
     @pytest.mark.parametrize("terms", [(), (1, 4)])
-    def test_of_some_items_only_all_are_found(self, client: Search, world: World, terms: tuple[int, ...]) -> None:
+    def test_of_some_items_only_all_are_found(self, client: Searched, world: World, terms: tuple[int, ...]) -> None:
         """Few of them are among a plain search's neighbours: the limit stands inside the search."""
         only = np.array(world.itemids[5::7], np.int64)
         query = self._query(world, 1, only=only, terms=terms, seen=world.seen[1])
@@ -213,7 +214,7 @@ class SearchContract:
         for hits in client.call(self._query(world, 1, only=only[:0], terms=terms)):
             assert hits.ids.tolist() == []
 
-    def test_more_ids_than_one_query_takes(self, client: Search, world: World) -> None:
+    def test_more_ids_than_one_query_takes(self, client: Searched, world: World) -> None:
         """Its limit is 65,536 terms."""
         others = np.arange(10**6, 10**6 + 70_000)
         plain = client.call(self._query(world, 1))
@@ -222,7 +223,7 @@ class SearchContract:
         for hits, same, also in zip(plain, among_many, without_many, strict=True):
             assert hits.ids.tolist() == same.ids.tolist() == also.ids.tolist()
 
-    def test_a_user_who_saw_everything_gets_nothing(self, client: Search, world: World) -> None:
+    def test_a_user_who_saw_everything_gets_nothing(self, client: Searched, world: World) -> None:
         for hits in client.call(self._query(world, 1, seen=world.itemids)):
             assert hits.ids.tolist() == []
 
@@ -295,8 +296,11 @@ class FeastFeaturesContract(ClientContract):
 
 def random_inputs(world: World, n: int) -> ModelInputs:
     """A list of n candidates, with a history where the world's model reads one."""
-    rng, widths = np.random.default_rng(n), world.spec.widths
-    return ModelInputs(*(rng.uniform(0, 1, size).astype(np.float32) for size in ((n, widths.row), (1, widths.history))))
+    rng, sizes = np.random.default_rng(n), world.spec.sizes
+    rows = rng.uniform(0, 1, (n, sizes.columns)).astype(np.float32)
+    if not sizes.events:
+        return ModelInputs(rows)
+    return ModelInputs(rows, rng.uniform(0, 1, (1, sizes.events, len(HISTORY))).astype(np.float32))
 
 
 class TritonScoresContract(ClientContract):
@@ -306,7 +310,7 @@ class TritonScoresContract(ClientContract):
         scores = client.call(ScoreQuery(inputs, world.model_version, world.model))
         assert scores.shape == (n,)
         assert scores.dtype == np.float32
-        np.testing.assert_allclose(scores, world.scores(inputs.joined()), atol=1e-5)
+        np.testing.assert_allclose(scores, world.scores(inputs), atol=1e-5)
 
     @pytest.mark.parametrize("gone", [{"version": 4711}, {"model": "nowhere"}], ids=str)
     def test_a_missing_model_or_version_has_its_own_error(

@@ -16,10 +16,10 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
 from data_exchange_center.manifest import Published
-from online.clients.base import Caller, Client, GoneError, ServiceError, StoredError
-from online.clients.elastic import CatalogueItem, best_of
+from online.clients.base import Client, GoneError, ServiceError, StoredError
+from online.clients.elastic import CatalogueItem, Search, best_of
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
-from online.clients.redis import UserAnswer, UserQuery
+from online.clients.redis import Control, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
 from tests.unit.online.world import World
 
@@ -30,11 +30,11 @@ class DownError(Exception):
 
 class Fake:
     library_errors = (DownError,)
-    timeout_s = 30.0  # on a busy machine, a service in memory takes its time, too
     down = False
     on_call: Callable[[], object] | None = None  # at each call, even when it is down
 
     def __init__(self, *worlds: World) -> None:
+        super().__init__(30.0)  # on a busy machine, a service in memory takes its time, too
         self.worlds = {world.release: world for world in worlds}
         self.calls: list[Any] = []
 
@@ -74,6 +74,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         self.history = [live] if live is not None else []  # published releases, newest first
         self.experiments: bytes | None = None  # those that run, packed
         self.values: dict[str, bytes] = {}  # that extras keep
+        self.changed: Callable[[], None] = lambda: None  # called when another release, or other experiments, are active
 
     def value(self, key: str) -> bytes:
         """Not among the calls: a thread reads it now and then."""
@@ -90,9 +91,12 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
             user = replace(world.stored(world.numbers[query.userid]), events=events)
         elif world is not None and events:
             user = StoredUser.unknown(events)
-        return UserAnswer(
-            self.live_release, kept=world is not None, user=user, forgotten=self.forgets, experiments=self.experiments
-        )
+        return UserAnswer(kept=world is not None, user=user)
+
+    def control(self) -> Control:
+        """Not among the calls: a thread reads it now and then."""
+        active, published = self.listed()
+        return Control(active, published, self.forgets, self.experiments)
 
     def events_of(self, dataset: str | None, userid: OwnId) -> tuple[Any, ...]:
         return tuple(logged for (*owner, _), logged in self.events.items() if owner == [dataset, userid])
@@ -105,7 +109,9 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
             return self.worlds[release].published if release in self.worlds else None
 
     def listed(self) -> tuple[str | None, list[str]]:
-        with self._requested("listed"):
+        with self._limited("listed"):
+            if self.down:
+                raise DownError
             active = [self.live_release] if self.live_release else []
             return self.live_release, list(dict.fromkeys([*self.history, *active]))
 
@@ -116,6 +122,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
             self.live_release = release
             before = [self.live_release] if self.live_release else []
             self.history = list(dict.fromkeys([release, *before, *self.history]))
+        self.changed()
 
     def some_users(self, release: str, at_most: int) -> list[str]:
         with self._requested("some_users"):
@@ -141,7 +148,7 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
 
     def __init__(self, *worlds: World) -> None:
         super().__init__(*worlds)
-        self.more: dict[str, Caller[ItemQuery, tuple[Hits, ...]]] = {}  # release -> further items that are searched
+        self.more: dict[str, Search] = {}  # release -> further items that are searched
 
     def _world(self, release: str) -> World:
         self._seen()
@@ -161,7 +168,7 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
         )
         if query.release not in self.more:
             return found
-        pairs = zip(found, self.more[query.release].call(query), strict=True)
+        pairs = zip(found, self.more[query.release](query), strict=True)
         return tuple(best_of(*lists, query.recall.candidates) for lists in pairs)
 
     def searches(self, release: str) -> int:
@@ -211,5 +218,5 @@ class FakeScorer(Fake, Client[ScoreQuery, NDArray[np.float32]]):
         self._seen(query)
         for world in self.worlds.values():
             if (world.model, world.model_version) == (query.model, query.version):
-                return world.scores(query.inputs.joined())
+                return world.scores(query.inputs)
         raise GoneError(self.service, "answered with an error (StatusCode.NOT_FOUND)")

@@ -6,12 +6,15 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 
 @contextmanager
-def talking(talk: Callable[[socket.socket], object]) -> Iterator[int]:
-    """The port of a service that talks to each client by a script, and hangs up."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def talking(talk: Callable[[socket.socket], object], at: Path | None = None) -> Iterator[int]:
+    """The port of a service that talks to each client by a script, and hangs up; ``at``: a socket's path instead."""
+    listener = socket.socket(socket.AF_UNIX if at else socket.AF_INET)
+    listener.bind(str(at) if at else ("127.0.0.1", 0))
+    listener.listen()
 
     def serve(client: socket.socket) -> None:
         with client, suppress(OSError):
@@ -25,14 +28,14 @@ def talking(talk: Callable[[socket.socket], object]) -> Iterator[int]:
 
     threading.Thread(target=accept, daemon=True).start()
     try:
-        yield listener.getsockname()[1]
+        yield 0 if at else listener.getsockname()[1]
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
 
 
 @contextmanager
-def service(answer: bytes) -> Iterator[int]:
+def service(answer: bytes, at: Path | None = None) -> Iterator[int]:
     """The port of a service that sends ``answer`` to everybody, a byte every 20 ms, and then keeps silent."""
     over = threading.Event()
 
@@ -43,7 +46,7 @@ def service(answer: bytes) -> Iterator[int]:
             client.sendall(bytes([byte]))
         over.wait(60)
 
-    with talking(trickle) as port:
+    with talking(trickle, at) as port:
         try:
             yield port
         finally:

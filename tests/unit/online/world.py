@@ -19,7 +19,7 @@ from data_exchange_center import wire
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.channels import ChannelSet, HistorySum
 from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
-from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
+from data_exchange_center.features import HISTORY, DenseFeature, FeatureSpec, HistoryFeature, ModelInputs, one_hot
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.manifest import FORMAT, Manifest, Published
@@ -161,12 +161,11 @@ class World:
 
     @cached_property
     def weights(self) -> NDArray[np.float32]:
-        """Weights of the linear model that scores: sigmoid(rows @ weights). Ids and ages are large numbers."""
-        weights = np.random.default_rng(self.seed + 4).normal(size=self.spec.width) * 0.3
-        size = {"userid": 100, "itemid": 100, "history_item": 100, "history_age": 1e6}
-        for position, column in enumerate(self.spec.columns):
-            weights[position] /= next((large for name, large in size.items() if column.startswith(name)), 1)
-        return weights.astype(np.float32)
+        """Weights of the linear model that scores: of a row's columns, then of the channels of each event."""
+        sizes = {"userid": 100, "itemid": 100, "item": 100, "age": 1e6}  # ids and ages are large numbers
+        columns = [*self.spec.columns, *HISTORY * self.spec.sizes.events]
+        weights = np.random.default_rng(self.seed + 4).normal(size=len(columns)) * 0.3
+        return np.array(weights / [sizes.get(column, 1) for column in columns], np.float32)
 
     @cached_property
     def vector_dims(self) -> dict[str, int]:
@@ -218,8 +217,12 @@ class World:
         ]
         return fuse(hits, [c.fusion_weight for c in recall.channels], recall.candidates)
 
-    def scores(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (1 / (1 + np.exp(-(rows.astype(np.float64) @ self.weights)))).astype(np.float32)
+    def scores(self, inputs: ModelInputs) -> NDArray[np.float32]:
+        width = self.spec.width
+        sums = inputs.rows.astype(np.float64) @ self.weights[:width]
+        if inputs.history is not None:
+            sums += inputs.history[0].astype(np.float64).ravel() @ self.weights[width:]
+        return (1 / (1 + np.exp(-sums))).astype(np.float32)
 
     def expected_scores(self, userid: int, itemids: list[int], timestamp: int = AT) -> NDArray[np.float32]:
         """Scores of a user's items, straight from the raw values and from an exact search."""
@@ -233,10 +236,8 @@ class World:
             rows = [fused.ids.tolist().index(itemid) for itemid in itemids]
             columns = candidate_columns([channel.name for channel in self.recipe.recall.channels])
             candidates = spec.encode_candidates(columns, fused.features[rows])
-        history = spec.encode_history(self.histories[userid], timestamp)
-        return self.scores(
-            spec.assemble(spec.encode("user", user), spec.encode("item", items), timestamp, candidates, history)
-        )
+        rows = spec.assemble(spec.encode("user", user), spec.encode("item", items), timestamp, candidates)
+        return self.scores(ModelInputs(rows, spec.encode_history(self.histories[userid], timestamp)))
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def test_only_the_server_is_published_by_default() -> None:
 
 def test_the_generated_password_is_mounted_where_it_is_read() -> None:
     """By folder and read-only; `prepare` generates it, as the local stack does."""
-    default = Settings(exchange_dir=Path("/exchange")).redis_password_file
+    default = Settings(exchange_dir=Path("/exchange")).password_file("redis")
     source = f"${{RECSYS_EXCHANGE_DIR:-./data_exchange_center}}/{default.parent.relative_to('/exchange')}"
     mount = f"{source}:/run/secrets/redis:ro"
     readers = {name for name, service in SERVICES.items() if mount in service.get("volumes", ())}

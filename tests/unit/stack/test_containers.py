@@ -51,7 +51,7 @@ def test_redis_gets_a_password_that_only_its_owner_reads(
 ) -> None:
     settings = Settings(exchange_dir=tmp_path)
     containers.main(settings, "1234")
-    file = settings.redis_password_file
+    file = settings.password_file("redis")
     assert len(password := file.read_text()) >= 32
     assert (stat.S_IMODE(file.parent.stat().st_mode), stat.S_IMODE(file.stat().st_mode)) == (0o700, 0o600)
     assert given[file] == given[file.parent] == 1234

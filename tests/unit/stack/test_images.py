@@ -68,6 +68,27 @@ def test_the_build_context_has_every_package_of_the_project() -> None:
     assert set(of_this_project()) - {"tests", "examples"} <= kept
 
 
+def ignored(name: str) -> list[str]:
+    """The patterns of an ignore file, without comments."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_what_git_ignores_is_in_no_image() -> None:
+    """A pattern without a slash holds in every folder, for Docker only if it begins with `**/`."""
+    in_docker = ignored(".dockerignore")
+    kept = {line[1:] for line in in_docker if line.startswith("!")}
+    expected = set()
+    for pattern in ignored(".gitignore"):
+        path = pattern.strip("/")
+        if "/" not in path:
+            expected.add(f"**/{path}")
+        elif path.partition("/")[0] in kept:
+            expected.add(path)
+    assert expected <= set(in_docker)
+    assert max(in_docker.index(f"!{name}") for name in kept) < min(map(in_docker.index, expected))
+
+
 def test_no_image_sends_telemetry() -> None:
     """onnxruntime writes a device id and a spool of events, unless this is in its environment."""
     (base,) = re.findall(r"^ENV (.*)$", DOCKERFILE.partition(" AS source")[0], re.MULTILINE)

@@ -49,8 +49,8 @@ def test_a_taken_port_names_port_service_holder_and_setting(settings: Settings) 
 
 
 def test_two_services_on_one_port(settings: Settings) -> None:
-    both = moved(settings, "feast", port=settings.redis.port)
-    with refused("RECSYS_FEAST__PORT and RECSYS_REDIS__PORT are both"):
+    both = moved(settings, "feast", port=settings.elasticsearch.port)
+    with refused("RECSYS_FEAST__PORT and RECSYS_ELASTICSEARCH__PORT are both"):
         preflight.check_ports(both, SERVICES)
     with refused("RECSYS_FEAST__PORT and RECSYS_REDIS__PORT are both"):
         preflight.check(both, [], running=[by_name("redis"), by_name("feast")])

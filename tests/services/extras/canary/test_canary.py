@@ -22,6 +22,7 @@ from data_exchange_center.settings import Settings
 from extras.canary import __main__ as commands
 from extras.canary import state
 from extras.canary.decision import Decision
+from extras.canary.report import CanaryReport
 from extras.canary.state import KEY, Canaries, Canary, CanaryError, member
 from extras.canary.store import CanaryStore, Held, overview
 from extras.experiments.declaration import Declaration, ExperimentError, published_releases
@@ -34,9 +35,10 @@ from stack import commands as stack_commands
 from stack.commands import by_name
 from stack.supervision import Supervisor
 from tests.fault_proxy import KINDS, SLOW_S, FaultProxy
+from tests.redis_of import redis_of
 from tests.services.online.conftest import load_redis
 from tests.services.online.gunicorn_server import running
-from tests.services.online.load import PORTS, Answered, kill, load
+from tests.services.online.load import SERVICES, Answered, kill, load
 from tests.unit.extras.canary.test_state import started
 from tests.unit.online.world import AT, DefaultWorld, SourceWorld, World
 from tests.waiting import until
@@ -47,14 +49,24 @@ PATIENCE_S = 60.0
 BUDGET_MS = 4_000
 KEYS = "ml:canary*", "ml:experiments*", "ml:exposures*"
 # So that two small worlds with unlike lists differ in no guardrail but errors
-LIMITS = {"AWAY_S": AWAY_S, "STEP_S": 1, "DEGRADED": 1, "SHORT": 1, "SCORES": 1, "SLOW": 1, "OVERLAP": 0, "WRONG": 1}
+LIMITS = {
+    "AWAY_S": AWAY_S,
+    "STEP_S": 1,
+    "DEGRADED": 1,
+    "SHORT": 1,
+    "SCORES": 1,
+    "SLOW": 1,
+    "OVERLAP": 0,
+    "WRONG": 1,
+    "EVIDENCE": 1,
+}
 
 
 @pytest.fixture
 def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> Iterator[World]:
     """A release that is published next to the active one. Afterwards there was never a canary."""
     other = worlds[SourceWorld]
-    with redis.Redis(port=patient.redis.port, password=patient.redis.secret) as client:
+    with redis_of(patient) as client:
         client.rpush(wire.PUBLISHED_KEY, other.release)
         yield other
         if gone := [key for pattern in KEYS for key in client.scan_iter(pattern)]:
@@ -87,7 +99,7 @@ def serving(
 
 def remove(settings: Settings, other: World) -> None:
     """Remove a release's manifest and users: from now on the active one has to answer."""
-    with redis.Redis(port=settings.redis.port, password=settings.redis.secret) as client:
+    with redis_of(settings) as client:
         users = [wire.user_key(other.release, other.own_user(user)) for user in other.userids]
         client.delete(wire.manifest_key(other.release), *users)
 
@@ -99,10 +111,10 @@ def ask(settings: Settings, userid: int, **more: Any) -> Any:
     return response.json()
 
 
-def canaries(settings: Settings) -> Canaries:
+def canaries(settings: Settings) -> CanaryReport:
     found = requests.get(f"{settings.server.url}/ml/canary", timeout=30)
     assert found.ok, found.text
-    return Canaries.model_validate_json(found.content)
+    return CanaryReport.model_validate_json(found.content)
 
 
 def announced(settings: Settings, other: World, *, users: int = 10_000) -> Canary:
@@ -173,7 +185,7 @@ def test_it_is_activated_though_workers_and_redis_are_killed(
     begun(settings, other, users=3)
 
     def active() -> str:
-        with redis.Redis(port=settings.redis.port, password=settings.redis.secret) as client:
+        with redis_of(settings) as client:
             return str(client.get(wire.LIVE_KEY), "utf-8")  # type: ignore[arg-type]
 
     bodies = [{"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in world.userids]
@@ -221,11 +233,15 @@ def notes(settings: Settings) -> set[str]:
 @pytest.fixture
 def proxies(patient: Settings) -> Iterator[dict[str, FaultProxy]]:
     """In front of each service."""
-    there = {"redis": patient.redis.port, "elasticsearch": patient.elasticsearch.port, "feast": patient.feast.port}
     triton = patient.triton.url
-    at = triton.removeprefix("unix:") if triton.startswith("unix:") else patient.triton.http_port
+    there = {
+        "redis": str(patient.redis.socket) if patient.redis.socket else patient.redis.port,
+        "elasticsearch": patient.elasticsearch.port,
+        "feast": patient.feast.port,
+        "triton": triton.removeprefix("unix:") if triton.startswith("unix:") else patient.triton.http_port,
+    }
     with ExitStack() as stack:
-        yield {name: stack.enter_context(FaultProxy(service)) for name, service in (there | {"triton": at}).items()}
+        yield {name: stack.enter_context(FaultProxy(service)) for name, service in there.items()}
 
 
 @pytest.fixture
@@ -235,6 +251,7 @@ def behind(
     """As `served`, of a server that reaches the services through the proxies."""
     ports: dict[str, Any] = {name: {"port": proxy.port} for name, proxy in proxies.items()}
     at = f"127.0.0.1:{proxies['triton'].port}"
+    ports["redis"]["socket_dir"] = None
     ports["triton"] = {"socket_dir": None, "nodes": at, "http_nodes": at}
     own = {name: getattr(patient, name).model_copy(update=changes) for name, changes in ports.items()}
     with serving(patient.model_copy(update=own), other, tmp_path, monkeypatch, call_s=1.5) as (settings, _):
@@ -281,7 +298,7 @@ def test_killed_services_fail_no_request_and_keep_releases(
     canary = begun(settings, other)
     bodies = [{"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in world.userids]
     with load(settings.server.url, bodies, clients=4, pause_s=0.05) as answered:
-        for name in PORTS:
+        for name in SERVICES:
             try:
                 kill(patient, name)
                 time.sleep(LASTS_S)
@@ -370,12 +387,13 @@ def test_a_refused_change_changes_nothing(store: CanaryStore) -> None:
 def test_counts_of_workers_add_up_by_step(store: CanaryStore) -> None:
     canary = store.update(started).running
     assert canary is not None
-    assert store.counts(canary) == ({}, 0)
-    store.add(canary, {"canary:requests": 3}, {1, 2})
-    store.add(canary, {"canary:requests": 4, "active:requests": 1}, {2, "three"})
-    store.add(canary, {}, set())
-    assert store.counts(canary) == ({"canary:requests": 7, "active:requests": 1}, 3)
-    assert store.counts(canary.model_copy(update={"step": 1})) == ({}, 0)
+    nobody = {"canary": 0, "active": 0}
+    assert store.counts(canary) == ({}, nobody)
+    store.add(canary, {"canary:requests": 3}, {"canary": {1, 2}})
+    store.add(canary, {"canary:requests": 4, "active:requests": 1}, {"canary": {2, "three"}, "active": {4}})
+    store.add(canary, {}, {})
+    assert store.counts(canary) == ({"canary:requests": 7, "active:requests": 1}, {"canary": 3, "active": 1})
+    assert store.counts(canary.model_copy(update={"step": 1})) == ({}, nobody)
 
 
 def test_a_user_is_held_for_as_long_as_requests_come(store: CanaryStore) -> None:

@@ -42,6 +42,7 @@ from offline_to_online.stores.redis import RedisStore
 from online.clients.base import NEVER, ServiceError, current
 from online.clients.redis import RedisUsers, UserQuery
 from stack.supervision import Supervisor
+from tests.redis_of import redis_of
 from tests.unit.offline_to_online.online_side import row_of
 from tests.unit.online.world import DefaultWorld
 from tests.waiting import until
@@ -134,7 +135,7 @@ def test_a_forgotten_user_is_in_no_log_and_no_state(log: EventLog, client: redis
     lists = wire.ids_key(RELEASE), wire.event_counts_key(RELEASE)
     for each in lists:
         client.zadd(each, {"151": 0, "152": 0})
-    with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as features:
+    with redis_of(settings, db=settings.redis.feast_db) as features:
         features.hset(feast_online_key(17), "x", "1")
         log.call(Recording(FILMS, [rating(151, 1), rating(151, 2), rating(152, 1)]))
         forgotten = log.forget(151, FILMS)
@@ -288,7 +289,7 @@ def test_a_forgotten_user_is_in_no_loaded_release_and_no_key(
     for each in STREAMS:
         key = exposures_key(wire.event_partition(name), each)
         client.xadd(key, {"user": exposure_user(FILMS, name), "exposure": "{}"})
-    with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as features:
+    with redis_of(settings, db=settings.redis.feast_db) as features:
         features.hset(feast_online_key(28), "x", "1")
         assert log.forget(name, FILMS).releases == 2  # type: ignore[arg-type]
         assert not features.exists(feast_online_key(28))
@@ -367,7 +368,7 @@ def test_forgetting_can_be_retried(
     key = wire.user_key(RELEASE, 181)
     client.lpush(wire.PUBLISHED_KEY, RELEASE)
     client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([18])})
-    with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as features:
+    with redis_of(settings, db=settings.redis.feast_db) as features:
         features.hset(feast_online_key(18), "x", "1")
         with monkeypatch.context() as patch:
 
@@ -432,7 +433,7 @@ def test_forgetting_keeps_other_data_sets_user_of_same_number(
     names = [feature.name for feature in films.spec.stored("user")]
     theirs, others = feast_fields(films.release, names), feast_fields(shop.release, names)
     stale = feast_fields("fffffffffff3", names)
-    with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as features:
+    with redis_of(settings, db=settings.redis.feast_db) as features:
         features.hset(feast_online_key(22), mapping=dict.fromkeys([*theirs, *others, *stale], "1"))
         assert log.forget(221, dataset).releases == 1
         assert set(features.hkeys(feast_online_key(22))) == others

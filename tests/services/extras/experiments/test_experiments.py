@@ -27,6 +27,7 @@ from extras.keys import store as keys
 from offline_to_online.stores.base import redis_client
 from online.clients.base import ServiceError, StoredError
 from stack.supervision import Supervisor
+from tests.redis_of import redis_of
 from tests.services.online.gunicorn_server import running
 from tests.unit.extras.experiments.contracts import LIVE, ExperimentStoreContract, started_one
 from tests.unit.online.world import DefaultWorld, SourceWorld, World
@@ -37,7 +38,7 @@ from tests.waiting import until
 def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> Iterator[World]:
     """A release that is kept next to the one that is live. Afterwards there is no experiment."""
     other = worlds[SourceWorld]
-    with redis.Redis(port=patient.redis.port, password=patient.redis.secret) as client:
+    with redis_of(patient) as client:
         client.rpush(wire.PUBLISHED_KEY, other.release)
         try:
             yield other

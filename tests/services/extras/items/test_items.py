@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from flask.testing import FlaskClient
 
 from data_exchange_center import wire
@@ -16,6 +15,7 @@ from data_exchange_center.settings import Settings
 from extras.keys import store as keys
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
+from tests.redis_of import redis_of
 from tests.unit.extras.questions.asking import ask, ids
 from tests.unit.online.world import DefaultWorld, SourceWorld, World
 from tests.waiting import until
@@ -30,7 +30,7 @@ def workers(patient: Settings, world: World, tmp_path: Path) -> Iterator[tuple[F
     path = tmp_path / "api_keys"
     settings = patient.model_copy(update={"server": patient.server.model_copy(update={"keys_file": path})})
     key = keys.add(path, "shop")
-    with redis.Redis(port=patient.redis.port, password=patient.redis.secret) as client, ExitStack() as ends:
+    with redis_of(patient) as client, ExitStack() as ends:
         keys_of_items = f"ml:items:{world.dataset}", f"{{ml:items:{world.dataset}}}:changed"
         client.delete(*keys_of_items)
         yield started(settings, key, ends), started(settings, key, ends)
@@ -40,7 +40,7 @@ def workers(patient: Settings, world: World, tmp_path: Path) -> Iterator[tuple[F
 def started(settings: Settings, key: str, ends: ExitStack) -> FlaskClient:
     recommender = ends.enter_context(closing(Recommender.from_settings(settings)))
     http = create_app(recommender, settings).test_client()
-    recommender.releases.get_active(60)
+    recommender.releases.follow()
     http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
     return http
 
@@ -65,7 +65,7 @@ def test_every_worker_serves_a_new_item_soon(workers: tuple[FlaskClient, FlaskCl
     until(alike)
     # as the exact search among all says
     recommender = first.application.extensions["recsys"].recommender
-    breaker = recommender.breakers["elasticsearch"]
+    breaker = recommender.items.breaker
     breaker.force_open("is left alone")
     exact = ask(first, **query, budget_ms=10_000)
     breaker.force_open(None)
@@ -100,7 +100,7 @@ def test_it_stays_through_a_release(
     first, second = workers
     assert first.post("/ml/item", json={"itemid": NEW, "title": "New"}).status_code == 200
     later = worlds[SourceWorld]
-    with redis.Redis(port=stack.redis.port, password=stack.redis.secret) as client:
+    with redis_of(stack) as client:
         client.set(wire.LIVE_KEY, later.release)
         for worker in (first, second):
             until(lambda worker=worker: ask(worker)["release"] == later.release)  # type: ignore[misc]

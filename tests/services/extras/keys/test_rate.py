@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import redis
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
@@ -11,6 +10,7 @@ from extras.keys import hook
 from extras.keys.hook import RATE_PREFIX
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
+from tests.redis_of import redis_of
 
 
 def server(settings: Settings) -> FlaskClient:
@@ -21,7 +21,7 @@ def test_all_workers_count_together(stack: Settings, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(hook, "_TIMEOUT_S", 5.0)  # a busy machine is no reason to count by oneself
     limited = stack.model_copy(update={"server": stack.server.model_copy(update={"rate": "3/hour"})})
     first, second = server(limited), server(limited)
-    with redis.Redis(port=stack.redis.port, password=stack.redis.secret) as client:
+    with redis_of(stack) as client:
         try:
             given = [http.post("/ml/rec", data=b"{}").status_code for http in (first, second, first, second, first)]
             kept = list(client.scan_iter(f"*{RATE_PREFIX}*"))

@@ -7,7 +7,6 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-import redis
 import torch
 
 from data_exchange_center import wire
@@ -20,6 +19,7 @@ from online.clients.triton import EncoderQuery, TritonScores, TritonVectors
 from online.recommend.outcomes import Outcome
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Request
+from tests.redis_of import redis_of
 from tests.services.online.conftest import Linear, load_elasticsearch, load_feast, load_redis
 from tests.unit.extras.models.encoded_world import CHANNEL, EncodedWorld
 from tests.unit.online.world import AT
@@ -30,13 +30,13 @@ def encoded(patient: Settings) -> Iterator[EncodedWorld]:
     """The world, loaded; it is deleted at the end."""
     bare = EncodedWorld()
     with torch.no_grad():
-        content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.widths, bare.release)
+        content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.sizes, bare.release)
     store = TritonStore(patient)
-    place = store.load(bare.release, bare.spec.widths, content, {CHANNEL: bare.encoder.onnx.tobytes()})
+    place = store.load(bare.release, bare.spec.sizes, content, {CHANNEL: bare.encoder.onnx.tobytes()})
     world = EncodedWorld(model=place.model, model_version=place.version)
     load_elasticsearch(patient, world)
     load_feast(patient, world)
-    with redis.Redis(port=patient.redis.port, password=patient.redis.secret) as client:
+    with redis_of(patient) as client:
         load_redis(client, world)
         client.lpush(wire.PUBLISHED_KEY, world.release)
         yield world

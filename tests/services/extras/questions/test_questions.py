@@ -20,6 +20,7 @@ from extras.questions.rules import RuleProblemError, added, rules_key
 from extras.questions.seen_again import ANSWERS, KEPT_S, Shown, ShownItems
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
+from tests.redis_of import redis_of
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.world import LONG_HISTORY_USER, NO_VECTOR_ITEM, DefaultWorld, World
 from tests.waiting import until
@@ -34,7 +35,7 @@ def http(patient: Settings, world: World, tmp_path_factory: pytest.TempPathFacto
     settings = patient.model_copy(update={"server": patient.server.model_copy(update={"keys_file": keys})})
     with closing(Recommender.from_settings(settings)) as recommender:
         app = create_app(recommender, settings)
-        recommender.releases.get_active(60)
+        recommender.releases.follow()
         yield app.test_client()
 
 
@@ -78,12 +79,12 @@ def test_rules_reach_every_worker_and_every_answer(
     with closing(Recommender.from_settings(patient)) as one, closing(Recommender.from_settings(patient)) as other:
         workers = [create_app(recommender, patient).test_client() for recommender in (one, other)]
         for each in (one, other):
-            each.releases.get_active(60)
+            each.releases.follow()
         best = ids(ask(workers[0], strict=True))
         path.write_text(f"hidden = {best[:3]}\nboosted = [{best[39]}, {FAR}]")
         with pytest.raises(RuleProblemError, match=f"no item {FAR}"):
             rules.main(patient, ["--file", f"{path}"])
-        with redis.Redis(port=patient.redis.port, password=patient.redis.secret) as store:
+        with redis_of(patient) as store:
             assert not store.exists(key), "nothing is half written"
         try:
             path.write_text(f"hidden = {best[:3]}")

@@ -46,7 +46,7 @@ def loaded(patient: Settings, world: World, tmp_path: Path, monkeypatch: pytest.
 def http(loaded: Settings) -> Iterator[FlaskClient]:
     with closing(Recommender.from_settings(loaded)) as recommender:
         app = create_app(recommender, loaded)
-        recommender.releases.get_active(60)
+        recommender.releases.follow()
         yield app.test_client()
 
 

@@ -26,7 +26,7 @@ USERS = pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 def http(patient: Settings, world: World) -> Iterator[FlaskClient]:
     with closing(Recommender.from_settings(patient)) as recommender:
         app = create_app(recommender, patient)
-        recommender.releases.get_active(60)
+        recommender.releases.follow()
         yield app.test_client()
 
 
@@ -65,7 +65,7 @@ def test_title_is_found_without_elasticsearch_too(http: FlaskClient, world: Worl
     wanted = next(n for n in reversed(world.trained) if n not in world.seen[USER])
     full = ask(http, userid=userid, query=f"[{wanted}]", size=5, budget_ms=10_000)
     recommender = http.application.extensions["recsys"].recommender
-    recommender.breakers["elasticsearch"].force_open("is down")
+    recommender.items.breaker.force_open("is down")
     degraded = ask(http, userid=userid, query=f"[{wanted}]", size=5, budget_ms=10_000)
     assert ids(full)[0] == ids(degraded)[0] == wanted
     assert "degraded" not in full

@@ -17,7 +17,7 @@ from stack import commands
 from stack.commands import by_name
 from stack.supervision import Supervisor
 from tests.services.online.gunicorn_server import running
-from tests.services.online.load import INSTEAD, PORTS, RECOVERY_S, Answered, Load, few, kill, load, paused
+from tests.services.online.load import INSTEAD, RECOVERY_S, SERVICES, Answered, Load, few, kill, load, paused
 from tests.unit.online.world import AT, DefaultWorld, World
 
 CLIENTS, PAUSE_S = 4, 0.05
@@ -78,7 +78,7 @@ def check_answers(answers: list[Answered]) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULT_OF)
-@pytest.mark.parametrize("name", PORTS)
+@pytest.mark.parametrize("name", SERVICES)
 def test_a_fault_of_a_service(patient: Settings, busy: Load, name: str, fault: str) -> None:
     for userid in USERS:  # that the server knows then
         busy.wait(lambda answer, requested=userid: answer.whole and answer.body["userid"] == requested, PATIENCE_S)

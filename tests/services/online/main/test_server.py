@@ -19,7 +19,7 @@ from tests.unit.online.world import AT, BLANK_USER, LATER, LONG_HISTORY_USER, NO
 def http(patient: Settings, world: World) -> Iterator[FlaskClient]:
     with closing(Recommender.from_settings(patient)) as recommender:
         app = create_app(recommender)
-        recommender.releases.get_active(60)  # a busy machine opens a release in more than a request waits for
+        recommender.releases.follow()
         yield app.test_client()
 
 

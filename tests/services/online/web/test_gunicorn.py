@@ -35,7 +35,7 @@ REDIS_TIMEOUT_S = 5.0  # a busy machine has all requests there before, and has r
 def stuck(folder: Path) -> Iterator[Settings]:
     """A server whose Redis takes connections and says nothing."""
     settings = settings_on_free_ports(folder)
-    redis = settings.redis.model_copy(update={"timeout_s": REDIS_TIMEOUT_S})
+    redis = settings.redis.model_copy(update={"timeout_s": REDIS_TIMEOUT_S, "socket_dir": None})
     with (
         socket.create_server(("127.0.0.1", redis.port), backlog=200),
         running(
@@ -88,6 +88,14 @@ def test_a_server_that_is_stopped_answers_what_it_has_in_hand(tmp_path: Path) ->
     # here the server has ended
     assert [answer.result()[1].json()["error"]["service"] for answer in requested] == ["redis"] * THREADS
     assert "SIGKILL" not in (tmp_path / "server.log").read_text()
+
+
+def test_gunicorn_opens_no_control_socket(tmp_path: Path) -> None:
+    """Which would lie in the home folder, shared by all stacks."""
+    with running(tmp_path, workers=1) as (settings, master):
+        (worker,) = master.children()
+        until(lambda: (settings.workers_dir("workers") / str(worker.pid)).exists())
+        assert [each.laddr for each in master.net_connections("unix") if each.laddr] == []
 
 
 def test_workers_are_counted_together(tmp_path: Path) -> None:

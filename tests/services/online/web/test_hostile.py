@@ -19,6 +19,7 @@ from data_exchange_center.settings import Settings
 from online.web.asgi import MAX_BODY
 from tests.metrics_page import value
 from tests.services.online.gunicorn_server import running
+from tests.waiting import until
 
 ARRIVES_WITHIN_S = 16.0
 AT_ONCE_S = 12.0  # on a busy machine, and without having waited for anybody
@@ -184,6 +185,41 @@ def test_silent_connections_do_not_keep_others_from_answers(tmp_path: Path) -> N
         page = requests.get(f"{settings.server.url}/metrics", timeout=30).text
         assert value(page, "refused_total", code="too_many_connections") > SILENT - FILES
     assert "Too many open files" not in (tmp_path / "server.log").read_text()
+
+
+UNREAD, MOST = 55, 50
+MANY = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 60
+
+
+def read_slowly(client: socket.socket, done: threading.Event) -> None:
+    while not done.wait(0.5):
+        with suppress(OSError):
+            client.recv(1024)
+
+
+@pytest.mark.parametrize("trickles", [False, True], ids=["reads nothing", "reads slowly"])
+def test_clients_that_do_not_read_do_not_keep_others_from_answers(tmp_path: Path, trickles: bool) -> None:
+    done = threading.Event()
+    with ExitStack() as stack:
+        settings, master = stack.enter_context(
+            running(tmp_path, workers=1, max_connections=MOST, arrival_timeout_s=ARRIVES_WITHIN_S)
+        )
+        threads = stack.enter_context(ThreadPoolExecutor(UNREAD))
+        stack.callback(done.set)
+        for _ in range(UNREAD):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+            client.connect(("127.0.0.1", settings.server.port))
+            client.sendall(MANY)
+            if trickles:
+                threads.submit(read_slowly, client, done)
+        for _ in range(15):
+            started = time.perf_counter()
+            assert requests.get(f"{settings.server.url}/healthz", timeout=30).status_code == 200
+            assert time.perf_counter() - started < AT_ONCE_S
+        (worker,) = master.children()
+        if not trickles:  # its deadline ends each of them
+            until(lambda: len(worker.net_connections("tcp")) < UNREAD // 5)
 
 
 @pytest.mark.parametrize("name", ["says nothing", "headers by the byte"])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from extras.canary import hook, state
-from extras.canary.decision import Decision, Likes
+from extras.canary.decision import CanarySettings, Decision, Likes
 from extras.canary.hook import Canarying, Titles, overlap_of, problems
 from extras.canary.state import Canary, member
 from online.clients.triton import NOT_NUMBERS
@@ -44,8 +44,7 @@ def both(fakes: Fakes, http: FlaskClient) -> Fakes:
     """The active release, and another one that is loaded, too."""
     fakes.add(type(fakes.world)(release=OTHER, model=wire.MODEL, model_version=2, seed=7))
     fakes.users.history.append(OTHER)
-    ask(http, strict=True)  # which waits until it is loaded, on a busy machine too
-    ask(http, strict=True, release=OTHER)
+    fakes.follow()
     return fakes
 
 
@@ -80,7 +79,7 @@ def test_without_a_canary_nothing_is_read_or_counted(http: FlaskClient, both: Fa
     assert ask(http)["release"] == both.world.release
     assert len(both.users.calls) == 1
     assert both.canaries.calls == []
-    assert http.get("/ml/canary").json == {"running": None, "ended": []}
+    assert http.get("/ml/canary").json == {"running": None, "ended": [], "progress": None}
     assert "notes" not in (http.get("/readyz").json or {})
 
 
@@ -94,10 +93,43 @@ def test_its_share_of_the_users_gets_it_and_is_counted(http: FlaskClient, both: 
         assert answers[user]["item_list"] == ask(http, user, release=OTHER)["item_list"]
     canarying(both).follow()
     counts, users = both.canaries.counts(canary)
-    assert users == counts["canary:requests"] == len(theirs)
+    assert users == {group: counts[f"{group}:requests"] for group in state.GROUPS}
     assert counts["active:requests"] == len(users_of(canary, "active"))
-    assert both.canaries.answered["one", 0] == set(theirs)
+    assert both.canaries.answered["one", 0, "canary"] == set(theirs)
     assert not {name for name in counts if name.endswith(("errors", "scores", "wrong"))}
+
+
+def test_its_progress_is_reported(http: FlaskClient, both: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hook, "likes_of", lambda *_: Likes(-0.1, -0.4, 0.2, 300, canary=40, active=50))
+    canary = start(both, joined=60.0)
+    assert running(http)["progress"]["next_at"] == canary.joined
+    both.canaries.state = state.Canaries()
+    canary = start(both)
+    for user in range(1, 13):
+        ask(http, user)
+    canarying(both).measure()
+    canarying(both).follow()
+    found = running(http)["progress"]
+    groups = {each["group"]: each for each in found["groups"]}
+    for name, group in groups.items():
+        assert (group["users"], group["requests"]) == (len(users_of(canary, name)),) * 2
+        assert (group["errors"], group["wrong"]) == (0, 0)
+    assert (groups["canary"]["release"], groups["active"]["release"]) == (OTHER, both.world.release)
+    assert (groups["canary"]["likes"], groups["active"]["likes"], found["likes_low"]) == (40, 50, -0.4)
+    assert groups["active"]["p99_ms"] >= groups["active"]["p50_ms"] > 0
+    bounds = {each["name"]: each for each in found["guardrails"]}
+    assert list(bounds) == ["scores", "errors", "wrong", "short", "degraded", "latency", "distance", "likes"]
+    assert (bounds["likes"]["value"], bounds["likes"]["certain"], bounds["likes"]["bound"]) == (-0.1, 0.2, -0.03)
+    assert (bounds["errors"]["value"], bounds["errors"]["certain"]) == (0.0, None)
+    assert not any(each["violated"] for each in found["guardrails"])
+    assert found["next_at"] >= canary.joined + CanarySettings().step_s
+
+
+def running(http: FlaskClient) -> dict[str, Any]:
+    found = http.get("/ml/canary").json
+    assert found is not None
+    assert found["running"] is not None
+    return dict(found)
 
 
 def test_its_exposures_are_counted(http: FlaskClient, both: Fakes) -> None:
@@ -237,6 +269,20 @@ def test_after_its_steps_it_is_activated(http: FlaskClient, both: Fakes, monkeyp
     assert ask(http, 1)["release"] == OTHER
 
 
+def test_without_feedback_the_last_step_waits_for_a_person(
+    http: FlaskClient, both: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(both)
+    decided(both, monkeypatch, "wait")
+    assert running(http)["running"]["waiting"]
+    assert f"make activate release={OTHER}" in running(http)["progress"]["next"]
+    assert running(http)["progress"]["next_at"] is None
+    assert f"make activate release={OTHER}" in canarying(both).note()
+    both.users.activate(OTHER)
+    canarying(both).follow()
+    assert both.canaries.state.ended[0].verdict == "activated"
+
+
 def test_others_activate_when_a_worker_is_killed_meanwhile(both: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     start(both)
     decided(both, monkeypatch, "advance")
@@ -270,10 +316,13 @@ def test_requests_are_answered_without_redis(http: FlaskClient, both: Fakes) -> 
     assert ask(http, unknown)["release"] == OTHER
 
 
-def test_a_release_that_cannot_answer_counts_as_errors(http: FlaskClient, both: Fakes) -> None:
+def test_a_release_that_cannot_answer_counts_as_errors(
+    http: FlaskClient, both: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook, "LOADED_S", 0.0)
     canary = start(both)
-    for service in both.services:
-        del service.worlds[OTHER]
+    both.users.history.remove(OTHER)
+    both.follow()
     answers = [ask(http, user) for user in users_of(canary, "canary")]
     assert {each["release"] for each in answers} == {both.world.release}
     canarying(both).follow()

@@ -65,6 +65,18 @@ def test_it_advances_in_steps_and_is_activated() -> None:
     assert state.ended(found, canary, "activated", now=2_000) == done
 
 
+def test_a_waiting_canary_is_activated_by_feedback_or_by_hand() -> None:
+    found = started(share=0.5)
+    waits = state.after(found, running(found), Decision("wait"), 2_000, 60.0)
+    assert running(waits).waiting
+    assert NEW in str(running(waits)).partition("make activate")[2]
+    assert state.after(waits, running(waits), Decision("wait"), 2_001, 60.0) == waits
+    assert state.after(waits, running(waits), BACK, 2_001, 60.0).ended[0].reason == "errors"
+    advanced = running(state.after(waits, running(waits), ADVANCE, 2_001, 60.0))
+    assert (advanced.activating, advanced.waiting) == (True, False)
+    assert state.superseded(waits, NEW, 2_001).ended[0].verdict == "activated"
+
+
 def test_status_says_when_the_first_users_come() -> None:
     canary = running(started())
     assert "first users at 00:17:40 UTC" in canary.status(canary.joined - 1)

@@ -11,7 +11,7 @@ from data_exchange_center.settings import Settings
 from extras.experiments.declaration import EXPERIMENTS as ALL
 from extras.experiments.declaration import Declaration, ExperimentError, Experiments, started, stopped
 from extras.experiments.store import ExperimentStore
-from online.clients.redis import WHICH_IS_LIVE, RedisUsers
+from online.clients.redis import RedisUsers
 
 LIVE = "aaaaaaaaaaaa"
 
@@ -31,17 +31,17 @@ class ExperimentStoreContract:
         with closing(RedisUsers(settings.redis)) as users:
             yield users
 
-    def test_requests_hear_of_them_in_their_one_round_trip(self, client: ExperimentStore, users: RedisUsers) -> None:
+    def test_servers_read_the_running_ones(self, client: ExperimentStore, users: RedisUsers) -> None:
         assert client.call(None) == ()
-        assert users.call(WHICH_IS_LIVE).experiments is None
+        assert users.control().experiments is None
         client.update(lambda before: started_one(before, "ranker"))
         client.update(lambda before: started_one(before, "other"))
         assert client.update(lambda before: stopped(before, "ranker", 3)) == client.call(None)
-        raw = users.call(WHICH_IS_LIVE).experiments
+        raw = users.control().experiments
         assert [each.name for each in ALL.validate_json(raw)] == ["other"]
         assert {each.name for each in client.call(None)} == {"ranker", "other"}
         client.update(lambda before: stopped(before, "other", 4))
-        assert users.call(WHICH_IS_LIVE).experiments is None
+        assert users.control().experiments is None
 
     def test_a_change_that_is_refused_changes_nothing(self, client: ExperimentStore, users: RedisUsers) -> None:
         client.update(lambda before: started_one(before, "ranker"))

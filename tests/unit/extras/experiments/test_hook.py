@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from random import Random
 from typing import Any
@@ -36,8 +35,7 @@ def both(fakes: Fakes, http: FlaskClient) -> Fakes:
     """The live release, and another one that is open, too."""
     fakes.add(type(fakes.world)(release=OTHER, model=wire.MODEL, model_version=2, seed=7))
     fakes.users.history.append(OTHER)
-    ask(http, strict=True)  # which waits until it is open, on a busy machine too
-    ask(http, strict=True, release=OTHER)
+    fakes.follow()
     return fakes
 
 
@@ -136,6 +134,8 @@ def test_an_arm_without_its_release_gets_the_active_one(http: FlaskClient, both:
     experiment = start(http, both)
     for service in both.services:
         del service.worlds[OTHER]
+    both.users.history.remove(OTHER)
+    both.follow()
     answer = ask(http, user_in(experiment, "treatment"))
     assert answer["release"] == both.world.release
     assert "degraded" not in answer
@@ -143,25 +143,14 @@ def test_an_arm_without_its_release_gets_the_active_one(http: FlaskClient, both:
     assert (logged.arm, logged.release, logged.as_dealt) == ("treatment", both.world.release, False)
 
 
-def test_while_an_arm_is_being_opened_the_live_release_answers(http: FlaskClient, fakes: Fakes) -> None:
-    ask(http)
+def test_while_an_arm_is_not_loaded_the_active_release_answers(http: FlaskClient, fakes: Fakes) -> None:
     fakes.add(type(fakes.world)(release=OTHER, model=wire.MODEL, model_version=2, seed=7))
-    gate = fakes.items.gate = threading.Event()
     experiment = start(http, fakes)
     userid = user_in(experiment, "treatment")
-    try:
-        assert ask(http, userid)["release"] == fakes.world.release
-    finally:
-        gate.set()
-    until(lambda: ask(http, userid)["release"] == OTHER)
-
-
-def test_a_new_active_release_is_followed_during_experiments(http: FlaskClient, both: Fakes) -> None:
-    """No request looks for the live release then, and yet the process must not be left with the old one."""
-    experiment = start(http, both, control=OTHER)
-    both.users.live_release = OTHER
-    releases, userid = both.recommender.releases, user_in(experiment, "control")
-    until(lambda: ask(http, userid) and releases.active.release == OTHER, despite=(AssertionError,))
+    assert ask(http, userid)["release"] == fakes.world.release
+    fakes.users.history.append(OTHER)
+    fakes.follow()
+    assert ask(http, userid)["release"] == OTHER
 
 
 @pytest.mark.parametrize("away", ["redis", "triton", "elasticsearch"])
@@ -231,10 +220,9 @@ def test_an_experiment_over_another_data_set_is_empty(http: FlaskClient, both: F
     experiment = start(http, both)
     userid = user_in(experiment, "treatment")
     elsewhere = type(both.world)(release="cccccccccccc", name="another")
-    both.add(elsewhere)
-    ask(http, strict=True, release=elsewhere.release)
+    both.publish(elsewhere)
     both.users.live_release = elsewhere.release
-    ask(http, experiments=False)
+    both.follow()
     answer = ask(http, userid)
     assert answer["release"] == elsewhere.release
     assert "experiments" not in answer
@@ -242,12 +230,13 @@ def test_an_experiment_over_another_data_set_is_empty(http: FlaskClient, both: F
     assert reported["release"] == elsewhere.release
     exposed(both, 0)
     both.users.live_release = both.world.release
-    ask(http, experiments=False)
+    both.follow()
     assert "experiments" in ask(http, userid)
 
 
 def test_an_unreadable_experiment_is_ignored(http: FlaskClient, both: Fakes) -> None:
     both.users.experiments = b"[{}]"
+    both.follow()
     for _ in range(2):
         assert "experiments" not in ask(http)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_exchange_center.channels import BREAK_S, HistorySum, Requests
+from data_exchange_center.features import ModelInputs
 from data_exchange_center.history import History
 from extras.explain.explain import MAX_ITEMS, MAX_ROWS, shares_of
 from extras.explain.shapes import Explanation
@@ -99,10 +101,12 @@ def test_a_channel_without_shares_is_explained_by_ranks(fakes: Fakes) -> None:
 def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
     world = fakes.world
     explanations = explained(fakes)
-    rows = fakes.scorer.calls[0].inputs.joined()
-    scored = {round(float(score), 6): row for row, score in zip(rows, world.scores(rows), strict=True)}
+    inputs = fakes.scorer.calls[0].inputs
+    rows = inputs.rows
+    scored = {round(float(score), 6): row for row, score in zip(rows, world.scores(inputs), strict=True)}
     for each in explanations[:5]:
         row = scored[round(each.ranked.score or 0, 6)]
+        (score,) = world.scores(ModelInputs(row[None], inputs.history))
         assert [abs(moved.effect) for moved in each.effects.columns] == sorted(
             (abs(moved.effect) for moved in each.effects.columns), reverse=True
         )
@@ -111,7 +115,7 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
             assert moved.value == pytest.approx(row[position], abs=1e-5)
             changed = row.copy()
             changed[position] = moved.instead
-            difference = float(world.scores(row[None])[0] - world.scores(changed[None])[0])
+            difference = float(score - world.scores(ModelInputs(changed[None], inputs.history))[0])
             assert moved.effect == pytest.approx(difference, abs=1e-4)
             expected = 0 if moved.column == "itemid" else rows[:, position].mean()
             assert moved.instead == pytest.approx(expected, abs=1e-4)
@@ -119,9 +123,8 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
             history = world.histories[8]
             kept = history.item_numbers != gone.itemid
             rest = History(history.item_numbers[kept], history.ratings[kept], history.times[kept])
-            changed = row.copy()
-            changed[world.spec.widths.row :] = world.spec.encode_history(rest, AT)
-            difference = float(world.scores(row[None])[0] - world.scores(changed[None])[0])
+            without = ModelInputs(row[None], world.spec.encode_history(rest, AT))
+            difference = float(score - world.scores(without)[0])
             assert gone.effect == pytest.approx(difference, abs=1e-4)
 
 
@@ -167,6 +170,17 @@ def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
             assert set(reason.values) <= {"gender", "age", "occupation"}
 
 
+@default
+def test_a_reason_names_an_item_once(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a user with two events of each item, as of somebody who buys the same again."""
+    history = fakes.world.histories[8]
+    twice = History(*(np.repeat(part, 2) for part in (history.item_numbers, history.ratings, history.times)))
+    monkeypatch.setitem(fakes.world.histories, 8, twice)
+    named = [[item.title for item in each.reason.items] for each in explained(fakes)]
+    assert max(map(len, named)) == 2
+    assert all(len(set(titles)) == len(titles) for titles in named)
+
+
 def test_an_unknown_user_is_explained_by_popularity(fakes: Fakes) -> None:
     for place, each in enumerate(explained(fakes, UNKNOWN_USER, 5), start=1):
         assert (each.reason.code, each.channels, each.fused.rank, each.effects) == ("popular", {}, None, None)
@@ -175,7 +189,8 @@ def test_an_unknown_user_is_explained_by_popularity(fakes: Fakes) -> None:
 
 def test_explanations_end_with_the_budget(fakes: Fakes) -> None:
     requested(fakes)
-    late = fakes.recommender.recommend(Request(userid=8, timestamp=AT, explain=True), share=0.0)
+    fakes.scorer.on_call = lambda: time.sleep(0.2)
+    late = fakes.recommender.recommend(Request(userid=8, timestamp=AT, explain=True, budget_ms=150))
     assert len(late.item_list) == 50
     assert late.explained == []
 

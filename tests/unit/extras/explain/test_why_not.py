@@ -51,8 +51,8 @@ def test_an_item_ranked_below_the_cut(fakes: Fakes) -> None:
     found = why_not(fakes, there[59])
     assert found.code == "ranked_below"
     assert found.ranked.rank == 60
-    rows = fakes.scorer.calls[before].inputs.joined()
-    scores = fakes.world.scores(rows)
+    inputs = fakes.scorer.calls[before].inputs
+    rows, scores = inputs.rows, fakes.world.scores(inputs)
     best = rows[np.argsort(-scores)[:50]]
     for moved in found.effects.columns:
         position = fakes.world.spec.columns.index(moved.column)
@@ -89,6 +89,8 @@ def test_an_untrained_item(fakes: Fakes) -> None:
     source = fakes.world.recipe.name == "source"
     if source:  # preferred genres bring it in
         fakes.world.genres[item] = ()
+        fakes.recommender.releases.reload(fakes.world.release)
+        fakes.follow()
     found = why_not(fakes, item)
     assert item not in fakes.world.seen[USER]
     assert found.code == "never_trained"

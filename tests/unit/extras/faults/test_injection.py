@@ -14,7 +14,7 @@ from extras.faults.declaration import KINDS, ActiveFault
 from extras.faults.injection import inject, spared
 from online.clients.base import OUT_OF_TIME, Client, Deadline, ServiceError
 from online.clients.feast import FeastFeatures, FeatureQuery
-from online.clients.redis import WHICH_IS_LIVE, RedisUsers, TimelySocket
+from online.clients.redis import RedisUsers, TimelySocket, UserQuery
 from tests.http_server import serving
 from tests.unit.online.trickling import talking
 
@@ -22,13 +22,13 @@ LIMIT_S, MARGIN_S = 0.3, 4.0
 PATIENCE_S = 20.0  # of calls that are answered, or fail at once, also on a busy machine
 SAYS = {"slow": OUT_OF_TIME, "down": "cannot be reached", "reset": "cannot be reached", "garbage": "answered with"}
 FEATURES = orjson.dumps({"metadata": {"feature_names": ["userid"]}, "results": [{"values": [1]}]})
-NOTHING_LIVE = b"*3\r\n$-1\r\n$-1\r\n$-1\r\n"
+NOBODY = b"*0\r\n:1\r\n*0\r\n"
 
 
 def talk(client: socket.socket) -> None:
     """Answer Redis's greetings, and that nothing is live."""
     while data := client.recv(65536):
-        client.sendall(NOTHING_LIVE if b"MGET" in data else b"+OK\r\n" * data.count(b"CLIENT"))
+        client.sendall(NOBODY if b"HGETALL" in data else b"+OK\r\n" * data.count(b"CLIENT"))
 
 
 @pytest.fixture(params=["feast", "redis"])
@@ -41,7 +41,7 @@ def called(request: pytest.FixtureRequest) -> Iterator[tuple[Client[Any, Any], A
                 yield client, FeatureQuery("user", None, (1,))
     else:
         with talking(talk) as port, closing(RedisUsers(RedisSettings(port=port, timeout_s=PATIENCE_S))) as users:
-            yield users, WHICH_IS_LIVE
+            yield users, UserQuery(1, "aaaaaaaaaaaa", "stars")
 
 
 def fault_of(client: Client[Any, Any], kind: str = "down", **more: Any) -> ActiveFault:

@@ -23,7 +23,7 @@ ONE_WORLD = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 
 @pytest.fixture
 def shop(with_a_key: FlaskClient, fakes: Fakes) -> FlaskClient:
-    fakes.recommender.releases.get_active(60)
+    fakes.recommender.releases.follow()
     return with_a_key
 
 
@@ -335,7 +335,7 @@ def test_increments_equal_a_rebuild(shop: FlaskClient, fakes: Fakes, world: Worl
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
 def test_a_text_id_that_is_added_again_is_one_item(fakes: Fakes, world: World) -> None:
     """The second time it has another number; a process may learn of both changes at once."""
-    fakes.recommender.releases.get_active(60)
+    fakes.recommender.releases.follow()
     follower = Follower(fakes.recommender, fakes.new_items, 60)  # type: ignore[arg-type]
     fakes.new_items.change(world.dataset, {"x": lambda before: Record(title="first")})
     follower.catch_up()
@@ -343,7 +343,7 @@ def test_a_text_id_that_is_added_again_is_one_item(fakes: Fakes, world: World) -
     fakes.new_items.change(world.dataset, {"x": lambda before: Record(title="second")})
     follower._free_at = 0
     follower.catch_up()
-    opened = fakes.recommender.releases.get_active()
+    opened = fakes.recommender.releases.get()
     assert [item.title for item in opened.catalogue.values() if item.own_id == "x"] == ["second"]
 
 
@@ -359,8 +359,8 @@ def test_similar_items_leave_removed_ones_out(shop: FlaskClient, world: World) -
 
 @ONE_WORLD
 def test_writes_that_arrive_together_share_an_update(fakes: Fakes, world: World) -> None:
-    fakes.recommender.releases.get_active(60)
-    follower, base = Follower(fakes.recommender, fakes.new_items, 60), base_of(fakes.recommender.releases.get_active())  # type: ignore[arg-type]
+    fakes.recommender.releases.follow()
+    follower, base = Follower(fakes.recommender, fakes.new_items, 60), base_of(fakes.recommender.releases.get())  # type: ignore[arg-type]
     first = fakes.new_items.change(world.dataset, {NEW: lambda before: Record(title="x")})
     second = fakes.new_items.change(world.dataset, {NEW + 1: lambda before: Record(title="y")})
     follower.include(base, first)
@@ -378,7 +378,7 @@ def test_memory_is_given_back_once_changes_are_over(
     fakes: Fakes, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Meanwhile threads take short turns, so that requests get the interpreter soon."""
-    fakes.recommender.releases.get_active(60)
+    fakes.recommender.releases.follow()
     follower, usual, given_back = Follower(fakes.recommender, fakes.new_items, 60), store._USUAL_TURN_S, list[None]()  # type: ignore[arg-type]
     monkeypatch.setattr(store, "give_memory_back", lambda: given_back.append(None))
     monkeypatch.setattr(store, "_CALM_S", math.inf)
@@ -396,7 +396,7 @@ def test_memory_is_given_back_once_changes_are_over(
 
 @ONE_WORLD
 def test_polls_pause_between_updates(fakes: Fakes, world: World) -> None:
-    fakes.recommender.releases.get_active(60)
+    fakes.recommender.releases.follow()
     follower = Follower(fakes.recommender, fakes.new_items, 60)  # type: ignore[arg-type]
     fakes.new_items.change(world.dataset, {NEW: lambda before: Record(title="x")})
     follower.catch_up()

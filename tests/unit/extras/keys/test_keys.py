@@ -44,7 +44,7 @@ def test_a_known_key_is_named_in_the_log(guarded: FlaskClient, path: Path, caplo
     first, second = keys.add(path, "shop"), keys.add(path, "phone.app")
     with caplog.at_level(logging.INFO, "online.access"):
         assert [requested(guarded, f"Bearer {key}").status_code for key in (first, second)] == [200, 200]
-    lines = [record.facts["key"] for record in caplog.records if record.name == "online.access"]  # type: ignore[attr-defined]
+    lines = [record.msg["key"] for record in caplog.records if record.name == "online.access"]  # type: ignore[index]
     assert lines == ["shop", "phone.app"]
 
 
@@ -87,6 +87,15 @@ def test_health_is_open_to_all(guarded: FlaskClient) -> None:
     assert guarded.get("/readyz").status_code == 200
     for path in ("/metrics", "/nowhere", "/ml/rec"):
         assert guarded.get(path).status_code == 401
+
+
+def test_versions_of_services_need_a_key_where_reads_do(guarded: FlaskClient, fakes: Fakes, path: Path) -> None:
+    def shown(http: FlaskClient, **headers: str) -> set[bool]:
+        return {"version" in service for service in http.get("/readyz", headers=headers).json["services"].values()}
+
+    assert shown(guarded) == {False}
+    assert shown(guarded, **bearer(keys.add(path, "reader", ["read"]))) == {True}
+    assert shown(app(fakes, path).test_client()) == {True}
 
 
 def test_writes_need_a_key_and_events_once_a_key_exists(fakes: Fakes, path: Path) -> None:
@@ -189,8 +198,8 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-@pytest.mark.parametrize("server", [{"host": "0.0.0.0"}, {"proxies": 1}], ids=str)
-def test_an_open_server_without_keys_answers_nobody(fakes: Fakes, path: Path, server: dict[str, Any]) -> None:
+@pytest.mark.parametrize("server", [{"host": "0.0.0.0"}, {"proxies": 1}, {"keys_for": "all"}], ids=str)
+def test_a_closed_server_without_keys_answers_nobody(fakes: Fakes, path: Path, server: dict[str, Any]) -> None:
     http = app(fakes, path, **server).test_client()
     assert http.post("/ml/event", json=EVENT).status_code == 401
     assert requested(http).status_code == 401

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from pydantic import ValidationError
 
-from data_exchange_center.settings import ServerSettings, Settings
+from data_exchange_center.settings import REDIS_SOCKET, ServerSettings, Settings
 from extras.keys import store as keys
 from online.main.s1_server import create_app
 from tests.free_ports import free_ports
@@ -18,9 +18,11 @@ from tests.unit.extras.conftest import Fakes
 from tests.unit.online.trickling import service
 
 
-def limited(fakes: Fakes, port: int = 0, *, cluster: bool = False, **server: Any) -> FlaskClient:
-    """Over a Redis that is not there, or whatever listens on ``port``: the process counts by itself."""
-    redis = {"port": port or free_ports(1)[0], "cluster": cluster}
+def limited(
+    fakes: Fakes, port: int = 0, *, cluster: bool = False, socket_dir: Path | None = None, **server: Any
+) -> FlaskClient:
+    """Over a Redis that is not there, or whatever listens on ``port`` or the socket: the process counts by itself."""
+    redis = {"port": port or free_ports(1)[0], "cluster": cluster, "socket_dir": socket_dir}
     settings = Settings(server={"host": "0.0.0.0", "keys_for": "writes", **server}, redis=redis)
     return create_app(fakes.recommender, settings).test_client()
 
@@ -48,9 +50,11 @@ def test_server_starts_without_the_rate_limit_cluster(fakes: Fakes) -> None:
     assert [requested(http).status_code for _ in range(4)] == [200, 200, 200, 429]
 
 
-def test_a_trickling_redis_does_not_delay_requests(fakes: Fakes) -> None:
-    with service(b"+" + b"O" * 1_000) as port:  # for twenty seconds
-        http = limited(fakes, port, rate="3/day")
+@pytest.mark.parametrize("over", ["port", "socket"])
+def test_a_trickling_redis_does_not_delay_requests(over: str, fakes: Fakes, tmp_path: Path) -> None:
+    socket_dir = tmp_path if over == "socket" else None
+    with service(b"+" + b"O" * 1_000, socket_dir and socket_dir / REDIS_SOCKET) as port:  # for twenty seconds
+        http = limited(fakes, port, socket_dir=socket_dir, rate="3/day")
         began = time.perf_counter()
         assert [requested(http).status_code for _ in range(4)] == [200, 200, 200, 429]
         assert time.perf_counter() - began < 5

@@ -160,6 +160,14 @@ OF_VECTORS: dict[str, tuple[Change, str]] = {
         change("expected.parquet", items=lambda table: [row[::-1] for row in table["items"]]),
         "first difference",
     ),
+    "short lists": (
+        change(
+            "expected.parquet",
+            items=lambda table: [row[:3] for row in table["items"]],
+            scores=lambda table: [row[:3] for row in table["scores"]],
+        ),
+        "3 items",
+    ),
     "other scores": (
         change("expected.parquet", scores=lambda table: [row * 1.01 for row in table["scores"]]),
         "first difference",
@@ -188,7 +196,9 @@ def test_a_broken_bundle_is_refused_and_nothing_written(
     assert not (settings.exchange_dir / "models").exists()
 
 
-@pytest.mark.parametrize(("name", "with_default"), [("ease", True), ("fused", False), ("source", False)])
+@pytest.mark.parametrize(
+    ("name", "with_default"), [("ease", True), ("tower", False), ("fm", False), ("fused", False), ("source", False)]
+)
 def test_a_taken_name_is_refused(
     settings: Settings, data: Settings, tmp_path: Path, name: str, with_default: bool
 ) -> None:

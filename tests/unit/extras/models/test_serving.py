@@ -31,6 +31,7 @@ class FakeTriton(Client[EncoderQuery, NDArray[np.float32]]):
     service = "triton"
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls: list[EncoderQuery] = []
         self.fails = ""
 
@@ -59,7 +60,7 @@ def triton() -> FakeTriton:
 def recommender(triton: FakeTriton) -> Iterator[Recommender]:
     services = FakeUsers(WORLD, live=WORLD.release), FakeItems(WORLD), FakeFeatures(WORLD), FakeScorer(WORLD)
     with closing(Recommender(*services, PATIENT, encoder=triton)) as recommender:  # type: ignore[arg-type]
-        recommender.releases.get_active(60)
+        recommender.releases.follow()
         yield recommender
 
 
@@ -127,7 +128,7 @@ def test_a_history_of_the_request_is_encoded(recommender: Recommender, triton: F
 
 
 def test_the_breaker_is_the_one_of_triton(recommender: Recommender, triton: FakeTriton) -> None:
-    recommender.breakers["triton"].force_open("is switched off")
+    recommender.scorer.breaker.force_open("is switched off")
     answer = ask(recommender)
     assert triton.calls == []
     assert [each.outcome for each in answer.degraded] == [Outcome.NOT_ENCODED, Outcome.NOT_RANKED]

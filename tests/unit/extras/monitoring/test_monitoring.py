@@ -18,7 +18,7 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 from data_exchange_center.settings import Settings
 from extras.monitoring import __main__ as monitoring
 from extras.quality.store import DayRate, Drift, Report
-from online.web.asgi import refused
+from online.web.connections import refused
 from stack.service import StackError
 from tests.free_ports import free_ports, settings_on_free_ports
 from tests.needs import program

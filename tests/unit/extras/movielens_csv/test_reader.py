@@ -13,7 +13,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from research.movielens_csv import EDITIONS, archive, write
+from tests.unit.extras.movielens_csv.written import EDITIONS, archive, write
 from tests.unit.offline.synthetic import made_up_movielens, run_steps
 
 
@@ -60,10 +60,10 @@ def test_a_row_of_another_width_is_refused_by_line(files: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_archives_of_every_edition_are_read(edition: str, tmp_path: Path) -> None:
-    packed, ratings = archive(made_up_movielens(tmp_path / "source"), tmp_path / "data", edition, users=100)
+    packed, ratings = archive(made_up_movielens(tmp_path / "source"), tmp_path / "data", edition)
     settings = run_steps(Settings(data=packed, exchange_dir=tmp_path / "exchange"), 1)
     counts = read_dataset(settings.exchange_dir).counts
-    assert (counts["ratings"], counts["users"]) == (ratings, 20)
+    assert (counts["ratings"], counts["users"]) == (ratings, 60)
     with ZipFile(packed) as file:
         names = set(file.namelist())
         assert {f"{edition}/{name}.csv" for name in ("ratings", "movies", "tags", "links")} <= names

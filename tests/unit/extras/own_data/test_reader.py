@@ -164,6 +164,7 @@ ALONE = HEAD + "u,a,2024-01-01\nu,b,2024-01-02\n"
         (SHOP, "", r"interactions\.csv is empty"),
         (SHOP, HEAD, r"interactions\.csv holds no row"),
         (SHOP, ROWS + "u-3,b\n", r"line 5: 3 columns expected, .* 2 found in 'u-3,b'"),
+        (SHOP, ROWS + 'u-3,"b\nb",1,2,"3,4"\n', r"line 5: 3 columns expected, .* 5 found in 'u-3"),
         (SHOP, ROWS + ",b,2024-01-01\n", "line 5, column 'customer': an id .* nothing"),
         (SHOP, ROWS + '"a\nb",b,noon\n', "line 5, column 'at': an ISO 8601 .* found 'noon'"),
         (IN_SECONDS, ROWS, "line 2, column 'at': seconds since 1970 .*0Z', .* \"iso\" would fit"),

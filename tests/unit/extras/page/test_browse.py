@@ -94,7 +94,7 @@ def test_a_map_is_made_once_while_the_release_is_open(http: FlaskClient, fakes: 
     before = len(fakes.items.calls)
     assert http.get("/ml/map").json == http.get("/ml/map").json
     assert len(fakes.items.calls) == before + 1
-    fakes.add(replace(fakes.world, release=OTHER, seed=1))
+    fakes.publish(replace(fakes.world, release=OTHER, seed=1))
     assert got(http, f"/ml/map?release={OTHER}", "ItemMap")["release"] == OTHER
 
 
@@ -143,6 +143,7 @@ def test_two_releases_answer_side_by_side(http: FlaskClient, fakes: Fakes) -> No
     other = replace(fakes.world, release=OTHER, seed=1, model_version=2)
     fakes.add(other)
     fakes.users.history.insert(0, OTHER)  # published after the one that is live
+    fakes.follow()
     kept = got(http, "/ml/releases", "KeptReleases")["releases"]
     assert [(each["release"], each["live"]) for each in kept] == [(fakes.world.release, True), (OTHER, False)]
     assert kept[0]["recipe"] == fakes.world.recipe.name
@@ -165,7 +166,7 @@ def test_a_deleted_release_is_not_found_and_not_replaced(http: FlaskClient, fake
     requested = {"userid": 1, "release": OTHER}
     assert http.post("/ml/rec", json=requested).status_code == 404
     assert http.get(f"/ml/items?q=a&release={OTHER}").status_code == 404
-    fakes.add(replace(fakes.world, release=OTHER))
+    fakes.publish(replace(fakes.world, release=OTHER))
     assert http.post("/ml/rec", json=requested).status_code == 200
     del fakes.users.worlds[OTHER]
     response = http.post("/ml/rec", json=requested | {"userid": UNKNOWN_USER})
@@ -175,7 +176,7 @@ def test_a_deleted_release_is_not_found_and_not_replaced(http: FlaskClient, fake
 
 
 def test_a_named_release_is_not_replaced_on_service_failure(http: FlaskClient, fakes: Fakes) -> None:
-    fakes.add(replace(fakes.world, release=OTHER))
+    fakes.publish(replace(fakes.world, release=OTHER))
     requested = {"userid": 1, "release": OTHER}
     assert http.post("/ml/rec", json=requested).json["release"] == OTHER  # type: ignore[index]
     del fakes.items.worlds[OTHER]  # gone there, as if it was being deleted
@@ -201,7 +202,8 @@ def test_stages_say_what_was_sent_and_what_came(http: FlaskClient, fakes: Fakes)
     assert stages["elasticsearch"]["received"]["found"] == found
     rows = stages["triton"]["sent"]
     assert rows["rows"] == stages["triton"]["received"]["scores"]
-    assert sum(rows["columns"].values()) == rows["width"] == world.spec.width - rows["history"]
+    assert sum(rows["columns"].values()) == rows["width"] == world.spec.width
+    assert rows["history"] == world.spec.sizes.events
 
 
 def test_stages_say_which_failed_and_end_where_the_request_did(http: FlaskClient, fakes: Fakes) -> None:
@@ -215,7 +217,7 @@ def test_stages_say_which_failed_and_end_where_the_request_did(http: FlaskClient
 
 
 def test_a_release_is_put_live_again(http: FlaskClient, with_a_key: FlaskClient, fakes: Fakes) -> None:
-    fakes.add(replace(fakes.world, release=OTHER))
+    fakes.publish(replace(fakes.world, release=OTHER))
     response = with_a_key.post(f"/ml/releases/{OTHER}/activate")
     assert response.status_code == 200, response.text
     conforms(response.json, "Activated")
@@ -226,7 +228,7 @@ def test_a_release_is_put_live_again(http: FlaskClient, with_a_key: FlaskClient,
 def test_a_release_that_cannot_answer_is_not_activated(with_a_key: FlaskClient, fakes: Fakes) -> None:
     unlisted = "cccccccccccc"
     for release in (OTHER, unlisted):
-        fakes.add(replace(fakes.world, release=release, model_version=2 if release == OTHER else 1))
+        fakes.publish(replace(fakes.world, release=release, model_version=2 if release == OTHER else 1))
     del fakes.scorer.worlds[OTHER]
     fakes.users.unlisted.add(unlisted)
     for release, status in ((OTHER, 503), (unlisted, 503), ("ffffffffffff", 404), ("nonsense", 400)):

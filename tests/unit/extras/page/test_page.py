@@ -23,6 +23,8 @@ def test_the_page_is_served_with_a_strict_policy(http: FlaskClient) -> None:
         response = http.get(path)
         assert response.status_code == 200, path
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Cache-Control"] == "no-cache", "browsers ask whether the file has changed"
     assert http.get("/").mimetype == "text/html"
     for file in STATIC.rglob("*.*js"):
         assert "javascript" in http.get(f"/page/{file.relative_to(STATIC)}").mimetype

@@ -8,12 +8,11 @@ from unittest.mock import patch
 
 import pytest
 from flask.testing import FlaskClient
+from itsdangerous import URLSafeSerializer
 from pydantic import SecretStr
 
 from data_exchange_center.settings import RedisSettings
-from extras.questions.cursor import MAX_SHOWN, Cursor, CursorRequest, key_from
-from online.main.s1_server import create_app
-from online.recommend.last_release import LastRelease
+from extras.questions.cursor import MAX_SHOWN, Cursor, CursorRequest, signer_of
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
@@ -88,7 +87,7 @@ def test_another_release_repeats_nothing(fakes: Fakes, http: FlaskClient, userid
             other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)
             fakes.add(other)
             fakes.users.activate(other.release)
-            fakes.recommender.releases.get(other.release)
+            fakes.follow()
 
     user = fakes.world.own_user(userid)
     assert len(pages(http, 5, switch, userid=user)) == 250
@@ -98,18 +97,6 @@ def test_another_release_repeats_nothing(fakes: Fakes, http: FlaskClient, userid
 @pytest.mark.parametrize("down", SERVICES)
 def test_pages_go_on_while_a_service_is_away(fakes: Fakes, http: FlaskClient, down: str) -> None:
     assert len(pages(http, 5, lambda page, shown: fakes.down(down if page % 2 == 0 else "none"))) == 250
-
-
-@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-def test_a_saved_popular_list_is_paged_with_any_diversity(fakes: Fakes, tmp_path: Path) -> None:
-    last = LastRelease(tmp_path / "saved.json")
-    last.keep(fakes.recommender.releases.get_active())
-    fakes.down(*SERVICES)
-    with fakes.restarted(tmp_path / "saved.json") as fresh:
-        http = create_app(fresh, stores=fakes.stores).test_client()
-        whole = ids(ask(http, size=200))
-        assert pages(http, 3, diversity=0.5) == whole[:150]
-        assert "diversity" not in ask(http, diversity=0.5)
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
@@ -139,23 +126,28 @@ def test_a_bad_cursor_is_400(fakes: Fakes, http: FlaskClient) -> None:
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 def test_a_forged_cursor_is_refused_before_it_is_read(fakes: Fakes, http: FlaskClient) -> None:
-    def forged(key: bytes, **more: Any) -> str:
+    def forged(signer: URLSafeSerializer, **more: Any) -> str:
         digest = CursorRequest(userid=USER).digest
         made = Cursor(request=digest, timestamp=AT, newest=(0, 0), release="", left=0, left_out=[], page=[])
-        with patch.object(Cursor, "key", key):
+        with patch.object(Cursor, "signer", signer):
             return made.model_copy(update=more).text()
 
-    assert len(ids(ask(http, cursor=forged(Cursor.key), timestamp=None))) == 50
-    with patch.object(zlib, "decompressobj") as read:
-        assert ask(http, 400, cursor=forged(b"another key"), timestamp=None)["error"]["field"] == "cursor"
-        assert not read.called
     long = {"left_out": list(range(1, MAX_SHOWN)), "page": [1, 2]}
-    assert ask(http, 400, cursor=forged(Cursor.key, **long), timestamp=None)["error"]["field"] == "cursor"
-    keys = {key_from(RedisSettings(password=SecretStr(each) if each else None)) for each in ("", "one pass", "another")}
-    assert len(keys) == 3
+    assert len(ids(ask(http, cursor=forged(Cursor.signer), timestamp=None))) == 50
+    assert ask(http, 400, cursor=forged(Cursor.signer, **long), timestamp=None)["error"]["field"] == "cursor"
+    with patch.object(zlib, "decompress") as read:
+        another = forged(signed_by("another"), **long)
+        assert ask(http, 400, cursor=another, timestamp=None)["error"]["field"] == "cursor"
+        assert not read.called
+
+
+def signed_by(password: str) -> URLSafeSerializer:
+    return signer_of(RedisSettings(password=SecretStr(password) if password else None))
 
 
 def test_the_cursors_key_comes_from_a_password_file(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("one pass")
-    in_file = RedisSettings(password_file=tmp_path / "password")
-    assert key_from(in_file) == key_from(RedisSettings(password=SecretStr("one pass"))) != key_from(RedisSettings())
+    in_file = signer_of(RedisSettings(password_file=tmp_path / "password"))
+    signed = [each.dumps("a list") for each in (in_file, *map(signed_by, ("one pass", "another", "")))]
+    assert signed[0] == signed[1]
+    assert len(set(signed)) == 3

@@ -9,7 +9,6 @@ from flask.testing import FlaskClient
 
 from extras.questions.rules import RuleList, RuleProblemError, read, rules_key
 from online.main.s1_server import create_app
-from online.recommend import process
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
@@ -72,32 +71,24 @@ def test_a_boosted_item_stands_at_half_its_place(fakes: Fakes, http: FlaskClient
 
 
 @DEFAULT
-def test_workers_follow_and_keep_the_last_rules(fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "POLL_S", 0.01)
-    monkeypatch.setattr(process, "POLL_AGAIN_S", 0.01)
-    path, key, values = tmp_path / "saved.json", rules_key(fakes.world.dataset), fakes.users.values
-    with fakes.restarted(path) as recommender:
+def test_workers_follow_and_keep_the_last_rules(fakes: Fakes) -> None:
+    key, values = rules_key(fakes.world.dataset), fakes.users.values
+    with fakes.restarted() as recommender:
         http = create_app(recommender, stores=fakes.stores).test_client()
-        recommender.releases.get_active(60)
+        recommender.releases.follow()
         best = ids(ask(http))
         hidden = set(best[:2])
-        assert not (tmp_path / "rules.json").exists()
         values[key] = RuleList(hidden=best[:2]).model_dump_json().encode()
         until(lambda: hidden.isdisjoint(ids(ask(http))))
         other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)  # a switch changes nothing
         fakes.add(other)
         fakes.users.activate(other.release)
-        recommender.releases.get(other.release)
+        recommender.releases.follow()
         answer = ask(http, size=200)
         assert answer["release"] == other.release
         assert hidden.isdisjoint(ids(answer))
         fakes.users.down = True
         assert hidden.isdisjoint(ids(ask(http, size=200)))
-        # One that starts now knows them from its disk, and answers with nothing but a popular list.
-        with fakes.restarted(path) as fresh:
-            answer = ask(create_app(fresh, stores=fakes.stores).test_client(), size=200)
-        assert answer["degraded"][0]["instead"] == "popular"
-        assert hidden.isdisjoint(ids(answer))
         fakes.users.down = False
         del values[key]
         until(lambda: bool(hidden & set(ids(ask(http, size=200)))))
@@ -125,7 +116,7 @@ WRONG = {
 def test_a_wrong_file_is_refused_whole(fakes: Fakes, tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "rules.toml"
     path.write_text(text)
-    known = fakes.recommender.releases.get_active().numbers
+    known = fakes.recommender.releases.get().numbers
     with pytest.raises(RuleProblemError) as error:
         read(path, known)
     assert says in str(error.value)

@@ -36,7 +36,7 @@ def test_similar_items_name_channels_ranks_and_attributes(fakes: Fakes, http: Fl
 
 
 def test_it_is_near_by_the_cosine_of_a_channels_item_vectors(fakes: Fakes, http: FlaskClient) -> None:
-    opened = fakes.recommender.releases.get_active()
+    opened = fakes.recommender.releases.get()
     name = fakes.world.recipe.recall.searched[0].name
     fitted = {channel.name: channel for channel in opened.channels.channels}
     if name in fitted:  # without popularity and filler

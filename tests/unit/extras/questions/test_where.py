@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +7,6 @@ import pytest
 from flask.testing import FlaskClient
 
 from extras.questions.where import Attributes, Condition
-from online.main.s1_server import create_app
-from online.recommend.last_release import LastRelease
 from online.recommend.outcomes import BadRequestError
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
@@ -44,20 +41,6 @@ def test_unknown_user_or_no_services_get_popular_matches(fakes: Fakes, http: Fla
     assert ids(ask(http, userid=UNKNOWN_USER, where=WHERE, size=60)) == popular[:60]
     fakes.down(*SERVICES)
     assert ids(ask(http, userid=UNKNOWN_USER, where=WHERE, size=60)) == popular[:60]
-
-
-def test_a_popular_list_from_the_disk_is_limited_too(fakes: Fakes, tmp_path: Path) -> None:
-    last = LastRelease(tmp_path / "saved.json")
-    last.keep(fakes.recommender.releases.get_active())
-    popular = [item.itemid for item in last.saved.item_list if item.itemid in matching(fakes.world)]  # type: ignore[union-attr]
-    fakes.down("redis")
-    with fakes.restarted(tmp_path / "saved.json") as fresh:
-        http = create_app(fresh, stores=fakes.stores).test_client()
-        of_other_items = {"genres": {"any": ["Comedy", "Opera"], "all": ["Comedy"], "none": ["Drama", "Haiku"]}}
-        for where, left in ((WHERE, popular[3:]), (of_other_items, popular[3:]), ({"length": {"gte": 1}}, [])):
-            answer = ask(http, where=where, size=200, exclude=popular[:3])
-            assert ids(answer) == left, "what these items lack, others of the release may have"
-            assert answer["degraded"][0]["instead"] == "popular"
 
 
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])

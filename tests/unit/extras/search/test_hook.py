@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +7,6 @@ from flask.testing import FlaskClient
 
 from extras.search import text
 from extras.search.text import MATCHES
-from online.main.s1_server import create_app
-from online.recommend.last_release import LastRelease
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
@@ -172,18 +169,6 @@ def test_query_without_a_match_is_not_searched_in_memory(http: FlaskClient, monk
 def test_short_names_the_query_before_the_filter(http: FlaskClient) -> None:
     where = {"genres": {"none": ["Drama"]}}
     assert ask(http, query=f"[{NO_VECTOR_ITEM}]", where=where, size=5)["short"] == "query"
-
-
-def test_saved_popular_list_is_searched(fakes: Fakes, tmp_path: Path) -> None:
-    last = LastRelease(tmp_path / "saved.json")
-    last.keep(fakes.recommender.releases.get_active())
-    fakes.down("redis")
-    with fakes.restarted(tmp_path / "saved.json") as fresh:
-        http = create_app(fresh, stores=fakes.stores).test_client()
-        wanted = last.saved.item_list[5].itemid  # type: ignore[union-attr]
-        answer = ask(http, query=f"film {wanted}", size=3)
-        assert ids(answer)[0] == wanted
-        assert ids(ask(http, query="zzz")) == []
 
 
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)

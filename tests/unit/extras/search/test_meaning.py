@@ -15,7 +15,7 @@ from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.settings import ElasticsearchSettings
 from extras.search import meaning
 from extras.search.meaning import DIMS, MODEL, TOKENIZER, TOKENS, NearItems, NearQuery, Sentences, fused, packed
-from online.clients.base import ServiceError, StoredError
+from online.clients.base import Breaker, ServiceError, StoredError
 from online.clients.elastic import ElasticItems
 from online.clients.http import HttpAnswer
 from online.main.s1_server import create_app
@@ -143,6 +143,7 @@ class FakeScores:
     """Triton, which serves an encoder whose tokenizer knows two words."""
 
     timeout_s = 30.0
+    breaker = Breaker("triton")
 
     def __init__(self) -> None:
         tokenizer = Tokenizer(models.WordLevel({"[UNK]": 1, "hidden": 2, "reality": 3}, unk_token="[UNK]"))
@@ -202,6 +203,7 @@ def test_a_triton_without_the_encoder_is_not_to_blame() -> None:
 def test_a_release_without_vectors_is_named(status: int, error: type[ServiceError]) -> None:
     class Items:
         timeout_s = 30.0
+        breaker = Breaker("elasticsearch")
 
         def __init__(self) -> None:
             self.http = self

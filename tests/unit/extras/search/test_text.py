@@ -7,7 +7,7 @@ import pytest
 
 from data_exchange_center import wire
 from extras.search.text import TextItems, TextQuery, Words, blended, body_of, searched_words
-from online.clients.base import StoredError
+from online.clients.base import Breaker, StoredError
 
 NONE = np.empty(0, np.int32)
 ITEMS: dict[int, tuple[str, dict[str, Any]]] = {
@@ -65,6 +65,7 @@ def test_empty_find_of_an_index_without_words_is_an_error(loaded: bool) -> None:
 
     class Items:
         timeout_s = 1.0
+        breaker = Breaker("elasticsearch")
 
         def search(self, release: str, body: dict[str, Any]) -> list[dict[str, Any]]:
             bodies.extend(body["query"])

@@ -18,7 +18,7 @@ from tests.waiting import until
 def warm(
     fakes: Fakes, enough: int = 50, more: Callable[[float], bool] = lambda took_s: True, *, patient: bool = True
 ) -> None:
-    opened = fakes.recommender.releases.get_active()
+    opened = fakes.recommender.releases.get()
     hook.search(fakes.recommender, opened, enough, more, patient=patient)
 
 
@@ -84,7 +84,7 @@ def test_feast_and_triton_are_called_before_the_first_request(warming: Fakes) ->
 def test_elasticsearch_is_warmed_up_after_an_unexpected_error(
     warming: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(hook, "completed", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(hook, "with_popular", lambda *arguments: 1 / 0)
     warmed_up(warming)
     assert warming.items.answered >= 50
     assert "could not be warmed up" in caplog.text
@@ -92,7 +92,7 @@ def test_elasticsearch_is_warmed_up_after_an_unexpected_error(
 
 @pytest.mark.parametrize("down", ["feast", "triton"])
 def test_elasticsearch_is_warmed_up_without_the_others(warming: Fakes, down: str) -> None:
-    warming.recommender.releases.get_active(60)
+    warming.recommender.releases.follow()
     warming.down(down)
     warmed_up(warming)
     assert warming.items.answered >= 50
@@ -109,7 +109,7 @@ def test_the_quiet_warm_up_ends_with_the_server(warming: Fakes, monkeypatch: pyt
 
 def test_the_server_serves_although_its_warm_up_failed(warming: Fakes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    warming.recommender.releases.get_active()
+    warming.recommender.releases.follow()
     warming.items.down = True
     warmed_up(warming)
     assert warming.recommender.readiness().release == warming.world.release

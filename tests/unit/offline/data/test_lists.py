@@ -16,7 +16,7 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import HistorySum
-from data_exchange_center.features import Float32
+from data_exchange_center.features import ModelInputs
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data.lists import Lists, ListsConfig, StoredFeatures, prefetch, recall_lists, sampled
@@ -185,48 +185,50 @@ def lists_of(users: list[int]) -> Lists:
         users=np.array(users, np.int32),
         times=np.full(m, NOW),
         lengths=np.arange(m, dtype=np.int32) + 7,
-        statistics=user_statistics_after(RUNNERS.data, np.array(users), np.arange(m) + 7),
+        statistics=user_statistics_after(RUNNERS.data, np.array(users), np.arange(m) + 7, ()),
         events=random.integers(1, 30, (m, 4)).astype(np.int32),
         ratings=random.integers(1, 6, (m, 4)).astype(np.int8),
         ages=random.integers(0, 10**5, (m, 4)).astype(np.int32),
     )
 
 
-def as_served(lists: Lists, row: int) -> Float32:
-    """The rows of one list, from raw values by id."""
+def as_served(lists: Lists, row: int) -> ModelInputs:
+    """The inputs of one list, from raw values by id."""
     past, user = RUNNERS.data, int(lists.users[row])
     begun = past.select(past.positions < np.where(past.users == user, lists.lengths[row], past.lengths[past.users]))
-    users = user_statistics(begun, RUNNERS.users).iloc[[user]]
-    items = item_statistics(past, RUNNERS).iloc[lists.candidates[row] - 1]
+    users = user_statistics(begun, RUNNERS.users, ()).iloc[[user]]
+    items = item_statistics(past, RUNNERS, ()).iloc[lists.candidates[row] - 1]
     itemids, times = past.item_numbers[lists.events[row] - 1], NOW - lists.ages[row].astype(np.int64)
     history = History(itemids, lists.ratings[row].astype(np.int64), times)
 
     def raw(frame: pd.DataFrame) -> dict[str, object]:
         return {str(name): column.to_numpy() for name, column in frame.items()}
 
-    return SPEC.assemble(
-        SPEC.encode("user", raw(users)),
-        SPEC.encode("item", raw(items)),
-        NOW,
-        SPEC.encode_candidates(SPEC.candidate, lists.features[row]),
-        SPEC.encode_history(history, NOW),
-    )
+    recalled = SPEC.encode_candidates(SPEC.candidate, lists.features[row])
+    rows = SPEC.assemble(SPEC.encode("user", raw(users)), SPEC.encode("item", raw(items)), NOW, recalled)
+    return ModelInputs(rows, SPEC.encode_history(history, NOW))
 
 
-def test_a_training_row_is_the_row_that_would_be_served() -> None:
+def test_training_reads_what_would_be_served() -> None:
     lists = lists_of([3, 17, 8])
-    rows = STORED.rows(lists)
-    assert rows.shape == (3, 3, SPEC.width)
+    inputs = STORED.inputs(lists)
+    assert inputs.rows.shape == (3, 3, SPEC.width)
+    assert inputs.history is not None
+    assert inputs.history.shape == (3, 4, 3)
     for number in range(len(lists)):
-        assert np.array_equal(rows[number], as_served(lists, number))
+        served = as_served(lists, number)
+        assert served.history is not None
+        assert np.array_equal(inputs.rows[number], served.rows)
+        assert np.array_equal(inputs.history[number], served.history[0])
 
 
 def test_padding_is_a_row_of_zeros_but_for_the_user() -> None:
     lists = lists_of([3])
     lists.candidates[0, 2] = 0
     lists.features[0, 2] = 0
-    last = STORED.rows(lists)[0, 2]
+    last = STORED.inputs(lists).rows[0, 2]
     of_items = [SPEC.columns.index(feature.name) for feature in SPEC.of("item")]
     assert not last[of_items].any()
-    assert not last[len(SPEC.features) : SPEC.widths.row].any()
-    assert last[SPEC.widths.row :].any()
+    assert not last[len(SPEC.features) :].any()
+    of_user = [SPEC.columns.index(feature.name) for feature in SPEC.of("user")]
+    assert last[of_user].any()

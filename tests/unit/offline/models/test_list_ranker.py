@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from data_exchange_center.channels import LONG_AGO_S
-from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
+from data_exchange_center.features import HISTORY, DenseFeature, FeatureSpec, HistoryFeature, ModelInputs, one_hot
 from data_exchange_center.history import History
 from data_exchange_center.recipes import ListRankerRecipe
 from offline.models.kinds import load_ranker, score, weights_to_bytes
 from offline.models.list_ranker import ListRanker, ListRankerConfig, crossed_log_odds
+from offline.models.training import tensors_of
 from tests.datasets import STARS
 from tests.unit.offline.data.ratings import events_of
 
@@ -58,14 +59,15 @@ def test_a_served_list_scores_as_in_training(ranker: ListRanker, events: int) ->
     users = SPEC.encode("user", {"gender": ["M"], "age": [18], "n_ratings": [events]})
     stored = SPEC.encode("item", {"itemid": items, "year": random.integers(1930, 2000, CANDIDATES)})
     recalled = random.normal(size=(CANDIDATES, 2)).astype(np.float32)
-    encoded = SPEC.encode_history(history, 10**7)
-    rows = torch.from_numpy(SPEC.assemble(users, stored, 0, recalled, encoded))
-    inputs = SPEC.model_inputs(users, stored, 0, recalled, encoded)
+    rows = SPEC.assemble(users, stored, 0, recalled)
+    inputs = ModelInputs(rows, SPEC.encode_history(history, 10**7))
+    assert inputs.history is not None
+    in_training = ModelInputs(np.stack([rows, rows[::-1]]), np.repeat(inputs.history, 2, axis=0))
 
     served = load_ranker(weights_to_bytes(ranker), json.loads(CONFIG.model_dump_json()))
     found = score(served, inputs)
     with torch.no_grad():
-        expected = torch.sigmoid(ranker(rows[None])[0, :, 0])
+        expected = torch.sigmoid(ranker(*tensors_of(in_training))[0, :, 0])
     assert found.shape == (CANDIDATES,)
     np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0)
     assert len(set(found.tolist())) == CANDIDATES
@@ -110,16 +112,15 @@ def test_returning_users_are_scored_by_given_columns_too(ranker: ListRanker) -> 
     random = np.random.default_rng(5)
     rows = torch.from_numpy(random.random((3, CANDIDATES, SPEC.width), dtype=np.float32))
     rows[:, :, :3] = 1  # codes
-    rows[:, :, SPEC.widths.row :] = 0
-    newest = [SPEC.columns.index(f"history_{part}_0") for part in ("item", "rating", "age")]
-    rows[:2, :, newest[:2]] = 1
-    rows[0, :, newest[2]], rows[1, :, newest[2]] = 3600, 3599  # comes back; goes on; the third has no history
+    history = torch.zeros(3, LENGTH, len(HISTORY))
+    history[0, 0] = torch.tensor([1, 1, 3600])  # comes back
+    history[1, 0] = torch.tensor([1, 1, 3599])  # goes on; the third has no history
     plain = ListRanker(CONFIG.model_copy(update={"returning": ()})).eval()
     plain.load_state_dict(ranker.state_dict())
     rank, year = (SPEC.columns.index(name) for name in ("fused_log_rank", "year"))
     with torch.no_grad():
-        added = (ranker(rows) - plain(rows))[..., 0]
-        in_training = ranker.train()(rows) - plain.train()(rows)
+        added = (ranker(rows, history) - plain(rows, history))[..., 0]
+        in_training = ranker.train()(rows, history) - plain.train()(rows, history)
     ranker.eval()
     torch.testing.assert_close(added[0], 0.125 * rows[0, :, year] - 0.5 * rows[0, :, rank])
     assert not added[1:].any()

@@ -16,6 +16,7 @@ from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns, Split
+from data_exchange_center.features import ModelInputs
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, RECIPES, SOURCE
@@ -47,16 +48,16 @@ def either(request: pytest.FixtureRequest, folders: dict[str, Path]) -> OnlineSi
 
 
 def groups(side: OnlineSide) -> list[str]:
-    """Every column of the model, and all that fusion says, in a group that has their number."""
+    """Every column of the model, all that fusion says, and the history, in a group that has their number."""
     spec = side.spec
     sizes = {
         "one-hot": len(spec.one_hot),
         "multi-hot": len(spec.multi_hot),
         "dense": len(spec.dense),
         "candidate": len(side.truth.columns),
-        "history": len(spec.columns[spec.widths.row :]),
     }
-    return [*(f"{name} ({size} columns)" for name, size in sizes.items() if size), "score"]
+    history = [f"history ({spec.history.length} events)"] if spec.history else []
+    return [*(f"{name} ({size} columns)" for name, size in sizes.items() if size), *history, "score"]
 
 
 def test_an_unchanged_side_agrees(either: OnlineSide) -> None:
@@ -177,7 +178,7 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
     "the newest event is missing": (
         "default",
         users_with(lambda row: {"history": events(row.history, slice(1, None))}),
-        r"column 'tower_score', user .*column 'history_item_0', user \d+, item \d+: ",
+        r"column 'tower_score', user .*column 'history_item_0', user \d+: ",
     ),
     "events are a second late": (
         "default",
@@ -297,7 +298,8 @@ def test_the_tolerance_is_where_it_is_said_to_be(side: OnlineSide, value: float,
     """1e-5, relative to values above 1."""
     itemids = np.array([row.number for row in side.items.rows[:2]])
     recalled, rows = np.zeros((2, len(side.truth.columns)), np.float32), np.zeros((2, side.spec.width), np.float32)
-    offline = CheckedRequest(2, 2, 0, {}, itemids, recalled, rows, np.array([0, value], np.float32))
+    inputs = ModelInputs(rows, side.spec.encode_history(History.empty(), 0))
+    offline = CheckedRequest(2, 2, 0, {}, itemids, recalled, inputs, np.array([0, value], np.float32))
     online = replace(offline, scores=np.array([0, value + gap], np.float32))
     attempt: Callable[[], dict[str, float]] = lambda: compare([offline], [online], side.truth)  # noqa: E731
     if gap > 1e-5 * max(1, value):

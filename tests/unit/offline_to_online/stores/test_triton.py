@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from data_exchange_center import wire
-from data_exchange_center.features import Widths
+from data_exchange_center.features import InputSizes
 from data_exchange_center.files import sha256
 from data_exchange_center.settings import Settings, TritonSettings
 from data_exchange_center.steps import CheckError, StepError
@@ -38,28 +38,28 @@ class Models:
 
     store: TritonStore
     exported: bytes
-    widths: Widths
+    sizes: InputSizes
 
     def of(self, release: str, width: int | None = None) -> bytes:
         """The release's model; announcing another number of columns where one is given."""
         proto = onnx.load_from_string(self.exported)
         onnx.helper.set_model_props(proto, {"release": release})
         given = next(each for each in proto.graph.input if each.name == wire.MODEL_INPUT)
-        given.type.tensor_type.shape.dim[1].dim_value = width or self.widths.row
+        given.type.tensor_type.shape.dim[1].dim_value = width or self.sizes.columns
         content: bytes = proto.SerializeToString()
         return content
 
     def write(self, release: str, width: int | None = None) -> Place:
-        widths = self.widths._replace(row=width or self.widths.row)
-        return self.store.write_version(release, widths, self.of(release, width))
+        sizes = self.sizes._replace(columns=width or self.sizes.columns)
+        return self.store.write_version(release, sizes, self.of(release, width))
 
     def load(self, release: str) -> Place:
-        return self.store.load(release, self.widths, self.of(release))
+        return self.store.load(release, self.sizes, self.of(release))
 
 
 @pytest.fixture
 def models(store: TritonStore, exported: bytes, truth: OfflineTruth) -> Models:
-    return Models(store, exported, truth.spec.widths)
+    return Models(store, exported, truth.spec.sizes)
 
 
 def test_a_release_keeps_its_version_and_the_next_increments(store: TritonStore, models: Models) -> None:
@@ -72,7 +72,7 @@ def test_other_bytes_of_a_release_become_a_version_of_their_own(store: TritonSto
     first = models.write(A)
     proto = onnx.load_from_string(models.of(A))
     proto.graph.initializer[0].raw_data = bytes(len(proto.graph.initializer[0].raw_data))
-    second = store.write_version(A, models.widths, proto.SerializeToString())
+    second = store.write_version(A, models.sizes, proto.SerializeToString())
     assert (first, second) == (Place("ml_rec", 1), Place("ml_rec", 2))
     assert (store.folder_of(first) / MODEL_FILE).read_bytes() == models.of(A)
     assert store.find(A) == second
@@ -124,12 +124,12 @@ def test_an_untouched_configuration_keeps_its_time_stamp(store: TritonStore, mod
 
 
 def test_another_width_is_a_model_of_its_own_name(store: TritonStore, models: Models) -> None:
-    wider = models.widths._replace(row=62)
+    wider = models.sizes._replace(columns=62)
     name = f"ml_rec_{wider}"
     assert models.write(A) == Place("ml_rec", 1)
     assert models.write(B, 62) == models.write(B, 62) == Place(name, 1)
     assert store.models() == ["ml_rec", name]
-    for model, columns in (("ml_rec", models.widths), (name, wider)):
+    for model, columns in (("ml_rec", models.sizes), (name, wider)):
         text = (store.repository / model / "config.pbtxt").read_text()
         assert text == config_pbtxt(model, columns)
 
@@ -176,7 +176,7 @@ def test_deleting_covers_all_models_and_removes_empty_ones(store: TritonStore, m
     assert store.releases() == {B, C}
     assert store.models() == ["ml_rec", other.model]
     store.delete({B})
-    assert store.models() == [other.model] == [f"ml_rec_{models.widths._replace(row=62)}"]
+    assert store.models() == [other.model] == [f"ml_rec_{models.sizes._replace(columns=62)}"]
     store.delete({A})
     assert store.releases() == {C}
 
@@ -259,7 +259,7 @@ def test_going_live_waits_for_one_of_several_that_starts_again(
 
 def load_with_encoder(models: Models, release: str) -> Place:
     encoder = models.of(release)  # any model: its inputs and output are copied into its configuration
-    return models.store.load(release, models.widths, models.of(release), {"sasrec": encoder})
+    return models.store.load(release, models.sizes, models.of(release), {"sasrec": encoder})
 
 
 @pytest.fixture

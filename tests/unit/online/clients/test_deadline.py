@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,17 @@ import pytest
 
 from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.features import ModelInputs
-from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, RedisSettings, TritonSettings
+from data_exchange_center.settings import (
+    REDIS_SOCKET,
+    ElasticsearchSettings,
+    FeastSettings,
+    RedisSettings,
+    TritonSettings,
+)
 from online.clients.base import NEVER, OUT_OF_TIME, Deadline, GoneError, ServiceError, current, until
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
-from online.clients.redis import WHICH_IS_LIVE, RedisUsers, TimelyConnection, UserQuery
+from online.clients.redis import RedisUsers, TimelyConnection, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from tests.unit.online.fakes import FakeUsers
 from tests.unit.online.trickling import service, talking
@@ -61,6 +68,18 @@ def test_a_call_ends_by_its_deadline_or_the_services_own_timeout(name: str, mann
             assert raised.value.service == name
 
 
+@pytest.mark.parametrize("manner", ["silent", "trickling"])
+def test_a_call_over_redis_s_socket_ends_by_its_deadline(manner: str, tmp_path: Path) -> None:
+    _, query, trickle = SERVICES["redis"]
+    users = RedisUsers(RedisSettings(socket_dir=tmp_path, timeout_s=5))
+    with service(b"" if manner == "silent" else trickle, tmp_path / REDIS_SOCKET), closing(users):
+        for _ in range(2):
+            started = time.perf_counter()
+            with pytest.raises(ServiceError, match="in time"):
+                users.call(query, Deadline.after(LIMIT_S))
+            assert time.perf_counter() - started < LIMIT_S + MARGIN_S
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_call_is_made_without_time_left(name: str) -> None:
     make, query, _ = SERVICES[name]
@@ -88,7 +107,7 @@ def test_a_lost_connection_is_made_again_once(
     monkeypatch.setattr(users, "lost_errors", (Exception,))
     users.on_call = lambda: setattr(users, "down", next(lost, False))
     with expected:
-        assert users.call(WHICH_IS_LIVE).live == WORLD.release
+        assert users.call(UserQuery.of(1, WORLD.published.manifest)).kept
 
 
 def test_the_remaining_time_is_never_negative() -> None:

@@ -46,6 +46,18 @@ def test_status_and_body_come_back_whatever_the_status_is() -> None:
         assert http.get("/200") == HttpAnswer(200, b"GET")
 
 
+def test_a_header_is_found_in_any_case() -> None:
+    with (
+        serving(lambda *_: (200, b"", {"Content-Kind": " a: b "})) as port,
+        closing(Http(f"http://127.0.0.1:{port}", timeout_s=5)) as http,
+    ):
+        for _ in range(2):
+            answer = http.get("/")
+            assert answer.header("content-KIND") == "a: b"
+            with pytest.raises(KeyError):
+                answer.header("Content")
+
+
 def test_headers_and_login_are_sent_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gevent import monkey
 
 from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
@@ -21,30 +22,35 @@ ROWS = 3
 SCORES = np.array([0.5, 0.25, 0.125], "<f4")
 
 
-def answer(scores: Any = SCORES, **changed: Any) -> bytes:
-    """Scores as Triton sends them; ``changed``: what it says of them."""
+JSON_LENGTH = "Inference-Header-Content-Length"
+Answer = tuple[bytes, dict[str, str]]
+
+
+def answer(scores: Any = SCORES, **changed: Any) -> Answer:
+    """Scores as Triton sends them, body and headers; ``changed``: what it says of them."""
     numbers = np.asarray(scores, "<f4").tobytes()
     size = changed.pop("size", len(numbers))
     output = {"name": wire.MODEL_OUTPUT, "datatype": "FP32", "shape": [ROWS, 1], **changed}
-    return json.dumps({"outputs": [{**output, "parameters": {"binary_data_size": size}}]}).encode() + numbers
+    described = json.dumps({"outputs": [{**output, "parameters": {"binary_data_size": size}}]}).encode()
+    return described + numbers, {JSON_LENGTH: str(len(described))}
 
 
 @pytest.fixture
 def triton() -> Iterator[tuple[SimpleNamespace, TritonScores]]:
     """It gives the configured answer. Requests: path, the request's JSON, bytes of numbers."""
-    reported = SimpleNamespace(status=200, body=answer(), requested=[])
+    reported = SimpleNamespace(status=200, answer=answer(), requested=[])
 
-    def infer(request: Any, body: bytes) -> tuple[int, bytes]:
-        head = int(request.headers["Inference-Header-Content-Length"])
+    def infer(request: Any, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        head = int(request.headers[JSON_LENGTH])
         reported.requested.append((request.path, json.loads(body[:head]), len(body) - head))
-        return reported.status, reported.body
+        return reported.status, *reported.answer
 
     with serving(infer) as port, closing(TritonScores(TritonSettings(http_port=port, timeout_s=10))) as client:
         yield reported, client
 
 
 def query(rows: int = ROWS) -> ScoreQuery:
-    return ScoreQuery(ModelInputs(np.zeros((rows, 5), np.float32), np.zeros((1, 60), np.float32)), 7, "ml_rec")
+    return ScoreQuery(ModelInputs(np.zeros((rows, 5), np.float32), np.zeros((1, 20, 3), np.float32)), 7, "ml_rec")
 
 
 def test_numbers_are_sent_and_read_as_they_are(triton: tuple[SimpleNamespace, TritonScores]) -> None:
@@ -54,21 +60,24 @@ def test_numbers_are_sent_and_read_as_they_are(triton: tuple[SimpleNamespace, Tr
     assert path == "/v2/models/ml_rec/versions/7/infer"
     assert size == 4 * (ROWS * 5 + 60)
     assert [(each["name"], each["shape"]) for each in head["inputs"]] == [
-        (wire.MODEL_INPUT, [ROWS, 5]), (wire.MODEL_HISTORY, [1, 60]),
+        (wire.MODEL_INPUT, [ROWS, 5]), (wire.MODEL_HISTORY, [1, 20, 3]),
     ]  # fmt: skip
     assert head["outputs"] == [{"name": wire.MODEL_OUTPUT, "parameters": {"binary_data": True}}]
 
 
 @pytest.mark.parametrize(
-    "body",
+    "malformed",
     [
-        answer([]), answer([0.5, 0.25]), answer([0.5, 0.25, float("nan")]), answer(name="others"),
-        answer(datatype="FP64"), answer(shape=[1, ROWS]), answer(size=4), b"{}", b"", b"nonsense, but of some length",
+        answer([]), answer([], shape=[0]), answer([0.5, 0.25]), answer([0.5, 0.25, float("nan")]),
+        answer(name="others"), answer(datatype="FP64"), answer(datatype="BYTES"), answer(shape=[1, ROWS]),
+        answer(size=4), answer(size="12"),
+        (answer()[0], {}), (answer()[0], {JSON_LENGTH: "9999"}), (answer()[0], {JSON_LENGTH: "many"}),
+        (b"{}", {JSON_LENGTH: "2"}), (b"[]", {JSON_LENGTH: "2"}), (b"\xff" * 12, {JSON_LENGTH: "12"}), (b"", {}),
     ],
 )  # fmt: skip
-def test_a_malformed_score_list_is_an_error(triton: tuple[SimpleNamespace, TritonScores], body: bytes) -> None:
+def test_a_malformed_score_list_is_an_error(triton: tuple[SimpleNamespace, TritonScores], malformed: Answer) -> None:
     reported, client = triton
-    reported.body = body
+    reported.answer = malformed
     with pytest.raises(ServiceError) as raised:
         client.call(query())
     assert raised.value.service == "triton"
@@ -86,7 +95,7 @@ def test_a_missing_model_has_its_own_error(
     triton: tuple[SimpleNamespace, TritonScores], status: int, problem: str, gone: bool
 ) -> None:
     reported, client = triton
-    reported.status, reported.body = status, json.dumps({"error": problem}).encode()
+    reported.status, reported.answer = status, (json.dumps({"error": problem}).encode(), {})
     with pytest.raises(ServiceError) as raised:
         client.call(query())
     assert isinstance(raised.value, GoneError) == gone
@@ -99,27 +108,32 @@ def test_a_triton_on_a_unix_socket_answers(tmp_path: Path, folder: str) -> None:
     with closing(TritonScores(TritonSettings(socket_dir=place))) as client:
         with pytest.raises(ServiceError, match="cannot be reached"):
             client.call(query())
-        with serving(lambda *_: (200, answer()), socket_in=place) as _:
+        with serving(lambda *_: (200, *answer()), socket_in=place) as _:
             assert client.call(query()).tolist() == SCORES.tolist()
 
 
 def test_a_long_list_is_scored_in_parts(triton: tuple[SimpleNamespace, TritonScores]) -> None:
     reported, client = triton
-    reported.body = answer([])
+    reported.answer = answer([])
     assert client.call(query(0)).shape == (0,)
     assert not reported.requested
-    reported.body = answer(np.zeros(wire.MAX_BATCH), shape=[wire.MAX_BATCH, 1])
+    reported.answer = answer(np.zeros(wire.MAX_BATCH), shape=[wire.MAX_BATCH, 1])
     assert client.call(query(2 * wire.MAX_BATCH)).shape == (2 * wire.MAX_BATCH,)
     assert len(reported.requested) == 2
+
+
+def test_tritonclient_leaves_threads_and_sockets_as_they_are() -> None:
+    """It imports gevent, which can replace those of the standard library."""
+    assert not monkey.saved
 
 
 def test_an_encoder_is_sent_whole_numbers_and_gives_a_vector() -> None:
     requested, vector = [], np.array([1, 2.5, -3], "<f4")
 
-    def infer(request: Any, body: bytes) -> tuple[int, bytes]:
-        head = int(request.headers["Inference-Header-Content-Length"])
+    def infer(request: Any, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        head = int(request.headers[JSON_LENGTH])
         requested.append((request.path, json.loads(body[:head])["inputs"], np.frombuffer(body[head:], "<i8").tolist()))
-        return 200, answer(vector, shape=[1, 3])
+        return 200, *answer(vector, shape=[1, 3])
 
     with serving(infer) as port, closing(TritonScores(TritonSettings(http_port=port, timeout_s=10))) as scores:
         client = TritonVectors(scores)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from online.clients import base
-from online.clients.base import FAILURES, Breaker, Deadline, ServiceError
+from online.clients.base import FAILURES, Deadline, ServiceError
 from online.clients.feast import MAX_USERS, FeatureQuery, FeatureRows, UserFeatures
 from tests.unit.online.fakes import FakeFeatures
 from tests.unit.online.world import NO_FEATURES_USER, SourceWorld, World
@@ -38,7 +38,7 @@ def store() -> Iterator[SlowFeatures]:
 
 @pytest.fixture
 def features(store: SlowFeatures) -> Iterator[UserFeatures]:
-    users = UserFeatures(store, Breaker("feast"))
+    users = UserFeatures(store)
     yield users
     store.go.set()
     users.close()
@@ -112,7 +112,7 @@ def test_strict_requests_delay_no_others(store: SlowFeatures, features: UserFeat
 
 def test_nobody_queues_behind_a_probe_of_a_dead_service(store: SlowFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "PROBE_S", 1e-6)
-    features = UserFeatures(store, Breaker("feast"))
+    features = UserFeatures(store)
     store.down = True
     store.go.set()
     for _ in range(FAILURES):
@@ -139,7 +139,7 @@ def test_a_missing_column_is_an_error_for_all_who_share_it() -> None:
         def _call(self, query: FeatureQuery) -> FeatureRows:
             return FeatureRows(tuple(query.ids), {"userid": []}, {})
 
-    features = UserFeatures(Uneven(SourceWorld()), Breaker("feast"))
+    features = UserFeatures(Uneven(SourceWorld()))
     requested = features.fetch(SourceWorld().release, 1, soon(120))
     with pytest.raises(IndexError):
         requested.rows.result(60)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from online.clients.base import ServiceError
-from online.recommend import process, readiness
+from online.recommend import readiness, recommend
 from tests.unit.online.conftest import Fakes
 from tests.waiting import until
 
@@ -54,8 +54,8 @@ def test_following_outlasts_failures_and_ends_with_the_server(fakes: Fakes, monk
     def threads() -> list[str]:
         return [thread.name for thread in threading.enumerate() if thread.name.endswith("Rules.look")]
 
-    monkeypatch.setattr(process, "POLL_S", 0.01)
-    monkeypatch.setattr(process, "POLL_AGAIN_S", 0.01)
+    monkeypatch.setattr(recommend, "POLL_S", 0.01)
+    monkeypatch.setattr(recommend, "POLL_AGAIN_S", 0.01)
     rules, gone = Rules(), Rules()
     for each in (rules, gone):
         fakes.recommender.follow(each.look)

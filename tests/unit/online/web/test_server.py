@@ -10,7 +10,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import ServerSettings
+from data_exchange_center.settings import ServerSettings, Settings
+from online.main.s1_server import create_app
 from online.recommend import readiness
 from online.recommend.outcomes import Degradation, Outcome, sentences
 from online.recommend.types import Request
@@ -18,7 +19,7 @@ from online.web import asgi
 from online.web.asgi import COMPLETE_SINCE, MAX_BODY
 from online.web.errors import EXPECTED
 from online.web.guard import validated
-from tests.unit.online.conftest import Fakes
+from tests.unit.online.conftest import Fakes, plain
 from tests.unit.online.world import AT, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld
 
 BAD: dict[str, tuple[bytes, str]] = {
@@ -172,11 +173,17 @@ def test_queueing_time_is_part_of_took_ms(http: FlaskClient) -> None:
 
 def test_no_live_release_is_503_that_says_what_to_do(http: FlaskClient, fakes: Fakes) -> None:
     fakes.users.live_release = None
-    for response in (http.post("/ml/rec", json={"userid": 1}), http.get("/readyz")):
-        assert response.status_code == 503
-        assert "make sync" in response.text
-    fakes.users.live_release = fakes.world.release
-    answered(http, {"userid": 1})
+    fakes.users.history.clear()
+    with fakes.restarted() as recommender:
+        server = create_app(recommender, plain(Settings())).test_client()
+        recommender.releases.follow()
+        for response in (server.post("/ml/rec", json={"userid": 1}), server.get("/readyz")):
+            assert response.status_code == 503
+            assert "make sync" in response.text
+        assert server.post("/ml/rec", json={"userid": 1}).headers["Retry-After"] == "1"
+        fakes.users.live_release = fakes.world.release
+        recommender.releases.follow()
+        answered(server, {"userid": 1})
 
 
 def test_404_and_405_have_the_same_shape(http: FlaskClient) -> None:
@@ -199,6 +206,24 @@ def test_the_unexpected_is_500_without_its_insides(
     assert "insides" not in response.text
     assert "the insides" in caplog.text
     assert response.headers["X-Request-Id"] in caplog.text
+
+
+SOME_PATHS = (
+    "/healthz", "/readyz", "/openapi.json", "/docs", "/nowhere", "/ml/rec", "/ml/history?userid=1", "/ml/users",
+    "/ml/history?userid=-1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SOME_PATHS)
+def test_answers_are_neither_stored_nor_sniffed(http: FlaskClient, path: str) -> None:
+    response = http.get(path)
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_refusals_are_neither_stored_nor_sniffed() -> None:
+    headers = dict(asgi.OVERLOADED.reply()[1])
+    assert (headers[b"cache-control"], headers[b"x-content-type-options"]) == (b"no-store", b"nosniff")
 
 
 @pytest.mark.parametrize(("given_id", "kept"), [("abc-1.2_3", True), ("a b", False), ("x" * 65, False), ("é", False)])

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from data_exchange_center.features import one_hot
+from data_exchange_center.features import HISTORY, ModelInputs, one_hot
 from data_exchange_center.recipes import ListRankerRecipe, TowerRecipe
 from data_exchange_center.steps import StepError
 from offline.data.lists import Lists
@@ -75,7 +74,7 @@ class Network(nn.Module):
         super().__init__()
         self.norm, self.layer = nn.BatchNorm1d(3, momentum=0.1), nn.Linear(3, 1, bias=False)
 
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+    def forward(self, rows: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
         scores: torch.Tensor = self.layer(torch.tanh(self.norm(rows.flatten(0, 1))))
         return scores.view(*rows.shape[:2], 1)
 
@@ -83,8 +82,8 @@ class Network(nn.Module):
 class Features:
     """Rows of lists are their features."""
 
-    def rows(self, lists: Lists) -> NDArray[np.float32]:
-        return lists.features.astype(np.float32)
+    def inputs(self, lists: Lists) -> ModelInputs:
+        return ModelInputs(lists.features.astype(np.float32), np.zeros((len(lists), 1, len(HISTORY)), np.float32))
 
 
 def ranker() -> Trained:

@@ -43,10 +43,10 @@ def test_a_release_is_compared_with_one_evaluated_before(exchange: Path) -> None
         for name, row in compared["metrics"].items():
             assert row["difference"] == pytest.approx(found["table"]["default: ranked"][name], rel=1e-3)
             assert row["low"] <= row["difference"] <= row["high"]
-            assert row["before"] == 0
+            assert row["baseline"] == 0
     shown = Console(record=True, width=80, file=io.StringIO())
     shown.print(differences(compared))
-    assert "95% interval" in shown.export_text()
+    assert all(heading in shown.export_text() for heading in ("baseline", "difference", "95% interval"))
     main(settings, found["release"])
     assert report(settings)["against"]["metrics"]["recall@50"]["difference"] == 0
 

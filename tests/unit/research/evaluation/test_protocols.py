@@ -117,14 +117,14 @@ def test_protocols_are_fitted_once_for_a_release(
 
 
 class ByOneColumn(torch.nn.Module):
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows[..., len(SPEC.features) : SPEC.widths.row][..., :1]
+    def forward(self, rows: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
+        return rows[..., len(SPEC.features) :][..., :1]
 
 
 def test_a_list_comes_in_the_rankers_order_and_padding_last() -> None:
     lists = lists_of([3, 17, 8])
     lists.candidates[0, 0], lists.features[0, 0] = 0, 9
-    scores = STORED.rows(lists)[..., len(SPEC.features) : SPEC.widths.row][..., 0]
+    scores = STORED.inputs(lists).rows[..., len(SPEC.features)]
     for codes, given, order in zip(
         lists.candidates, scores, protocols.ranked(ByOneColumn(), lists, STORED, 2), strict=True
     ):

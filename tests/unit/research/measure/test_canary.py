@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from research.measure.canary import NAMES, Collected, picture, simulate
+from research.measure.canary import NAMES, Collected, simulate
 
 N = 300
 
@@ -30,10 +30,3 @@ def test_a_problem_of_some_answers_is_named(active: Collected, reason: str) -> N
 def test_slow_answers_and_lost_likes_are_named(active: Collected) -> None:
     assert simulate(active, active.slower(1.0, 80.0), np.random.default_rng(1))["reason"] == "latency"
     assert simulate(active, active, np.random.default_rng(1), likes=0.8)["reason"] == "likes"
-
-
-def test_the_picture_has_a_bar_for_each_release(active: Collected) -> None:
-    ended = simulate(active, active.where(0.06, "errors"), np.random.default_rng(1))
-    rows = [{"name": "errors", "right": True, **ended}, {"name": "itself", "right": False, **ended, "reason": ""}]
-    axes = picture({"bad": rows}).axes[0]
-    assert len(axes.patches) == 2

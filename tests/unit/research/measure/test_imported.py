@@ -9,7 +9,6 @@ import pytest
 from data_exchange_center.settings import Settings
 from extras.models.__main__ import export_events, import_model
 from offline.preprocess import s0_get_data, s1_data_split
-from research.figures import recommendations
 from research.measure.imported import MODELS, NAMES, quality
 from tests.made_up_data import shop
 from tests.unit.extras.models.test_import import events, written
@@ -37,20 +36,3 @@ def test_served_lists_have_the_recall_of_the_librarys(
 def test_at_least_twelve_models_of_four_libraries() -> None:
     assert len({library.split("_")[0] for library in MODELS}) >= 4
     assert len(NAMES) >= 12
-
-
-def test_the_table_has_a_row_for_each_model() -> None:
-    row = {
-        "kind": "vectors", "library": "implicit 1.0", "trained_s": 1.0, "import_s": 1.0, "live_s": 20.0, "p50_ms": 3.0,
-        "processor_ms": 9.0,
-        "recall@50": {"library": 0.2, "stack": 0.2},
-    }  # fmt: skip
-    about = {
-        "command": "make evaluate-imported",
-        "dataset": "ml-100k",
-        "machine": {"cpu": "", "cores": 2, "memory_gb": 24},
-    }
-    table = recommendations.imported_models(
-        {**about, "recipe": "default", "own": row, "rows": {"implicit_als": row}, "measured": {}}
-    )
-    assert "| als (implicit 1.0) | vectors | 1.0 s | 20 s | 3.0 ms | 9.0 ms | 0.200 | 0.200 |" in table

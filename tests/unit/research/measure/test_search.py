@@ -3,13 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_exchange_center.fusion import Hits
 from extras.search.settings import SearchSettings
 from research.measure.search import (
     ENCODER_WEIGHTS,
     WEIGHTS,
     best_weight,
-    by_reciprocal_ranks,
     measures,
     nearest,
     report,
@@ -22,11 +20,6 @@ def test_measures_of_a_list_by_hand() -> None:
     expected = {"success@10": 1.0, "NDCG@10": (1 / np.log2(3) + 1 / np.log2(5)) / ideal, "recall@50": 2 / 3}
     assert found == pytest.approx(expected)
     assert measures([7], {1}) == {"success@10": 0.0, "NDCG@10": 0.0, "recall@50": 0.0}
-
-
-def test_items_on_both_lists_come_first_by_reciprocal_ranks() -> None:
-    first, second = Hits(np.array([1, 2, 3]), np.ones(3)), Hits(np.array([3, 4]), np.ones(2))
-    assert by_reciprocal_ranks(first, second) == [3, 1, 2, 4]
 
 
 def test_nearest_items_are_in_the_order_of_cosines() -> None:
@@ -47,8 +40,8 @@ def test_no_weight_is_chosen_with_which_words_find_less() -> None:
 
 
 def test_the_table_is_of_the_queries_that_chose_nothing() -> None:
-    orders = ["BM25", *(f"words {each:g}" for each in WEIGHTS), "minilm alone", "minilm ranks"]
-    orders += [f"minilm {each:g}" for each in ENCODER_WEIGHTS]
+    orders = ["BM25", *(f"words {each:g}" for each in WEIGHTS), "encoder"]
+    orders += [f"encoder {each:g}" for each in ENCODER_WEIGHTS]
     of_half = {0: {"success@10": 1.0, "NDCG@10": 1.0, "recall@50": 1.0}}
     of_half[1] = dict.fromkeys(of_half[0], 0.5)
     lists = {
@@ -57,7 +50,7 @@ def test_the_table_is_of_the_queries_that_chose_nothing() -> None:
         for half in (0, 1)
         for order in orders
     }
-    found = report(lists, SearchSettings(), ["minilm"])
+    found = report(lists, SearchSettings())
     assert {each for row in found["systems"].values() for of in row.values() for each in of.values()} == {0.5}
-    assert found["encoders"]["minilm"]["weights"]["0.3"]["words"]["NDCG@10"] == 1.0
-    assert found["encoders"]["minilm"]["change"]["words"]["difference"] == 0.0
+    assert found["encoder"]["weights"]["0.3"]["words"]["NDCG@10"] == 1.0
+    assert found["encoder"]["change"]["words"]["difference"] == 0.0

@@ -1,1 +1,0 @@
-"""Tables and pictures of the READMEs, from the measurements in pic/figures."""

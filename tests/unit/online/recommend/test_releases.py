@@ -1,0 +1,252 @@
+"""Loading releases, and which of them answers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from online.clients.base import GoneError, ServiceError
+from online.recommend import releases
+from online.recommend.loaded_release import Release
+from online.recommend.outcomes import LoadingError, NoReleaseError, Outcome, UnknownReleaseError
+from online.recommend.types import Answer, Request
+from tests.unit.online.conftest import SERVICES, Fakes, outcomes
+from tests.unit.online.world import AT, UNKNOWN_USER, World
+from tests.waiting import until
+
+NOWHERE = "ffffffffffff"
+
+
+@pytest.fixture
+def second(fakes: Fakes) -> World:
+    """A second release of the same kind, in every service, not published."""
+    world = another(fakes)
+    fakes.add(world)
+    return world
+
+
+def another(fakes: Fakes) -> World:
+    return type(fakes.world)(release="bbbbbbbbbbbb", model_version=2, seed=7)
+
+
+def ask(fakes: Fakes, userid: int = 1, **more: Any) -> Answer:
+    return fakes.recommender.recommend(Request(**{"userid": userid, "timestamp": AT, **more}))
+
+
+def activate(fakes: Fakes, world: World) -> None:
+    """Activate a release, and wait until this process has noticed."""
+    fakes.users.history.insert(0, world.release)
+    fakes.users.live_release = world.release
+    fakes.follow()
+
+
+def publish(fakes: Fakes, world: World) -> None:
+    fakes.users.history.append(world.release)
+    fakes.follow()
+
+
+def test_a_new_release_takes_over_without_a_restart(fakes: Fakes, second: World) -> None:
+    first = ask(fakes)
+    fakes.follow()
+    assert ask(fakes).item_list == first.item_list  # it is in the stores, not active
+    activate(fakes, second)
+    answer = ask(fakes)
+    assert answer.release == second.release
+    expected = second.expected_scores(1, answer.itemids)
+    np.testing.assert_allclose([item.score for item in answer.item_list], expected, rtol=1e-5)
+    read = len(fakes.users.opened)
+    activate(fakes, fakes.world)
+    assert ask(fakes).item_list == first.item_list
+    assert len(fakes.users.opened) == read  # still loaded
+
+
+def test_the_former_release_answers_while_a_new_one_loads(fakes: Fakes, second: World) -> None:
+    before = ask(fakes)
+    gate = fakes.items.gate = threading.Event()
+    with ThreadPoolExecutor(1) as other_thread:
+        loading = other_thread.submit(activate, fakes, second)
+        until(lambda: second.release in fakes.users.opened)
+        known, unknown_user = ask(fakes), ask(fakes, UNKNOWN_USER)
+        with pytest.raises(LoadingError, match=second.release):
+            ask(fakes, release=second.release)
+        gate.set()
+        loading.result()
+    assert known.item_list == before.item_list
+    assert known.release == unknown_user.release == fakes.world.release
+    assert outcomes(known) == ()
+    assert ask(fakes).release == second.release
+
+
+def test_a_deleted_release_answers_from_memory_until_the_next_is_loaded(fakes: Fakes, second: World) -> None:
+    before = ask(fakes)
+    del fakes.users.worlds[fakes.world.release]
+    known = ask(fakes)
+    assert known.item_list == before.item_list
+    assert outcomes(known) == (Outcome.LAST_STATE,)
+    assert outcomes(ask(fakes, 8)) == (Outcome.POPULAR,)
+    with pytest.raises(ServiceError, match=f"redis: lacks the data of release {fakes.world.release}"):
+        ask(fakes, strict=True)
+    activate(fakes, second)
+    assert ask(fakes, strict=True).release == second.release
+
+
+def test_redis_that_has_lost_everything_does_not_end_the_answers(fakes: Fakes) -> None:
+    ask(fakes)
+    fakes.users.live_release = None
+    fakes.users.history.clear()
+    fakes.users.worlds.clear()
+    fakes.follow()
+    assert outcomes(ask(fakes)) == (Outcome.LAST_STATE,)
+
+
+def test_a_published_release_answers_by_name_and_no_other_one(fakes: Fakes, second: World) -> None:
+    with pytest.raises(UnknownReleaseError):
+        ask(fakes, release=second.release)
+    publish(fakes, second)
+    assert ask(fakes, release=second.release).release == second.release
+    assert ask(fakes).release == fakes.world.release
+    fakes.down("redis")
+    with pytest.raises(ServiceError):
+        ask(fakes, release=second.release)
+
+
+def test_a_preferred_release_answers_if_it_is_loaded(fakes: Fakes, second: World) -> None:
+    request = Request(userid=1, timestamp=AT)
+    assert fakes.recommender.recommend(request, preferred=second.release).release == fakes.world.release
+    publish(fakes, second)
+    assert fakes.recommender.recommend(request, preferred=second.release).release == second.release
+
+
+def test_a_release_that_is_published_no_longer_is_dropped(fakes: Fakes, second: World) -> None:
+    activate(fakes, second)
+    assert fakes.recommender.releases.loaded_count == 2
+    fakes.users.history = [second.release]
+    fakes.follow()
+    assert fakes.recommender.releases.loaded_count == 1
+
+
+def test_no_answer_is_of_two_releases_while_they_take_turns(fakes: Fakes, second: World) -> None:
+    alone = {}
+    for world in (second, fakes.world):
+        activate(fakes, world)
+        alone[world.release] = ask(fakes).item_list
+    assert alone[second.release] != alone[fakes.world.release]
+    requested = []
+    with ThreadPoolExecutor(8) as pool:
+        for turn in range(200):
+            requested.append(pool.submit(ask, fakes))
+            if turn % 10 == 0:
+                activate(fakes, (second, fakes.world)[turn // 10 % 2])
+                ask(fakes)
+    answers = [each.result() for each in requested]
+    assert all((outcomes(answer), answer.item_list) == ((), alone[answer.release]) for answer in answers)
+
+
+@pytest.mark.parametrize("name", ["redis", "elasticsearch", "feast"])
+def test_a_server_that_starts_before_its_services_answers_503_until_then(fakes: Fakes, name: str) -> None:
+    fakes.down(name)
+    with fakes.restarted() as server:
+        for _ in range(2):
+            try:
+                server.releases.follow()
+            except ServiceError as error:
+                assert error.service == name  # noqa: PT017
+            with pytest.raises(LoadingError, match=name):
+                server.recommend(Request(userid=1))
+            assert server.readiness().status == "unready"
+        fakes.down()
+        server.releases.follow()
+        assert len(server.recommend(Request(userid=1)).item_list) == 50
+
+
+def test_without_an_active_release_the_error_says_so(fakes: Fakes) -> None:
+    fakes.users.live_release = None
+    fakes.users.history.clear()
+    with fakes.restarted() as server:
+        with pytest.raises(LoadingError):  # it has not looked yet
+            server.recommend(Request(userid=1))
+        server.releases.follow()
+        with pytest.raises(NoReleaseError) as raised:
+            server.recommend(Request(userid=1))
+        assert not isinstance(raised.value, LoadingError)
+
+
+def test_a_release_without_a_manifest_is_named(fakes: Fakes) -> None:
+    fakes.users.live_release = "cccccccccccc"
+    with fakes.restarted() as server:
+        server.releases.follow()
+        with pytest.raises(LoadingError, match=r"cccccccccccc .*s1_go_live\.py again"):
+            server.recommend(Request(userid=1))
+
+
+def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = ask(fakes), another(fakes)
+    del second.titles[second.itemids[0]]
+    fakes.add(second)
+    activate(fakes, second)
+    assert "cannot be loaded" in caplog.text
+    assert ask(fakes).item_list == first.item_list
+    with pytest.raises(LoadingError, match="KeyError"):
+        ask(fakes, release=second.release)
+
+
+def test_a_release_that_fails_is_tried_again_later(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = another(fakes)  # not in the stores
+    for _ in range(50):
+        activate(fakes, second)
+        assert ask(fakes).release == fakes.world.release
+    assert fakes.users.opened.count(second.release) == 1
+    fakes.add(second)
+    monkeypatch.setattr(releases, "RETRY_AFTER_S", 0.0)
+    fakes.follow()
+    assert ask(fakes).release == second.release
+
+
+def test_a_failing_release_does_not_keep_another_from_loading(
+    fakes: Fakes, second: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = fakes.recommender.releases._load_release
+
+    def load_once(release: str) -> Release:
+        if release == fakes.world.release:
+            raise ServiceError("elasticsearch", "did not answer in time")
+        return load(release)
+
+    with fakes.restarted() as server:
+        monkeypatch.setattr(server.releases, "_load_release", load_once)
+        fakes.users.history.append(second.release)
+        server.releases.follow()
+        assert server.releases.loaded(second.release) is not None
+
+
+def test_a_new_version_of_the_model_is_loaded_again(fakes: Fakes) -> None:
+    first = ask(fakes)
+    newer = type(fakes.world)(model_version=9)
+    fakes.users.worlds[fakes.world.release] = fakes.scorer.worlds[fakes.world.release] = newer
+    assert outcomes(ask(fakes)) == (Outcome.NOT_RANKED,)
+    fakes.follow()
+    assert ask(fakes).item_list == first.item_list
+    assert fakes.scorer.calls[-1].version == 9
+
+
+def test_a_missing_model_is_not_loaded_with_every_request(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+    fakes.scorer.worlds.clear()
+    with pytest.raises(GoneError):
+        ask(fakes, strict=True)
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            assert outcomes(ask(fakes)) == (Outcome.NOT_RANKED,)
+            fakes.follow()
+    assert fakes.users.opened.count(fakes.world.release) == 2  # at first, and once again
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_losing_one_service_ends_no_loaded_release(fakes: Fakes, name: str) -> None:
+    fakes.down(name)
+    fakes.follow()
+    assert ask(fakes, UNKNOWN_USER).item_list

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from unittest.mock import Mock, patch
+
+import pytest
+
+from online.web.connections import Connections
+
+FIRST, SECOND, THIRD = ("127.0.0.1", 1), ("127.0.0.1", 2), ("127.0.0.1", 3)
+
+
+@pytest.fixture(autouse=True)
+def loop() -> Iterator[Mock]:
+    """The event loop of the connections, which calls nothing."""
+    with patch.object(asyncio, "get_running_loop") as get:
+        yield get.return_value
+
+
+def opened(connections: Connections, *clients: tuple[str, int]) -> list[Mock]:
+    """Transports of clients that connect, in this order."""
+    transports = []
+    for client in clients:
+        about = {"peername": client, "socket": Mock()}
+        transport = Mock(asyncio.Transport, get_extra_info=about.get)
+        connections.opened(transport)
+        transports.append(transport)
+    return transports
+
+
+def aborted(*transports: Mock) -> list[bool]:
+    return [transport.abort.called for transport in transports]
+
+
+def test_the_longest_waiting_connection_makes_room() -> None:
+    connections = Connections(2, 5)
+    first, second = opened(connections, FIRST, SECOND)
+    with connections.answering(FIRST):
+        pass  # it waits again, after the second
+    (third,) = opened(connections, THIRD)
+    assert aborted(first, second, third) == [False, True, False]
+
+
+def test_neither_a_new_nor_an_answered_connection_is_closed() -> None:
+    connections = Connections(1, 5)
+    (first,) = opened(connections, FIRST)
+    with connections.answering(FIRST):
+        second, third = opened(connections, SECOND, THIRD)
+    assert aborted(first, second, third) == [False, True, False]
+
+
+def test_a_closed_connection_leaves_room_for_another() -> None:
+    connections = Connections(1, 5)
+    (first,) = opened(connections, FIRST)
+    connections.closed(first)
+    (again,) = opened(connections, FIRST)
+    connections.closed(first)
+    (second,) = opened(connections, SECOND)
+    assert aborted(first, again, second) == [False, True, False]
+
+
+def test_a_connection_has_deadlines_until_its_head_arrives(loop: Mock) -> None:
+    connections = Connections(2, 5)
+    (client,) = opened(connections, FIRST)
+    loop.call_later.assert_called_once_with(5, client.close)
+    option = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5_000)
+    client.get_extra_info("socket").setsockopt.assert_called_once_with(*option)
+    connections.head_arrived(FIRST)
+    loop.call_later.return_value.cancel.assert_called_once_with()
