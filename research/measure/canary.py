@@ -64,6 +64,12 @@ STALE: Final = 20  # of each user's last events, which a stale release does not 
 NAMES: Final = ("errors", "degraded", "short", "wrong", "scores")
 
 
+Numbers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Scores = NDArray[np.float32]
+ChangeScores = Callable[[Scores, ScoreQuery], Scores]
+
+
 @dataclass(frozen=True)
 class Collected:
     """Answers of a release to the same users.
@@ -75,43 +81,46 @@ class Collected:
         likes: (users,) held-out liked items on the list.
     """
 
-    problems: Mapping[str, NDArray[np.bool_]]
+    problems: Mapping[str, Flags]
     milliseconds: NDArray[np.float64]
-    overlap: NDArray[np.int64]
-    likes: NDArray[np.int64]
+    overlap: Numbers
+    likes: Numbers
 
-    def where(self, share: float, name: str, seed: int = SEED, **more: Any) -> Collected:
-        """The same with a problem in a share of the answers, whose lists are lost if they are empty or wrong."""
-        hit = np.random.default_rng(seed).random(len(self.likes)) < share
-        likes = np.where(hit, 0, self.likes) if more.pop("lost", False) else self.likes
-        return replace(self, problems={**self.problems, name: self.problems[name] | hit}, likes=likes)
+    def drawn(self, share: float) -> Flags:
+        """(users,) True for a share of the answers."""
+        return np.random.default_rng(SEED).random(len(self.likes)) < share
+
+    def where(self, share: float, name: str, *, lost: bool = False) -> Collected:
+        """The same with a problem in a share of the answers. ``lost``: their lists find nothing any more."""
+        hit = self.drawn(share)
+        problems = {**self.problems, name: self.problems[name] | hit}
+        likes = np.where(hit, 0, self.likes) if lost else self.likes
+        return replace(self, problems=problems, likes=likes)
 
     def slower(self, share: float, milliseconds: float) -> Collected:
         """The same with a delay of a share of the answers."""
-        hit = np.random.default_rng(SEED).random(len(self.likes)) < share
-        return replace(self, milliseconds=self.milliseconds + hit * milliseconds)
+        return replace(self, milliseconds=self.milliseconds + self.drawn(share) * milliseconds)
 
 
-# --- releases: the active one, with a fault
+# --- Releases: the active one, with a fault
 
 
 class Scorer:
     """The client of Triton, whose scores are changed."""
 
-    def __init__(self, scorer: Any, change: Callable[[NDArray[np.float32], ScoreQuery], NDArray[np.float32]]) -> None:
-        self._scorer, self._change = scorer, change
+    def __init__(self, scorer: Any, change: ChangeScores) -> None:
+        self._scorer = scorer
+        self._change = change
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._scorer, name)
 
-    def call(self, query: ScoreQuery, deadline: Deadline | None = None) -> NDArray[np.float32]:
-        return self._change(self._scorer.call(query, *([deadline] if deadline else [])), query)
+    def call(self, query: ScoreQuery, *deadline: Deadline | None) -> Scores:
+        return self._change(self._scorer.call(query, *deadline), query)
 
 
 @contextmanager
-def scored(
-    recommender: Recommender, change: Callable[[NDArray[np.float32], ScoreQuery], NDArray[np.float32]]
-) -> Iterator[None]:
+def scored(recommender: Recommender, change: ChangeScores) -> Iterator[None]:
     """A ranking model whose scores are others."""
     before = recommender.scorer
     recommender.scorer = cast(Any, Scorer(before, change))
@@ -124,8 +133,13 @@ def scored(
 @contextmanager
 def loaded(recommender: Recommender, view: Callable[[Release], Release]) -> Iterator[None]:
     """A release of which a process has loaded something else."""
-    before = {each.release: each for each in recommender.releases.replace_each(lambda opened: opened)}
-    recommender.releases.replace_each(view)
+    before: dict[str, Release] = {}
+
+    def changed(opened: Release) -> Release:
+        before[opened.release] = opened
+        return view(opened)
+
+    recommender.releases.replace_each(changed)
     try:
         yield
     finally:
@@ -133,8 +147,15 @@ def loaded(recommender: Recommender, view: Callable[[Release], Release]) -> Iter
 
 
 @contextmanager
-def known(recommender: Recommender, view: Callable[[StoredUser], StoredUser]) -> Iterator[None]:
-    """A release that knows other histories of its users."""
+def known(recommender: Recommender, keeps: Callable[[int], Flags]) -> Iterator[None]:
+    """A release that knows other histories of its users. ``keeps``: which of so many events, newest first."""
+
+    def view(user: StoredUser) -> StoredUser:
+        history = user.history
+        kept = keeps(len(history))
+        events = (history.item_numbers[kept], history.ratings[kept], history.times[kept])
+        return replace(user, history=History(*events))
+
     hook = recommender.phases.state.append(lambda _, __, user: user and view(user))
     try:
         yield
@@ -142,91 +163,124 @@ def known(recommender: Recommender, view: Callable[[StoredUser], StoredUser]) ->
         hook.needed = False
 
 
-def shuffled(scores: NDArray[np.float32], _: ScoreQuery) -> NDArray[np.float32]:
+def shuffled(scores: Scores, _: ScoreQuery) -> Scores:
     """Scores without information, as of a model that is fitted on shuffled labels."""
     return np.random.default_rng(len(scores)).permutation(scores)
 
 
-def with_nan(codes: NDArray[np.integer], column: int) -> Callable[..., NDArray[np.float32]]:
+def reversed_scores(scores: Scores, _: ScoreQuery) -> Scores:
+    return 1 - scores
+
+
+def equal_scores(scores: Scores, _: ScoreQuery) -> Scores:
+    return np.full_like(scores, 0.5)
+
+
+def delayed(scores: Scores, _: ScoreQuery) -> Scores:
+    time.sleep(0.08)
+    return scores
+
+
+def with_nan(codes: Numbers, column: int) -> ChangeScores:
     """A model that gives NaN for the items of some codes, which the client refuses as it does Triton's."""
 
-    def change(scores: NDArray[np.float32], query: ScoreQuery) -> NDArray[np.float32]:
-        if np.isin(query.inputs.rows[:, column].astype(np.int64), codes).any():
+    def change(scores: Scores, query: ScoreQuery) -> Scores:
+        asked = query.inputs.rows[:, column].astype(np.int64)
+        if np.isin(asked, codes).any():
             raise StoredError("triton", NOT_NUMBERS)
         return scores
 
     return change
 
 
-def delayed(scores: NDArray[np.float32], _: ScoreQuery) -> NDArray[np.float32]:
-    time.sleep(0.08)
-    return scores
+def every_other(events: int) -> Flags:
+    """A release of half of the data."""
+    return np.arange(events) % 2 == 0
 
 
-def half(user: StoredUser) -> StoredUser:
-    """Every other event of the history: a release of half of the data."""
-    return replace(user, history=selected(user.history, np.arange(len(user.history)) % 2 == 0))
-
-
-def stale(user: StoredUser) -> StoredUser:
-    """Without the newest events, which a release does not have whose features are old."""
-    return replace(user, history=selected(user.history, np.arange(len(user.history)) >= STALE))
-
-
-def selected(history: History, kept: NDArray[np.bool_]) -> History:
-    """Some events of a history, newest first."""
-    return History(history.item_numbers[kept], history.ratings[kept], history.times[kept])
+def without_newest(events: int) -> Flags:
+    """A release whose features are old."""
+    return np.arange(events) >= STALE
 
 
 def old_items(opened: Release) -> Release:
     """Features of the items in another order: those of an earlier numbering."""
     held = opened.items.current()
-    rows = held.rows[np.random.default_rng(SEED).permutation(len(held.item_numbers))]
-    cache = ItemCache(lambda: replace(held, rows=rows), inf, ThreadPoolExecutor(1))
-    return replace(opened, items=cache)
+    order = np.random.default_rng(SEED).permutation(len(held.item_numbers))
+    mixed = replace(held, rows=held.rows[order])
+    return replace(opened, items=ItemCache(lambda: mixed, inf, ThreadPoolExecutor(1)))
 
 
-def swapped(numbers: NDArray[np.integer]) -> Callable[[Release], Release]:
+def swapped(numbers: Numbers) -> Callable[[Release], Release]:
     """Own ids of these items given to the next one of them, as after a wrong join of a catalogue."""
 
     def view(opened: Release) -> Release:
         catalogue = dict(opened.catalogue)
-        for here, there in zip(numbers.tolist(), np.roll(numbers, 1).tolist(), strict=True):
-            catalogue[here] = replace(opened.catalogue[here], own_id=opened.catalogue[there].own_id)
+        others = np.roll(numbers, 1).tolist()
+        for here, there in zip(numbers.tolist(), others, strict=True):
+            own_id = opened.catalogue[there].own_id
+            catalogue[here] = replace(opened.catalogue[here], own_id=own_id)
         return replace(opened, catalogue=catalogue)
 
     return view
 
 
-# --- their lists
+# --- Their lists
 
 
-def collect(
-    recommender: Recommender, requests: Requests, name: str, opened: Release, active: list[Answer] | None = None
-) -> tuple[Collected, list[Answer]]:
-    """Answers of what is loaded now. ``opened``, ``active``: the active release and its answers; None: this is it."""
-    titles, numbers, answers = Titles(opened), opened.numbers, []
+def ask(recommender: Recommender, requests: Requests, name: str, release: str) -> list[Answer]:
+    """Answers of what is loaded now, a user after the other."""
+    answers = []
     for row in progress(requests.rows, total=len(requests.rows), desc=name, unit="user"):
-        moment = int(requests.holdout.times[row])
-        fields = {"userid": requests.userids[row], "timestamp": moment, "size": K, "budget_ms": MAX_BUDGET_MS}
-        answers.append(recommender.recommend(Request(**fields, release=opened.release)))
-    found = [problems(each, K, served=True) + ([] if titles.agree(each) else ["wrong"]) for each in answers]
+        request = Request(
+            userid=requests.userids[row],
+            timestamp=int(requests.holdout.times[row]),
+            size=K,
+            budget_ms=MAX_BUDGET_MS,
+            release=release,
+        )
+        answers.append(recommender.recommend(request))
+    return answers
+
+
+def collected(requests: Requests, opened: Release, answers: list[Answer], active: list[Answer]) -> Collected:
+    """What counts of some answers. ``opened``, ``active``: the active release and its answers."""
+    titles = Titles(opened)
+    found = []
+    for answer in answers:
+        names = problems(answer, K, served=True)
+        found.append(names if titles.agree(answer) else [*names, "wrong"])
+    overlap = [overlap_of(*pair) for pair in zip(answers, active, strict=True)]
     return Collected(
-        {name: np.array([name in each for each in found]) for name in NAMES},
-        np.array([each.took_ms["total"] for each in answers]),
-        np.array([overlap_of(*pair) for pair in zip(answers, active or answers, strict=True)]),
-        liked(requests, answers, numbers),
-    ), answers
+        {name: np.array([name in names for names in found]) for name in NAMES},
+        np.array([answer.took_ms["total"] for answer in answers]),
+        np.array(overlap),
+        liked(requests, answers, opened.numbers),
+    )
 
 
-def liked(requests: Requests, answers: list[Answer], numbers: Mapping[OwnId, int]) -> NDArray[np.int64]:
+def liked(requests: Requests, answers: list[Answer], numbers: Mapping[OwnId, int]) -> Numbers:
     """(users,) held-out liked items on each list, by the ids that it shows."""
+    holdout = requests.holdout
     lists = np.zeros((len(requests.userids), K), np.int64)
     for row, answer in zip(requests.rows, answers, strict=True):
-        ids = [numbers[own] for own in answer.itemids if own in numbers]
-        lists[row, : len(ids)] = np.searchsorted(requests.holdout.past.item_numbers, ids) + 1
-    hits = metrics.hits(requests.holdout.judged(lists), requests.holdout.relevance)
+        shown = [numbers[own_id] for own_id in answer.itemids if own_id in numbers]
+        codes = np.searchsorted(holdout.past.item_numbers, shown) + 1
+        lists[row, : len(shown)] = codes
+    hits = metrics.hits(holdout.judged(lists), holdout.relevance)
     return np.asarray(hits[requests.rows].sum(axis=1), np.int64)
+
+
+def rare(opened: Release, answers: list[Answer], share: float) -> Numbers:
+    """Numbers of seldom listed items, of which this share of the lists has one."""
+    listed = Counter(own_id for answer in answers for own_id in answer.itemids)
+    chosen: set[OwnId] = set()
+    for own_id, _ in reversed(listed.most_common()):
+        chosen.add(own_id)
+        with_one = sum(not chosen.isdisjoint(answer.itemids) for answer in answers)
+        if with_one >= share * len(answers):
+            break
+    return np.array([opened.numbers[own_id] for own_id in chosen])
 
 
 @dataclass(frozen=True)
@@ -247,36 +301,37 @@ class Bad:
 def bad_releases(recommender: Recommender, requests: Requests, release: str) -> tuple[Collected, list[Bad]]:
     """The release as it is, and the bad ones."""
     opened = recommender.releases.get(release)
-    collect(recommender, requests, "warm-up", opened)
-    active, answers = collect(recommender, requests, "active", opened)
+    ask(recommender, requests, "warm-up", release)
+    answers = ask(recommender, requests, "active", release)
+    active = collected(requests, opened, answers, answers)
     item = opened.spec.columns.index(Columns.ITEM)
     codes = np.arange(500, len(opened.catalogue), 1_000)  # one item in a thousand
+    seldom = rare(opened, answers, 0.02)
     numbers = np.array(sorted(opened.catalogue))
-    made = {
-        "scores of shuffled labels": (("distance", "likes"), scored(recommender, shuffled)),
-        "scores of the opposite sign": (("distance", "likes"), scored(recommender, lambda scores, _: 1 - scores)),
-        "all scores equal": (("scores",), scored(recommender, lambda scores, _: np.full_like(scores, 0.5))),
+    worse = ("distance", "likes")
+    faults = {
+        "scores of shuffled labels": (worse, scored(recommender, shuffled)),
+        "scores of the opposite sign": (worse, scored(recommender, reversed_scores)),
+        "all scores equal": (("scores",), scored(recommender, equal_scores)),
         "NaN for one item in a thousand": (("scores",), scored(recommender, with_nan(codes, item))),
         "80 ms slower": (("latency",), scored(recommender, delayed)),
-        "half of the data": (("distance", "likes"), known(recommender, half)),
-        f"stale: without the last {STALE} events": (("distance", "likes"), known(recommender, stale)),
-        "item features in another order": (("distance", "likes"), loaded(recommender, old_items)),
-        "wrong ids in 2 % of the lists": (("wrong",), loaded(recommender, swapped(rare(opened, answers, 0.02)))),
+        "half of the data": (worse, known(recommender, every_other)),
+        f"stale: without the last {STALE} events": (worse, known(recommender, without_newest)),
+        "item features in another order": (worse, loaded(recommender, old_items)),
+        "wrong ids in 2 % of the lists": (("wrong",), loaded(recommender, swapped(seldom))),
         "wrong ids in all lists": (("wrong",), loaded(recommender, swapped(numbers))),
     }
     found = []
-    for name, (reasons, fault) in made.items():
+    for name, (reasons, fault) in faults.items():
         with fault:
-            found.append(Bad(name, reasons, collect(recommender, requests, name, opened, answers)[0]))
+            lists = ask(recommender, requests, name, release)
+        found.append(Bad(name, reasons, collected(requests, opened, lists, answers)))
     others = np.random.default_rng(SEED).permutation(len(answers))
-    lists = [answers[other] for other in others]
-    of_others = replace(
-        active,
-        overlap=np.array([overlap_of(*pair) for pair in zip(lists, answers, strict=True)]),
-        likes=liked(requests, lists, opened.numbers),
-    )
-    found += [
-        Bad("lists of other users", ("distance", "likes"), of_others),
+    of_others = collected(requests, opened, [answers[other] for other in others], answers)
+    of_others = replace(active, overlap=of_others.overlap, likes=of_others.likes)
+    return active, [
+        *found,
+        Bad("lists of other users", worse, of_others),
         Bad("3 % fewer likes", ("likes",), active, 0.97),
         Bad("10 % fewer likes", ("likes",), active, 0.9),
         Bad("20 % fewer likes", ("likes",), active, 0.8),
@@ -287,70 +342,98 @@ def bad_releases(recommender: Recommender, requests: Requests, release: str) -> 
         Bad("5 % of the requests 250 ms slower", ("latency",), active.slower(0.05, 250.0)),
         Bad("30 ms slower", ("latency",), active.slower(1.0, 30.0)),
     ]
-    return active, found
 
 
-def rare(opened: Release, answers: list[Answer], share: float) -> NDArray[np.int64]:
-    """Numbers of seldom listed items, of which this share of the lists has one."""
-    listed = Counter(own for answer in answers for own in answer.itemids)
-    chosen: list[OwnId] = []
-    for own, _ in reversed(listed.most_common()):
-        chosen.append(own)
-        if sum(not set(chosen).isdisjoint(answer.itemids) for answer in answers) >= share * len(answers):
-            break
-    return np.array([opened.numbers[own] for own in chosen])
+# --- The simulation
 
 
-# --- the simulation
+class Simulation:
+    """One canary, from its start to its end. ``likes``: as of `Bad`."""
+
+    def __init__(self, active: Collected, canary: Collected, generator: np.random.Generator, likes: float) -> None:
+        self.active = active
+        self.canary = canary
+        self.generator = generator
+        self.likes = likes
+        self.limits = CanarySettings()
+        self.clock = 0.0  # seconds
+        self.users = 0
+        self.likes_lost = 0.0
+        self.known = Likes()
+        self.treated: list[Flags] = []  # a look's users of both groups: whether they have the canary
+        self.values: list[Numbers] = []  # and their likes
+        self.ends: list[float] = []  # when those are known
+
+    def step(self, share: float) -> Decision:
+        """The decision at which a step with this share of the users ends."""
+        stored: Counter[str] = Counter()
+        began = self.clock
+        users = STEP_USERS // LOOKS
+        for look in range(1, LOOKS + 1):
+            self.clock += users / (RATE * share)
+            self.look(stored, users)
+            seconds = self.clock - began
+            counts = as_counts(stored, users=look * users, seconds=seconds, likes=self.known)
+            decision = decide(counts, self.limits, STEP_USERS)
+            if decision.action == "roll back":
+                break
+        return decision
+
+    def look(self, stored: Counter[str], users: int) -> None:
+        """Users of both groups get answers, which are counted; likes whose horizon is over become known."""
+        generator = self.generator
+        chosen = generator.integers(len(self.canary.likes), size=users)
+        others = generator.integers(len(self.active.likes), size=users)
+        count(stored, CANARY, self.canary, chosen)
+        count(stored, ACTIVE, self.active, others)
+        compared = self.canary.overlap[chosen[: COMPARED // LOOKS]]
+        stored["compared"] += len(compared)
+        stored["overlap"] += int(compared.sum())
+        self.users += users
+        lost = self.active.likes[chosen] - self.likes * self.canary.likes[chosen]
+        self.likes_lost += NOTICED * float(lost.sum())
+        theirs = generator.binomial(self.canary.likes[chosen], NOTICED * self.likes)
+        usual = generator.binomial(self.active.likes[others], NOTICED)
+        order = generator.permutation(2 * users)  # the two groups arrive in turns
+        self.treated.append(np.repeat([True, False], users)[order])
+        self.values.append(np.concatenate([theirs, usual])[order])
+        self.ends.append(self.clock + self.limits.horizon_s)
+        over = int(np.searchsorted(self.ends, self.clock, "right"))
+        if over:
+            values = np.concatenate(self.values[:over]).astype(np.float64)
+            treated = np.concatenate(self.treated[:over])
+            self.known = relative(values, treated, 2 * STEP_USERS)
 
 
 def simulate(
     active: Collected, canary: Collected, generator: np.random.Generator, likes: float = 1.0
 ) -> dict[str, Any]:
-    """One canary, from its start to its end. ``likes``: as of `Bad`."""
-    limits, clock, lost, planned = CanarySettings(), 0.0, 0.0, 2 * STEP_USERS
-    shares = (SHARE, *STEPS)
-    treated: list[NDArray[np.bool_]] = []
-    values: list[NDArray[np.int64]] = []
-    ends: list[float] = []  # when each of them is known
-    n, found, total = STEP_USERS // LOOKS, Likes(), 0
-    for step, share in enumerate(shares):
-        stored: Counter[str] = Counter()
-        began = clock
-        for look in range(1, LOOKS + 1):
-            clock += n / (RATE * share)
-            chosen = generator.integers(len(canary.likes), size=n)
-            total += n
-            count(stored, CANARY, canary, chosen)
-            compared = canary.overlap[chosen[: COMPARED // LOOKS]]
-            stored.update({"compared": len(compared), "overlap": int(compared.sum())})
-            lost += NOTICED * float((active.likes[chosen] - likes * canary.likes[chosen]).sum())
-            others = generator.integers(len(active.likes), size=n)
-            count(stored, ACTIVE, active, others)
-            treated.append(np.repeat([True, False], n))
-            theirs = generator.binomial(canary.likes[chosen], NOTICED * likes)
-            values.append(np.concatenate([theirs, generator.binomial(active.likes[others], NOTICED)]))
-            ends.append(clock + limits.horizon_s)
-            if over := int(np.searchsorted(ends, clock, "right")):
-                order = generator.permutation(2 * n)  # the two groups arrive in turns
-                seen = np.concatenate([each[order] for each in values[:over]]).astype(np.float64)
-                found = relative(seen, np.concatenate([each[order] for each in treated[:over]]), planned)
-            counts = as_counts(stored, users=look * n, seconds=clock - began, likes=found)
-            decision: Decision = decide(counts, limits, STEP_USERS)
-            if decision.action == "roll back":
-                ended = {"reason": decision.reason, "detail": decision.detail, "step": step + 1}
-                return {**ended, "minutes": clock / 60, "users": total, "likes lost": lost}
-    return {"reason": "", "detail": "", "step": len(shares), "minutes": clock / 60, "users": total, "likes lost": lost}
+    """How one canary ends. ``likes``: as of `Bad`."""
+    simulation = Simulation(active, canary, generator, likes)
+    reason, detail, step = "", "", 0
+    for share in (SHARE, *STEPS):
+        step += 1
+        decision = simulation.step(share)
+        if decision.action == "roll back":
+            reason, detail = decision.reason, decision.detail
+            break
+    return {
+        "reason": reason,
+        "detail": detail,
+        "step": step,
+        "minutes": simulation.clock / 60,
+        "users": simulation.users,
+        "likes lost": simulation.likes_lost,
+    }
 
 
-def count(stored: Counter[str], arm: str, collected: Collected, chosen: NDArray[np.integer]) -> None:
+def count(stored: Counter[str], arm: str, collected: Collected, chosen: Numbers) -> None:
     """Add answers to counts, as `extras.canary.hook.Tally` does."""
     stored[f"{arm}requests"] += len(chosen)
     for name in NAMES:
         stored[arm + name] += int(collected.problems[name][chosen].sum())
-    buckets, numbers = np.unique([bucket_of(each) for each in collected.milliseconds[chosen]], return_counts=True)
-    for bucket, number in zip(buckets.tolist(), numbers.tolist(), strict=True):
-        stored[f"{arm}<{bucket}"] += number
+    for milliseconds in collected.milliseconds[chosen]:
+        stored[f"{arm}<{bucket_of(milliseconds)}"] += 1
 
 
 def measured(settings: Settings, release: str, active: Collected, bad: list[Bad]) -> dict[str, Any]:
@@ -359,8 +442,11 @@ def measured(settings: Settings, release: str, active: Collected, bad: list[Bad]
     ends = []
     for each in bad:
         ended = simulate(active, each.collected, generator, each.likes)
-        ends.append({"name": each.name, "expected": each.reasons, **ended, "right": ended["reason"] in each.reasons})
-    reasons = Counter(simulate(active, active, generator)["reason"] for _ in progress(range(EQUAL), total=EQUAL))
+        right = ended["reason"] in each.reasons
+        ends.append({"name": each.name, "expected": each.reasons, **ended, "right": right})
+    reasons: Counter[str] = Counter()
+    for _ in progress(range(EQUAL), total=EQUAL):
+        reasons[simulate(active, active, generator)["reason"]] += 1
     rolled_back = EQUAL - reasons.pop("", 0)
     return {
         **figures.head("make canary-simulation", settings, settings.recipe),
