@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +73,16 @@ def test_the_plain_names_are_the_live_release_or_the_newest(repo: Path, pointer:
     assert [projection.name for projection in service.feature_view_projections] == [f"ml_item_{behind}"]
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's, which has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("folder", ["a folder", "it's $HOME #1"])
-def test_feast_s_client_takes_redis_s_socket(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(exchange_dir=tmp_path / folder)
+def test_feast_s_client_takes_redis_s_socket(folder: str, short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(exchange_dir=short_path / folder)
     repository = prepare_feast_repo(settings)
     reported = {"FEAST_REGISTRY": "data/next.db", "FEAST_OFFLINE_STORE": "file", "FEAST_BATCH_ENGINE": "local"}
     for name, value in (feast_environment(settings) | reported).items():

@@ -52,6 +52,7 @@ def test_two_services_on_one_port(settings: Settings) -> None:
     both = moved(settings, "feast", port=settings.elasticsearch.port)
     with refused("RECSYS_FEAST__PORT and RECSYS_ELASTICSEARCH__PORT are both"):
         preflight.check_ports(both, SERVICES)
+    both = moved(settings, "redis", port=settings.feast.port, socket_dir=None)
     with refused("RECSYS_FEAST__PORT and RECSYS_REDIS__PORT are both"):
         preflight.check(both, [], running=[by_name("redis"), by_name("feast")])
 

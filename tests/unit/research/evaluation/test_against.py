@@ -46,7 +46,8 @@ def test_a_release_is_compared_with_one_evaluated_before(exchange: Path) -> None
             assert row["baseline"] == 0
     shown = Console(record=True, width=80, file=io.StringIO())
     shown.print(differences(compared))
-    assert all(heading in shown.export_text() for heading in ("baseline", "difference", "95% interval"))
+    text = shown.export_text()
+    assert all(heading in text for heading in ("baseline", "difference", "95% interval"))
     main(settings, found["release"])
     assert report(settings)["against"]["metrics"]["recall@50"]["difference"] == 0
 
