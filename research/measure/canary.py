@@ -42,7 +42,7 @@ from extras.canary.hook import Titles, overlap_of, problems
 from extras.canary.likes import relative
 from extras.canary.state import STEPS
 from offline.evaluation import metrics
-from online.clients.base import Deadline, StoredError
+from online.clients.base import NEVER, Deadline, StoredError
 from online.clients.feast import ItemCache
 from online.clients.triton import NOT_NUMBERS, ScoreQuery
 from online.recommend.loaded_release import Release
@@ -115,8 +115,8 @@ class Scorer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._scorer, name)
 
-    def call(self, query: ScoreQuery, *deadline: Deadline | None) -> Scores:
-        return self._change(self._scorer.call(query, *deadline), query)
+    def call(self, query: ScoreQuery, deadline: Deadline = NEVER, *, strict: bool = True) -> Scores:
+        return self._change(self._scorer.call(query, deadline, strict=strict), query)
 
 
 @contextmanager
@@ -195,7 +195,9 @@ def with_nan(codes: Numbers, column: int) -> ChangeScores:
 
 def every_other(events: int) -> Flags:
     """A release of half of the data."""
-    return np.arange(events) % 2 == 0
+    places = np.arange(events)
+    kept: Flags = places % 2 == 0
+    return kept
 
 
 def without_newest(events: int) -> Flags:
