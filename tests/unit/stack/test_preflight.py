@@ -52,9 +52,8 @@ def test_two_services_on_one_port(settings: Settings) -> None:
     both = moved(settings, "feast", port=settings.elasticsearch.port)
     with refused("RECSYS_FEAST__PORT and RECSYS_ELASTICSEARCH__PORT are both"):
         preflight.check_ports(both, SERVICES)
-    both = moved(settings, "redis", port=settings.feast.port, socket_dir=None)
-    with refused("RECSYS_FEAST__PORT and RECSYS_REDIS__PORT are both"):
-        preflight.check(both, [], running=[by_name("redis"), by_name("feast")])
+    with refused("RECSYS_FEAST__PORT and RECSYS_ELASTICSEARCH__PORT are both"):
+        preflight.check(both, [], running=[by_name("elasticsearch"), by_name("feast")])
 
 
 def test_redis_of_a_container_on_the_same_folder(settings: Settings) -> None:
