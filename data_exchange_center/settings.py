@@ -384,7 +384,10 @@ class _Environment(BaseSettings):
 
 
 class Settings(_Environment):
-    """The whole tree. Raises pydantic's ValidationError; `load` turns it into one clear sentence."""
+    """Every setting that is not an extension's own.
+
+    Raises pydantic's ValidationError; `load` turns it into one clear sentence.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="RECSYS_",

@@ -1,9 +1,10 @@
-"""Run the tutorial's notebooks on the running stack, and keep their outputs.
+"""Run the tutorial's notebooks on the running stack, and keep them with their outputs.
 
-What differs from run to run is left out of them: times of cells, warnings, progress.
+What differs from run to run is left out of them: times of cells, warnings, progress. The committed notebooks, whose
+outputs are of MovieLens-100K, stay as they are.
 
-Reads   the stack that runs (`make demo`), and its artifacts
-Writes  docs/tutorial/*.ipynb
+Reads   docs/tutorial/*.ipynb; the stack that runs (`make demo`), and its artifacts
+Writes  build/notebooks/*.ipynb
 Run     make notebooks          only=2_one_request: one of them
 """
 
@@ -17,9 +18,12 @@ from typing import Final
 
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / "docs" / "tutorial"
+MADE: Final = ROOT / "build" / "notebooks"
+SOCKETS: Final = Config({"KernelManager": {"transport": "ipc"}})  # other accounts could read TCP
 CELL_SECONDS: Final = 300
 
 
@@ -31,7 +35,7 @@ def execute(name: str, environment: Mapping[str, str]) -> nbformat.NotebookNode:
     """Run a notebook in a kernel of this Python. Raises CellExecutionError, with the cell, where one fails."""
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     resources = {"metadata": {"path": str(FOLDER)}}
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, record_timing=False, resources=resources)
+    client = NotebookClient(notebook, timeout=CELL_SECONDS, record_timing=False, resources=resources, config=SOCKETS)
     client.execute(env={**environment, "PYTHONUNBUFFERED": "1"})
     return cleaned(notebook)
 
@@ -49,10 +53,11 @@ def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("only", nargs="*", choices=[[], *names()], metavar="notebook", help=", ".join(names()))
+    MADE.mkdir(parents=True, exist_ok=True)
     for name in parser.parse_args().only or names():
-        path: Path = FOLDER / f"{name}.ipynb"
+        path = MADE / f"{name}.ipynb"
         nbformat.write(execute(name, os.environ), path)  # type: ignore[no-untyped-call]
-        print(path.relative_to(ROOT))  # noqa: T201
+        print(path)  # noqa: T201
 
 
 if __name__ == "__main__":

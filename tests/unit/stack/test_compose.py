@@ -94,9 +94,28 @@ def test_every_container_gives_up_what_it_does_not_need() -> None:
     assert SERVICES["prepare"]["network_mode"] == "none"
 
 
+def test_services_have_no_way_out_of_this_machine() -> None:
+    """Docker publishes no port of an internal network, and gives it no route to others."""
+    assert COMPOSE["networks"]["services"]["internal"]
+    for name in ("redis", "elasticsearch", "feast", "triton"):
+        assert SERVICES[name]["networks"] == ["services"], name
+        assert PORTS["services"][name]["networks"] == ["outward"], name
+    outward = {name for name, service in SERVICES.items() if "outward" in service.get("networks", ())}
+    assert outward == {"server", "steps", "prometheus", "grafana", "jaeger"}
+
+
+def test_every_container_has_limits() -> None:
+    assert all(service["pids_limit"] for service in SERVICES.values())
+    assert {name for name, service in SERVICES.items() if "mem_limit" not in service} == {"steps"}
+
+
 @pytest.mark.parametrize("service", PROGRAMS, **ids)
 def test_ports_are_on_loopback_and_moved_by_the_settings(service: Service) -> None:
-    ports = [f"127.0.0.1:${{{port.variable}:-{port.container}}}:{port.container}" for port in service.ports]
+    ports = [
+        f"127.0.0.1:${{{port.variable}:-{port.container}}}:{port.container}"
+        for port in service.ports
+        if not port.in_cluster_only
+    ]
     content = COMPOSE if service.name == "server" else PORTS
     assert content["services"][service.name]["ports"] == ports
 
