@@ -202,7 +202,8 @@ def every_other(events: int) -> Flags:
 
 def without_newest(events: int) -> Flags:
     """A release whose features are old."""
-    return np.arange(events) >= STALE
+    older: Flags = np.arange(events) >= STALE
+    return older
 
 
 def old_items(opened: Release) -> Release:

@@ -47,59 +47,63 @@ from research.measure.in_process import parse_users, sample
 
 USERS: Final = 2_000  # take a quarter of an hour on two cores
 KEPT_AT_ONCE: Final = 50  # users; what an interrupted run asks again at most
+K: Final = 50
+NEVER: Final = 1_000_000  # events late
+LATE: Final = {"sent at once": 0, "sent 1 event late": 1, "sent 5 events late": 5, "never sent": NEVER}
+GIVEN: Final = (0, 1, 2, 3, 5, 10)  # events that an unknown user is known by
+LONG: Final = 200  # items that a server answers with at most
+PREFIX: Final = "evaluate-live:"  # of eventids
+TIMEOUT_S: Final = 30.0
 
-Each = Callable[[Callable[["ServerLoop", int], Any], Sequence[int]], Iterator[Any]]
-
-
-def replay_all(
-    replay: Replay, users: Sequence[int], kept: Path, about: Mapping[str, Any], each: Each
-) -> list[Replayed]:
-    """Replay users; those in ``kept``, which an interrupted run has left there, are not replayed again.
-
-    Args:
-        about: head of the report; if it differs from that in ``kept``, all users are replayed.
-        each: calls a function with a loop and every user, and gives the results as they come, in any order.
-    """
-    for user in users:
-        assert replay.userid(user) != replay.unknown_user(user)  # noqa: S101
-    report = figures.resumed(kept, about, {"replayed": []})
-    found = {one.user: one for one in (Replayed(*values) for values in report["replayed"])}
-    left = [user for user in users if user not in found]
-    with progress(total=len(users), initial=len(users) - len(left), desc="replayed", unit="user") as bar:
-        for one in each(partial(of_user, replay=replay), left):
-            found[one.user] = one
-            report["replayed"].append(one)
-            if len(found) % KEPT_AT_ONCE == 0:
-                figures.write(kept, report, finished=False)
-            bar.update()
-    return [found[user] for user in users]
+Floats = NDArray[np.float64]
+OfUser = Callable[["ServerLoop", int], "Replayed"]
+Each = Callable[[OfUser, Sequence[int]], Iterator["Replayed"]]
 
 
-def summary(found: Sequence[Replayed]) -> dict[str, Any]:
-    """The means over users, with intervals."""
-    rows = {name: _of_ranks([user.ranks[name] for user in found]) for name in LATE}
-    shares = np.array([user.shares for user in found])
-    unknown_users = {str(given): mean(shares[:, row]) for row, given in enumerate(GIVEN)}
-    return {"replay": rows, "unknown_users": unknown_users}
+# --- The running server: requests and events
 
 
-def _of_ranks(found: Sequence[list[float]]) -> dict[str, Any]:
-    """Means over users of their means over events; and over users, event by event."""
-    width = max(len(ranks) for ranks in found)
-    ranks = np.array([row + [np.nan] * (width - len(row)) for row in found])
-    there = ~np.isnan(ranks)
-    values = {"hit@10": (ranks <= 10) * 1.0, f"hit@{K}": (ranks <= K) * 1.0, f"ndcg@{K}": 1 / np.log2(ranks + 1)}
-    summary: dict[str, Any] = {"events": int(there.sum())}
-    for name, value in values.items():
-        of_user = np.array(
-            [row[known].mean() if known.any() else np.nan for row, known in zip(value, there, strict=True)]
-        )
-        summary[name] = mean(of_user)
-    hits = values[f"hit@{K}"]
-    summary["by event"] = [
-        float(hits[there[:, step], step].mean()) if there[:, step].any() else None for step in range(width)
-    ]
-    return summary
+class ServerLoop(Client):
+    """Client for several threads. It removes events in Redis itself, as forgetting a user would delete more."""
+
+    def __init__(self, settings: Settings, release: str, dataset: str) -> None:
+        """``release``: the one that has to answer; ``dataset``: its `Dataset.base_name`."""
+        key = settings.server.key.get_secret_value() if settings.server.key else None
+        super().__init__(settings.server.url, key, timeout_s=TIMEOUT_S, retries=0)  # a retry is no measurement
+        self._release = release
+        self._dataset = dataset
+        self._redis = redis_client(settings)
+
+    def ask(self, userid: OwnId, timestamp: int, size: int) -> Sequence[OwnId]:
+        """Request a strict list: a degraded one says nothing of the recommendations. Raises StepError, ServerError."""
+        answer = self.recommend(userid, timestamp=timestamp, size=size, strict=True)
+        if answer.release != self._release:
+            raise StepError(f"The server at {self.url} answers from release {answer.release} by now.")
+        return answer.itemids
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Raises ServerError."""
+        names = ("eventid", "userid", "itemid", "type", "timestamp", "value")
+        rows = [{name: getattr(event, name) for name in names} for event in events]
+        if rows:
+            self.record(*rows)
+
+    def take_back(self, userid: OwnId, prefix: str) -> None:
+        log = event_log_key(self._dataset, wire.event_partition(userid))
+        key = wire.user_events_key(self._dataset, userid)
+        stored: Any = self._redis.hgetall(key)
+        sent = [name for name in stored if name.startswith(prefix.encode())]
+        if not sent:
+            return
+        places = [stored[name].partition(b" ")[0] for name in sent]
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.hdel(key, *sent)
+        pipeline.xdel(log, *places)
+        pipeline.execute()
+
+    def close(self) -> None:
+        super().close()
+        self._redis.close()
 
 
 @contextmanager
@@ -110,24 +114,15 @@ def loops(settings: Settings, release: str, dataset: str) -> Iterator[Each]:
         pool = ends.enter_context(ThreadPoolExecutor(IN_FLIGHT))
         ends.callback(pool.shutdown, cancel_futures=True)
 
-        def each(of: Callable[[ServerLoop, int], Any], users: Sequence[int]) -> Iterator[Any]:
-            for done in as_completed([pool.submit(of, loop, user) for user in users]):
+        def each(of_user: OfUser, users: Sequence[int]) -> Iterator[Replayed]:
+            futures = [pool.submit(of_user, loop, user) for user in users]
+            for done in as_completed(futures):
                 yield done.result()
 
         yield each
 
 
 # --- One user's events, replayed
-
-
-K: Final = 50
-NEVER: Final = 1_000_000  # events late
-LATE: Final = {"sent at once": 0, "sent 1 event late": 1, "sent 5 events late": 5, "never sent": NEVER}
-GIVEN: Final = (0, 1, 2, 3, 5, 10)  # events that an unknown user is known by
-LONG: Final = 200  # items that a server answers with at most
-PREFIX: Final = "evaluate-live:"  # of eventids
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -153,19 +148,28 @@ class Replay:
             return f"{PREFIX}{user}"
         return int(self.data.user_numbers.max()) + 1 + user
 
+    def first(self, user: int) -> int:
+        """Place of the first event."""
+        return int(self.data.starts[user])
+
     def held(self, user: int) -> range:
         """Places of the held-out events."""
         end = int(self.data.starts[user + 1])
         return range(end - int(self.held_out[user]), end)
 
+    def time(self, place: int) -> int:
+        return int(self.data.times[place])
+
     def item(self, place: int) -> OwnId:
-        return self.own_ids.items[int(self.data.item_numbers[self.data.items[place] - 1])]
+        code = self.data.items[place]
+        return self.own_ids.items[int(self.data.item_numbers[code - 1])]
 
     def event(self, place: int, userid: OwnId) -> Event:
         dataset = self.dataset
         rates = next(name for name, effect in dataset.event_types.items() if effect == "rates")
-        value = dataset.levels[int(self.data.ratings[place]) - 1] if dataset.has_values else None
-        return Event(f"{PREFIX}{place}", userid, self.item(place), rates, int(self.data.times[place]), value)
+        level = int(self.data.ratings[place]) - 1
+        value = dataset.levels[level] if dataset.has_values else None
+        return Event(f"{PREFIX}{place}", userid, self.item(place), rates, self.time(place), value)
 
 
 class Replayed(NamedTuple):
@@ -184,9 +188,11 @@ class Replayed(NamedTuple):
 def of_user(loop: ServerLoop, user: int, replay: Replay) -> Replayed:
     """Replay a user. Before the first event, the answer is the same as without events: one request serves both."""
     never = replayed(loop, user, replay, NEVER)
-    ranks = {name: never if late == NEVER else replayed(loop, user, replay, late, never) for name, late in LATE.items()}
-    of_events = {name: row.tolist() for name, row in ranks.items()}
-    return Replayed(user, of_events, as_unknown_user(loop, user, replay).tolist())
+    ranks = {}
+    for name, late in LATE.items():
+        found = never if late == NEVER else replayed(loop, user, replay, late, never)
+        ranks[name] = found.tolist()
+    return Replayed(user, ranks, as_unknown_user(loop, user, replay).tolist())
 
 
 def replayed(loop: ServerLoop, user: int, replay: Replay, late: int, never: Floats | None = None) -> Floats:
@@ -196,16 +202,17 @@ def replayed(loop: ServerLoop, user: int, replay: Replay, late: int, never: Floa
     ``never``: the same without any event sent; steps before the first event is sent are taken from it.
     """
     userid, held = replay.userid(user), replay.held(user)
-    before = set(replay.data.items[replay.data.starts[user] : held.start].tolist())
+    had = {replay.item(place) for place in range(replay.first(user), held.start)}
     ranks = np.full(len(held), np.nan)
     loop.take_back(userid, PREFIX)  # of a run that was killed
     try:
         for step, place in enumerate(held):
+            item = replay.item(place)
             if never is not None and step <= late:
                 ranks[step] = never[step]
-            elif replay.data.liked[place] and replay.data.items[place] not in before:
-                requested = loop.ask(userid, int(replay.data.times[place]), K)
-                ranks[step] = _rank(requested, replay.item(place))
+            elif replay.data.liked[place] and item not in had:
+                items = loop.ask(userid, replay.time(place), K)
+                ranks[step] = items.index(item) + 1.0 if item in items else np.inf
             if step >= late:
                 loop.tell([replay.event(place - late, userid)])
     finally:
@@ -220,74 +227,82 @@ def as_unknown_user(loop: ServerLoop, user: int, replay: Replay) -> Floats:
     fewer events before than the most that are given.
     """
     userid, held = replay.unknown_user(user), replay.held(user)
-    first = int(replay.data.starts[user])
-    before = {replay.item(place) for place in range(first, held.start)}
-    liked = {replay.item(place) for place in held if replay.data.liked[place]} - before
+    past = range(replay.first(user), held.start)
+    had = {replay.item(place) for place in past}
+    liked = {replay.item(place) for place in held if replay.data.liked[place]} - had
     shares = np.full(len(GIVEN), np.nan)
-    if not liked or held.start - first < max(GIVEN):
+    if not liked or len(past) < max(GIVEN):
         return shares
     reported = 0
     loop.take_back(userid, PREFIX)
     try:
         for row, given in enumerate(GIVEN):
-            if given > reported:
-                loop.tell([replay.event(held.start - n, userid) for n in range(given, reported, -1)])
-                reported = given
-            requested = loop.ask(userid, int(replay.data.times[held.start]), LONG)
-            new = [item for item in requested if item not in before][:K]
+            newest = range(held.start - given, held.start - reported)
+            loop.tell([replay.event(place, userid) for place in newest])
+            reported = given
+            items = loop.ask(userid, replay.time(held.start), LONG)
+            new = [item for item in items if item not in had][:K]
             shares[row] = len(liked & set(new)) / len(liked)
     finally:
         loop.take_back(userid, PREFIX)
     return shares
 
 
-def _rank(items: Sequence[OwnId], item: OwnId) -> float:
-    return items.index(item) + 1.0 if item in items else float("inf")
+# --- All users
 
 
-# --- The running server: requests and events
+def replay_all(
+    replay: Replay, users: Sequence[int], kept: Path, about: Mapping[str, Any], each: Each
+) -> list[Replayed]:
+    """Replay users; those in ``kept``, which an interrupted run has left there, are not replayed again.
+
+    Args:
+        about: head of the report; if it differs from that in ``kept``, all users are replayed.
+        each: calls a function with a loop and every user, and gives the results as they come, in any order.
+    """
+    for user in users:
+        assert replay.userid(user) != replay.unknown_user(user)  # noqa: S101
+    report = figures.resumed(kept, about, {"replayed": []})
+    found = {}
+    for values in report["replayed"]:
+        one = Replayed(*values)
+        found[one.user] = one
+    left = [user for user in users if user not in found]
+    with progress(total=len(users), initial=len(found), desc="replayed", unit="user") as bar:
+        for one in each(partial(of_user, replay=replay), left):
+            found[one.user] = one
+            report["replayed"].append(one)
+            if len(found) % KEPT_AT_ONCE == 0:
+                figures.write(kept, report, finished=False)
+            bar.update()
+    return [found[user] for user in users]
 
 
-TIMEOUT_S = 30.0
+def summary(found: Sequence[Replayed]) -> dict[str, Any]:
+    """The means over users, with intervals."""
+    rows = {name: of_ranks([user.ranks[name] for user in found]) for name in LATE}
+    shares = np.array([user.shares for user in found])  # (users, given)
+    unknown_users = {str(given): mean(column) for given, column in zip(GIVEN, shares.T, strict=True)}
+    return {"replay": rows, "unknown_users": unknown_users}
 
 
-class ServerLoop(Client):
-    """Client for several threads. It removes events in Redis itself, as forgetting a user would delete more."""
-
-    def __init__(self, settings: Settings, release: str, dataset: str) -> None:
-        """``release``: the one that has to answer; ``dataset``: its `Dataset.base_name`."""
-        key = settings.server.key.get_secret_value() if settings.server.key else None
-        super().__init__(settings.server.url, key, timeout_s=TIMEOUT_S, retries=0)  # a try again is no measurement
-        self._release = release
-        self._dataset = dataset
-        self._redis = redis_client(settings)
-
-    def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
-        """Request a strict list: a degraded one says nothing of the recommendations. Raises StepError, ServerError."""
-        answer = self.recommend(userid, timestamp=timestamp, size=size, strict=True)
-        if answer.release != self._release:
-            raise StepError(f"The server at {self.url} answers from release {answer.release} by now.")
-        return answer.itemids
-
-    def tell(self, events: Sequence[Event]) -> None:
-        """Raises ServerError."""
-        names = ("eventid", "userid", "itemid", "type", "timestamp", "value")
-        self.record(*({name: getattr(event, name) for name in names} for event in events))
-
-    def take_back(self, userid: OwnId, prefix: str) -> None:
-        log = event_log_key(self._dataset, wire.event_partition(userid))
-        key = wire.user_events_key(self._dataset, userid)
-        stored: Any = self._redis.hgetall(key)
-        sent = {name: raw for name, raw in stored.items() if name.startswith(prefix.encode())}
-        if sent:
-            pipeline = self._redis.pipeline(transaction=True)
-            pipeline.hdel(key, *sent)
-            pipeline.xdel(log, *(raw.partition(b" ")[0] for raw in sent.values()))
-            pipeline.execute()
-
-    def close(self) -> None:
-        super().close()
-        self._redis.close()
+def of_ranks(found: Sequence[list[float]]) -> dict[str, Any]:
+    """Means over users of their means over events; and over users, event by event."""
+    ranks = np.full((len(found), max(map(len, found))), np.nan)  # (users, events)
+    for row, of_one in zip(ranks, found, strict=True):
+        row[: len(of_one)] = of_one
+    there = ~np.isnan(ranks)
+    events = there.sum(axis=1)
+    hits = ranks <= K
+    values = {"hit@10": ranks <= 10, f"hit@{K}": hits, f"ndcg@{K}": 1 / np.log2(ranks + 1)}
+    summary: dict[str, Any] = {"events": int(events.sum())}
+    for name, value in values.items():
+        total = np.where(there, value, 0.0).sum(axis=1)
+        summary[name] = mean(np.where(events > 0, total / np.maximum(events, 1), np.nan))
+    by_event = summary["by event"] = []
+    for step, users in enumerate(there.T):
+        by_event.append(float(hits[users, step].mean()) if users.any() else None)
+    return summary
 
 
 # --- The command
@@ -303,28 +318,25 @@ def main(settings: Settings) -> None:
     release = release_of_artifacts(settings)
     expect_release(settings.server.url, release.release)
     inputs = read_with_holdout(settings)
-    replay = Replay(
-        inputs.data,
-        holdout_sizes(inputs.dataset.holdout, inputs.data.lengths, inputs.data.newest),
-        read_own_ids(settings.exchange_dir),
-        inputs.dataset,
-    )
-    users = sample(inputs.data.n_users, size).tolist()
+    data, dataset = inputs.data, inputs.dataset
+    held_out = holdout_sizes(dataset.holdout, data.lengths, data.newest)
+    replay = Replay(data, held_out, read_own_ids(settings.exchange_dir), dataset)
+    users = sample(data.n_users, size).tolist()
     named = release.dataset.base_name
     parts = EventParts(settings.events_dir(named))
-    about = {**figures.head("make evaluate-live", settings, settings.recipe), "release": release.release}
+    about = figures.head("make evaluate-live", settings, settings.recipe)
+    about["release"] = release.release
     kept = settings.offline_dir / "evaluation" / "live_events.json"
     with parts.locked(), loops(settings, release.release, named) as each:
         replayed = replay_all(replay, users, kept, about, each)
-    about["command"] += "" if size == USERS else f" users={size or 'all'}"
+    if size != USERS:
+        about["command"] += f" users={size or 'all'}"
     found = plain({**about, "users": len(users), **summary(replayed)})
     figures.write(figures.path_of(found, settings, "evaluation_live_events"), found)
-    figures.show(
-        {
-            name: {metric: value["mean"] for metric, value in row.items() if isinstance(value, dict)}
-            for name, row in found["replay"].items()
-        }
-    )
+    rows = {}
+    for name, row in found["replay"].items():
+        rows[name] = {metric: value["mean"] for metric, value in row.items() if isinstance(value, dict)}
+    figures.show(rows)
     kept.unlink(missing_ok=True)
 
 
