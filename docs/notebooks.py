@@ -18,12 +18,10 @@ from typing import Final
 
 import nbformat
 from nbclient import NotebookClient
-from traitlets.config import Config
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / "docs" / "tutorial"
 MADE: Final = ROOT / "build" / "notebooks"
-SOCKETS: Final = Config({"KernelManager": {"transport": "ipc"}})  # other accounts could read TCP
 CELL_SECONDS: Final = 300
 
 
@@ -35,7 +33,7 @@ def execute(name: str, environment: Mapping[str, str]) -> nbformat.NotebookNode:
     """Run a notebook in a kernel of this Python. Raises CellExecutionError, with the cell, where one fails."""
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     resources = {"metadata": {"path": str(FOLDER)}}
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, record_timing=False, resources=resources, config=SOCKETS)
+    client = NotebookClient(notebook, timeout=CELL_SECONDS, record_timing=False, resources=resources)
     client.execute(env={**environment, "PYTHONUNBUFFERED": "1"})
     return cleaned(notebook)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -15,29 +14,6 @@ from docs import notebooks
 @pytest.fixture(params=notebooks.names())
 def notebook(request: pytest.FixtureRequest) -> nbformat.NotebookNode:
     return nbformat.read(notebooks.FOLDER / f"{request.param}.ipynb", as_version=4)
-
-
-@pytest.fixture
-def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A notebook that was run by `make notebooks`; next to it the folder `made` for its outputs."""
-    path = tmp_path / "one.ipynb"
-    cells = [nbformat.v4.new_code_cell("1 + 1")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-    monkeypatch.setattr(notebooks, "FOLDER", tmp_path)
-    monkeypatch.setattr(notebooks, "MADE", tmp_path / "made")
-    monkeypatch.setattr("sys.argv", ["notebooks"])
-    notebooks.main()
-    return path
-
-
-def test_a_run_leaves_the_committed_notebook_alone(ran: Path) -> None:
-    assert nbformat.read(ran, as_version=4).cells[0].outputs == []
-    made = nbformat.read(ran.parent / "made" / ran.name, as_version=4)
-    assert made.cells[0].outputs[0]["data"]["text/plain"] == "2"
-
-
-def test_a_run_prints_no_warning_of_the_kernel(capfd: pytest.CaptureFixture[str], ran: Path) -> None:
-    assert "WARNING" not in capfd.readouterr().err
 
 
 def code_of(notebook: nbformat.NotebookNode) -> str:
