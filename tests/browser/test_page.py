@@ -45,6 +45,7 @@ def eventually(page: Page, condition: Callable[[], bool]) -> None:
 def second_release(fakes: Fakes) -> None:
     fakes.add(replace(fakes.world, release=OTHER, seed=1, model_version=2))
     fakes.users.history.append(OTHER)
+    fakes.follow()
 
 
 def test_the_fifty_are_cards_in_the_servers_order(page: Page) -> None:
@@ -160,6 +161,8 @@ def test_titles_may_be_anything(context: BrowserContext, fakes: Fakes, site: Sit
     ]
     world = fakes.world
     world.titles.update({itemid: odd[n % len(odd)] for n, itemid in enumerate(world.itemids)})
+    fakes.recommender.releases.reload(world.release)
+    fakes.follow()
     page = context.new_page()
     page.on("dialog", lambda dialog: said.complaints.append(dialog.message))
     page.on("pageerror", lambda error: said.complaints.append(str(error)))
@@ -468,6 +471,8 @@ def test_errors_say_what_to_do(page: Page, fakes: Fakes, said: Said) -> None:
 def test_without_a_release_the_page_says_how_to_load_one(context: BrowserContext, fakes: Fakes, site: Site) -> None:
     fakes.users.live_release = None
     fakes.users.history = []
+    fakes.recommender.releases._loaded = {}  # as at a server's start
+    fakes.follow()
     page = context.new_page()
     page.goto(site.url)
     expect(page.get_by_role("alert")).to_contain_text("make sync")
