@@ -40,7 +40,8 @@ def workers(patient: Settings, world: World, tmp_path: Path) -> Iterator[tuple[F
 def started(settings: Settings, key: str, ends: ExitStack) -> FlaskClient:
     recommender = ends.enter_context(closing(Recommender.from_settings(settings)))
     http = create_app(recommender, settings).test_client()
-    recommender.releases.follow()
+    recommender.follow(recommender.releases.follow)
+    until(lambda: recommender.releases.active is not None)
     http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
     return http
 

@@ -48,6 +48,7 @@ def encoded(patient: Settings) -> Iterator[EncodedWorld]:
 @pytest.fixture(scope="module")
 def recommender(patient: Settings, encoded: EncodedWorld) -> Iterator[Recommender]:
     with closing(Recommender.from_settings(patient)) as recommender:
+        recommender.releases.follow()
         yield recommender
 
 
