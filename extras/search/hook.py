@@ -76,7 +76,7 @@ class Search:
     def __init__(self, recommender: Recommender, stores: Mapping[str, Any]) -> None:
         """``stores``: "search", "sentences" and "near" are clients in the place of the services'."""
         settings = SearchSettings.load()
-        self._recommender, self._weight, self._ignored = recommender, settings.text_weight, settings.ignored
+        self._weight, self._ignored = settings.text_weight, settings.ignored
         self._client: Client[TextQuery, Hits] = stores.get("search") or TextItems(recommender.items)
         self._by_meaning, self._meaning_weight = bool(settings.encoder), settings.meaning_weight
         if self._by_meaning:

@@ -210,13 +210,15 @@ class Recommender:
         slate.user = user
 
         # The nearest unseen items of each channel, by Elasticsearch, fused to one list.
+        found: Candidates | None = None
         try:
-            candidates = self._recall(slate, user)
+            found = self._recall(slate, user)
         except StoredError as error:  # the stored state does not fit the channels
             self._degrade(slate, Outcome.NO_RECALL, error)
-            candidates = recall.with_popular(release, user)
-        if len(candidates.item_numbers) < request.fewest:
-            candidates = recall.with_popular(release, user, candidates)
+        if found is None or len(found.item_numbers) < request.fewest:
+            candidates = recall.with_popular(release, user, found)
+        else:
+            candidates = found
         with until(deadline):  # of functions that call a service
             for change in self.phases.candidates.of(request):
                 candidates = change(request, release, user, candidates)
@@ -230,7 +232,8 @@ class Recommender:
                 features = encoded_user(release.spec, self.user_features.result(pending))
             except ServiceError as error:
                 features = self.known_users.features(release.release, request.userid)
-                self._degrade(slate, Outcome.LAST_FEATURES if features else Outcome.NOT_RANKED, error)
+                outcome = Outcome.NOT_RANKED if features is None else Outcome.LAST_FEATURES
+                self._degrade(slate, outcome, error)
             else:
                 if features is None:
                     lacks = Degradation.of(Outcome.NO_USER_FEATURES, "feast", "does not know this user")

@@ -58,11 +58,14 @@ class Connections:
 
     def opened(self, transport: asyncio.Transport) -> None:
         """Add a new connection, and close another one if there are too many."""
+        client = _client(transport)
+        if client is None:
+            transport.abort()
+            return
         if len(self._open) >= self._most:
             self._close_longest_waiting()
         milliseconds = round(self._timeout_s * 1e3)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-        client = _client(transport)
         # closed, not aborted: nothing waits to be sent
         first_head = asyncio.get_running_loop().call_later(self._timeout_s, transport.close)
         self._open[client] = _Open(transport, first_head)
@@ -71,8 +74,9 @@ class Connections:
     def closed(self, transport: asyncio.Transport) -> None:
         """Forget a connection."""
         client = _client(transport)
-        opened = self._open.get(client)
-        if opened is not None and opened.transport is transport:
+        if client is None or client not in self._open:
+            return
+        if self._open[client].transport is transport:
             self._forget(client)
 
     def head_arrived(self, client: Address | None) -> None:
@@ -105,8 +109,12 @@ class Connections:
         return opened
 
 
-def _client(transport: asyncio.Transport) -> Address:
-    host, port, *_ = transport.get_extra_info("peername")  # IPv6 has more
+def _client(transport: asyncio.Transport) -> Address | None:
+    """The client's address; None: it was gone before its connection was accepted."""
+    address = transport.get_extra_info("peername")
+    if address is None:
+        return None
+    host, port, *_ = address  # IPv6 has more
     return host, port
 
 

@@ -41,12 +41,9 @@ def register_errors(app: Flask) -> None:
                 return error_response(404, "unknown_release", str(error), field="release")
             case ServiceError(service=service, what=what):
                 return error_response(503, "service_unavailable", f"{service} {what}.", service=service)
-            case LoadingError():
-                response = error_response(503, "release_opening", str(error))
-                response.headers["Retry-After"] = "1"
-                return response
             case NoReleaseError():
-                response = error_response(503, "no_release", str(error))
+                code = "release_opening" if isinstance(error, LoadingError) else "no_release"
+                response = error_response(503, code, str(error))
                 response.headers["Retry-After"] = "1"
                 return response
             case RequestEntityTooLarge():

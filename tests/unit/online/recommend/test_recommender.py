@@ -133,6 +133,15 @@ def test_a_vector_of_another_width_is_an_error(fakes: Fakes) -> None:
     assert_popular_unseen(fakes)
 
 
+def test_an_unusable_state_of_a_user_who_saw_nearly_all_is_filled_up(fakes: Fakes) -> None:
+    name = fakes.world.recipe.recall.channels[0].name
+    fakes.world.stored_vectors[1][name] = np.zeros(77, np.float32)
+    fakes.world.seen[1] = fakes.world.itemids[3:]
+    answer = ask(fakes, 1)
+    assert outcomes(answer) == (Outcome.NO_RECALL,)
+    assert (len(answer.item_list), answer.filled_up) == (3, 3)
+
+
 @pytest.mark.parametrize("kind", [DefaultWorld])
 def test_unknown_profile_codes_are_an_error(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(fakes, 1)

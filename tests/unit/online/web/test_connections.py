@@ -69,3 +69,14 @@ def test_a_connection_has_deadlines_until_its_head_arrives(loop: Mock) -> None:
     client.get_extra_info("socket").setsockopt.assert_called_once_with(*option)
     connections.head_arrived(FIRST)
     loop.call_later.return_value.cancel.assert_called_once_with()
+
+
+def test_a_connection_whose_client_is_gone_already_is_closed(loop: Mock) -> None:
+    """Its socket has no peer's address any more."""
+    connections = Connections(2, 5.0)
+    gone = Mock()
+    gone.get_extra_info.return_value = None
+    connections.opened(gone)
+    gone.abort.assert_called_once_with()
+    connections.closed(gone)
+    assert len(opened(connections, ("a", 1), ("a", 2))) == 2
