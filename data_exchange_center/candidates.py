@@ -5,14 +5,14 @@ Server, evaluation and parity check share it; they differ only in where the stat
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center import fusion, plugins, wire
+from data_exchange_center import fusion, wire
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import Dataset, OwnId
+from data_exchange_center.events import Logged, updated
 from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History, state_as_of
@@ -34,11 +34,11 @@ class StoredUser:
     profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
     history: History
     vectors: Mapping[str, Float32]  # channel -> (dim,), of those that learned one for this user
-    events: tuple[Any, ...] = ()  # feedback received by servers, in any order, as its plugin unpacks it
+    events: tuple[Logged, ...] = ()  # since the release, in any order
     only: NDArray[np.int64] | None = None  # item numbers that a request is limited to, ascending; None: no limit
 
     @classmethod
-    def unknown(cls, events: tuple[Any, ...]) -> "StoredUser":
+    def unknown(cls, events: tuple[Logged, ...]) -> "StoredUser":
         """The state of a user that the release does not have."""
         nothing = np.empty(0, np.int32)
         return cls(0, (), nothing, nothing, History.empty(), {}, events)
@@ -60,8 +60,7 @@ class StoredUser:
             before: second of the request, which sees earlier events only; None: all count.
         """
         if self.events:
-            applied = plugins.load(plugins.FEEDBACK, "apply")  # extras.events.events.updated
-            history, seen = applied(self.history, self.seen, self.events, items, dataset, before)
+            history, seen = updated(self.history, self.seen, self.events, items, dataset, before)
         else:
             history, seen = state_as_of(self.history, self.seen, before)
         profile = self.profile if self.number else np.zeros(len(dataset.profile), np.int32)  # 0: unknown
@@ -79,7 +78,7 @@ class StoredUser:
         }
 
     @classmethod
-    def of_fields(cls, stored: Mapping[str, bytes], events: tuple[Any, ...] = ()) -> "StoredUser":
+    def of_fields(cls, stored: Mapping[str, bytes], events: tuple[Logged, ...] = ()) -> "StoredUser":
         """Inverse of `fields`. Raises KeyError for a field that is absent, ValueError for one that cannot be read."""
         (number,) = wire.unpack_ids(stored[wire.USER_NUMBER]).tolist()
         vectors = {

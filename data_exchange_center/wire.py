@@ -65,7 +65,7 @@ def partition_tag(own_id: OwnId) -> str:
 
 def user_events_key(dataset: str, own_id: OwnId) -> str:
     """Hash, of the events that change the user's state: eventid -> position in the log and event, as
-    `extras.events.events.Logged` reads it; or `FORGOTTEN`."""
+    `data_exchange_center.events.Logged` reads it; or `FORGOTTEN`."""
     return f"ml:events:{dataset}:{partition_tag(own_id)}:{own_id}"
 
 
