@@ -118,7 +118,7 @@ def fit_lately(recipe: LatelyRecipe, past: Sequences, inputs: Inputs, data: Data
     return Fitted(Lately(recipe.name, first, sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-9)))
 
 
-# --- The recipe. What differs from `default` was chosen on the last basket but one: docs/results/extensions.md
+# --- The recipe. What differs from `default` was chosen on the last basket but one: extras/baskets/README.md
 
 BASKETS: Final = Recipe(
     name="baskets",
