@@ -2,8 +2,9 @@
 
 A server that runs goes on when its settings or its code change: new workers are added, which read both as they are by
 then, and the old ones are stopped (a rolling restart). gunicorn's own signals do it: TTIN adds a worker; TTOU stops the
-oldest once it has answered its requests. All of them accept from one socket, so no request is lost. Before that the
-application is made in a process of its own: a worker that does not start would end gunicorn, and all others with it.
+oldest once it has answered its requests. All of them accept from one socket, so no request is lost. (HUP would stop the
+old ones before the new ones have loaded a release: requests would wait for that long.) Before that the application is
+made in a process of its own: a worker that does not start would end gunicorn, and all others with it.
 """
 
 from __future__ import annotations
