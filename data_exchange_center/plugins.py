@@ -26,8 +26,7 @@ STATISTICS: Final = "recsys.statistics"
 # Modules that `read` files of a kind, as `offline.movielens.read`, and say in `EXPECTED` which; that `fetch` the data
 # set whose name is in RECSYS_DATA; or that `check_run` the artifacts of all steps: see `extras.movielens.published`
 DATASETS: Final = "recsys.datasets"
-# What works in place of one process. RECSYS_ENGINE names one with `TWINS` (step -> the script that runs instead) and
-# the parts `FEAST` and `PUT_DOCUMENTS` (`offline_to_online.stores`); workers: `TWINS` that train together;
+# What works in place of one process. RECSYS_ENGINE names one with `TWINS` (step -> the script that runs instead);
 # redis_cluster: a client; nodes: starts a service's nodes; catalogues: models of many items, in place of the full ones
 ENGINES: Final = "recsys.engines"
 

@@ -57,7 +57,6 @@ class ChannelRecipe(Frozen):
     # "module:class" of a `channels.Channel` that has the kind as its form; None: one of those in `channels`
     served_as: ClassVar[str | None] = None
     needs: ClassVar[frozenset[Need]] = frozenset()  # of the data set
-    together: ClassVar[bool] = False  # whether several workers can share its training
 
     kind: str
     name: str
@@ -90,7 +89,6 @@ class TowerRecipe(VectorRecipe):
     """
 
     trained_by: ClassVar[str] = "offline.models.tower:fit"
-    together: ClassVar[bool] = True
 
     kind: Literal["tower"] = "tower"
     name: str = "tower"

@@ -70,10 +70,8 @@ def run_steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()
         data = settings.offline_dir / "raw"
     environment = os.environ | {"RECSYS_EXCHANGE_DIR": str(exchange_dir.absolute())}
     environment |= {"RECSYS_RECIPE": settings.recipe_name} | ({"RECSYS_DATA": str(data.absolute())} if data else {})
-    # step -> the script that runs in its place: the engine's, and before it that of several workers or a GPU
+    # step -> the engine's script that runs in its place
     twins: Mapping[str, str] = {} if settings.engine == IN_MEMORY else plugins.engine(settings.engine).TWINS
-    if any(name.startswith("RECSYS_TRAINING__") and value for name, value in os.environ.items()):
-        twins = {**twins, **plugins.engine("workers").TWINS}
     # each step waits for the steps whose files it reads
     order = TopologicalSorter(
         {step.path: {file.made_by for file in step.inputs(settings.recipe)} for step in provenance.STEPS}

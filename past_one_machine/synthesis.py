@@ -16,28 +16,24 @@ numbers in the source. Memory holds the source and the events of one copy, howev
 Reads:  RECSYS_DATA, or what the first step has put into offline/raw
 Writes: folder=, or offline/synthetic/<name>-x<factor> in the exchange folder: the files that step 0 writes
 Run:    make synthesise factor=16, then make offline RECSYS_DATA=<the folder that it prints>
-Expect: 16,003,344 events of 96,640 users for 15,532 items (MovieLens-1M)
+Expect: 16,003,344 events (MovieLens-1M)
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import BREAK_S
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import MAX_INTEGER, Dataset
 from data_exchange_center.files import sha256
@@ -50,8 +46,6 @@ from past_one_machine.spark.users import folder_written_in_place
 SEED: Final = 20
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
-SHARES: Final = (0.01, 0.1)  # of the items with events, the most popular first
-QUANTILES: Final = (10, 50, 90, 99)
 
 
 def main(settings: Settings, factors: Factors, folder: Path | None, seed: int) -> None:
@@ -61,9 +55,8 @@ def main(settings: Settings, factors: Factors, folder: Path | None, seed: int) -
     target = (folder or settings.offline_dir / "synthetic" / name).absolute()
     if target.is_relative_to(path.absolute()):
         raise StepError(f"{target} is inside the folder of the data set itself: name another with folder=.")
-    expand(source, factors, target, name, seed)
-    show({"source": of_source(source), f"x {factors.users}": of_source(Source.of(target))})
-    print(f"Written: {target}. To train on it: make offline RECSYS_DATA={target}")  # noqa: T201
+    events = expand(source, factors, target, name, seed)
+    print(f"Written: {events:,} events to {target}. To train on them: make offline RECSYS_DATA={target}")  # noqa: T201
 
 
 def at_hand(settings: Settings) -> Path:
@@ -216,82 +209,6 @@ def _copied(table: pd.DataFrame, key: str, times: int) -> pd.DataFrame:
         titles = pd.concat([part.where(named) for part in parts], ignore_index=True)
         made[Columns.TITLE] = titles.fillna(made[key].astype(str))
     return made.assign(**{Columns.OWN_ID: made[key].astype(str)})
-
-
-# The structure that an expansion keeps: popularity of items, lengths and sessions of users, genres of what they see.
-
-
-def of_source(source: Source) -> dict[str, Any]:
-    """Sizes, shares and quantiles of a data set."""
-    ratings = source.ratings
-    items = np.searchsorted(source.items[Columns.ITEM].to_numpy(), ratings[Columns.ITEM].to_numpy())
-    users, seconds = ratings[Columns.USER].to_numpy(np.int64), ratings[Columns.TIMESTAMP].to_numpy()
-    return structure(users, items, seconds, source.items[Columns.GENRES].tolist())
-
-
-def structure(users: Ints, items: Ints, seconds: Ints, terms: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """As `of_source`, for (events,) users, items' places from 0 and times; ``terms``: of each item."""
-    order = np.lexsort((seconds, users))
-    users, seconds = users[order], seconds[order]
-    begins = np.append(True, users[1:] != users[:-1])
-    lengths = _runs(begins)  # (users,)
-    begins[1:] |= np.diff(seconds) >= BREAK_S
-    sessions = _runs(begins)  # (sessions,)
-    counts = np.bincount(items, minlength=len(terms))  # (items,)
-    popular, of_terms = np.sort(counts[counts > 0])[::-1], Counter[str]()
-    for count, names in zip(counts.tolist(), terms, strict=True):
-        of_terms.update(dict.fromkeys(names, count))
-    top = {f"top {share:.0%}": popular[: max(1, round(share * len(popular)))].sum() / len(users) for share in SHARES}
-    return {
-        "events": len(users),
-        "users": len(lengths),
-        "items": len(popular),
-        "popularity": {**{name: float(share) for name, share in top.items()}, "gini": _gini(popular[::-1])},
-        "events of a user": _quantiles(lengths),
-        "events of a session": _quantiles(sessions),
-        "sessions of a user": len(sessions) / len(lengths),
-        "terms": {name: count / len(users) for name, count in sorted(of_terms.items())},
-    }
-
-
-def _runs(begins: NDArray[np.bool_]) -> Ints:
-    """(events,) where a run begins -> (runs,) how long each is."""
-    return np.diff(np.append(np.flatnonzero(begins), len(begins)))
-
-
-def _quantiles(numbers: Ints) -> dict[str, int]:
-    """`QUANTILES` (inverted CDF) and the maximum."""
-    found = np.percentile(numbers, QUANTILES, method="inverted_cdf")
-    return {**{f"p{q}": int(n) for q, n in zip(QUANTILES, found, strict=True)}, "most": int(numbers.max())}
-
-
-def _gini(ascending: Ints) -> float:
-    """Gini coefficient: 0 if all have the same, 1 if one has all."""
-    n, total = len(ascending), float(ascending.sum())
-    return float((2 * np.arange(1, n + 1) - n - 1) @ ascending / (n * total))
-
-
-def rows_of(found: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """Rows of a table with a column for each data set, the source first."""
-    sets = list(found.values())
-    for name, value in sets[0].items():
-        if name == "popularity":
-            yield from ((share, *(f"{each[name][share]:.3f}" for each in sets)) for share in value)
-        elif name == "terms":
-            off = (max((abs(each[name].get(term, 0.0) - value[term]) for term in value), default=0.0) for each in sets)
-            yield ("a genre's share differs by", *(f"{most:.4f}" for most in off))
-        elif isinstance(value, dict):
-            shown = (", ".join(f"{q} {n:,}" for q, n in each[name].items() if q != "most") for each in sets)
-            yield (name, *shown)
-        else:
-            yield (name, *(f"{each[name]:.2f}" if isinstance(value, float) else f"{each[name]:,}" for each in sets))
-
-
-def show(found: Mapping[str, Mapping[str, Any]]) -> None:
-    table = Table("", *found, title="What an expansion keeps")
-    for row in rows_of(found):
-        table.add_row(*row)
-    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import argparse
 import logging
 import os
 import sys
-from collections import deque
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -19,13 +19,6 @@ import psutil
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
-from tenacity import (
-    RetryError,
-    Retrying,
-    retry_if_exception,
-    stop_after_delay,
-    wait_fixed,
-)
 
 from data_exchange_center.settings import Settings
 from stack import preflight, server
@@ -33,7 +26,7 @@ from stack.elasticsearch.service import ELASTICSEARCH
 from stack.feast.service import FEAST
 from stack.redis.service import REDIS
 from stack.server import SERVER
-from stack.service import AbsentError, NeedsActionError, NotReadyError, Service, StackError
+from stack.service import AbsentError, NotReadyError, Service, StackError
 from stack.supervision import Supervisor, describe, members
 from stack.triton.service import TRITON
 
@@ -56,44 +49,41 @@ def by_name(name: str) -> Service:
 # --- the commands
 
 
-def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) -> None:
+def up(settings: Settings, services: Sequence[Service]) -> None:
     """Start the services that do not run, and wait until all of them are ready. Raises StackError.
 
     Programs that run with other settings than these are restarted, whether they are among ``services`` or not.
-    A server that runs goes on, with new workers if its settings have changed, or if a service that it calls was
-    started: a former worker may still take that service for dead, and answer without it.
-    ``renew``: replace the workers of a server in any case.
+    A server that runs goes on, with new workers if it is among ``services``, if its settings have changed, or if a
+    service that it calls is started: a former worker may still take that service for dead, and answer without it.
     """
     supervisor = Supervisor(settings)
     _refuse_orphans(settings, supervisor)
-    before = _running(supervisor)
-    running = [service for service in PROGRAMS if service.name in before]
+    alive = supervisor.alive()
+    running = [service for service in PROGRAMS if service.name in alive]
     missing = [service for service in PROGRAMS if service in services and service not in running]
     preflight.check(settings, missing, running)
-    # What the server will read is tried before anything is touched.
-    description = describe(SERVER, settings)
-    is_new = SERVER in missing or (SERVER in running and description != supervisor.described(SERVER))
-    tried = is_new or (renew and SERVER in services)
-    if tried:
-        server.try_to_start(description, supervisor.environment)
-    # Those that run too: a changed setting restarts them, and a password is there before programs are described.
-    for service in PROGRAMS:
-        if service in missing or service in running:
-            service.prepare(settings)
-    description = describe(SERVER, settings)
-    goes_on = SERVER in running and server.goes_on(supervisor.described(SERVER), description)
-    supervisor.start(service for service in PROGRAMS if not (service is SERVER and goes_on))
-    stopped = [service for service in running if service.name not in _running(supervisor)]
-    started = [service for service in PROGRAMS if service in missing or service in stopped]
+    for service in (*missing, *running):  # a password is there before programs are described
+        service.prepare(settings)
+    described = {service: describe(service, settings) for service in PROGRAMS}
+    changed = [service for service in running if supervisor.described(service) != described[service]]
+    started = [service for service in PROGRAMS if service in (*missing, *changed)]
+    goes_on = SERVER in running and server.goes_on(supervisor.described(SERVER), described[SERVER])
+    renewed = goes_on and bool(started or SERVER in services)
+    if renewed and SERVER in started:
+        started.remove(SERVER)
+    if renewed or SERVER in started:  # before anything is touched
+        server.try_to_start(described[SERVER], supervisor.environment)
+    for service in started:
+        supervisor.stop(service)
+        supervisor.describe(service, described[service])
+    supervisor.launch()
     for service in started:
         supervisor.run(service)
     for service in SERVICES:
-        if service in services or service in stopped:
+        if service in services or service in started:
             _wait(settings, supervisor, service)
-    if goes_on and (tried or started):
-        if not tried:
-            server.try_to_start(description, supervisor.environment)
-        server.renew(settings, supervisor, description)
+    if renewed:
+        server.renew(settings, supervisor, described[SERVER])
     # A server that was only restarted may have no release to serve yet: the command does not wait for it.
     if SERVER in services:
         _wait(settings, supervisor, SERVER)
@@ -106,11 +96,10 @@ def _wait(settings: Settings, supervisor: Supervisor, service: Service) -> None:
     with _console.status(f"waiting for {service.title} on {where}"):
         try:
             version = wait_until_ready(settings, supervisor, service)
-            _console.print(f"{service.title} {version} is ready on {where}", soft_wrap=True)
+            said = f"{service.title} {version} is ready on {where}"
         except AbsentError as error:
-            _console.print(
-                f"{service.title} answers on {where}, degraded: {error} `make up` starts services.", soft_wrap=True
-            )
+            said = f"{service.title} answers on {where}, degraded: {error}"
+    _console.print(said, soft_wrap=True)
 
 
 def _refuse_orphans(settings: Settings, supervisor: Supervisor) -> None:
@@ -119,11 +108,8 @@ def _refuse_orphans(settings: Settings, supervisor: Supervisor) -> None:
         raise StackError(f"processes of an earlier stack have lost their supervisor (pid {pids}): run `make down`.")
 
 
-def _running(supervisor: Supervisor) -> set[str]:
-    return {name for name, info in supervisor.processes().items() if info["statename"] in ("RUNNING", "STARTING")}
-
-
 STARTS: Final = 3  # of a service while it is waited for; with one more it is given up
+POLL_S: Final = 0.2
 
 
 def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Service) -> str:
@@ -131,55 +117,34 @@ def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Servic
 
     Raises AbsentError for a server that answers degraded, at once where the services that it lacks do not run.
     """
-
     starts: set[int] = set()
-
-    def answer() -> str:
+    end = time.monotonic() + service.ready_within_s
+    while True:
         info = supervisor.processes()[service.name]
         starts.add(info["start"])
         # EXITED: the supervisor starts it again, for ever if it takes a process that ends within its tick for running.
         if info["statename"] in ("FATAL", "STOPPED") or len(starts) > STARTS:
             raise StackError(f"{service.title} ended right after its start. {_last_words(settings, service)}")
-        return service.version(settings)
-
-    def may_pass(error: BaseException) -> bool:
-        if isinstance(error, AbsentError):
-            return bool(error.services & _running(supervisor))
-        return isinstance(error, NotReadyError) and not isinstance(error, NeedsActionError)
-
-    waiting = Retrying(
-        retry=retry_if_exception(may_pass), stop=stop_after_delay(service.ready_within_s), wait=wait_fixed(0.2)
-    )
-    try:
         try:
-            return waiting(answer)
-        except RetryError as error:
-            last = error.last_attempt.exception()
-            if isinstance(last, AbsentError) and last.degraded:
-                raise last from error
-            raise StackError(
-                f"{service.title} was not ready within {service.ready_within_s:g} s ({last}). "
-                f"{_last_words(settings, service)}"
-            ) from error
-    except AbsentError as error:
-        if error.degraded:
-            raise
-        raise StackError(f"{service.title} runs, but is not ready: {error} Run `make up`.") from error
-    except NeedsActionError as error:
-        raise StackError(f"{service.title} runs, but is not ready: {error}") from error
+            return service.version(settings)
+        except NotReadyError as error:
+            late = time.monotonic() > end
+            if isinstance(error, AbsentError) and (late or not error.services & supervisor.alive()):
+                if error.degraded:
+                    raise
+                raise StackError(f"{service.title} runs, but is not ready: {error}") from error
+            if late:
+                raise StackError(
+                    f"{service.title} was not ready within {service.ready_within_s:g} s ({error}). "
+                    f"{_last_words(settings, service)}"
+                ) from error
+        time.sleep(POLL_S)
 
 
 def _last_words(settings: Settings, service: Service) -> str:
     path = service.log(settings)
-    if not path.is_file():
-        return f"({path} does not exist)"
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return f"The end of {path}:\n{''.join(deque(file, 20)).rstrip()}"
-
-
-def serve(settings: Settings) -> None:
-    """Start the server. If it runs with these settings already, new workers take over and no request is lost."""
-    up(settings, [SERVER], renew=True)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join([f"The end of {path}:", *lines[-20:]])
 
 
 def down(settings: Settings, services: Sequence[Service] | None) -> None:
@@ -198,46 +163,45 @@ def down(settings: Settings, services: Sequence[Service] | None) -> None:
 
 def restart(settings: Settings, services: Sequence[Service]) -> None:
     supervisor = Supervisor(settings)
-    if supervisor.running:
-        for service in reversed(services):
-            supervisor.stop(service)
+    for service in reversed(services):
+        supervisor.stop(service)
     up(settings, services)
 
 
 def status(settings: Settings) -> bool:
     """Print the table; True when each of the four services is ready, and the server if it was started."""
-    processes, waiting = Supervisor(settings).processes(), []
+    processes = Supervisor(settings).processes()
     headings = ("service", "ready", "version", "ports", "pid", "since", "memory")
     table = Table(*(Column(heading, no_wrap=True) for heading in headings), box=SIMPLE_HEAD, pad_edge=False)
     table.padding = (0, 1, 0, 0)
+    reasons = []
     for service in PROGRAMS:
-        info = processes.get(service.name, {})
-        numbers = [number for port in service.ports for number in port.numbers(settings)[:1]]
-        in_a_row = len(numbers) > 2 and numbers == [*range(numbers[0], numbers[0] + len(numbers))]
-        ports = f"{numbers[0]}-{numbers[-1]}" if in_a_row else " ".join(map(str, numbers)) or "socket"
-        state, pid = info.get("statename", "STOPPED"), info.get("pid", 0)
-        ready, version, since, memory = "no", "-", "-", "-"
-        reason = None
+        info = processes.get(service.name, {"statename": "STOPPED", "pid": 0})
+        state, pid = info["statename"], info["pid"]
+        ready, version, reason = "no", "-", ""
         if pid:
-            start = datetime.fromtimestamp(info["start"]).astimezone()
-            since = f"{start:%H:%M}" if start.date() == datetime.now().astimezone().date() else f"{start:%m-%d %H:%M}"
-            memory = f"{_memory_mb(pid):.0f} MB"
             try:
-                ready, version = "yes", service.version(settings)
+                version = service.version(settings)
+                ready = "yes"
             except NotReadyError as error:
-                degraded = isinstance(error, AbsentError) and error.degraded
-                ready, reason = "degraded" if degraded else "no", str(error)
+                reason = str(error)
+                if isinstance(error, AbsentError) and error.degraded:
+                    ready = "degraded"
         elif state == "STOPPED":
-            ready = reason = "stopped"
+            ready = "stopped"
+            reason = "" if service is SERVER else "stopped"
         else:
             reason = f"ended ({state.lower()}), see {service.log(settings)}"
+        since = f"{datetime.fromtimestamp(info['start']):%m-%d %H:%M}" if pid else "-"
+        memory = f"{_memory_mb(pid):.0f} MB" if pid else "-"
+        ports = " ".join(str(port.numbers(settings)[0]) for port in service.ports if port.numbers(settings)) or "socket"
         table.add_row(service.name, ready, version, ports, str(pid or "-"), since, memory)
-        if reason and not (service is SERVER and reason == "stopped"):
-            waiting.append(f"{service.title}: {reason}")
-    table.caption = "\n".join([str(settings.exchange_dir), *waiting])
+        if reason:
+            reasons.append(f"{service.title}: {reason}")
+    table.caption = "\n".join([str(settings.exchange_dir), *reasons])
     table.caption_justify = "left"
     Console().print(table)
-    return not waiting
+    return not reasons
 
 
 def _memory_mb(pid: int) -> float:
@@ -246,7 +210,7 @@ def _memory_mb(pid: int) -> float:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
         return sum(member.memory_full_info().pss for member in family) / 1e6
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
+    except psutil.Error:
         return 0.0
 
 
@@ -265,8 +229,8 @@ def main(arguments: Sequence[str], settings: Settings) -> None:
         prog="python -m stack", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", choices=["install", "up", "down", "restart", "status", "logs", "serve"])
-    names = [service.name for service in PROGRAMS]
-    parser.add_argument("services", nargs="*", metavar="service", help=f"some of {', '.join(names)}; default: all")
+    names = ", ".join(service.name for service in PROGRAMS)
+    parser.add_argument("services", nargs="*", metavar="service", help=f"some of {names}; default: all")
     parser.add_argument("--lines", type=int, default=40, help="logs: how many lines of each")
     parser.add_argument("--follow", action="store_true", help="logs: go on printing")
     options = parser.parse_args(arguments)
@@ -280,7 +244,7 @@ def main(arguments: Sequence[str], settings: Settings) -> None:
         case "up":
             up(settings, chosen or SERVICES)
         case "serve":
-            serve(settings)
+            up(settings, [SERVER])
         case "down":
             down(settings, chosen or None)
         case "restart":

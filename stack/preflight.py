@@ -32,9 +32,8 @@ def check(settings: Settings, services: Sequence[Service], running: Sequence[Ser
     check_paths(settings)
     check_owner(settings)
     check_software(settings, services)
-    serving = [service for service in (*services, *running) if service.name == "server"]
-    check_hosts(settings, [service for service in services if service not in serving])
-    if serving:
+    check_hosts(settings, [service for service in services if service.name != "server"])
+    if any(service.name == "server" for service in (*services, *running)):
         check_server_host(settings)
         check_names(settings)
     check_disk(settings)
@@ -45,8 +44,12 @@ def check(settings: Settings, services: Sequence[Service], running: Sequence[Ser
 
 def check_paths(settings: Settings) -> None:
     """Refuse paths that the services' own libraries cannot open: pycurl, Triton's stub and Java's JNA read ASCII."""
-    folders = {"this folder": ROOT, "RECSYS_SERVICES_DIR": settings.services_dir}
-    for name, folder in (folders | {"RECSYS_EXCHANGE_DIR": settings.exchange_dir}).items():
+    folders = {
+        "this folder": ROOT,
+        "RECSYS_SERVICES_DIR": settings.services_dir,
+        "RECSYS_EXCHANGE_DIR": settings.exchange_dir,
+    }
+    for name, folder in folders.items():
         if not str(folder.absolute()).isascii():
             raise StackError(
                 f"{name} is {folder.absolute()}, and Elasticsearch, Feast and Triton cannot work in a path with "
@@ -102,7 +105,8 @@ def check_owner(settings: Settings) -> None:
     online = settings.exchange_dir / "online"
     online.mkdir(parents=True, exist_ok=True)
     for folder in (settings.exchange_dir, online):
-        if (owner := folder.stat().st_uid) != os.geteuid() and os.geteuid() != ROOT_UID:
+        owner = folder.stat().st_uid
+        if os.geteuid() not in (owner, ROOT_UID):
             raise StackError(
                 f"{folder} belongs to user {owner}, and you are user {os.geteuid()}: choose a folder of your own with "
                 "RECSYS_EXCHANGE_DIR."
@@ -136,23 +140,22 @@ def check_containers(settings: Settings) -> None:
 
 def check_ports(settings: Settings, services: Iterable[Service]) -> None:
     """Refuse a port that two of the services are to have, or that a program outside this stack has."""
-    claimed: dict[int, tuple[Service, str]] = {}
+    claimed: dict[int, tuple[str, str]] = {}  # port -> title of its service, variable that moves it
     for service in services:
         for port in service.ports:
             for number in port.numbers(settings):
                 if number in claimed:
-                    _, other = claimed[number]
-                    raise StackError(f"{port.variable} and {other} are both {number}: change one of them.")
-                claimed[number] = service, port.variable
-    for number, (service, variable) in claimed.items():
+                    raise StackError(f"{port.variable} and {claimed[number][1]} are both {number}: change one of them.")
+                claimed[number] = service.title, port.variable
+    for number, (title, variable) in claimed.items():
         if not is_taken(number):
             continue
         process = listener(number)
-        if process is not None and process in members(settings):  # it runs on it, or is stopped before that
+        if process in members(settings):  # it runs on it, or is stopped before that
             continue
         holder = f"{process.name()} (pid {process.pid})" if process else "another program"
         raise StackError(
-            f"port {number}, which {service.title} needs, is taken by {holder}: "
+            f"port {number}, which {title} needs, is taken by {holder}: "
             f"stop that, or choose another port with {variable}."
         )
 
@@ -172,8 +175,8 @@ def listener(port: int) -> psutil.Process | None:
     try:
         for connection in psutil.net_connections(kind="tcp"):
             listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
-            if listens and connection.pid is not None:
+            if listens and connection.pid:
                 return psutil.Process(connection.pid)
-    except (psutil.AccessDenied, psutil.NoSuchProcess):
+    except psutil.Error:
         pass
     return None

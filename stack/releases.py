@@ -34,8 +34,8 @@ def main(settings: Settings, command: str, release: str | None = None) -> None:
     elif release is not None:
         releases.activate(settings, release)
     Console().print(overview(settings))
-    if command == "activate" and release and (note := files_of_another(settings, release)):
-        log.warning("%s", note)
+    if command == "activate" and release:
+        warn_of_other_files(settings, release)
 
 
 def overview(settings: Settings) -> Table:
@@ -77,20 +77,20 @@ def loaded_at(settings: Settings, release: str) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(written))
 
 
-def files_of_another(settings: Settings, release: str) -> str:
-    """Where the artifacts make another release than the active one, say so, and what to run; else empty."""
+def warn_of_other_files(settings: Settings, release: str) -> None:
+    """Say so, and what to run, where the artifacts do not make the release that answers."""
     try:
         made = release_of_artifacts(settings).release
-        what = f"the files in {settings.offline_dir} make release {made}"
-    except RecsysError as error:
-        made, what = None, f"the files in {settings.offline_dir} make no release ({error.problem})"
+    except RecsysError:
+        made = "no release"
     if made == release:
-        return ""
+        return
     recipe = RedisStore(settings).published(release).manifest.recipe.name
-    return (
-        f"Release {release} (recipe {recipe}) answers from now on; {what}. `make evaluate`, `make doctor` and "
-        f"`make sync` go by the files: RECSYS_RECIPE={recipe} make offline, with the same RECSYS_DATA, makes its own."
-    )
+    log.warning(
+        "Release %s (recipe %s) answers from now on; the files in %s make %s. `make evaluate`, `make doctor` and "
+        "`make sync` go by the files: RECSYS_RECIPE=%s make offline, with the same RECSYS_DATA, makes its own.",
+        release, recipe, settings.offline_dir, made, recipe,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 A server that runs goes on when its settings or its code change: new workers are added, which read both as they are by
 then, and the old ones are stopped (a rolling restart). gunicorn's own signals do it: TTIN adds a worker; TTOU stops the
-oldest once it has answered its requests. All of them accept from one socket, so no request is lost. Before that the
-application is made in a process of its own: a worker that does not start would end gunicorn, and all others with it.
+oldest once it has answered its requests. All of them accept from one socket, so no request is lost. (HUP would stop the
+old ones before the new ones have loaded a release: requests would wait for that long.) Before that the application is
+made in a process of its own: a worker that does not start would end gunicorn, and all others with it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import psutil
 import requests
@@ -26,7 +27,6 @@ from stack.service import (
     BIN,
     ROOT,
     AbsentError,
-    NeedsActionError,
     NotReadyError,
     Port,
     Program,
@@ -61,21 +61,16 @@ class Server(Service):
 
     def version(self, settings: Settings) -> str:
         """The version, once services and release are ready. Raises NotReadyError with what the server lacks."""
-        self.ask(settings, "/healthz")
         statuses = (requests.codes.ok, requests.codes.service_unavailable)
-        try:
-            answer = self.ask(settings, "/readyz", timeout_s=10, statuses=statuses).json()
-        except ValueError as error:
-            port = settings.server.port
-            raise NotReadyError(f"another program answers on port {port}: change RECSYS_SERVER__PORT") from error
+        answer = self.ask(settings, "/readyz", timeout_s=10, statuses=statuses).json()
         if answer["status"] == "ready":
             return VERSION
         absent = {name: service["message"] for name, service in answer["services"].items() if not service["ready"]}
         if absent:
-            raise AbsentError(" ".join(absent.values()), absent, degraded=answer["ready"])
+            raise AbsentError(f"{' '.join(absent.values())} Run `make up`.", absent, degraded=answer["ready"])
         with connect(settings.redis) as redis:
             if not redis.exists(LIVE_KEY):
-                raise NeedsActionError(answer["message"])
+                raise AbsentError(answer["message"], (), degraded=False)
         raise NotReadyError(answer.get("message", "a release is being opened"))
 
 
@@ -91,8 +86,8 @@ def try_to_start(description: str, inherited: dict[str, str]) -> None:
         description: of the program, as `launch.py` reads it.
         inherited: variables of its parent.
     """
-    program: dict[str, Any] = json.loads(description)
-    variables = launch.environment(inherited, {**program["environment"], "RECSYS_SERVER__WARM_UP_S": "0"})
+    described = json.loads(description)["environment"]
+    variables = launch.environment(inherited, described | {"RECSYS_SERVER__WARM_UP_S": "0"})
     unchanged = "A server that runs goes on as before."
     try:
         tried = subprocess.run(
@@ -100,20 +95,19 @@ def try_to_start(description: str, inherited: dict[str, str]) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise StackError(f"the server's code did not start within {error.timeout:g} s. {unchanged}") from error
-    if tried.returncode and tried.stdout.strip():
-        raise StackError(f"{tried.stdout.strip().rstrip('.')}. {unchanged}")
-    if tried.returncode:
-        end = "\n".join(tried.stderr.strip().splitlines()[-_TRACE_LINES:])
-        raise StackError(f"the server's code does not start. {unchanged} The end of its output:\n{end}")
+    if tried.returncode == 0:
+        return
+    if said := tried.stdout.strip():
+        raise StackError(f"{said.rstrip('.')}. {unchanged}")
+    end = "\n".join(tried.stderr.strip().splitlines()[-_TRACE_LINES:])
+    raise StackError(f"the server's code does not start. {unchanged} The end of its output:\n{end}")
 
 
 def goes_on(former: str, wanted: str) -> bool:
     """Whether a server that runs can go on with another description: it has the same command and address."""
-    if not former:
-        return False
     before, after = json.loads(former), json.loads(wanted)
     same_address = all(before["environment"].get(name) == after["environment"][name] for name in _ADDRESS)
-    return same_address and before["command"] == after["command"]
+    return same_address and bool(before["command"] == after["command"])
 
 
 def renew(settings: Settings, supervisor: Supervisor, wanted: str) -> None:
@@ -135,16 +129,19 @@ def renew(settings: Settings, supervisor: Supervisor, wanted: str) -> None:
 
 
 def _replace_workers(settings: Settings, supervisor: Supervisor) -> None:
-    before = workers(settings)
+    old = workers(settings)
     gunicorn = psutil.Process(supervisor.processes()[SERVER.name]["pid"])
     children, wanted = len(gunicorn.children()), settings.server.workers
-    for number in range(1, wanted + 1):  # signals of one kind do not queue: each waits for the effect of the last
-        supervisor.signal(SERVER, "TTIN")
-        _expect(lambda: len(gunicorn.children()) - children, number)
-    _expect(lambda: len(workers(settings) - before), wanted)
-    for number in range(1, children + 1):
-        supervisor.signal(SERVER, "TTOU")
-        _expect(lambda: children + wanted - len(gunicorn.children()), number)
+
+    def send(signal: str, remaining: int) -> None:
+        supervisor.signal(SERVER, signal)
+        _expect(lambda: len(gunicorn.children()) == remaining)
+
+    for added in range(wanted):  # signals of one kind do not queue: each waits for the effect of the last
+        send("TTIN", children + added + 1)
+    _expect(lambda: len(workers(settings) - old) >= wanted)
+    for stopped in range(children):
+        send("TTOU", children + wanted - stopped - 1)
 
 
 def workers(settings: Settings) -> set[int]:
@@ -152,6 +149,6 @@ def workers(settings: Settings) -> set[int]:
     return {int(path.name) for path in settings.workers_dir("workers").iterdir()}
 
 
-def _expect(count: Callable[[], int], at_least: int) -> None:
-    if not until(lambda: count() >= at_least, SERVER.ready_within_s):
+def _expect(holds: Callable[[], bool]) -> None:
+    if not until(holds, SERVER.ready_within_s):
         raise StackError(f"{SERVER.title} took longer than {SERVER.ready_within_s:g} s")

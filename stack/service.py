@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,6 @@ from typing import ClassVar, Final
 
 import requests
 from pydantic import SecretStr
-from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import plugins
 from data_exchange_center.errors import RecsysError
@@ -75,15 +75,11 @@ class NotReadyError(Exception):
     """A service runs but does not answer yet. The message says what it said, or that it said nothing."""
 
 
-class NeedsActionError(NotReadyError):
-    """A service runs well, and waiting will not make it ready: somebody has to do what the message says."""
-
-
 class AbsentError(NotReadyError):
-    """The server runs, and services that it calls do not answer.
+    """The server runs and lacks something: waiting helps only while one of ``services`` runs.
 
     Attributes:
-        services: their names.
+        services: names of those that it calls and that do not answer; none if it has no release to serve.
         degraded: it answers nevertheless.
     """
 
@@ -201,15 +197,14 @@ class Service(ABC):
         return response
 
 
-def until(holds: Callable[[], bool], within_s: float, every_s: float = 0.1) -> bool:
+def until(holds: Callable[[], bool], within_s: float) -> bool:
     """Poll a condition until it holds, for at most ``within_s`` seconds. Returns whether it does."""
-    retrying = Retrying(
-        retry=retry_if_not_result(bool),
-        stop=stop_after_delay(within_s),
-        wait=wait_fixed(every_s),
-        retry_error_callback=lambda _: False,
-    )
-    return bool(retrying(holds))
+    end = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def run(command: Callable[[], None], *, interrupted: str) -> None:

@@ -10,8 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 from xmlrpc.client import Fault, ServerProxy
@@ -28,37 +26,20 @@ CONFIGURATION: Final = Path(__file__).with_name("supervisord.conf")
 MARK: Final = "RECSYS_STACK"  # in the environment of every process of a stack: the folder of its supervisor
 KEPT: Final = {"SPT_NOENV": "1"}  # gunicorn's titles, where setproctitle is installed, would write over the environment
 PATIENCE_S: Final = 15.0  # for supervisord itself to come up, or to go
-_NOTE: Final = "socket_folder"
-_SOCKET_PATH_BYTES: Final = 90  # a Unix socket's path may have 107, and supervisord first makes a longer one
 
 
 def folder(settings: Settings) -> Path:
     return settings.service_dir("supervisor")
 
 
-def socket(settings: Settings) -> Path:
-    """Socket of supervisord: in its folder, or, when that path is too long, in one that `make_socket_folder` noted."""
-    path = folder(settings).resolve() / "supervisor.sock"
-    note = folder(settings) / _NOTE
-    if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES or not note.is_file():
-        return path
-    return Path(note.read_text(encoding="utf-8")) / path.name
-
-
-def make_socket_folder(settings: Settings) -> None:
-    """Make a folder for a socket whose path is too long: in the temporary folder, with a name nobody can guess."""
-    place = socket(settings)
-    if len(os.fsencode(place)) > _SOCKET_PATH_BYTES or not place.parent.is_dir():
-        with written_in_place(folder(settings) / _NOTE) as temporary:
-            temporary.write_text(tempfile.mkdtemp(prefix="recsys-"), encoding="utf-8")
-
-
 def describe(service: Service, settings: Settings) -> str:
     """Command and environment that `launch.py` runs for a service, as JSON. Raises StackError."""
     program = service.program(settings)
     environment = {**program.environment, **KEPT, **NO_TELEMETRY, MARK: str(folder(settings)), "PYTHONUNBUFFERED": "1"}
-    place = {"directory": str(program.socket.parent), "socket": program.socket.name} if program.socket else {}
-    content = {"command": program.command, "directory": str(ROOT), "environment": environment, **place}
+    content: dict[str, Any] = {"command": program.command, "directory": str(ROOT), "environment": environment}
+    if program.socket:
+        content["directory"] = str(program.socket.parent)
+        content["socket"] = program.socket.name
     return json.dumps(content, indent=1)
 
 
@@ -68,16 +49,24 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    @property
-    def _rpc(self) -> Any:
-        # A new connection per call: the transport does not recover from one that failed while supervisord was down.
-        transport = SupervisorTransport(None, None, f"unix://{socket(self._settings)}")
-        return ServerProxy("http://localhost", transport=transport).supervisor
+    def _call(self, method: str, *arguments: object) -> Any:
+        """Call a method of supervisord's XML-RPC. Raises OSError where none runs, Fault.
+
+        A new connection each time: the transport does not recover from a failed one. It goes through a descriptor of
+        the folder, as the path of a Unix socket has 107 bytes at most.
+        """
+        descriptor = os.open(folder(self._settings), os.O_RDONLY)
+        try:
+            socket = f"unix:///proc/self/fd/{descriptor}/supervisor.sock"
+            proxy = ServerProxy("http://localhost", transport=SupervisorTransport(None, None, socket))
+            return getattr(proxy.supervisor, method)(*arguments)
+        finally:
+            os.close(descriptor)
 
     @property
     def running(self) -> bool:
         try:
-            self._rpc.getState()
+            self._call("getState")
         except (OSError, Fault):
             return False
         return True
@@ -85,7 +74,7 @@ class Supervisor:
     @property
     def environment(self) -> dict[str, str]:
         """Variables that programs inherit: those of supervisord, which may have been started by another shell."""
-        return psutil.Process(self._rpc.getPID()).environ() if self.running else dict(os.environ)
+        return psutil.Process(self._call("getPID")).environ() if self.running else dict(os.environ)
 
     def described(self, service: Service) -> str:
         """Description that a program was started with, or will be started again with; empty: none yet."""
@@ -100,25 +89,21 @@ class Supervisor:
     def _path(self, service: Service) -> Path:
         return folder(self._settings) / f"{service.name}.json"
 
-    def start(self, services: Iterable[Service]) -> None:
-        """Start supervisord, unless it runs; stop what runs with other settings than these. Raises StackError."""
-        folder(self._settings).mkdir(parents=True, exist_ok=True)
-        logs = self._settings.service_dir("logs")
-        logs.mkdir(parents=True, exist_ok=True)
-        for service in services:
-            wanted = describe(service, self._settings)
-            if self.described(service) != wanted:
-                self.stop(service)
-                self.describe(service, wanted)
+    def launch(self) -> None:
+        """Start supervisord, unless it runs. Raises StackError."""
         if self.running:
             return
-        make_socket_folder(self._settings)
-        place = {"STACK_PYTHON": sys.executable, "STACK_SOCKET": str(socket(self._settings))}
-        environment = {**os.environ, **place, MARK: str(folder(self._settings))}
-        command = [sys.executable, str(BIN / "supervisord"), "-c", str(CONFIGURATION)]
-        cwd = folder(self._settings).parent
-        done = subprocess.run(  # its own log is opened before its configuration's umask counts
-            command, cwd=cwd, env=environment, check=False, capture_output=True, text=True, umask=0o077
+        logs = self._settings.service_dir("logs")
+        for needed in (folder(self._settings), logs):
+            needed.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, str(BIN / "supervisord"), "-c", str(CONFIGURATION)],
+            cwd=folder(self._settings).parent,
+            env={**os.environ, "STACK_PYTHON": sys.executable, MARK: str(folder(self._settings))},
+            check=False,
+            capture_output=True,
+            text=True,
+            umask=0o077,  # it opens its own log before its configuration's umask counts
         )
         if done.returncode:
             raise StackError(f"supervisord did not start: {(done.stderr or done.stdout).strip()}")
@@ -127,52 +112,53 @@ class Supervisor:
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """Supervisord's information on each program, by name."""
-        return {info["name"]: info for info in self._rpc.getAllProcessInfo()} if self.running else {}
+        return {info["name"]: info for info in self._call("getAllProcessInfo")} if self.running else {}
+
+    def alive(self) -> set[str]:
+        """Names of the programs that run."""
+        return {name for name, info in self.processes().items() if info["statename"] in ("RUNNING", "STARTING")}
 
     def run(self, service: Service) -> None:
         """Start a program, unless it runs."""
-        self._tell(service, "startProcess", False, Faults.ALREADY_STARTED)
+        self._change("startProcess", service, False, unless=Faults.ALREADY_STARTED)
 
     def signal(self, service: Service, name: str) -> None:
         """Send a signal to a program that runs. Raises StackError."""
-        self._tell(service, "signalProcess", name)
+        self._change("signalProcess", service, name)
 
     def stop(self, service: Service) -> None:
         """Stop a program and wait for its end, unless it is stopped."""
         if self.running:
-            self._tell(service, "stopProcess", True, Faults.NOT_RUNNING, Faults.BAD_NAME)
+            self._change("stopProcess", service, True, unless=Faults.NOT_RUNNING)
 
-    def _tell(self, service: Service, what: str, argument: object, *no_matter: int) -> None:
-        """Call a method of supervisord. Raises StackError for its faults, but for those that do not matter."""
+    def _change(self, method: str, service: Service, argument: object, unless: int | None = None) -> None:
+        """Call a method of a program. Raises StackError for each fault but ``unless``."""
         try:
-            getattr(self._rpc, what)(service.name, argument)
+            self._call(method, service.name, argument)
         except Fault as fault:
-            if fault.faultCode not in no_matter:
-                raise StackError(f"{service.title}: supervisord's {what} failed: {fault.faultString}") from fault
+            if fault.faultCode != unless:
+                raise StackError(f"{service.title}: supervisord's {method} failed: {fault.faultString}") from fault
 
     def shutdown(self) -> None:
         """End every program and supervisord itself, and whatever of the stack is left behind after that."""
         if self.running:
-            self._rpc.stopAllProcesses()  # all at once, and waits for each
-            self._rpc.shutdown()
+            self._call("stopAllProcesses")  # all at once, and waits for each
+            self._call("shutdown")
         until(lambda: not self.running, PATIENCE_S)  # one that stays has the mark, too, and is ended below
         left = members(self._settings)
         for process in left:
             process.terminate()
-        _, alive = psutil.wait_procs(left, timeout=15)
-        for process in alive:
+        _, stubborn = psutil.wait_procs(left, timeout=15)
+        for process in stubborn:
             process.kill()
-        psutil.wait_procs(alive, timeout=5)
+        psutil.wait_procs(stubborn, timeout=5)
 
 
 def members(settings: Settings) -> list[psutil.Process]:
     """Every living process of this exchange folder's stack: those with its mark in their environment."""
     mark = str(folder(settings))
     found = []
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue  # ended meanwhile, or not ours to look at
+    for process in psutil.process_iter(["environ"]):  # None where it is not ours to read
+        if process.pid != os.getpid() and (process.info["environ"] or {}).get(MARK) == mark:
+            found.append(process)
     return found

@@ -25,9 +25,7 @@ from feast.cli.cli import cli  # noqa: E402
 
 SERVED = {"/get-online-features", "/health", "/openapi.json", "/docs"}
 HOSTS = os.environ.get("FEAST_HOSTS", "127.0.0.1,localhost").split(",")
-# Defaults of the variables that feature_store.yaml reads; the server needs only the registry
-DEFAULTS = {"FEAST_REGISTRY": "data/registry.db", "FEAST_OFFLINE_STORE": "file", "FEAST_BATCH_ENGINE": "local"}
-os.environ.update(DEFAULTS | os.environ)
+os.environ.setdefault("FEAST_REGISTRY", "data/registry.db")  # which feature_store.yaml reads
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 

@@ -4,24 +4,17 @@ releases/<release>/fields.json  {"user": [[name, dtype], ...], "item": [...]}; d
 releases/<release>/users.parquet, items.parquet  the fields, the entity's id and event_timestamp (UTC)
 live.json  {"live": "<release>"}  the release behind the plain names ml_user and ml_item; else the newest one
 
-The environment variable FEAST_OFFLINE_STORE says what reads these files: file (Feast's own store of one process, the
-default), or spark.
-
 A release's view and service are called ml_user_<release> and ml_item_<release>. Needs nothing but Feast.
 """
 
 import json
-import os
 from datetime import timedelta
 from pathlib import Path
 
 import feast.types
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
-from feast.data_source import DataSource
-from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 
 _HERE = Path(__file__).resolve().parent
-_ON_SPARK = os.environ.get("FEAST_OFFLINE_STORE", "file") == "spark"
 _KEYS = {"user": "userid", "item": "itemid"}
 
 
@@ -29,12 +22,7 @@ def _view(release: str, side: str, entity: Entity) -> FeatureView:
     folder, name = _HERE / "releases" / release, f"ml_{side}_{release}"
     fields = json.loads((folder / "fields.json").read_text(encoding="utf-8"))[side]
     path, source_name, time = folder / f"{side}s.parquet", f"{name}_source", "event_timestamp"
-    if _ON_SPARK:
-        source: DataSource = SparkSource(
-            name=source_name, path=path.as_uri(), file_format="parquet", timestamp_field=time
-        )
-    else:
-        source = FileSource(name=source_name, path=str(path.relative_to(_HERE)), timestamp_field=time)
+    source = FileSource(name=source_name, path=str(path.relative_to(_HERE)), timestamp_field=time)
     return FeatureView(
         name=name,
         entities=[entity],

@@ -7,7 +7,7 @@ names them. The `FeatureSpec`, the training lists, Feast, Triton and the server 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,6 @@ class ItemStatistic:
     # events of some users, or of all; facts about all events -> (items + 1,) or (items + 1, k) whole numbers, whose row
     # 0 (padding) is not read
     counted: Callable[[Sequences, Overall], Ints]
-    joined: Literal["sum", "max", "min"] = "sum"  # how counts of different users are combined
     # (items + 1, k) of all users -> (items + 1,) the statistic
     finished: Callable[[Ints, Overall], NDArray[np.generic]] = lambda counts, overall: counts[:, 0]
     recount: Callable[[Any], pd.Series] | None = None  # as of `UserStatistic`

@@ -2,8 +2,8 @@
 
 Industry keeps features in a store that training and serving share, so that both see the same values. Feast registers
 what a feature is called and where it comes from (`feast apply`), copies the newest values into Redis
-(`feast materialize-incremental`) and serves them over HTTP (`feast serve`, part of `make up`). With
-RECSYS_ENGINE=spark executors do the copying. Users that Redis marks as forgotten are left out.
+(`feast materialize-incremental`) and serves them over HTTP (`feast serve`, part of `make up`). Users that Redis marks
+as forgotten are left out.
 
 Reads:  data_exchange_center/offline/user_features, item_features and ratings .parquet, feature_spec.json; Redis
 Writes: data_exchange_center/online/feast/feature_repo/releases/<release>/; feature views and services

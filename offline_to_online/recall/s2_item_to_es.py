@@ -2,7 +2,6 @@
 
 Industry recalls candidates from several such indexes at once. Vectors are ranked by inner product, because that is
 what the models were trained with; a release is one index, a new release a new one, so what is served is never emptied.
-With RECSYS_ENGINE=spark executors send the documents.
 
 Reads:  data_exchange_center/offline/items, item_terms and item_vectors .parquet
 Writes: index ml_item-<release>; the alias ml_item when there is none yet

@@ -8,19 +8,18 @@ its documents are overwritten in place, under the same ids, and only when they d
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
 from typing import Any, ClassVar, Final
 
 import numpy as np
 from elasticsearch import ApiError, Elasticsearch, TransportError
 from elasticsearch.helpers import BulkIndexError, bulk, scan
 
-from data_exchange_center import candidates, plugins, recipes, wire
+from data_exchange_center import candidates, recipes, wire
 from data_exchange_center.manifest import Manifest
-from data_exchange_center.settings import IN_MEMORY, Settings
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, progress
 from data_exchange_center.wire import vector_of
 from offline_to_online.rows import ItemRow
@@ -44,7 +43,6 @@ INDEX_OPTIONS: Final[Mapping[recipes.VectorIndex, Mapping[str, Any]]] = {
     "bbq_flat": {"type": "bbq_flat", **_RESCORED},
     "bbq_hnsw": {"type": "bbq_hnsw", **_GRAPH, **_RESCORED},
 }
-Put = Callable[[Elasticsearch, str, Sequence[ItemRow]], None]
 
 
 class ElasticsearchStore(ReleaseStore):
@@ -75,13 +73,8 @@ class ElasticsearchStore(ReleaseStore):
                     log.warning("%s: writing the release's items again", error)
                 else:
                     return  # it is equal to its source, so nothing need be written
-            place, engine = self.settings.elasticsearch, self.settings.engine
-            # this step's own writer, or that of a plugin
-            put: Put = put_documents
-            if engine != IN_MEMORY:
-                put = partial(plugins.part(plugins.engine(engine), "PUT_DOCUMENTS"), self.settings)
-            kind = manifest.recipe.recall.index
-            write_items(client, release, items, manifest.vector_dims, kind, place.shards, place.replicas, put)
+            place, kind = self.settings.elasticsearch, manifest.recipe.recall.index
+            write_items(client, release, items, manifest.vector_dims, kind, place.shards, place.replicas)
 
     def check(self, manifest: Manifest, items: Sequence[ItemRow]) -> tuple[dict[int, int], dict[str, int]]:
         """Check every document, every genre and each item's own vectors, and mark the release as checked.
@@ -140,7 +133,6 @@ def write_items(
     kind: recipes.VectorIndex,
     shards: int = 1,
     replicas: int = 0,
-    put: Put = put_documents,
 ) -> None:
     """Load every item into the release's index, searchable on every copy when this returns, and mark it as unchecked.
 
@@ -149,7 +141,6 @@ def write_items(
     Args:
         dims: width of each channel's vectors.
         kind: how vectors are searched, a key of `INDEX_OPTIONS`.
-        put: writes the documents.
     """
     index, mapping = wire.item_index(release), item_mapping(dims, INDEX_OPTIONS[kind])
     if mark_of(client, release) is None:
@@ -161,7 +152,7 @@ def write_items(
         )
     else:  # an index of an earlier version has no words
         client.indices.put_mapping(index=index, properties={wire.ITEM_WORDS: mapping["properties"][wire.ITEM_WORDS]})
-    put(client, release, rows)
+    put_documents(client, release, rows)
     client.indices.refresh(index=index)
     if client.count(index=index)["count"] != len(rows):  # documents that somebody added by hand
         wanted = {str(row.number) for row in rows}

@@ -13,23 +13,23 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from data_exchange_center import dataset, feast_repo, files, plugins, steps, wire
+from data_exchange_center import dataset, feast_repo, files, steps, wire
 from data_exchange_center.columns import Columns, Entity
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.release_parts import OwnIds
-from data_exchange_center.settings import IN_MEMORY, Settings
+from data_exchange_center.settings import Settings
 from offline_to_online.stores.base import READY_S, START_SERVICES, ReleaseStore, patient
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
@@ -50,18 +50,6 @@ _NEXT: Final = "data/registry.next.db"  # the copy that commands change
 _WAITING: Final = Retrying(
     retry=retry_if_exception_type(ServiceError), stop=stop_after_delay(READY_S), wait=wait_fixed(0.25), reraise=True
 )
-
-
-class FeastEngine(NamedTuple):
-    """Environment of Feast's commands: this Python and Feast's file store, or a plugin that RECSYS_ENGINE names."""
-
-    python: Callable[[Settings], Path]  # which one they run in
-    job: str  # the module that runs them
-    # of the process; FEAST_OFFLINE_STORE and FEAST_BATCH_ENGINE are for feature_store.yaml and definitions.py
-    variables: Callable[[Settings], dict[str, str]]
-
-
-_OWN_ENGINE: Final = FeastEngine(lambda _: Path(sys.executable), "data_exchange_center.feature_repo.cli", lambda _: {})
 
 
 class FeastStore(ReleaseStore):
@@ -116,7 +104,6 @@ class FeastStore(ReleaseStore):
             check_features(settings, release, frames, own_ids)
         except steps.CheckError as error:
             log.warning("%s: loading all of release %s again", error, release)
-            # first apply: another engine may have registered the release
             again = ["materialize", "--disable-event-timestamp", *_views(release)]
             run_feast(settings, ["apply"], again)
             check_features(settings, release, frames, own_ids)
@@ -207,9 +194,6 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
     registry wait: of two copies of it, the later one would undo the earlier.
     """
     repo = feast_repo.prepare_feast_repo(settings)
-    engine: FeastEngine = _OWN_ENGINE
-    if settings.engine != IN_MEMORY:
-        engine = plugins.part(plugins.engine(settings.engine), "FEAST")
     registry, copy = repo / _REGISTRY, repo / _NEXT
     with (repo / "data" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, whatever happens to the process
@@ -218,9 +202,8 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
             shutil.copyfile(registry, copy)
         for command in commands:
             log.info("feast %s", " ".join(command))
-        job = [str(engine.python(settings)), "-m", engine.job, json.dumps(commands)]
-        ours = {"FEAST_REGISTRY": _NEXT, "FEAST_NO_PROGRESS": "1"}
-        more = {**feast_repo.feast_environment(settings), **engine.variables(settings), **ours}
+        job = [sys.executable, "-m", "data_exchange_center.feature_repo.cli", json.dumps(commands)]
+        more = {**feast_repo.feast_environment(settings), "FEAST_REGISTRY": _NEXT, "FEAST_NO_PROGRESS": "1"}
         done = subprocess.run(job, cwd=repo, env=os.environ | more, capture_output=True, text=True, check=False)
         if done.returncode:
             lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]

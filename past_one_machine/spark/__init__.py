@@ -9,10 +9,4 @@ TWINS: Final = {  # step -> the script that is run in its place
     "offline/preprocess/s1_data_split.py": "past_one_machine/spark/s1_data_split.py",
     "offline/preprocess/s2_term_trans.py": "past_one_machine/spark/s2_term_trans.py",
     "offline/recall/s1_term_recall.py": "past_one_machine/spark/s1_term_recall.py",
-    "offline/recall/s2_vector_recall.py": "past_one_machine/spark/s2_vector_recall.py",
-    "offline/rank/s1_feature_engi.py": "past_one_machine/spark/s1_feature_engi.py",
-    "offline/rank/s2_model_train.py": "past_one_machine/spark/s2_model_train.py",
 }
-# what the stores load a release by
-FEAST: Final = "past_one_machine.spark.stores:FEAST"
-PUT_DOCUMENTS: Final = "past_one_machine.spark.stores:put_documents"

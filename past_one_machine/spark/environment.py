@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -49,12 +49,6 @@ def python(settings: Settings) -> Path:
     return folder(settings) / "bin" / "python"
 
 
-def variables(settings: Settings) -> dict[str, str]:
-    """These settings as environment variables, for a program in this environment."""
-    own = {f"RECSYS_SPARK__{name.upper()}": str(value) for name, value in SparkSettings.load()}
-    return {"RECSYS_EXCHANGE_DIR": str(settings.exchange_dir.absolute()), **own}
-
-
 def run(main: Callable[[Settings], None], *, about: str | None = None) -> None:
     """`steps.run` in this environment: this process becomes its Python, with the same script and settings."""
 
@@ -66,13 +60,6 @@ def run(main: Callable[[Settings], None], *, about: str | None = None) -> None:
         main(settings)
 
     steps.run(in_environment, about=about)
-
-
-def run_job(settings: Settings, module: str, arguments: Sequence[str], failed: str) -> None:
-    """Run a program of the project in this environment, with these settings. Raises StepError when it fails."""
-    job = [str(python(settings)), "-m", module, *arguments]
-    if subprocess.run(job, cwd=ROOT, env=os.environ | variables(settings), check=False).returncode:
-        raise StepError(f"{failed}: what it said stands above.")
 
 
 @contextmanager

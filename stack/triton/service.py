@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import logging
 import os
 import shutil
@@ -18,7 +17,7 @@ from typing import Final
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import TRITON_SOCKET, Settings
 from online.clients.http import Http
-from stack.service import BIN, LOOPBACK, NotReadyError, Port, Program, Service, StackError, make_private
+from stack.service import LOOPBACK, NotReadyError, Port, Program, Service, StackError, make_private
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +25,7 @@ VERSION: Final = "2.51.0"
 REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
 KEEP_UMASK: Final = Path(__file__).with_name("keep_umask.py")
 BACKEND: Final = Path(__file__).with_name("backends") / "onnxruntime" / "model.py"
+UV: Final = (sys.executable, "-m", "uv")
 PYTHONS: Final = tuple((3, minor) for minor in range(8, 14))  # those the wheel has a stub for
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 # These calls write to files or to the memory of processes. They require a header whose value is a line feed, which no
@@ -172,17 +172,14 @@ class Triton(Service):
         check_libpython()
         if self.missing(settings) is None:
             return
-        uv = shutil.which("uv", path=BIN) or shutil.which("uv")
-        if uv is None:
-            raise StackError(f"uv is missing from {BIN}: run `make services`.")
         folder = environment_dir(settings)
         log.info("Triton: making its own environment in %s", folder)
         ready_file(settings).unlink(missing_ok=True)
         python = folder / "bin" / "python"
         if not python.exists():
             shutil.rmtree(folder, ignore_errors=True)  # what an interruption left; uv clears environments alone
-            run_quietly(uv, "venv", "--quiet", "--python", sys.executable, str(folder))
-        run_quietly(uv, "pip", "sync", "--quiet", "--python", str(python), str(REQUIREMENTS))
+            run_quietly(*UV, "venv", "--quiet", "--python", sys.executable, str(folder))
+        run_quietly(*UV, "pip", "sync", "--quiet", "--python", str(python), str(REQUIREMENTS))
         lay_out_backends(settings)
         with written_in_place(ready_file(settings), mode=0o644) as temporary:  # last: what is interrupted is not ready
             temporary.write_text(stamp(), encoding="utf-8")
@@ -220,12 +217,12 @@ class Triton(Service):
         with closing(Http(settings.triton.url, timeout_s=2.0)) as http:
             try:
                 # live, not ready: Triton is not ready for as long as it remembers a version that it could not load
-                live, whole = http.get("/v2/health/live"), http.get("/v2")
+                live = http.get("/v2/health/live")
             except OSError as error:
                 raise NotReadyError(f"{self.title} does not answer on {self.where(settings)} yet") from error
         if live.status != HTTPStatus.OK:
             raise NotReadyError(f"{self.title} is starting")
-        return str(json.loads(whole.body)["version"])
+        return VERSION
 
 
 TRITON: Final = Triton()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from data_exchange_center.settings import Settings
-from past_one_machine.balancer import render
 from stack.preflight import is_taken
 from stack.service import LOOPBACK, ROOT, NotReadyError, Service
 from tests.free_ports import free_ports
@@ -61,18 +60,16 @@ class ServiceProcess:
             self._process.wait(PATIENCE_S)
 
 
-# HAProxy as `past_one_machine.balancer` configures it; a test that wants it is skipped without one
-
-
 @contextmanager
-def balanced(kind: str, addresses: Sequence[str], folder: Path) -> Iterator[str]:
-    """Its own address, before some others. It logs to a file in the folder."""
+def balanced(addresses: tuple[str, str], folder: Path) -> Iterator[str]:
+    """Address of HAProxy in front of two servers; it logs to a file in the folder. Skips where it is missing."""
     haproxy = program("haproxy")
-    (port,), path = free_ports(1), folder / "haproxy.cfg"
-    path.write_text(render(kind, port, addresses))
+    (port,) = free_ports(1)
+    variables = {"BIND": f"{LOOPBACK}:{port}", "SERVER_1": addresses[0], "SERVER_2": addresses[1]}
+    command = [haproxy, "-db", "-f", str(ROOT / "past_one_machine" / "haproxy.cfg")]
     log = folder / "haproxy.log"
     with log.open("w") as output:
-        process = subprocess.Popen([haproxy, "-db", "-f", str(path)], stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=os.environ | variables, stdout=output, stderr=subprocess.STDOUT)
     try:
         until(lambda: is_taken(port) or process.poll() is not None, said=log.read_text)
         assert process.poll() is None, log.read_text()

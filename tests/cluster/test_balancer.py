@@ -36,10 +36,10 @@ class MadeUp:
 
 
 @contextmanager
-def behind_haproxy(folder: Path, *servers: MadeUp) -> Iterator[str]:
+def behind_haproxy(folder: Path, one: MadeUp, other: MadeUp) -> Iterator[str]:
     with ExitStack() as ends:
-        addresses = [f"{LOOPBACK}:{ends.enter_context(serving(each))}" for each in servers]
-        yield ends.enter_context(balanced("server", addresses, folder))
+        first, second = (f"{LOOPBACK}:{ends.enter_context(serving(each))}" for each in (one, other))
+        yield ends.enter_context(balanced((first, second), folder))
 
 
 def post(url: str, path: str) -> int:

@@ -127,7 +127,7 @@ def busy(twice: Twice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus
     bodies: list[dict[str, Any]] = [{"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in USERS]
     with ExitStack() as ends:
         url = ends.enter_context(
-            balanced("server", [each.address for each in replicas], tmp_path_factory.mktemp("haproxy"))
+            balanced((replicas[0].address, replicas[1].address), tmp_path_factory.mktemp("haproxy"))
         )
         for each in replicas:
             ends.callback(each.stop)

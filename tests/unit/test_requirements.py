@@ -5,10 +5,8 @@ from __future__ import annotations
 import ast
 import itertools
 import re
-import subprocess
-import sys
 import tomllib
-from importlib.metadata import distributions, packages_distributions
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -52,14 +50,6 @@ def test_a_package_has_one_version_in_all_lock_files() -> None:
     whole = pins(ROOT / "requirements-dev.txt")
     for name in LOCKS:
         assert {package: whole[package] for package in pins(ROOT / name)} == pins(ROOT / name)
-
-
-def test_sparks_environment_has_what_the_stores_import() -> None:
-    lacking = pins(ROOT / "requirements-dev.txt").keys() - pins(ROOT / "past_one_machine/spark/requirements.txt").keys()
-    modules = [name for name, packages in packages_distributions().items() if lacking >= {*map(_normal, packages)}]
-    blocked = f"import sys; sys.modules.update(dict.fromkeys({modules}))"
-    assert "torch" in modules
-    subprocess.run([sys.executable, "-c", f"{blocked}; import past_one_machine.spark.stores"], cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize("image", ["redis", "elasticsearch", "feast", "server", "steps"])

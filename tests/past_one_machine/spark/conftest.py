@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-NEED_SPARK = ["test_twins.py", "test_jobs.py", "test_failures.py"]  # without it `test_environment.py` says so
+NEED_SPARK = ["test_twins.py", "test_failures.py"]  # without it `test_environment.py` says so
 collect_ignore = [] if find_spec("pyspark") else NEED_SPARK
 
 

@@ -1,4 +1,4 @@
-"""Small data sets that are hard to split among tasks, and channels that recall training lists of them.
+"""Small data sets that are hard to split among tasks.
 
 Ties in time, users without ratings, one with nearly all.
 """
@@ -13,22 +13,17 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import BREAK_S, Channel, HistorySum, StoredVectors
+from data_exchange_center.channels import BREAK_S
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
 from data_exchange_center.files import sha256
 from data_exchange_center.settings import Settings
-from extras.events.event_parts import EventParts
-from offline.data.lists import ListsConfig
-from offline.data.sequences import Inputs
 from offline.data.split import label_and_split
-from offline.readers import read_inputs
-from past_one_machine.spark.lists import Lists, RecallSetup
+from offline.feedback import SCHEMA
 
 NOW: Final = 1_600_000_000
 GENRES: Final = ("Drama", "Action", "Sci-Fi")
 HOLDOUT: Final = HoldoutRule(last=3)
-PARTITIONS: Final = 3  # RECSYS_SPARK__PARTITIONS in conftest.py
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,7 @@ class World:
         digests = {Path(table.path).name: sha256(table.write(exchange_dir, rows)) for table, rows in tables}
         dataset = self.dataset.model_copy(update={"sha256": digests})
         artifacts.DATASET.write(exchange_dir, dataset.model_dump(mode="json"))
-        artifacts.EVENTS.write(exchange_dir, EventParts(exchange_dir / "nowhere").read())
+        artifacts.EVENTS.write(exchange_dir, SCHEMA.empty_table().to_pandas())
         return settings_of(exchange_dir)
 
     def split(self, exchange_dir: Path) -> Settings:
@@ -121,42 +116,3 @@ def world(users: int = 40, items: int = 30, most: int = 0, seconds: int = 4_000,
         holdout=HOLDOUT,
     )
     return World(dataset, raw, people, catalogue)
-
-
-# Made-up channels that recall training lists, and what a job recalls them by
-
-REQUESTED = ListsConfig(seed=3, past=0.3, stride=2, weights=(2, 1), size=12, history=4, horizon=5, most=10_000)
-DIM = 6
-
-
-def made_up(inputs: Inputs, seed: int = 0) -> tuple[Channel, ...]:
-    """One that reads history and profile, and one that has a vector for each user, but for some."""
-    random, data = np.random.default_rng(seed), inputs.data
-    rows, codes = data.n_items + 1, len(inputs.dataset.levels) + 1
-
-    def table(*shape: int) -> np.ndarray:
-        return random.normal(size=shape).astype(np.float32)
-
-    summed = HistorySum(
-        name="summed",
-        rows=table(1, rows, DIM),
-        lag=table(1, 2, 20),
-        rating_weight=table(1, 2, codes),
-        base=table(2, DIM),
-        profile=tuple(table(feature.cardinality, DIM) for feature in inputs.profile),
-        items=table(rows, DIM),
-        bias=table(rows),
-        trained=np.arange(rows) > 0,
-        hidden=(table(1, DIM, 9), table(9), table(9, DIM)),
-    )
-    users = table(data.n_users, DIM)
-    users[::7] = np.nan
-    return summed, StoredVectors("stored", users, table(rows, DIM), np.arange(rows) > 1)
-
-
-def saved(settings: Settings, folder: Path, config: ListsConfig) -> Lists:
-    """The job, in batches that end within users, and in lists that are handed on a few at a time."""
-    inputs = read_inputs(settings)
-    folder.mkdir()
-    RecallSetup(config, inputs.profile, inputs.data.item_numbers, made_up(inputs)).save(folder)
-    return Lists(settings.exchange_dir, folder, inputs.dataset.positive_level, batch=37, at_once=10)

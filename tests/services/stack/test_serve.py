@@ -29,9 +29,13 @@ BODIES = [{"userid": userid, "timestamp": AT, "budget_ms": 5_000} for userid in 
 pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 
 
+def serve(settings: Settings) -> None:
+    commands.up(settings, [SERVER])
+
+
 @pytest.fixture
 def served(stack: Settings, world: World) -> Iterator[Settings]:
-    commands.serve(stack)
+    serve(stack)
     yield stack
     commands.down(stack, [SERVER])
 
@@ -54,7 +58,7 @@ def test_no_request_is_lost_when_the_server_restarts(served: Settings, world: Wo
     with load(served.server.url, BODIES, CLIENTS) as requested:
         requested.wait(lambda answer: answer.status == 200, PATIENCE_S)
         before = len(requested.answers)
-        commands.serve(settings)
+        serve(settings)
         meanwhile = len(requested.answers) - before
         requested.wait(lambda answer: answer.whole, PATIENCE_S)
         # the old ones end when they have answered what they had accepted
@@ -72,7 +76,7 @@ def test_no_request_is_lost_when_the_server_restarts(served: Settings, world: Wo
 def test_workers_have_the_settings_of_the_last_serve(served: Settings) -> None:
     metrics = lambda: requests.get(f"{served.server.url}/metrics", timeout=30).status_code  # noqa: E731
     assert metrics() == 200
-    commands.serve(with_server(served, extras="none"))
+    serve(with_server(served, extras="none"))
     assert {metrics() for _ in range(20)} == {404}
 
 
@@ -87,7 +91,7 @@ def test_a_wrong_setting_leaves_the_running_server_untouched(
     before = state(served)
     monkeypatch.setenv(variable, "2")
     wrong = with_server(served, extras="2") if "EXTRAS" in variable else served
-    for command in (commands.serve, lambda settings: commands.up(settings, [REDIS])):
+    for command in (serve, lambda settings: commands.up(settings, [REDIS])):
         with pytest.raises(StackError, match=f"{variable}.*goes on as before") as error:
             command(wrong)
         assert "\n" not in str(error.value)
@@ -99,7 +103,7 @@ def test_broken_code_leaves_the_running_server_untouched(served: Settings, monke
     monkeypatch.setattr(server, "TRIAL", (sys.executable, "-c", "raise ImportError('this module is broken')"))
     before = state(served)
     with pytest.raises(StackError, match=r"(?s)does not start.*goes on as before.*this module is broken"):
-        commands.serve(served)
+        serve(served)
     assert state(served) == before
     assert requests.get(f"{served.server.url}/healthz", timeout=30).status_code == 200
 
@@ -111,7 +115,7 @@ def test_workers_that_do_not_start_leave_the_former_settings(served: Settings, m
     monkeypatch.setattr(server, "try_to_start", lambda *_: None)
     monkeypatch.setattr(Server, "ready_within_s", 15.0)
     with pytest.raises(StackError, match="not all workers"):
-        commands.serve(served)
+        serve(served)
     assert state(served)[::2] == before[::2]
     until(lambda: len(workers_of(served)) >= served.server.workers, despite=(psutil.NoSuchProcess,))
     assert requests.get(f"{served.server.url}/healthz", timeout=30).status_code == 200
@@ -123,7 +127,7 @@ def test_a_service_that_is_up_again_is_called(patient: Settings, world: World, n
     settings = with_server(patient, warm_up_s=2.0)
     bodies = [{**body, "budget_ms": 10_000} for body in BODIES]
     try:
-        commands.serve(settings)
+        serve(settings)
         with load(settings.server.url, bodies, CLIENTS, pause_s=0.2) as requested:
             commands.down(settings, [by_name(name)])
             requested.wait(lambda answer: name in answer.degraded, PATIENCE_S)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from feast import FeatureService, FeatureView, FileSource
-from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.infra.registry.file import FileRegistryStore
 from feast.repo_config import RegistryConfig, load_repo_config
@@ -51,16 +50,11 @@ def test_a_registry_that_is_there_stays(repo: Path, tmp_path: Path) -> None:
     assert (repo / "data/registry.db").read_bytes() == b"kept"
 
 
-@pytest.mark.filterwarnings("ignore:The spark data source API is an experimental feature")
-def test_the_environment_chooses_the_file_reader(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_view_reads_the_release_s_file(repo: Path) -> None:
     add_release(repo, "aaa", 60)
     view = defined(repo, FeatureView)["ml_user_aaa"]
     assert isinstance(view.batch_source, FileSource)
     assert view.batch_source.path == "releases/aaa/users.parquet"
-    monkeypatch.setenv("FEAST_OFFLINE_STORE", "spark")
-    view = defined(repo, FeatureView)["ml_user_aaa"]
-    assert isinstance(view.batch_source, SparkSource)
-    assert view.batch_source.path == (repo / "releases" / "aaa" / "users.parquet").as_uri()
 
 
 @pytest.mark.parametrize(("pointer", "behind"), [(None, "bbb"), ("aaa", "aaa"), ("gone", "bbb"), (..., "bbb")])
@@ -84,7 +78,7 @@ def short_path() -> Iterator[Path]:
 def test_feast_s_client_takes_redis_s_socket(folder: str, short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(exchange_dir=short_path / folder)
     repository = prepare_feast_repo(settings)
-    reported = {"FEAST_REGISTRY": "data/next.db", "FEAST_OFFLINE_STORE": "file", "FEAST_BATCH_ENGINE": "local"}
+    reported = {"FEAST_REGISTRY": "data/next.db"}
     for name, value in (feast_environment(settings) | reported).items():
         monkeypatch.setenv(name, value)
     online = load_repo_config(repository, repository / "feature_store.yaml").online_store
@@ -99,7 +93,7 @@ def test_feast_reads_what_the_settings_and_its_commands_say(
 ) -> None:
     """It puts the environment's values into the text, and then reads it as YAML."""
     settings = Settings(redis=RedisSettings(host="redis", port=6400, feast_db=3, password=password))
-    reported = {"FEAST_REGISTRY": "data/next.db", "FEAST_OFFLINE_STORE": "file", "FEAST_BATCH_ENGINE": "local"}
+    reported = {"FEAST_REGISTRY": "data/next.db"}
     for name, value in (feast_environment(settings) | reported).items():
         monkeypatch.setenv(name, value)
     config = load_repo_config(repo, repo / "feature_store.yaml")

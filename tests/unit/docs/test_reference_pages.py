@@ -52,7 +52,6 @@ def test_settings_of_extensions_are_found() -> None:
         "RECSYS_TRACING__",
         "RECSYS_MONITORING__",
         "RECSYS_SPARK__",
-        "RECSYS_TRAINING__",
     } <= prefixes
 
 

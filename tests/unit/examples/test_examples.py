@@ -95,7 +95,7 @@ def last_rated_again(served: ServedRatings) -> pd.Series:
     return served.ratings.groupby(Columns.ITEM)[Columns.TIMESTAMP].max().reindex(served.ids, fill_value=NEVER)
 
 
-LAST_RATED = ItemStatistic(ElapsedFeature(name="item_last_rated", entity="item", scale=5.0), last_rated, joined="max")
+LAST_RATED = ItemStatistic(ElapsedFeature(name="item_last_rated", entity="item", scale=5.0), last_rated)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,45 +6,48 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 
 from data_exchange_center.settings import Settings
 from stack import commands, preflight
-from stack.commands import SERVICES, by_name
+from stack.commands import by_name
 from stack.service import AbsentError, NotReadyError, Service, StackError, environment_of
 from stack.supervision import describe
 
 
 class FakeSupervisor:
-    """Programs that run, and some whose setting has changed: `start` stops those of them that it is given."""
+    """Programs that run, and some that were started with other settings."""
 
     running = True
     environment: ClassVar[dict[str, str]] = {}
-    alive: set[str]
-    changed: set[str]
-    former: Settings  # what the server was started with
-    done: list[str]
 
-    def __init__(self, _: Settings) -> None:
-        pass
+    def __init__(self, former: Settings, names: Iterable[str], changed: Iterable[str] = ()) -> None:
+        self.former, self.names, self.changed = former, set(names), changed
+        self.done: list[str] = []
 
     def described(self, service: Service) -> str:
-        return describe(service, self.former)
+        return describe(service, self.former) + " " * (service.name in self.changed)
 
-    def start(self, services: Iterable[Service]) -> None:
-        self.alive -= self.changed & {service.name for service in services}
+    def describe(self, *_: object) -> None:
+        pass
+
+    def launch(self) -> None:
+        pass
+
+    def stop(self, service: Service) -> None:
+        self.names.discard(service.name)
 
     def run(self, service: Service) -> None:
-        self.alive.add(service.name)
+        self.names.add(service.name)
         self.done.append(f"run {service.name}")
 
+    def alive(self) -> set[str]:
+        return self.names
+
     def processes(self) -> dict[str, dict[str, object]]:
-        return {
-            service.name: {"statename": "RUNNING" if service.name in self.alive else "STOPPED"}
-            for service in (*SERVICES, by_name("server"))
-        }
+        return {name: {"statename": "RUNNING", "start": 1} for name in self.names}
 
 
 @pytest.mark.parametrize(
@@ -66,15 +69,15 @@ class FakeSupervisor:
             {"redis", "server"}, set(), {}, "redis", ["wait redis"], id="nothing to do for a server that runs",
         ),
         pytest.param(
-            {"redis", "server"}, {"server"}, {"budget_ms": 300}, "redis", ["try", "wait redis", "renew"],
+            {"redis", "server"}, set(), {"budget_ms": 300}, "redis", ["try", "wait redis", "renew"],
             id="a server with other settings gets new workers",
         ),
         pytest.param(
-            {"redis", "server"}, {"server"}, {"port": 1}, "redis", ["try", "run server", "wait redis"],
+            {"redis", "server"}, set(), {"port": 1}, "redis", ["try", "run server", "wait redis"],
             id="a server with another address is restarted, and may have no release yet",
         ),
         pytest.param(
-            {"redis", "server"}, set(), {}, "feast", ["run feast", "wait feast", "try", "renew"],
+            {"redis", "server"}, set(), {}, "feast", ["try", "run feast", "wait feast", "renew"],
             id="new workers call a service that was started",
         ),
     ],
@@ -84,17 +87,15 @@ def test_what_up_does(
     given: str, done: list[str],
 ) -> None:  # fmt: skip
     server = settings.server.model_copy(update=former)
-    monkeypatch.setattr(commands, "Supervisor", FakeSupervisor)
-    for name, value in {"alive": alive, "changed": changed, "done": []}.items():
-        monkeypatch.setattr(FakeSupervisor, name, value, raising=False)
-    monkeypatch.setattr(FakeSupervisor, "former", settings.model_copy(update={"server": server}), raising=False)
+    supervisor = FakeSupervisor(settings.model_copy(update={"server": server}), alive, changed)
+    monkeypatch.setattr(commands, "Supervisor", lambda _: supervisor)
     monkeypatch.setattr(preflight, "check", lambda *_: None)
-    monkeypatch.setattr(commands.server, "try_to_start", lambda *_: FakeSupervisor.done.append("try"))
-    monkeypatch.setattr(commands.server, "renew", lambda *_: FakeSupervisor.done.append("renew"))
-    waits = lambda _, __, service: FakeSupervisor.done.append(f"wait {service.name}")  # noqa: E731
+    monkeypatch.setattr(commands.server, "try_to_start", lambda *_: supervisor.done.append("try"))
+    monkeypatch.setattr(commands.server, "renew", lambda *_: supervisor.done.append("renew"))
+    waits = lambda _, __, service: supervisor.done.append(f"wait {service.name}")  # noqa: E731
     monkeypatch.setattr(commands, "wait_until_ready", waits)
     commands.up(settings, [by_name(given)])
-    assert FakeSupervisor.done == done
+    assert supervisor.done == done
 
 
 @pytest.mark.parametrize(
@@ -161,12 +162,10 @@ def test_a_server_without_a_stopped_service_is_not_waited_for(
         raise AbsentError("redis cannot be reached.", ["redis"], degraded=degraded)
 
     server = by_name("server")
-    FakeSupervisor.alive = {"server"}
-    monkeypatch.setattr(FakeSupervisor, "processes", running_since(FakeSupervisor.processes))
     monkeypatch.setattr(type(server), "version", version)
     started = time.monotonic()
     with pytest.raises(AbsentError if degraded else StackError, match="redis cannot be reached"):
-        commands.wait_until_ready(settings, FakeSupervisor(settings), server)  # type: ignore[arg-type]
+        commands.wait_until_ready(settings, FakeSupervisor(settings, ["server"]), server)  # type: ignore[arg-type]
     assert time.monotonic() - started < 5
 
 
@@ -181,7 +180,3 @@ def test_a_service_that_will_be_started_again_is_waited_for(monkeypatch: pytest.
     monkeypatch.setattr(type(service), "version", version)
     supervisor = SimpleNamespace(processes=lambda: {"redis": {"statename": states.pop(0), "start": 1}})
     assert commands.wait_until_ready(Settings(), supervisor, service) == "9.1"  # type: ignore[arg-type]
-
-
-def running_since(processes: Any) -> Any:
-    return lambda self: {name: {**info, "start": 1} for name, info in processes(self).items()}

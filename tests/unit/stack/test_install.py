@@ -93,8 +93,8 @@ class TestTriton:
         ran: list[str] = []
 
         def run(*command: str) -> None:
-            ran.append(command[1])
-            if command[1] == "pip":
+            ran.append(command[3])
+            if command[3] == "pip":
                 wheel = triton.site_packages(settings) / "pytriton" / "tritonserver"
                 stub = f"python_backend_stubs/{triton.PYTHON}/triton_python_backend_stub"
                 for name in (stub, "backends/python/x.so"):

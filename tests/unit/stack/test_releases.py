@@ -15,17 +15,22 @@ from stack import releases
 from tests.synthetic_release import write_artifacts
 
 
-def test_activating_says_whose_files_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activating_says_whose_files_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     write_artifacts(tmp_path)
     settings = Settings(exchange_dir=tmp_path)
     manifest = open_release(settings)
     store = SimpleNamespace(published=lambda release: SimpleNamespace(manifest=manifest))
     monkeypatch.setattr(releases, "RedisStore", lambda _: store)
     release, recipe = manifest.release, manifest.recipe.name
-    assert releases.files_of_another(settings, release) == ""
+    releases.warn_of_other_files(settings, release)
+    assert caplog.text == ""
     other = settings.model_copy(update={"recipe_name": "source" if recipe == "default" else "default"})
     for each, live in ((other, release), (settings, "before")):
-        assert f"RECSYS_RECIPE={recipe} make offline" in releases.files_of_another(each, live)
+        caplog.clear()
+        releases.warn_of_other_files(each, live)
+        assert f"RECSYS_RECIPE={recipe} make offline" in caplog.text
 
 
 def test_list_has_each_releases_data_set_recipe_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from data_exchange_center.settings import Settings
 from stack import supervision
 from stack.commands import PROGRAMS, by_name
 from stack.service import ROOT, Program, StackError
-from stack.supervision import CONFIGURATION, MARK, describe
+from stack.supervision import CONFIGURATION, MARK, Supervisor, describe
 
 LAUNCHER = CONFIGURATION.with_name("launch.py")
 
@@ -66,22 +65,15 @@ def test_a_supervisor_that_stays_mute_is_one_sentence(settings: Settings, monkey
     monkeypatch.setattr(supervision, "PATIENCE_S", 0.1)
     monkeypatch.setattr(supervision.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
     with pytest.raises(StackError, match=r"supervisord does not answer.*supervisord\.log"):
-        supervision.Supervisor(settings).start(PROGRAMS)
+        Supervisor(settings).launch()
 
 
-def test_a_deep_exchange_folder_has_its_socket_elsewhere(tmp_path: Path) -> None:
-    deep = [Settings(exchange_dir=tmp_path / (letter * 120)) for letter in "xy"]
-    for settings in deep:
-        supervision.make_socket_folder(settings)
-    one, two = map(supervision.socket, deep)
-    assert one != two
-    assert len(os.fsencode(one)) <= 90
-    assert one.parent.stat().st_mode & 0o777 == 0o700
-    supervision.make_socket_folder(deep[0])
-    assert supervision.socket(deep[0]) == one
-    one.parent.rmdir()
-    supervision.make_socket_folder(deep[0])
-    assert supervision.socket(deep[0]) != one
-    for settings in deep:
-        supervision.socket(settings).parent.rmdir()
-    assert supervision.socket(Settings(exchange_dir=Path("/srv/x"))) == Path("/srv/x/online/supervisor/supervisor.sock")
+def test_the_exchange_folder_s_path_may_be_longer_than_a_sockets(tmp_path: Path) -> None:
+    supervisor = Supervisor(Settings(exchange_dir=tmp_path / ("x" * 120)))
+    try:
+        supervisor.launch()
+        assert supervisor.running
+        assert supervisor.alive() == set()
+    finally:
+        supervisor.shutdown()
+    assert not supervisor.running

@@ -31,7 +31,7 @@ def test_without_a_target_there_is_nothing_to_learn() -> None:
 
 
 def test_the_sum_is_exact_where_products_are_of_half_precision() -> None:
-    """As on a GPU with RECSYS_TRAINING__PRECISION=mixed: the logits are rounded, what is made of them is not."""
+    """Under autocast the logits are rounded, what is made of them is not."""
     torch.manual_seed(0)
     rows, items = 500, 50
     users, vectors, bias = torch.randn(rows, DIM), torch.randn(items, DIM), torch.randn(items)

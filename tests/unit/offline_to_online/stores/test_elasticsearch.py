@@ -98,12 +98,15 @@ def test_a_failed_search_leaves_no_mark_of_an_earlier_check(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("meta", [None, {"checked": False}])
-def test_an_interrupted_load_is_deleted_a_whole_index_kept(meta: dict[str, bool] | None) -> None:
+def test_an_interrupted_load_is_deleted_a_whole_index_kept(
+    meta: dict[str, bool] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elasticsearch, "put_documents", lambda *_: None)
     client, index = MagicMock(), wire.item_index("aaaaaaaaaaaa")
     quiet = client.options.return_value
     quiet.indices.get_mapping.return_value = {index: {"mappings": {"_meta": meta} if meta else {}}}
     client.count.return_value, quiet.cluster.health.return_value = {"count": 1}, {"timed_out": False}
-    write_items(client, "aaaaaaaaaaaa", [ROW], {"fm": 2}, "flat", put=lambda *_: None)
+    write_items(client, "aaaaaaaaaaaa", [ROW], {"fm": 2}, "flat")
     assert [quiet.indices.delete.call_count, client.indices.create.call_count] == ([0, 0] if meta else [1, 1])
     added = [call.kwargs["properties"].keys() for call in client.indices.put_mapping.call_args_list[:-1]]
     assert added == ([{wire.ITEM_WORDS}] if meta else []), "an index of an earlier version has no words"

@@ -189,8 +189,7 @@ def test_settings_are_known_and_lead_to_services(
         monkeypatch.setenv(variable, value)
     settings = load_settings()
     heard = environment_of(settings)
-    of_steps = {"RECSYS_TRAINING__WORKERS"}  # past_one_machine/workers/settings.py
-    assert set(reported) - {"RECSYS_REDIS__PASSWORD_FILE"} - of_steps <= set(heard), "a variable that no setting has"
+    assert set(reported) - {"RECSYS_REDIS__PASSWORD_FILE"} <= set(heard), "a variable that no setting has"
     addresses = [*settings.redis.addresses, (settings.feast.host, settings.feast.port)]
     addresses += [(settings.triton.host, settings.triton.http_port)]
     addresses += [tuple(url.removeprefix("http://").split(":")) for url in settings.elasticsearch.urls]

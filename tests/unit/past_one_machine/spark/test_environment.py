@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from data_exchange_center import steps
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import step_runner
@@ -52,9 +51,3 @@ def test_an_environment_of_other_requirements_is_outdated(tmp_path: Path, monkey
     monkeypatch.setattr(environment, "PYTHON", (3, 99))  # which is nowhere
     with pytest.raises(StepError, match=r"`uv venv .* failed; run `make spark` again, where Python 3\.99 is on PATH"):
         environment.install(settings)
-
-
-def test_a_job_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "python", lambda _: Path(sys.executable))
-    with pytest.raises(steps.StepError, match="Spark did not count: what it said stands above"):
-        environment.run_job(Settings(), "no_such_module", [], "Spark did not count")
