@@ -33,7 +33,10 @@ step = @printf '\n=== %s/%s\n' $(1) $(2); start=$$SECONDS; (cd $(1) && $(call qu
 # $(call timed,name,command): the command, and how long it took
 timed = @start=$$SECONDS; $(2); echo "--- $(1): $$((SECONDS - start)) s"
 
-# A package may bring targets of its own; without the package they are gone.
+# A package may bring targets of its own; without the package they are gone. Those that it adds to AFTER_RELEASE run once
+# a release was published or activated.
+AFTER_RELEASE :=
+after_release = $(if $(AFTER_RELEASE),@$(MAKE) --no-print-directory $(AFTER_RELEASE))
 PACKAGES := $(patsubst %/Makefile,%,$(wildcard */Makefile */*/Makefile))
 listed = grep -hE '^[a-z0-9-]+:.*\#\# ' $(1) | awk -F ':.*\#\# ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
@@ -133,9 +136,11 @@ loads := recall/s1_user_to_redis recall/s2_item_to_es rank/s1_feature_to_feast r
 .PHONY: sync publish loaded $(loads)
 sync: loaded ## load Redis, Elasticsearch, Feast and Triton, check, publish, go live (needs `make up`)
 	$(call step,offline_to_online/release,s1_go_live.py)
+	$(after_release)
 
 publish: loaded ## the same without going live: requests that name the release are answered from it
 	@$(BIN)/python -m stack.releases publish
+	$(after_release)
 
 loaded:
 	@$(MAKE) --no-print-directory --jobs 4 --output-sync=target $(loads)
@@ -151,6 +156,7 @@ releases: setup ## list the releases in the stores: live, published, or just loa
 activate: setup ## have a published release, new or earlier, answer by default: make activate release=<id>
 	@[[ -n "$(release)" ]] || { echo "Name a release: make activate release=<id>; make releases lists them." >&2; exit 1; }
 	@$(BIN)/python -m stack.releases activate "$(release)"
+	$(after_release)
 
 .PHONY: demo
 demo: setup ## run the whole pipeline: data, training, services, sync, server, fifty films for the first user

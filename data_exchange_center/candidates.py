@@ -3,16 +3,16 @@
 Server, evaluation and parity check share it; they differ only in where the state is read and how items are searched.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center import fusion, plugins, wire
+from data_exchange_center import fusion, wire
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import Dataset, OwnId
+from data_exchange_center.events import Logged, updated
 from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History, state_as_of
@@ -34,11 +34,11 @@ class StoredUser:
     profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
     history: History
     vectors: Mapping[str, Float32]  # channel -> (dim,), of those that learned one for this user
-    events: tuple[Any, ...] = ()  # feedback received by servers, in any order, as its plugin unpacks it
+    events: tuple[Logged, ...] = ()  # since the release, in any order
     only: NDArray[np.int64] | None = None  # item numbers that a request is limited to, ascending; None: no limit
 
     @classmethod
-    def unknown(cls, events: tuple[Any, ...]) -> "StoredUser":
+    def unknown(cls, events: tuple[Logged, ...]) -> "StoredUser":
         """The state of a user that the release does not have."""
         nothing = np.empty(0, np.int32)
         return cls(0, (), nothing, nothing, History.empty(), {}, events)
@@ -60,8 +60,7 @@ class StoredUser:
             before: second of the request, which sees earlier events only; None: all count.
         """
         if self.events:
-            applied = plugins.load(plugins.FEEDBACK, "apply")  # extras.events.events.updated
-            history, seen = applied(self.history, self.seen, self.events, items, dataset, before)
+            history, seen = updated(self.history, self.seen, self.events, items, dataset, before)
         else:
             history, seen = state_as_of(self.history, self.seen, before)
         profile = self.profile if self.number else np.zeros(len(dataset.profile), np.int32)  # 0: unknown
@@ -79,7 +78,7 @@ class StoredUser:
         }
 
     @classmethod
-    def of_fields(cls, stored: Mapping[str, bytes], events: tuple[Any, ...] = ()) -> "StoredUser":
+    def of_fields(cls, stored: Mapping[str, bytes], events: tuple[Logged, ...] = ()) -> "StoredUser":
         """Inverse of `fields`. Raises KeyError for a field that is absent, ValueError for one that cannot be read."""
         (number,) = wire.unpack_ids(stored[wire.USER_NUMBER]).tolist()
         vectors = {
@@ -139,96 +138,6 @@ class ItemQuery:
     terms: Sequence[int] = ()  # genre codes; an item with at least one of them earns `term_weight`
     seen: Sequence[int] | NDArray[np.int32] = ()
     only: NDArray[np.int64] | None = None  # item numbers that the search is limited to; None: no limit
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class IndexedItem:
-    """Terms and vectors by which an item is found."""
-
-    number: int
-    terms: tuple[int, ...]  # genre codes
-    vectors: Mapping[str, Float32]  # channel -> (dim,), of the channels that have one
-
-
-@dataclass(frozen=True, eq=False)
-class ExactItems:
-    """All items of a release, searched exactly: by evaluation, by the parity check, and by a server whose Elasticsearch
-    does not answer.
-
-    Attributes:
-        item_numbers: (n,), ascending.
-        vectors: channel -> (n, dim), NaN for an item without one.
-        terms: term code -> positions of the items that have it.
-    """
-
-    item_numbers: NDArray[np.int64]
-    vectors: Mapping[str, NDArray[np.floating]]
-    terms: Mapping[int, NDArray[np.intp]]
-
-    @classmethod
-    def of(cls, items: Iterable[IndexedItem], dims: Mapping[str, int]) -> "ExactItems":
-        """Build the index. ``dims``: channel -> width of its vectors."""
-        ordered = sorted(items, key=lambda item: item.number)
-        vectors = {name: np.full((len(ordered), width), np.nan, np.float32) for name, width in dims.items()}
-        terms: dict[int, list[int]] = {}
-        for position, item in enumerate(ordered):
-            for name, vector in item.vectors.items():
-                vectors[name][position] = vector
-            for code in item.terms:
-                terms.setdefault(code, []).append(position)
-        positions = {code: np.array(of_code, np.intp) for code, of_code in terms.items()}
-        return cls(np.array([item.number for item in ordered], np.int64), vectors, positions)
-
-    def call(self, query: ItemQuery) -> tuple[Hits, ...]:
-        """Search as `ElasticItems` does: `Hits` of each searched channel, best first; ties by number."""
-        allowed, found = self.allowed(query), []
-        for channel in query.recall.searched:
-            products = np.full(len(self.item_numbers), np.nan, np.float32)
-            if (vector := query.vectors.get(channel.name)) is not None:
-                rows = self.vectors[channel.name]
-                products[allowed] = (rows if allowed.all() else rows[allowed]) @ vector
-            best = self.best(self.scores(channel, query, products, allowed), allowed, query.recall.candidates)
-            found.append(Hits(best.ids, best.scores.astype(np.float64)))
-        return tuple(found)
-
-    def allowed(self, query: ItemQuery) -> NDArray[np.bool_]:
-        """(n,) the items that may be found."""
-        items = fusion.Vocabulary(self.item_numbers)
-        allowed = np.full(len(items) + 1, query.only is None)  # by code
-        if query.only is not None:
-            allowed[items.codes(query.only)] = True
-        allowed[items.codes(query.seen)] = False
-        return allowed[1:]
-
-    def scores(
-        self, channel: VectorRecipe, query: ItemQuery, products: NDArray[np.floating], allowed: NDArray[np.bool_]
-    ) -> NDArray[np.floating]:
-        """(n,) inner products -> (n,) scores of one channel's search, NaN for items that it does not find.
-
-        Only a hybrid search reads ``allowed``, (n,): its nearest items are chosen among these.
-        """
-        if not query.terms or channel.term_weight <= 0:
-            return products
-        nearest = np.full_like(products, np.nan)
-        best = _best(products, allowed, query.recall.num_candidates)
-        nearest[best] = products[best]
-        matches = np.zeros(len(products), np.bool_)
-        for code in query.terms:
-            matches[self.terms.get(code, [])] = True
-        return wire.hybrid_scores(nearest, matches, channel)
-
-    def best(self, scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int) -> Hits:
-        """The ``size`` best items, best first, of those that are allowed and have a score."""
-        best = _best(scores, allowed, size)
-        return Hits(self.item_numbers[best], scores[best])
-
-
-def _best(scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
-    """Positions of the ``size`` highest allowed scores, best first, ties by position; NaN is no score."""
-    by_code, nothing = np.full((1, len(scores) + 1), fusion.NOT_FOUND, scores.dtype), np.empty(0, np.intp)
-    np.copyto(by_code[0, 1:], scores, where=allowed & ~np.isnan(scores))
-    (hits,) = fusion.top_k(by_code, size, nothing, nothing)
-    return hits.ids.astype(np.int64) - 1
 
 
 def channel_lists(

@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from itertools import count, takewhile
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -80,22 +79,27 @@ class Channel(ABC):
         """
 
     def arrays(self) -> Arrays:
-        """All fields but the name, to be stored with the release: a tuple is ``key0``, ``key1``, ..., at the end."""
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "name"}
-        several = {f"{key}{n}": part for key, value in values.items() if isinstance(value, tuple)
-                   for n, part in enumerate(value)}  # fmt: skip
-        return {key: np.asarray(value) for key, value in values.items() if not isinstance(value, tuple)} | several
+        """All fields but the name, to be stored with the release. A tuple of arrays is ``key.0``, ``key.1``, ..."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, tuple):
+                for n, part in enumerate(value):
+                    arrays[f"{each.name}.{n}"] = np.asarray(part)
+            elif each.name != "name":
+                arrays[each.name] = np.asarray(value)
+        return arrays
 
     @classmethod
     def of(cls, name: str, arrays: Arrays) -> Self:
-        """Inverse of `arrays`; single numbers are numbers again. Raises KeyError when one is absent."""
+        """Inverse of `arrays`; single numbers are numbers again. Raises TypeError when one is absent."""
         values: dict[str, Any] = {}
-        for key, kind in ((each.name, str(each.type)) for each in fields(cls) if each.name != "name"):
-            if kind.startswith("tuple"):
-                parts = takewhile(arrays.__contains__, (f"{key}{n}" for n in count()))
-                values[key] = tuple(arrays[part] for part in parts)
+        for key, array in arrays.items():
+            field_name, _, position = key.partition(".")
+            if position:
+                values[field_name] = (*values.get(field_name, ()), array)
             else:
-                values[key] = arrays[key] if arrays[key].ndim else arrays[key].item()
+                values[key] = array if array.ndim else array.item()
         return cls(name=name, **values)
 
 
@@ -170,10 +174,10 @@ class HistorySum(VectorChannel):
     # (fields, regimes, rating codes) factor of an event by its rating; that of padding, code 0, is 0
     rating_weight: Float32
     base: Float32  # (regimes, d) where the sum starts
-    profile: tuple[Float32, ...]  # per profile field (codes, d); code 0 is an unknown value
     items: Float32  # (items + 1, d) item vectors
     bias: Float32  # (items + 1,) popularity: one more item dimension, 1 in the user vector
     trained: NDArray[np.bool_]  # (items + 1,) False for padding and for items without a rating
+    profile: tuple[Float32, ...] = ()  # per profile field (codes, d); code 0 is an unknown value
     # empty, or a hidden layer over the fields' sums (the first includes base and profile): weights (fields, d, h) and
     # bias (h,) of SiLU units, weights (h, d) back; its output is added to the sum
     hidden: tuple[Float32, ...] = ()
@@ -357,5 +361,5 @@ class ChannelSet:
                 served = FORMS.get(form) or plugins.part(plugins.load(plugins.MODELS, form), "served_as")
                 channels.append(served.of(name, own))
             return cls(arrays["itemids"], tuple(channels))
-        except (KeyError, OSError, ValueError, EOFError) as error:
+        except (KeyError, OSError, TypeError, ValueError, EOFError) as error:
             raise ValueError(f"these are no channels ({error})") from error

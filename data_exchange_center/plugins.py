@@ -30,10 +30,6 @@ DATASETS: Final = "recsys.datasets"
 # the parts `FEAST` and `PUT_DOCUMENTS` (`offline_to_online.stores`); workers: `TWINS` that train together;
 # redis_cluster: a client; nodes: starts a service's nodes; catalogues: models of many items, in place of the full ones
 ENGINES: Final = "recsys.engines"
-# Feedback received by servers: "unpack" and "apply" it to a user's state, "collect" (step 0) and "merge" (step 1) it
-# into a data set, name its "problems"; `extras.events` provides them
-FEEDBACK: Final = "recsys.feedback"
-RELEASED: Final = "recsys.released"  # called with settings and deleted releases after one was published or activated
 
 
 class PluginError(RecsysError, ValueError):

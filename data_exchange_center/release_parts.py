@@ -15,6 +15,7 @@ from data_exchange_center import artifacts, candidates, features, history, prove
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, IdKind, OwnId, own_id
+from data_exchange_center.exact import ExactItems, IndexedItem
 from data_exchange_center.files import parts_of, sha256
 from data_exchange_center.manifest import FORMAT, Manifest, Part
 from data_exchange_center.settings import Settings
@@ -165,16 +166,16 @@ def read_users(exchange_dir: Path) -> list[UserRow]:
     ]
 
 
-def read_items(exchange_dir: Path) -> candidates.ExactItems:
+def read_items(exchange_dir: Path) -> ExactItems:
     """Every item with its terms and its vectors, for an exact search. Raises ArtifactError when a file is missing."""
     terms = artifacts.ITEM_TERMS.read(exchange_dir)
     vectors = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM)
     dims = {channel: len(vector) for by_channel in vectors.values() for channel, vector in by_channel.items()}
     items = (
-        candidates.IndexedItem(number, tuple(codes), vectors.get(number, {}))
+        IndexedItem(number, tuple(codes), vectors.get(number, {}))
         for number, codes in zip(terms[Columns.ITEM].tolist(), terms[Columns.GENRES], strict=True)
     )
-    return candidates.ExactItems.of(items, dims)
+    return ExactItems.of(items, dims)
 
 
 def _by_user(table: artifacts.Table, exchange_dir: Path, column: str) -> dict[int, Any]:

@@ -5,8 +5,6 @@ in one slot, and one round trip to one server reads them. Keys that belong to no
 (`past_one_machine/redis_cluster.py`).
 """
 
-import re
-import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -14,7 +12,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center import columns, recipes
+from data_exchange_center import columns
 from data_exchange_center.dataset import OwnId
 
 # --- Redis: one hash a user, keys under their release and the user's own id ---------------------------------------
@@ -65,7 +63,7 @@ def partition_tag(own_id: OwnId) -> str:
 
 def user_events_key(dataset: str, own_id: OwnId) -> str:
     """Hash, of the events that change the user's state: eventid -> position in the log and event, as
-    `extras.events.events.Logged` reads it; or `FORGOTTEN`."""
+    `data_exchange_center.events.Logged` reads it; or `FORGOTTEN`."""
     return f"ml:events:{dataset}:{partition_tag(own_id)}:{own_id}"
 
 
@@ -94,23 +92,6 @@ ITEM_GENRES: Final = "genres"  # genre codes
 ITEM_ATTRIBUTES: Final = "attributes"  # attributes that an answer shows, by name
 ITEM_WORDS: Final = "words"  # `words_of` title and values of attributes, for queries in words
 # ... and `vector_of(channel)`, a dense vector a channel
-
-
-_CJK = "\u3040-\u30ff\u3400-\u9fff"  # written without spaces: each character counts as a word
-# vowel signs and the like from Devanagari to Mongolian: parts of words, where other marks are accents
-_SIGNS = "".join(each for each in map(chr, range(0x900, 0x1900)) if unicodedata.category(each) in ("Mc", "Mn"))
-_WORD = re.compile(rf"[{_CJK}]|(?:[^\W_{_CJK}]|[{_SIGNS}])+")
-_SUFFIX = re.compile(r"(?<=\w{3})(ations?|ated|ating|ions?|ings?|ed|es|s)$")
-
-
-def words_of(text: str) -> list[str]:
-    """Words as they are indexed and searched: in lower case, without accents and English suffixes.
-
-    "Amélie's animated wars" -> ["amelie", "anim", "war"]
-    """
-    parts = unicodedata.normalize("NFKD", re.sub(r"['\u2019]s\b", "", text)).casefold()
-    letters = "".join(each for each in parts if not unicodedata.combining(each) or each in _SIGNS)
-    return [_SUFFIX.sub("", word) for word in _WORD.findall(unicodedata.normalize("NFC", letters))]
 
 
 item_index: Final = (ITEM_ALIAS + "-{}").format  # release -> name of its index
@@ -145,14 +126,3 @@ def score_of_product(products: Products) -> Products:
 def product_of_score(scores: Products) -> Products:
     """Inverse of `score_of_product`."""
     return np.where(scores >= 1, scores - 1, 1 - 1 / scores)
-
-
-def hybrid_scores(products: Products, matches: NDArray[np.bool_], channel: recipes.VectorRecipe) -> NDArray[np.float64]:
-    """(n,) inner products (NaN: not found), (n,) genre matches -> (n,) scores of a hybrid search; NaN: not found.
-
-    A match earns the channel's term weight, a vector its vector weight times the score of the product.
-    """
-    has_vector = ~np.isnan(products)
-    near = np.where(has_vector, score_of_product(products), 0)
-    scores = channel.term_weight * matches + channel.vector_weight * near
-    return np.where(matches | has_vector, scores, np.nan)

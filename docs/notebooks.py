@@ -18,6 +18,7 @@ from typing import Final
 
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / "docs" / "tutorial"
@@ -33,7 +34,8 @@ def execute(name: str, environment: Mapping[str, str]) -> nbformat.NotebookNode:
     """Run a notebook in a kernel of this Python. Raises CellExecutionError, with the cell, where one fails."""
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     resources = {"metadata": {"path": str(FOLDER)}}
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, record_timing=False, resources=resources)
+    encrypted = Config({"KernelManager": {"transport_encryption": "auto"}})  # else each kernel warns that it is not
+    client = NotebookClient(notebook, timeout=CELL_SECONDS, record_timing=False, resources=resources, config=encrypted)
     client.execute(env={**environment, "PYTHONUNBUFFERED": "1"})
     return cleaned(notebook)
 

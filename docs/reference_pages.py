@@ -13,6 +13,7 @@ import ast
 import importlib
 import inspect
 import io
+import logging
 import textwrap
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -146,6 +147,7 @@ def recipes_page() -> str:
 
 def openapi() -> dict[str, Any]:
     """The OpenAPI document of a server with all extensions; no service is needed."""
+    logging.getLogger("online.access").setLevel(logging.WARNING)  # a line for the request below
     settings = Settings.model_construct()  # of the defaults, whatever the environment says
     cold = settings.server.model_copy(update={"warm_up_s": 0})
     settings = settings.model_copy(update={"server": cold})

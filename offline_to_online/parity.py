@@ -24,6 +24,7 @@ from data_exchange_center import artifacts, candidates, features, fusion, histor
 from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
+from data_exchange_center.exact import ExactItems
 from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, progress
@@ -129,7 +130,7 @@ class OfflineTruth:
 
     manifest: Manifest  # names the channels and their weights
     channels: ChannelSet  # those that compute at request time
-    index: candidates.ExactItems  # exact search of the item vectors, in double precision
+    index: ExactItems  # exact search of the item vectors, in double precision
     own_ids: release_parts.OwnIds  # own ids of the items
     states: Mapping[int, release_parts.UserRow]  # users by number
     ranker: OfflineRanker  # the model in PyTorch, with the features of the users and items

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from data_exchange_center import files, plugins, release_parts
+from data_exchange_center import files, release_parts
 from data_exchange_center.manifest import Manifest, ParityRecord, Published, why_unreadable
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -143,8 +143,6 @@ def retire(settings: Settings) -> set[str]:
     for store, releases in zip(stores, held, strict=True):
         store.delete(releases & gone)
     stores.feast.apply_pending()
-    for name in plugins.find(plugins.RELEASED):  # for example experiments, whose arms may be gone
-        plugins.load(plugins.RELEASED, name)(settings, gone)
     return gone
 
 

@@ -9,9 +9,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from data_exchange_center import artifacts, candidates, features, release_parts, steps, wire
+from data_exchange_center import artifacts, features, release_parts, steps, wire
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
+from data_exchange_center.exact import IndexedItem
+from data_exchange_center.words import words_of
 
 LONGEST: Final = 20  # users with the longest histories are always in the sample: their seen filters are the hardest
 SOON_S: Final = 90  # after the user's last event: the session goes on
@@ -39,7 +41,7 @@ def recall_state(exchange_dir: Path) -> RecallState:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class ItemRow(candidates.IndexedItem):
+class ItemRow(IndexedItem):
     """Recall's index entry of one item, and its attributes in an answer."""
 
     own_id: OwnId
@@ -48,7 +50,7 @@ class ItemRow(candidates.IndexedItem):
 
     def document(self) -> dict[str, Any]:
         values = [value for each in self.attributes.values() if isinstance(each, list) for value in each]
-        title, attributes = (" ".join(wire.words_of(text)) for text in (self.title, " ".join(values)))
+        title, attributes = (" ".join(words_of(text)) for text in (self.title, " ".join(values)))
         return {
             wire.ITEM_NUMBER: self.number,
             wire.ITEM_OWN_ID: self.own_id,

@@ -9,13 +9,11 @@ import argparse
 import logging
 import time
 from functools import partial
-from typing import Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from data_exchange_center import plugins
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -24,8 +22,6 @@ from offline_to_online import releases
 from offline_to_online.stores.redis import RedisStore
 
 log = logging.getLogger(__name__)
-
-OVERVIEW: Final = "recsys.overview"  # entry points called with settings: a further table below the list, or None
 
 
 def main(settings: Settings, command: str, release: str | None = None) -> None:
@@ -38,9 +34,6 @@ def main(settings: Settings, command: str, release: str | None = None) -> None:
     elif release is not None:
         releases.activate(settings, release)
     Console().print(overview(settings))
-    for name in plugins.find(OVERVIEW):
-        if (more := plugins.load(OVERVIEW, name)(settings)) is not None:
-            Console().print(more)
     if command == "activate" and release and (note := files_of_another(settings, release)):
         log.warning("%s", note)
 

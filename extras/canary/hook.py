@@ -174,8 +174,11 @@ class Canarying:
         if canary is None:
             return True
         users, now = self._recommender.users, time.time()
-        active = users.control().active
-        if active != canary.active:
+        control = users.control()
+        active = control.active
+        if canary.release not in control.published:
+            self._change(lambda before: state.deleted(before, {canary.release}, now))
+        elif active != canary.active:
             self._change(lambda before: state.superseded(before, active, now))
         elif canary.activating:
             users.activate(canary.release)

@@ -19,9 +19,8 @@ from rich.table import Column, Table
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
-from extras.canary import state
 from extras.canary.state import GROUPS, KEY, Canaries, Canary, Member
-from online.clients.base import ServiceError, StoredError
+from online.clients.base import StoredError
 from online.clients.redis import RedisClient
 
 log = logging.getLogger(__name__)
@@ -121,7 +120,7 @@ def _unpacked(raw: Any) -> Canaries:
         raise StoredError("redis", f"holds a state of canaries that cannot be read (key {KEY})") from error
 
 
-# --- for `make releases`, and where releases are deleted
+# --- for `make canary`
 
 
 def overview(settings: Settings) -> Table | None:
@@ -141,12 +140,3 @@ def overview(settings: Settings) -> Table | None:
         at = time.strftime("%Y-%m-%d %H:%M", time.gmtime(each.ended))
         table.add_row(each.release, at, each.result)
     return table if table.row_count else None
-
-
-def end_deleted(settings: Settings, gone: Collection[str]) -> None:
-    """Roll a canary back whose release was deleted."""
-    try:
-        with closing(CanaryStore(settings.redis)) as store:
-            store.update(lambda before: state.deleted(before, gone, time.time()))
-    except ServiceError as error:
-        log.warning("whether a canary's release is deleted is unknown: Redis %s", error.what)

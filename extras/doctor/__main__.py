@@ -19,13 +19,15 @@ import requests
 from rich.console import Console
 from rich.markup import escape
 
-from data_exchange_center import artifacts, plugins, provenance
+from data_exchange_center import artifacts, provenance
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import sha256
 from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
+from offline.feedback import exported
 from offline_to_online.releases import CHECK, Stores, require_parity
 from online.clients.base import Client, ServiceError
 from online.recommend.recommend import Recommender
@@ -93,10 +95,12 @@ def _stale(folder: Path, recipe: Mapping[str, str], report: Mapping[str, Any], s
 
 
 def events(settings: Settings) -> Iterator[Finding]:
-    """What is wrong with the exported events, if anything; nothing without the extra that exports them."""
-    if "problems" in plugins.find(plugins.FEEDBACK):
-        for problem in plugins.load(plugins.FEEDBACK, "problems")(settings):
-            yield Finding("events", "missing", problem, "make events")
+    """What is wrong with the exported events, if anything."""
+    for folder in sorted(path for path in settings.service_dir("events").glob("*") if path.is_dir()):
+        try:
+            exported(folder)
+        except ArtifactError as error:
+            yield Finding("events", "missing", str(error), "make events")
 
 
 def services(clients: Sequence[Client[Any, Any]]) -> Iterator[Finding]:

@@ -23,24 +23,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import redis
 
-from data_exchange_center import artifacts, wire
-from data_exchange_center.artifacts import ArtifactError
+from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.events import Event, position_of
 from data_exchange_center.files import written_in_place
 from data_exchange_center.recipes import NAME
-from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.events.events import Event, position_of
 from extras.events.log import LOG_EVENT, LOG_FORGET, MOST_NOTED, event_log_key
+from offline.feedback import BEGINNING, SCHEMA, Position, exported, files_of, missing, read_file, span_of
 from online.clients.redis import Connected
 
-Position = tuple[int, int]  # of an entry in its stream: milliseconds when it was acknowledged, and a count
-BEGINNING: Final[Position] = (0, 0)
-_READ_AGAIN: Final = "`make events` reads what is missing from the log again."
 BATCH: Final = 10_000  # entries of a file, at most
-_NAME: Final = re.compile(r"(\d\d)-(\d{15})-(\d{9})-(\d{15})-(\d{9})")  # partition, after, up to
 _LOG: Final = re.compile(rf"ml:log:({NAME}):\{{\d+\}}")
-SCHEMA: Final = pa.schema(list(artifacts.EVENTS.columns.items()))
 
 
 class Entry(NamedTuple):
@@ -67,17 +61,19 @@ class EventParts:
 
     def last(self, partition: int) -> Position:
         """Position of the last entry that was read from a partition."""
-        return max((_span(path)[1] for path in self.files(partition)), default=BEGINNING)
+        return max((span_of(path)[1] for path in self.files(partition)), default=BEGINNING)
 
     def missing(self, partition: int) -> list[tuple[Position, Position]]:
         """Ranges (after, up to) of a partition's log that no file holds, although a later file is there."""
-        spans = [_span(path) for path in self.files(partition)]
-        ends = [BEGINNING, *(end for _, end in spans)]
-        return [(end, after) for end, (after, _) in zip(ends, spans, strict=False) if after > end]
+        return missing(self.folder, partition)
 
     def gaps(self) -> int:
         """How many ranges of the log are missing, of all partitions."""
         return sum(len(self.missing(partition)) for partition in range(wire.EVENT_PARTITIONS))
+
+    def files(self, partition: int | None = None) -> list[Path]:
+        """Files of one partition or of all, in the order of the log."""
+        return files_of(self.folder, partition)
 
     def append(
         self, partition: int, entries: Sequence[Entry], after: Position | None = None, up_to: Position | None = None
@@ -93,33 +89,21 @@ class EventParts:
         path = self.path(partition, after, up_to or entries[-1].position)
         forgotten = {str(entry.userid): entry.position for entry in entries if entry.event is None}
         for each in self.files(partition):
-            begin, end = _span(each)
+            begin, end = span_of(each)
             if end <= after and forgotten:
-                table = self._read(each)
+                table = read_file(each)
                 gone = pc.is_in(table["userid"], pa.array(forgotten, pa.string()))
                 if pc.any(gone).as_py():
                     self._write(each, table.filter(pc.invert(gone)))
             elif begin > after:  # where a lost file is written again: events that a later one says are gone
-                for row in (row for row in self._read(each).to_pylist() if row["eventid"] is None):
+                for row in (row for row in read_file(each).to_pylist() if row["eventid"] is None):
                     forgotten[row["userid"]] = row["acknowledged_ms"], row["sequence"]
         kept = [entry for entry in entries if entry.position >= forgotten.get(str(entry.userid), BEGINNING)]
         self._write(path, pa.Table.from_pylist([_row(entry) for entry in kept], SCHEMA))
 
     def read(self) -> pd.DataFrame:
         """All events as `artifacts.EVENTS`, by time of acknowledgement. Raises ArtifactError (damaged, missing)."""
-        if gaps := self.gaps():
-            raise ArtifactError(
-                f"Files of events are missing in {self.folder}: {gaps} of the log's ranges. {_READ_AGAIN}"
-            )
-        tables = [self._read(path) for path in self.files()]
-        order = [(name, "ascending") for name in ("acknowledged_ms", "sequence")]
-        table = pa.concat_tables([SCHEMA.empty_table(), *tables]).sort_by(order)
-        frame: pd.DataFrame = table.to_pandas()
-        return frame
-
-    def files(self, partition: int | None = None) -> list[Path]:
-        """Files of one partition or of all, in the order of the log."""
-        return sorted(self.folder.glob("*.parquet" if partition is None else f"{partition:02d}-*.parquet"))
+        return exported(self.folder)
 
     def path(self, partition: int, after: Position, up_to: Position) -> Path:
         """File of a range of the log."""
@@ -127,34 +111,9 @@ class EventParts:
         name = f"{partition:02d}-{from_ms:015d}-{from_count:09d}-{to_ms:015d}-{to_count:09d}.parquet"
         return self.folder / name
 
-    def _read(self, path: Path) -> pa.Table:
-        try:
-            return pq.read_table(path, schema=SCHEMA)
-        except (pa.ArrowException, OSError) as error:
-            raise ArtifactError(f"{path} cannot be read ({error}). Delete it: {_READ_AGAIN}") from error
-
     def _write(self, path: Path, table: pa.Table) -> None:
         with written_in_place(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
-
-
-def _span(path: Path) -> tuple[Position, Position]:
-    """Range of the log that a file holds: after a position, up to another. Raises ArtifactError."""
-    if (match := _NAME.fullmatch(path.stem)) is None:
-        raise ArtifactError(f"{path} is not named as files of events are. Move it away: {_READ_AGAIN}")
-    _, *numbers = map(int, match.groups())
-    return (numbers[0], numbers[1]), (numbers[2], numbers[3])
-
-
-def problems(settings: Settings) -> list[str]:
-    """What is wrong with the exported events of any data set: for `make doctor`."""
-    found = []
-    for folder in sorted(path for path in settings.service_dir("events").glob("*") if path.is_dir()):
-        try:
-            EventParts(folder).read()
-        except ArtifactError as error:
-            found.append(str(error))
-    return found
 
 
 def _row(entry: Entry) -> dict[str, Any]:

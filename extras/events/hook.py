@@ -20,7 +20,7 @@ from werkzeug.routing import BaseConverter
 
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, OwnId
-from extras.events.events import Event, Logged, updated
+from data_exchange_center.events import Event, Logged, updated
 from extras.events.log import EventLog, Recording, TooManyEventsError
 from extras.routes import route
 from online.clients.base import ServiceError

@@ -27,9 +27,9 @@ from tenacity import RetryError, Retrying, stop_after_delay, wait_fixed
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
+from data_exchange_center.events import Event
 from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.settings import RedisSettings
-from extras.events.events import Event
 from online.clients.base import NEVER, Deadline, current
 from online.clients.publishing import listed
 from online.clients.redis import Connected, RedisClient, connect

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.dataset import Dataset, OwnId
-from extras.events.events import Event
+from data_exchange_center.events import Event
 from extras.experiments.declaration import Experiment
 from extras.experiments.store import FIRST, SECOND, ExperimentStore, Exposure
 

@@ -12,8 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
@@ -23,8 +22,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.settings import Settings
-from extras.events.events import Event, Logged
+from data_exchange_center.events import Event, Logged
 from extras.events.log import EXPOSE, EXPOSURES, Call, exposure_user, exposures_key, run
 from extras.experiments.declaration import EXPERIMENTS, Experiments
 from online.clients.base import ServiceError, StoredError
@@ -203,22 +201,6 @@ class ExperimentStore(RedisClient[None, Experiments]):
             keys = [exposures_key(partition, self.stream) for partition in range(wire.EVENT_PARTITIONS)]
             streams: Any = [self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)]
         return any(is_cut(each, since, kept) for each in streams)
-
-
-def warn_of_deleted(settings: Settings, deleted: Collection[str]) -> None:
-    """Warn of running experiments with an arm whose release is gone: the live one answers, so they are pointless."""
-    try:
-        with closing(ExperimentStore(settings.redis)) as store:
-            running = [each for each in store.call(None) if each.runs]
-    except ServiceError as error:
-        log.warning("whether an experiment lacks a release is unknown: Redis %s", error.what)
-        return
-    for each in running:
-        for name in [name for name, arm in each.arms.items() if arm.release in deleted]:
-            log.warning(
-                "experiment %s runs, and the release of its arm %s is kept no longer: the live one answers instead. "
-                "Stop it: make experiment-stop name=%s", each.name, name, each.name,
-            )  # fmt: skip
 
 
 def _set_running(client: redis.Redis, experiments: Experiments) -> None:

@@ -19,8 +19,8 @@ from flask import Flask, request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 
 from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
+from data_exchange_center.events import Event
 from data_exchange_center.manifest import Manifest
-from extras.events.events import Event
 from extras.events.hook import MAX_EVENTS, record, refusal
 from extras.questions.similar import SimilarQuery, alike
 from extras.routes import route

@@ -17,8 +17,8 @@ from werkzeug.exceptions import Conflict
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, OwnId
 from data_exchange_center.errors import RecsysError
+from data_exchange_center.events import Event, likes
 from extras.attributes import no_attribute, no_value
-from extras.events.events import Event, likes
 from extras.events.hook import FORGOTTEN, RECORDED, AnyText
 from extras.items.projection import BEFORE, Extended, base_of
 from extras.items.store import MAX_ITEMS, Change, Follower, ItemStore, Like, Record

@@ -19,9 +19,9 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.candidates import ExactItems
 from data_exchange_center.channels import ChannelSet, HistorySum, index_vectors
 from data_exchange_center.dataset import Dataset, ItemNumber, OwnId
+from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.fusion import Hits, Vocabulary
 from online.clients.elastic import CatalogueItem

@@ -26,13 +26,13 @@ from rich.table import Table
 from data_exchange_center import artifacts, steps
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.events import Event
 from data_exchange_center.files import write_json
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.client import Client, ServerError
-from extras.events.events import Event
 from extras.experiments.store import Exposure
 from extras.quality.hook import top_score
 from extras.quality.measures import FEWEST, drift_of, hit_rates, merged

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center.dataset import Dataset, OwnId
-from extras.events.events import Event
+from data_exchange_center.events import Event
 from extras.experiments.store import Exposure
 from extras.quality.store import DayRate, Drift, Report
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import OwnId
-from extras.events.events import Event, Logged
+from data_exchange_center.events import Event, Logged
 from extras.events.hook import MAX_EVENTS, refusal
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import BadRequestError

@@ -59,12 +59,12 @@ from data_exchange_center.steps import StepError, run
 from extras import comparison
 from extras.doctor.__main__ import offline_steps
 from extras.events import s1_log_to_parquet
-from extras.events.event_parts import BEGINNING, SCHEMA, EventParts
-from extras.events.feedback import merge
+from extras.events.event_parts import EventParts
 from offline.data.sequences import sequences
 from offline.evaluation import metrics, replay, served
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import without
+from offline.feedback import BEGINNING, SCHEMA, merge
 from offline.readers import PAST
 from offline.step_runner import ROOT, run_steps
 from offline_to_online.stores.redis import RedisStore

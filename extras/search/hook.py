@@ -16,9 +16,9 @@ from flask import Flask
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, PrivateAttr
 
-from data_exchange_center import wire
 from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.fusion import NO_HITS, Hits
+from data_exchange_center.words import words_of
 from extras.questions import where
 from extras.questions.rank import among, kept
 from extras.search import text
@@ -44,7 +44,7 @@ _NOTHING: Final = np.empty(0, np.int32)
 
 
 def _with_words(query: str) -> str:
-    if not wire.words_of(query):
+    if not words_of(query):
         raise ValueError("has no letter or digit")
     return query
 

@@ -1,8 +1,9 @@
 """Load the encoder of sentences into Triton, and the vectors of each published release's items into Elasticsearch.
 
-Runs at the end of `make sync`, `make publish` and `make activate` where RECSYS_SEARCH__ENCODER names an encoder; what
-is loaded is left as it is, and without an encoder removed. A release's vectors are computed by ONNX Runtime from the
-titles and attributes that its index shows, and kept by text: the next release computes those of new texts alone.
+`make sync`, `make publish`, `make activate` and `make renew` end with it where RECSYS_SEARCH__ENCODER names an encoder,
+or an encoder was loaded before. What is loaded is left as it is, and without an encoder removed. A release's vectors
+are computed by ONNX Runtime from the titles and attributes that its index shows, and kept by text: the next release
+computes those of new texts alone.
 
 Writes  data_exchange_center/online/search (the packages with the encoder, and vectors by text), a model in Triton, an
         index for each release
@@ -31,6 +32,7 @@ from data_exchange_center.errors import RecsysError
 from data_exchange_center.features import Float32
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
 from extras.published import readable
 from extras.search import meaning
 from extras.search.settings import SearchSettings
@@ -58,8 +60,8 @@ TOKENIZER: Final = (
 _INPUTS: Final = ("attention_mask", "token_type_ids")  # of the published model, which follow from the tokens
 
 
-def sync(settings: Settings, gone: Collection[str]) -> None:
-    """Load what is missing, and delete what no published release needs, not only what is of those that are ``gone``.
+def sync(settings: Settings) -> None:
+    """Load what is missing, and delete what no published release needs.
 
     A failure is a warning: the release is live.
     """
@@ -236,3 +238,7 @@ def write_vectors(client: Elasticsearch, index: str, release: str, numbers: Sequ
     bulk(client, documents)
     client.indices.refresh(index=index)
     client.indices.put_alias(index=index, name=meaning.meaning_index(release))
+
+
+if __name__ == "__main__":
+    run(sync, about=__doc__)

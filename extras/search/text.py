@@ -1,6 +1,6 @@
 """Search a release's items by words: in Elasticsearch, or in the server's memory where that does not answer.
 
-Both score by BM25 over title and values of attributes, by the same words (`wire.words_of`), and give nearly the same
+Both score by BM25 over title and values of attributes, by the same words (`words_of`), and give nearly the same
 lists. Items that were added or changed without a release are searched in memory alone.
 """
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.fusion import NO_HITS, Hits
+from data_exchange_center.words import words_of
 from extras.routes import per_release
 from online.clients.base import Client, StoredError
 from online.clients.elastic import KEYS_ONLY, ElasticItems, best_of, unseen_filter
@@ -31,7 +32,7 @@ _STOP_WORDS: Final = (
 )
 
 Int64 = NDArray[np.int64]
-_words = lru_cache(2**14)(wire.words_of)  # values of attributes come again and again
+_words = lru_cache(2**14)(words_of)  # values of attributes come again and again
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +148,7 @@ class Words:
 
 def searched_words(text: str, ignored: str) -> tuple[str, ...]:
     """The words of a query, each once, without stop words and those to be ignored; all where no others are left."""
-    words, left_out = dict.fromkeys(wire.words_of(text)), wire.words_of(f"{_STOP_WORDS} {ignored}")
+    words, left_out = dict.fromkeys(words_of(text)), words_of(f"{_STOP_WORDS} {ignored}")
     return tuple(word for word in words if word not in left_out) or tuple(words)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import artifacts, candidates, fusion, steps
 from data_exchange_center.columns import Columns
+from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
 from data_exchange_center.history import History
 from data_exchange_center.release_parts import UserRow, read_channels, read_feature_spec, read_items, read_users
@@ -84,7 +85,7 @@ def users_at(folder: Path, holdout: Holdout, *, stored_events: bool) -> list[Use
     return users
 
 
-def searched(index: candidates.ExactItems, queries: Sequence[candidates.ItemQuery]) -> list[tuple[fusion.Hits, ...]]:
+def searched(index: ExactItems, queries: Sequence[candidates.ItemQuery]) -> list[tuple[fusion.Hits, ...]]:
     """Exact search of many queries at once, in single precision: for each, the hits of every searched channel."""
     by_channel = []
     allowed = [index.allowed(query) for query in queries]

@@ -27,15 +27,14 @@ from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_exchange_center import artifacts, columns, plugins
-from data_exchange_center.dataset import FINAL, Dataset
+from data_exchange_center.dataset import FINAL, WITH_EVENTS, Dataset
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline import movielens
+from offline import feedback, movielens
 
 Reader = Callable[[movielens.Files, Path, Path], Dataset | None]  # as `movielens.read`
 TABLES = {Path(table.path).name: table for table in artifacts.RAW}
@@ -139,17 +138,36 @@ def summary(dataset: Dataset) -> str:
 
 
 def with_feedback(settings: Settings, dataset: Dataset) -> tuple[Dataset, list[str]]:
-    """Write `artifacts.EVENTS`, the feedback that servers have collected of this data set; none without the extra.
+    """Write `artifacts.EVENTS`, the feedback on this data set that `make events` has exported.
 
-    Returns the data set under the name and with the counts that it has once the next step has merged the feedback, and
-    lines that say what becomes of it.
+    Returns the data set with the name and counts that it will have when step 1 has merged the feedback, and lines to
+    print.
     """
-    collected = any(settings.events_dir(dataset.name).glob("*.parquet"))
-    if collected and (collect := plugins.find(plugins.FEEDBACK).get("collect")):
-        with_it: tuple[Dataset, list[str]] = collect.load()(settings, dataset)
-        return with_it
-    artifacts.EVENTS.write(settings.exchange_dir, pa.schema(list(artifacts.EVENTS.columns.items())).empty_table())
-    return dataset, []
+    folder = settings.exchange_dir
+    events = feedback.exported(settings.events_dir(dataset.name))
+    if not settings.train_on_events:
+        events = events[events["eventid"].isna()]  # a forgotten user stays forgotten
+    artifacts.EVENTS.write(folder, events)
+    if events.empty:
+        return dataset, []
+    ratings, users, items = (table.read(folder) for table in artifacts.RAW)
+    merged = feedback.merge(dataset, ratings, users, items, events)
+    lines = []
+    if merged.changed:
+        counts = {**dataset.counts, "ratings": len(merged.ratings), "users": len(merged.users)}
+        dataset = dataset.model_copy(update={"name": dataset.name + WITH_EVENTS, "counts": counts})
+        unknown_users = f", of {merged.unknown_users:,} users who are new" if merged.unknown_users else ""
+        out = "RECSYS_TRAIN_ON_EVENTS=false leaves it out"
+        lines.append(f"feedback of the server: {merged.rated:,} ratings{unknown_users}; {out}")
+    left_out = {
+        "events left out: the data set has no item of that id": merged.unknown_items,
+        "events left out: their ids are of another kind than the data set's": merged.other_ids,
+        "users left out: they were forgotten": merged.forgotten,
+    }
+    for what, count in left_out.items():
+        if count:
+            lines.append(f"{count:,} {what}")
+    return dataset, lines
 
 
 if __name__ == "__main__":

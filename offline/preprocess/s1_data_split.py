@@ -19,11 +19,12 @@ from typing import Annotated, Any
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from data_exchange_center import artifacts, plugins, provenance, release_parts, steps
+from data_exchange_center import artifacts, provenance, release_parts, steps
 from data_exchange_center.columns import Split
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.settings import ExtensionSettings, Settings
 from offline.data.split import Counted, counted, label_and_split, require_memory, validate_data
+from offline.feedback import merge
 
 
 class PandasSettings(ExtensionSettings, env_prefix="RECSYS_PANDAS__"):
@@ -40,11 +41,11 @@ def main(settings: Settings) -> None:
     rows = pq.read_metadata(artifacts.RAW_INTERACTIONS.at(folder)).num_rows
     require_memory(rows, PandasSettings.load().memory_gb)
 
-    # the data set, and the server's feedback merged into it by the extra that collects it
+    # the data set, and the server's feedback merged into it
     ratings, users, items = (table.read(folder) for table in artifacts.RAW)
     recorded = None  # (rows,) which ratings are feedback
     if len(events := artifacts.EVENTS.read(folder)):
-        merged = plugins.load(plugins.FEEDBACK, "merge")(dataset, ratings, users, items, events)
+        merged = merge(dataset, ratings, users, items, events)
         ratings, users, recorded = merged.ratings, merged.users, merged.recorded
 
     # labels and split

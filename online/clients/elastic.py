@@ -13,8 +13,9 @@ import orjson
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
-from data_exchange_center.candidates import IndexedItem, ItemQuery
+from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.exact import IndexedItem
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings

@@ -20,6 +20,7 @@ from data_exchange_center import plugins, wire
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.events import Logged
 from data_exchange_center.manifest import Manifest, Published, why_unreadable
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client, Found, Query, StoredError, current
@@ -223,12 +224,11 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         self, userid: OwnId, stored: Mapping[bytes, bytes], since: dict[bytes, bytes], kept: bool
     ) -> StoredUser | None:
         """The release's state and what came since; None where neither is there, or the release is gone."""
-        forgotten, events = since.pop(wire.FORGOTTEN.encode(), None), ()
-        if since and "unpack" in plugins.find(plugins.FEEDBACK):  # no events without the extra that takes them
-            try:
-                events = tuple(map(plugins.load(plugins.FEEDBACK, "unpack"), since.values()))
-            except (TypeError, ValueError) as error:
-                raise StoredError(self.service, f"holds events of user {userid!r} that cannot be read") from error
+        forgotten = since.pop(wire.FORGOTTEN.encode(), None)
+        try:
+            events = tuple(Logged.unpack(raw) for raw in since.values())
+        except (TypeError, ValueError) as error:
+            raise StoredError(self.service, f"holds events of user {userid!r} that cannot be read") from error
         if not stored or forgotten is not None:
             return StoredUser.unknown(events) if events and kept else None
         try:

@@ -8,9 +8,9 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.candidates import ExactItems
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import IdKind, OwnId
+from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import Hits
 from data_exchange_center.manifest import Manifest

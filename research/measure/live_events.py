@@ -28,13 +28,13 @@ from numpy.typing import NDArray
 
 from data_exchange_center import steps, wire
 from data_exchange_center.dataset import Dataset, OwnId
+from data_exchange_center.events import Event
 from data_exchange_center.release_parts import DatasetIds, read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
 from extras.client import Client
 from extras.comparison import mean
 from extras.events.event_parts import EventParts
-from extras.events.events import Event
 from extras.events.log import event_log_key
 from offline.data.sequences import Sequences
 from offline.data.split import holdout_sizes

@@ -15,11 +15,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from data_exchange_center import wire
+from data_exchange_center.events import Event
 from data_exchange_center.feast_repo import feast_environment
 from data_exchange_center.settings import Settings
 from extras.events import event_parts as consumer
 from extras.events.event_parts import EventParts
-from extras.events.events import Event
 from extras.events.log import EventLog, Recording, event_log_key
 from extras.experiments.store import ExperimentStore
 from offline_to_online.stores.base import redis_client

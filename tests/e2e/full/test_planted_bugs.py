@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts, candidates, provenance
-from data_exchange_center.candidates import ExactItems
 from data_exchange_center.columns import Columns
+from data_exchange_center.exact import ExactItems
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError

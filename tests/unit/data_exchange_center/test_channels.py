@@ -24,8 +24,9 @@ def channel(name: str = "tower") -> HistorySum:
     rows = normal(2, ITEMS + 1, DIM)
     rows[:, 0] = 0
     return HistorySum(
-        name, rows, normal(2, 2, LAGS), normal(2, 2, 6), normal(2, DIM), (normal(3, DIM), normal(2, DIM)),
-        normal(ITEMS + 1, DIM), normal(ITEMS + 1), np.arange(ITEMS + 1) > 0,
+        name, rows, lag=normal(2, 2, LAGS), rating_weight=normal(2, 2, 6), base=normal(2, DIM),
+        profile=(normal(3, DIM), normal(2, DIM)), items=normal(ITEMS + 1, DIM), bias=normal(ITEMS + 1),
+        trained=np.arange(ITEMS + 1) > 0,
     )  # fmt: skip
 
 

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from data_exchange_center import wire
+from data_exchange_center.exact import hybrid_scores
 from data_exchange_center.recipes import SOURCE
-from data_exchange_center.wire import hybrid_scores, product_of_score, replacement, score_of_product
+from data_exchange_center.wire import product_of_score, replacement, score_of_product
+from data_exchange_center.words import words_of
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False)), st.lists(st.integers(-(2**31), 2**31 - 1)))
@@ -65,4 +67,4 @@ def test_a_replacement_key_has_the_same_slot_and_release() -> None:
     ],
 )  # fmt: skip
 def test_words_are_searched_as_they_are_indexed(text: str, words: list[str]) -> None:
-    assert wire.words_of(text) == words
+    assert words_of(text) == words

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.events import Event, Logged
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
 from extras.canary.state import GROUPS, Canaries, Canary, Member
 from extras.canary.store import Held
-from extras.events.events import Event, Logged
 from extras.events.log import Forgotten, Recording, TooManyEventsError
 from extras.experiments.declaration import EXPERIMENTS as ALL
 from extras.experiments.declaration import Declaration, Experiment, Experiments, named, started, stopped

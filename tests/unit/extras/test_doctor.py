@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 
 from data_exchange_center import artifacts
+from data_exchange_center.events import Event
 from data_exchange_center.manifest import ParityRecord
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.doctor import __main__ as doctor
 from extras.doctor.__main__ import Finding, examine, show
 from extras.events.event_parts import Entry, EventParts
-from extras.events.events import Event
 from offline_to_online.releases import Stores, open_release, record_parity
 from online.clients.base import ServiceError
 from tests.free_ports import settings_on_free_ports

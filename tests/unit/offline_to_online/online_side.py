@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
-from data_exchange_center.candidates import ExactItems, ItemQuery
+from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.channels import ChannelSet
+from data_exchange_center.exact import ExactItems
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
 from data_exchange_center.manifest import Manifest, Published

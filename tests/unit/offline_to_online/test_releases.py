@@ -75,7 +75,6 @@ def manifest(settings: Settings) -> Manifest:
 def loaded(settings: Settings, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> Loaded:
     loaded = Loaded(settings, manifest)
     monkeypatch.setattr(Stores, "of", lambda _: loaded.stores)
-    monkeypatch.setattr(releases, "plugins", SimpleNamespace(RELEASED="", find=lambda _: ()))
     return loaded
 
 
@@ -140,14 +139,6 @@ def test_the_pointer_moves_after_publishing_and_before_deleting(passed: Loaded) 
     ]
     for store in passed.stores:
         store.delete.assert_called_once_with({"oldest"})
-
-
-def test_plugins_hear_of_what_is_deleted(passed: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[object] = []
-    mine = SimpleNamespace(RELEASED="", find=lambda _: ("mine",), load=lambda *_: lambda *each: heard.append(each))
-    monkeypatch.setattr(releases, "plugins", mine)
-    releases.retire(passed.settings)
-    assert heard == [(passed.settings, {"oldest"})]
 
 
 def test_a_release_activated_meanwhile_is_not_deleted(passed: Loaded) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.candidates import ExactItems, ItemQuery
+from data_exchange_center.candidates import ItemQuery
+from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import HISTORY, ModelInputs
 from data_exchange_center.recipes import RecallRecipe
 from online.clients.base import Client, GoneError, ServiceError, StoredError

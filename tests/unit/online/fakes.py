@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.candidates import IndexedItem, ItemQuery, StoredUser
+from data_exchange_center.candidates import ItemQuery, StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.exact import IndexedItem
 from data_exchange_center.fusion import Hits
 from data_exchange_center.manifest import Published
 from online.clients.base import Client, GoneError, ServiceError, StoredError

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 import redis
 
+from data_exchange_center.events import Event
 from data_exchange_center.steps import StepError
 from extras.events.event_parts import Entry, EventParts, Position, bring
-from extras.events.events import Event
 from extras.events.log import EventLog, Recording, event_log_key
 from tests.services.offline_to_online.killed_at import Killed
 

@@ -19,10 +19,10 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
 from extras.events import s1_log_to_parquet
 from extras.events.event_parts import EventParts, bring, trim_noted
-from extras.events.events import Event
 from extras.events.log import (
     STREAMS,
     Call,

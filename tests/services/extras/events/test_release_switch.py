@@ -15,13 +15,13 @@ import redis
 from data_exchange_center import wire
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.columns import Columns
+from data_exchange_center.events import Event
 from data_exchange_center.history import History
 from data_exchange_center.release_parts import UserRow
 from data_exchange_center.settings import Settings
 from extras.events.event_parts import EventParts, bring
-from extras.events.events import Event
-from extras.events.feedback import merge
 from extras.events.log import EventLog, Recording
+from offline.feedback import merge
 from offline_to_online.stores.base import redis_client
 from online.clients.redis import RedisUsers, UserQuery
 from tests.datasets import Tables, tables_of

@@ -12,11 +12,11 @@ import redis
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.events import Event
 from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.events.events import Event
 from extras.events.log import EventLog, Recording
 from extras.experiments.store import ExperimentStore, Exposure
 from extras.quality.__main__ import measure

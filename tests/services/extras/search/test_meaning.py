@@ -36,10 +36,10 @@ def loaded(patient: Settings, world: World, tmp_path: Path, monkeypatch: pytest.
     """The settings of services that have a tiny encoder and the release's vectors."""
     monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "minilm")
     monkeypatch.setattr(load_encoder.Encoder, "read", lambda folder: tiny_encoder(tmp_path))
-    load_encoder.sync(patient, [])
+    load_encoder.sync(patient)
     yield patient
     monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "")
-    load_encoder.sync(patient, [])
+    load_encoder.sync(patient)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_vectors_of_published_releases_alone_are_kept(loaded: Settings, world: W
         for each in others:
             client.indices.create(index=each)
         assert indices(client) == kept | others
-        load_encoder.sync(loaded, [])
+        load_encoder.sync(loaded)
         assert indices(client) == kept
 
 
@@ -117,7 +117,7 @@ def test_nothing_is_left_where_no_encoder_is_set(
     folder = TritonStore(loaded).repository / MODEL
     assert folder.is_dir()
     monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "")
-    load_encoder.sync(loaded, [world.release])
+    load_encoder.sync(loaded)
     assert not folder.is_dir()
     with ElasticsearchStore(loaded).client() as client:
         assert indices(client) == set()

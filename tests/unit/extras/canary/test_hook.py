@@ -321,12 +321,21 @@ def test_a_release_that_cannot_answer_counts_as_errors(
 ) -> None:
     monkeypatch.setattr(hook, "LOADED_S", 0.0)
     canary = start(both)
-    both.users.history.remove(OTHER)
-    both.follow()
+    releases = both.recommender.releases
+    loaded = releases.loaded
+    monkeypatch.setattr(releases, "loaded", lambda release: None if release == OTHER else loaded(release))
     answers = [ask(http, user) for user in users_of(canary, "canary")]
     assert {each["release"] for each in answers} == {both.world.release}
     canarying(both).follow()
     assert both.canaries.counts(canary)[0]["canary:errors"] == len(answers)
+
+
+def test_a_deleted_release_ends_it(http: FlaskClient, both: Fakes) -> None:
+    start(both)
+    both.users.history.remove(OTHER)
+    canarying(both).follow()
+    assert both.canaries.state.running is None
+    assert both.canaries.state.ended[0].reason == "deleted"
 
 
 def test_plain_lists_are_compared_with_the_active_release(http: FlaskClient, both: Fakes) -> None:

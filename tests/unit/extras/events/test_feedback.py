@@ -11,13 +11,13 @@ from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.events import Event, Logged, updated
 from data_exchange_center.history import History
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events.event_parts import Entry, EventParts
-from extras.events.events import Event, Logged, updated
-from extras.events.feedback import Merged, merge
 from offline import movielens
+from offline.feedback import Merged, merge
 from offline.preprocess import s0_get_data, s1_data_split
 from offline.readers import read_inputs, read_with_holdout, recorded_rows
 from tests.datasets import Tables, tables_of

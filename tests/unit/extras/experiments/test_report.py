@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.events import Event
 from data_exchange_center.steps import StepError
-from extras.events.events import Event
 from extras.experiments.declaration import Arm, Experiment
 from extras.experiments.outcomes import Outcomes, joined
 from extras.experiments.report import dataset_of, found_by, over_time, show

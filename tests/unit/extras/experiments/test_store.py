@@ -5,9 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from data_exchange_center.settings import Settings
 from extras.experiments import store
-from extras.experiments.declaration import Declaration, started
 from extras.experiments.store import BATCH, EXPOSURE, Exposure, ExposureQueue, is_cut
 from online.clients.base import ServiceError
 from tests.unit.extras.experiments import contracts
@@ -126,14 +124,3 @@ class TestFakeExperiments(contracts.ExperimentStoreContract):
     @pytest.fixture
     def client(self, users: FakeUsers) -> FakeExperiments:
         return FakeExperiments(users)
-
-
-def test_a_deletion_names_the_experiment(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    arms = {"a": {"release": "a" * 12}, "b": {"release": "b" * 12}}
-    declared = Declaration.model_validate({"name": "ranker", "arms": arms})
-    running = started((), declared, {"a" * 12: "films", "b" * 12: "films"}, 7)
-    monkeypatch.setattr(store.ExperimentStore, "call", lambda *_: running)
-    store.warn_of_deleted(Settings(), {"b" * 12, "c" * 12})
-    (reported,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
-    for said in ("experiment ranker", "arm b", "make experiment-stop name=ranker"):
-        assert said in reported

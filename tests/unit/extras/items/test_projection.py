@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data_exchange_center.candidates import ExactItems, IndexedItem
 from data_exchange_center.channels import ChannelSet, HistorySum
 from data_exchange_center.dataset import ItemNumber
+from data_exchange_center.exact import ExactItems, IndexedItem
 from data_exchange_center.features import DenseFeature, FeatureSpec, FlagFeature, one_hot
 from data_exchange_center.fusion import Hits
 from extras.items.projection import Described, Overlay, Ridge, Spaces

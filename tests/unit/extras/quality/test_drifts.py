@@ -14,11 +14,11 @@ import pytest
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.events import Event
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from extras.client import Client
-from extras.events.events import Event
 from extras.experiments.store import Exposure
 from extras.quality.__main__ import drifts
 from tests.synthetic_release import write_artifacts

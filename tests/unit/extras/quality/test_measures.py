@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from data_exchange_center.dataset import Dataset
-from extras.events.events import Event
+from data_exchange_center.events import Event
 from extras.events.log import STREAMS
 from extras.experiments.store import ExperimentStore, Exposure
 from extras.quality.measures import FEWEST, KEPT_DAYS, drift_of, hit_rates, is_hit, merged, psi

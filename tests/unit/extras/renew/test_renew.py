@@ -21,6 +21,7 @@ import scipy.sparse as sp
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import HoldoutRule
+from data_exchange_center.events import Event
 from data_exchange_center.files import write_json
 from data_exchange_center.recipes import recipe_called
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
@@ -30,7 +31,6 @@ from extras.canary import __main__ as canary
 from extras.canary import state
 from extras.canary.state import Canaries, CanaryError
 from extras.events.event_parts import Entry, EventParts
-from extras.events.events import Event
 from extras.renew import __main__ as renew
 from tests.made_up_data import shop
 from tests.unit.extras.canary.test_state import started

@@ -40,13 +40,13 @@ def test_a_live_release_needs_no_encoder(
 ) -> None:
     monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "minilm")
     monkeypatch.setattr(load_encoder.Encoder, "read", Mock(side_effect=problem))
-    load_encoder.sync(Settings(exchange_dir=tmp_path), [])
+    load_encoder.sync(Settings(exchange_dir=tmp_path))
     assert str(problem) in caplog.text
 
 
 def test_elasticsearch_down_after_going_live_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     nowhere = ElasticsearchSettings(port=9)
-    load_encoder.sync(Settings(exchange_dir=tmp_path, elasticsearch=nowhere), ["aaaaaaaaaaaa"])
+    load_encoder.sync(Settings(exchange_dir=tmp_path, elasticsearch=nowhere))
     assert "Elasticsearch" in caplog.text
 
 

@@ -32,7 +32,7 @@ def test_an_age_beyond_the_four_bytes_is_the_longest_there_is() -> None:
     data = events_of([[1, 2, 3]], [[5, 5, 5]], [times], n_items=4)
     channel = HistorySum(
         "c", np.zeros((1, 5, 2), np.float32), np.ones((1, 2, 3), np.float32), np.ones((1, 2, 6), np.float32),
-        np.ones((2, 2), np.float32), (), np.eye(5, 2, dtype=np.float32), np.zeros(5, np.float32), np.arange(5) > 0,
+        np.ones((2, 2), np.float32), np.eye(5, 2, dtype=np.float32), np.zeros(5, np.float32), np.arange(5) > 0,
     )  # fmt: skip
     points, nobody = Points(np.array([0, 0]), np.array([1, 2]), np.array(times[1:])), np.zeros((1, 0), int)
     found = recall_lists(data, points, nobody, [channel], replace(REQUESTED, weights=(1.0,), size=2, history=2))

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from data_exchange_center import artifacts
-from data_exchange_center.candidates import ExactItems, ItemQuery
+from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.columns import Columns, Split
+from data_exchange_center.exact import ExactItems
 from data_exchange_center.recipes import EaseRecipe, RecallRecipe
 from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from data_exchange_center.candidates import ExactItems
+from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import Encoded
 from online.recommend.known_users import KnownUsers
 from tests.unit.online import contracts

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.events import Event
 from data_exchange_center.release_parts import DatasetIds, OwnIds
-from extras.events.events import Event
 from offline.data.sequences import Sequences
 from research.measure import live_events
 from research.measure.live_events import PREFIX, Replay, Replayed, replay_all, replayed, summary

@@ -1,57 +1,88 @@
-"""Train on feedback of the server: step 0 takes it from Parquet, step 1 merges it into the data set.
+"""Feedback of users that a server has received, as training data.
 
-Both steps find these functions in the entry points ``recsys.feedback``. A user's events become what `events.updated`
-makes of them, the function that a server applies them with: rated again, the newer rating counts; retracted, none does.
-So a model is trained on the same histories that requests carry.
+`make events` exports the log of events: a folder for each data set, in it files that are each named by the range of the
+log that they hold. Step 0 reads them (`exported`), step 1 merges them into the data set (`merge`). A user's events
+become what `events.updated` makes of them, the function that a server applies them with: rated again, the newer rating
+counts; retracted, none does. So a model is trained on the same histories that requests carry.
 """
 
-from __future__ import annotations
-
+import re
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, wire
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import MAX_INTEGER, WITH_EVENTS, Dataset, IdKind, OwnId, own_id
+from data_exchange_center.dataset import MAX_INTEGER, Dataset, IdKind, OwnId, own_id
+from data_exchange_center.events import Event, Logged, updated
 from data_exchange_center.history import History
-from data_exchange_center.settings import Settings
-from extras.events.event_parts import EventParts
-from extras.events.events import Event, Logged, updated
 
 UNKNOWN: Final = "unknown"  # profile value of a new user
 _IS_NEW = "is_new"
 _RATING = [Columns.ITEM, Columns.RATING, Columns.TIMESTAMP]
 
+Position = tuple[int, int]  # of an entry in the log: milliseconds when it was acknowledged, and a count
+BEGINNING: Final[Position] = (0, 0)
+SCHEMA: Final = pa.schema(list(artifacts.EVENTS.columns.items()))
+READ_AGAIN: Final = "`make events` reads what is missing from the log again."
+_NAME: Final = re.compile(r"(\d\d)-(\d{15})-(\d{9})-(\d{15})-(\d{9})")  # partition, after, up to
 
-def collect(settings: Settings, dataset: Dataset) -> tuple[Dataset, list[str]]:
-    """Write `artifacts.EVENTS`, the feedback on this data set that `make events` has exported.
 
-    Returns the data set with the name and counts that it will have when step 1 has merged the feedback, and lines to
-    print.
-    """
-    folder = settings.exchange_dir
-    events = EventParts(settings.events_dir(dataset.name)).read()
-    if not settings.train_on_events:
-        events = events[events["eventid"].isna()]  # a forgotten user stays forgotten
-    ratings, users, items = (table.read(folder) for table in artifacts.RAW)
-    merged = merge(dataset, ratings, users, items, events)
-    artifacts.EVENTS.write(folder, events)
-    lines = []
-    if merged.changed:
-        counts = {**dataset.counts, "ratings": len(merged.ratings), "users": len(merged.users)}
-        dataset = dataset.model_copy(update={"name": dataset.name + WITH_EVENTS, "counts": counts})
-        unknown_users = f", of {merged.unknown_users:,} users who are new" if merged.unknown_users else ""
-        out = "RECSYS_TRAIN_ON_EVENTS=false leaves it out"
-        lines = [f"feedback of the server: {merged.rated:,} ratings{unknown_users}; {out}"]
-    left_out = {
-        "events left out: the data set has no item of that id": merged.unknown_items,
-        "events left out: their ids are of another kind than the data set's": merged.other_ids,
-        "users left out: they were forgotten": merged.forgotten,
-    }
-    return dataset, [*lines, *(f"{count:,} {what}" for what, count in left_out.items() if count)]
+# ---------------------------------------------------------------------------------------------- files of the export
+
+
+def files_of(folder: Path, partition: int | None = None) -> list[Path]:
+    """Files of one partition of the log or of all, in its order."""
+    return sorted(folder.glob("*.parquet" if partition is None else f"{partition:02d}-*.parquet"))
+
+
+def span_of(path: Path) -> tuple[Position, Position]:
+    """Range of the log that a file holds: after a position, up to another. Raises ArtifactError."""
+    match = _NAME.fullmatch(path.stem)
+    if match is None:
+        raise ArtifactError(f"{path} is not named as files of events are. Move it away: {READ_AGAIN}")
+    _, *numbers = map(int, match.groups())
+    return (numbers[0], numbers[1]), (numbers[2], numbers[3])
+
+
+def missing(folder: Path, partition: int) -> list[tuple[Position, Position]]:
+    """Ranges (after, up to) of a partition that no file holds, although a later file is there."""
+    gaps = []
+    read_up_to = BEGINNING
+    for path in files_of(folder, partition):
+        after, up_to = span_of(path)
+        if after > read_up_to:
+            gaps.append((read_up_to, after))
+        read_up_to = up_to
+    return gaps
+
+
+def read_file(path: Path) -> pa.Table:
+    """Read one file. Raises ArtifactError where it is damaged."""
+    try:
+        return pq.read_table(path, schema=SCHEMA)
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}). Delete it: {READ_AGAIN}") from error
+
+
+def exported(folder: Path) -> pd.DataFrame:
+    """All events as `artifacts.EVENTS`, by time of acknowledgement. Raises ArtifactError (damaged, missing)."""
+    gaps = sum(len(missing(folder, partition)) for partition in range(wire.EVENT_PARTITIONS))
+    if gaps:
+        raise ArtifactError(f"Files of events are missing in {folder}: {gaps} of the log's ranges. {READ_AGAIN}")
+    tables = [SCHEMA.empty_table(), *map(read_file, files_of(folder))]
+    order = [(name, "ascending") for name in ("acknowledged_ms", "sequence")]
+    frame: pd.DataFrame = pa.concat_tables(tables).sort_by(order).to_pandas()
+    return frame
+
+
+# -------------------------------------------------------------------------------------------- merged into the data
 
 
 class Merged(NamedTuple):
