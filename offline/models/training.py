@@ -46,8 +46,7 @@ class Run:
 
 
 class Trainer:
-    """Train a network in this process, on the CPU. The subclass of ``past_one_machine/workers`` is one of several
-    processes, each with a share of the events, of the lists and of every batch."""
+    """Train a network in this process, on the CPU."""
 
     def own_events(self, past: Sequences) -> Sequences:
         return past
