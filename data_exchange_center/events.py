@@ -182,9 +182,8 @@ def _joined(
         known[int(old.item_numbers[place])].add((int(old.times[place]), int(old.ratings[place])))
     new = []
     for item, ratings in rated.items():
-        newest = max((time for time, _ in known[item]), default=-1)
         for time, code in ratings:
-            is_replaced = replaces and newest > time
+            is_replaced = replaces and any(later > time for later, _ in known[item])
             if (time, code) not in known[item] and not is_replaced:
                 new.append((item, code, time))
     new.sort(key=lambda each: each[2])

@@ -53,14 +53,14 @@ def span_of(path: Path) -> tuple[Position, Position]:
 
 def missing(folder: Path, partition: int) -> list[tuple[Position, Position]]:
     """Ranges (after, up to) of a partition that no file holds, although a later file is there."""
-    gaps = []
+    found = []
     read_up_to = BEGINNING
     for path in files_of(folder, partition):
         after, up_to = span_of(path)
         if after > read_up_to:
-            gaps.append((read_up_to, after))
+            found.append((read_up_to, after))
         read_up_to = up_to
-    return gaps
+    return found
 
 
 def read_file(path: Path) -> pa.Table:
@@ -71,11 +71,16 @@ def read_file(path: Path) -> pa.Table:
         raise ArtifactError(f"{path} cannot be read ({error}). Delete it: {READ_AGAIN}") from error
 
 
+def gaps(folder: Path) -> int:
+    """How many ranges of the log are missing, of all partitions."""
+    return sum(len(missing(folder, partition)) for partition in range(wire.EVENT_PARTITIONS))
+
+
 def exported(folder: Path) -> pd.DataFrame:
     """All events as `artifacts.EVENTS`, by time of acknowledgement. Raises ArtifactError (damaged, missing)."""
-    gaps = sum(len(missing(folder, partition)) for partition in range(wire.EVENT_PARTITIONS))
-    if gaps:
-        raise ArtifactError(f"Files of events are missing in {folder}: {gaps} of the log's ranges. {READ_AGAIN}")
+    absent = gaps(folder)
+    if absent:
+        raise ArtifactError(f"Files of events are missing in {folder}: {absent} of the log's ranges. {READ_AGAIN}")
     tables = [SCHEMA.empty_table(), *map(read_file, files_of(folder))]
     order = [(name, "ascending") for name in ("acknowledged_ms", "sequence")]
     frame: pd.DataFrame = pa.concat_tables(tables).sort_by(order).to_pandas()

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from data_exchange_center import artifacts, features, release_parts, steps
 from data_exchange_center.columns import Columns, Split
@@ -18,20 +17,17 @@ OF_THE_DATA_SET = (Split.TRAIN, Split.TEST, Split.HOLDOUT)
 InputsReader = Callable[[Settings], Inputs]  # as `read_inputs`
 
 
-def read_inputs(
-    settings: Settings, parts: Sequence[str] = PAST, only: Sequence[artifacts.Condition] | None = None
-) -> Inputs:
+def read_inputs(settings: Settings, parts: Sequence[str] = PAST) -> Inputs:
     """Read what the models are fitted on. All users and items have a place, with events or without.
 
     Args:
         parts: values of `Split`; evaluation alone reads the held-out rows.
-        only: conditions on the rows of `artifacts.RATINGS`.
 
     Raises ArtifactError when a file is missing.
     """
     folder = settings.exchange_dir
     users, items = artifacts.USERS.read(folder), artifacts.ITEMS.read(folder)
-    ratings = artifacts.RATINGS.read(folder, only=only)
+    ratings = artifacts.RATINGS.read(folder)
     return make_inputs(ratings[ratings[Columns.SPLIT].isin(parts)], users, items, release_parts.read_dataset(folder))
 
 
@@ -84,12 +80,9 @@ def read_samples(settings: Settings) -> tuple[features.Float32, pd.DataFrame, fe
     return table[list(spec.columns)].to_numpy(np.float32), ratings, spec
 
 
-def read_lists(settings: Settings, past: Sequences, table: pa.Table | None = None) -> Lists:
-    """The lists that a ranker is trained on; ``table``: some of `artifacts.LISTS`, None: all.
-
-    Raises ArtifactError when they are missing, or not of the past's users.
-    """
-    found = artifacts.LISTS.read_arrow(settings.exchange_dir) if table is None else table
+def read_lists(settings: Settings, past: Sequences) -> Lists:
+    """The lists that a ranker is trained on. Raises ArtifactError when they are missing, or not of the past's users."""
+    found = artifacts.LISTS.read_arrow(settings.exchange_dir)
     try:
         return Lists.of_table(found, past.user_numbers)
     except ValueError as error:

@@ -30,7 +30,7 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.recipes import NAME
 from data_exchange_center.steps import StepError
 from extras.events.log import LOG_EVENT, LOG_FORGET, MOST_NOTED, event_log_key
-from offline.feedback import BEGINNING, SCHEMA, Position, exported, files_of, missing, read_file, span_of
+from offline.feedback import BEGINNING, SCHEMA, Position, exported, files_of, gaps, missing, read_file, span_of
 from online.clients.redis import Connected
 
 BATCH: Final = 10_000  # entries of a file, at most
@@ -69,7 +69,7 @@ class EventParts:
 
     def gaps(self) -> int:
         """How many ranges of the log are missing, of all partitions."""
-        return sum(len(self.missing(partition)) for partition in range(wire.EVENT_PARTITIONS))
+        return gaps(self.folder)
 
     def files(self, partition: int | None = None) -> list[Path]:
         """Files of one partition or of all, in the order of the log."""

@@ -1,7 +1,7 @@
 """Load the encoder of sentences into Triton, and the vectors of each published release's items into Elasticsearch.
 
-`make sync`, `make publish`, `make activate` and `make renew` end with it where RECSYS_SEARCH__ENCODER names an encoder,
-or an encoder was loaded before. What is loaded is left as it is, and without an encoder removed. A release's vectors
+`make sync`, `make publish` and `make activate` end with it where RECSYS_SEARCH__ENCODER names an encoder, or an encoder
+was loaded before. What is loaded is left as it is, and without an encoder removed. A release's vectors
 are computed by ONNX Runtime from the titles and attributes that its index shows, and kept by text: the next release
 computes those of new texts alone.
 

@@ -25,7 +25,7 @@ from data_exchange_center import channels, plugins, steps
 from data_exchange_center.recipes import DataRecipe, TowerRecipe
 from offline.data.sequences import Inputs, Ints, Points, Sequences, histories, next_events, request_points, seen_before
 from offline.models import ease, kinds
-from offline.models.training import THREADS, TRAINER, Run, curves, first_rating_weights
+from offline.models.training import THREADS, Run, curves, first_rating_weights, train
 
 Float32 = NDArray[np.float32]
 Pairs = tuple[Tensor, Tensor]  # (n,) rows; (n,) an item in each
@@ -161,10 +161,8 @@ def train_tower(recipe: TowerRecipe, past: Sequences, inputs: Inputs, history: i
     """
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
-    trainer, rng = TRAINER.get(), np.random.default_rng(recipe.seed)
-    data = trainer.own_events(past)
-    liked = trainer.sum(torch.from_numpy(np.bincount(data.items[data.liked], minlength=data.n_items + 1)))
-    clicks = liked.numpy().astype(np.float32)  # (items + 1,)
+    rng = np.random.default_rng(recipe.seed)
+    clicks = np.bincount(past.items[past.liked], minlength=past.n_items + 1).astype(np.float32)  # (items + 1,)
 
     # The network, started from what follows what; its loss over all items, or over a sample of many.
     model = Tower(recipe, inputs, history, clicks)
@@ -172,15 +170,15 @@ def train_tower(recipe: TowerRecipe, past: Sequences, inputs: Inputs, history: i
         factors = ease.transition_factors(past.followers(recipe.horizon), recipe.dim, recipe.seed)
         model.start_from(*(START_SCALE * each for each in factors))
     catalogues = plugins.find(plugins.ENGINES).get("catalogues")
-    is_sampled = catalogues is not None and data.n_items > recipe.sampled_beyond
+    is_sampled = catalogues is not None and past.n_items > recipe.sampled_beyond
     kind = catalogues.load().SampledSoftmax if catalogues and is_sampled else Softmax
     loss_of: Softmax = kind(model, torch.from_numpy(inputs.profiles), clicks)
     free = [model.lag, model.rating_weight, model.bias]  # must not shrink towards 0
     decayed = [parameter for parameter in model.parameters() if all(parameter is not each for each in free)]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    points = request_points(data, recipe.stride, np.random.default_rng(recipe.seed))
-    batches = -(-int(trainer.sum(torch.tensor(len(points)))) // recipe.batch_size)
+    points = request_points(past, recipe.stride, np.random.default_rng(recipe.seed))
+    batches = -(-len(points) // recipe.batch_size)
     if not batches:
         raise steps.StepError(
             "no user has rated two items before the held-out ones: there is nothing to train the tower on."
@@ -189,13 +187,13 @@ def train_tower(recipe: TowerRecipe, past: Sequences, inputs: Inputs, history: i
 
     def examples(epoch: int) -> tuple[int, Callable[[Ints, np.random.Generator], Any]]:
         """Request points drawn for this epoch."""
-        points = request_points(data, recipe.stride, rng)
+        points = request_points(past, recipe.stride, rng)
         batch_of = loss_of.batches(epoch)
-        return len(points), lambda index, _: batch_of(data, points.take(index), history)
+        return len(points), lambda index, _: batch_of(past, points.take(index), history)
 
     run = Run("tower", recipe, model, loss_of, optimizer, schedule, rng, batches, by_target=True)
-    losses = trainer.train(run, examples)
-    return model.cpu().eval(), losses
+    losses = train(run, examples)
+    return model.eval(), losses
 
 
 class Batch(NamedTuple):

@@ -5,9 +5,8 @@ at a fixed number of threads.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from data_exchange_center import recipes, steps
 from data_exchange_center.features import ModelInputs
 from offline.data.lists import Lists, StoredFeatures, prefetch, sampled
-from offline.data.sequences import Ints, Sequences
+from offline.data.sequences import Ints
 
 # One: batches this small gain little from a second thread, lose much when the machine is busy, and a fixed number means
 # the same sums in the same order, hence the same weights, on a machine with more cores.
@@ -45,43 +44,27 @@ class Run:
     losses: list[float] = field(default_factory=list)  # of past epochs
 
 
-class Trainer:
-    """Train a network in this process, on the CPU."""
-
-    def own_events(self, past: Sequences) -> Sequences:
-        return past
-
-    def own_lists(self, lists: Lists) -> Lists:
-        return lists
-
-    def sum(self, values: Tensor) -> Tensor:
-        """Sum over the processes."""
-        return values
-
-    def train(self, run: Run, examples: Examples) -> list[float]:
-        """Run the recipe's epochs, each over all its examples in random order. Returns the loss of each."""
-        with steps.progress(total=run.recipe.epochs * run.batches, desc=run.title, unit="batch") as bar:
-            for epoch in range(run.recipe.epochs):
-                run.model.train()
-                count, batch_of = examples(epoch)
-                index = np.array_split(run.rng.permutation(count), run.batches)
-                total, divisor = 0.0, 0.0
-                for batch in prefetch(batch_of(some, run.rng) for some in index):
-                    loss: Tensor = run.loss_of(batch)
-                    mean = loss / (batch.weight or 1)
-                    run.optimizer.zero_grad(set_to_none=True)
-                    torch.autograd.backward(mean)
-                    run.optimizer.step()
-                    run.schedule.step()
-                    total += loss.item() if run.by_target else mean.item()
-                    divisor += batch.weight if run.by_target else 1
-                    bar.update()
-                run.losses.append(total / (divisor or 1))
-                bar.set_postfix(loss=f"{run.losses[-1]:.4f}", refresh=False)
-        return run.losses
-
-
-TRAINER: Final = ContextVar("trainer", default=Trainer())  # noqa: B039 (it has no state)
+def train(run: Run, examples: Examples) -> list[float]:
+    """Run a network's epochs, each over all its examples in random order. Returns the loss of each."""
+    with steps.progress(total=run.recipe.epochs * run.batches, desc=run.title, unit="batch") as bar:
+        for epoch in range(run.recipe.epochs):
+            run.model.train()
+            count, batch_of = examples(epoch)
+            index = np.array_split(run.rng.permutation(count), run.batches)
+            total, divisor = 0.0, 0.0
+            for batch in prefetch(batch_of(some, run.rng) for some in index):
+                loss: Tensor = run.loss_of(batch)
+                mean = loss / (batch.weight or 1)
+                run.optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(mean)
+                run.optimizer.step()
+                run.schedule.step()
+                total += loss.item() if run.by_target else mean.item()
+                divisor += batch.weight if run.by_target else 1
+                bar.update()
+            run.losses.append(total / (divisor or 1))
+            bar.set_postfix(loss=f"{run.losses[-1]:.4f}", refresh=False)
+    return run.losses
 
 
 def curves(losses: Sequence[float]) -> dict[str, Any]:
@@ -156,12 +139,11 @@ def train_on_lists(
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    model, trainer = build(), TRAINER.get()
-    lists = trainer.own_lists(lists)
+    model = build()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
-    batches = -(-int(trainer.sum(torch.tensor(len(lists)))) // recipe.batch_size)
+    batches = -(-len(lists) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches)
 
     def batch_of(index: Ints, rng: np.random.Generator) -> ListBatch:
@@ -175,5 +157,5 @@ def train_on_lists(
         )
 
     run = Run("ranker", recipe, model, _ListLoss(model), optimizer, schedule, rng, batches)
-    losses = trainer.train(run, lambda _: (len(lists), batch_of))
-    return model.cpu().eval(), losses
+    losses = train(run, lambda _: (len(lists), batch_of))
+    return model.eval(), losses

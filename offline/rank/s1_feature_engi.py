@@ -20,21 +20,16 @@ Expect: source: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense; d
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
 from data_exchange_center import artifacts, provenance, release_parts
-from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.data import pairs, statistics
 from offline.data.lists import ListsConfig, ranker_of_lists
-from offline.data.sequences import Inputs, Sequences
 from offline.models import kinds
 from offline.readers import read_inputs, read_past_ratings
 
@@ -94,7 +89,8 @@ def write_lists(settings: Settings) -> None:
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
     inputs = read_inputs(settings)
     past = inputs.data
-    spec, channels = fit_training_channels(inputs, recipe)
+    spec = require_unique_columns(statistics.list_spec(inputs, recipe, ranker_of_lists(recipe)))
+    channels = kinds.fit_training_channels(past, inputs, recipe)  # on the first part of the past
 
     # what the training channels recall at moments of the past, labelled: the ranker's training data
     lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, channels)
@@ -103,24 +99,10 @@ def write_lists(settings: Settings) -> None:
     more = ranker_of_lists(recipe).statistics
     artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users, more))
     artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs, more))
-    write_about(settings, past, spec, channels, read)
-    say(spec, len(lists), int(lists.liked.sum()), recipe.recall.candidates)
-
-
-def fit_training_channels(inputs: Inputs, recipe: Recipe) -> tuple[FeatureSpec, tuple[Channel, ...]]:
-    """The ranker's columns, and the channels fitted on the first part of the past."""
-    spec = require_unique_columns(statistics.list_spec(inputs, recipe, ranker_of_lists(recipe)))
-    return spec, kinds.fit_training_channels(inputs.data, inputs, recipe)
-
-
-def write_about(
-    settings: Settings, past: Sequences, spec: FeatureSpec, channels: Sequence[Channel], read: Mapping[str, Any]
-) -> None:
-    """Write the feature spec, the training channels and the report. ``read``: `provenance.made_from`."""
-    folder = settings.exchange_dir
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
     artifacts.TRAINING_CHANNELS.write(folder, kinds.channel_set(channels, past).pack())
     artifacts.FEATURES_REPORT.write(folder, read)
+    say(spec, len(lists), int(lists.liked.sum()), recipe.recall.candidates)
 
 
 def say(spec: FeatureSpec, lists: int, liked: int, candidates: int) -> None:

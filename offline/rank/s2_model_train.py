@@ -17,22 +17,20 @@ Run:    cd offline/rank && python s2_model_train.py
 Expect: source: test AUC about 0.822; default: a loss that falls (MovieLens-1M)
 """
 
-import pyarrow as pa
-
 from data_exchange_center import artifacts, channels, provenance, release_parts, steps
 from data_exchange_center.settings import Settings
 from offline.data import lists, statistics
 from offline.models import pairs, training
 from offline.models.kinds import ListExamples, PairExamples, ranker_class, weights_to_bytes
-from offline.readers import InputsReader, read_inputs, read_lists, read_samples
+from offline.readers import read_inputs, read_lists, read_samples
 
 
-def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
+def main(settings: Settings) -> None:
     folder, recipe, ranker = settings.exchange_dir, settings.recipe, settings.recipe.ranker
     read = provenance.made_from(folder, recipe, provenance.RANKER)
     examples: PairExamples | ListExamples
     if ranker.examples == "lists":
-        examples = read_list_examples(settings, read_inputs)
+        examples = read_list_examples(settings)
     else:
         inputs, ratings, spec = read_samples(settings)
         data = pairs.pairs_data(inputs, ratings, recipe.data.validation_share)
@@ -44,18 +42,11 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     print(f"{ranker.kind}{training.summary(report)}")
 
 
-def read_list_examples(
-    settings: Settings, read_inputs: InputsReader = read_inputs, table: pa.Table | None = None
-) -> ListExamples:
-    """Read step 5's training lists for a ranker of lists; ``table``: some of `artifacts.LISTS`, None: all.
-
-    Raises StepError when the statistics have changed since.
-    """
-    folder, inputs, spec = (
-        settings.exchange_dir,
-        read_inputs(settings),
-        release_parts.read_feature_spec(settings.exchange_dir),
-    )
+def read_list_examples(settings: Settings) -> ListExamples:
+    """Read step 5's training lists for a ranker of lists. Raises StepError when the statistics have changed since."""
+    folder = settings.exchange_dir
+    inputs = read_inputs(settings)
+    spec = release_parts.read_feature_spec(folder)
     if spec != statistics.list_spec(inputs, settings.recipe, lists.ranker_of_lists(settings.recipe)):
         raise steps.StepError(
             "feature_spec.json does not have the columns that offline/data/statistics.py and the recipe name now: run "
@@ -68,7 +59,7 @@ def read_list_examples(
         spec=spec,
         training_channels=artifacts.TRAINING_CHANNELS.read_as(folder, channels.ChannelSet.unpack).channels,
         channels=release_parts.read_channels(folder).channels,
-        lists=read_lists(settings, inputs.data, table),
+        lists=read_lists(settings, inputs.data),
     )
 
 
