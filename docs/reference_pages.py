@@ -13,7 +13,6 @@ import ast
 import importlib
 import inspect
 import io
-import logging
 import textwrap
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +27,8 @@ from data_exchange_center.settings import ExtensionSettings, Settings
 from extras.canary.store import CanaryStore
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
+from online.web.openapi import description
+from online.web.parts import Parts
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / "docs" / "reference"
@@ -147,14 +148,14 @@ def recipes_page() -> str:
 
 def openapi() -> dict[str, Any]:
     """The OpenAPI document of a server with all extensions; no service is needed."""
-    logging.getLogger("online.access").setLevel(logging.WARNING)  # a line for the request below
     settings = Settings.model_construct()  # of the defaults, whatever the environment says
     cold = settings.server.model_copy(update={"warm_up_s": 0})
     settings = settings.model_copy(update={"server": cold})
     recommender = Recommender.from_settings(settings)
     try:
         stores = {"canary": CanaryStore(settings.redis)}  # a given store is not read when the server starts
-        return dict(create_app(recommender, settings, stores=stores).test_client().get("/openapi.json").json or {})
+        parts: Parts = create_app(recommender, settings, stores=stores).extensions["recsys"]
+        return description(parts.request_model, recommender.answer_model, parts.paths, parts.models)
     finally:
         recommender.close()
 
