@@ -119,9 +119,16 @@ class Pipeline:
                     assert answer.status_code != 503, answer.text
                     assert answer.json().get("release") != release
 
-    def answers_of_all_workers(self) -> list[requests.Response]:
-        """Answers to so many requests that every worker has given some."""
-        return [self.recommend(userid) for userid in range(1, 33)]
+    def wait_until_loaded(self, release: str) -> None:
+        """Wait until every worker has loaded a published release: it answers the requests that name it."""
+        for attempt in until_asserted():
+            with attempt:
+                answers = self.answers_of_all_workers(release=release)
+                assert {answer.status_code for answer in answers} == {200}
+
+    def answers_of_all_workers(self, **more: Any) -> list[requests.Response]:
+        """Answers to so many requests that every worker has given some. ``more``: fields of the requests."""
+        return [self.recommend(userid, **more) for userid in range(1, 33)]
 
     def check_unseen(self, others_too: int = 60) -> None:
         """Nobody is recommended a film twice or one they have seen: those who have seen most, and some others."""

@@ -23,6 +23,7 @@ def test_a_new_release_goes_live_without_a_failed_request(pipeline: Pipeline) ->
         with load(pipeline.settings.server.url, bodies, clients=1) as requested:
             done = pipeline.run("make", "publish", seconds=900)
             assert done.returncode == 0, done.stdout
+            pipeline.wait_until_loaded(release)
             assert pipeline.recommend(1, release=release).json()["release"] == release  # by name, before it is live
             assert pipeline.recommend(1).json()["release"] == first["release"]
             assert {answer.body["release"] for answer in requested.answers} == {first["release"]}
