@@ -29,7 +29,9 @@ class ArtifactError(errors.RecsysError):
 class _File:
     path: str  # below the exchange folder
     made_by: str  # path of the step
-    examples: str | None = field(default=None, kw_only=True)  # only for rankers that are trained on these
+    examples: str | None = field(
+        default=None, kw_only=True
+    )  # only for rankers that are trained on these
 
     def at(self, exchange_dir: Path) -> Path:
         return exchange_dir / self.path
@@ -38,12 +40,16 @@ class _File:
         """The file's path. Raises ArtifactError, naming the step that makes it, when it is not there."""
         path = self.at(exchange_dir)
         if not path.exists():
-            raise ArtifactError(f"{path} is missing. It is made by {self.made_by}: run that step first.")
+            raise ArtifactError(
+                f"{path} is missing. It is made by {self.made_by}: run that step first."
+            )
         return path
 
     def wrong(self, exchange_dir: Path, what: str) -> ArtifactError:
         """The error for an invalid file. ``what``: what is wrong, to follow the path in the message."""
-        return ArtifactError(f"{self.at(exchange_dir)}: {what}. It is made by {self.made_by}: run that step again.")
+        return ArtifactError(
+            f"{self.at(exchange_dir)}: {what}. It is made by {self.made_by}: run that step again."
+        )
 
 
 @dataclass(frozen=True)
@@ -58,31 +64,50 @@ class Table(_File):
     open_ended: tuple[pa.DataType, ...] = ()
     rows_together: int = 1 << 20
 
-    def write(self, exchange_dir: Path, frame: pd.DataFrame | pa.Table | pa.RecordBatchReader) -> Path:
+    def write(
+        self, exchange_dir: Path, frame: pd.DataFrame | pa.Table | pa.RecordBatchReader
+    ) -> Path:
         """Write ``frame``; a RecordBatchReader, as DuckDB gives, may hold more rows than fit into memory.
 
         Raises ArtifactError when the columns are not those declared.
         """
         if isinstance(frame, pd.DataFrame):
             found = {str(name): self._type(column) for name, column in frame.items()}
-            frame = pa.Table.from_pandas(frame, self._schema(found, exchange_dir), preserve_index=False)
-        schema = self._schema(dict(zip(frame.schema.names, frame.schema.types, strict=True)), exchange_dir)
+            frame = pa.Table.from_pandas(
+                frame, self._schema(found, exchange_dir), preserve_index=False
+            )
+        schema = self._schema(
+            dict(zip(frame.schema.names, frame.schema.types, strict=True)), exchange_dir
+        )
         path = self.at(exchange_dir)
-        groups = _groups(frame, self.rows_together) if isinstance(frame, pa.RecordBatchReader) else [frame]
-        with files.written_in_place(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as file:
+        groups = (
+            _groups(frame, self.rows_together)
+            if isinstance(frame, pa.RecordBatchReader)
+            else [frame]
+        )
+        with (
+            files.written_in_place(path) as temporary,
+            pq.ParquetWriter(temporary, schema, compression="zstd") as file,
+        ):
             for group in groups:
                 file.write_table(group.cast(schema), row_group_size=self.rows_together)
         return path
 
     def read(
-        self, exchange_dir: Path, columns: list[str] | None = None, only: Sequence[Condition] | None = None
+        self,
+        exchange_dir: Path,
+        columns: list[str] | None = None,
+        only: Sequence[Condition] | None = None,
     ) -> pd.DataFrame:
         """Read the table into pandas, where a column of lists is one of objects. Arguments as in `read_arrow`."""
         frame: pd.DataFrame = self.read_arrow(exchange_dir, columns, only).to_pandas()
         return frame
 
     def read_arrow(
-        self, exchange_dir: Path, columns: list[str] | None = None, only: Sequence[Condition] | None = None
+        self,
+        exchange_dir: Path,
+        columns: list[str] | None = None,
+        only: Sequence[Condition] | None = None,
     ) -> pa.Table:
         """Read the table, or some columns and rows. Raises ArtifactError when it is missing or not as declared.
 
@@ -92,7 +117,9 @@ class Table(_File):
         try:
             parts = files.parts_of(self.require(exchange_dir))
             self.expect_columns(parts, exchange_dir)
-            return pa.concat_tables(pq.read_table(part, columns=columns, filters=only) for part in parts)
+            return pa.concat_tables(
+                pq.read_table(part, columns=columns, filters=only) for part in parts
+            )
         except (pa.ArrowException, OSError) as error:
             raise self.wrong(exchange_dir, f"cannot be read ({error})") from error
 
@@ -101,25 +128,42 @@ class Table(_File):
         if not parts:
             raise self.wrong(exchange_dir, "holds no part")
         for part in parts:
-            fields = {field.name: field.type for field in pq.read_schema(part)}  # an engine may add: not null
+            fields = {
+                field.name: field.type for field in pq.read_schema(part)
+            }  # an engine may add: not null
             schema = pa.schema(list(fields.items()))
             if schema != self._schema(fields, exchange_dir):
-                raise self.wrong(exchange_dir, f"its columns are not as expected: {schema.to_string()}")
+                raise self.wrong(
+                    exchange_dir,
+                    f"its columns are not as expected: {schema.to_string()}",
+                )
 
     def _type(self, column: pd.Series) -> pa.DataType | None:
         """The type of a column that is not declared by name: strings where the table may hold some."""
-        strings = pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)
+        strings = pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(
+            column
+        )
         if strings and pa.string() in self.open_ended:
             return pa.string()
         return next((each for each in self.open_ended if each != pa.string()), None)
 
-    def _schema(self, found: Mapping[str, pa.DataType | None], exchange_dir: Path) -> pa.Schema:
+    def _schema(
+        self, found: Mapping[str, pa.DataType | None], exchange_dir: Path
+    ) -> pa.Schema:
         """The declared types of columns in the order of ``found``; of others the type that is found."""
         absent = [name for name in self.columns if name not in found]
-        surplus = [name for name, kind in found.items() if name not in self.columns and kind not in self.open_ended]
+        surplus = [
+            name
+            for name, kind in found.items()
+            if name not in self.columns and kind not in self.open_ended
+        ]
         if absent or surplus:
-            raise self.wrong(exchange_dir, f"columns {absent} are absent and {surplus} unexpected")
-        return pa.schema([(name, self.columns.get(name, kind)) for name, kind in found.items()])
+            raise self.wrong(
+                exchange_dir, f"columns {absent} are absent and {surplus} unexpected"
+            )
+        return pa.schema(
+            [(name, self.columns.get(name, kind)) for name, kind in found.items()]
+        )
 
 
 def _groups(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
@@ -161,7 +205,9 @@ class Binary(_File):
     def read(self, exchange_dir: Path) -> bytes:
         return self.require(exchange_dir).read_bytes()
 
-    def read_as(self, exchange_dir: Path, unpack: Callable[[bytes], Content]) -> Content:
+    def read_as(
+        self, exchange_dir: Path, unpack: Callable[[bytes], Content]
+    ) -> Content:
         """Read the bytes by ``unpack``, whose ValueError becomes an ArtifactError."""
         try:
             return unpack(self.read(exchange_dir))
@@ -181,10 +227,19 @@ _S1_FEATURES = "offline/rank/s1_feature_engi.py"
 _S2_MODEL = "offline/rank/s2_model_train.py"
 
 _user, _item = {Columns.USER: pa.int32()}, {Columns.ITEM: pa.int32()}
-_ids, _levels, _vector = pa.list_(pa.int32()), pa.list_(pa.int8()), pa.list_(pa.float32())
+_ids, _levels, _vector = (
+    pa.list_(pa.int32()),
+    pa.list_(pa.int8()),
+    pa.list_(pa.float32()),
+)
 _event = {**_user, **_item, Columns.RATING: pa.int8(), Columns.TIMESTAMP: pa.int64()}
 _own_user = {**_user, Columns.OWN_ID: pa.string()}
-_own_item = {**_item, Columns.OWN_ID: pa.string(), Columns.TITLE: pa.string(), Columns.GENRES: pa.list_(pa.string())}
+_own_item = {
+    **_item,
+    Columns.OWN_ID: pa.string(),
+    Columns.TITLE: pa.string(),
+    Columns.GENRES: pa.list_(pa.string()),
+}
 _profile, _numbers = (pa.string(), pa.int32()), (pa.float64(),)
 
 # --- Step 0: the data set in standard form, as step 1 (or its twin on Spark) reads it
@@ -206,14 +261,22 @@ EVENTS = Table(
     _S0,
     {
         **dict.fromkeys(("eventid", "userid", "itemid", "type"), pa.string()),
-        **{"value": pa.float64(), "timestamp": pa.int64(), "recommendation": pa.string()},
+        **{
+            "value": pa.float64(),
+            "timestamp": pa.int64(),
+            "recommendation": pa.string(),
+        },
         **{"acknowledged_ms": pa.int64(), "sequence": pa.int64()},
     },
 )
 
 # --- Step 1: labels and split
 # Every rating, labelled and split, sorted by user and time (ties in file order)
-RATINGS = Table("offline/ratings.parquet", _S1_SPLIT, {**_event, Columns.LABEL: pa.int8(), Columns.SPLIT: pa.string()})
+RATINGS = Table(
+    "offline/ratings.parquet",
+    _S1_SPLIT,
+    {**_event, Columns.LABEL: pa.int8(), Columns.SPLIT: pa.string()},
+)
 # Every user's own id and profile, a column for each of `Dataset.profile`
 USERS = Table("offline/users.parquet", _S1_SPLIT, _own_user, _profile)
 # Every item's own id, title (the own id where it has none) and terms; a column for each of `Dataset.numbers`
@@ -228,38 +291,61 @@ GENRES = Document("offline/genres.json", _S2_TERMS)
 TERMS_REPORT = Document("offline/terms_report.json", _S2_TERMS)
 # One row for each rating that is not held out, in the order of ratings.parquet: the user's genre impressions and clicks
 # over the last interactions strictly before it
-IMPRESSION_TERMS = Table("offline/impression_terms.parquet", _S2_TERMS, {**_user, **_item}, (pa.int8(),))
+IMPRESSION_TERMS = Table(
+    "offline/impression_terms.parquet", _S2_TERMS, {**_user, **_item}, (pa.int8(),)
+)
 # Every user's newest genre impressions and clicks, as they are served
 USER_TERMS = Table("offline/user_terms.parquet", _S2_TERMS, _user, (pa.int8(),))
 # Every item's genre codes
-ITEM_TERMS = Table("offline/item_terms.parquet", _S2_TERMS, {**_item, Columns.GENRES: _ids})
+ITEM_TERMS = Table(
+    "offline/item_terms.parquet", _S2_TERMS, {**_item, Columns.GENRES: _ids}
+)
 
 # --- Step 3: state of each user, popular items
 # Each user's preferred genres as codes, most clicked first; empty where no genre was clicked often enough
-USER_PREFERENCES = Table("offline/user_preferences.parquet", _S1_TERM_RECALL, {**_user, Columns.GENRES: _ids})
+USER_PREFERENCES = Table(
+    "offline/user_preferences.parquet", _S1_TERM_RECALL, {**_user, Columns.GENRES: _ids}
+)
 # The items each user has rated without the held-out ones, which are never recommended again
-USER_SEEN = Table("offline/user_seen.parquet", _S1_TERM_RECALL, {**_user, Columns.SEEN: _ids})
+USER_SEEN = Table(
+    "offline/user_seen.parquet", _S1_TERM_RECALL, {**_user, Columns.SEEN: _ids}
+)
 # Every user's profile codes, as the channels read them, and events but the held-out ones, newest first
 USER_STATE = Table(
     "offline/user_state.parquet",
     _S1_TERM_RECALL,
     {
         **_user,
-        **{Columns.PROFILE: _ids, Columns.ITEMS: _ids, Columns.RATINGS: _levels, Columns.TIMES: pa.list_(pa.int64())},
+        **{
+            Columns.PROFILE: _ids,
+            Columns.ITEMS: _ids,
+            Columns.RATINGS: _levels,
+            Columns.TIMES: pa.list_(pa.int64()),
+        },
     },
 )
 # Items by the share of users who clicked them, best first: what cold-start users are served
-POPULAR = Table("offline/popular.parquet", _S1_TERM_RECALL, {**_item, Columns.SCORE: pa.float32()})
+POPULAR = Table(
+    "offline/popular.parquet", _S1_TERM_RECALL, {**_item, Columns.SCORE: pa.float32()}
+)
 # Share of users with preferred genres
 TERM_RECALL_REPORT = Document("offline/term_recall_report.json", _S1_TERM_RECALL)
 
 # --- Step 4: recall channels
 # The user vectors that are stored: a column `vector_of(channel)` for every channel that learns one for each user; their
 # inner product with an item vector is the model's ranking
-USER_VECTORS = Table("offline/user_vectors.parquet", _S2_VECTOR_RECALL, _user, (_vector,))
+USER_VECTORS = Table(
+    "offline/user_vectors.parquet", _S2_VECTOR_RECALL, _user, (_vector,)
+)
 # A column `vector_of(channel)` for every channel, its vectors all of the same length; null for an item that the channel
 # was never trained on
-ITEM_VECTORS = Table("offline/item_vectors.parquet", _S2_VECTOR_RECALL, _item, (_vector,), rows_together=1 << 16)
+ITEM_VECTORS = Table(
+    "offline/item_vectors.parquet",
+    _S2_VECTOR_RECALL,
+    _item,
+    (_vector,),
+    rows_together=1 << 16,
+)
 # ChannelSet: the channels that compute a user's vector, or scores, when a request is answered; may hold none
 CHANNELS = Binary("offline/channels.npz", _S2_VECTOR_RECALL)
 # By channel name: configuration, curves, metrics
@@ -277,24 +363,39 @@ SAMPLES = Table(
     examples="pairs",
 )
 # ChannelSet: the channels, fitted on the first part of each user's past, that made the training lists
-TRAINING_CHANNELS = Binary("offline/training_channels.npz", _S1_FEATURES, examples="lists")
+TRAINING_CHANNELS = Binary(
+    "offline/training_channels.npz", _S1_FEATURES, examples="lists"
+)
 # Training examples of the list ranker: lists of the training channels at later moments, with the history before and the
 # likes after, by item code. ``features``: bytes of float16, candidate after candidate
 LISTS = Table(
     "offline/lists.parquet",
     _S1_FEATURES,
     {
-        **{**_user, "times": pa.int64(), "lengths": pa.int32(), "statistics": pa.list_(pa.int64())},
+        **{
+            **_user,
+            "times": pa.int64(),
+            "lengths": pa.int32(),
+            "statistics": pa.list_(pa.int64()),
+        },
         **{"events": _ids, "ratings": _levels, "ages": _ids, "candidates": _ids},
-        **{"liked": pa.list_(pa.bool_()), "disliked": pa.list_(pa.bool_()), "features": pa.binary()},
+        **{
+            "liked": pa.list_(pa.bool_()),
+            "disliked": pa.list_(pa.bool_()),
+            "features": pa.binary(),
+        },
     },
     examples="lists",
     rows_together=4096,  # some 20 MB
 )
 # Every user's newest raw feature values: profile (strings or whole numbers) and statistics
-USER_FEATURES = Table("offline/user_features.parquet", _S1_FEATURES, _user, (pa.string(), pa.int64()))
+USER_FEATURES = Table(
+    "offline/user_features.parquet", _S1_FEATURES, _user, (pa.string(), pa.int64())
+)
 # Every item's raw feature values: genre flags or statistics
-ITEM_FEATURES = Table("offline/item_features.parquet", _S1_FEATURES, _item, (pa.int64(),))
+ITEM_FEATURES = Table(
+    "offline/item_features.parquet", _S1_FEATURES, _item, (pa.int64(),)
+)
 # Inputs of the features (sha256)
 FEATURES_REPORT = Document("offline/features_report.json", _S1_FEATURES)
 
@@ -304,10 +405,23 @@ RANK_WEIGHTS = Binary("offline/ranker.pt", _S2_MODEL)
 # The ranking model: configuration, curves, metrics
 RANK_REPORT = Document("offline/ranker_report.json", _S2_MODEL)
 
-ARTIFACTS: tuple[Artifact, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Artifact))
+ARTIFACTS: tuple[Artifact, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Artifact)
+)
 
 # Parts of a release; its id is a hash of their bytes.
 RELEASE_PARTS: tuple[Artifact, ...] = (
-    *(USERS, ITEMS, GENRES, ITEM_TERMS, USER_PREFERENCES, USER_SEEN, POPULAR, USER_VECTORS, ITEM_VECTORS, CHANNELS),
+    *(
+        USERS,
+        ITEMS,
+        GENRES,
+        ITEM_TERMS,
+        USER_PREFERENCES,
+        USER_SEEN,
+        POPULAR,
+        USER_VECTORS,
+        ITEM_VECTORS,
+        CHANNELS,
+    ),
     *(USER_STATE, FEATURE_SPEC, USER_FEATURES, ITEM_FEATURES, RANK_WEIGHTS),
 )

@@ -18,7 +18,9 @@ from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History, state_as_of
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 
-_VECTOR = wire.vector_of("")  # prefix of the fields of a user's hash that hold a channel's vector
+_VECTOR = wire.vector_of(
+    ""
+)  # prefix of the fields of a user's hash that hold a channel's vector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,12 +32,20 @@ class StoredUser:
 
     number: int  # the user's number in models and feature store; 0: an unknown user
     terms: tuple[int, ...]  # preferred genre codes, most clicked first
-    seen: NDArray[np.int32]  # numbers of items left out of this user's lists: rated or hidden
-    profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
+    seen: NDArray[
+        np.int32
+    ]  # numbers of items left out of this user's lists: rated or hidden
+    profile: NDArray[
+        np.int32
+    ]  # (profile fields,) codes that the channels' tables are read by
     history: History
-    vectors: Mapping[str, Float32]  # channel -> (dim,), of those that learned one for this user
+    vectors: Mapping[
+        str, Float32
+    ]  # channel -> (dim,), of those that learned one for this user
     events: tuple[Logged, ...] = ()  # since the release, in any order
-    only: NDArray[np.int64] | None = None  # item numbers that a request is limited to, ascending; None: no limit
+    only: NDArray[np.int64] | None = (
+        None  # item numbers that a request is limited to, ascending; None: no limit
+    )
 
     @classmethod
     def unknown(cls, events: tuple[Logged, ...]) -> "StoredUser":
@@ -52,7 +62,9 @@ class StoredUser:
         """Exclude ``item_numbers`` from the user's recommendations too."""
         return replace(self, seen=np.union1d(self.seen, item_numbers).astype(np.int32))
 
-    def current(self, dataset: Dataset, items: Mapping[OwnId, int], before: int | None) -> "StoredUser":
+    def current(
+        self, dataset: Dataset, items: Mapping[OwnId, int], before: int | None
+    ) -> "StoredUser":
         """Apply the feedback to history and seen items: the state as a request sees it; all else stays as stored.
 
         Args:
@@ -60,10 +72,14 @@ class StoredUser:
             before: second of the request, which sees earlier events only; None: all count.
         """
         if self.events:
-            history, seen = updated(self.history, self.seen, self.events, items, dataset, before)
+            history, seen = updated(
+                self.history, self.seen, self.events, items, dataset, before
+            )
         else:
             history, seen = state_as_of(self.history, self.seen, before)
-        profile = self.profile if self.number else np.zeros(len(dataset.profile), np.int32)  # 0: unknown
+        profile = (
+            self.profile if self.number else np.zeros(len(dataset.profile), np.int32)
+        )  # 0: unknown
         return replace(self, history=history, seen=seen, profile=profile, events=())
 
     def fields(self) -> dict[str, bytes]:
@@ -74,11 +90,16 @@ class StoredUser:
             wire.USER_FILTER: wire.pack_ids(self.seen),
             wire.USER_PROFILE: wire.pack_ids(self.profile),
             wire.USER_HISTORY: self.history.pack(),
-            **{wire.vector_of(channel): wire.pack_vector(vector) for channel, vector in self.vectors.items()},
+            **{
+                wire.vector_of(channel): wire.pack_vector(vector)
+                for channel, vector in self.vectors.items()
+            },
         }
 
     @classmethod
-    def of_fields(cls, stored: Mapping[str, bytes], events: tuple[Logged, ...] = ()) -> "StoredUser":
+    def of_fields(
+        cls, stored: Mapping[str, bytes], events: tuple[Logged, ...] = ()
+    ) -> "StoredUser":
         """Inverse of `fields`. Raises KeyError for a field that is absent, ValueError for one that cannot be read."""
         (number,) = wire.unpack_ids(stored[wire.USER_NUMBER]).tolist()
         vectors = {
@@ -106,22 +127,33 @@ class Candidates:
     columns: Sequence[str]
     features: NDArray[np.float32]  # (n, columns)
     by_channel: Mapping[str, Hits]  # what each channel found
-    filled: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # those added by `fill_up`
+    filled: NDArray[np.int64] = field(
+        default_factory=lambda: np.empty(0, np.int64)
+    )  # those added by `fill_up`
 
     def only(self, kept: NDArray[np.bool_]) -> "Candidates":
         """Keep some candidates, (n,) ``kept``, in the same order and with unchanged features."""
         return replace(
-            self, item_numbers=self.item_numbers[kept], scores=self.scores[kept], features=self.features[kept]
+            self,
+            item_numbers=self.item_numbers[kept],
+            scores=self.scores[kept],
+            features=self.features[kept],
         )
 
 
-def search_vectors(recipe: RecallRecipe, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
+def search_vectors(
+    recipe: RecallRecipe, channels: ChannelSet, user: StoredUser, timestamp: int
+) -> dict[str, Float32]:
     """Query vectors, channel -> (dim,), of the searched channels that have one: stored, or made of the history.
 
     Raises LookupError, TypeError or ValueError where a state does not fit the channels.
     """
     computed = channels.query_vectors(user.history, user.profile, timestamp)
-    stored = {channel.name: user.vectors[channel.name] for channel in recipe.channels if channel.name in user.vectors}
+    stored = {
+        channel.name: user.vectors[channel.name]
+        for channel in recipe.channels
+        if channel.name in user.vectors
+    }
     return {**computed, **stored}
 
 
@@ -134,38 +166,68 @@ class ItemQuery:
 
     release: str
     recall: RecallRecipe
-    vectors: Mapping[str, Float32]  # channel name -> (dim,); an item near it earns `vector_weight` x its score
-    terms: Sequence[int] = ()  # genre codes; an item with at least one of them earns `term_weight`
+    vectors: Mapping[
+        str, Float32
+    ]  # channel name -> (dim,); an item near it earns `vector_weight` x its score
+    terms: Sequence[
+        int
+    ] = ()  # genre codes; an item with at least one of them earns `term_weight`
     seen: Sequence[int] | NDArray[np.int32] = ()
-    only: NDArray[np.int64] | None = None  # item numbers that the search is limited to; None: no limit
+    only: NDArray[np.int64] | None = (
+        None  # item numbers that the search is limited to; None: no limit
+    )
 
 
 def channel_lists(
-    recipe: RecallRecipe, channels: ChannelSet, user: StoredUser, timestamp: int, searched: Sequence[Hits]
+    recipe: RecallRecipe,
+    channels: ChannelSet,
+    user: StoredUser,
+    timestamp: int,
+    searched: Sequence[Hits],
 ) -> dict[str, Hits]:
     """The best unseen items by each channel, in the recipe's order: found by a search, or scored by the channel itself.
 
     ``searched``: one list for each of `RecallRecipe.searched`. Raises as `search_vectors`.
     """
-    names = [channel.name for channel in recipe.channels if isinstance(channel, VectorRecipe)]
+    names = [
+        channel.name for channel in recipe.channels if isinstance(channel, VectorRecipe)
+    ]
     lists = dict(zip(names, searched, strict=True))
     if len(lists) < len(recipe.channels):
         left_out = user.seen
         if user.only is not None:
-            left_out = np.union1d(left_out, channels.item_numbers[~np.isin(channels.item_numbers, user.only)])
-        lists |= channels.lists(user.history, user.profile, timestamp, left_out, recipe.candidates)
+            left_out = np.union1d(
+                left_out,
+                channels.item_numbers[~np.isin(channels.item_numbers, user.only)],
+            )
+        lists |= channels.lists(
+            user.history, user.profile, timestamp, left_out, recipe.candidates
+        )
     return {channel.name: lists[channel.name] for channel in recipe.channels}
 
 
-def fused_lists(recipe: RecallRecipe, lists: Mapping[str, Hits], size: int | None = None) -> Candidates:
+def fused_lists(
+    recipe: RecallRecipe, lists: Mapping[str, Hits], size: int | None = None
+) -> Candidates:
     """Fuse the channels' lists, given in the recipe's order; keep ``size``, or the recipe's number of candidates."""
     weights = [channel.fusion_weight for channel in recipe.channels]
-    found = fusion.fuse(list(lists.values()), weights, recipe.candidates if size is None else size)
-    return Candidates(found.ids, found.scores, fusion.candidate_columns(list(lists)), found.features, lists)
+    found = fusion.fuse(
+        list(lists.values()), weights, recipe.candidates if size is None else size
+    )
+    return Candidates(
+        found.ids,
+        found.scores,
+        fusion.candidate_columns(list(lists)),
+        found.features,
+        lists,
+    )
 
 
 def behind(
-    recipe: RecallRecipe, found: Candidates, more: NDArray[np.int64], tails: Mapping[str, Hits] | None = None
+    recipe: RecallRecipe,
+    found: Candidates,
+    more: NDArray[np.int64],
+    tails: Mapping[str, Hits] | None = None,
 ) -> Candidates:
     """Append items, (m,) ``more``, that no channel has on its list: see `fuse_behind`.
 
@@ -188,14 +250,19 @@ def behind(
 
 
 def fill_up(
-    recipe: RecallRecipe, found: Candidates | None, popular: NDArray[np.integer], user: StoredUser
+    recipe: RecallRecipe,
+    found: Candidates | None,
+    popular: NDArray[np.integer],
+    user: StoredUser,
 ) -> Candidates:
     """Complete candidates that are too few by items that the user has not seen, in the order of ``popular``.
 
     They stand behind what the channels found, as many as the recipe has candidates. ``found``: None: nothing was.
     """
     if found is None:
-        found = fused_lists(recipe, {channel.name: fusion.NO_HITS for channel in recipe.channels})
+        found = fused_lists(
+            recipe, {channel.name: fusion.NO_HITS for channel in recipe.channels}
+        )
     left = popular[~np.isin(popular, np.concatenate([user.seen, found.item_numbers]))]
     if user.only is not None:
         left = left[np.isin(left, user.only)]
@@ -204,7 +271,12 @@ def fill_up(
 
 
 def model_inputs(
-    spec: FeatureSpec, user: Encoded, items: Encoded, candidates: Candidates, history: History, timestamp: int
+    spec: FeatureSpec,
+    user: Encoded,
+    items: Encoded,
+    candidates: Candidates,
+    history: History,
+    timestamp: int,
 ) -> ModelInputs:
     """Make the ranking model's inputs for one user's n candidates at ``timestamp`` (seconds).
 

@@ -24,10 +24,19 @@ Float32 = NDArray[np.float32]
 Ints = NDArray[np.integer]
 Arrays = Mapping[str, NDArray[Any]]
 
-EVENTS: Final = 100  # newest events that a channel reads, unless it overrides `Channel.events`
-BREAK_S: Final = 3600  # a request this long after the user's last event starts a new session
-LONG_AGO_S: Final = 2 * 365 * 86_400  # ... and this long after it all elapsed times are one bucket
-CONTINUES, RETURNS = 0, 1  # regimes: the session continues; the user returns after a break
+EVENTS: Final = (
+    100  # newest events that a channel reads, unless it overrides `Channel.events`
+)
+BREAK_S: Final = (
+    3600  # a request this long after the user's last event starts a new session
+)
+LONG_AGO_S: Final = (
+    2 * 365 * 86_400
+)  # ... and this long after it all elapsed times are one bucket
+CONTINUES, RETURNS = (
+    0,
+    1,
+)  # regimes: the session continues; the user returns after a break
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +58,19 @@ class Requests:
     @cached_property
     def regimes(self) -> NDArray[np.int64]:
         """(m,) CONTINUES or RETURNS."""
-        last = self.times[:, 0] if self.times.shape[1] else np.zeros(len(self), np.int64)
+        last = (
+            self.times[:, 0] if self.times.shape[1] else np.zeros(len(self), np.int64)
+        )
         return regimes(self.timestamps, last, self.lengths > 0)
 
 
-def regimes(request_times: Ints, last_times: Ints, has_history: NDArray[np.bool_]) -> NDArray[np.int64]:
+def regimes(
+    request_times: Ints, last_times: Ints, has_history: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     """(m,) seconds of request and of the last event -> (m,) CONTINUES or RETURNS. No history: CONTINUES."""
-    returns = (np.asarray(request_times) - np.asarray(last_times) >= BREAK_S) & has_history
+    returns = (
+        np.asarray(request_times) - np.asarray(last_times) >= BREAK_S
+    ) & has_history
     return np.where(returns, RETURNS, CONTINUES)
 
 
@@ -109,7 +124,9 @@ class VectorChannel(Channel):
     `wire.vector_of(name)` is its field in the index.
     """
 
-    trained: NDArray[np.bool_]  # (items + 1,) False for padding and items it was not trained on: they are not indexed
+    trained: NDArray[
+        np.bool_
+    ]  # (items + 1,) False for padding and items it was not trained on: they are not indexed
 
     @abstractmethod
     def item_vectors(self) -> Float32:
@@ -133,7 +150,9 @@ class VectorChannel(Channel):
 def unit_vectors(rows: NDArray[np.floating]) -> Float32:
     """(n, d) rows, each divided by its length; zeros stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Float32 = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0).astype(np.float32)
+    unit: Float32 = np.divide(
+        rows, lengths, out=np.zeros_like(rows), where=lengths > 0
+    ).astype(np.float32)
     return unit
 
 
@@ -144,7 +163,9 @@ def query_vectors(vectors: Float32) -> Float32:
     return longer
 
 
-def index_vectors(vectors: Float32, bias: Float32, indexed: NDArray[np.bool_] | None = None) -> Float32:
+def index_vectors(
+    vectors: Float32, bias: Float32, indexed: NDArray[np.bool_] | None = None
+) -> Float32:
     """(n, d) item vectors, (n,) biases -> (n, d + 2): vector, bias, and a filler that makes all equally long.
 
     <query, item> is the model's own v_user . v_item + b_item. The filler sqrt(M^2 - |(v, b)|^2), with M the longest,
@@ -176,8 +197,12 @@ class HistorySum(VectorChannel):
     base: Float32  # (regimes, d) where the sum starts
     items: Float32  # (items + 1, d) item vectors
     bias: Float32  # (items + 1,) popularity: one more item dimension, 1 in the user vector
-    trained: NDArray[np.bool_]  # (items + 1,) False for padding and for items without a rating
-    profile: tuple[Float32, ...] = ()  # per profile field (codes, d); code 0 is an unknown value
+    trained: NDArray[
+        np.bool_
+    ]  # (items + 1,) False for padding and for items without a rating
+    profile: tuple[
+        Float32, ...
+    ] = ()  # per profile field (codes, d); code 0 is an unknown value
     # empty, or a hidden layer over the fields' sums (the first includes base and profile): weights (fields, d, h) and
     # bias (h,) of SiLU units, weights (h, d) back; its output is added to the sum
     hidden: tuple[Float32, ...] = ()
@@ -194,13 +219,19 @@ class HistorySum(VectorChannel):
         """
         items = requests.items[:, : self.events]  # (m, n)
         # the first field's sum begins with the base row and the profile's rows
-        sums = np.zeros((len(self.rows), len(requests), self.items.shape[1]), np.float32)  # (fields, m, d)
+        sums = np.zeros(
+            (len(self.rows), len(requests), self.items.shape[1]), np.float32
+        )  # (fields, m, d)
         sums[0] = self.base[requests.regimes]
         for table, column in zip(self.profile, requests.profiles.T, strict=False):
             sums[0] += table[column]
         # each field adds the weighted rows of the history
-        for of_field, rows, weights in zip(sums, self.rows, self.weights(requests), strict=True):
-            of_field += np.matmul(weights[:, None, :], rows[items])[:, 0]  # (m, 1, n) x (m, n, d)
+        for of_field, rows, weights in zip(
+            sums, self.rows, self.weights(requests), strict=True
+        ):
+            of_field += np.matmul(weights[:, None, :], rows[items])[
+                :, 0
+            ]  # (m, 1, n) x (m, n, d)
         vectors: Float32 = sums.sum(axis=0)  # (m, d)
         # hidden units read the sums and are added
         if self.hidden:
@@ -213,9 +244,17 @@ class HistorySum(VectorChannel):
 
     def weights(self, requests: Requests) -> Iterator[Float32]:
         """Yield the weights of the events, (m, n), field by field."""
-        items, ratings, regime = requests.items[:, : self.events], requests.ratings[:, : self.events], requests.regimes
+        items, ratings, regime = (
+            requests.items[:, : self.events],
+            requests.ratings[:, : self.events],
+            requests.regimes,
+        )
         for lag, rating_weight in zip(self.lag, self.rating_weight, strict=True):
-            yield lag[regime, : items.shape[1]] * rating_weight[regime[:, None], ratings] * (items > 0)
+            yield (
+                lag[regime, : items.shape[1]]
+                * rating_weight[regime[:, None], ratings]
+                * (items > 0)
+            )
 
     def item_vectors(self) -> Float32:
         """(items + 1, d + 2)."""
@@ -237,7 +276,9 @@ class StoredVectors(VectorChannel):
 
     users: Float32  # (users, d) in the order of the users it was fitted on; NaN for a user it was not trained on
     items: Float32  # (items + 1, d)
-    trained: NDArray[np.bool_]  # (items + 1,) False for padding and items it was not trained on
+    trained: NDArray[
+        np.bool_
+    ]  # (items + 1,) False for padding and items it was not trained on
 
     def user_vectors(self, requests: Requests) -> Float32:
         return requests.stored[self.name]
@@ -250,34 +291,45 @@ class StoredVectors(VectorChannel):
 class EncodedChannel(VectorChannel):
     """A channel whose user vectors an ONNX model makes: offline here, online Triton; a server has NaN, and no model."""
 
-    onnx: NDArray[np.uint8]  # the model's file; its output are the vectors, (m, d), called `wire.MODEL_OUTPUT`
+    onnx: NDArray[
+        np.uint8
+    ]  # the model's file; its output are the vectors, (m, d), called `wire.MODEL_OUTPUT`
 
     @abstractmethod
     def inputs(self, requests: Requests) -> Arrays:
         """The model's inputs by name, (m, n) each; none where no request has an event that the model knows."""
 
 
-FORMS: Final[Mapping[str, type[Channel]]] = {served.form: served for served in (HistorySum, StoredVectors)}
+FORMS: Final[Mapping[str, type[Channel]]] = {
+    served.form: served for served in (HistorySum, StoredVectors)
+}
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelSet:
     """All channels of a release that compute something when a request comes, over one vocabulary of items."""
 
-    item_numbers: NDArray[np.int64]  # (items,) ascending; the code of ``item_numbers[c - 1]`` is c
+    item_numbers: NDArray[
+        np.int64
+    ]  # (items,) ascending; the code of ``item_numbers[c - 1]`` is c
     channels: tuple[Channel, ...]  # none in a release that has stored vectors only
 
     @cached_property
     def encoded(self) -> tuple[EncodedChannel, ...]:
         """The channels whose user vectors a model in Triton makes."""
-        return tuple(channel for channel in self.channels if isinstance(channel, EncodedChannel))
+        return tuple(
+            channel for channel in self.channels if isinstance(channel, EncodedChannel)
+        )
 
     def without_encoders(self) -> Self:
         """The same channels without the encoders' models: what a server holds."""
         if not self.encoded:
             return self
         none = np.empty(0, np.uint8)  # a slice would keep the model's memory
-        kept = (replace(each, onnx=none) if isinstance(each, EncodedChannel) else each for each in self.channels)
+        kept = (
+            replace(each, onnx=none) if isinstance(each, EncodedChannel) else each
+            for each in self.channels
+        )
         return replace(self, channels=tuple(kept))
 
     def codes(self, item_numbers: Ints) -> NDArray[np.int64]:
@@ -285,7 +337,11 @@ class ChannelSet:
         return Vocabulary(self.item_numbers).codes(item_numbers)
 
     def requests(
-        self, channels: Sequence[Channel], history: History, profile: Ints, timestamp: int
+        self,
+        channels: Sequence[Channel],
+        history: History,
+        profile: Ints,
+        timestamp: int,
     ) -> dict[int, Requests]:
         """`Channel.events` -> one user's request at ``timestamp`` (seconds), m = 1, with that many newest events.
 
@@ -305,30 +361,57 @@ class ChannelSet:
             for events in lengths
         }
 
-    def query_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
+    def query_vectors(
+        self, history: History, profile: Ints, timestamp: int
+    ) -> Mapping[str, Float32]:
         """(d,) the user's vector for each channel that has vectors and knows something about the user."""
-        channels = [channel for channel in self.channels if isinstance(channel, VectorChannel)]
+        channels = [
+            channel for channel in self.channels if isinstance(channel, VectorChannel)
+        ]
         requests = self.requests(channels, history, profile, timestamp)
-        vectors = {channel.name: channel.user_vectors(requests[channel.events])[0] for channel in channels}
-        return {name: vector for name, vector in vectors.items() if not np.isnan(vector[0])}
+        vectors = {
+            channel.name: channel.user_vectors(requests[channel.events])[0]
+            for channel in channels
+        }
+        return {
+            name: vector for name, vector in vectors.items() if not np.isnan(vector[0])
+        }
 
-    def encoder_inputs(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Arrays]:
+    def encoder_inputs(
+        self, history: History, profile: Ints, timestamp: int
+    ) -> Mapping[str, Arrays]:
         """Inputs of each encoder, (1, n), that knows an event of the history."""
         requests = self.requests(self.encoded, history, profile, timestamp)
-        inputs = {channel.name: channel.inputs(requests[channel.events]) for channel in self.encoded}
+        inputs = {
+            channel.name: channel.inputs(requests[channel.events])
+            for channel in self.encoded
+        }
         return {name: tensors for name, tensors in inputs.items() if tensors}
 
-    def scores(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
+    def scores(
+        self, history: History, profile: Ints, timestamp: int
+    ) -> Mapping[str, Float32]:
         """(items + 1,) scores by item code, for each channel without vectors."""
-        channels = [channel for channel in self.channels if not isinstance(channel, VectorChannel)]
+        channels = [
+            channel
+            for channel in self.channels
+            if not isinstance(channel, VectorChannel)
+        ]
         requests = self.requests(channels, history, profile, timestamp)
-        return {channel.name: channel.scores(requests[channel.events])[0] for channel in channels}
+        return {
+            channel.name: channel.scores(requests[channel.events])[0]
+            for channel in channels
+        }
 
-    def lists(self, history: History, profile: Ints, timestamp: int, seen: Ints, size: int) -> Mapping[str, Hits]:
+    def lists(
+        self, history: History, profile: Ints, timestamp: int, seen: Ints, size: int
+    ) -> Mapping[str, Hits]:
         """The best ``size`` unseen items, as numbers, of each channel without vectors."""
         found, codes = {}, self.codes(seen)
         for name, scores in self.scores(history, profile, timestamp).items():
-            (hits,) = top_k(scores[None].copy(), size, np.zeros(len(codes), np.int64), codes)
+            (hits,) = top_k(
+                scores[None].copy(), size, np.zeros(len(codes), np.int64), codes
+            )
             found[name] = Hits(self.item_numbers[hits.ids - 1], hits.scores)
         return found
 
@@ -336,13 +419,22 @@ class ChannelSet:
         """Serialize as .npz, without pickle."""
         arrays: dict[str, NDArray[np.generic]] = {
             "itemids": self.item_numbers,
-            "names": np.array([channel.name for channel in self.channels], dtype=np.str_),
-            "forms": np.array([channel.form for channel in self.channels], dtype=np.str_),
+            "names": np.array(
+                [channel.name for channel in self.channels], dtype=np.str_
+            ),
+            "forms": np.array(
+                [channel.form for channel in self.channels], dtype=np.str_
+            ),
         }
         for channel in self.channels:
-            arrays |= {f"{channel.name}.{key}": array for key, array in channel.arrays().items()}
+            arrays |= {
+                f"{channel.name}.{key}": array
+                for key, array in channel.arrays().items()
+            }
         buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as file:  # np.savez's headers depend on the version of Python
+        with zipfile.ZipFile(
+            buffer, "w"
+        ) as file:  # np.savez's headers depend on the version of Python
             for name, array in arrays.items():
                 content = io.BytesIO()
                 np.lib.format.write_array(content, array, allow_pickle=False)
@@ -356,9 +448,17 @@ class ChannelSet:
             with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
                 arrays = dict(stored)
             channels = []
-            for name, form in zip(arrays["names"].tolist(), arrays["forms"].tolist(), strict=True):
-                own = {key[len(name) + 1 :]: array for key, array in arrays.items() if key.startswith(f"{name}.")}
-                served = FORMS.get(form) or plugins.part(plugins.load(plugins.MODELS, form), "served_as")
+            for name, form in zip(
+                arrays["names"].tolist(), arrays["forms"].tolist(), strict=True
+            ):
+                own = {
+                    key[len(name) + 1 :]: array
+                    for key, array in arrays.items()
+                    if key.startswith(f"{name}.")
+                }
+                served = FORMS.get(form) or plugins.part(
+                    plugins.load(plugins.MODELS, form), "served_as"
+                )
                 channels.append(served.of(name, own))
             return cls(arrays["itemids"], tuple(channels))
         except (KeyError, OSError, TypeError, ValueError, EOFError) as error:

@@ -25,20 +25,32 @@ class Columns:
     AGE: Final = "age"
     OCCUPATION: Final = "occupation"
     TITLE: Final = "title"
-    GENRES: Final = "genres"  # list of genre names, or of genre codes where a docstring says so
+    GENRES: Final = (
+        "genres"  # list of genre names, or of genre codes where a docstring says so
+    )
     SEEN: Final = "seen"  # list of item numbers
     SCORE: Final = "score"
     PROFILE: Final = "profile"  # list of codes, one a profile field
     ITEMS: Final = "items"  # list of item numbers, newest first
     RATINGS: Final = "ratings"  # list, parallel to ITEMS
     TIMES: Final = "times"  # list of seconds, parallel to ITEMS
-    EVENT_TIMESTAMP: Final = "event_timestamp"  # when a row of the feature store became true
-    N_RATINGS: Final = "n_ratings"  # statistic of a user: how many events the history has
+    EVENT_TIMESTAMP: Final = (
+        "event_timestamp"  # when a row of the feature store became true
+    )
+    N_RATINGS: Final = (
+        "n_ratings"  # statistic of a user: how many events the history has
+    )
 
     # names that an attribute's column cannot have
     TAKEN: Final = frozenset(
         {*(USER, ITEM, OWN_ID, TITLE, GENRES, LABEL, SPLIT, EVENT_TIMESTAMP)}
-        | {N_RATINGS, "ratings", "likes", "recent", "mean_rating_x100"}  # statistics; an item's without ``item_``
+        | {
+            N_RATINGS,
+            "ratings",
+            "likes",
+            "recent",
+            "mean_rating_x100",
+        }  # statistics; an item's without ``item_``
     )
 
 
@@ -47,5 +59,7 @@ class Split:
 
     TRAIN: Final = "train"
     TEST: Final = "test"
-    RECORDED: Final = "recorded"  # feedback collected by servers: trained on, whenever it happened
+    RECORDED: Final = (
+        "recorded"  # feedback collected by servers: trained on, whenever it happened
+    )
     HOLDOUT: Final = "holdout"  # every user's last events of the data set itself: read by evaluation alone

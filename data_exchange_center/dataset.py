@@ -17,7 +17,9 @@ from data_exchange_center.recipes import NAME, Frozen
 OwnId: TypeAlias = int | str
 IdKind = Literal["integer", "string"]  # of own ids
 MAX_BYTES: Final = 512  # of a string id, in UTF-8
-MAX_INTEGER: Final = 2**31 - 1  # if all ids are whole numbers from 1 to this, they are used inside too; else strings
+MAX_INTEGER: Final = (
+    2**31 - 1
+)  # if all ids are whole numbers from 1 to this, they are used inside too; else strings
 
 
 def own_id(text: str, kind: IdKind) -> OwnId:
@@ -28,8 +30,13 @@ def own_id(text: str, kind: IdKind) -> OwnId:
 # Effect of an event on its user's state, besides its entry in the log. rates: the item joins the history (and is seen);
 # hides: it is no longer recommended; retracts: earlier events with it no longer count; notes: none.
 Effect = Literal["rates", "hides", "retracts", "notes"]
-Repeats = Literal["never", "again"]  # whether items that a user has had are recommended again
-WITH_EVENTS, FINAL = "+events", "+final"  # suffixes of a data set's name: feedback was merged; nothing is held out
+Repeats = Literal[
+    "never", "again"
+]  # whether items that a user has had are recommended again
+WITH_EVENTS, FINAL = (
+    "+events",
+    "+final",
+)  # suffixes of a data set's name: feedback was merged; nothing is held out
 SEPARATOR = ": "  # between attribute and value, in the name of a term
 
 
@@ -50,15 +57,25 @@ class HoldoutRule(Frozen):
         if (self.last is not None) + (self.share is not None) + self.basket != 1:
             raise ValueError("give exactly one of last, share, and basket = true")
         if self.share is None and (self.at_least, self.at_most) != (1, 10):
-            raise ValueError("at_least and at_most are bounds of a share; remove them, or give a share")
+            raise ValueError(
+                "at_least and at_most are bounds of a share; remove them, or give a share"
+            )
         if self.at_least > self.at_most:
-            raise ValueError(f"at_least ({self.at_least}) must not be above at_most ({self.at_most})")
+            raise ValueError(
+                f"at_least ({self.at_least}) must not be above at_most ({self.at_most})"
+            )
         return self
 
     @property
     def longest(self) -> int | None:
         """The most events that are held out of one user; None: a basket has no limit."""
-        return None if self.basket else self.last if self.last is not None else self.at_most
+        return (
+            None
+            if self.basket
+            else self.last
+            if self.last is not None
+            else self.at_most
+        )
 
 
 class ItemNumber(Frozen):
@@ -66,16 +83,24 @@ class ItemNumber(Frozen):
 
     name: str  # as declared
     column: str  # of `artifacts.ITEMS`, where an unknown value is null
-    unit: float = 1.0  # a feature store holds whole multiples of it, 0 for an unknown value
+    unit: float = (
+        1.0  # a feature store holds whole multiples of it, 0 for an unknown value
+    )
     scale: float = 1.0  # divisor that makes such a multiple a model's input
-    shown: bool = True  # whether answers include it; False where the title says it already
-    centres: tuple[float, ...] = ()  # of radial basis functions that say how near two items are; ``width``: theirs
+    shown: bool = (
+        True  # whether answers include it; False where the title says it already
+    )
+    centres: tuple[
+        float, ...
+    ] = ()  # of radial basis functions that say how near two items are; ``width``: theirs
     width: float = 1.0
 
     def stored(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
         """Values, NaN where unknown -> whole multiples of ``unit``."""
         known = ~np.isnan(values)
-        return np.where(known, np.rint(np.where(known, values, 0) / self.unit), 0).astype(np.int64)
+        return np.where(
+            known, np.rint(np.where(known, values, 0) / self.unit), 0
+        ).astype(np.int64)
 
 
 class Dataset(Frozen):
@@ -95,15 +120,23 @@ class Dataset(Frozen):
     binned: bool = False  # whether a level stands for an interval of values; the level of a value is then the nearest
     positive_level: int = Field(ge=0)  # codes above it are liked; 0: every event is
     profile: tuple[str, ...] = ()  # columns of `artifacts.USERS`, all categorical
-    crossed: tuple[str, ...] = ()  # those of ``profile`` that the ranker crosses with items
-    terms: tuple[str, ...] = ()  # names of the items' categorical and multi-valued attributes
+    crossed: tuple[
+        str, ...
+    ] = ()  # those of ``profile`` that the ranker crosses with items
+    terms: tuple[
+        str, ...
+    ] = ()  # names of the items' categorical and multi-valued attributes
     numbers: tuple[ItemNumber, ...] = ()  # the items' numeric attributes
     holdout: HoldoutRule  # which events are held out, unless it is ``final``: then all are fitted on
     final: bool = False
     # event types that a server accepts -> effect; empty: the defaults of `event_types`
     events: Mapping[str, Effect] = {}
-    repeats: Repeats = Field(default="never", exclude_if=lambda repeats: repeats == "never")
-    recipe: str | None = Field(default=None, exclude_if=lambda recipe: recipe is None)  # that `default` stands for
+    repeats: Repeats = Field(
+        default="never", exclude_if=lambda repeats: repeats == "never"
+    )
+    recipe: str | None = Field(
+        default=None, exclude_if=lambda recipe: recipe is None
+    )  # that `default` stands for
 
     @property
     def base_name(self) -> str:
@@ -129,7 +162,12 @@ class Dataset(Frozen):
     def event_types(self) -> Mapping[str, Effect]:
         """Type -> effect: those declared, or the usual ones."""
         rates = "rating" if self.has_values else "click"
-        usual: dict[str, Effect] = {"click": "notes", "view": "notes", "hide": "hides", "undo": "retracts"}
+        usual: dict[str, Effect] = {
+            "click": "notes",
+            "view": "notes",
+            "hide": "hides",
+            "undo": "retracts",
+        }
         return self.events or usual | {rates: "rates"}
 
     def code(self, value: float | None) -> int | None:
@@ -139,7 +177,9 @@ class Dataset(Frozen):
         if value is None:
             return None
         if self.binned:
-            return 1 + min(range(len(self.levels)), key=lambda n: abs(self.levels[n] - value))
+            return 1 + min(
+                range(len(self.levels)), key=lambda n: abs(self.levels[n] - value)
+            )
         return self.levels.index(value) + 1 if value in self.levels else None
 
     @property

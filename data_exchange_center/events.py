@@ -42,7 +42,11 @@ class Event:
 
     def pack(self) -> str:
         """Serialize as JSON, without fields that are None."""
-        known = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+        known = {
+            name: value
+            for name in self.__slots__
+            if (value := getattr(self, name)) is not None
+        }
         return json.dumps(known, separators=(",", ":"))
 
     @classmethod
@@ -55,7 +59,9 @@ class Logged(NamedTuple):
     """An event and its place in the log: of two events of one second, the later place is the later event."""
 
     time: int  # of the event
-    position: tuple[int, int]  # of its entry in the stream: milliseconds when it was acknowledged, and a count
+    position: tuple[
+        int, int
+    ]  # of its entry in the stream: milliseconds when it was acknowledged, and a count
     event: Event
 
     @classmethod
@@ -144,10 +150,16 @@ def updated(
 
     # of the history stay the events that no later one replaces or retracts
     stays = np.ones(len(history), np.bool_)
-    for place in np.flatnonzero(np.isin(history.item_numbers, list(changes.replaced))).tolist():
-        stays[place] = history.times[place] > changes.replaced[int(history.item_numbers[place])]
+    for place in np.flatnonzero(
+        np.isin(history.item_numbers, list(changes.replaced))
+    ).tolist():
+        stays[place] = (
+            history.times[place] > changes.replaced[int(history.item_numbers[place])]
+        )
 
-    seen = _seen_after(seen, changes, set(history.item_numbers[stays].tolist()), dataset)
+    seen = _seen_after(
+        seen, changes, set(history.item_numbers[stays].tolist()), dataset
+    )
     if changes.rated:
         history = _joined(history, stays, changes.rated, replaces=dataset.has_values)
     return history, seen
@@ -171,15 +183,25 @@ def _seen_after(
 
 
 def _joined(
-    old: History, stays: NDArray[np.bool_], rated: Mapping[int, list[tuple[int, int]]], *, replaces: bool
+    old: History,
+    stays: NDArray[np.bool_],
+    rated: Mapping[int, list[tuple[int, int]]],
+    *,
+    replaces: bool,
 ) -> History:
     """Merge the events of a history that stay, (n,) mask, with the new (second, rating) of each item, newest first.
 
     ``replaces``: a new rating counts only if the history has no later one of the item.
     """
-    known: dict[int, set[tuple[int, int]]] = {item: set() for item in rated}  # item -> its (second, rating) that stay
-    for place in np.flatnonzero(stays & np.isin(old.item_numbers, list(rated))).tolist():
-        known[int(old.item_numbers[place])].add((int(old.times[place]), int(old.ratings[place])))
+    known: dict[int, set[tuple[int, int]]] = {
+        item: set() for item in rated
+    }  # item -> its (second, rating) that stay
+    for place in np.flatnonzero(
+        stays & np.isin(old.item_numbers, list(rated))
+    ).tolist():
+        known[int(old.item_numbers[place])].add(
+            (int(old.times[place]), int(old.ratings[place]))
+        )
     new = []
     for item, ratings in rated.items():
         for time, code in ratings:

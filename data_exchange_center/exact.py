@@ -45,15 +45,22 @@ class ExactItems:
     def of(cls, items: Iterable[IndexedItem], dims: Mapping[str, int]) -> "ExactItems":
         """Build the index. ``dims``: channel -> width of its vectors."""
         ordered = sorted(items, key=lambda item: item.number)
-        vectors = {name: np.full((len(ordered), width), np.nan, np.float32) for name, width in dims.items()}
+        vectors = {
+            name: np.full((len(ordered), width), np.nan, np.float32)
+            for name, width in dims.items()
+        }
         terms: dict[int, list[int]] = {}
         for position, item in enumerate(ordered):
             for name, vector in item.vectors.items():
                 vectors[name][position] = vector
             for code in item.terms:
                 terms.setdefault(code, []).append(position)
-        positions = {code: np.array(of_code, np.intp) for code, of_code in terms.items()}
-        return cls(np.array([item.number for item in ordered], np.int64), vectors, positions)
+        positions = {
+            code: np.array(of_code, np.intp) for code, of_code in terms.items()
+        }
+        return cls(
+            np.array([item.number for item in ordered], np.int64), vectors, positions
+        )
 
     def call(self, query: ItemQuery) -> tuple[Hits, ...]:
         """Search as `ElasticItems` does: `Hits` of each searched channel, best first; ties by number."""
@@ -63,7 +70,11 @@ class ExactItems:
             if (vector := query.vectors.get(channel.name)) is not None:
                 rows = self.vectors[channel.name]
                 products[allowed] = (rows if allowed.all() else rows[allowed]) @ vector
-            best = self.best(self.scores(channel, query, products, allowed), allowed, query.recall.candidates)
+            best = self.best(
+                self.scores(channel, query, products, allowed),
+                allowed,
+                query.recall.candidates,
+            )
             found.append(Hits(best.ids, best.scores.astype(np.float64)))
         return tuple(found)
 
@@ -77,7 +88,11 @@ class ExactItems:
         return allowed[1:]
 
     def scores(
-        self, channel: VectorRecipe, query: ItemQuery, products: NDArray[np.floating], allowed: NDArray[np.bool_]
+        self,
+        channel: VectorRecipe,
+        query: ItemQuery,
+        products: NDArray[np.floating],
+        allowed: NDArray[np.bool_],
     ) -> NDArray[np.floating]:
         """(n,) inner products -> (n,) scores of one channel's search, NaN for items that it does not find.
 
@@ -93,21 +108,30 @@ class ExactItems:
             matches[self.terms.get(code, [])] = True
         return hybrid_scores(nearest, matches, channel)
 
-    def best(self, scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int) -> Hits:
+    def best(
+        self, scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int
+    ) -> Hits:
         """The ``size`` best items, best first, of those that are allowed and have a score."""
         best = _best(scores, allowed, size)
         return Hits(self.item_numbers[best], scores[best])
 
 
-def _best(scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
+def _best(
+    scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int
+) -> NDArray[np.int64]:
     """Positions of the ``size`` highest allowed scores, best first, ties by position; NaN is no score."""
-    by_code, nothing = np.full((1, len(scores) + 1), fusion.NOT_FOUND, scores.dtype), np.empty(0, np.intp)
+    by_code, nothing = (
+        np.full((1, len(scores) + 1), fusion.NOT_FOUND, scores.dtype),
+        np.empty(0, np.intp),
+    )
     np.copyto(by_code[0, 1:], scores, where=allowed & ~np.isnan(scores))
     (hits,) = fusion.top_k(by_code, size, nothing, nothing)
     return hits.ids.astype(np.int64) - 1
 
 
-def hybrid_scores(products: NDArray[Any], matches: NDArray[np.bool_], channel: VectorRecipe) -> NDArray[np.float64]:
+def hybrid_scores(
+    products: NDArray[Any], matches: NDArray[np.bool_], channel: VectorRecipe
+) -> NDArray[np.float64]:
     """(n,) inner products (NaN: not found), (n,) genre matches -> (n,) scores of a hybrid search; NaN: not found.
 
     A match earns the channel's term weight, a vector its vector weight times the score of the product.

@@ -21,13 +21,18 @@ def feast_environment(settings: Settings) -> dict[str, str]:
     """Environment that feature_store.yaml reads, in `feast apply` and `feast serve`."""
     redis = settings.redis
     address = ",".join(f"{host}:{port}" for host, port in redis.addresses)
-    if redis.socket:  # Feast's parser wants an address, which redis-py then leaves unused
+    if (
+        redis.socket
+    ):  # Feast's parser wants an address, which redis-py then leaves unused
         address += f",unix_socket_path={redis.socket}"
     if not redis.cluster:  # which has one database
         address += f",db={redis.feast_db}"
     if (password := redis.secret) is not None:
         address += f",password={password}"
-    return {"FEAST_REDIS": address, "FEAST_REDIS_TYPE": "redis_cluster" if redis.cluster else "redis"}
+    return {
+        "FEAST_REDIS": address,
+        "FEAST_REDIS_TYPE": "redis_cluster" if redis.cluster else "redis",
+    }
 
 
 def prepare_feast_repo(settings: Settings) -> Path:

@@ -25,10 +25,16 @@ from data_exchange_center.history import History
 from data_exchange_center.recipes import Frozen
 
 Dtype = Literal["int64", "string"]
-Frame = Mapping[str, Any]  # column name -> sequence of values; a DataFrame or a plain dict
+Frame = Mapping[
+    str, Any
+]  # column name -> sequence of values; a DataFrame or a plain dict
 Float32 = NDArray[np.float32]
 
-HISTORY: Final = ("item", "rating", "age")  # channels of an event: item code, rating code, age in seconds
+HISTORY: Final = (
+    "item",
+    "rating",
+    "age",
+)  # channels of an event: item code, rating code, age in seconds
 NEVER: Final = -1  # stored for a moment that does not exist, as the first event of a user without events
 DAY_S: Final = 86_400
 
@@ -42,7 +48,9 @@ class OneHotFeature(Frozen):
 
     name: str
     entity: Entity
-    vocabulary: tuple[StrictInt, ...] | tuple[StrictStr, ...]  # strict: "10" read back from JSON stays a string
+    vocabulary: (
+        tuple[StrictInt, ...] | tuple[StrictStr, ...]
+    )  # strict: "10" read back from JSON stays a string
 
     @property
     def cardinality(self) -> int:
@@ -51,7 +59,11 @@ class OneHotFeature(Frozen):
 
     @property
     def dtype(self) -> Dtype:
-        return "string" if self.vocabulary and isinstance(self.vocabulary[0], str) else "int64"
+        return (
+            "string"
+            if self.vocabulary and isinstance(self.vocabulary[0], str)
+            else "int64"
+        )
 
     @cached_property
     def _known(self) -> fusion.Vocabulary:
@@ -116,7 +128,9 @@ class ElapsedFeature(_ScaledFeature):
         """(n,) stored moments, as they are, for `at`."""
         return _without_nulls(self.name, values).astype(np.float64)
 
-    def at(self, moments: NDArray[np.floating], timestamps: int | NDArray[np.integer]) -> NDArray[np.floating]:
+    def at(
+        self, moments: NDArray[np.floating], timestamps: int | NDArray[np.integer]
+    ) -> NDArray[np.floating]:
         """Moments of any shape, request times (seconds) that broadcast to it -> scaled days, the model's inputs."""
         since = np.asarray(timestamps, np.int64) - moments
         elapsed = np.where(moments == NEVER, 0, np.maximum(since, 0))
@@ -141,17 +155,23 @@ def _without_nulls(name: str, values: Sequence[Any] | NDArray[Any]) -> NDArray[A
     array = np.asarray(values)
     missing: list[int] = []
     if array.dtype.kind == "O":
-        missing = [row for row, value in enumerate(array) if value is None or value != value]  # NaN is not itself
+        missing = [
+            row for row, value in enumerate(array) if value is None or value != value
+        ]  # NaN is not itself
     elif array.dtype.kind == "f":
         missing = np.flatnonzero(np.isnan(array)).tolist()
     if missing:
-        raise MissingFeatureError(f"no value for feature {name!r} in {len(missing)} row(s), first at {missing[:5]}")
+        raise MissingFeatureError(
+            f"no value for feature {name!r} in {len(missing)} row(s), first at {missing[:5]}"
+        )
     return array
 
 
 def one_hot(name: str, entity: Entity, values: Sequence[Any]) -> OneHotFeature:
     """A categorical column with the distinct ``values`` as its vocabulary."""
-    distinct = {value.item() if isinstance(value, np.generic) else value for value in values}
+    distinct = {
+        value.item() if isinstance(value, np.generic) else value for value in values
+    }
     return OneHotFeature(name=name, entity=entity, vocabulary=tuple(sorted(distinct)))
 
 
@@ -170,7 +190,9 @@ class Encoded:
     def none(cls, features: tuple[Feature, ...], rows: int = 0) -> "Encoded":
         """``rows`` rows of padding: zeros, and `NEVER` for moments."""
         has_moments = any(isinstance(feature, ElapsedFeature) for feature in features)
-        empty = np.zeros((rows, len(features)), np.float64 if has_moments else np.float32)
+        empty = np.zeros(
+            (rows, len(features)), np.float64 if has_moments else np.float32
+        )
         for column, feature in enumerate(features):
             if isinstance(feature, ElapsedFeature):
                 empty[:, column] = NEVER
@@ -193,7 +215,11 @@ class Encoded:
 
     def at(self, timestamps: int | NDArray[np.integer]) -> NDArray[np.floating]:
         """(..., features) model inputs at request times (seconds): one, or an array that broadcasts to the rows."""
-        timed = [(column, each) for column, each in enumerate(self.features) if isinstance(each, ElapsedFeature)]
+        timed = [
+            (column, each)
+            for column, each in enumerate(self.features)
+            if isinstance(each, ElapsedFeature)
+        ]
         if not timed:
             return self.values
         *shape, width = self.values.shape
@@ -224,7 +250,9 @@ class ModelInputs:
     """The ranking network's inputs for one list, or in training for many, with one more dimension in front."""
 
     rows: Float32  # (n, columns) a row for each candidate; in training (lists, n, columns)
-    history: Float32 | None = None  # (1, events, `HISTORY`); in training (lists, ...); None: the network reads none
+    history: Float32 | None = (
+        None  # (1, events, `HISTORY`); in training (lists, ...); None: the network reads none
+    )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -276,12 +304,19 @@ class FeatureSpec(Frozen):
 
     def stored(self, entity: Entity) -> tuple[Feature, ...]:
         """Features that the feature store holds of one side: all but the entity's own id, which is its key."""
-        return tuple(feature for feature in self.of(entity) if feature.name != wire.FEAST_KEY[entity])
+        return tuple(
+            feature
+            for feature in self.of(entity)
+            if feature.name != wire.FEAST_KEY[entity]
+        )
 
     @cached_property
     def _positions(self) -> dict[Entity, NDArray[np.intp]]:
         entities = np.array([feature.entity for feature in self.features])
-        return {"user": np.flatnonzero(entities == "user"), "item": np.flatnonzero(entities == "item")}
+        return {
+            "user": np.flatnonzero(entities == "user"),
+            "item": np.flatnonzero(entities == "item"),
+        }
 
     def encode(self, entity: Entity, frame: Frame) -> Encoded:
         """Encode raw columns of n users or items. Raises MissingFeatureError for nulls."""
@@ -289,24 +324,34 @@ class FeatureSpec(Frozen):
         columns = [feature.encode(frame[feature.name]) for feature in features]
         return Encoded(features, np.stack(columns, axis=1))
 
-    def encode_candidates(self, columns: Sequence[str], values: NDArray[np.floating]) -> Float32:
+    def encode_candidates(
+        self, columns: Sequence[str], values: NDArray[np.floating]
+    ) -> Float32:
         """Fusion's features of n candidates, (..., n, ``columns``) -> (..., n, `candidate`), which may be none of them.
 
         Raises ValueError when fusion lacks a column.
         """
         absent = [name for name in self.candidate if name not in columns]
         if absent:
-            raise ValueError(f"fusion gives no columns {absent}; it gives {list(columns)}")
+            raise ValueError(
+                f"fusion gives no columns {absent}; it gives {list(columns)}"
+            )
         positions = [columns.index(name) for name in self.candidate]
         return values[..., positions].astype(np.float32, copy=False)
 
     def encode_history(self, history: History, timestamp: int) -> Float32 | None:
         """One user's history at a moment (seconds) -> (1, events, `HISTORY`); None: the spec has no history."""
-        items = next(feature for feature in self.one_hot if feature.name == Columns.ITEM)
+        items = next(
+            feature for feature in self.one_hot if feature.name == Columns.ITEM
+        )
         codes = items.encode(history.item_numbers)
-        return self.encode_events(codes[None], history.ratings[None], history.ages(timestamp)[None])
+        return self.encode_events(
+            codes[None], history.ratings[None], history.ages(timestamp)[None]
+        )
 
-    def encode_events(self, codes: NDArray[Any], ratings: NDArray[Any], ages: NDArray[Any]) -> Float32 | None:
+    def encode_events(
+        self, codes: NDArray[Any], ratings: NDArray[Any], ages: NDArray[Any]
+    ) -> Float32 | None:
         """Item codes, ratings and ages (seconds) of n users, each (n, any length), newest first.
 
         Returns (n, events, `HISTORY`), without the events of unknown items, whose code is 0; None: the spec has no
@@ -322,7 +367,11 @@ class FeatureSpec(Frozen):
         return encoded
 
     def assemble(
-        self, users: Encoded, items: Encoded, timestamps: int | NDArray[np.integer], candidates: Float32 = _NOTHING
+        self,
+        users: Encoded,
+        items: Encoded,
+        timestamps: int | NDArray[np.integer],
+        candidates: Float32 = _NOTHING,
     ) -> Float32:
         """Encoded users (1 or n) and items (n), request times in seconds (1 or n) -> (n, width) rows.
 
@@ -331,8 +380,12 @@ class FeatureSpec(Frozen):
         Raises ValueError when candidates are missing, or are given where the spec has none.
         """
         if candidates.shape[-1] != len(self.candidate):
-            raise ValueError(f"{candidates.shape[-1]} candidate columns are given; the spec has {len(self.candidate)}")
-        rows = np.empty((*items.values.shape[:-1], self.width), dtype=np.float32)  # (..., n, width)
+            raise ValueError(
+                f"{candidates.shape[-1]} candidate columns are given; the spec has {len(self.candidate)}"
+            )
+        rows = np.empty(
+            (*items.values.shape[:-1], self.width), dtype=np.float32
+        )  # (..., n, width)
         rows[..., self._positions["user"]] = users.at(timestamps)
         rows[..., self._positions["item"]] = items.at(timestamps)
         rows[..., len(self.features) :] = candidates

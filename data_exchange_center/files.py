@@ -34,7 +34,9 @@ def written_in_place(path: Path, mode: int = 0o600) -> Iterator[Path]:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` as indented JSON, atomically."""
     with written_in_place(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 PARTS = "part-*"  # part files of a folder that an engine (Spark) has written in place of a file

@@ -35,7 +35,9 @@ NO_HITS: Final = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 
 UNKNOWN: Final = 0  # code of padding, and of an id that is not known
 NOT_FOUND: Final = np.float32(-np.inf)  # score of an item that is not returned
-_FOUND: Final = np.nextafter(NOT_FOUND, np.float32(np.inf))  # the lowest score of an item that is returned
+_FOUND: Final = np.nextafter(
+    NOT_FOUND, np.float32(np.inf)
+)  # the lowest score of an item that is returned
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,12 @@ class Vocabulary:
         return np.where(self.ids[position] == wanted, position + 1, UNKNOWN)
 
 
-def top_k(scores: NDArray[np.floating], k: int, rows: NDArray[np.integer], seen: NDArray[np.integer]) -> Iterator[Hits]:
+def top_k(
+    scores: NDArray[np.floating],
+    k: int,
+    rows: NDArray[np.integer],
+    seen: NDArray[np.integer],
+) -> Iterator[Hits]:
     """Find the ``k`` best items of each row, as an exact index would return them: codes and scores, best first.
 
     Ties go to the smaller code, at the end of a list too. `NOT_FOUND` is never returned, so a list may be shorter.
@@ -113,20 +120,29 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
     on a channel's list gets that list's last score and z-score, and rank n. A channel without hits gives zeros.
     """
     lists = [np.asarray(channel.ids, dtype=np.int64) for channel in channels]
-    ids = np.concatenate(lists)  # each once, as `np.unique`, which takes several times as long for a few hundred
+    ids = np.concatenate(
+        lists
+    )  # each once, as `np.unique`, which takes several times as long for a few hundred
     ids.sort()
     first = np.ones(len(ids), np.bool_)
     np.not_equal(ids[1:], ids[:-1], out=first[1:])
     ids = ids[first]
     total = np.zeros(len(ids))
-    columns = np.zeros((_KINDS * len(lists) + 1, len(ids)))  # a row each, until they are in order
+    columns = np.zeros(
+        (_KINDS * len(lists) + 1, len(ids))
+    )  # a row each, until they are in order
     for n, (found, weight) in enumerate(zip(lists, weights, strict=True)):
         if len(found):
             at, scores = ids.searchsorted(found), channels[n].scores
-            z_scores, (log_ranks, earned) = _z_scores(scores, scores), _by_rank(len(found))
+            z_scores, (log_ranks, earned) = (
+                _z_scores(scores, scores),
+                _by_rank(len(found)),
+            )
             ends = scores[-1], z_scores[-1], log_ranks[-1]
             own = columns[_KINDS * n : _KINDS * (n + 1)]
-            for column, values, end in zip(own, (scores, z_scores, log_ranks[:-1]), ends, strict=True):
+            for column, values, end in zip(
+                own, (scores, z_scores, log_ranks[:-1]), ends, strict=True
+            ):
                 column.fill(end)
                 column[at] = values
             total[at] += weight / earned
@@ -137,7 +153,11 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
 
 
 def fuse_behind(
-    channels: Sequence[Hits], tails: Sequence[Hits], weights: Sequence[float], ids: NDArray[np.int64], size: int
+    channels: Sequence[Hits],
+    tails: Sequence[Hits],
+    weights: Sequence[float],
+    ids: NDArray[np.int64],
+    size: int,
 ) -> Fused:
     """Fuse (m,) ``ids``, which are on none of the channels' lists, as if the lists went on with ``tails``.
 
@@ -147,24 +167,36 @@ def fuse_behind(
     places = {each: place for place, each in enumerate(ids.tolist())}
     total = np.zeros(len(ids))
     columns = np.zeros((_KINDS * len(channels) + 1, len(ids)))
-    for n, (head, tail, weight) in enumerate(zip(channels, tails, weights, strict=True)):
+    for n, (head, tail, weight) in enumerate(
+        zip(channels, tails, weights, strict=True)
+    ):
         at = [places[each] for each in tail.ids.tolist()]
         ranks = np.full(len(ids), len(head.ids) + len(tail.ids))
         ranks[at] = len(head.ids) + np.arange(len(tail.ids))
         total[at] += weight / (RRF_K + 1 + ranks[at])
         if len(head.ids):
-            scores = np.full(len(ids), min(*head.scores[-1:], *tail.scores[-1:], np.inf))
+            scores = np.full(
+                len(ids), min(*head.scores[-1:], *tail.scores[-1:], np.inf)
+            )
             scores[at] = tail.scores
-            columns[_KINDS * n : _KINDS * (n + 1)] = scores, _z_scores(scores, head.scores), np.log1p(ranks)
+            columns[_KINDS * n : _KINDS * (n + 1)] = (
+                scores,
+                _z_scores(scores, head.scores),
+                np.log1p(ranks),
+            )
     order = np.argsort(-total, kind="stable")
     features = np.ascontiguousarray(columns[:, order].T, dtype=np.float32)
     features[:, -1] = np.log1p(size + np.arange(len(order)))
     return Fused(ids[order], total[order].astype(np.float32), features)
 
 
-def _z_scores(values: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.float64]:
+def _z_scores(
+    values: NDArray[np.floating], scores: NDArray[np.floating]
+) -> NDArray[np.float64]:
     """Z-scores of ``values``, by mean and deviation of a list's ``scores``."""
-    n = len(scores)  # a sum over n is what .mean() gives, which takes twice as long for a few hundred
+    n = len(
+        scores
+    )  # a sum over n is what .mean() gives, which takes twice as long for a few hundred
     mean = scores.sum() / n
     deviations = scores - mean
     spread = max(float(np.sqrt((deviations * deviations).sum() / n)), 1e-6)

@@ -34,7 +34,9 @@ def first_of_second(users: Ints, times: Ints) -> NDArray[np.int64]:
     """
     begins = np.ones(len(users), dtype=np.bool_)
     begins[1:] = (users[1:] != users[:-1]) | (times[1:] != times[:-1])
-    first: NDArray[np.int64] = np.maximum.accumulate(np.where(begins, np.arange(len(users)), 0))
+    first: NDArray[np.int64] = np.maximum.accumulate(
+        np.where(begins, np.arange(len(users)), 0)
+    )
     return first
 
 
@@ -56,28 +58,42 @@ class History:
     def as_of(self, second: int) -> "History":
         """The events that a request at ``second`` sees."""
         seen = visible_at(self.times, second)
-        return self if seen.all() else History(self.item_numbers[seen], self.ratings[seen], self.times[seen])
+        return (
+            self
+            if seen.all()
+            else History(self.item_numbers[seen], self.ratings[seen], self.times[seen])
+        )
 
     def pack(self) -> bytes:
         """Serialize in 13 bytes an event: item number, rating, time."""
         events = np.empty(len(self), dtype=_EVENT)
-        events["number"], events["rating"], events["time"] = self.item_numbers, self.ratings, self.times
+        events["number"], events["rating"], events["time"] = (
+            self.item_numbers,
+            self.ratings,
+            self.times,
+        )
         return events.tobytes()
 
     @classmethod
     def unpack(cls, raw: bytes) -> "History":
         """Inverse of `pack`. Raises ValueError when ``raw`` is no whole number of events."""
         events = np.frombuffer(raw, dtype=_EVENT)
-        return cls(*(events[name].astype(np.int64) for name in ("number", "rating", "time")))
+        return cls(
+            *(events[name].astype(np.int64) for name in ("number", "rating", "time"))
+        )
 
     @classmethod
     def empty(cls) -> "History":
         return cls.unpack(b"")
 
 
-def state_as_of(history: History, seen: NDArray[np.int32], second: int | None) -> tuple[History, NDArray[np.int32]]:
+def state_as_of(
+    history: History, seen: NDArray[np.int32], second: int | None
+) -> tuple[History, NDArray[np.int32]]:
     """A user's history and seen items as a request at ``second`` sees them; None: all of them."""
     if second is None:
         return history, seen
     known = history.as_of(second)
-    return known, seen[~np.isin(seen, np.setdiff1d(history.item_numbers, known.item_numbers))]
+    return known, seen[
+        ~np.isin(seen, np.setdiff1d(history.item_numbers, known.item_numbers))
+    ]

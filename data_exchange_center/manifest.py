@@ -33,7 +33,9 @@ class ParityRecord(Frozen):
 
     users: int
     pairs: int  # of user and candidate
-    largest_difference: float  # between an offline and an online value, relative to the value or to 1
+    largest_difference: (
+        float  # between an offline and an online value, relative to the value or to 1
+    )
     triton_model: str  # the model that gave the scores
     triton_version: int
 
@@ -52,14 +54,22 @@ class Manifest(Frozen):
     vector_dims: dict[str, int]  # of each searched channel's vectors
     model: dict[str, Any]  # ranking model: configuration and AUC per split
     parts: tuple[Part, ...]
-    parity: ParityRecord | None = None  # None: not checked since it was loaded, so it must not go live
+    parity: ParityRecord | None = (
+        None  # None: not checked since it was loaded, so it must not go live
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _of_this_format(cls, value: Any) -> Any:
         """Check the format before the fields, which differ by format. The first format had no number."""
-        if isinstance(value, Mapping) and "release" in value and (found := value.get("format", 1)) != FORMAT:
-            raise ValueError(f"it is of format {found}, this version of the project reads {FORMAT}")
+        if (
+            isinstance(value, Mapping)
+            and "release" in value
+            and (found := value.get("format", 1)) != FORMAT
+        ):
+            raise ValueError(
+                f"it is of format {found}, this version of the project reads {FORMAT}"
+            )
         return value
 
 
@@ -67,7 +77,9 @@ class Published(Frozen):
     """Value of `wire.manifest_key` in Redis, written when a release is published: all that a server needs."""
 
     manifest: Manifest
-    triton_model: str = wire.MODEL  # `wire.MODEL`, or with the sizes in its name where that model has other ones
+    triton_model: str = (
+        wire.MODEL
+    )  # `wire.MODEL`, or with the sizes in its name where that model has other ones
     triton_version: int  # its version that scores for this release
 
 

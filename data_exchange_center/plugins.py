@@ -20,7 +20,9 @@ from data_exchange_center.errors import RecsysError
 # The groups; examples/ holds a package that brings models and a statistic.
 SERVER: Final = "recsys.server"  # extensions of the server: `register(app, parts)`, see `online.web.parts`
 MODELS: Final = "recsys.models"  # kind -> settings of a channel or a ranker, see `recipes`; the server imports them
-RECIPES: Final = "recsys.recipes"  # name in RECSYS_RECIPE -> a recipe, besides those of `recipes`
+RECIPES: Final = (
+    "recsys.recipes"  # name in RECSYS_RECIPE -> a recipe, besides those of `recipes`
+)
 # column, as a recipe of a ranker of lists names it -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
 STATISTICS: Final = "recsys.statistics"
 # Modules that `read` files of a kind, as `offline.movielens.read`, and say in `EXPECTED` which; that `fetch` the data
@@ -66,14 +68,18 @@ def part(plugin: Any, name: str) -> Any:
     So a plugin is imported without what its parts need: PyTorch, Spark. Raises PluginError where it has no such part.
     """
     if (place := getattr(plugin, name, None)) is None:
-        raise PluginError(f"{getattr(plugin, '__name__', plugin)} has no {name}; it must name one as 'module:object'.")
+        raise PluginError(
+            f"{getattr(plugin, '__name__', plugin)} has no {name}; it must name one as 'module:object'."
+        )
     return resolve_name(place)
 
 
 def engine(name: str) -> Any:
     """Import what RECSYS_ENGINE names. Raises PluginError where it has no `TWINS`."""
     if not hasattr(found := load(ENGINES, name), "TWINS"):
-        raise PluginError(f"RECSYS_ENGINE={name} brings no steps; name pandas or spark.")
+        raise PluginError(
+            f"RECSYS_ENGINE={name} brings no steps; name pandas or spark."
+        )
     return found
 
 

@@ -28,7 +28,9 @@ class Step:
     reads: tuple[Artifact, ...] = ()
     # `RankerRecipe.examples` -> files that are read in addition
     reads_for: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
-    report: Document | None = None  # the last file that it writes; None: its output is checked by other means
+    report: Document | None = (
+        None  # the last file that it writes; None: its output is checked by other means
+    )
 
     def inputs(self, recipe: Recipe) -> tuple[Artifact, ...]:
         """Files that it reads with ``recipe``."""
@@ -36,39 +38,76 @@ class Step:
 
     def outputs(self, recipe: Recipe) -> tuple[Artifact, ...]:
         """Files that it writes with ``recipe``."""
-        return tuple(a for a in ARTIFACTS if a.made_by == self.path and a.examples in (None, recipe.ranker.examples))
+        return tuple(
+            a
+            for a in ARTIFACTS
+            if a.made_by == self.path and a.examples in (None, recipe.ranker.examples)
+        )
 
 
 GET_DATA = Step("offline/preprocess/s0_get_data.py")
-SPLIT = Step("offline/preprocess/s1_data_split.py", (f.DATASET, *f.RAW, f.EVENTS), report=f.SPLIT_REPORT)
-TERMS = Step("offline/preprocess/s2_term_trans.py", (f.RATINGS, f.USERS, f.ITEMS), report=f.TERMS_REPORT)
+SPLIT = Step(
+    "offline/preprocess/s1_data_split.py",
+    (f.DATASET, *f.RAW, f.EVENTS),
+    report=f.SPLIT_REPORT,
+)
+TERMS = Step(
+    "offline/preprocess/s2_term_trans.py",
+    (f.RATINGS, f.USERS, f.ITEMS),
+    report=f.TERMS_REPORT,
+)
 TERM_RECALL = Step(
     "offline/recall/s1_term_recall.py",
     (f.DATASET, f.RATINGS, f.USERS, f.USER_TERMS, f.GENRES),
     report=f.TERM_RECALL_REPORT,
 )
 VECTOR_RECALL = Step(
-    "offline/recall/s2_vector_recall.py", (f.DATASET, f.RATINGS, f.USERS, f.ITEMS), report=f.RECALL_REPORT
+    "offline/recall/s2_vector_recall.py",
+    (f.DATASET, f.RATINGS, f.USERS, f.ITEMS),
+    report=f.RECALL_REPORT,
 )
 FEATURES = Step(
     "offline/rank/s1_feature_engi.py",
     (f.DATASET, f.RATINGS, f.USERS),
-    {"pairs": (f.GENRES, f.ITEM_TERMS, f.USER_TERMS, f.IMPRESSION_TERMS), "lists": (f.ITEMS,)},
+    {
+        "pairs": (f.GENRES, f.ITEM_TERMS, f.USER_TERMS, f.IMPRESSION_TERMS),
+        "lists": (f.ITEMS,),
+    },
     f.FEATURES_REPORT,
 )
 RANKER = Step(
     "offline/rank/s2_model_train.py",
     (f.FEATURE_SPEC, f.RATINGS),
-    {"pairs": (f.SAMPLES,), "lists": (f.DATASET, f.LISTS, f.TRAINING_CHANNELS, f.CHANNELS, f.USERS, f.ITEMS)},
+    {
+        "pairs": (f.SAMPLES,),
+        "lists": (
+            f.DATASET,
+            f.LISTS,
+            f.TRAINING_CHANNELS,
+            f.CHANNELS,
+            f.USERS,
+            f.ITEMS,
+        ),
+    },
     f.RANK_REPORT,
 )
-STEPS: Final = (GET_DATA, SPLIT, TERMS, TERM_RECALL, VECTOR_RECALL, FEATURES, RANKER)  # in order
+STEPS: Final = (
+    GET_DATA,
+    SPLIT,
+    TERMS,
+    TERM_RECALL,
+    VECTOR_RECALL,
+    FEATURES,
+    RANKER,
+)  # in order
 REPORTS: Final = tuple(step.report for step in STEPS if step.report)
 
 
 def made_from(exchange_dir: Path, recipe: Recipe, step: Step) -> dict[str, Any]:
     """The recipe, and path -> sha256 of every file that ``step`` reads, for its report. Raises ArtifactError."""
-    read = {file.path: sha256(file.require(exchange_dir)) for file in step.inputs(recipe)}
+    read = {
+        file.path: sha256(file.require(exchange_dir)) for file in step.inputs(recipe)
+    }
     return {RECIPE: _stamp(recipe), INPUTS: read}
 
 
@@ -78,7 +117,11 @@ def expect_one_run(exchange_dir: Path, recipe: Recipe) -> None:
     for report in REPORTS:
         content = report.read(exchange_dir)
         recorded, stamp = content.get(INPUTS), content.get(RECIPE)
-        if not isinstance(recorded, dict) or not recorded or not isinstance(stamp, dict):
+        if (
+            not isinstance(recorded, dict)
+            or not recorded
+            or not isinstance(stamp, dict)
+        ):
             raise report.wrong(exchange_dir, "does not say what its step was run on")
         if stamp != _stamp(recipe):
             same = stamp.get("name") == recipe.name
@@ -101,4 +144,7 @@ def expect_one_run(exchange_dir: Path, recipe: Recipe) -> None:
 def _stamp(recipe: Recipe) -> dict[str, str]:
     """Name and digest of the recipe, without the index's settings, on which no step's output depends."""
     trained_by = recipe.model_dump_json(exclude={"recall": {"num_candidates", "index"}})
-    return {"name": recipe.name, "sha256": hashlib.sha256(trained_by.encode()).hexdigest()}
+    return {
+        "name": recipe.name,
+        "sha256": hashlib.sha256(trained_by.encode()).hexdigest(),
+    }

@@ -53,7 +53,9 @@ class TrainRecipe(Frozen):
 class ChannelRecipe(Frozen):
     """Settings of a recall channel. A kind of channel is a subclass with a ``kind``."""
 
-    trained_by: ClassVar[str]  # "module:function" `fit(recipe, past, inputs, data)`, see `offline.models.kinds`
+    trained_by: ClassVar[
+        str
+    ]  # "module:function" `fit(recipe, past, inputs, data)`, see `offline.models.kinds`
     # "module:class" of a `channels.Channel` that has the kind as its form; None: one of those in `channels`
     served_as: ClassVar[str | None] = None
     needs: ClassVar[frozenset[Need]] = frozenset()  # of the data set
@@ -95,7 +97,9 @@ class TowerRecipe(VectorRecipe):
     dim: int = 64
     fields: int = 2  # history fields, each with item rows of its own
     hidden: int = 512  # units of a layer that is added to the sums; 0: none
-    start: Literal["random", "followers"] = "followers"  # initial item rows; followers: factors of what follows what
+    start: Literal["random", "followers"] = (
+        "followers"  # initial item rows; followers: factors of what follows what
+    )
     dropout: float = 0.3  # of events
     epochs: int = 3
     batch_size: int = 512  # request points
@@ -124,7 +128,9 @@ class EaseRecipe(VectorRecipe):
     l2: float = 1000.0
     power: float = 0.75  # within a session an event's weight is (lag + 1) ** -power
     taste: int = 500  # newest events whose likes are the taste of a user who comes back
-    low_rank_beyond: int = 10_000  # items: where there are more, no matrix of items x items is made
+    low_rank_beyond: int = (
+        10_000  # items: where there are more, no matrix of items x items is made
+    )
     eigenvectors: int = 256  # of the co-occurrence matrix, which stand for it then
     seed: int = 0
 
@@ -135,7 +141,9 @@ class EaseRecipe(VectorRecipe):
 class RankerRecipe(Frozen):
     """Settings of a ranker. A kind of ranker is a subclass of `PairsRecipe` or `ListsRecipe` with a ``kind``."""
 
-    trained_by: ClassVar[str]  # "module:class" of its network, a subclass of `offline.models.kinds.Ranker`
+    trained_by: ClassVar[
+        str
+    ]  # "module:class" of its network, a subclass of `offline.models.kinds.Ranker`
     examples: ClassVar[Literal["pairs", "lists"]]  # of its training
     needs: ClassVar[frozenset[Need]] = frozenset()  # of the data set
 
@@ -160,10 +168,14 @@ class ListsRecipe(RankerRecipe):
     past: float = 0.6  # share of each user's events that the recall behind the training lists is fitted on
     stride: int = 5  # events between request points, which all come after that share
     horizon: int = 10  # events after a request that say what was liked
-    most: int = 250_000  # requests; of more, so many are drawn: their lists are held in memory
+    most: int = (
+        250_000  # requests; of more, so many are drawn: their lists are held in memory
+    )
     epochs: int = 6
     batch_size: int = 128  # lists
-    sampled: int = 32  # candidates of a list in a batch: negative sampling, other ones each time
+    sampled: int = (
+        32  # candidates of a list in a batch: negative sampling, other ones each time
+    )
     learning_rate: float = 5e-3
     weight_decay: float = 0.01
     seed: int = 0
@@ -194,7 +206,11 @@ class ListRankerRecipe(ListsRecipe):
     hidden: tuple[int, ...] = (64, 32)
     dropout: float = 0.0
     # (column, weight), added to the trained network's score, in inference only, for a user who returns after a break
-    returning: tuple[tuple[str, float], ...] = (("fused_log_rank", -0.25), ("item_likes", 0.5), ("ease_z_score", 0.2))
+    returning: tuple[tuple[str, float], ...] = (
+        ("fused_log_rank", -0.25),
+        ("item_likes", 0.5),
+        ("ease_z_score", 0.2),
+    )
 
 
 # --- A recipe, and how one is read from JSON: by its kinds
@@ -206,12 +222,18 @@ def recipe_class(kind: object, part: type[Part]) -> type[Part]:
     """The settings' class of a kind of channel or ranker. Raises ValueError, listing the known kinds, for another."""
     found: type[Part] = plugins.load(plugins.MODELS, kind)
     if not issubclass(found, part):
-        raise ValueError(f"{kind!r} is no {'channel' if part is ChannelRecipe else 'ranker'}")
+        raise ValueError(
+            f"{kind!r} is no {'channel' if part is ChannelRecipe else 'ranker'}"
+        )
     return found
 
 
 def _channel(value: Any) -> Any:
-    return recipe_class(value.get("kind"), ChannelRecipe).model_validate(value) if isinstance(value, Mapping) else value
+    return (
+        recipe_class(value.get("kind"), ChannelRecipe).model_validate(value)
+        if isinstance(value, Mapping)
+        else value
+    )
 
 
 class _NotHere(RankerRecipe):
@@ -223,7 +245,11 @@ class _NotHere(RankerRecipe):
 def _ranker(value: Any) -> Any:
     try:
         known = isinstance(value, Mapping)
-        return recipe_class(value.get("kind"), RankerRecipe).model_validate(value) if known else value
+        return (
+            recipe_class(value.get("kind"), RankerRecipe).model_validate(value)
+            if known
+            else value
+        )
     except ModuleNotFoundError:
         return _NotHere.model_validate(value)
 
@@ -237,8 +263,12 @@ class DataRecipe(Frozen):
 
     train_share: float = 0.8  # of what is not held out, the first rows of every user
     validation_share: float = 0.1  # of the training rows, the last rows of every user; models are chosen on them
-    window: int = 10  # interactions behind a user's genre statistics, in training and in serving
-    clicks_for_preference: int = 3  # clicks within the window that make a genre a preferred one
+    window: int = (
+        10  # interactions behind a user's genre statistics, in training and in serving
+    )
+    clicks_for_preference: int = (
+        3  # clicks within the window that make a genre a preferred one
+    )
     history: int = 100  # newest interactions of a user that recall looks at
 
 
@@ -261,14 +291,22 @@ class RecallRecipe(Frozen):
     @property
     def searched(self) -> tuple[VectorRecipe, ...]:
         """The channels that have vectors in the index; the others score the items themselves."""
-        return tuple(channel for channel in self.channels if isinstance(channel, VectorRecipe))
+        return tuple(
+            channel for channel in self.channels if isinstance(channel, VectorRecipe)
+        )
 
     @field_validator("channels")
     @classmethod
-    def _named_apart(cls, channels: tuple[AnyChannelRecipe, ...]) -> tuple[AnyChannelRecipe, ...]:
+    def _named_apart(
+        cls, channels: tuple[AnyChannelRecipe, ...]
+    ) -> tuple[AnyChannelRecipe, ...]:
         """Reject repeated or malformed names: they are part of columns, fields and keys."""
         for name, times in Counter(channel.name for channel in channels).items():
-            if times > 1 or name in _TAKEN or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            if (
+                times > 1
+                or name in _TAKEN
+                or not re.fullmatch(r"[a-z][a-z0-9_]*", name)
+            ):
                 raise ValueError(
                     f"channel name {name!r}: each has its own, of small letters, digits and _, other than "
                     f"{' and '.join(map(repr, _TAKEN))}"
@@ -287,21 +325,38 @@ class Recipe(Frozen):
     @property
     def needs(self) -> frozenset[Need]:
         """Properties that a data set must have for the recipe to be trained on it."""
-        return self.ranker.needs.union(*(channel.needs for channel in self.recall.channels))
+        return self.ranker.needs.union(
+            *(channel.needs for channel in self.recall.channels)
+        )
 
 
 SOURCE_FM = FMRecipe(
-    term_weight=1.0, train=TrainRecipe(epochs=10, batch_size=4096, learning_rate=0.003, weight_decay=1e-5)
+    term_weight=1.0,
+    train=TrainRecipe(
+        epochs=10, batch_size=4096, learning_rate=0.003, weight_decay=1e-5
+    ),
 )
 SOURCE_DEEPFM = DeepFMRecipe(
-    train=TrainRecipe(epochs=10, batch_size=4096, learning_rate=0.01, weight_decay=1e-5, schedule="one_cycle")
+    train=TrainRecipe(
+        epochs=10,
+        batch_size=4096,
+        learning_rate=0.01,
+        weight_decay=1e-5,
+        schedule="one_cycle",
+    )
 )
-SOURCE = Recipe(name="source", recall=RecallRecipe(channels=(SOURCE_FM,)), ranker=SOURCE_DEEPFM)
+SOURCE = Recipe(
+    name="source", recall=RecallRecipe(channels=(SOURCE_FM,)), ranker=SOURCE_DEEPFM
+)
 # Its numbers against other values: `make tune`.
 DEFAULT = Recipe(
     name="default",
     # More candidates than the 200 that can be shown: the ranker brings up some of those that fusion put just below.
-    recall=RecallRecipe(channels=(TowerRecipe(fusion_weight=4.0), EaseRecipe()), candidates=256, num_candidates=256),
+    recall=RecallRecipe(
+        channels=(TowerRecipe(fusion_weight=4.0), EaseRecipe()),
+        candidates=256,
+        num_candidates=256,
+    ),
     ranker=ListRankerRecipe(),
 )
 
@@ -316,7 +371,9 @@ def recipe_called(name: str) -> Recipe:
         others = plugins.find(plugins.RECIPES)
         if name not in others:
             known = ", ".join(sorted({*RECIPES, *others}))
-            raise ValueError(f"no recipe is called {name!r}; there are: {known}; or name a .json file that holds one")
+            raise ValueError(
+                f"no recipe is called {name!r}; there are: {known}; or name a .json file that holds one"
+            )
         found: Recipe = others[name].load()
         return found
     try:
@@ -325,4 +382,6 @@ def recipe_called(name: str) -> Recipe:
         raise ValueError(f"recipe {name} cannot be read ({error.strerror})") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(f"{name} is no recipe ({'.'.join(map(str, first['loc']))}: {first['msg']})") from error
+        raise ValueError(
+            f"{name} is no recipe ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+        ) from error

@@ -11,7 +11,14 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from data_exchange_center import artifacts, candidates, features, history, provenance, wire
+from data_exchange_center import (
+    artifacts,
+    candidates,
+    features,
+    history,
+    provenance,
+    wire,
+)
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, IdKind, OwnId, own_id
@@ -50,9 +57,13 @@ def release_of_artifacts(settings: Settings) -> Manifest:
     # width of each searched channel's vectors
     vectors, dims = artifacts.ITEM_VECTORS.read(folder), {}
     for channel in recipe.recall.searched:
-        known = vectors.get(wire.vector_of(channel.name), pd.Series(dtype=object)).dropna()
+        known = vectors.get(
+            wire.vector_of(channel.name), pd.Series(dtype=object)
+        ).dropna()
         if known.empty:
-            raise artifacts.ITEM_VECTORS.wrong(folder, f"holds no vectors of channel {channel.name!r}")
+            raise artifacts.ITEM_VECTORS.wrong(
+                folder, f"holds no vectors of channel {channel.name!r}"
+            )
         dims[channel.name] = len(known.iloc[0])
     report = artifacts.RANK_REPORT.read(folder)
     for key in ("model", "auc"):
@@ -77,16 +88,22 @@ def read_dataset(exchange_dir: Path) -> Dataset:
 
 def read_feature_spec(exchange_dir: Path) -> features.FeatureSpec:
     """Read the ranking model's feature spec. Raises ArtifactError when it is missing or invalid."""
-    return _validated(artifacts.FEATURE_SPEC, exchange_dir, features.FeatureSpec, "is no feature spec")
+    return _validated(
+        artifacts.FEATURE_SPEC, exchange_dir, features.FeatureSpec, "is no feature spec"
+    )
 
 
-def _validated(document: artifacts.Document, exchange_dir: Path, model: type[Model], otherwise: str) -> Model:
+def _validated(
+    document: artifacts.Document, exchange_dir: Path, model: type[Model], otherwise: str
+) -> Model:
     try:
         return model.model_validate(document.read(exchange_dir))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise document.wrong(exchange_dir, f"{otherwise} ({where}: {first['msg']})") from error
+        raise document.wrong(
+            exchange_dir, f"{otherwise} ({where}: {first['msg']})"
+        ) from error
 
 
 def read_channels(exchange_dir: Path) -> ChannelSet:
@@ -97,8 +114,13 @@ def read_channels(exchange_dir: Path) -> ChannelSet:
 class OwnIds(dict[int, OwnId]):
     """Number -> own id, of all users or of all items of a data set."""
 
-    def __init__(self, numbers: Iterable[int], texts: Iterable[str], kind: IdKind) -> None:
-        super().__init__((number, own_id(text, kind)) for number, text in zip(numbers, texts, strict=True))
+    def __init__(
+        self, numbers: Iterable[int], texts: Iterable[str], kind: IdKind
+    ) -> None:
+        super().__init__(
+            (number, own_id(text, kind))
+            for number, text in zip(numbers, texts, strict=True)
+        )
         self.kind = kind
 
     @cached_property
@@ -143,7 +165,9 @@ def read_users(exchange_dir: Path) -> list[UserRow]:
     seen = _by_user(artifacts.USER_SEEN, exchange_dir, Columns.SEEN)
     vectors = vectors_by(artifacts.USER_VECTORS.read(exchange_dir), Columns.USER)
     states = artifacts.USER_STATE.read(exchange_dir)
-    profiles = dict(zip(states[Columns.USER].tolist(), states[Columns.PROFILE], strict=True))
+    profiles = dict(
+        zip(states[Columns.USER].tolist(), states[Columns.PROFILE], strict=True)
+    )
     columns = (Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
     histories = {
         number: history.History(*(np.asarray(part, dtype=np.int64) for part in events))
@@ -151,7 +175,9 @@ def read_users(exchange_dir: Path) -> list[UserRow]:
     }
     numbers: list[int] = sorted({*genres, *seen, *vectors, *histories})
     if without_id := set(numbers) - own_ids.keys():
-        raise artifacts.USERS.wrong(exchange_dir, f"user number {min(without_id)} is not in it")
+        raise artifacts.USERS.wrong(
+            exchange_dir, f"user number {min(without_id)} is not in it"
+        )
     return [
         UserRow(
             number=number,
@@ -170,10 +196,16 @@ def read_items(exchange_dir: Path) -> ExactItems:
     """Every item with its terms and its vectors, for an exact search. Raises ArtifactError when a file is missing."""
     terms = artifacts.ITEM_TERMS.read(exchange_dir)
     vectors = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM)
-    dims = {channel: len(vector) for by_channel in vectors.values() for channel, vector in by_channel.items()}
+    dims = {
+        channel: len(vector)
+        for by_channel in vectors.values()
+        for channel, vector in by_channel.items()
+    }
     items = (
         IndexedItem(number, tuple(codes), vectors.get(number, {}))
-        for number, codes in zip(terms[Columns.ITEM].tolist(), terms[Columns.GENRES], strict=True)
+        for number, codes in zip(
+            terms[Columns.ITEM].tolist(), terms[Columns.GENRES], strict=True
+        )
     )
     return ExactItems.of(items, dims)
 
@@ -193,5 +225,7 @@ def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, features.Fl
             for channel, vector in zip(channels, vectors, strict=True)
             if vector is not None
         }
-        for entity, *vectors in zip(frame[key].tolist(), *(frame[field] for field in fields), strict=True)
+        for entity, *vectors in zip(
+            frame[key].tolist(), *(frame[field] for field in fields), strict=True
+        )
     }

@@ -14,7 +14,15 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data_exchange_center import plugins, recipes
@@ -22,7 +30,9 @@ from data_exchange_center import plugins, recipes
 
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
-        raise ValueError(f"{str(path)!r} is relative, and each step runs in a folder of its own: give an absolute path")
+        raise ValueError(
+            f"{str(path)!r} is relative, and each step runs in a folder of its own: give an absolute path"
+        )
     return path
 
 
@@ -44,7 +54,9 @@ def _host(text: str) -> str:
         with suppress(ValueError):
             ip_address(text)
             return text
-        raise ValueError(f"{text!r} is no host: give a name or an address, as in 'redis.example' or '127.0.0.1'")
+        raise ValueError(
+            f"{text!r} is no host: give a name or an address, as in 'redis.example' or '127.0.0.1'"
+        )
     return text
 
 
@@ -52,7 +64,9 @@ def _nodes(text: str) -> str:
     for node in text.split(",") if text else ():
         host, _, port = node.strip().rpartition(":")
         if not host or not port.isdecimal() or not 1 <= int(port) <= _LAST_PORT:
-            raise ValueError(f"{node.strip()!r} is no node: expected host:port, as in 'one:6379,two:6379'")
+            raise ValueError(
+                f"{node.strip()!r} is no node: expected host:port, as in 'one:6379,two:6379'"
+            )
     return text
 
 
@@ -87,7 +101,9 @@ class ServiceSettings(Part):
         if nodes:
             named = (node.strip().rpartition(":") for node in nodes.split(","))
             return tuple((host, int(port)) for host, _, port in named)
-        return tuple((self.host, port + n) for n in range(here if self.host in _LOOPBACK else 1))
+        return tuple(
+            (self.host, port + n) for n in range(here if self.host in _LOOPBACK else 1)
+        )
 
 
 class HttpService(ServiceSettings, ABC):
@@ -103,19 +119,25 @@ class HttpService(ServiceSettings, ABC):
         return self.urls[0]
 
 
-_NOT_IN_FEAST: Final = re.compile(r'[,"\\\x00-\x1f\x7f]')  # what its connection string cannot express
+_NOT_IN_FEAST: Final = re.compile(
+    r'[,"\\\x00-\x1f\x7f]'
+)  # what its connection string cannot express
 
 
 def _for_every_client(password: SecretStr) -> SecretStr:
     """Reject passwords that redis.conf or Feast's connection string would need to escape."""
     text = password.get_secret_value()
     if unfit := _NOT_IN_FEAST.search(text):
-        raise ValueError(f"it has {unfit[0]!r} in it, which Feast's connection string cannot express; choose another")
+        raise ValueError(
+            f"it has {unfit[0]!r} in it, which Feast's connection string cannot express; choose another"
+        )
     try:
         json.loads(text)
     except ValueError:
         return password
-    raise ValueError("Feast would read it as a number or a constant, not as text; choose one with more than that in it")
+    raise ValueError(
+        "Feast would read it as a number or a constant, not as text; choose one with more than that in it"
+    )
 
 
 def _unfit_for_redis(socket_dir: Path) -> str:
@@ -144,12 +166,16 @@ class Guarded(Part):
     @model_validator(mode="after")
     def _one_readable_password(self) -> Self:
         if self.password and self.password_file:
-            raise ValueError("password and password_file are both given; unset one of them")
+            raise ValueError(
+                "password and password_file are both given; unset one of them"
+            )
         try:
             if self.password_file:
                 self.password_file.read_bytes()
         except OSError as error:
-            raise ValueError(f"password_file {str(self.password_file)!r} cannot be read: {error.strerror}") from error
+            raise ValueError(
+                f"password_file {str(self.password_file)!r} cannot be read: {error.strerror}"
+            ) from error
         return self
 
     @property
@@ -172,15 +198,21 @@ class RedisSettings(Guarded, ServiceSettings):
     # alone gets the password. Left out, where neither host nor port is given: the stack's own folder (`Settings`)
     socket_dir: Annotated[Path, AfterValidator(_redis_folder)] | None = None
     timeout_s: Seconds = 0.5
-    feast_db: Annotated[int, Field(ge=1, le=15)] = 1  # Feast's online store; the user state lives in database 0
+    feast_db: Annotated[int, Field(ge=1, le=15)] = (
+        1  # Feast's online store; the user state lives in database 0
+    )
     cluster: bool = False  # Redis Cluster, which has one database; the local stack then starts six servers
     nodes: Nodes = ""  # of a cluster, to discover the others from; empty: host and port
-    write_replicas: Annotated[int, Field(ge=0, le=5)] = 1  # of a cluster, that have an event before it is acknowledged
+    write_replicas: Annotated[int, Field(ge=0, le=5)] = (
+        1  # of a cluster, that have an event before it is acknowledged
+    )
 
     @model_validator(mode="after")
     def _a_password_for_every_client_and_a_clusters_nodes(self) -> Self:
         if self.nodes and not self.cluster:
-            raise ValueError("nodes are given and cluster is not; set RECSYS_REDIS__CLUSTER=true")
+            raise ValueError(
+                "nodes are given and cluster is not; set RECSYS_REDIS__CLUSTER=true"
+            )
         if self.socket_dir and self.cluster:
             raise ValueError("socket_dir and cluster are both given; unset one of them")
         if self.secret:
@@ -209,19 +241,27 @@ class ElasticsearchSettings(Guarded, HttpService):
 
     port: Port = 9200
     transport_port: Port = 9300
-    scheme: Literal["http", "https"] = "http"  # the local stack and the containers speak http
+    scheme: Literal["http", "https"] = (
+        "http"  # the local stack and the containers speak http
+    )
     # PEM file, for https with your own authority
     ca_certs: Annotated[AbsolutePath, AfterValidator(_file)] | None = None
     user: str = "elastic"
     timeout_s: Seconds = 1.0
     cluster: bool = False  # several nodes; the local stack then starts three
     nodes: Nodes = ""  # of a cluster; empty: host and port
-    shards: Annotated[int, Field(ge=1, le=1024)] = 1  # of an index that is made from now on
-    replicas: Annotated[int, Field(ge=0, le=10)] = 0  # further copies of each shard, on other nodes
+    shards: Annotated[int, Field(ge=1, le=1024)] = (
+        1  # of an index that is made from now on
+    )
+    replicas: Annotated[int, Field(ge=0, le=10)] = (
+        0  # further copies of each shard, on other nodes
+    )
 
     @property
     def urls(self) -> tuple[str, ...]:
-        places = self._places(self.nodes, self.port, ELASTICSEARCH_NODES if self.cluster else 1)
+        places = self._places(
+            self.nodes, self.port, ELASTICSEARCH_NODES if self.cluster else 1
+        )
         return tuple(f"{self.scheme}://{host}:{port}" for host, port in places)
 
     @property
@@ -232,7 +272,9 @@ class ElasticsearchSettings(Guarded, HttpService):
     @model_validator(mode="after")
     def _certificates_are_for_https(self) -> Self:
         if self.ca_certs and self.scheme != "https":
-            raise ValueError("ca_certs is given and the scheme is http; set RECSYS_ELASTICSEARCH__SCHEME=https")
+            raise ValueError(
+                "ca_certs is given and the scheme is http; set RECSYS_ELASTICSEARCH__SCHEME=https"
+            )
         return self
 
 
@@ -246,7 +288,10 @@ class FeastSettings(HttpService):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        return tuple(f"http://{host}:{port}" for host, port in self._places(self.nodes, self.port))
+        return tuple(
+            f"http://{host}:{port}"
+            for host, port in self._places(self.nodes, self.port)
+        )
 
 
 class TritonSettings(HttpService):
@@ -259,7 +304,9 @@ class TritonSettings(HttpService):
     # Left out, for a Triton on this machine without ``nodes``: the folder that the stack makes (`Settings`)
     socket_dir: AbsolutePath | None = None
     nodes: Nodes = ""  # of all Tritons, each of which must serve a release before it goes live; empty: host and port
-    http_nodes: Nodes = ""  # where requests are sent: Tritons, or a load balancer; empty: host and port
+    http_nodes: Nodes = (
+        ""  # where requests are sent: Tritons, or a load balancer; empty: host and port
+    )
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -274,7 +321,10 @@ class TritonSettings(HttpService):
     def _urls_of(self, nodes: str) -> tuple[str, ...]:
         if self.socket_dir:
             return (f"unix:{self.socket_dir / TRITON_SOCKET}",)
-        return tuple(f"http://{host}:{port}" for host, port in self._places(nodes, self.http_port))
+        return tuple(
+            f"http://{host}:{port}"
+            for host, port in self._places(nodes, self.http_port)
+        )
 
     @model_validator(mode="after")
     def _scoring_nodes_are_known(self) -> Self:
@@ -302,7 +352,9 @@ def is_loopback(host: str) -> bool:
 def _rates(text: str) -> str:
     if re.fullmatch(r"([1-9]\d*/(second|minute|hour|day)(; ?(?!$)|$))*", text):
         return text
-    raise ValueError(f"{text!r} is no limit of requests; say for example '20/second; 1000/hour'")
+    raise ValueError(
+        f"{text!r} is no limit of requests; say for example '20/second; 1000/hour'"
+    )
 
 
 class ServerSettings(ServiceSettings):
@@ -311,7 +363,9 @@ class ServerSettings(ServiceSettings):
     port: Port = 5000
     workers: Annotated[int, Field(ge=1)] = 2
     threads: Annotated[int, Field(ge=1)] = 8  # requests a worker answers at once
-    max_in_flight: Annotated[int, Field(ge=1)] = 64  # requests in a worker, answered or waiting; beyond: 503
+    max_in_flight: Annotated[int, Field(ge=1)] = (
+        64  # requests in a worker, answered or waiting; beyond: 503
+    )
     # connections of a worker, at most half of the files that it may open; beyond: a new one replaces another
     max_connections: Annotated[int, Field(ge=1)] = 1_000
     item_cache_ttl_s: Seconds = 300.0
@@ -325,17 +379,35 @@ class ServerSettings(ServiceSettings):
     strict_for: Literal["keys", "all"] = "keys"
     # what needs a key; None: all on an open server, else writes. "writes" on an open server: anybody may read
     keys_for: Literal["writes", "all"] | None = None
-    keys_file: AbsolutePath | None = None  # hashes of the keys; `make api-key` writes it
+    keys_file: AbsolutePath | None = (
+        None  # hashes of the keys; `make api-key` writes it
+    )
     key: SecretStr | None = None  # what the project's own client sends
-    rate: Annotated[str, AfterValidator(_rates)] = ""  # requests a client may send: "20/second; 1000/hour"
-    proxies: Annotated[int, Field(ge=0)] = 0  # reverse proxies in front, each adding to X-Forwarded-For
-    budget_ms: Annotated[int, Field(ge=20, le=10_000)] = 250  # of a request that names no budget of its own
-    warm_up_s: Annotated[float, Field(ge=0, le=10)] = 5.0  # at most, before the first request: see extras/warm_up
-    exact_items: Annotated[int, Field(ge=0)] = 20_000  # most popular, searched when Elasticsearch does not answer
-    known_users: Annotated[int, Field(ge=0)] = 5_000  # users whose state and features a worker caches, 10 kB each
-    last_state_max_age_s: Seconds = 900.0  # of a cached state that is used when Redis does not answer
+    rate: Annotated[str, AfterValidator(_rates)] = (
+        ""  # requests a client may send: "20/second; 1000/hour"
+    )
+    proxies: Annotated[int, Field(ge=0)] = (
+        0  # reverse proxies in front, each adding to X-Forwarded-For
+    )
+    budget_ms: Annotated[int, Field(ge=20, le=10_000)] = (
+        250  # of a request that names no budget of its own
+    )
+    warm_up_s: Annotated[float, Field(ge=0, le=10)] = (
+        5.0  # at most, before the first request: see extras/warm_up
+    )
+    exact_items: Annotated[int, Field(ge=0)] = (
+        20_000  # most popular, searched when Elasticsearch does not answer
+    )
+    known_users: Annotated[int, Field(ge=0)] = (
+        5_000  # users whose state and features a worker caches, 10 kB each
+    )
+    last_state_max_age_s: Seconds = (
+        900.0  # of a cached state that is used when Redis does not answer
+    )
 
-    extras: Annotated[str, Field(pattern=r"^[\w-]+(, *[\w-]+)*$")] = "all"  # "all", "none", or some: "page,keys"
+    extras: Annotated[str, Field(pattern=r"^[\w-]+(, *[\w-]+)*$")] = (
+        "all"  # "all", "none", or some: "page,keys"
+    )
 
     @property
     def is_open(self) -> bool:
@@ -354,7 +426,9 @@ class ServerSettings(ServiceSettings):
 
 def _is_stacks_own(service: RedisSettings | ElasticsearchSettings) -> bool:
     """Whether the settings leave it to the stack to give a service a password."""
-    return service.host in _LOOPBACK and not (service.password or service.password_file or service.nodes)
+    return service.host in _LOOPBACK and not (
+        service.password or service.password_file or service.nodes
+    )
 
 
 IN_MEMORY: Final = "pandas"  # the built-in engine
@@ -379,7 +453,9 @@ class _Environment(BaseSettings):
             prefix, problems = cls.model_config["env_prefix"], []
             for each in error.errors():
                 variable = "__".join(map(str, each["loc"])).upper().removeprefix(prefix)
-                problems.append(f"{prefix}{variable}: {each['msg'].removeprefix('Value error, ')}")
+                problems.append(
+                    f"{prefix}{variable}: {each['msg'].removeprefix('Value error, ')}"
+                )
             sys.exit(f"Wrong setting: {'; '.join(problems)}")
 
 
@@ -400,14 +476,22 @@ class Settings(_Environment):
 
     # folder or zip with a data set, or a name such as ta-feng; see offline/preprocess/s0_get_data.py
     data: Annotated[Path, AfterValidator(_data)] | None = None
-    train_on_events: bool = True  # merge the feedback that `make events` has fetched into the data set
+    train_on_events: bool = (
+        True  # merge the feedback that `make events` has fetched into the data set
+    )
     final: bool = False  # fit on all events: nothing is held out, so there is nothing to evaluate on
-    exchange_dir: AbsolutePath = EXCHANGE_DIR  # where steps and services hand data to each other
-    services_dir: AbsolutePath = EXCHANGE_DIR.parent / ".services"  # software of the local stack that is not in .venv
+    exchange_dir: AbsolutePath = (
+        EXCHANGE_DIR  # where steps and services hand data to each other
+    )
+    services_dir: AbsolutePath = (
+        EXCHANGE_DIR.parent / ".services"
+    )  # software of the local stack that is not in .venv
     recipe_name: Annotated[str, AfterValidator(_known_recipe)] = Field(
         default="default", validation_alias="RECSYS_RECIPE"
     )
-    kept_releases: Annotated[int, Field(ge=2)] = 3  # published ones that the stores keep, the active one among them
+    kept_releases: Annotated[int, Field(ge=2)] = (
+        3  # published ones that the stores keep, the active one among them
+    )
     # what the steps and Feast compute with: pandas, or the name of a plugin (see past_one_machine)
     engine: Annotated[str, Field(pattern=r"^\w+$")] = IN_MEMORY
     redis: RedisSettings = RedisSettings()
@@ -421,22 +505,37 @@ class Settings(_Environment):
         """Fill in how the stack's own services are reached, where the settings name no others."""
         redis, elasticsearch, triton = self.redis, self.elasticsearch, self.triton
         if _is_stacks_own(redis):
-            redis = redis.model_copy(update={"password_file": self.password_file("redis")})
+            redis = redis.model_copy(
+                update={"password_file": self.password_file("redis")}
+            )
         if _is_stacks_own(elasticsearch):
-            elasticsearch = elasticsearch.model_copy(update={"password_file": self.password_file("elasticsearch")})
+            elasticsearch = elasticsearch.model_copy(
+                update={"password_file": self.password_file("elasticsearch")}
+            )
         socket_dir = self.service_dir("redis-sockets")
-        on_port = redis.cluster or redis.model_fields_set & {"host", "port"} or _unfit_for_redis(socket_dir)
+        on_port = (
+            redis.cluster
+            or redis.model_fields_set & {"host", "port"}
+            or _unfit_for_redis(socket_dir)
+        )
         if not (redis.socket_dir or on_port):
             redis = redis.model_copy(update={"socket_dir": socket_dir})
         self.__dict__["redis"], self.__dict__["elasticsearch"] = redis, elasticsearch
-        if triton.host in _LOOPBACK and not (triton.socket_dir or triton.nodes or triton.http_nodes):
-            self.__dict__["triton"] = triton.model_copy(update={"socket_dir": self.service_dir("triton-sockets")})
+        if triton.host in _LOOPBACK and not (
+            triton.socket_dir or triton.nodes or triton.http_nodes
+        ):
+            self.__dict__["triton"] = triton.model_copy(
+                update={"socket_dir": self.service_dir("triton-sockets")}
+            )
         return self
 
     @property
     def recipe(self) -> recipes.Recipe:
         """The recipe that RECSYS_RECIPE names: see `recipe_called`. A data set may name another one for `default`."""
-        name, dataset = self.recipe_name, self.offline_dir / "raw" / "dataset.json"  # `artifacts.DATASET`
+        name, dataset = (
+            self.recipe_name,
+            self.offline_dir / "raw" / "dataset.json",
+        )  # `artifacts.DATASET`
         if name == recipes.DEFAULT.name and dataset.is_file():
             with suppress(ValueError):  # damaged: the next step that reads it says so
                 name = json.loads(dataset.read_bytes()).get("recipe", name)
@@ -477,7 +576,9 @@ class Settings(_Environment):
 class ExtensionSettings(_Environment):
     """Base of the settings that an extension, or one step, has of its own, under its own ``env_prefix``."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
 
 load_settings = Settings.load

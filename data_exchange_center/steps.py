@@ -18,7 +18,11 @@ _LINE = "{desc}: {n_fmt} of {total_fmt} {unit} ({percentage:.0f}%), {elapsed} go
 
 
 def progress(
-    iterable: Iterable[Any] | None = None, desc: str = "", *, stream: TextIO | None = None, **options: Any
+    iterable: Iterable[Any] | None = None,
+    desc: str = "",
+    *,
+    stream: TextIO | None = None,
+    **options: Any,
 ) -> "tqdm[Any]":
     """A tqdm over ``iterable``, or to be updated by hand. ``options``: tqdm's.
 
@@ -27,7 +31,12 @@ def progress(
     stream = stream or sys.stderr
     if stream.isatty():
         return tqdm(iterable, desc, file=stream, **options)
-    options |= {"mininterval": LINE_EVERY_S, "delay": LINE_EVERY_S, "miniters": 1, "bar_format": _LINE}
+    options |= {
+        "mininterval": LINE_EVERY_S,
+        "delay": LINE_EVERY_S,
+        "miniters": 1,
+        "bar_format": _LINE,
+    }
     return tqdm(iterable, desc, file=_Lines(stream), **options)
 
 
@@ -69,9 +78,15 @@ def _lost_output() -> str | int | None:
         if not sys.stdout.isatty():
             print(flush=True)  # noqa: T201 (to find out)
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python flushes once more at exit
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # else Python flushes once more at exit
         broken = isinstance(error, BrokenPipeError)
-        return 128 + signal.SIGPIPE if broken else f"the output cannot be written: {error.strerror}."
+        return (
+            128 + signal.SIGPIPE
+            if broken
+            else f"the output cannot be written: {error.strerror}."
+        )
     return None
 
 
@@ -82,13 +97,25 @@ def run(main: Callable[[settings.Settings], None], *, about: str | None = None) 
     ``about``: text of ``--help`` for a command without arguments; None: ``main`` or its caller parses them.
     """
     if about:
-        argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # a line for every request
-    logging.getLogger("online.clients").setLevel(logging.CRITICAL)  # failures, which the step's error reports
+        argparse.ArgumentParser(
+            description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+        ).parse_args()
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    logging.getLogger("elastic_transport").setLevel(
+        logging.WARNING
+    )  # a line for every request
+    logging.getLogger("online.clients").setLevel(
+        logging.CRITICAL
+    )  # failures, which the step's error reports
     found = settings.load_settings()
     # PyTorch's own choice is a folder of /tmp with the user's name, which another account may have made first
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(found.offline_dir / "torchinductor"))
+    os.environ.setdefault(
+        "TORCHINDUCTOR_CACHE_DIR", str(found.offline_dir / "torchinductor")
+    )
     try:
         main(found)
         sys.stdout.flush()

@@ -23,18 +23,30 @@ extensions = ["myst_nb"]
 root_doc = "docs/index"
 include_patterns = [
     *("*.md", "docs/*.md", "docs/*/*.md", "docs/tutorial/*.ipynb"),
-    *("*/README.md", "*/README.zh-CN.md", "extras/*/README.md", "research/bench/README.md"),
+    *(
+        "*/README.md",
+        "*/README.zh-CN.md",
+        "extras/*/README.md",
+        "research/bench/README.md",
+    ),
 ]
 exclude_patterns = [".*", "build", "**/.ipynb_checkpoints"]
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence", "html_image"]  # html_image: copies the pictures of <img>
-nb_execution_mode = "off"  # notebooks are run by tests/e2e/docs and committed with their outputs
+myst_enable_extensions = [
+    "colon_fence",
+    "html_image",
+]  # html_image: copies the pictures of <img>
+nb_execution_mode = (
+    "off"  # notebooks are run by tests/e2e/docs and committed with their outputs
+)
 highlight_language = "none"  # answers that are cut short with dots are in no language
 
 html_theme = "furo"
 html_title = f"recsys_pipeline {VERSION}"
-html_extra_path = ["extra"]  # index.html of the site's root, which leads to docs/index.html
+html_extra_path = [
+    "extra"
+]  # index.html of the site's root, which leads to docs/index.html
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
@@ -47,7 +59,10 @@ def _adapt(app: Sphinx, name: str, content: list[str]) -> None:
     """Replace links to folders, which GitHub shows, by their text; leave out badges, which are GitHub's, too."""
     folder = (ROOT / name).parent
     content[0] = re.sub(r"^<a href=.+</a>\n", "", content[0], flags=re.MULTILINE)
-    content[0] = _LINK.sub(lambda link: link["text"] if (folder / link["path"]).is_dir() else link[0], content[0])
+    content[0] = _LINK.sub(
+        lambda link: link["text"] if (folder / link["path"]).is_dir() else link[0],
+        content[0],
+    )
 
 
 def setup(app: Sphinx) -> None:

@@ -34,8 +34,16 @@ def execute(name: str, environment: Mapping[str, str]) -> nbformat.NotebookNode:
     """Run a notebook in a kernel of this Python. Raises CellExecutionError, with the cell, where one fails."""
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     resources = {"metadata": {"path": str(FOLDER)}}
-    encrypted = Config({"KernelManager": {"transport_encryption": "auto"}})  # else each kernel warns that it is not
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, record_timing=False, resources=resources, config=encrypted)
+    encrypted = Config(
+        {"KernelManager": {"transport_encryption": "auto"}}
+    )  # else each kernel warns that it is not
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        record_timing=False,
+        resources=resources,
+        config=encrypted,
+    )
     client.execute(env={**environment, "PYTHONUNBUFFERED": "1"})
     return cleaned(notebook)
 
@@ -44,15 +52,25 @@ def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Leave out what a run says on standard error, and the kernel's own metadata."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [each for each in cell.outputs if each.get("name") != "stderr"]
+            cell.outputs = [
+                each for each in cell.outputs if each.get("name") != "stderr"
+            ]
             cell.metadata = {}
     notebook.metadata.language_info = {"name": "python"}
     return notebook
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("only", nargs="*", choices=[[], *names()], metavar="notebook", help=", ".join(names()))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "only",
+        nargs="*",
+        choices=[[], *names()],
+        metavar="notebook",
+        help=", ".join(names()),
+    )
     MADE.mkdir(parents=True, exist_ok=True)
     for name in parser.parse_args().only or names():
         path = MADE / f"{name}.ipynb"

@@ -32,10 +32,20 @@ from online.web.parts import Parts
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / "docs" / "reference"
-PACKAGES: Final = ("offline", "extras", "past_one_machine", "stack")  # that may have settings of their own
+PACKAGES: Final = (
+    "offline",
+    "extras",
+    "past_one_machine",
+    "stack",
+)  # that may have settings of their own
 STEPS: Final = ("offline", "offline_to_online", "online", "extras")
 # A schema's keyword -> how a limit is written
-LIMITS: Final = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
+LIMITS: Final = {
+    "minimum": "≥ {}",
+    "exclusiveMinimum": "> {}",
+    "maximum": "≤ {}",
+    "exclusiveMaximum": "< {}",
+}
 
 
 def write(folder: Path = FOLDER) -> None:
@@ -80,18 +90,27 @@ def extension_settings() -> list[type[ExtensionSettings]]:
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             if "(ExtensionSettings" in path.read_text(encoding="utf-8"):
-                importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    return sorted(ExtensionSettings.__subclasses__(), key=lambda kind: str(kind.model_config["env_prefix"]))
+                importlib.import_module(
+                    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+                )
+    return sorted(
+        ExtensionSettings.__subclasses__(),
+        key=lambda kind: str(kind.model_config["env_prefix"]),
+    )
 
 
 def _settings_of(kind: type[BaseModel], prefix: str) -> Iterator[str]:
     """A heading, the docstring and a table for a model, then the same for the models in its fields."""
-    nested = {name: _model_of(field.annotation) for name, field in kind.model_fields.items()}
+    nested = {
+        name: _model_of(field.annotation) for name, field in kind.model_fields.items()
+    }
     own = [name for name, model in nested.items() if model is None]
     yield f"## {kind.__name__}"
     yield inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0]
     if own:
-        yield table(("variable", "type", "default", "meaning"), list(_fields(kind, own, prefix)))
+        yield table(
+            ("variable", "type", "default", "meaning"), list(_fields(kind, own, prefix))
+        )
     for name, model in nested.items():
         if model is not None:
             yield from _settings_of(model, f"{prefix}{name.upper()}__")
@@ -102,20 +121,33 @@ def _model_of(annotation: object) -> type[BaseModel] | None:
     return annotation if found else None  # type: ignore[return-value]
 
 
-def _fields(kind: type[BaseModel], names: Sequence[str], prefix: str = "") -> Iterator[Sequence[str]]:
+def _fields(
+    kind: type[BaseModel], names: Sequence[str], prefix: str = ""
+) -> Iterator[Sequence[str]]:
     """Variable or field, type, default and meaning of each."""
     properties = kind.model_json_schema(by_alias=False)["properties"]
     said: dict[str, str] = {}
     for each in reversed(kind.__mro__):
-        if issubclass(each, BaseModel) and each not in (BaseModel, BaseSettings, ExtensionSettings):
+        if issubclass(each, BaseModel) and each not in (
+            BaseModel,
+            BaseSettings,
+            ExtensionSettings,
+        ):
             said |= comments(inspect.getsource(each))
     for name in names:
         alias = kind.model_fields[name].validation_alias
         variable = (str(alias) if alias else prefix + name).upper() if prefix else name
-        default = kind.model_fields[name].get_default(call_default_factory=True, validated_data={})
+        default = kind.model_fields[name].get_default(
+            call_default_factory=True, validated_data={}
+        )
         required = kind.model_fields[name].is_required()
         meaning = kind.model_fields[name].description or said.get(name, "")
-        yield f"`{variable}`", _type(properties[name]), "required" if required else _default(default), _cell(meaning)
+        yield (
+            f"`{variable}`",
+            _type(properties[name]),
+            "required" if required else _default(default),
+            _cell(meaning),
+        )
 
 
 def _default(value: object) -> str:
@@ -125,7 +157,11 @@ def _default(value: object) -> str:
         return f"`{type(value).__name__}`"
     if isinstance(value, tuple) and any(isinstance(each, BaseModel) for each in value):
         return ", ".join(f"`{type(each).__name__}`" for each in value)
-    return "" if value in (None, "", ()) else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return (
+        ""
+        if value in (None, "", ())
+        else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    )
 
 
 def recipes_page() -> str:
@@ -139,7 +175,11 @@ def recipes_page() -> str:
         model: type[BaseModel] = plugins.load(plugins.MODELS, kind)
         rows = _fields(model, list(model.model_fields))
         head = ("field", "type", "default", "meaning")
-        parts += [f"## {kind}", inspect.cleandoc(model.__doc__ or "").split("\n\n")[0], table(head, rows)]
+        parts += [
+            f"## {kind}",
+            inspect.cleandoc(model.__doc__ or "").split("\n\n")[0],
+            table(head, rows),
+        ]
     return "\n\n".join(parts)
 
 
@@ -148,14 +188,22 @@ def recipes_page() -> str:
 
 def openapi() -> dict[str, Any]:
     """The OpenAPI document of a server with all extensions; no service is needed."""
-    settings = Settings.model_construct()  # of the defaults, whatever the environment says
+    settings = (
+        Settings.model_construct()
+    )  # of the defaults, whatever the environment says
     cold = settings.server.model_copy(update={"warm_up_s": 0})
     settings = settings.model_copy(update={"server": cold})
     recommender = Recommender.from_settings(settings)
     try:
-        stores = {"canary": CanaryStore(settings.redis)}  # a given store is not read when the server starts
-        parts: Parts = create_app(recommender, settings, stores=stores).extensions["recsys"]
-        return description(parts.request_model, recommender.answer_model, parts.paths, parts.models)
+        stores = {
+            "canary": CanaryStore(settings.redis)
+        }  # a given store is not read when the server starts
+        parts: Parts = create_app(recommender, settings, stores=stores).extensions[
+            "recsys"
+        ]
+        return description(
+            parts.request_model, recommender.answer_model, parts.paths, parts.models
+        )
     finally:
         recommender.close()
 
@@ -167,7 +215,9 @@ def http_api_page() -> str:
         "A running server describes itself: `/docs` is a page, `/openapi.json` the OpenAPI 3.1 document that this page "
         "is made of. [What the fields of a request do](../../online/README.md#one-request-step-by-step).",
     ]
-    for path, methods in sorted(document["paths"].items(), key=lambda path: path[0] != "/ml/rec"):  # that one first
+    for path, methods in sorted(
+        document["paths"].items(), key=lambda path: path[0] != "/ml/rec"
+    ):  # that one first
         for method, operation in methods.items():
             if isinstance(operation, dict):
                 parts += _operation(f"{method.upper()} {path}", operation)
@@ -182,7 +232,12 @@ def _operation(title: str, operation: Mapping[str, Any]) -> Iterator[str]:
     yield f"{operation['summary']}. {operation.get('description', '')}".strip()
     if parameters := operation.get("parameters"):
         rows = [
-            (f"`{each['name']}`", each["in"], _type(each.get("schema", {})), _cell(each.get("description", "")))
+            (
+                f"`{each['name']}`",
+                each["in"],
+                _type(each.get("schema", {})),
+                _cell(each.get("description", "")),
+            )
             for each in parameters
         ]
         yield table(("parameter", "in", "type", "meaning"), rows)
@@ -191,12 +246,22 @@ def _operation(title: str, operation: Mapping[str, Any]) -> Iterator[str]:
     answers = operation["responses"].items()
     yield table(
         ("status", "content", "meaning"),
-        [(f"`{status}`", _content(said.get("content", {})), _cell(said["description"])) for status, said in answers],
+        [
+            (
+                f"`{status}`",
+                _content(said.get("content", {})),
+                _cell(said["description"]),
+            )
+            for status, said in answers
+        ],
     )
 
 
 def _content(content: Mapping[str, Any]) -> str:
-    return ", ".join(_type(media["schema"]) if "schema" in media else f"`{name}`" for name, media in content.items())
+    return ", ".join(
+        _type(media["schema"]) if "schema" in media else f"`{name}`"
+        for name, media in content.items()
+    )
 
 
 def _schema(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
@@ -207,7 +272,12 @@ def _schema(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
         yield table(
             ("field", "type", "required", "meaning"),
             [
-                (f"`{field}`", _type(each), "yes" if field in needed else "", _cell(each.get("description", "")))
+                (
+                    f"`{field}`",
+                    _type(each),
+                    "yes" if field in needed else "",
+                    _cell(each.get("description", "")),
+                )
                 for field, each in properties.items()
             ],
         )
@@ -217,7 +287,9 @@ def _type(schema: Mapping[str, Any]) -> str:
     """A JSON schema in a few words; a model becomes a link to its section on the page of the API."""
     if reference := schema.get("$ref"):
         name = str(reference).rpartition("/")[2]
-        return f"[{name}](#{name.lower()})" if "/components/" in reference else f"`{name}`"
+        return (
+            f"[{name}](#{name.lower()})" if "/components/" in reference else f"`{name}`"
+        )
     if options := schema.get("anyOf", schema.get("oneOf")):
         return " or ".join(dict.fromkeys(map(_type, options)))
     if values := schema.get("enum"):
@@ -227,7 +299,9 @@ def _type(schema: Mapping[str, Any]) -> str:
     kind = str(schema.get("type", "any"))
     if kind == "array":
         return f"list of {_type(schema['items'])}" if "items" in schema else "list"
-    limits = [shown.format(schema[key]) for key, shown in LIMITS.items() if key in schema]
+    limits = [
+        shown.format(schema[key]) for key, shown in LIMITS.items() if key in schema
+    ]
     return ", ".join([{"null": "none"}.get(kind, kind), *limits])
 
 
@@ -242,14 +316,21 @@ def artifacts_page() -> str:
         "order in which they are made. Parquet files have the columns that are named here; *others* are columns that "
         "depend on the data set or the recipe.",
     ]
-    named = [(name, each) for name, each in vars(artifacts).items() if isinstance(each, artifacts.Artifact)]
+    named = [
+        (name, each)
+        for name, each in vars(artifacts).items()
+        if isinstance(each, artifacts.Artifact)
+    ]
     for step in dict.fromkeys(each.made_by for _, each in named):
         rows = [
             (f"`{each.path}`", f"`{name}`", _columns(each), _cell(said.get(name, "")))
             for name, each in named
             if each.made_by == step
         ]
-        parts += [f"## {step}", table(("file", "name in `artifacts`", "columns", "contents"), rows)]
+        parts += [
+            f"## {step}",
+            table(("file", "name in `artifacts`", "columns", "contents"), rows),
+        ]
     return "\n\n".join(parts)
 
 
@@ -271,14 +352,22 @@ def steps_page() -> str:
             name = path.relative_to(ROOT)
             about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
             first, _, rest = about.partition("\n\n")
-            parts += [f"## {name}", first, f"```text\n{rest}\n```", f"[Source](../../{name})"]
+            parts += [
+                f"## {name}",
+                first,
+                f"```text\n{rest}\n```",
+                f"[Source](../../{name})",
+            ]
     return "\n\n".join(parts)
 
 
 def _order(path: Path) -> tuple[int, str]:
     """By stage, then by number."""
     stages = ("preprocess", "recall", "rank", "release", "main")
-    return (stages.index(path.parent.name) if path.parent.name in stages else len(stages), path.name)
+    return (
+        stages.index(path.parent.name) if path.parent.name in stages else len(stages),
+        path.name,
+    )
 
 
 # --- comments of the source -------------------------------------------------------------------------------------------
@@ -287,25 +376,41 @@ def _order(path: Path) -> tuple[int, str]:
 def comments(source: str) -> dict[str, str]:
     """Comment of each assigned name, at the top or in a class: the lines right above, or behind it on its line."""
     source = textwrap.dedent(source)
-    found: dict[int, tuple[str, bool]] = {}  # line -> comment, whether it is alone there
+    found: dict[
+        int, tuple[str, bool]
+    ] = {}  # line -> comment, whether it is alone there
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT and not token.string.startswith(("# ---", "# fmt", "# type", "# noqa")):
-            found[token.start[0]] = token.string.lstrip("# "), not token.line[: token.start[1]].strip()
+        if token.type == tokenize.COMMENT and not token.string.startswith(
+            ("# ---", "# fmt", "# type", "# noqa")
+        ):
+            found[token.start[0]] = (
+                token.string.lstrip("# "),
+                not token.line[: token.start[1]].strip(),
+            )
     named: dict[str, str] = {}
     for node in ast.walk(ast.parse(source)):
         targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
         )
         for target in targets:
             if isinstance(target, ast.Name) and isinstance(node, ast.stmt):
-                lines = [*_above(found, node.lineno), found.get(node.lineno, ("", True))]
+                lines = [
+                    *_above(found, node.lineno),
+                    found.get(node.lineno, ("", True)),
+                ]
                 text = " ".join(words for words, alone in lines if words)
                 if text:
                     named.setdefault(target.id, text)
     return named
 
 
-def _above(found: Mapping[int, tuple[str, bool]], line: int) -> Iterable[tuple[str, bool]]:
+def _above(
+    found: Mapping[int, tuple[str, bool]], line: int
+) -> Iterable[tuple[str, bool]]:
     first = line
     while found.get(first - 1, ("", False))[1]:
         first -= 1

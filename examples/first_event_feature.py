@@ -36,7 +36,9 @@ def first_event_again(served: ServedRatings) -> pd.Series:
 
 DAYS = ElapsedFeature(name="first_event", entity="user", scale=5.0, transform="log1p")
 FIRST_EVENT = UserStatistic(DAYS, first_event, first_event_again)
-RECIPE = DEFAULT.model_copy(update={"name": "first", "ranker": ListRankerRecipe(statistics=("first_event",))})
+RECIPE = DEFAULT.model_copy(
+    update={"name": "first", "ranker": ListRankerRecipe(statistics=("first_event",))}
+)
 
 if __name__ == "__main__":
     print(RECIPE.model_dump_json(indent=2))

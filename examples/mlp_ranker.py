@@ -46,12 +46,19 @@ class MLP(Ranker):
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
     def forward(self, rows: Tensor, history: Tensor) -> Tensor:
-        scores: Tensor = self.layers(rows.index_select(-1, self.columns))  # (m, c, columns) -> (m, c, 1)
+        scores: Tensor = self.layers(
+            rows.index_select(-1, self.columns)
+        )  # (m, c, columns) -> (m, c, 1)
         return scores
 
     @classmethod
-    def configure(cls, recipe: MLPRecipe, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
-        columns = [spec.columns.index(name) for name in (*(number.name for number in spec.dense), *spec.candidate)]
+    def configure(
+        cls, recipe: MLPRecipe, spec: FeatureSpec, dataset: Dataset, trained: Config
+    ) -> Config:
+        columns = [
+            spec.columns.index(name)
+            for name in (*(number.name for number in spec.dense), *spec.candidate)
+        ]
         return {"kind": recipe.kind, "columns": columns, "hidden": list(recipe.hidden)}
 
     @classmethod
@@ -59,7 +66,9 @@ class MLP(Ranker):
         return cls(config["columns"], config["hidden"])
 
 
-RECIPE = DEFAULT.model_copy(update={"name": "mlp", "ranker": MLPRecipe()})  # the default recipe with this ranker
+RECIPE = DEFAULT.model_copy(
+    update={"name": "mlp", "ranker": MLPRecipe()}
+)  # the default recipe with this ranker
 
 if __name__ == "__main__":
     print(RECIPE.model_dump_json(indent=2))

@@ -46,30 +46,49 @@ class LikedRecently(Channel):
     form: ClassVar[str] = "recent"
 
     first_day: int  # days since 1970-01-01
-    likes: NDArray[np.int32]  # (days + 1, items + 1) how often each item had been liked before each day began
+    likes: NDArray[
+        np.int32
+    ]  # (days + 1, items + 1) how often each item had been liked before each day began
     days: int  # in the window
 
     def scores(self, requests: Requests) -> Float32:
         last = len(self.likes) - 1  # likes after the end of the data are not known
-        today = np.minimum(requests.timestamps // DAY_S - self.first_day, last)  # (m,) excluded: the day of the request
-        recent = self.likes[np.maximum(today, 0)] - self.likes[np.clip(today - self.days, 0, last)]  # (m, items + 1)
+        today = np.minimum(
+            requests.timestamps // DAY_S - self.first_day, last
+        )  # (m,) excluded: the day of the request
+        recent = (
+            self.likes[np.maximum(today, 0)]
+            - self.likes[np.clip(today - self.days, 0, last)]
+        )  # (m, items + 1)
         return np.where(recent > 0, recent, NOT_FOUND).astype(np.float32)
 
 
-def fit(recipe: RecentRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+def fit(
+    recipe: RecentRecipe, past: Sequences, inputs: Inputs, data: DataRecipe
+) -> Fitted:
     """Count likes by day. `offline` is imported inside, as the server imports this file without it."""
     from offline.models.kinds import Fitted
 
     day = past.times // DAY_S  # (events,)
     likes = np.zeros((np.ptp(day) + 2, past.n_items + 1), dtype=np.int32)
     np.add.at(likes, (day[past.liked] - day.min() + 1, past.items[past.liked]), 1)
-    return Fitted(LikedRecently(recipe.name, int(day.min()), likes.cumsum(axis=0, dtype=np.int32), recipe.days))
+    return Fitted(
+        LikedRecently(
+            recipe.name,
+            int(day.min()),
+            likes.cumsum(axis=0, dtype=np.int32),
+            recipe.days,
+        )
+    )
 
 
 # The default recipe with this channel as a third one.
 CHANNELS = (*DEFAULT.recall.channels, RecentRecipe(fusion_weight=0.5))
 RECIPE = DEFAULT.model_copy(
-    update={"name": "recent", "recall": DEFAULT.recall.model_copy(update={"channels": CHANNELS})}
+    update={
+        "name": "recent",
+        "recall": DEFAULT.recall.model_copy(update={"channels": CHANNELS}),
+    }
 )
 
 if __name__ == "__main__":

@@ -14,15 +14,20 @@ _SHOWN: Final = 40  # characters of what was sent that are echoed
 
 def no_attribute(field: str, name: str, there: Iterable[str]) -> BadRequestError:
     known = ", ".join(sorted(there)) or "none"
-    return BadRequestError(field, f"Items have no attribute {name[:_SHOWN]!r} here; there are: {known}.")
+    return BadRequestError(
+        field, f"Items have no attribute {name[:_SHOWN]!r} here; there are: {known}."
+    )
 
 
-def no_value(field: str, name: str, value: str, there: str | list[str]) -> BadRequestError:
+def no_value(
+    field: str, name: str, value: str, there: str | list[str]
+) -> BadRequestError:
     """``there``: the known values, of which the most similarly spelled ones are listed; or their range, for numbers."""
     value = value[:_SHOWN]
     if isinstance(there, str):
         return BadRequestError(
-            field, f"No item has {value} as {name}; values are from {there}. Ranges have gte, gt, lte and lt."
+            field,
+            f"No item has {value} as {name}; values are from {there}. Ranges have gte, gt, lte and lt.",
         )
     if len(there) > _NAMED:
         near = get_close_matches(value, there, _NAMED, 0.4) or there[:_NAMED]

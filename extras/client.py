@@ -86,11 +86,21 @@ class Client:
     """Requests to one server. May be shared by threads; close it, or use it in a ``with``."""
 
     def __init__(
-        self, url: str = "http://127.0.0.1:5000", key: str | None = None, *, timeout_s: float = 10.0, retries: int = 2
+        self,
+        url: str = "http://127.0.0.1:5000",
+        key: str | None = None,
+        *,
+        timeout_s: float = 10.0,
+        retries: int = 2,
     ) -> None:
         """``key``: API key, if the server needs one; ``timeout_s``: of each attempt; ``retries``: after the first."""
         self.url, self.timeout_s = url.rstrip("/"), timeout_s
-        again = Retry(retries, allowed_methods=None, status_forcelist=(429, 503), raise_on_status=False)
+        again = Retry(
+            retries,
+            allowed_methods=None,
+            status_forcelist=(429, 503),
+            raise_on_status=False,
+        )
         again.backoff_factor, again.retry_after_max = 0.1, 2
         self._http = local_session()
         for scheme in ("http://", "https://"):
@@ -101,7 +111,9 @@ class Client:
     @classmethod
     def of(cls, server: ServerSettings, url: str | None = None) -> Self:
         """A client of the server that settings describe, or of another ``url``, with the key in the settings."""
-        return cls(url or server.url, server.key.get_secret_value() if server.key else None)
+        return cls(
+            url or server.url, server.key.get_secret_value() if server.key else None
+        )
 
     def get(self, path: str, shape: type[Found]) -> Found:
         """What a route without a method here answers: "/ml/quality" for example. Raises ServerError."""
@@ -111,14 +123,18 @@ class Client:
         """A user's best unseen items. ``fields``: of /ml/rec: size, timestamp, where, query, history, explain, ..."""
         return self._send("POST", "/ml/rec", Recommended, {"userid": userid, **fields})
 
-    def rank(self, candidates: Sequence[OwnId], userid: OwnId | None = None, **fields: Any) -> Recommended:
+    def rank(
+        self, candidates: Sequence[OwnId], userid: OwnId | None = None, **fields: Any
+    ) -> Recommended:
         """Items in the order in which a user would like them (extra questions)."""
         body = {"userid": userid, "candidates": list(candidates), **fields}
         return self._send("POST", "/ml/rank", Recommended, body)
 
     def similar(self, *itemids: OwnId, size: int = 20) -> Similar:
         """The items that are most like one, or several (extra questions)."""
-        return self._send("GET", "/ml/similar", Similar, params={"itemid": itemids, "size": size})
+        return self._send(
+            "GET", "/ml/similar", Similar, params={"itemid": itemids, "size": size}
+        )
 
     def record(self, *events: Mapping[str, Any]) -> list[Recorded]:
         """Record what users did: eventid, userid, itemid, type; value, timestamp, recommendation (extra events)."""
@@ -126,7 +142,12 @@ class Client:
 
     def add_item(self, itemid: OwnId, title: str, **attributes: Any) -> ItemState:
         """Add an item that the release does not have, to be recommended at once (extra items)."""
-        return self._send("POST", "/ml/item", ItemState, {"itemid": itemid, "title": title, "attributes": attributes})
+        return self._send(
+            "POST",
+            "/ml/item",
+            ItemState,
+            {"itemid": itemid, "title": title, "attributes": attributes},
+        )
 
     def add_items(self, *items: Mapping[str, Any]) -> list[OwnId]:
         """Add up to 1,000 items at once, all or none: itemid, title, attributes. Returns their ids (extra items)."""
@@ -134,24 +155,41 @@ class Client:
 
     def remove_items(self, *itemids: OwnId) -> list[OwnId]:
         """Remove up to 1,000 items at once, all or none."""
-        return self._send("POST", "/ml/items/remove", _Items, [{"itemid": each} for each in itemids]).itemids
+        return self._send(
+            "POST", "/ml/items/remove", _Items, [{"itemid": each} for each in itemids]
+        ).itemids
 
     def change_item(self, itemid: OwnId, **fields: Any) -> ItemState:
         """Change an item's ``title`` or ``attributes``; fields left out stay as they are."""
-        return self._send("PATCH", f"/ml/item/{quote(str(itemid), safe='')}", ItemState, fields)
+        return self._send(
+            "PATCH", f"/ml/item/{quote(str(itemid), safe='')}", ItemState, fields
+        )
 
     def remove_item(self, itemid: OwnId) -> ItemState:
         """Remove an item: it is recommended no more."""
-        return self._send("DELETE", f"/ml/item/{quote(str(itemid), safe='')}", ItemState)
+        return self._send(
+            "DELETE", f"/ml/item/{quote(str(itemid), safe='')}", ItemState
+        )
 
     def _send(
-        self, method: str, path: str, shape: type[Found], body: Any = None, params: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        shape: type[Found],
+        body: Any = None,
+        params: Mapping[str, Any] | None = None,
     ) -> Found:
         """Send a request, without fields that are None, and parse the answer as ``shape``. Raises ServerError."""
         if isinstance(body, dict):
             body = {name: value for name, value in body.items() if value is not None}
         try:
-            response = self._http.request(method, f"{self.url}{path}", json=body, params=params, timeout=self.timeout_s)
+            response = self._http.request(
+                method,
+                f"{self.url}{path}",
+                json=body,
+                params=params,
+                timeout=self.timeout_s,
+            )
         except requests.RequestException as error:
             raise ServerError(self._without_an_answer(error)) from error
         try:
@@ -166,7 +204,9 @@ class Client:
         raise ServerError(said, response.status_code, wrong.get("field"))
 
     def _without_an_answer(self, error: requests.RequestException) -> str:
-        last = getattr(error.args[0] if error.args else None, "reason", error)  # of several tries
+        last = getattr(
+            error.args[0] if error.args else None, "reason", error
+        )  # of several tries
         if isinstance(last, (requests.Timeout, TimeoutError, ReadTimeoutError)):
             return f"The server at {self.url} did not answer within {self.timeout_s:g} s. See `make logs`."
         if isinstance(error, requests.ConnectionError):

@@ -13,20 +13,34 @@ from scipy import stats
 from offline.evaluation.metrics import Floats
 
 
-def mean(values: Floats, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> dict[str, float]:
+def mean(
+    values: Floats, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> dict[str, float]:
     """Mean over the ``users`` who have the metric; percentile bootstrap interval, ``low`` to ``high`` (Efron 1979).
 
     NaN where nobody has the metric.
     """
     there = values[~np.isnan(values)]
     if len(there) == 0:
-        return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "users": 0}
+        return {
+            "mean": float("nan"),
+            "low": float("nan"),
+            "high": float("nan"),
+            "users": 0,
+        }
     means = _drawn(len(there), resamples, seed) @ there / len(there)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return {"mean": float(there.mean()), "low": float(low), "high": float(high), "users": len(there)}
+    return {
+        "mean": float(there.mean()),
+        "low": float(low),
+        "high": float(high),
+        "users": len(there),
+    }
 
 
-def compare(first: Floats, second: Floats, *, confidence: float = 0.95) -> dict[str, float]:
+def compare(
+    first: Floats, second: Floats, *, confidence: float = 0.95
+) -> dict[str, float]:
     """Mean ``difference`` of a per-user metric, first less second, on the ``users`` who have both, by Student's paired
     t-test: its interval, ``low`` to ``high``, leaves out 0 just where its two-sided ``p_value`` is below 0.05.
 
@@ -35,7 +49,9 @@ def compare(first: Floats, second: Floats, *, confidence: float = 0.95) -> dict[
     difference = first - second
     there = difference[~np.isnan(difference)]
     mean = float(there.mean()) if len(there) else float("nan")
-    if len(there) < 2 or np.ptp(there) == 0:  # no variance: the difference is what it is
+    if (
+        len(there) < 2 or np.ptp(there) == 0
+    ):  # no variance: the difference is what it is
         low, high = mean, mean
         p_value = 1.0 if len(there) == 0 or mean == 0 else 0.0
     else:
@@ -56,4 +72,6 @@ def compare(first: Floats, second: Floats, *, confidence: float = 0.95) -> dict[
 def _drawn(n: int, resamples: int, seed: int) -> NDArray[np.float32]:
     """(resamples, n) how often each of n users is drawn."""
     rng = np.random.default_rng(seed)
-    return np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamples)]).astype(np.float32)
+    return np.stack(
+        [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamples)]
+    ).astype(np.float32)

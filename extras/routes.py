@@ -69,15 +69,26 @@ def route(
         operation_id = name or view.__name__
         summary, _, description = (inspect.getdoc(view) or "").partition("\n\n")
         in_path = [
-            {"name": each, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+            {
+                "name": each,
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "minLength": 1},
+            }
             for each in re.findall(r"<\w+:(\w+)>", path)
         ]
         details = {
             "description": " ".join(description.split()),
             "security": KEY,
             **more,
-            "parameters": [*in_path, *(parameters(query) if query else ()), *more.get("parameters", ())],
-            "requestBody": {"required": True, "content": json_of(body, example=example)} if body else None,
+            "parameters": [
+                *in_path,
+                *(parameters(query) if query else ()),
+                *more.get("parameters", ()),
+            ],
+            "requestBody": {"required": True, "content": json_of(body, example=example)}
+            if body
+            else None,
         }
         answers = responses(answer, *errors)
         if conflict:
@@ -89,20 +100,39 @@ def route(
             **{part: content for part, content in details.items() if content},
         )
         shown = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path)
-        models = [each for each in (answer, body) if each is not None and not issubclass(each, Answer)]
-        parts.describe({shown: parts.paths.get(shown, {}) | {method.lower(): described}}, models)
+        models = [
+            each
+            for each in (answer, body)
+            if each is not None and not issubclass(each, Answer)
+        ]
+        parts.describe(
+            {shown: parts.paths.get(shown, {}) | {method.lower(): described}}, models
+        )
 
         @wraps(view)
         def served(**named: str) -> Response:
             given: list[Any] = [parse_query(query, request.args)] if query else []
             if body is not None:
-                sent, such_as = request.get_data(cache=False), f"for example {json.dumps(example)}"
-                given.append(validated(sent, parse or body.model_validate_json, expected, such_as, shape))
+                sent, such_as = (
+                    request.get_data(cache=False),
+                    f"for example {json.dumps(example)}",
+                )
+                given.append(
+                    validated(
+                        sent,
+                        parse or body.model_validate_json,
+                        expected,
+                        such_as,
+                        shape,
+                    )
+                )
             found = view(*given, **named)
             content = found if isinstance(found, str) else found.model_dump_json()
             return Response(content, mimetype="application/json")
 
-        app.add_url_rule(path, operation_id, served, methods=[method], merge_slashes=merge_slashes)
+        app.add_url_rule(
+            path, operation_id, served, methods=[method], merge_slashes=merge_slashes
+        )
         return view
 
     return decorate
@@ -113,11 +143,18 @@ def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery
 
     A field that is a list may be given several times, any other one once.
     """
-    lists = {name for name, each in model.model_fields.items() if get_origin(each.annotation) is list}
+    lists = {
+        name
+        for name, each in model.model_fields.items()
+        if get_origin(each.annotation) is list
+    }
     given: dict[str, Any] = {}
     for name, values in MultiDict(arguments).lists():
         if len(values) > 1 and name not in lists:
-            raise BadRequestError(name[:_SHOWN], f"{name[:_SHOWN]!r} is given {len(values)} times; once is meant.")
+            raise BadRequestError(
+                name[:_SHOWN],
+                f"{name[:_SHOWN]!r} is given {len(values)} times; once is meant.",
+            )
         given[name] = values if name in lists else values[0]
     try:
         return model.model_validate(given, strict=False)
@@ -126,9 +163,13 @@ def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery
         field = str(first["loc"][0])
         if (known := model.model_fields.get(field)) is None:
             field, there = field[:_SHOWN], ", ".join(model.model_fields)
-            raise BadRequestError(field, f"There is no {field!r} here; there are: {there}.") from error
+            raise BadRequestError(
+                field, f"There is no {field!r} here; there are: {there}."
+            ) from error
         what = "is missing; expected" if first["type"] == "missing" else "must be"
-        raise BadRequestError(field, f"{field} {what} {known.description or first['msg']}.") from error
+        raise BadRequestError(
+            field, f"{field} {what} {known.description or first['msg']}."
+        ) from error
 
 
 def parameters(query: type[BaseModel], place: str = "query") -> list[dict[str, Any]]:
@@ -136,7 +177,13 @@ def parameters(query: type[BaseModel], place: str = "query") -> list[dict[str, A
     schema = query.model_json_schema()
     required = schema.get("required", [])
     return [
-        {"name": name, "in": place, "required": name in required, "description": each["description"], "schema": each}
+        {
+            "name": name,
+            "in": place,
+            "required": name in required,
+            "description": each["description"],
+            "schema": each,
+        }
         for name, each in schema["properties"].items()
     ]
 

@@ -45,15 +45,27 @@ def files_of(path: Path) -> Iterator[Files]:
     out, with a warning. Raises StepError where ``path`` is neither a folder nor a whole zip.
     """
     if not path.exists():
-        raise StepError(f"{path.absolute()} does not exist; RECSYS_DATA must name a folder or a zip with data.")
+        raise StepError(
+            f"{path.absolute()} does not exist; RECSYS_DATA must name a folder or a zip with data."
+        )
     with tempfile.TemporaryDirectory(prefix="recsys-data-") as unpacked:
         folder = path if path.is_dir() else Path(unpacked)
         if path.is_file():
             _unpack(path, folder)
-        files = [each for each in sorted(folder.rglob("*"), reverse=True) if each.is_file()]
-        outside = {each for each in files if not each.resolve().is_relative_to(folder.resolve())}
+        files = [
+            each for each in sorted(folder.rglob("*"), reverse=True) if each.is_file()
+        ]
+        outside = {
+            each
+            for each in files
+            if not each.resolve().is_relative_to(folder.resolve())
+        }
         if outside:
-            log.warning("left out, as they lead out of %s: %s", folder, ", ".join(sorted(map(str, outside))[:3]))
+            log.warning(
+                "left out, as they lead out of %s: %s",
+                folder,
+                ", ".join(sorted(map(str, outside))[:3]),
+            )
         yield {each.name: each for each in files if each not in outside}
 
 
@@ -63,7 +75,10 @@ def _unpack(path: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             # a member is read no further than the size that it declares, so their sum bounds what is written
-            size, free = sum(member.file_size for member in archive.infolist()), shutil.disk_usage(folder).free
+            size, free = (
+                sum(member.file_size for member in archive.infolist()),
+                shutil.disk_usage(folder).free,
+            )
             if size > min(free, MOST_UNPACKED * path.stat().st_size):
                 raise StepError(
                     f"{path} would unpack to {size / 1e9:,.1f} GB; {folder.parent} has {free / 1e9:,.1f} GB free, and "
@@ -72,7 +87,13 @@ def _unpack(path: Path, folder: Path) -> None:
                 )
             for part in archive.namelist():
                 archive.extract(part, folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
         raise StepError(  # RuntimeError: encrypted
             f"{path} is not a whole zip: {part} cannot be read ({error}). Fetch it again, or name the folder of the "
             "unpacked files in RECSYS_DATA."
@@ -84,7 +105,9 @@ def _unpack(path: Path, folder: Path) -> None:
 
 def malformed(file: str, line: int, found: str, expected: str) -> StepError:
     """The error for a line, numbered from 1, that is not what it should be."""
-    return StepError(f"{file}, line {line}: {expected} expected, found {found[:120]!r}.")
+    return StepError(
+        f"{file}, line {line}: {expected} expected, found {found[:120]!r}."
+    )
 
 
 class MovieLens(NamedTuple):
@@ -107,7 +130,9 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
     _expect_ids(layout, data)
 
     # by user and time, ties in file order; users and items by id
-    ratings = data.ratings.iloc[np.lexsort((data.ratings[Columns.TIMESTAMP], data.ratings[Columns.USER]))]
+    ratings = data.ratings.iloc[
+        np.lexsort((data.ratings[Columns.TIMESTAMP], data.ratings[Columns.USER]))
+    ]
     tables = []
     for table, key in ((data.users, Columns.USER), (data.items, Columns.ITEM)):
         table = table.sort_values(key, ignore_index=True)
@@ -124,7 +149,12 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
 def described(data: MovieLens) -> Dataset:
     """Facts about MovieLens that later steps need; origin and files are the caller's."""
     genres = {genre for genres in data.items[Columns.GENRES] for genre in genres}
-    sizes = {"ratings": len(data.ratings), "users": len(data.users), "items": len(data.items), "genres": len(genres)}
+    sizes = {
+        "ratings": len(data.ratings),
+        "users": len(data.users),
+        "items": len(data.items),
+        "genres": len(genres),
+    }
     return Dataset(
         name=name_of(sizes),
         origin="",
@@ -135,7 +165,15 @@ def described(data: MovieLens) -> Dataset:
         profile=(Columns.GENDER, Columns.AGE, Columns.OCCUPATION),
         crossed=(Columns.GENDER, Columns.AGE),
         terms=(Columns.GENRES,),
-        numbers=(ItemNumber(name=YEAR, column=YEAR, scale=100, centres=tuple(range(1920, 2001, 8)), width=6),),
+        numbers=(
+            ItemNumber(
+                name=YEAR,
+                column=YEAR,
+                scale=100,
+                centres=tuple(range(1920, 2001, 8)),
+                width=6,
+            ),
+        ),
         holdout=HoldoutRule(last=10),
     )
 
@@ -149,12 +187,21 @@ def release_year(title: str) -> float:
 def _expect_ids(layout: "Layout", data: MovieLens) -> None:
     """Raise StepError for an id that is listed twice, a rating of an id that is not listed, a time in the future."""
     rated, *listed = layout.files
-    for table, file, key in zip((data.users, data.items), listed, (Columns.USER, Columns.ITEM), strict=True):
+    for table, file, key in zip(
+        (data.users, data.items), listed, (Columns.USER, Columns.ITEM), strict=True
+    ):
         for row in np.flatnonzero(table[key].duplicated())[:1]:
-            raise malformed(file, layout.first + row, str(table[key][row]), f"a {key} that is not there already")
+            raise malformed(
+                file,
+                layout.first + row,
+                str(table[key][row]),
+                f"a {key} that is not there already",
+            )
         for row in np.flatnonzero(~data.ratings[key].isin(table[key]))[:1]:
             found = str(data.ratings[key][row])
-            raise malformed(rated, layout.first + row, found, f"a {key} that is listed in {file}")
+            raise malformed(
+                rated, layout.first + row, found, f"a {key} that is listed in {file}"
+            )
     times = data.ratings[Columns.TIMESTAMP]
     for row in np.flatnonzero(times > time.time() + AHEAD_S)[:1]:
         expected = "a time that is not in the future, in seconds since 1970,"
@@ -172,7 +219,11 @@ class Layout(NamedTuple):
     # ``words`` (between spaces); ``year``, where the title lacks it; ``item_expected``: in words
     item: str
     item_expected: str
-    headers: tuple[str, str, str] = ("", "", "")  # how the first line of each file begins; empty where there is none
+    headers: tuple[str, str, str] = (
+        "",
+        "",
+        "",
+    )  # how the first line of each file begins; empty where there is none
 
     @property
     def first(self) -> int:
@@ -182,8 +233,29 @@ class Layout(NamedTuple):
 
 NO_GENRE = "(no genres listed)"  # how GroupLens spells an empty list
 GENRES = (  # the flags of u.item, in its order
-    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
-    *("Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+    *(
+        "unknown",
+        "Action",
+        "Adventure",
+        "Animation",
+        "Children's",
+        "Comedy",
+        "Crime",
+        "Documentary",
+        "Drama",
+    ),
+    *(
+        "Fantasy",
+        "Film-Noir",
+        "Horror",
+        "Musical",
+        "Mystery",
+        "Romance",
+        "Sci-Fi",
+        "Thriller",
+        "War",
+        "Western",
+    ),
 )
 LAYOUTS: Final = (
     Layout(
@@ -212,32 +284,52 @@ LAYOUTS: Final = (
         ("user_id:", "user_id:", "item_id:"),
     ),
 )
-EXPECTED: Final = "MovieLens: " + "; or ".join(", ".join(layout.files) for layout in LAYOUTS)
+EXPECTED: Final = "MovieLens: " + "; or ".join(
+    ", ".join(layout.files) for layout in LAYOUTS
+)
 
 
 def layout_of(files: Mapping[str, Any]) -> Layout | None:
     """The layout whose files are all there."""
-    return next((layout for layout in LAYOUTS if all(name in files for name in layout.files)), None)
+    return next(
+        (layout for layout in LAYOUTS if all(name in files for name in layout.files)),
+        None,
+    )
 
 
 def parse(layout: Layout, *contents: bytes) -> MovieLens:
     """The content of the three files -> tables. Raises StepError."""
     bodies = []
-    for file, content, header in zip(layout.files, contents, layout.headers, strict=True):
+    for file, content, header in zip(
+        layout.files, contents, layout.headers, strict=True
+    ):
         if not content.strip():
             raise StepError(f"{file} is empty: a row on every line expected.")
         head, _, body = content.partition(b"\n") if header else (b"", b"", content)
         if not head.startswith(header.encode()):
-            raise malformed(file, 1, head.decode("latin-1"), f"a header that begins with {header!r}")
+            raise malformed(
+                file, 1, head.decode("latin-1"), f"a header that begins with {header!r}"
+            )
         bodies.append(body)
     ratings = _ratings(layout, bodies[0])
     users = [
         (int(user["id"]), user["gender"], int(user["age"]), user["job"])
-        for user in _rows(layout, layout.files[1], bodies[1], layout.user, layout.user_expected)
+        for user in _rows(
+            layout, layout.files[1], bodies[1], layout.user, layout.user_expected
+        )
     ]
-    items = [_item(item) for item in _rows(layout, layout.files[2], bodies[2], layout.item, layout.item_expected)]
-    of_users = pd.DataFrame(users, columns=[Columns.USER, Columns.GENDER, Columns.AGE, Columns.OCCUPATION])
-    of_items = pd.DataFrame(items, columns=[Columns.ITEM, Columns.TITLE, Columns.GENRES])
+    items = [
+        _item(item)
+        for item in _rows(
+            layout, layout.files[2], bodies[2], layout.item, layout.item_expected
+        )
+    ]
+    of_users = pd.DataFrame(
+        users, columns=[Columns.USER, Columns.GENDER, Columns.AGE, Columns.OCCUPATION]
+    )
+    of_items = pd.DataFrame(
+        items, columns=[Columns.ITEM, Columns.TITLE, Columns.GENRES]
+    )
     return MovieLens(
         ratings,
         of_users.astype({Columns.USER: "int32", Columns.AGE: "int32"}),
@@ -250,28 +342,50 @@ def _item(found: Mapping[str, str]) -> tuple[int, str, list[str]]:
     year = found.get("year", "")
     title = f"{found['title']} ({year})" if year.isdecimal() else found["title"]
     if "flags" in found:
-        genres = [genre for genre, flag in zip(GENRES, found["flags"].split("|"), strict=True) if flag == "1"]
+        genres = [
+            genre
+            for genre, flag in zip(GENRES, found["flags"].split("|"), strict=True)
+            if flag == "1"
+        ]
     else:
-        genres = found["genres"].split("|") if "genres" in found else found["words"].split()
-    return int(found["id"]), title, [genre for genre in genres if genre not in ("", NO_GENRE)]
+        genres = (
+            found["genres"].split("|") if "genres" in found else found["words"].split()
+        )
+    return (
+        int(found["id"]),
+        title,
+        [genre for genre in genres if genre not in ("", NO_GENRE)],
+    )
 
 
 def _ratings(layout: Layout, content: bytes) -> pd.DataFrame:
     """Parse the ratings. Raises StepError for a line that is not four whole numbers."""
     separator = layout.between.encode()
-    good = re.compile(rb"\d{1,9}%(s)b\d{1,9}%(s)b[1-5]%(s)b\d{1,11}" % {b"s": separator})
+    good = re.compile(
+        rb"\d{1,9}%(s)b\d{1,9}%(s)b[1-5]%(s)b\d{1,11}" % {b"s": separator}
+    )
     for number, line in enumerate(content.splitlines(), start=layout.first):
         if not good.fullmatch(line):
             expected = (
-                f"userid, itemid, a rating of 1 to 5 and timestamp, whole numbers with {layout.between!r} between,"
+                "userid, itemid, a rating of 1 to 5 and timestamp, "
+                f"whole numbers with {layout.between!r} between,"
             )
             raise malformed(layout.files[0], number, line.decode("latin-1"), expected)
-    numbers = np.fromstring(content.replace(separator, b" ").decode(), np.int64, sep=" ").reshape(-1, 4)
+    numbers = np.fromstring(
+        content.replace(separator, b" ").decode(), np.int64, sep=" "
+    ).reshape(-1, 4)
     types = artifacts.RAW_INTERACTIONS.columns.items()
-    return pd.DataFrame({name: numbers[:, n].astype(kind.to_pandas_dtype()) for n, (name, kind) in enumerate(types)})
+    return pd.DataFrame(
+        {
+            name: numbers[:, n].astype(kind.to_pandas_dtype())
+            for n, (name, kind) in enumerate(types)
+        }
+    )
 
 
-def _rows(layout: Layout, file: str, content: bytes, pattern: str, expected: str) -> Iterator[dict[str, str]]:
+def _rows(
+    layout: Layout, file: str, content: bytes, pattern: str, expected: str
+) -> Iterator[dict[str, str]]:
     """The groups of the pattern in each line. Raises StepError for a line that does not match."""
     try:
         text = content.decode("utf-8-sig")

@@ -28,7 +28,12 @@ def read_inputs(settings: Settings, parts: Sequence[str] = PAST) -> Inputs:
     folder = settings.exchange_dir
     users, items = artifacts.USERS.read(folder), artifacts.ITEMS.read(folder)
     ratings = artifacts.RATINGS.read(folder)
-    return make_inputs(ratings[ratings[Columns.SPLIT].isin(parts)], users, items, release_parts.read_dataset(folder))
+    return make_inputs(
+        ratings[ratings[Columns.SPLIT].isin(parts)],
+        users,
+        items,
+        release_parts.read_dataset(folder),
+    )
 
 
 def read_with_holdout(settings: Settings) -> Inputs:
@@ -38,15 +43,21 @@ def read_with_holdout(settings: Settings) -> Inputs:
     """
     found = read_inputs(settings, OF_THE_DATA_SET)
     data = found.data
-    sizes = holdout_sizes(found.dataset.holdout_now, data.lengths, data.newest)  # (users,)
+    sizes = holdout_sizes(
+        found.dataset.holdout_now, data.lengths, data.newest
+    )  # (users,)
     if not sizes.any():
         raise steps.StepError(
             "These artifacts are fitted on all events, so nothing is left to evaluate them on. Run `make offline` "
             "without final=1, and with a holdout in dataset.toml, for a fit that can be evaluated."
         )
     held_out = data.positions >= np.repeat(data.lengths - sizes, data.lengths)
-    split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[Columns.SPLIT]
-    if not np.array_equal(held_out, (split[split != Split.RECORDED] == Split.HOLDOUT).to_numpy()):
+    split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[
+        Columns.SPLIT
+    ]
+    if not np.array_equal(
+        held_out, (split[split != Split.RECORDED] == Split.HOLDOUT).to_numpy()
+    ):
         raise steps.StepError(
             "ratings.parquet: the held-out rows are not those that dataset.json says of every user; "
             "run offline/preprocess/s1_data_split.py again."
@@ -56,7 +67,9 @@ def read_with_holdout(settings: Settings) -> Inputs:
 
 def recorded_rows(settings: Settings) -> int:
     """Number of feedback rows that are trained on. Raises ArtifactError when the file is missing."""
-    split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[Columns.SPLIT]
+    split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[
+        Columns.SPLIT
+    ]
     return int((split == Split.RECORDED).sum())
 
 
@@ -66,7 +79,9 @@ def read_past_ratings(settings: Settings, columns: list[str]) -> pd.DataFrame:
     return ratings[ratings[Columns.SPLIT].isin(PAST)].reset_index(drop=True)
 
 
-def read_samples(settings: Settings) -> tuple[features.Float32, pd.DataFrame, features.FeatureSpec]:
+def read_samples(
+    settings: Settings,
+) -> tuple[features.Float32, pd.DataFrame, features.FeatureSpec]:
     """(rows, spec.width) inputs of the source's ranker; userid, label and split of each row; the spec.
 
     Raises StepError when two of the files are not of one run.
@@ -75,8 +90,12 @@ def read_samples(settings: Settings) -> tuple[features.Float32, pd.DataFrame, fe
     table = artifacts.SAMPLES.read(settings.exchange_dir)
     ratings = read_past_ratings(settings, [Columns.USER, Columns.LABEL, Columns.SPLIT])
     known = [Columns.LABEL, Columns.SPLIT]
-    if not ratings[known].equals(table[known]) or set(spec.columns) - set(table.columns):
-        raise steps.StepError("samples.parquet does not belong to ratings.parquet: run s1_feature_engi.py again.")
+    if not ratings[known].equals(table[known]) or set(spec.columns) - set(
+        table.columns
+    ):
+        raise steps.StepError(
+            "samples.parquet does not belong to ratings.parquet: run s1_feature_engi.py again."
+        )
     return table[list(spec.columns)].to_numpy(np.float32), ratings, spec
 
 

@@ -22,7 +22,9 @@ from data_exchange_center.settings import IN_MEMORY, Settings
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run_step(step: str, environment: dict[str, str], script: str | None = None) -> dict[str, Any]:
+def run_step(
+    step: str, environment: dict[str, str], script: str | None = None
+) -> dict[str, Any]:
     """Run one step, or ``script`` in its place. Returns its start (`time.monotonic`), times in seconds, memory in MB.
 
     Raises StepError when it fails.
@@ -49,7 +51,9 @@ def run_step(step: str, environment: dict[str, str], script: str | None = None) 
         sys.stdout.flush()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise steps.StepError(f"{step} failed with exit code {process.returncode}; last line above: {line.strip()}")
+        raise steps.StepError(
+            f"{step} failed with exit code {process.returncode}; last line above: {line.strip()}"
+        )
     return {
         "step": step,
         "began": begin,
@@ -59,22 +63,35 @@ def run_step(step: str, environment: dict[str, str], script: str | None = None) 
     }
 
 
-def run_steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()) -> Iterator[dict[str, Any]]:
+def run_steps(
+    settings: Settings, exchange_dir: Path, done: Collection[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Run all steps into ``exchange_dir`` with the settings' recipe and data. Yields `run_step`'s results as they end.
 
     The data is what RECSYS_DATA names, else the data set in the settings' own exchange folder. ``done``: steps that are
     not run again. Raises StepError when a step fails, once those that run at the same time have ended.
     """
     data = settings.data
-    if data is None and exchange_dir != settings.exchange_dir and artifacts.DATASET.at(settings.exchange_dir).is_file():
+    if (
+        data is None
+        and exchange_dir != settings.exchange_dir
+        and artifacts.DATASET.at(settings.exchange_dir).is_file()
+    ):
         data = settings.offline_dir / "raw"
     environment = os.environ | {"RECSYS_EXCHANGE_DIR": str(exchange_dir.absolute())}
-    environment |= {"RECSYS_RECIPE": settings.recipe_name} | ({"RECSYS_DATA": str(data.absolute())} if data else {})
+    environment |= {"RECSYS_RECIPE": settings.recipe_name} | (
+        {"RECSYS_DATA": str(data.absolute())} if data else {}
+    )
     # step -> the engine's script that runs in its place
-    twins: Mapping[str, str] = {} if settings.engine == IN_MEMORY else plugins.engine(settings.engine).TWINS
+    twins: Mapping[str, str] = (
+        {} if settings.engine == IN_MEMORY else plugins.engine(settings.engine).TWINS
+    )
     # each step waits for the steps whose files it reads
     order = TopologicalSorter(
-        {step.path: {file.made_by for file in step.inputs(settings.recipe)} for step in provenance.STEPS}
+        {
+            step.path: {file.made_by for file in step.inputs(settings.recipe)}
+            for step in provenance.STEPS
+        }
     )
     order.prepare()
     places = [step.path for step in provenance.STEPS]
@@ -85,7 +102,10 @@ def run_steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()
                 ready = sorted(order.get_ready(), key=places.index, reverse=True)
                 order.done(*(step for step in ready if step in done))
                 todo = (step for step in ready if step not in done)
-                running |= {pool.submit(run_step, step, environment, twins.get(step)) for step in todo}
+                running |= {
+                    pool.submit(run_step, step, environment, twins.get(step))
+                    for step in todo
+                }
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
                 for each in ended:
                     measured = each.result()

@@ -32,10 +32,17 @@ def export_onnx(model: nn.Module, sizes: features.InputSizes, release: str) -> b
     example = _zeros(sizes, rows=2)
     names = list(example.by_name)
     rows = torch.export.Dim("rows", min=1, max=wire.MAX_BATCH)
-    for talkative in ("torch.onnx", "torch.utils.flop_counter", "onnxscript", "onnx_ir"):
+    for talkative in (
+        "torch.onnx",
+        "torch.utils.flop_counter",
+        "onnxscript",
+        "onnx_ir",
+    ):
         logging.getLogger(talkative).setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns about its own deprecated parts
+        warnings.simplefilter(
+            "ignore"
+        )  # the exporter warns about its own deprecated parts
         program = torch.onnx.export(
             model.eval(),
             tensors_of(example),
@@ -43,7 +50,9 @@ def export_onnx(model: nn.Module, sizes: features.InputSizes, release: str) -> b
             opset_version=OPSET,
             input_names=names,
             output_names=[wire.MODEL_OUTPUT],
-            dynamic_shapes=tuple({0: rows} if name == wire.MODEL_INPUT else {} for name in names),
+            dynamic_shapes=tuple(
+                {0: rows} if name == wire.MODEL_INPUT else {} for name in names
+            ),
             verbose=False,
         )
     if program is None:
@@ -52,7 +61,12 @@ def export_onnx(model: nn.Module, sizes: features.InputSizes, release: str) -> b
     for node in proto.graph.node:
         del node.metadata_props[:]  # stack traces with the paths of this machine
         node.doc_string = ""
-    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+    for value in (
+        *proto.graph.value_info,
+        *proto.graph.input,
+        *proto.graph.output,
+        *proto.graph.initializer,
+    ):
         del value.metadata_props[:]
     del proto.graph.metadata_props[:]
     proto.ir_version = min(proto.ir_version, MAX_IR)
@@ -90,4 +104,6 @@ def _zeros(sizes: features.InputSizes, rows: int) -> features.ModelInputs:
     zeros = np.zeros((rows, sizes.columns), np.float32)
     if not sizes.events:
         return features.ModelInputs(zeros)
-    return features.ModelInputs(zeros, np.zeros((1, sizes.events, len(features.HISTORY)), np.float32))
+    return features.ModelInputs(
+        zeros, np.zeros((1, sizes.events, len(features.HISTORY)), np.float32)
+    )

@@ -17,7 +17,12 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from data_exchange_center import files, release_parts
-from data_exchange_center.manifest import Manifest, ParityRecord, Published, why_unreadable
+from data_exchange_center.manifest import (
+    Manifest,
+    ParityRecord,
+    Published,
+    why_unreadable,
+)
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
@@ -40,7 +45,12 @@ class Stores(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> "Stores":
-        return cls(RedisStore(settings), ElasticsearchStore(settings), FeastStore(settings), TritonStore(settings))
+        return cls(
+            RedisStore(settings),
+            ElasticsearchStore(settings),
+            FeastStore(settings),
+            TritonStore(settings),
+        )
 
 
 def manifest_path(settings: Settings, release: str) -> Path:
@@ -58,10 +68,14 @@ def open_release(settings: Settings) -> Manifest:
     return manifest
 
 
-def record_parity(settings: Settings, manifest: Manifest, record: ParityRecord | None) -> None:
+def record_parity(
+    settings: Settings, manifest: Manifest, record: ParityRecord | None
+) -> None:
     """Write the manifest, with the record that offline and online agree, or None."""
     with files.written_in_place(manifest_path(settings, manifest.release)) as temporary:
-        content = manifest.model_copy(update={"parity": record}).model_dump_json(indent=2)
+        content = manifest.model_copy(update={"parity": record}).model_dump_json(
+            indent=2
+        )
         temporary.write_text(f"{content}\n", encoding="utf-8")
 
 
@@ -69,9 +83,13 @@ def require_parity(settings: Settings, release: str) -> tuple[Manifest, ParityRe
     """Read a release's manifest and the record of its check. Raises StepError when it has not passed the check."""
     path = manifest_path(settings, release)
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes()) if path.is_file() else None
+        manifest = (
+            Manifest.model_validate_json(path.read_bytes()) if path.is_file() else None
+        )
     except ValidationError as error:
-        raise StepError(f"{path} cannot be read ({why_unreadable(error)})", f"Run {CHECK} again.") from error
+        raise StepError(
+            f"{path} cannot be read ({why_unreadable(error)})", f"Run {CHECK} again."
+        ) from error
     if manifest is None or manifest.parity is None:
         raise StepError(
             f"release {release} must not be published: it has not passed the check of offline against online since it "
@@ -96,7 +114,9 @@ def require_loaded(stores: Stores, release: str, checked: Place | None = None) -
         store.wait_until_served(release)
     place = stores.triton.find(release)
     if place is None or (checked is not None and place != checked):
-        raise StepError(f"release {release} was checked with {checked} in Triton, and is {place} now: sync it again")
+        raise StepError(
+            f"release {release} was checked with {checked} in Triton, and is {place} now: sync it again"
+        )
     return place
 
 
@@ -107,8 +127,14 @@ def publish(settings: Settings, release: str) -> None:
     """
     stores = Stores.of(settings)
     manifest, parity = require_parity(settings, release)
-    place = require_loaded(stores, release, Place(parity.triton_model, parity.triton_version))
-    stores.redis.publish(Published(manifest=manifest, triton_model=place.model, triton_version=place.version))
+    place = require_loaded(
+        stores, release, Place(parity.triton_model, parity.triton_version)
+    )
+    stores.redis.publish(
+        Published(
+            manifest=manifest, triton_model=place.model, triton_version=place.version
+        )
+    )
 
 
 def activate(settings: Settings, release: str, *, apply_pending: bool = True) -> None:
@@ -122,7 +148,9 @@ def activate(settings: Settings, release: str, *, apply_pending: bool = True) ->
     stores = Stores.of(settings)
     published = stores.redis.published(release)
     require_parity(settings, release)
-    require_loaded(stores, release, Place(published.triton_model, published.triton_version))
+    require_loaded(
+        stores, release, Place(published.triton_model, published.triton_version)
+    )
     for store in stores:
         store.activate(release)
     log.info("release %s is live", release)
@@ -150,7 +178,9 @@ def consequences(settings: Settings, manifest: Manifest) -> str:
     """Describe what publishing a release will delete, and what activating it will replace; empty: nothing."""
     redis, release = RedisStore(settings), manifest.release
     active, published = redis.listed()
-    kept = kept_releases(active, list(dict.fromkeys([release, *published])), settings.kept_releases)
+    kept = kept_releases(
+        active, list(dict.fromkeys([release, *published])), settings.kept_releases
+    )
     parts = []
     if deleted := [each for each in published if each not in {release, *kept}]:
         parts.append(f"publishing it deletes {', '.join(deleted)}")

@@ -35,7 +35,13 @@ def recall_state(exchange_dir: Path) -> RecallState:
     popular = artifacts.POPULAR.read(exchange_dir)
     return RecallState(
         users=tuple(release_parts.read_users(exchange_dir)),
-        popular=tuple(zip(popular[Columns.ITEM].tolist(), popular[Columns.SCORE].tolist(), strict=True)),
+        popular=tuple(
+            zip(
+                popular[Columns.ITEM].tolist(),
+                popular[Columns.SCORE].tolist(),
+                strict=True,
+            )
+        ),
         channels=release_parts.read_channels(exchange_dir).without_encoders().pack(),
     )
 
@@ -46,11 +52,20 @@ class ItemRow(IndexedItem):
 
     own_id: OwnId
     title: str
-    attributes: Mapping[str, Any]  # by name: a list of values, a number, or None where the item has none
+    attributes: Mapping[
+        str, Any
+    ]  # by name: a list of values, a number, or None where the item has none
 
     def document(self) -> dict[str, Any]:
-        values = [value for each in self.attributes.values() if isinstance(each, list) for value in each]
-        title, attributes = (" ".join(words_of(text)) for text in (self.title, " ".join(values)))
+        values = [
+            value
+            for each in self.attributes.values()
+            if isinstance(each, list)
+            for value in each
+        ]
+        title, attributes = (
+            " ".join(words_of(text)) for text in (self.title, " ".join(values))
+        )
         return {
             wire.ITEM_NUMBER: self.number,
             wire.ITEM_OWN_ID: self.own_id,
@@ -58,21 +73,41 @@ class ItemRow(IndexedItem):
             wire.ITEM_GENRES: list(self.terms),
             wire.ITEM_ATTRIBUTES: dict(self.attributes),
             wire.ITEM_WORDS: {"title": title, "attributes": attributes},
-            **{wire.vector_of(channel): vector.tolist() for channel, vector in self.vectors.items()},
+            **{
+                wire.vector_of(channel): vector.tolist()
+                for channel, vector in self.vectors.items()
+            },
         }
 
 
-def item_rows(exchange_dir: Path, numbers: tuple[int, int] | None = None) -> list[ItemRow]:
+def item_rows(
+    exchange_dir: Path, numbers: tuple[int, int] | None = None
+) -> list[ItemRow]:
     """Read the items, in the order of their numbers. Raises ArtifactError when a file is missing.
 
     ``numbers``: first and last number to read, both included; None: all.
     """
-    only = None if numbers is None else [(Columns.ITEM, ">=", numbers[0]), (Columns.ITEM, "<=", numbers[1])]
-    dataset, items = release_parts.read_dataset(exchange_dir), artifacts.ITEMS.read(exchange_dir, only=only)
+    only = (
+        None
+        if numbers is None
+        else [(Columns.ITEM, ">=", numbers[0]), (Columns.ITEM, "<=", numbers[1])]
+    )
+    dataset, items = (
+        release_parts.read_dataset(exchange_dir),
+        artifacts.ITEMS.read(exchange_dir, only=only),
+    )
     items = items.sort_values(Columns.ITEM)
-    own_ids = release_parts.OwnIds(items[Columns.ITEM].tolist(), items[Columns.OWN_ID].tolist(), dataset.item_ids)
-    genres = artifacts.ITEM_TERMS.read(exchange_dir, only=only).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
-    vectors = release_parts.vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir, only=only), Columns.ITEM)
+    own_ids = release_parts.OwnIds(
+        items[Columns.ITEM].tolist(), items[Columns.OWN_ID].tolist(), dataset.item_ids
+    )
+    genres = (
+        artifacts.ITEM_TERMS.read(exchange_dir, only=only)
+        .set_index(Columns.ITEM)[Columns.GENRES]
+        .to_dict()
+    )
+    vectors = release_parts.vectors_by(
+        artifacts.ITEM_VECTORS.read(exchange_dir, only=only), Columns.ITEM
+    )
     return [
         ItemRow(
             number=number,
@@ -83,7 +118,10 @@ def item_rows(exchange_dir: Path, numbers: tuple[int, int] | None = None) -> lis
             vectors=vectors.get(number, {}),
         )
         for number, title, shown in zip(
-            items[Columns.ITEM].tolist(), items[Columns.TITLE], _attributes(dataset, items), strict=True
+            items[Columns.ITEM].tolist(),
+            items[Columns.TITLE],
+            _attributes(dataset, items),
+            strict=True,
         )
     ]
 
@@ -98,11 +136,19 @@ def _attributes(dataset: Dataset, items: pd.DataFrame) -> Iterator[dict[str, Any
             attribute, value = dataset.attribute_and_value(term)
             shown[attribute].append(value)
         for number, value in zip(shown_numbers, values, strict=True):
-            shown[number.name] = None if math.isnan(value) else int(value) if value.is_integer() else value
+            shown[number.name] = (
+                None
+                if math.isnan(value)
+                else int(value)
+                if value.is_integer()
+                else value
+            )
         yield shown
 
 
-def feature_frames(exchange_dir: Path, spec: features.FeatureSpec) -> dict[Entity, pd.DataFrame]:
+def feature_frames(
+    exchange_dir: Path, spec: features.FeatureSpec
+) -> dict[Entity, pd.DataFrame]:
     """Raw values of users and items: the key first, then the stored features in the spec's order.
 
     Raises CheckError naming the feature, and the user or item, that has no value.
@@ -115,13 +161,19 @@ def feature_frames(exchange_dir: Path, spec: features.FeatureSpec) -> dict[Entit
     for entity, frame in frames.items():
         names = [feature.name for feature in spec.stored(entity)]
         if absent := [name for name in names if name not in frame.columns]:
-            raise steps.CheckError(f"the {entity} features hold no column {absent[0]!r}, which the feature spec has")
+            raise steps.CheckError(
+                f"the {entity} features hold no column {absent[0]!r}, which the feature spec has"
+            )
         frames[entity] = stored = frame[[wire.FEAST_KEY[entity], *names]]
         nulls = stored.isna()
         if nulls.to_numpy().any():
             name = str(nulls.any().idxmax())
-            row = stored[wire.FEAST_KEY[entity]].tolist()[nulls[name].to_numpy().argmax()]
-            raise steps.CheckError(f"{entity} {own_ids[entity][row]!r} has no value for feature {name!r}")
+            row = stored[wire.FEAST_KEY[entity]].tolist()[
+                nulls[name].to_numpy().argmax()
+            ]
+            raise steps.CheckError(
+                f"{entity} {own_ids[entity][row]!r} has no value for feature {name!r}"
+            )
     return frames
 
 
@@ -138,19 +190,28 @@ def newest_event(exchange_dir: Path) -> pd.Timestamp:
     """
     ratings = artifacts.RATINGS.read(exchange_dir, [Columns.TIMESTAMP, Columns.SPLIT])
     served = ratings.loc[ratings[Columns.SPLIT] != Split.HOLDOUT, Columns.TIMESTAMP]
-    return min(pd.Timestamp(int(served.max()), unit="s", tz="UTC"), pd.Timestamp.now("UTC").floor("s"))
+    return min(
+        pd.Timestamp(int(served.max()), unit="s", tz="UTC"),
+        pd.Timestamp.now("UTC").floor("s"),
+    )
 
 
 # Users and times of the check's requests: the same ones for the same data.
 
 
-def sampled_users(rows: Sequence[release_parts.UserRow], size: int) -> list[release_parts.UserRow]:
+def sampled_users(
+    rows: Sequence[release_parts.UserRow], size: int
+) -> list[release_parts.UserRow]:
     """Sample up to ``size`` users with a vector or a history: those with the most seen items, and others at random."""
     known = [row for row in rows if row.vectors or len(row.history)]
     by_history = sorted(known, key=lambda row: (-len(row.seen), row.number))
     longest, rest = by_history[:LONGEST], by_history[LONGEST:]
-    order = np.random.default_rng(_SEED).permutation(len(rest))[: max(0, size - len(longest))]
-    return sorted((*longest[:size], *(rest[i] for i in order)), key=lambda row: row.number)
+    order = np.random.default_rng(_SEED).permutation(len(rest))[
+        : max(0, size - len(longest))
+    ]
+    return sorted(
+        (*longest[:size], *(rest[i] for i in order)), key=lambda row: row.number
+    )
 
 
 def request_time(row: release_parts.UserRow) -> int:

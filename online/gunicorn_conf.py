@@ -22,11 +22,15 @@ settings = load_settings()
 folders = [str(settings.workers_dir(kind)) for kind in ("workers", "metrics")]
 print(json.dumps([settings.server.host, settings.server.port, settings.server.workers, *folders]))
 """
-_read = subprocess.run([sys.executable, "-c", _READ], stdout=subprocess.PIPE, text=True, check=False)
+_read = subprocess.run(
+    [sys.executable, "-c", _READ], stdout=subprocess.PIPE, text=True, check=False
+)
 if _read.returncode:
     sys.exit(_read.returncode)  # it has said why
 _host, _port, workers, *_folders = json.loads(_read.stdout)
-_workers, _metrics = map(Path, _folders)  # _workers: a file for each worker that answers, named by its pid
+_workers, _metrics = map(
+    Path, _folders
+)  # _workers: a file for each worker that answers, named by its pid
 
 # The workers write their metrics there: prometheus_client reads the variable when it is imported, in a worker.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
@@ -36,7 +40,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 bind = f"{_host}:{_port}"
 worker_class = "asgi"
 asgi_lifespan = "off"
-control_socket_disable = True  # it would lie in the home folder, shared by all servers of an account
+control_socket_disable = (
+    True  # it would lie in the home folder, shared by all servers of an account
+)
 # Each worker makes its own clients: the pools' sockets do not survive a fork.
 preload_app = False
 timeout = 30
@@ -70,7 +76,9 @@ def post_fork(_: object, __: object) -> None:
 
 def child_exit(_: object, worker: Any) -> None:
     """Remove an ended worker's live gauges and its mark; its counters stay."""
-    from prometheus_client.multiprocess import mark_process_dead  # here, after the variable is set
+    from prometheus_client.multiprocess import (
+        mark_process_dead,
+    )  # here, after the variable is set
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
     (_workers / str(worker.pid)).unlink(missing_ok=True)
@@ -82,7 +90,9 @@ def post_worker_init(worker: Any) -> None:
     What is loaded is exempt from collection (frozen), and the thresholds are raised: a request makes thousands of
     short-lived objects (three per Elasticsearch hit), and by default would run the collector several times.
     """
-    from online.web.connections import Connection  # here, where the worker imports the code as it is now
+    from online.web.connections import (
+        Connection,
+    )  # here, where the worker imports the code as it is now
 
     # The worker has no setting for its protocol. With gunicorn's own, 1,024 silent clients, which use up the files that
     # a process may open by default, shut out everybody else.

@@ -62,23 +62,46 @@ class SampledSoftmax(Softmax):
 
     def batches(self, epoch: int) -> Callable[[Sequences, Points, int], SampledBatch]:
         """See `Softmax.batches`. The samples of an epoch are the same in every process."""
-        return partial(self._batch, rng=np.random.default_rng([self.model.recipe.seed, epoch]))
+        return partial(
+            self._batch, rng=np.random.default_rng([self.model.recipe.seed, epoch])
+        )
 
-    def _batch(self, data: Sequences, points: Points, lags: int, rng: np.random.Generator) -> SampledBatch:
-        batch, sample = batch_of(data, points, lags, self.model.recipe), drawn(self.chance, rng)
-        rows, items = (torch.cat(each).numpy() for each in zip(batch.left_out, batch.targets, strict=True))
+    def _batch(
+        self, data: Sequences, points: Points, lags: int, rng: np.random.Generator
+    ) -> SampledBatch:
+        batch, sample = (
+            batch_of(data, points, lags, self.model.recipe),
+            drawn(self.chance, rng),
+        )
+        rows, items = (
+            torch.cat(each).numpy()
+            for each in zip(batch.left_out, batch.targets, strict=True)
+        )
         left_out = within(sample, np.stack([rows, items]))
         return SampledBatch(
-            batch, torch.from_numpy(sample), (torch.from_numpy(left_out[0]), torch.from_numpy(left_out[1]))
+            batch,
+            torch.from_numpy(sample),
+            (torch.from_numpy(left_out[0]), torch.from_numpy(left_out[1])),
         )
 
     def forward(self, batch: Any) -> Tensor:
-        (users, items, ratings, regime, _, (rows, liked), weights), sample, left_out = batch
+        (users, items, ratings, regime, _, (rows, liked), weights), sample, left_out = (
+            batch
+        )
         model = self.model
         vectors = model(items, ratings, self.people[users], regime)  # (m, dim)
-        of_target = (vectors[rows].float() * model.item_vectors(liked)).sum(dim=1) + model.bias[liked]
+        of_target = (vectors[rows].float() * model.item_vectors(liked)).sum(
+            dim=1
+        ) + model.bias[liked]
         bias = model.bias[sample] - self.correction[sample]
-        return sampled_item_loss(vectors, model.item_vectors(sample), bias, left_out, (rows, of_target), weights)
+        return sampled_item_loss(
+            vectors,
+            model.item_vectors(sample),
+            bias,
+            left_out,
+            (rows, of_target),
+            weights,
+        )
 
 
 def chances(liked: NDArray[np.floating], size: int) -> Floats:
@@ -89,11 +112,19 @@ def chances(liked: NDArray[np.floating], size: int) -> Floats:
     """
     weights = (liked[1:] + 1.0) ** SMOOTHING
     falling = np.sort(weights)[::-1]
-    certain = np.arange(min(size, len(weights)))  # if so many of the most liked are always drawn
-    share = (size - certain) / np.cumsum(falling[::-1])[::-1][certain]  # what is left, over the others' weights
+    certain = np.arange(
+        min(size, len(weights))
+    )  # if so many of the most liked are always drawn
+    share = (size - certain) / np.cumsum(falling[::-1])[::-1][
+        certain
+    ]  # what is left, over the others' weights
     enough = share * falling[certain] <= 1
     whole = size >= len(weights)
-    chance = np.ones(len(weights)) if whole else np.minimum(share[enough.argmax()] * weights, 1)
+    chance = (
+        np.ones(len(weights))
+        if whole
+        else np.minimum(share[enough.argmax()] * weights, 1)
+    )
     return np.concatenate([[1.0], chance])
 
 
@@ -111,7 +142,12 @@ def within(sample: Ints, pairs: Ints) -> tuple[Ints, Ints]:
 
 
 def sampled_item_loss(
-    users: Tensor, items: Tensor, bias: Tensor, left_out: Pairs, targets: Pairs, weights: Tensor
+    users: Tensor,
+    items: Tensor,
+    bias: Tensor,
+    left_out: Pairs,
+    targets: Pairs,
+    weights: Tensor,
 ) -> Tensor:
     """`next_item_loss` of a sample's k items; the first, padding, is never counted.
 
@@ -126,11 +162,15 @@ def sampled_item_loss(
     excluded[left_out] = True
     excluded[:, 0] = True
     logits = logits.masked_fill(excluded, EXCLUDED)
-    top = logits.detach().amax(dim=1).scatter_reduce(0, rows, of_target.detach(), "amax")
+    top = (
+        logits.detach().amax(dim=1).scatter_reduce(0, rows, of_target.detach(), "amax")
+    )
     own = (of_target - top[rows]).exp()
     total = (logits - top[:, None]).exp().sum(dim=1).index_add(0, rows, own)
     counts = torch.bincount(rows, minlength=len(users)) * weights
-    loss: Tensor = (counts * (top + total.log())).sum() - (weights[rows] * of_target).sum()
+    loss: Tensor = (counts * (top + total.log())).sum() - (
+        weights[rows] * of_target
+    ).sum()
     return loss
 
 
@@ -147,24 +187,38 @@ def low_rank_ease(
     are as many eigenvectors as the matrix has rank.
     """
     exact = seen.astype(np.float64)
-    _, values, vectors = svds(exact, k=min(eigenvectors, min(seen.shape) - 1), random_state=seed)
+    _, values, vectors = svds(
+        exact, k=min(eigenvectors, min(seen.shape) - 1), random_state=seed
+    )
     half = vectors.T * values  # (n, k): V L^1/2
     seen_by = np.asarray(exact.sum(axis=0)).ravel()  # the diagonal, as all values are 1
     diagonal = l2 + np.maximum(seen_by - np.square(half).sum(axis=1), 0)
     half /= np.sqrt(diagonal)[:, None]
     inner = np.linalg.cholesky(np.eye(half.shape[1]) + half.T @ half)
-    product = linalg.solve_triangular(inner, half.T, lower=True).T / np.sqrt(diagonal)[:, None]
-    columns = product / (1 / diagonal - np.square(product).sum(axis=1))[:, None]  # over the inverse's diagonal
+    product = (
+        linalg.solve_triangular(inner, half.T, lower=True).T
+        / np.sqrt(diagonal)[:, None]
+    )
+    columns = (
+        product / (1 / diagonal - np.square(product).sum(axis=1))[:, None]
+    )  # over the inverse's diagonal
     of_itself = (product * columns).sum(axis=1)  # EASE's weights have none
 
     def by(left: Floats, right: Floats) -> Callable[..., Floats]:
-        return lambda vector: left @ (right.T @ vector.ravel()) - of_itself * vector.ravel()
+        return lambda vector: (
+            left @ (right.T @ vector.ravel()) - of_itself * vector.ravel()
+        )
 
     weights = LinearOperator(
-        (len(half), len(half)), matvec=by(product, columns), rmatvec=by(columns, product), dtype=np.float64
+        (len(half), len(half)),
+        matvec=by(product, columns),
+        rmatvec=by(columns, product),
+        dtype=np.float64,
     )
     found = factors(weights, dim, seed)
-    for rows in found:  # an item that was seen together with nothing has none, but for rounding
+    for rows in (
+        found
+    ):  # an item that was seen together with nothing has none, but for rounding
         sizes = np.linalg.norm(rows, axis=1)
         rows[sizes < 1e-9 * sizes.max()] = 0
     return found

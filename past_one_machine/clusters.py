@@ -20,16 +20,29 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import redis
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import (
+    RetryError,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_fixed,
+)
 
-from data_exchange_center.settings import ELASTICSEARCH_NODES, REDIS_SERVERS, Settings, load_settings
+from data_exchange_center.settings import (
+    ELASTICSEARCH_NODES,
+    REDIS_SERVERS,
+    Settings,
+    load_settings,
+)
 from stack.elasticsearch.service import node_command
 from stack.redis.service import server_command
 from stack.service import LOOPBACK, NotReadyError
 
 log = logging.getLogger(__name__)
 
-RESTART_S: Final = 10.0  # before an ended process is restarted, so that the others notice
+RESTART_S: Final = (
+    10.0  # before an ended process is restarted, so that the others notice
+)
 _POLL_S: Final = 0.2
 _END_S: Final = 15.0
 MASTERS: Final = REDIS_SERVERS // 2
@@ -40,13 +53,22 @@ _REDIS_FLAGS: Final = (
     *("--cluster-enabled", "yes"),
     *("--cluster-config-file", "nodes.conf"),
     *("--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
-    *("--cluster-require-full-coverage", "no"),  # users whose master is gone wait for it, the others do not
-    *("--cluster-replica-validity-factor", "0"),  # any replica is better than none: what it lacks was not acknowledged
+    *(
+        "--cluster-require-full-coverage",
+        "no",
+    ),  # users whose master is gone wait for it, the others do not
+    *(
+        "--cluster-replica-validity-factor",
+        "0",
+    ),  # any replica is better than none: what it lacks was not acknowledged
     *("--cluster-allow-replica-migration", "no"),
 )
 
 
-def keep_running(commands: Mapping[str, Sequence[str]], once_started: Callable[[], None] = lambda: None) -> None:
+def keep_running(
+    commands: Mapping[str, Sequence[str]],
+    once_started: Callable[[], None] = lambda: None,
+) -> None:
     """Run commands, by name, until SIGTERM or SIGINT; ``once_started`` is called once, in a thread."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -81,11 +103,21 @@ def elasticsearch_nodes(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Commands by name; each node knows the ports of all."""
     place, home = settings.elasticsearch, settings.service_dir("elasticsearch")
     names = [f"node-{n + 1}" for n in range(ELASTICSEARCH_NODES)]
-    hosts = [f"{LOOPBACK}:{place.transport_port + n}" for n in range(ELASTICSEARCH_NODES)]
-    cluster = f"discovery.seed_hosts={','.join(hosts)}", f"cluster.initial_master_nodes={','.join(names)}"
+    hosts = [
+        f"{LOOPBACK}:{place.transport_port + n}" for n in range(ELASTICSEARCH_NODES)
+    ]
+    cluster = (
+        f"discovery.seed_hosts={','.join(hosts)}",
+        f"cluster.initial_master_nodes={','.join(names)}",
+    )
     return {
         name: node_command(
-            settings, home / name, place.port + n, place.transport_port + n, f"node.name={name}", *cluster
+            settings,
+            home / name,
+            place.port + n,
+            place.transport_port + n,
+            f"node.name={name}",
+            *cluster,
         )
         for n, name in enumerate(names)
     }
@@ -106,7 +138,11 @@ def redis_servers(settings: Settings) -> dict[str, tuple[str, ...]]:
         folder = settings.service_dir("redis") / f"server-{port}"
         folder.mkdir(parents=True, exist_ok=True)
         bus = "--cluster-port", str(port + REDIS_SERVERS)
-        found[f"Redis on port {port}"] = (*server_command(settings, port, folder), *_REDIS_FLAGS, *bus)
+        found[f"Redis on port {port}"] = (
+            *server_command(settings, port, folder),
+            *_REDIS_FLAGS,
+            *bus,
+        )
     return found
 
 
@@ -142,18 +178,31 @@ def _form(settings: Settings) -> None:
                 _command(server, "CLUSTER ADDSLOTSRANGE", first, end - 1)
             else:
                 with _client(settings, ports[turn - MASTERS]) as master:
-                    _command(server, "CLUSTER REPLICATE", _command(master, "CLUSTER MYID").decode())
+                    _command(
+                        server,
+                        "CLUSTER REPLICATE",
+                        _command(master, "CLUSTER MYID").decode(),
+                    )
 
 
 def _client(settings: Settings, port: int) -> redis.Redis:
     """A client of one of the servers."""
-    return redis.Redis(LOOPBACK, port, password=settings.redis.secret, socket_timeout=2, socket_connect_timeout=2)
+    return redis.Redis(
+        LOOPBACK,
+        port,
+        password=settings.redis.secret,
+        socket_timeout=2,
+        socket_connect_timeout=2,
+    )
 
 
 def _nodes(server: redis.Redis) -> dict[str, tuple[bool, bool]]:
     """By their ids: whether a node is a master, and whether it has slots."""
     found = _command(server, "CLUSTER NODES").values()
-    return {each["node_id"]: ("master" in each["flags"], bool(each["slots"])) for each in found}
+    return {
+        each["node_id"]: ("master" in each["flags"], bool(each["slots"]))
+        for each in found
+    }
 
 
 def _command(server: redis.Redis, *command: object) -> Any:

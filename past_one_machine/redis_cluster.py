@@ -26,7 +26,9 @@ from data_exchange_center.settings import RedisSettings
 from online.clients.publishing import kept_releases, listed, put_first
 from online.clients.redis import ERRORS, MOVED, TimelyConnection
 
-_LOOK_AGAIN_S: Final = 0.2  # at least between two discoveries, while a node does not answer
+_LOOK_AGAIN_S: Final = (
+    0.2  # at least between two discoveries, while a node does not answer
+)
 
 
 class ClusterClient:
@@ -104,15 +106,29 @@ class ClusterClient:
         """Raises redis.RedisError unless every slot has a master, and every master a replica that has copied it."""
         cluster: Any = self._connected()
         if len(cluster.nodes_manager.slots_cache) < REDIS_CLUSTER_HASH_SLOTS:
-            raise ClusterDownError("the cluster is not formed yet: some slots have no server")
-        for name, said in cluster.cluster_info(target_nodes=RedisCluster.ALL_NODES).items():
-            if said["cluster_state"] != "ok":  # servers answer some seconds later than they know the slots
-                raise ClusterDownError(f"the cluster's server {name} does not answer for its slots yet")
-        for name, server in cluster.info("replication", target_nodes=RedisCluster.ALL_NODES).items():
+            raise ClusterDownError(
+                "the cluster is not formed yet: some slots have no server"
+            )
+        for name, said in cluster.cluster_info(
+            target_nodes=RedisCluster.ALL_NODES
+        ).items():
+            if (
+                said["cluster_state"] != "ok"
+            ):  # servers answer some seconds later than they know the slots
+                raise ClusterDownError(
+                    f"the cluster's server {name} does not answer for its slots yet"
+                )
+        for name, server in cluster.info(
+            "replication", target_nodes=RedisCluster.ALL_NODES
+        ).items():
             if server["role"] == "master" and not server["connected_slaves"]:
-                raise ClusterDownError(f"the cluster's server {name} has no replica yet")
+                raise ClusterDownError(
+                    f"the cluster's server {name} has no replica yet"
+                )
             if server["role"] == "slave" and server["master_link_status"] != "up":
-                raise ClusterDownError(f"the cluster's server {name} has not copied its master yet")
+                raise ClusterDownError(
+                    f"the cluster's server {name} has not copied its master yet"
+                )
         return True
 
     def slot_of(self, userid: OwnId) -> int:
@@ -129,7 +145,9 @@ class ClusterClient:
 
     def copies(self, key: str) -> tuple[str, ...]:
         """The copies of a key, one in each partition."""
-        return tuple(f"{key}:{{{partition}}}" for partition in range(wire.EVENT_PARTITIONS))
+        return tuple(
+            f"{key}:{{{partition}}}" for partition in range(wire.EVENT_PARTITIONS)
+        )
 
     def set_copies(self, key: str) -> None:
         """Set the copies of a string to its value, or delete them if it is absent."""
@@ -168,7 +186,10 @@ class ClusterClient:
         return True
 
     def _put_first(self, release: str, second: str | None = None) -> None:
-        with self.at(wire.PUBLISHED_KEY) as server, server.pipeline(transaction=True) as pipe:
+        with (
+            self.at(wire.PUBLISHED_KEY) as server,
+            server.pipeline(transaction=True) as pipe,
+        ):
             put_first(pipe, release, second)
             pipe.execute()
 
@@ -177,7 +198,9 @@ class ClusterClient:
         `activate_release`."""
         cluster: Any = self._connected()
         active, published = listed(cluster)
-        gone = {*releases, *published}.difference(kept_releases(active, published, keep))
+        gone = {*releases, *published}.difference(
+            kept_releases(active, published, keep)
+        )
         for release in gone:
             manifest = wire.manifest_key(release)
             cluster.lrem(wire.PUBLISHED_KEY, 0, release)

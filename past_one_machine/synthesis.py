@@ -54,9 +54,13 @@ def main(settings: Settings, factors: Factors, folder: Path | None, seed: int) -
     name = f"{source.dataset.base_name}-x{factors.users}"
     target = (folder or settings.offline_dir / "synthetic" / name).absolute()
     if target.is_relative_to(path.absolute()):
-        raise StepError(f"{target} is inside the folder of the data set itself: name another with folder=.")
+        raise StepError(
+            f"{target} is inside the folder of the data set itself: name another with folder=."
+        )
     events = expand(source, factors, target, name, seed)
-    print(f"Written: {events:,} events to {target}. To train on them: make offline RECSYS_DATA={target}")  # noqa: T201
+    print(  # noqa: T201
+        f"Written: {events:,} events to {target}. To train on them: make offline RECSYS_DATA={target}"
+    )
 
 
 def at_hand(settings: Settings) -> Path:
@@ -86,7 +90,9 @@ class Factors:
         Raises StepError for a factor below the minimum.
         """
         if users < 2:
-            raise StepError(f"factor={users}: a whole number of at least 2 is expected.")
+            raise StepError(
+                f"factor={users}: a whole number of at least 2 is expected."
+            )
         items = round(users**0.5) if items is None else items
         if items < 1:
             raise StepError(f"items={items}: a whole number of at least 1 is expected.")
@@ -110,24 +116,36 @@ class Source:
             return cls(dataset, *(table.read(Path(folder)) for table in artifacts.RAW))
 
 
-def expand(source: Source, factors: Factors, folder: Path, name: str, seed: int = SEED) -> int:
+def expand(
+    source: Source, factors: Factors, folder: Path, name: str, seed: int = SEED
+) -> int:
     """Write the expansion into ``folder``, which appears when it is whole, and return the number of its events.
 
     Raises StepError for a source that cannot be expanded so far, and for a folder that is there already.
     """
     if folder.exists():
-        raise StepError(f"{folder} is there already: name another folder=, or remove it.")
+        raise StepError(
+            f"{folder} is there already: name another folder=, or remove it."
+        )
     _require_memory(source, factors)
     users, items = len(source.users), len(source.items)
     # places of users and items in the source, by event; the events are sorted by user and time
-    of_users = np.searchsorted(source.users[Columns.USER].to_numpy(), source.ratings[Columns.USER].to_numpy())
-    of_items = np.searchsorted(source.items[Columns.ITEM].to_numpy(), source.ratings[Columns.ITEM].to_numpy())
-    shares = coarse(of_users, of_items, factors.users, factors.items)  # (copies of users, of items)
+    of_users = np.searchsorted(
+        source.users[Columns.USER].to_numpy(), source.ratings[Columns.USER].to_numpy()
+    )
+    of_items = np.searchsorted(
+        source.items[Columns.ITEM].to_numpy(), source.ratings[Columns.ITEM].to_numpy()
+    )
+    shares = coarse(
+        of_users, of_items, factors.users, factors.items
+    )  # (copies of users, of items)
 
     def events() -> Iterator[pa.RecordBatch]:
         for copy in progress(range(factors.users), "events", unit="part"):
             random = np.random.default_rng([seed, copy])
-            chosen = copies(shares[copy], len(of_items), random)  # (events,) copies of items
+            chosen = copies(
+                shares[copy], len(of_items), random
+            )  # (events,) copies of items
             columns = {
                 Columns.USER: (copy * users + of_users + 1).astype(np.int32),
                 Columns.ITEM: (chosen * items + of_items + 1).astype(np.int32),
@@ -138,9 +156,15 @@ def expand(source: Source, factors: Factors, folder: Path, name: str, seed: int 
 
     schema = pa.schema(list(artifacts.RAW_INTERACTIONS.columns.items()))
     with folder_written_in_place(folder) as temporary:
-        artifacts.RAW_INTERACTIONS.write(temporary, pa.RecordBatchReader.from_batches(schema, events()))
-        artifacts.RAW_USERS.write(temporary, _copied(source.users, Columns.USER, factors.users))
-        artifacts.RAW_ITEMS.write(temporary, _copied(source.items, Columns.ITEM, factors.items))
+        artifacts.RAW_INTERACTIONS.write(
+            temporary, pa.RecordBatchReader.from_batches(schema, events())
+        )
+        artifacts.RAW_USERS.write(
+            temporary, _copied(source.users, Columns.USER, factors.users)
+        )
+        artifacts.RAW_ITEMS.write(
+            temporary, _copied(source.items, Columns.ITEM, factors.items)
+        )
         sizes = {
             "ratings": len(of_users) * factors.users,
             "users": users * factors.users,
@@ -151,7 +175,10 @@ def expand(source: Source, factors: Factors, folder: Path, name: str, seed: int 
                 "name": name,
                 "origin": f"{source.dataset.name}, expanded",
                 "counts": {**source.dataset.counts, **sizes},
-                "sha256": {Path(table.path).name: sha256(table.at(temporary)) for table in artifacts.RAW},
+                "sha256": {
+                    Path(table.path).name: sha256(table.at(temporary))
+                    for table in artifacts.RAW
+                },
                 "user_ids": "integer",
                 "item_ids": "integer",
             }
@@ -184,7 +211,9 @@ def coarse(users: Ints, items: Ints, user_groups: int, item_groups: int) -> Floa
     return np.array([row / row.sum() if row.sum() else everybody for row in found])
 
 
-def copies(shares: Floats, events: int, random: np.random.Generator) -> NDArray[np.int64]:
+def copies(
+    shares: Floats, events: int, random: np.random.Generator
+) -> NDArray[np.int64]:
     """Draw the copy of its item for each event, (events,); ``shares``: a row of the small matrix."""
     drawn = np.searchsorted(np.cumsum(shares), random.random(events), side="right")
     return np.minimum(drawn, len(shares) - 1)  # a sum of shares may end just below one
@@ -193,10 +222,17 @@ def copies(shares: Floats, events: int, random: np.random.Generator) -> NDArray[
 def _require_memory(source: Source, factors: Factors) -> None:
     """Raise StepError where the source is too small for the factors, or its ids would run over."""
     if factors.items > len(source.items):
-        raise StepError(f"items={factors.items}: the data set has {len(source.items):,} items, and at most so many.")
-    for what, times, table in (("factor", factors.users, source.users), ("items", factors.items, source.items)):
+        raise StepError(
+            f"items={factors.items}: the data set has {len(source.items):,} items, and at most so many."
+        )
+    for what, times, table in (
+        ("factor", factors.users, source.users),
+        ("items", factors.items, source.items),
+    ):
         if times * len(table) > MAX_INTEGER:
-            raise StepError(f"{what}={times}: at most {MAX_INTEGER // len(table):,}, or ids run over.")
+            raise StepError(
+                f"{what}={times}: at most {MAX_INTEGER // len(table):,}, or ids run over."
+            )
 
 
 def _copied(table: pd.DataFrame, key: str, times: int) -> pd.DataFrame:
@@ -204,20 +240,37 @@ def _copied(table: pd.DataFrame, key: str, times: int) -> pd.DataFrame:
     made = pd.concat([table] * times, ignore_index=True)
     made[key] = np.arange(1, len(made) + 1, dtype=np.int32)
     if Columns.TITLE in table:
-        named = table[Columns.TITLE] != table[Columns.OWN_ID]  # an item without a title is called by its id
-        parts = [table[Columns.TITLE] + (f", copy {copy + 1}" if copy else "") for copy in range(times)]
+        named = (
+            table[Columns.TITLE] != table[Columns.OWN_ID]
+        )  # an item without a title is called by its id
+        parts = [
+            table[Columns.TITLE] + (f", copy {copy + 1}" if copy else "")
+            for copy in range(times)
+        ]
         titles = pd.concat([part.where(named) for part in parts], ignore_index=True)
         made[Columns.TITLE] = titles.fillna(made[key].astype(str))
     return made.assign(**{Columns.OWN_ID: made[key].astype(str)})
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--factor", type=int, help="so many times the users and the events")
-    parser.add_argument("--items", type=int, help="so many times the items; left out: the root of the factor")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--factor", type=int, help="so many times the users and the events"
+    )
+    parser.add_argument(
+        "--items",
+        type=int,
+        help="so many times the items; left out: the root of the factor",
+    )
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--seed", type=int, default=SEED)
     given = parser.parse_args()
     if given.factor is None:
         parser.error("name a factor: make synthesise factor=16")
-    run(lambda settings: main(settings, Factors.of(given.factor, given.items), given.folder, given.seed))
+    run(
+        lambda settings: main(
+            settings, Factors.of(given.factor, given.items), given.folder, given.seed
+        )
+    )

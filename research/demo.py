@@ -34,7 +34,9 @@ log = logging.getLogger(__name__)
 
 OUTPUT = FIGURES / "demo.json"
 PRINTED = OUTPUT.with_name("demo_output.json")
-TIMED = re.compile(r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE)  # what the Makefile prints after each part
+TIMED = re.compile(
+    r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE
+)  # what the Makefile prints after each part
 NOISE = re.compile(
     r"\r|%\||%\), .* gone, |^make\[|^(\S+/)?\.venv/bin/|^\d\d:\d\d:\d\d |^Triton: making|^--- "
 )  # progress, commands, log, times
@@ -46,13 +48,26 @@ PARTS = ("offline", "sync", "server")
 def demo(checkout: Path) -> tuple[dict[str, int], str]:
     """Run `make demo`. Returns seconds of each part, each step and all, and the output. Exits with that if it fails."""
     started = time.perf_counter()
-    env = {**os.environ, "PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"}  # as on a machine that has nothing yet
+    env = {
+        **os.environ,
+        "PIP_NO_CACHE_DIR": "1",
+        "UV_NO_CACHE": "1",
+    }  # as on a machine that has nothing yet
     env.pop("RECSYS_SERVICES_DIR", None)
     command = ["make", "demo"]
-    done = subprocess.run(command, cwd=checkout, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        command,
+        cwd=checkout,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if done.returncode:
         sys.exit(f"make demo failed:\n{done.stdout[-3000:]}")
-    took = {found["what"]: int(found["seconds"]) for found in TIMED.finditer(done.stdout)}
+    took = {
+        found["what"]: int(found["seconds"]) for found in TIMED.finditer(done.stdout)
+    }
     return took | {"all": round(time.perf_counter() - started)}, done.stdout
 
 
@@ -76,11 +91,23 @@ def answer_lines(answer: dict[str, Any]) -> list[str]:
     MovieLens's content is left out: the data set may not be redistributed.
     """
     hidden = {"title": "…", "genres": ["…"], "year": "…"}
-    first, second = (json.dumps(item | hidden, ensure_ascii=False) for item in answer["item_list"][:2])
+    first, second = (
+        json.dumps(item | hidden, ensure_ascii=False)
+        for item in answer["item_list"][:2]
+    )
     took = json.dumps(answer["took_ms"])
-    others = {name: value for name, value in answer.items() if name not in ("item_list", "took_ms")}
+    others = {
+        name: value
+        for name, value in answer.items()
+        if name not in ("item_list", "took_ms")
+    }
     opening = json.dumps(others, ensure_ascii=False).removesuffix("}")
-    return [f"{opening},", f' "item_list": [{first},', f"  {second}, …],", f' "took_ms": {took}}}']
+    return [
+        f"{opening},",
+        f' "item_list": [{first},',
+        f"  {second}, …],",
+        f' "took_ms": {took}}}',
+    ]
 
 
 def measure(checkout: Path, url: str) -> dict[str, Any]:
@@ -96,30 +123,49 @@ def measure(checkout: Path, url: str) -> dict[str, Any]:
     answer.raise_for_status()
     dataset = artifacts.DATASET.read(checkout / "data_exchange_center")["name"]
     return {
-        "command": "make bench-demo" + (f" RECSYS_DATA={dataset}" if dataset != ML_1M else ""),
+        "command": "make bench-demo"
+        + (f" RECSYS_DATA={dataset}" if dataset != ML_1M else ""),
         "dataset": dataset,
         "first": parts(first),
         "again": parts(again),
-        "sync_steps": {f"`{step}`": s for step, s in first.items() if step.startswith("offline_to_online/")},
+        "sync_steps": {
+            f"`{step}`": s
+            for step, s in first.items()
+            if step.startswith("offline_to_online/")
+        },
         **({"answer": answer_lines(answer.json())} if dataset == ML_1M else {}),
     }
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", action="store_true", help="run it once, in this checkout, and keep what it prints")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--output",
+        action="store_true",
+        help="run it once, in this checkout, and keep what it prints",
+    )
     if parser.parse_args().output:
         _, printed = demo(ROOT)
-        figures.write(PRINTED, {"command": "make demo-output", "printed": excerpt(printed)})
+        figures.write(
+            PRINTED, {"command": "make demo-output", "printed": excerpt(printed)}
+        )
         return
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / "recsys_pipeline"
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(checkout)], check=True)
+        subprocess.run(
+            ["git", "clone", "--quiet", str(ROOT), str(checkout)], check=True
+        )
         try:
             found = measure(checkout, settings.server.url)
         finally:
             subprocess.run(["make", "down"], cwd=checkout, check=False)
-    path = OUTPUT if found["dataset"] == ML_1M else OUTPUT.with_stem(f"demo_{found['dataset']}")
+    path = (
+        OUTPUT
+        if found["dataset"] == ML_1M
+        else OUTPUT.with_stem(f"demo_{found['dataset']}")
+    )
     figures.write(path, found)
     figures.show({name: found[name] for name in ("first", "again")})
 

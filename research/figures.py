@@ -46,7 +46,10 @@ def machine() -> dict[str, Any]:
     """Processor, cores, memory in GB, system and Python."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    facts = {
+        name.strip(): value.strip()
+        for name, _, value in (line.partition(":") for line in lines)
+    }
     cpu = facts.get("model name") or platform.processor() or platform.machine()
     if "cpu family" in facts:  # in clouds one name stands for several models
         cpu += f" (family {facts['cpu family']}, model {facts['model']})"
@@ -62,13 +65,17 @@ def machine() -> dict[str, Any]:
 def commit() -> str:
     """The commit that is checked out; empty where this is no checkout."""
     command = ("git", "rev-parse", "--short=12", "HEAD")
-    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        command, cwd=ROOT, check=False, capture_output=True, text=True
+    ).stdout.strip()
 
 
 # --- Files
 
 
-def head(command: str, settings: Settings, recipe: Recipe, users: Holdout | None = None) -> dict[str, Any]:
+def head(
+    command: str, settings: Settings, recipe: Recipe, users: Holdout | None = None
+) -> dict[str, Any]:
     """First fields of a figure: command, data set, recipe; with ``users``, how many of them have a target."""
     fields = {
         "command": command,
@@ -85,7 +92,9 @@ def named(kind: str, recipe: str) -> str:
     return kind if recipe == DEFAULT.name else f"{kind}_{recipe}"
 
 
-def path_of(found: Mapping[str, Any], settings: Settings, kind: str, *, part: bool = False) -> Path:
+def path_of(
+    found: Mapping[str, Any], settings: Settings, kind: str, *, part: bool = False
+) -> Path:
     """Where a figure is written: in `FIGURES`, named by recipe and data set unless those are the default's.
 
     With the artifacts, if the data set is not published or this is only ``part`` of a study.
@@ -93,12 +102,18 @@ def path_of(found: Mapping[str, Any], settings: Settings, kind: str, *, part: bo
     name, dataset = named(kind, found["recipe"]), found["dataset"]
     if part or dataset not in movielens.SETS:
         return settings.offline_dir / "evaluation" / f"{name}_{dataset}.json"
-    return FIGURES / (f"{name}.json" if dataset == movielens.ML_1M else f"{name}_{dataset}.json")
+    return FIGURES / (
+        f"{name}.json" if dataset == movielens.ML_1M else f"{name}_{dataset}.json"
+    )
 
 
 def write(path: Path, found: Mapping[str, Any], *, finished: bool = True) -> None:
     """Write a figure. ``finished``: False while its command still measures."""
-    measured: dict[str, Any] = {"version": VERSION, "commit": commit(), "date": datetime.now(UTC).date().isoformat()}
+    measured: dict[str, Any] = {
+        "version": VERSION,
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
     if not finished:
         measured["finished"] = False
     write_json(path, {**found, "machine": machine(), "measured": measured})
@@ -112,7 +127,9 @@ def is_finished(figure: Mapping[str, Any]) -> bool:
     return bool(measured.get("finished", bool(measured)))
 
 
-def resumed(path: Path, fields: Mapping[str, Any], empty: Mapping[str, Any]) -> dict[str, Any]:
+def resumed(
+    path: Path, fields: Mapping[str, Any], empty: Mapping[str, Any]
+) -> dict[str, Any]:
     """``fields``, and the parts that an interrupted run of the same commit, on the same machine, has measured.
 
     Args:
@@ -122,9 +139,15 @@ def resumed(path: Path, fields: Mapping[str, Any], empty: Mapping[str, Any]) -> 
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if not before or is_finished(before):
         return found
-    if fields.items() <= before.items() and before["measured"]["commit"] == commit() and before["machine"] == machine():
+    if (
+        fields.items() <= before.items()
+        and before["measured"]["commit"] == commit()
+        and before["machine"] == machine()
+    ):
         return found | {name: before[name] for name in empty if name in before}
-    log.warning("%s is begun again: it is of another commit, machine, data set or request", path)
+    log.warning(
+        "%s is begun again: it is of another commit, machine, data set or request", path
+    )
     return found
 
 
@@ -143,12 +166,22 @@ def unmeasured(names: Iterable[str], *, anywhere: bool = False) -> list[str]:
 # --- In the terminal
 
 
-def show(rows: Mapping[str, Mapping[str, Any]] | Sequence[Mapping[str, Any]], title: str = "") -> None:
+def show(
+    rows: Mapping[str, Mapping[str, Any]] | Sequence[Mapping[str, Any]], title: str = ""
+) -> None:
     """Print rows of a figure as a table: their numbers and words, without what is nested."""
-    named_rows = rows if isinstance(rows, Mapping) else {str(number): row for number, row in enumerate(rows)}
+    named_rows = (
+        rows
+        if isinstance(rows, Mapping)
+        else {str(number): row for number, row in enumerate(rows)}
+    )
     columns: dict[str, None] = {}
     for row in named_rows.values():
-        columns |= {name: None for name, value in row.items() if not isinstance(value, (dict, list))}
+        columns |= {
+            name: None
+            for name, value in row.items()
+            if not isinstance(value, (dict, list))
+        }
     shown = Table("", *columns, title=title)
     for name, row in named_rows.items():
         shown.add_row(name, *(_cell(row.get(column)) for column in columns))
@@ -162,8 +195,14 @@ def _cell(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="+")
-    parser.add_argument("--anywhere", action="store_true", help="measured by this version on any machine")
+    parser.add_argument(
+        "--anywhere",
+        action="store_true",
+        help="measured by this version on any machine",
+    )
     given = parser.parse_args()
     print(" ".join(unmeasured(given.names, anywhere=given.anywhere)))  # noqa: T201

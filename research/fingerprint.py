@@ -61,7 +61,9 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
 
 def digests(lists: Lists) -> list[str]:
     """(users, n) itemids in order -> the first 12 hex digits of each row's sha256."""
-    return [hashlib.sha256(row.astype("<i8").tobytes()).hexdigest()[:12] for row in lists]
+    return [
+        hashlib.sha256(row.astype("<i8").tobytes()).hexdigest()[:12] for row in lists
+    ]
 
 
 def scores_by_user(scores: Floats) -> dict[str, list[float | None]]:
@@ -70,16 +72,22 @@ def scores_by_user(scores: Floats) -> dict[str, list[float | None]]:
     some = there.sum(axis=1) > 0
     of = {
         "best": np.where(there, scores, -np.inf).max(axis=1),
-        "mean": np.where(there, scores, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1),
+        "mean": np.where(there, scores, 0).sum(axis=1)
+        / np.maximum(there.sum(axis=1), 1),
         "lowest": np.where(there, scores, np.inf).min(axis=1),
     }
     return {
-        name: [round(float(value), 9) if known else None for value, known in zip(values, some, strict=True)]
+        name: [
+            round(float(value), 9) if known else None
+            for value, known in zip(values, some, strict=True)
+        ]
         for name, values in of.items()
     }
 
 
-def differences(one: Fingerprint, other: Fingerprint, tolerance: float = TOLERANCE) -> Iterator[str]:
+def differences(
+    one: Fingerprint, other: Fingerprint, tolerance: float = TOLERANCE
+) -> Iterator[str]:
     """A sentence for each way in which ``one`` differs from ``other``; none where they agree."""
     for key in ("recipe", "dataset", "users"):
         if one[key] != other[key]:
@@ -91,11 +99,19 @@ def differences(one: Fingerprint, other: Fingerprint, tolerance: float = TOLERAN
             yield f"{kind} are of {sorted(one[kind])} and of {sorted(other[kind])}"
             return
     for name, found in one["lists"].items():
-        changed = sum(mine != theirs for mine, theirs in zip(found, other["lists"][name], strict=True))
+        changed = sum(
+            mine != theirs
+            for mine, theirs in zip(found, other["lists"][name], strict=True)
+        )
         if changed:
             yield f"{name}: the lists of {changed:,} of {len(found):,} users differ"
-    numbers = [(f"scores: the {name} of a user differs", "scores", name) for name in one["scores"]]
-    numbers += [(f"metrics of {name}: one differs", "metrics", name) for name in one["metrics"]]
+    numbers = [
+        (f"scores: the {name} of a user differs", "scores", name)
+        for name in one["scores"]
+    ]
+    numbers += [
+        (f"metrics of {name}: one differs", "metrics", name) for name in one["metrics"]
+    ]
     for sentence, kind, name in numbers:
         if (distance := _furthest(one[kind][name], other[kind][name])) > tolerance:
             yield f"{sentence} by {distance:.3g}"
@@ -104,7 +120,10 @@ def differences(one: Fingerprint, other: Fingerprint, tolerance: float = TOLERAN
 def _furthest(one: Any, other: Any) -> float:
     """The largest absolute difference; infinite if only one has a value, or the lengths differ."""
     mine, theirs = (
-        np.array(list(each.values()) if isinstance(each, dict) else each, dtype=np.float64) for each in (one, other)
+        np.array(
+            list(each.values()) if isinstance(each, dict) else each, dtype=np.float64
+        )
+        for each in (one, other)
     )  # None: NaN
     if len(mine) != len(theirs) or (np.isnan(mine) != np.isnan(theirs)).any():
         return float("inf")
@@ -116,19 +135,36 @@ def compare(found: Fingerprint, path: Path, tolerance: float) -> None:
     try:
         other = json.loads(path.read_text(encoding="utf-8"))
         differ = list(differences(found, other, tolerance))
-        changed = [name for name, sha256 in found["parts"].items() if other["parts"].get(name) != sha256]
+        changed = [
+            name
+            for name, sha256 in found["parts"].items()
+            if other["parts"].get(name) != sha256
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StepError(f"{path} is not a fingerprint ({error!r}): write one with --output.") from error
+        raise StepError(
+            f"{path} is not a fingerprint ({error!r}): write one with --output."
+        ) from error
     log.info("files with other bytes: %s", ", ".join(changed) or "none")
     if differ:
         raise StepError(f"not what {path} says: {'; '.join(differ)}.")
-    log.info("the same as %s: %s; scores and metrics within %g", path, ", ".join(found["lists"]), tolerance)
+    log.info(
+        "the same as %s: %s; scores and metrics within %g",
+        path,
+        ", ".join(found["lists"]),
+        tolerance,
+    )
 
 
-def main(settings: Settings, output: Path | None, other: Path | None, tolerance: float) -> None:
+def main(
+    settings: Settings, output: Path | None, other: Path | None, tolerance: float
+) -> None:
     found = fingerprint(settings)
     for name, metrics in found["metrics"].items():
-        log.info("%s: %s", name, ", ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
+        log.info(
+            "%s: %s",
+            name,
+            ", ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()),
+        )
     if output:
         write_json(output, found)
         log.info("written: %s", output)
@@ -137,9 +173,18 @@ def main(settings: Settings, output: Path | None, other: Path | None, tolerance:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, help="where the fingerprint is written")
-    parser.add_argument("--compare", type=Path, help="a fingerprint that this one has to agree with")
-    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="of scores and metrics (%(default)s)")
+    parser.add_argument(
+        "--compare", type=Path, help="a fingerprint that this one has to agree with"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        help="of scores and metrics (%(default)s)",
+    )
     given = parser.parse_args()
     run(lambda settings: main(settings, given.output, given.compare, given.tolerance))

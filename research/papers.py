@@ -51,9 +51,15 @@ log = logging.getLogger(__name__)
 Part = TypeVar("Part", bound=Frozen)
 Keep = Callable[[dict[str, Any]], None]  # writes a report as far as it is measured
 WITH, WITHOUT = "with the request's time", "without"
-WITHOUT_S: Final = 1  # seconds after the rating before; of 1 and 2 the better one on the last but one
+WITHOUT_S: Final = (
+    1  # seconds after the rating before; of 1 and 2 the better one on the last but one
+)
 CUTS: Final = (10, 50, 200)
-GAPS: Final = (("at once", 0, AT_ONCE_S), ("a minute", AT_ONCE_S, 60), ("later", 60, np.inf))  # above, up to: seconds
+GAPS: Final = (
+    ("at once", 0, AT_ONCE_S),
+    ("a minute", AT_ONCE_S, 60),
+    ("later", 60, np.inf),
+)  # above, up to: seconds
 SEEDS: Final = (0, 1, 2)
 AT_ONCE: Final = 4096  # requests
 
@@ -66,7 +72,9 @@ def every_rating(settings: Settings) -> Inputs:
     found = read_with_holdout(settings)
     times = distinct_times(found.data.times, found.data.users)
     data = replace(found.data, liked=np.ones_like(found.data.liked), times=times)
-    return replace(found, data=data, dataset=found.dataset.model_copy(update={"positive_level": 0}))
+    return replace(
+        found, data=data, dataset=found.dataset.model_copy(update={"positive_level": 0})
+    )
 
 
 def targets(data: Sequences, n: int) -> Ints:
@@ -86,7 +94,9 @@ def answers(stages: Stages, recipe: Recipe, inputs: Inputs, points: Points) -> L
     served = []
     for begin in range(0, len(points), AT_ONCE):
         part = points.take(np.arange(begin, min(begin + AT_ONCE, len(points))))
-        found = recall_lists(inputs.data, part, inputs.profiles, stages.channels, ListsConfig.of(recipe))
+        found = recall_lists(
+            inputs.data, part, inputs.profiles, stages.channels, ListsConfig.of(recipe)
+        )
         served.append(ranked(stages.ranker, found, stages.stored))
     return np.concatenate(served)
 
@@ -97,7 +107,9 @@ def answers(stages: Stages, recipe: Recipe, inputs: Inputs, points: Points) -> L
 def ranks(lists: Lists, wanted: Ints) -> Ints:
     """(m,) place of each target on its list, from 0; a large number where it is not on it."""
     found = lists == wanted[:, None]
-    place: Ints = np.where(found.any(axis=1), found.argmax(axis=1), np.iinfo(np.int32).max)
+    place: Ints = np.where(
+        found.any(axis=1), found.argmax(axis=1), np.iinfo(np.int32).max
+    )
     return place
 
 
@@ -145,13 +157,17 @@ def fitted(inputs: Inputs, recipe: Recipe, target: int) -> dict[str, Any]:
     gaps = data.times[events] - data.times[events - 1]
     found = {}
     for when in (WITH, WITHOUT):
-        lists = answers(stages, recipe, inputs, requests(data, events, clock=when == WITH))
+        lists = answers(
+            stages, recipe, inputs, requests(data, events, clock=when == WITH)
+        )
         found[when] = measured(lists, data.items[events], gaps)
     to_answers = round(time.process_time() - begin, 1)
     return {"seconds": seconds, "seconds to answers": to_answers, "ranked": found}
 
 
-def of_seeds(settings: Settings, path: Path, seeds: Sequence[int], keep: Keep, *, validate: bool) -> dict[str, Any]:
+def of_seeds(
+    settings: Settings, path: Path, seeds: Sequence[int], keep: Keep, *, validate: bool
+) -> dict[str, Any]:
     """The report: the recipe for the next event by all seeds, the settings' by one."""
     inputs = every_rating(settings)
     opening = figures.head("make evaluate-papers", settings, settings.recipe)
@@ -162,11 +178,18 @@ def of_seeds(settings: Settings, path: Path, seeds: Sequence[int], keep: Keep, *
             break
         for recipe in (NEXT_ITEM, settings.recipe):
             rows = found[part].setdefault(recipe.name, {})
-            by_all = target == 1 and recipe == NEXT_ITEM  # the last but one only chooses
+            by_all = (
+                target == 1 and recipe == NEXT_ITEM
+            )  # the last but one only chooses
             for seed in seeds if by_all else seeds[:1]:
                 if str(seed) in rows:
                     continue
-                log.info("%s, seed %d: everything is fitted on all but the %s", recipe.name, seed, part)
+                log.info(
+                    "%s, seed %d: everything is fitted on all but the %s",
+                    recipe.name,
+                    seed,
+                    part,
+                )
                 rows[str(seed)] = plain(fitted(inputs, with_seed(recipe, seed), target))
                 keep(found)
     return found
@@ -189,7 +212,9 @@ def live(settings: Settings, path: Path) -> dict[str, Any]:
     data, ask = found.data, answers_of_server(settings)
     holdout, events = replay.hold_out(data, found.dataset.holdout), targets(data, 1)
     gaps = data.times[events] - data.times[events - 1]
-    opening = figures.head("make evaluate-papers server=1", settings, NEXT_ITEM) | {"users": len(events)}
+    opening = figures.head("make evaluate-papers server=1", settings, NEXT_ITEM) | {
+        "users": len(events)
+    }
     report, row = figures.resumed(path, opening, {"live": {}}), {}
     for when in (WITH, WITHOUT):
         times = holdout.times.copy()
@@ -207,7 +232,10 @@ def live(settings: Settings, path: Path) -> dict[str, Any]:
 def path_of(settings: Settings, kind: str, *, part: bool) -> Path:
     opening = figures.head("", settings, settings.recipe)
     if opening["dataset"] == PREPARED:
-        opening |= {"dataset": movielens.ML_1M, "recipe": DEFAULT.name}  # named without either
+        opening |= {
+            "dataset": movielens.ML_1M,
+            "recipe": DEFAULT.name,
+        }  # named without either
     return figures.path_of(opening, settings, kind, part=part)
 
 
@@ -216,24 +244,49 @@ def print_recipe(seed: int, settings: Settings) -> None:
     print(with_seed(settings.recipe, seed).model_dump_json(indent=2))  # noqa: T201
 
 
-def main(settings: Settings, *, server: bool = False, validate: bool = False, seeds: Sequence[int] = SEEDS) -> None:
+def main(
+    settings: Settings,
+    *,
+    server: bool = False,
+    validate: bool = False,
+    seeds: Sequence[int] = SEEDS,
+) -> None:
     if server:
         path = path_of(settings, "papers_live", part=False)
         found = live(settings, path)
-        whole = {str(seed) for seed in seeds} <= set(found["live"].get(NEXT_ITEM.name, ()))
+        whole = {str(seed) for seed in seeds} <= set(
+            found["live"].get(NEXT_ITEM.name, ())
+        )
     else:
         whole = not validate and set(seeds) >= set(SEEDS)
         path = path_of(settings, "papers", part=not whole)
-        found = of_seeds(settings, path, seeds, partial(figures.write, path, finished=False), validate=validate)
+        found = of_seeds(
+            settings,
+            path,
+            seeds,
+            partial(figures.write, path, finished=False),
+            validate=validate,
+        )
     figures.write(path, found, finished=whole)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", action="store_true", help="evaluate the running server")
-    parser.add_argument("--validate", action="store_true", help="look at the last but one alone")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--server", action="store_true", help="evaluate the running server"
+    )
+    parser.add_argument(
+        "--validate", action="store_true", help="look at the last but one alone"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--recipe", type=int, metavar="SEED", help="print the recipe with this seed, for RECSYS_RECIPE")
+    parser.add_argument(
+        "--recipe",
+        type=int,
+        metavar="SEED",
+        help="print the recipe with this seed, for RECSYS_RECIPE",
+    )
     given = vars(parser.parse_args())
     seed = given.pop("recipe")
     run(partial(main, **given) if seed is None else partial(print_recipe, seed))

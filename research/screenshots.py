@@ -27,8 +27,19 @@ from research.figures import PICTURES
 MADE_UP: Final = 7001
 # Film of MovieLens-1M -> stars, the oldest rating first: Lion King, Aladdin, Matrix, Star Wars, Schindler's List, ...
 RATINGS: Final = {
-    364: 4, 588: 4, 2571: 5, 260: 5, 527: 4, 1197: 5, 1270: 4, 2355: 3, 1: 4, 593: 3, 318: 5, 1265: 4,
-}  # fmt: skip
+    364: 4,
+    588: 4,
+    2571: 5,
+    260: 5,
+    527: 4,
+    1197: 5,
+    1270: 4,
+    2355: 3,
+    1: 4,
+    593: 3,
+    318: 5,
+    1265: 4,
+}
 
 
 @dataclass(frozen=True)
@@ -41,12 +52,16 @@ class Shot:
     height: int
     view: str
     user: int = MADE_UP
-    part: str | None = None  # selector of an element; None: all that fits into the window
+    part: str | None = (
+        None  # selector of an element; None: all that fits into the window
+    )
 
 
 SHOTS = (
     Shot("page_light.png", "light", 1280, 860, "list"),
-    Shot("page_dark.png", "dark", 1280, 760, "trace", user=6, part=".stage"),  # without the ratings
+    Shot(
+        "page_dark.png", "dark", 1280, 760, "trace", user=6, part=".stage"
+    ),  # without the ratings
     Shot("page_phone.png", "light", 390, 844, "list"),
 )
 
@@ -56,19 +71,29 @@ def rated(client: Client) -> Iterator[None]:
     """Record `RATINGS` of `MADE_UP`; afterwards retract them. Raises ServerError."""
     event = {"userid": MADE_UP, "type": "rating"}
     client.record(
-        *({**event, "itemid": film, "value": stars, "eventid": uuid.uuid4().hex} for film, stars in RATINGS.items())
+        *(
+            {**event, "itemid": film, "value": stars, "eventid": uuid.uuid4().hex}
+            for film, stars in RATINGS.items()
+        )
     )
     try:
         yield
     finally:
-        client.record(*({**event, "type": "undo", "itemid": film, "eventid": uuid.uuid4().hex} for film in RATINGS))
+        client.record(
+            *(
+                {**event, "type": "undo", "itemid": film, "eventid": uuid.uuid4().hex}
+                for film in RATINGS
+            )
+        )
 
 
 def take(browser: Browser, url: str, shot: Shot) -> None:
     context = browser.new_context(
-        viewport={"width": shot.width, "height": shot.height}, color_scheme=shot.scheme, locale="en-US",
+        viewport={"width": shot.width, "height": shot.height},
+        color_scheme=shot.scheme,
+        locale="en-US",
         reduced_motion="reduce",
-    )  # fmt: skip
+    )
     page = context.new_page()
     page.goto(f"{url}/#{shot.view}")
     page.get_by_label("User id").fill(str(shot.user))
@@ -76,7 +101,9 @@ def take(browser: Browser, url: str, shot: Shot) -> None:
     page.get_by_role("heading", name=f"User {shot.user}", exact=True).wait_for()
     page.locator("main[aria-busy=false]").wait_for()
     page.wait_for_load_state("networkidle")  # the reasons come after the list
-    (page.locator(shot.part) if shot.part else page).screenshot(path=PICTURES / shot.name)
+    (page.locator(shot.part) if shot.part else page).screenshot(
+        path=PICTURES / shot.name
+    )
     context.close()
 
 
@@ -85,8 +112,14 @@ def main(settings: Settings) -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise StepError("chromium is missing", "Install it: apt install chromium.")
-    with Client.of(settings.server) as client, rated(client), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with (
+        Client.of(settings.server) as client,
+        rated(client),
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"]
+        )
         try:
             for shot in SHOTS:
                 take(browser, settings.server.url, shot)

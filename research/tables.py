@@ -91,7 +91,9 @@ def lookup(value: Any, path: Sequence[str], keys: Keys = ()) -> Any:
     return value
 
 
-def rows_below(value: Any, path: Sequence[str], keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+def rows_below(
+    value: Any, path: Sequence[str], keys: Keys = ()
+) -> Iterator[tuple[Keys, Any]]:
     """Keys and value of each row: all that is below the path, and below each ``*`` of it."""
     if not path:
         places = value.items() if isinstance(value, dict) else enumerate(value)
@@ -106,9 +108,14 @@ def rows_below(value: Any, path: Sequence[str], keys: Keys = ()) -> Iterator[tup
         yield from rows_below(lookup(value, path[:1]), path[1:], keys)
 
 
-def filled(template: str, figure: Any, row: Any, keys: Keys, words: Mapping[str, str]) -> str:
+def filled(
+    template: str, figure: Any, row: Any, keys: Keys, words: Mapping[str, str]
+) -> str:
     """A template with its fields. ``{name}`` is the row's last key, ``{0}`` its first one, as ``words`` have them."""
-    names = {"name": keys[-1] if keys else "", **{str(place): key for place, key in enumerate(keys)}}
+    names = {
+        "name": keys[-1] if keys else "",
+        **{str(place): key for place, key in enumerate(keys)},
+    }
 
     def value(found: re.Match[str]) -> str:
         path, form = found.groups()
@@ -148,7 +155,13 @@ def head(headings: Iterable[str], language: str) -> None:
 
 
 def lines(
-    file: str, rows: str, cells: Sequence[str], *, only: Sequence[str] = (), users: int = 0, language: str = "en"
+    file: str,
+    rows: str,
+    cells: Sequence[str],
+    *,
+    only: Sequence[str] = (),
+    users: int = 0,
+    language: str = "en",
 ) -> None:
     """Print further lines of a table.
 
@@ -159,7 +172,9 @@ def lines(
     figure = read(file)
     found = list(rows_below(figure, rows.split("/")))
     if only:
-        found = [(keys, row) for name in only for keys, row in found if keys[-1] == name]
+        found = [
+            (keys, row) for name in only for keys, row in found if keys[-1] == name
+        ]
     for keys, row in found:
         if users and row["users"] < users:
             continue
@@ -237,13 +252,29 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
 
 # --- The first page, in both languages
 
-_EVALUATED: Final = ("{/slices/*/returning/recall@200/mean|.3f}", "{recall@200/mean|.3f}", "{ndcg@50/mean|.3f}")
+_EVALUATED: Final = (
+    "{/slices/*/returning/recall@200/mean|.3f}",
+    "{recall@200/mean|.3f}",
+    "{ndcg@50/mean|.3f}",
+)
 _TUNED: Final = ("{returning: recall@200|.3f}", "{recall@200|.3f}", "{ndcg@50|.3f}")
 _HEADLINE: Final = (  # name, file, its rows, the row, cells
     ("the most liked films", "evaluation.json", "systems", "popularity", _EVALUATED),
-    ("FM and DeepFM, as in the source", "evaluation.json", "systems", "source: ranked", _EVALUATED),
+    (
+        "FM and DeepFM, as in the source",
+        "evaluation.json",
+        "systems",
+        "source: ranked",
+        _EVALUATED,
+    ),
     ("EASE, untuned", "evaluation.json", "systems", "EASE", _EVALUATED),
-    ("the best fusion of tuned rivals", "rivals.json", "rows", "the best fusion of them", _TUNED),
+    (
+        "the best fusion of tuned rivals",
+        "rivals.json",
+        "rows",
+        "the best fusion of them",
+        _TUNED,
+    ),
     ("recipe `default`", "evaluation.json", "systems", "default: ranked", _EVALUATED),
 )
 
@@ -298,7 +329,12 @@ def speed(language: str = "en") -> None:
 def headline(language: str = "en") -> None:
     """Print five recommenders: for users who come back, and for all at the request's time."""
     say("evaluation.json", SENTENCES["headline"][language], language=language)
-    heads = ("list", "recall@200, back after a break", "recall@200, all users", "NDCG@50, all users")
+    heads = (
+        "list",
+        "recall@200, back after a break",
+        "recall@200, all users",
+        "NDCG@50, all users",
+    )
     head(heads, language)
     for name, file, rows, key, cells in _HEADLINE:
         shown = WORDS[language].get(name, name)

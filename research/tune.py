@@ -44,7 +44,9 @@ log = logging.getLogger(__name__)
 K: Final = 50
 NDCG: Final = f"ndcg@{K}"
 COST: Final = 0.01  # share of the NDCG that diversity may cost
-SHOWN: Final = 75  # items of a re-ranked list: more than `K`, as `Holdout.judged` removes some
+SHOWN: Final = (
+    75  # items of a re-ranked list: more than `K`, as `Holdout.judged` removes some
+)
 STRENGTHS: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 DIVERSITY: Final = "diversity"
 # Part and number of the recipe -> other values
@@ -77,19 +79,28 @@ def changed(recipe: Recipe, number: str, value: Any) -> Recipe:
     """
     part, _, name = number.partition(".")
     recall, ranker = recipe.recall, recipe.ranker
-    parts: list[Frozen] = [channel for channel in recall.channels if channel.name == part]
+    parts: list[Frozen] = [
+        channel for channel in recall.channels if channel.name == part
+    ]
     if part in ("recall", "ranker"):
         parts = [recall if part == "recall" else ranker]
     if not any(name in type(each).model_fields for each in parts):
         raise StepError(f"recipe {recipe.name!r} has no {number}.")
     if part == "ranker":
-        return recipe.model_copy(update={"ranker": ranker.model_copy(update={name: value})})
+        return recipe.model_copy(
+            update={"ranker": ranker.model_copy(update={name: value})}
+        )
     if part == "recall":
-        return recipe.model_copy(update={"recall": recall.model_copy(update={name: value})})
+        return recipe.model_copy(
+            update={"recall": recall.model_copy(update={name: value})}
+        )
     channels = tuple(
-        channel.model_copy(update={name: value}) if channel.name == part else channel for channel in recall.channels
+        channel.model_copy(update={name: value}) if channel.name == part else channel
+        for channel in recall.channels
     )
-    return recipe.model_copy(update={"recall": recall.model_copy(update={"channels": channels})})
+    return recipe.model_copy(
+        update={"recall": recall.model_copy(update={"channels": channels})}
+    )
 
 
 def named(number: str, value: Any) -> str:
@@ -103,7 +114,9 @@ def named(number: str, value: Any) -> str:
 def likeness(channels: Sequence[Channel], genres: Float32) -> Float32:
     """(items + 1, d) rows, as the server makes them of a release's items: row 0 is padding."""
     vectors = [
-        np.where(channel.trained[:, None], channel.item_vectors(), np.nan).astype(np.float32)
+        np.where(channel.trained[:, None], channel.item_vectors(), np.nan).astype(
+            np.float32
+        )
         for channel in channels
         if isinstance(channel, VectorChannel)
     ]
@@ -128,13 +141,20 @@ def measures(holdout: Holdout, lists: Lists, rows: Float32) -> dict[str, Floats]
         DIVERSITY: diversity(shown, rows.astype(np.float64)),
         "novelty": novelty(shown, popularity(holdout)),
     }
-    return {name: np.where(lists[:, 0] > 0, of_users, np.nan) for name, of_users in values.items()}
+    return {
+        name: np.where(lists[:, 0] > 0, of_users, np.nan)
+        for name, of_users in values.items()
+    }
 
 
-def strengths(holdout: Holdout, inputs: Inputs, lists: Lists, channels: Sequence[Channel]) -> dict[str, Any]:
+def strengths(
+    holdout: Holdout, inputs: Inputs, lists: Lists, channels: Sequence[Channel]
+) -> dict[str, Any]:
     """Strength -> means, coverage and the paired change of the NDCG; "0" is the ranker's order."""
     rows = likeness(channels, inputs.genres)
-    likers = np.asarray(holdout.past.select(holdout.past.liked).seen().sum(axis=0)).ravel()
+    likers = np.asarray(
+        holdout.past.select(holdout.past.liked).seen().sum(axis=0)
+    ).ravel()
     rarities, found, first = rarity(likers / max(holdout.past.n_users, 1)), {}, None
     for strength in (0.0, *STRENGTHS):
         made = reranked(lists, rows, rarities, strength)
@@ -161,7 +181,12 @@ def chosen(found: Mapping[str, Mapping[str, Any]]) -> float:
 # --- What is measured
 
 
-def tune(settings: Settings, only: Sequence[str], path: Path, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def tune(
+    settings: Settings,
+    only: Sequence[str],
+    path: Path,
+    keep: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
     """The report. ``path``: of an interrupted run, ``keep``: writes it as far as it is measured."""
     inputs, recipe = read_with_holdout(settings), settings.recipe
     rule = inputs.dataset.holdout
@@ -187,25 +212,43 @@ def tune(settings: Settings, only: Sequence[str], path: Path, keep: Callable[[di
             log.info("%s", name)
             other = changed(recipe, number, value)
             # what the number cannot change is not fitted again
-            same = other.recall.channels == recipe.recall.channels and number != "ranker.past"
+            same = (
+                other.recall.channels == recipe.recall.channels
+                and number != "ranker.past"
+            )
             stages = fit_stages(holdout.past, inputs, other, recall if same else None)
             made = in_both_orders(stages, other, inputs, holdout)[1]
             values = metrics.ndcg(holdout.judged(made), holdout.relevance, K)
-            found["rows"][name] = plain({NDCG: float(np.nanmean(values)), "change": comparison.compare(values, first)})
+            found["rows"][name] = plain(
+                {
+                    NDCG: float(np.nanmean(values)),
+                    "change": comparison.compare(values, first),
+                }
+            )
             keep(found)
     return found
 
 
 def main(settings: Settings, *, only: Sequence[str] = ()) -> None:
-    path = figures.path_of(figures.head("", settings, settings.recipe), settings, "tune", part=bool(only))
+    path = figures.path_of(
+        figures.head("", settings, settings.recipe), settings, "tune", part=bool(only)
+    )
     found = tune(settings, only, path, partial(figures.write, path, finished=False))
-    all_rows = {named(number, value) for number, values in VALUES.items() for value in values}
-    figures.write(path, found, finished=bool(found[DIVERSITY]) and all_rows <= set(found["rows"]))
+    all_rows = {
+        named(number, value) for number, values in VALUES.items() for value in values
+    }
+    figures.write(
+        path, found, finished=bool(found[DIVERSITY]) and all_rows <= set(found["rows"])
+    )
     figures.show(found["rows"])
     figures.show(found[DIVERSITY], DIVERSITY)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=[], choices=[*VALUES, DIVERSITY], metavar="number")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=[], choices=[*VALUES, DIVERSITY], metavar="number"
+    )
     run(partial(main, only=parser.parse_args().only))

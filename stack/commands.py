@@ -35,7 +35,10 @@ _console = Console(stderr=True)
 # --- the services, in the order in which they are started
 
 SERVICES: Final = (REDIS, ELASTICSEARCH, FEAST, TRITON)
-PROGRAMS: Final = (*SERVICES, SERVER)  # what runs under the supervisor; the server is started by `serve`
+PROGRAMS: Final = (
+    *SERVICES,
+    SERVER,
+)  # what runs under the supervisor; the server is started by `serve`
 
 
 def by_name(name: str) -> Service:
@@ -43,7 +46,9 @@ def by_name(name: str) -> Service:
     for service in PROGRAMS:
         if service.name == name:
             return service
-    raise StackError(f"no service is called {name!r}; there are: {', '.join(s.name for s in PROGRAMS)}")
+    raise StackError(
+        f"no service is called {name!r}; there are: {', '.join(s.name for s in PROGRAMS)}"
+    )
 
 
 # --- the commands
@@ -60,14 +65,27 @@ def up(settings: Settings, services: Sequence[Service]) -> None:
     _refuse_orphans(settings, supervisor)
     alive = supervisor.alive()
     running = [service for service in PROGRAMS if service.name in alive]
-    missing = [service for service in PROGRAMS if service in services and service not in running]
+    missing = [
+        service
+        for service in PROGRAMS
+        if service in services and service not in running
+    ]
     preflight.check(settings, missing, running)
-    for service in (*missing, *running):  # a password is there before programs are described
+    for service in (
+        *missing,
+        *running,
+    ):  # a password is there before programs are described
         service.prepare(settings)
     described = {service: describe(service, settings) for service in PROGRAMS}
-    changed = [service for service in running if supervisor.described(service) != described[service]]
+    changed = [
+        service
+        for service in running
+        if supervisor.described(service) != described[service]
+    ]
     started = [service for service in PROGRAMS if service in (*missing, *changed)]
-    goes_on = SERVER in running and server.goes_on(supervisor.described(SERVER), described[SERVER])
+    goes_on = SERVER in running and server.goes_on(
+        supervisor.described(SERVER), described[SERVER]
+    )
     renewed = goes_on and bool(started or SERVER in services)
     if renewed and SERVER in started:
         started.remove(SERVER)
@@ -105,14 +123,18 @@ def _wait(settings: Settings, supervisor: Supervisor, service: Service) -> None:
 def _refuse_orphans(settings: Settings, supervisor: Supervisor) -> None:
     if not supervisor.running and (left := members(settings)):
         pids = ", ".join(str(process.pid) for process in left)
-        raise StackError(f"processes of an earlier stack have lost their supervisor (pid {pids}): run `make down`.")
+        raise StackError(
+            f"processes of an earlier stack have lost their supervisor (pid {pids}): run `make down`."
+        )
 
 
 STARTS: Final = 3  # of a service while it is waited for; with one more it is given up
 POLL_S: Final = 0.2
 
 
-def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Service) -> str:
+def wait_until_ready(
+    settings: Settings, supervisor: Supervisor, service: Service
+) -> str:
     """Wait for a service. Returns its version; raises StackError with the end of its log if it ends or stays silent.
 
     Raises AbsentError for a server that answers degraded, at once where the services that it lacks do not run.
@@ -124,15 +146,21 @@ def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Servic
         starts.add(info["start"])
         # EXITED: the supervisor starts it again, for ever if it takes a process that ends within its tick for running.
         if info["statename"] in ("FATAL", "STOPPED") or len(starts) > STARTS:
-            raise StackError(f"{service.title} ended right after its start. {_last_words(settings, service)}")
+            raise StackError(
+                f"{service.title} ended right after its start. {_last_words(settings, service)}"
+            )
         try:
             return service.version(settings)
         except NotReadyError as error:
             late = time.monotonic() > end
-            if isinstance(error, AbsentError) and (late or not error.services & supervisor.alive()):
+            if isinstance(error, AbsentError) and (
+                late or not error.services & supervisor.alive()
+            ):
                 if error.degraded:
                     raise
-                raise StackError(f"{service.title} runs, but is not ready: {error}") from error
+                raise StackError(
+                    f"{service.title} runs, but is not ready: {error}"
+                ) from error
             if late:
                 raise StackError(
                     f"{service.title} was not ready within {service.ready_within_s:g} s ({error}). "
@@ -172,7 +200,11 @@ def status(settings: Settings) -> bool:
     """Print the table; True when each of the four services is ready, and the server if it was started."""
     processes = Supervisor(settings).processes()
     headings = ("service", "ready", "version", "ports", "pid", "since", "memory")
-    table = Table(*(Column(heading, no_wrap=True) for heading in headings), box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        *(Column(heading, no_wrap=True) for heading in headings),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     table.padding = (0, 1, 0, 0)
     reasons = []
     for service in PROGRAMS:
@@ -194,8 +226,17 @@ def status(settings: Settings) -> bool:
             reason = f"ended ({state.lower()}), see {service.log(settings)}"
         since = f"{datetime.fromtimestamp(info['start']):%m-%d %H:%M}" if pid else "-"
         memory = f"{_memory_mb(pid):.0f} MB" if pid else "-"
-        ports = " ".join(str(port.numbers(settings)[0]) for port in service.ports if port.numbers(settings)) or "socket"
-        table.add_row(service.name, ready, version, ports, str(pid or "-"), since, memory)
+        ports = (
+            " ".join(
+                str(port.numbers(settings)[0])
+                for port in service.ports
+                if port.numbers(settings)
+            )
+            or "socket"
+        )
+        table.add_row(
+            service.name, ready, version, ports, str(pid or "-"), since, memory
+        )
         if reason:
             reasons.append(f"{service.title}: {reason}")
     table.caption = "\n".join([str(settings.exchange_dir), *reasons])
@@ -214,24 +255,42 @@ def _memory_mb(pid: int) -> float:
         return 0.0
 
 
-def logs(settings: Settings, services: Sequence[Service], lines: int, follow: bool) -> None:
+def logs(
+    settings: Settings, services: Sequence[Service], lines: int, follow: bool
+) -> None:
     """Print the last ``lines`` of each log; with ``follow``, what is added to them until interrupted."""
-    paths = [str(path) for service in services if (path := service.log(settings)).is_file()]
+    paths = [
+        str(path) for service in services if (path := service.log(settings)).is_file()
+    ]
     if not paths:
-        raise StackError(f"there are no logs in {settings.service_dir('logs')} yet: run `make up`.")
+        raise StackError(
+            f"there are no logs in {settings.service_dir('logs')} yet: run `make up`."
+        )
     sys.stdout.flush()
-    os.execvp("tail", ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *paths])  # noqa: S606
+    os.execvp(  # noqa: S606
+        "tail",
+        ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *paths],
+    )
 
 
 def main(arguments: Sequence[str], settings: Settings) -> None:
     """Carry one command out. Raises StackError; ends with exit code 1 when `status` finds something not ready."""
     parser = argparse.ArgumentParser(
-        prog="python -m stack", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m stack",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=["install", "up", "down", "restart", "status", "logs", "serve"])
+    parser.add_argument(
+        "command",
+        choices=["install", "up", "down", "restart", "status", "logs", "serve"],
+    )
     names = ", ".join(service.name for service in PROGRAMS)
-    parser.add_argument("services", nargs="*", metavar="service", help=f"some of {names}; default: all")
-    parser.add_argument("--lines", type=int, default=40, help="logs: how many lines of each")
+    parser.add_argument(
+        "services", nargs="*", metavar="service", help=f"some of {names}; default: all"
+    )
+    parser.add_argument(
+        "--lines", type=int, default=40, help="logs: how many lines of each"
+    )
     parser.add_argument("--follow", action="store_true", help="logs: go on printing")
     options = parser.parse_args(arguments)
     chosen = [by_name(name) for name in options.services]
@@ -239,7 +298,9 @@ def main(arguments: Sequence[str], settings: Settings) -> None:
         case "install":
             logging.basicConfig(level=logging.INFO, format="%(message)s")
             preflight.check_paths(settings)
-            for service in reversed(chosen or SERVICES):  # Triton first: it does not run with every Python
+            for service in reversed(
+                chosen or SERVICES
+            ):  # Triton first: it does not run with every Python
                 service.install(settings)
         case "up":
             up(settings, chosen or SERVICES)

@@ -26,7 +26,11 @@ def hand_over(folder: Path, uid: int) -> None:
 
     Root owns what Docker made for a missing folder, or a local stack that root has run.
     """
-    inside = (Path(parent) / name for parent, folders, files in os.walk(folder) for name in (*folders, *files))
+    inside = (
+        Path(parent) / name
+        for parent, folders, files in os.walk(folder)
+        for name in (*folders, *files)
+    )
     for path in (folder, *inside):
         try:
             owner = path.lstat().st_uid
@@ -48,8 +52,15 @@ def main(settings: Settings, user: str) -> None:
             f"{USER_VARIABLE} is {user!r}, and the containers run as a user with a number, who is not root: "
             f"`export {USER_VARIABLE}=$(id -u)`, or 1000 where you are root."
         )
-    written = settings.offline_dir, settings.release_dir, settings.exchange_dir / "online"
-    mounted = (settings.service_dir(name) for name in ("redis", "elasticsearch/data", "triton", "prometheus/data"))
+    written = (
+        settings.offline_dir,
+        settings.release_dir,
+        settings.exchange_dir / "online",
+    )
+    mounted = (
+        settings.service_dir(name)
+        for name in ("redis", "elasticsearch/data", "triton", "prometheus/data")
+    )
     for folder in (*written, *mounted, settings.keys_file.parent):
         folder.mkdir(parents=True, exist_ok=True)
     prepare_feast_repo(settings)
@@ -59,4 +70,7 @@ def main(settings: Settings, user: str) -> None:
 
 
 if __name__ == "__main__":
-    run(lambda: main(load_settings(), os.environ.get(USER_VARIABLE, "")), interrupted="interrupted")
+    run(
+        lambda: main(load_settings(), os.environ.get(USER_VARIABLE, "")),
+        interrupted="interrupted",
+    )

@@ -10,9 +10,15 @@ import sys
 from collections.abc import Mapping
 
 
-def environment(inherited: Mapping[str, str], described: dict[str, str]) -> dict[str, str]:
+def environment(
+    inherited: Mapping[str, str], described: dict[str, str]
+) -> dict[str, str]:
     """A program's variables: of the inherited ones no settings, as those of the shell that started it may be others."""
-    return {name: value for name, value in inherited.items() if not name.startswith("RECSYS_")} | described
+    return {
+        name: value
+        for name, value in inherited.items()
+        if not name.startswith("RECSYS_")
+    } | described
 
 
 if __name__ == "__main__":
@@ -21,4 +27,8 @@ if __name__ == "__main__":
     os.chdir(program["directory"])
     if "socket" in program and os.path.exists(program["socket"]):  # noqa: PTH110 (left by a killed process, in the way)
         os.unlink(program["socket"])  # noqa: PTH108
-    os.execvpe(program["command"][0], program["command"], environment(os.environ, program["environment"]))  # noqa: S606
+    os.execvpe(  # noqa: S606
+        program["command"][0],
+        program["command"],
+        environment(os.environ, program["environment"]),
+    )

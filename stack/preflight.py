@@ -23,7 +23,9 @@ _HERE: Final = (LOOPBACK, "localhost", "::1")
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 (compared, not bound)
 
 
-def check(settings: Settings, services: Sequence[Service], running: Sequence[Service] = ()) -> None:
+def check(
+    settings: Settings, services: Sequence[Service], running: Sequence[Service] = ()
+) -> None:
     """Check that these services can start, beside those that run. Raises StackError with the first obstacle."""
     names = {service.name for service in services}
     if "triton" in names:
@@ -66,7 +68,10 @@ def check_software(settings: Settings, services: Iterable[Service]) -> None:
 def check_hosts(settings: Settings, services: Iterable[Service]) -> None:
     """Refuse a host other than loopback for the four services: the server alone has keys."""
     for service in services:
-        host, variable = getattr(settings, service.name).host, f"RECSYS_{service.name.upper()}__HOST"
+        host, variable = (
+            getattr(settings, service.name).host,
+            f"RECSYS_{service.name.upper()}__HOST",
+        )
         if host not in _HERE:
             raise StackError(
                 f"{variable} is {host!r}, but the local {service.title} runs on this machine and listens on "
@@ -140,12 +145,16 @@ def check_containers(settings: Settings) -> None:
 
 def check_ports(settings: Settings, services: Iterable[Service]) -> None:
     """Refuse a port that two of the services are to have, or that a program outside this stack has."""
-    claimed: dict[int, tuple[str, str]] = {}  # port -> title of its service, variable that moves it
+    claimed: dict[
+        int, tuple[str, str]
+    ] = {}  # port -> title of its service, variable that moves it
     for service in services:
         for port in service.ports:
             for number in port.numbers(settings):
                 if number in claimed:
-                    raise StackError(f"{port.variable} and {claimed[number][1]} are both {number}: change one of them.")
+                    raise StackError(
+                        f"{port.variable} and {claimed[number][1]} are both {number}: change one of them."
+                    )
                 claimed[number] = service.title, port.variable
     for number, (title, variable) in claimed.items():
         if not is_taken(number):
@@ -153,7 +162,9 @@ def check_ports(settings: Settings, services: Iterable[Service]) -> None:
         process = listener(number)
         if process in members(settings):  # it runs on it, or is stopped before that
             continue
-        holder = f"{process.name()} (pid {process.pid})" if process else "another program"
+        holder = (
+            f"{process.name()} (pid {process.pid})" if process else "another program"
+        )
         raise StackError(
             f"port {number}, which {title} needs, is taken by {holder}: "
             f"stop that, or choose another port with {variable}."
@@ -162,7 +173,9 @@ def check_ports(settings: Settings, services: Iterable[Service]) -> None:
 
 def is_taken(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just closed is free
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # a port that was just closed is free
         try:
             probe.bind((LOOPBACK, port))
         except OSError:
@@ -174,7 +187,11 @@ def listener(port: int) -> psutil.Process | None:
     """The process that listens on a port; None where this user may not know."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
-            listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            listens = (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr
+                and connection.laddr.port == port
+            )
             if listens and connection.pid:
                 return psutil.Process(connection.pid)
     except psutil.Error:

@@ -18,16 +18,52 @@ from typing import Final
 from data_exchange_center import VERSION
 
 COMMANDS: Final = {  # name -> the module that carries it out, its fixed arguments, what ``--help`` says
-    "status": ("stack", ["status"], "list the running services: version, ports, memory, readiness"),
-    "up": ("stack", ["up"], "start the four services, or those named, and wait until they answer"),
-    "down": ("stack", ["down"], "stop the services and the server, or those named; the data stays"),
-    "serve": ("stack", ["serve"], "start the server, or replace its workers by new ones"),
+    "status": (
+        "stack",
+        ["status"],
+        "list the running services: version, ports, memory, readiness",
+    ),
+    "up": (
+        "stack",
+        ["up"],
+        "start the four services, or those named, and wait until they answer",
+    ),
+    "down": (
+        "stack",
+        ["down"],
+        "stop the services and the server, or those named; the data stays",
+    ),
+    "serve": (
+        "stack",
+        ["serve"],
+        "start the server, or replace its workers by new ones",
+    ),
     "logs": ("stack", ["logs"], "print the end of the logs"),
-    "releases": ("stack.releases", ["list"], "list the releases: live, published, or just loaded"),
-    "publish": ("stack.releases", ["publish"], "publish the loaded and checked release: requests may name it"),
-    "activate": ("stack.releases", ["activate"], "have a published release, new or earlier, answer by default"),
-    "doctor": ("extras.doctor", [], "report what is done, stale or down, and the command to run next"),
-    "import": ("extras.own_data.proposal", [], "propose a dataset.toml for ratings or purchases in a folder"),
+    "releases": (
+        "stack.releases",
+        ["list"],
+        "list the releases: live, published, or just loaded",
+    ),
+    "publish": (
+        "stack.releases",
+        ["publish"],
+        "publish the loaded and checked release: requests may name it",
+    ),
+    "activate": (
+        "stack.releases",
+        ["activate"],
+        "have a published release, new or earlier, answer by default",
+    ),
+    "doctor": (
+        "extras.doctor",
+        [],
+        "report what is done, stale or down, and the command to run next",
+    ),
+    "import": (
+        "extras.own_data.proposal",
+        [],
+        "propose a dataset.toml for ratings or purchases in a folder",
+    ),
 }
 
 
@@ -40,7 +76,9 @@ def _exists(module: str) -> bool:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the commands whose modules exist."""
-    there = {name: about for name, (module, _, about) in COMMANDS.items() if _exists(module)}
+    there = {
+        name: about for name, (module, _, about) in COMMANDS.items() if _exists(module)
+    }
     listed = "\n".join(f"  {name:10}{about}" for name, about in there.items())
     found = argparse.ArgumentParser(
         prog="recsys",
@@ -50,7 +88,9 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--version", action="version", version=f"recsys {VERSION}")
     found.add_argument("command", choices=there, metavar="command")
-    found.add_argument("arguments", nargs=argparse.REMAINDER, help="of the command; --help says which")
+    found.add_argument(
+        "arguments", nargs=argparse.REMAINDER, help="of the command; --help says which"
+    )
     return found
 
 

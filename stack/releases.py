@@ -30,7 +30,12 @@ def main(settings: Settings, command: str, release: str | None = None) -> None:
         release = release_of_artifacts(settings).release
         releases.publish(settings, release)
         deleted = ", ".join(sorted(releases.retire(settings))) or "none"
-        log.info("release %s is published: make activate release=%s; deleted: %s", release, release, deleted)
+        log.info(
+            "release %s is published: make activate release=%s; deleted: %s",
+            release,
+            release,
+            deleted,
+        )
     elif release is not None:
         releases.activate(settings, release)
     Console().print(overview(settings))
@@ -47,15 +52,33 @@ def overview(settings: Settings) -> Table:
     active, published = stores.redis.listed()
     held = {store.title: store.releases() for store in stores}
     whole = (Column(name, no_wrap=True) for name in ("release", "state"))
-    folded = (Column(name, overflow="fold") for name in ("data set", "recipe", "loaded (UTC)", "stores"))
-    table = Table(*whole, *folded, title="releases", box=box.SIMPLE)  # a narrow terminal cuts nothing off
+    folded = (
+        Column(name, overflow="fold")
+        for name in ("data set", "recipe", "loaded (UTC)", "stores")
+    )
+    table = Table(
+        *whole, *folded, title="releases", box=box.SIMPLE
+    )  # a narrow terminal cuts nothing off
     known = set().union(*held.values())
-    for release in (*(each for each in published if each in known), *sorted(known.difference(published))):
-        state = "live" if release == active else "published" if release in published else "loaded"
+    for release in (
+        *(each for each in published if each in known),
+        *sorted(known.difference(published)),
+    ):
+        state = (
+            "live"
+            if release == active
+            else "published"
+            if release in published
+            else "loaded"
+        )
         where = [title for title, there in held.items() if release in there]
         stored = "all" if len(where) == len(held) else ", ".join(where)
-        data_set, recipe = made_of(stores.redis, release) if release in published else ("-", "-")
-        table.add_row(release, state, data_set, recipe, loaded_at(settings, release), stored)
+        data_set, recipe = (
+            made_of(stores.redis, release) if release in published else ("-", "-")
+        )
+        table.add_row(
+            release, state, data_set, recipe, loaded_at(settings, release), stored
+        )
     return table
 
 
@@ -89,8 +112,12 @@ def warn_of_other_files(settings: Settings, release: str) -> None:
     log.warning(
         "Release %s (recipe %s) answers from now on; the files in %s make %s. `make evaluate`, `make doctor` and "
         "`make sync` go by the files: RECSYS_RECIPE=%s make offline, with the same RECSYS_DATA, makes its own.",
-        release, recipe, settings.offline_dir, made, recipe,
-    )  # fmt: skip
+        release,
+        recipe,
+        settings.offline_dir,
+        made,
+        recipe,
+    )
 
 
 if __name__ == "__main__":
@@ -101,7 +128,12 @@ if __name__ == "__main__":
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the releases in the stores")
-    commands.add_parser("publish", help="have requests that name it answered from the release that the files make")
-    activation = commands.add_parser("activate", help="have a published release answer all other requests, too")
+    commands.add_parser(
+        "publish",
+        help="have requests that name it answered from the release that the files make",
+    )
+    activation = commands.add_parser(
+        "activate", help="have a published release answer all other requests, too"
+    )
     activation.add_argument("release", help="its id, as `list` shows it")
     run(partial(main, **vars(parser.parse_args())))

@@ -39,7 +39,11 @@ from stack.service import (
 if TYPE_CHECKING:
     from stack.supervision import Supervisor
 
-COMMAND: Final = ("-c", "online/gunicorn_conf.py", "online.main.s1_server:create_asgi()")
+COMMAND: Final = (
+    "-c",
+    "online/gunicorn_conf.py",
+    "online.main.s1_server:create_asgi()",
+)
 TRIAL: Final = (sys.executable, "-m", "stack.trial")
 _ADDRESS: Final = ("RECSYS_SERVER__HOST", "RECSYS_SERVER__PORT")
 _TRACE_LINES: Final = 20
@@ -54,10 +58,15 @@ class Server(Service):
     ready_within_s = 60.0
 
     def missing(self, settings: Settings) -> str | None:
-        return None if (BIN / "gunicorn").is_file() else f"gunicorn is missing from {BIN}"
+        return (
+            None if (BIN / "gunicorn").is_file() else f"gunicorn is missing from {BIN}"
+        )
 
     def program(self, settings: Settings) -> Program:
-        return Program(command=(str(BIN / "gunicorn"), *COMMAND), environment=environment_of(settings))
+        return Program(
+            command=(str(BIN / "gunicorn"), *COMMAND),
+            environment=environment_of(settings),
+        )
 
     def version(self, settings: Settings) -> str:
         """The version, once services and release are ready. Raises NotReadyError with what the server lacks."""
@@ -65,9 +74,17 @@ class Server(Service):
         answer = self.ask(settings, "/readyz", timeout_s=10, statuses=statuses).json()
         if answer["status"] == "ready":
             return VERSION
-        absent = {name: service["message"] for name, service in answer["services"].items() if not service["ready"]}
+        absent = {
+            name: service["message"]
+            for name, service in answer["services"].items()
+            if not service["ready"]
+        }
         if absent:
-            raise AbsentError(f"{' '.join(absent.values())} Run `make up`.", absent, degraded=answer["ready"])
+            raise AbsentError(
+                f"{' '.join(absent.values())} Run `make up`.",
+                absent,
+                degraded=answer["ready"],
+            )
         with connect(settings.redis) as redis:
             if not redis.exists(LIVE_KEY):
                 raise AbsentError(answer["message"], (), degraded=False)
@@ -87,26 +104,41 @@ def try_to_start(description: str, inherited: dict[str, str]) -> None:
         inherited: variables of its parent.
     """
     described = json.loads(description)["environment"]
-    variables = launch.environment(inherited, described | {"RECSYS_SERVER__WARM_UP_S": "0"})
+    variables = launch.environment(
+        inherited, described | {"RECSYS_SERVER__WARM_UP_S": "0"}
+    )
     unchanged = "A server that runs goes on as before."
     try:
         tried = subprocess.run(
-            TRIAL, cwd=ROOT, env=variables, check=False, capture_output=True, text=True, timeout=SERVER.ready_within_s
+            TRIAL,
+            cwd=ROOT,
+            env=variables,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=SERVER.ready_within_s,
         )
     except subprocess.TimeoutExpired as error:
-        raise StackError(f"the server's code did not start within {error.timeout:g} s. {unchanged}") from error
+        raise StackError(
+            f"the server's code did not start within {error.timeout:g} s. {unchanged}"
+        ) from error
     if tried.returncode == 0:
         return
     if said := tried.stdout.strip():
         raise StackError(f"{said.rstrip('.')}. {unchanged}")
     end = "\n".join(tried.stderr.strip().splitlines()[-_TRACE_LINES:])
-    raise StackError(f"the server's code does not start. {unchanged} The end of its output:\n{end}")
+    raise StackError(
+        f"the server's code does not start. {unchanged} The end of its output:\n{end}"
+    )
 
 
 def goes_on(former: str, wanted: str) -> bool:
     """Whether a server that runs can go on with another description: it has the same command and address."""
     before, after = json.loads(former), json.loads(wanted)
-    same_address = all(before["environment"].get(name) == after["environment"][name] for name in _ADDRESS)
+    same_address = all(
+        before["environment"].get(name) == after["environment"][name]
+        for name in _ADDRESS
+    )
     return same_address and bool(before["command"] == after["command"])
 
 
@@ -137,7 +169,9 @@ def _replace_workers(settings: Settings, supervisor: Supervisor) -> None:
         supervisor.signal(SERVER, signal)
         _expect(lambda: len(gunicorn.children()) == remaining)
 
-    for added in range(wanted):  # signals of one kind do not queue: each waits for the effect of the last
+    for added in range(
+        wanted
+    ):  # signals of one kind do not queue: each waits for the effect of the last
         send("TTIN", children + added + 1)
     _expect(lambda: len(workers(settings) - old) >= wanted)
     for stopped in range(children):

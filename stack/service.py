@@ -33,18 +33,31 @@ BIN: Final = Path(sys.executable).parent
 def environment_of(settings: Settings) -> dict[str, str]:
     """Settings as environment variables, for a child process with the same settings; those of extensions'
     own settings (`ExtensionSettings`) as they are here."""
-    variables = {name: value for name, value in os.environ.items() if name.startswith("RECSYS_")}
+    variables = {
+        name: value for name, value in os.environ.items() if name.startswith("RECSYS_")
+    }
     for name, value in settings.model_dump().items():
         group = f"RECSYS_{'RECIPE' if name == 'recipe_name' else name.upper()}"
         variables.pop(group, None)
-        for part, content in (value if isinstance(value, dict) else {"": value}).items():
+        for part, content in (
+            value if isinstance(value, dict) else {"": value}
+        ).items():
             variable = f"{group}__{part.upper()}".removesuffix("__")
             variables.pop(variable, None)
             if content is not None:
-                variables[variable] = content.get_secret_value() if isinstance(content, SecretStr) else str(content)
-    for name, service in {"REDIS": settings.redis, "ELASTICSEARCH": settings.elasticsearch}.items():
+                variables[variable] = (
+                    content.get_secret_value()
+                    if isinstance(content, SecretStr)
+                    else str(content)
+                )
+    for name, service in {
+        "REDIS": settings.redis,
+        "ELASTICSEARCH": settings.elasticsearch,
+    }.items():
         password, file = service.secret, service.password_file
-        if password is not None:  # the value, so that a program restarts when it changes
+        if (
+            password is not None
+        ):  # the value, so that a program restarts when it changes
             variables[f"RECSYS_{name}__PASSWORD"] = password
         if file and (password or not file.exists()):
             del variables[f"RECSYS_{name}__PASSWORD_FILE"]
@@ -83,7 +96,9 @@ class AbsentError(NotReadyError):
         degraded: it answers nevertheless.
     """
 
-    def __init__(self, message: str, services: Collection[str], *, degraded: bool) -> None:
+    def __init__(
+        self, message: str, services: Collection[str], *, degraded: bool
+    ) -> None:
         super().__init__(message)
         self.services, self.degraded = frozenset(services), degraded
 
@@ -93,7 +108,9 @@ class Port:
     """One port of a service and the setting that moves it."""
 
     setting: tuple[str, str]  # path through `Settings`
-    container: int  # the port inside the container, which is also the default on this machine
+    container: (
+        int  # the port inside the container, which is also the default on this machine
+    )
     in_cluster_only: bool = False  # a single node of the service does without it
     in_a_row: int = 1  # number of consecutive ports, from this one on, that a cluster of the service takes
     unless: str = ""  # setting of the group that names a socket's folder, which the service then listens in instead
@@ -104,7 +121,9 @@ class Port:
 
     def socket_dir(self, settings: Settings) -> Path | None:
         """Folder of the socket that the service listens on in place of the port; None: it listens on the port."""
-        socket_dir: Path | None = getattr(getattr(settings, self.setting[0]), self.unless, None)
+        socket_dir: Path | None = getattr(
+            getattr(settings, self.setting[0]), self.unless, None
+        )
         return socket_dir
 
     def numbers(self, settings: Settings) -> range:
@@ -115,7 +134,10 @@ class Port:
         cluster = getattr(group, "cluster", False)
         if self.in_cluster_only and not cluster:
             return range(0)
-        return range(self.number(settings), self.number(settings) + (self.in_a_row if cluster else 1))
+        return range(
+            self.number(settings),
+            self.number(settings) + (self.in_a_row if cluster else 1),
+        )
 
     @property
     def variable(self) -> str:
@@ -129,7 +151,9 @@ class Program:
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    socket: Path | None = None  # Unix socket that it makes, in the folder it runs in: removed before each start
+    socket: Path | None = (
+        None  # Unix socket that it makes, in the folder it runs in: removed before each start
+    )
 
 
 def cluster_program(settings: Settings, service: str) -> Program:
@@ -140,13 +164,18 @@ def cluster_program(settings: Settings, service: str) -> Program:
             f"RECSYS_{service.upper()}__CLUSTER is set, and no plugin nodes in the group {plugins.ENGINES} starts "
             f"several nodes of {service}: unset it, or install one."
         )
-    return Program((sys.executable, "-m", plugin.module, service), environment=environment_of(settings))
+    return Program(
+        (sys.executable, "-m", plugin.module, service),
+        environment=environment_of(settings),
+    )
 
 
 class Service(ABC):
     """A program of the stack."""
 
-    name: ClassVar[str]  # of its program, its folder, its group in `Settings` and its container
+    name: ClassVar[
+        str
+    ]  # of its program, its folder, its group in `Settings` and its container
     title: ClassVar[str]  # how it is called in a sentence
     ports: ClassVar[tuple[Port, ...]]
     ready_within_s: ClassVar[float] = 120.0
@@ -172,7 +201,11 @@ class Service(ABC):
     def where(self, settings: Settings) -> str:
         """Say where it listens."""
         socket_dir = self.ports[0].socket_dir(settings)
-        return f"socket {socket_dir}" if socket_dir else f"port {self.ports[0].number(settings)}"
+        return (
+            f"socket {socket_dir}"
+            if socket_dir
+            else f"port {self.ports[0].number(settings)}"
+        )
 
     def log(self, settings: Settings) -> Path:
         return settings.service_dir("logs") / f"{self.name}.log"
@@ -189,11 +222,17 @@ class Service(ABC):
         port = self.ports[0].number(settings)
         try:
             with local_session() as session:
-                response = session.get(f"http://{LOOPBACK}:{port}{path}", timeout=timeout_s, auth=login)
+                response = session.get(
+                    f"http://{LOOPBACK}:{port}{path}", timeout=timeout_s, auth=login
+                )
         except requests.RequestException as error:
-            raise NotReadyError(f"{self.title} does not answer on port {port} yet") from error
+            raise NotReadyError(
+                f"{self.title} does not answer on port {port} yet"
+            ) from error
         if response.status_code not in statuses:
-            raise NotReadyError(f"{self.title} answers {response.status_code} to {path}")
+            raise NotReadyError(
+                f"{self.title} answers {response.status_code} to {path}"
+            )
         return response
 
 

@@ -24,7 +24,9 @@ from stack.service import BIN, ROOT, Service, StackError, until
 
 CONFIGURATION: Final = Path(__file__).with_name("supervisord.conf")
 MARK: Final = "RECSYS_STACK"  # in the environment of every process of a stack: the folder of its supervisor
-KEPT: Final = {"SPT_NOENV": "1"}  # gunicorn's titles, where setproctitle is installed, would write over the environment
+KEPT: Final = {
+    "SPT_NOENV": "1"
+}  # gunicorn's titles, where setproctitle is installed, would write over the environment
 PATIENCE_S: Final = 15.0  # for supervisord itself to come up, or to go
 
 
@@ -35,8 +37,18 @@ def folder(settings: Settings) -> Path:
 def describe(service: Service, settings: Settings) -> str:
     """Command and environment that `launch.py` runs for a service, as JSON. Raises StackError."""
     program = service.program(settings)
-    environment = {**program.environment, **KEPT, **NO_TELEMETRY, MARK: str(folder(settings)), "PYTHONUNBUFFERED": "1"}
-    content: dict[str, Any] = {"command": program.command, "directory": str(ROOT), "environment": environment}
+    environment = {
+        **program.environment,
+        **KEPT,
+        **NO_TELEMETRY,
+        MARK: str(folder(settings)),
+        "PYTHONUNBUFFERED": "1",
+    }
+    content: dict[str, Any] = {
+        "command": program.command,
+        "directory": str(ROOT),
+        "environment": environment,
+    }
     if program.socket:
         content["directory"] = str(program.socket.parent)
         content["socket"] = program.socket.name
@@ -58,7 +70,9 @@ class Supervisor:
         descriptor = os.open(folder(self._settings), os.O_RDONLY)
         try:
             socket = f"unix:///proc/self/fd/{descriptor}/supervisor.sock"
-            proxy = ServerProxy("http://localhost", transport=SupervisorTransport(None, None, socket))
+            proxy = ServerProxy(
+                "http://localhost", transport=SupervisorTransport(None, None, socket)
+            )
             return getattr(proxy.supervisor, method)(*arguments)
         finally:
             os.close(descriptor)
@@ -74,7 +88,11 @@ class Supervisor:
     @property
     def environment(self) -> dict[str, str]:
         """Variables that programs inherit: those of supervisord, which may have been started by another shell."""
-        return psutil.Process(self._call("getPID")).environ() if self.running else dict(os.environ)
+        return (
+            psutil.Process(self._call("getPID")).environ()
+            if self.running
+            else dict(os.environ)
+        )
 
     def described(self, service: Service) -> str:
         """Description that a program was started with, or will be started again with; empty: none yet."""
@@ -99,24 +117,40 @@ class Supervisor:
         done = subprocess.run(
             [sys.executable, str(BIN / "supervisord"), "-c", str(CONFIGURATION)],
             cwd=folder(self._settings).parent,
-            env={**os.environ, "STACK_PYTHON": sys.executable, MARK: str(folder(self._settings))},
+            env={
+                **os.environ,
+                "STACK_PYTHON": sys.executable,
+                MARK: str(folder(self._settings)),
+            },
             check=False,
             capture_output=True,
             text=True,
             umask=0o077,  # it opens its own log before its configuration's umask counts
         )
         if done.returncode:
-            raise StackError(f"supervisord did not start: {(done.stderr or done.stdout).strip()}")
+            raise StackError(
+                f"supervisord did not start: {(done.stderr or done.stdout).strip()}"
+            )
         if not until(lambda: self.running, PATIENCE_S):
-            raise StackError(f"supervisord does not answer: see {logs / 'supervisord.log'}, then run `make down`.")
+            raise StackError(
+                f"supervisord does not answer: see {logs / 'supervisord.log'}, then run `make down`."
+            )
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """Supervisord's information on each program, by name."""
-        return {info["name"]: info for info in self._call("getAllProcessInfo")} if self.running else {}
+        return (
+            {info["name"]: info for info in self._call("getAllProcessInfo")}
+            if self.running
+            else {}
+        )
 
     def alive(self) -> set[str]:
         """Names of the programs that run."""
-        return {name for name, info in self.processes().items() if info["statename"] in ("RUNNING", "STARTING")}
+        return {
+            name
+            for name, info in self.processes().items()
+            if info["statename"] in ("RUNNING", "STARTING")
+        }
 
     def run(self, service: Service) -> None:
         """Start a program, unless it runs."""
@@ -131,20 +165,26 @@ class Supervisor:
         if self.running:
             self._change("stopProcess", service, True, unless=Faults.NOT_RUNNING)
 
-    def _change(self, method: str, service: Service, argument: object, unless: int | None = None) -> None:
+    def _change(
+        self, method: str, service: Service, argument: object, unless: int | None = None
+    ) -> None:
         """Call a method of a program. Raises StackError for each fault but ``unless``."""
         try:
             self._call(method, service.name, argument)
         except Fault as fault:
             if fault.faultCode != unless:
-                raise StackError(f"{service.title}: supervisord's {method} failed: {fault.faultString}") from fault
+                raise StackError(
+                    f"{service.title}: supervisord's {method} failed: {fault.faultString}"
+                ) from fault
 
     def shutdown(self) -> None:
         """End every program and supervisord itself, and whatever of the stack is left behind after that."""
         if self.running:
             self._call("stopAllProcesses")  # all at once, and waits for each
             self._call("shutdown")
-        until(lambda: not self.running, PATIENCE_S)  # one that stays has the mark, too, and is ended below
+        until(
+            lambda: not self.running, PATIENCE_S
+        )  # one that stays has the mark, too, and is ended below
         left = members(self._settings)
         for process in left:
             process.terminate()
@@ -158,7 +198,12 @@ def members(settings: Settings) -> list[psutil.Process]:
     """Every living process of this exchange folder's stack: those with its mark in their environment."""
     mark = str(folder(settings))
     found = []
-    for process in psutil.process_iter(["environ"]):  # None where it is not ours to read
-        if process.pid != os.getpid() and (process.info["environ"] or {}).get(MARK) == mark:
+    for process in psutil.process_iter(
+        ["environ"]
+    ):  # None where it is not ours to read
+        if (
+            process.pid != os.getpid()
+            and (process.info["environ"] or {}).get(MARK) == mark
+        ):
             found.append(process)
     return found

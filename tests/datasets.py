@@ -45,12 +45,20 @@ def tables_of(data: Path) -> Tables:
 def dumped(data: movielens.MovieLens, folder: Path) -> Path:
     """Write MovieLens in the layout of MovieLens-1M. Returns ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    ratings = data.ratings.to_csv(sep=":", header=False, index=False, lineterminator="\n").replace(":", "::")
+    ratings = data.ratings.to_csv(
+        sep=":", header=False, index=False, lineterminator="\n"
+    ).replace(":", "::")
     users = "".join(
-        f"{user}::{gender}::{age}::{job}::\n" for user, gender, age, job in data.users.itertuples(index=False)
+        f"{user}::{gender}::{age}::{job}::\n"
+        for user, gender, age, job in data.users.itertuples(index=False)
     )
-    movies = "".join(f"{i}::{title}::{'|'.join(genres)}\n" for i, title, genres in data.items.itertuples(index=False))
-    for name, content in zip(movielens.LAYOUTS[0].files, (ratings, users, movies), strict=True):
+    movies = "".join(
+        f"{i}::{title}::{'|'.join(genres)}\n"
+        for i, title, genres in data.items.itertuples(index=False)
+    )
+    for name, content in zip(
+        movielens.LAYOUTS[0].files, (ratings, users, movies), strict=True
+    ):
         (folder / name).write_text(content, encoding="utf-8")
     return folder
 
@@ -59,4 +67,6 @@ def parsed(folder: Path) -> movielens.MovieLens:
     """MovieLens in a folder, in any of its layouts."""
     with movielens.files_of(folder) as files:
         layout = movielens.layout_of(files)
-        return movielens.parse(layout, *(files[name].read_bytes() for name in layout.files))
+        return movielens.parse(
+            layout, *(files[name].read_bytes() for name in layout.files)
+        )

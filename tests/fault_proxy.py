@@ -71,20 +71,28 @@ class FaultProxy:
             _reset(writer)
         await asyncio.sleep(0.1)
 
-    async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter
+    ) -> None:
         self._open.add(to_client)
         try:
             if isinstance(self._service, str):
                 service, to_service = await asyncio.open_unix_connection(self._service)
             else:
-                service, to_service = await asyncio.open_connection(LOOPBACK, self._service)
-            await asyncio.gather(self._requests(client, to_service), self._answers(service, to_client))
+                service, to_service = await asyncio.open_connection(
+                    LOOPBACK, self._service
+                )
+            await asyncio.gather(
+                self._requests(client, to_service), self._answers(service, to_client)
+            )
         except OSError:  # the service is away
             _reset(to_client)
         finally:
             self._open.discard(to_client)
 
-    async def _requests(self, client: asyncio.StreamReader, to_service: asyncio.StreamWriter) -> None:
+    async def _requests(
+        self, client: asyncio.StreamReader, to_service: asyncio.StreamWriter
+    ) -> None:
         with suppress(OSError):
             while data := await client.read(2**16):
                 if self._kind != "silent":
@@ -92,12 +100,16 @@ class FaultProxy:
                     await to_service.drain()
         to_service.transport.abort()
 
-    async def _answers(self, service: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+    async def _answers(
+        self, service: asyncio.StreamReader, to_client: asyncio.StreamWriter
+    ) -> None:
         with suppress(OSError):
             while (data := await service.read(2**16)) and self._kind != "reset":
                 if self._kind == "slow":
                     await asyncio.sleep(SLOW_S)
-                to_client.write(random.randbytes(len(data)) if self._kind == "garbage" else data)
+                to_client.write(
+                    random.randbytes(len(data)) if self._kind == "garbage" else data
+                )
                 await to_client.drain()
         _reset(to_client)
 
@@ -106,5 +118,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     """End a connection at once, with a reset."""
     with suppress(OSError):
         at_once = struct.pack("ii", 1, 0)
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, at_once
+        )
     writer.transport.abort()

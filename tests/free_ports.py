@@ -24,7 +24,11 @@ def free_ports(count: int) -> list[int]:
 
 def shifted_ports(shift: int) -> dict[str, str]:
     """The variables that move every port of the stack by ``shift`` from its default."""
-    return {port.variable: str(port.container + shift) for service in PROGRAMS for port in service.ports}
+    return {
+        port.variable: str(port.container + shift)
+        for service in PROGRAMS
+        for port in service.ports
+    }
 
 
 def settings_on_free_ports(exchange_dir: Path) -> Settings:
@@ -35,7 +39,9 @@ def settings_on_free_ports(exchange_dir: Path) -> Settings:
         groups.setdefault(group, {})[name] = number
     settings = Settings(exchange_dir=exchange_dir, **groups)
     socket_dir = Settings(exchange_dir=exchange_dir).redis.socket_dir
-    return settings.model_copy(update={"redis": settings.redis.model_copy(update={"socket_dir": socket_dir})})
+    return settings.model_copy(
+        update={"redis": settings.redis.model_copy(update={"socket_dir": socket_dir})}
+    )
 
 
 def free_block(count: int) -> int:

@@ -15,7 +15,10 @@ from data_exchange_center.settings import TRITON_SOCKET
 
 @contextmanager
 def serving(
-    answer: Callable[[BaseHTTPRequestHandler, bytes], tuple[int, bytes] | tuple[int, bytes, Mapping[str, str]]],
+    answer: Callable[
+        [BaseHTTPRequestHandler, bytes],
+        tuple[int, bytes] | tuple[int, bytes, Mapping[str, str]],
+    ],
     socket_in: Path | None = None,
 ) -> Iterator[int]:
     """The port of a server; ``answer`` makes status, body and, if any, headers of a request and its body.
@@ -27,7 +30,9 @@ def serving(
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            status, body, *headers = answer(self, self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            status, body, *headers = answer(
+                self, self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            )
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             for each in headers:
@@ -45,13 +50,19 @@ def serving(
         address_family = socket.AF_UNIX
 
         def server_bind(self) -> None:
-            with contextlib.chdir(str(socket_in)):  # whose path may be too long for an address
+            with contextlib.chdir(
+                str(socket_in)
+            ):  # whose path may be too long for an address
                 self.socket.bind(TRITON_SOCKET)
 
         def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
             return self.socket.accept()[0], ("", 0)
 
-    with OnSocket(("", 0), Handler) if socket_in else ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with (
+        OnSocket(("", 0), Handler)
+        if socket_in
+        else ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server
+    ):
         server.daemon_threads = True
         Thread(target=server.serve_forever, daemon=True).start()
         yield 0 if socket_in else server.server_port

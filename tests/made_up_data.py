@@ -88,21 +88,34 @@ def exported(data: MovieLens, folder: Path) -> Path:
     """MovieLens as somebody else might have it: other files, other column names, times as text. Returns ``folder``."""
     rows = (
         (user, film, datetime.fromtimestamp(at, UTC).isoformat(), stars)
-        for user, film, stars, at in data.ratings[["userid", "itemid", "rating", "timestamp"]].to_numpy().tolist()
+        for user, film, stars, at in data.ratings[
+            ["userid", "itemid", "rating", "timestamp"]
+        ]
+        .to_numpy()
+        .tolist()
     )
     _write(folder / "log.csv", ("viewer", "film", "at", "stars"), rows)
     people = data.users[["userid", "gender", "age", "occupation"]].to_numpy().tolist()
     _write(folder / "viewers.csv", ("viewer", "sex", "years", "job"), people)
     films = [
-        (film, name, "|".join(kinds), "" if math.isnan(year := release_year(name)) else int(year))
-        for film, name, kinds in data.items[["itemid", "title", "genres"]].to_numpy().tolist()
+        (
+            film,
+            name,
+            "|".join(kinds),
+            "" if math.isnan(year := release_year(name)) else int(year),
+        )
+        for film, name, kinds in data.items[["itemid", "title", "genres"]]
+        .to_numpy()
+        .tolist()
     ]
     _write(folder / "films.csv", ("film", "name", "kinds", "released"), films)
     (folder / "dataset.toml").write_text(EXPORTED, encoding="utf-8")
     return folder
 
 
-def shop(folder: Path, users: int = 300, items: int = 80, views: int = 4_000, seed: int = 0) -> Path:
+def shop(
+    folder: Path, users: int = 300, items: int = 80, views: int = 4_000, seed: int = 0
+) -> Path:
     """Views of a shop: string ids, ISO times, no values, no attributes; many views are of the same item again.
 
     A visit is a sequence of neighbouring items, so there is something to learn. Returns ``folder``.
@@ -115,11 +128,24 @@ def shop(folder: Path, users: int = 300, items: int = 80, views: int = 4_000, se
     begin = datetime(2024, 1, 1, tzinfo=UTC)
     rows = []
     for name, n in zip(names, counts.tolist(), strict=True):
-        place, at = int(random.integers(items)), begin + timedelta(minutes=int(random.integers(500_000)))
+        place, at = (
+            int(random.integers(items)),
+            begin + timedelta(minutes=int(random.integers(500_000))),
+        )
         for _ in range(n):
-            rows.append((name, skus[place], at.isoformat(timespec="milliseconds").replace("+00:00", "Z")))
+            rows.append(
+                (
+                    name,
+                    skus[place],
+                    at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                )
+            )
             place = (place + int(random.choice([0, 1, 1, 2, 7]))) % items
-            at += timedelta(milliseconds=int(random.integers(1, 90_000_000 if random.random() < 0.2 else 60_000)))
+            at += timedelta(
+                milliseconds=int(
+                    random.integers(1, 90_000_000 if random.random() < 0.2 else 60_000)
+                )
+            )
     rows = [rows[row] for row in random.permutation(len(rows))]
     _write(folder / "interactions.csv", ("customer", "sku", "at"), rows)
     (folder / "dataset.toml").write_text(SHOP, encoding="utf-8")
@@ -135,21 +161,48 @@ def supermarket(folder: Path, users: int = 70, seed: int = 0) -> Path:
     rows = []
     for user in range(users):
         habits = random.choice(np.arange(20, 60), 6, replace=False)
-        for day in np.sort(random.choice(28, 1 if user < 10 else 6, replace=False)).tolist():
+        for day in np.sort(
+            random.choice(28, 1 if user < 10 else 6, replace=False)
+        ).tolist():
             offers = 2 * (day // 7) + np.arange(2)
             age, who = ("25-29", "")[user % 2], f"{user:08d}"
             rows += [
-                (f"2/{day + 1}/2001", who, age, "115", f"{item % 7}", f"47{item:03d}", 9 + item)
-                for item in sorted({*random.choice(habits, 3, replace=False).tolist(), *offers.tolist()})
+                (
+                    f"2/{day + 1}/2001",
+                    who,
+                    age,
+                    "115",
+                    f"{item % 7}",
+                    f"47{item:03d}",
+                    9 + item,
+                )
+                for item in sorted(
+                    {
+                        *random.choice(habits, 3, replace=False).tolist(),
+                        *offers.tolist(),
+                    }
+                )
             ]
-    header = ("TRANSACTION_DT", "CUSTOMER_ID", "AGE_GROUP", "PIN_CODE", "PRODUCT_SUBCLASS", "PRODUCT_ID", "SALES_PRICE")
+    header = (
+        "TRANSACTION_DT",
+        "CUSTOMER_ID",
+        "AGE_GROUP",
+        "PIN_CODE",
+        "PRODUCT_SUBCLASS",
+        "PRODUCT_ID",
+        "SALES_PRICE",
+    )
     _write(folder / ta_feng.LOG, header, rows)
-    declared = ta_feng.DECLARED.read_text(encoding="utf-8").replace('name = "ta-feng"', 'name = "market"')
+    declared = ta_feng.DECLARED.read_text(encoding="utf-8").replace(
+        'name = "ta-feng"', 'name = "market"'
+    )
     (folder / "dataset.toml").write_text(declared, encoding="utf-8")
     return folder
 
 
-def half_stars(folder: Path, users: int = 60, items: int = 700, kinds: int = 300, seed: int = 0) -> Path:
+def half_stars(
+    folder: Path, users: int = 60, items: int = 700, kinds: int = 300, seed: int = 0
+) -> Path:
     """Half stars in milliseconds, hundreds of categories with awkward names, items without a name, big ids."""
     random = np.random.default_rng(seed)
     people = [str(5_000_000_000 + 7 * number) for number in range(users)]
@@ -166,9 +219,16 @@ def half_stars(folder: Path, users: int = 60, items: int = 700, kinds: int = 300
             rows.append((who, things[what], at, f"{stars:.1f}"))
     folder.mkdir(parents=True, exist_ok=True)
     with gzip.open(folder / "seen.csv.gz", "wt", encoding="utf-8", newline="") as file:
-        csv.writer(file, delimiter=";").writerows([("who", "what", "when", "stars"), *rows])
+        csv.writer(file, delimiter=";").writerows(
+            [("who", "what", "when", "stars"), *rows]
+        )
     of_people = [
-        (who, ("de", "fr", "")[n % 3], "" if n % 11 == 0 else 18 + n, "|".join(names[n % 5 : n % 5 + 2]))
+        (
+            who,
+            ("de", "fr", "")[n % 3],
+            "" if n % 11 == 0 else 18 + n,
+            "|".join(names[n % 5 : n % 5 + 2]),
+        )
         for n, who in enumerate(people)
     ]
     _write(folder / "users.csv", ("who", "Land", "Jahre", "mag"), of_people)

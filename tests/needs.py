@@ -27,7 +27,9 @@ def program(package: str, *names: str) -> str:
     """
     names = names or (package,)
     path = f"{os.environ.get('PATH', '')}:/usr/sbin"
-    found = next((program for name in names if (program := shutil.which(name, path=path))), None)
+    found = next(
+        (program for name in names if (program := shutil.which(name, path=path))), None
+    )
     if found is None:
         pytest.skip(not_tested(names[0], f"apt install {package}"))
     return found

@@ -46,7 +46,13 @@ def _refuse(port: Any) -> None:
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "socket.connect":
         address = arguments[1]
-        _refuse(REDIS_PORT if address == OWN_REDIS else address[1] if isinstance(address, tuple) else None)
+        _refuse(
+            REDIS_PORT
+            if address == OWN_REDIS
+            else address[1]
+            if isinstance(address, tuple)
+            else None
+        )
 
 
 sys.addaudithook(_audit)  # once a process: there is no way to take one out

@@ -13,7 +13,9 @@ from stack.service import Service
 
 
 @contextmanager
-def own_stack(settings: Settings, services: Sequence[Service] = SERVICES) -> Iterator[Settings]:
+def own_stack(
+    settings: Settings, services: Sequence[Service] = SERVICES
+) -> Iterator[Settings]:
     """The settings, while these services run."""
     try:
         commands.up(settings, services)

@@ -33,7 +33,14 @@ class Command:
     def steps(self) -> list[str]:
         """``(cd a/b && python s1.py && python s2.py)`` -> a/b/s1.py, a/b/s2.py."""
         folder = re.search(r"cd (\S+)", self.text)
-        return [f"{folder[1]}/{name}" for name in re.findall(r"python (s\d_\w+\.py)", self.text)] if folder else []
+        return (
+            [
+                f"{folder[1]}/{name}"
+                for name in re.findall(r"python (s\d_\w+\.py)", self.text)
+            ]
+            if folder
+            else []
+        )
 
 
 def commands(readme: str) -> list[Command]:
@@ -52,17 +59,34 @@ def readmes(name: str = ENGLISH) -> list[str]:
     """Paths of the READMEs of that name that git knows; with the English ones, the other pages of the site."""
     others = ["docs/*.md", "docs/**/*.md", "CONTRIBUTING.md", "SECURITY.md"]
     patterns = [name, f"**/{name}", *(others if name == ENGLISH else [])]
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
-    tracked = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    command = [
+        "git",
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        *patterns,
+    ]
+    tracked = subprocess.run(
+        command, cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
     return [path for path in dict.fromkeys(tracked) if (ROOT / path).is_file()]
 
 
 def python_blocks(readme: str) -> list[tuple[str, str | None]]:
     """The Python examples of a README, each with the reason why no test runs it; None: one does."""
     found = _PYTHON.finditer((ROOT / readme).read_text(encoding="utf-8"))
-    return [(block["body"], block["note"] if block["how"] == "not run" else None) for block in found]
+    return [
+        (block["body"], block["note"] if block["how"] == "not run" else None)
+        for block in found
+    ]
 
 
 def to_run() -> list[Command]:
     """Commands that the test runs, in the order of the READMEs."""
-    return [c for readme in readmes() for c in commands(readme) if not c.not_run and not c.run_by]
+    return [
+        c
+        for readme in readmes()
+        for c in commands(readme)
+        if not c.not_run and not c.run_by
+    ]

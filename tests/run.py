@@ -31,9 +31,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "build" / "tests"
 PYTEST = f"{shlex.quote(sys.executable)} -m pytest -q --durations 12 --durations-min 5"
-OWN_TARGETS = ("cluster", "past_one_machine", "containers")  # of make; removal: the gate's
+OWN_TARGETS = (
+    "cluster",
+    "past_one_machine",
+    "containers",
+)  # of make; removal: the gate's
 CLOSING = re.compile(
-    r"^(?:=+ )?(\d+ (?:passed|failed|skipped|error|deselected)\b.* in [\d.]+s.*?)(?: =+)?$", re.MULTILINE
+    r"^(?:=+ )?(\d+ (?:passed|failed|skipped|error|deselected)\b.* in [\d.]+s.*?)(?: =+)?$",
+    re.MULTILINE,
 )
 NOT_TESTED = re.compile(r"^NOT TESTED: .+$", re.MULTILINE)
 
@@ -45,20 +50,34 @@ OUTER = {"unit": "make test-unit of=outer"}
 DEMO = {"demo": f"{PYTEST} tests/e2e/demo --timeout 1800"}
 E2E = {"e2e": f"{PYTEST} tests/e2e --timeout 1800"}
 # The gate leaves these to `make test-full`: a soak, which takes as long on any machine, and trainings.
-LONG = ("test_long_run", "test_more_imported_models", "test_renewal_canary", "test_sequence")
+LONG = (
+    "test_long_run",
+    "test_more_imported_models",
+    "test_renewal_canary",
+    "test_sequence",
+)
 FULL_ONLY = " ".join(f"--ignore tests/e2e/full/{name}.py" for name in LONG)
 MOST_OF_E2E = {"e2e": f"{PYTEST} tests/e2e {FULL_ONLY} --timeout 1800"}
 SERVICES = {"services": f"{PYTEST} tests/services"}
 BROWSER = {"browser": f"{PYTEST} tests/browser"}
 CLUSTERS = {"clusters": "make test-clusters"}
 SPARK = {"spark": "make test-spark"}
-REMOVAL = {"removal": f"{PYTEST} tests/removal --timeout 1800"} if (ROOT / "tests/removal").is_dir() else {}
-CONTAINERS = {"containers": 'engine=$(.ci/engine start); eval "$engine"; make test-containers'}
+REMOVAL = (
+    {"removal": f"{PYTEST} tests/removal --timeout 1800"}
+    if (ROOT / "tests/removal").is_dir()
+    else {}
+)
+CONTAINERS = {
+    "containers": 'engine=$(.ci/engine start); eval "$engine"; make test-containers'
+}
 
 QUEUES = {
     "test": (DEMO, LINT | CORE),
     "full": (SERVICES, OUTER | BROWSER | E2E),
-    "gate": (SERVICES | CLUSTERS | BROWSER | REMOVAL, LINT | UNIT | CONTAINERS | SPARK | MOST_OF_E2E),
+    "gate": (
+        SERVICES | CLUSTERS | BROWSER | REMOVAL,
+        LINT | UNIT | CONTAINERS | SPARK | MOST_OF_E2E,
+    ),
 }
 
 
@@ -91,17 +110,34 @@ class Runner:
             log = LOGS / f"{part}.log"
             with log.open("wb") as output:
                 process = subprocess.Popen(
-                    ["nice", "-n", str(5 * number), "bash", "-euo", "pipefail", "-c", command],
-                    cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-                )  # fmt: skip
+                    [
+                        "nice",
+                        "-n",
+                        str(5 * number),
+                        "bash",
+                        "-euo",
+                        "pipefail",
+                        "-c",
+                        command,
+                    ],
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
                 self._running.add(process)
                 code = process.wait()
                 self._running.discard(process)
             said = log.read_text(encoding="utf-8", errors="replace")
             closing = (CLOSING.findall(said) or [""])[-1]
-            result = Result(part, number, round(time.monotonic() - started), code == 0, closing)
+            result = Result(
+                part, number, round(time.monotonic() - started), code == 0, closing
+            )
             self.results.append(result)
-            self._say(f"\n=== {part} ===\n{said.rstrip()}\n--- {part}: {result.seconds} s")
+            self._say(
+                f"\n=== {part} ===\n{said.rstrip()}\n--- {part}: {result.seconds} s"
+            )
 
     def _say(self, text: str) -> None:
         with self._printing:
@@ -123,14 +159,23 @@ def summary(command: str, results: list[Result], seconds: int) -> None:
         "seconds": seconds,
         "parts": [asdict(result) for result in results],
     }
-    (LOGS / "times.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (LOGS / "times.json").write_text(
+        json.dumps(content, indent=2) + "\n", encoding="utf-8"
+    )
     print(f"\n=== {command} ===")
     for result in results:
         state = "ok" if result.ok else "FAILED"
         print(f"{result.part:<12} {result.seconds:>5} s  {state:<6}  {result.closing}")
-    print(f"{'all':<12} {seconds:>5} s  {'ok' if all(result.ok for result in results) else 'FAILED'}")
-    logs = [(LOGS / f"{result.part}.log").read_text(encoding="utf-8", errors="replace") for result in results]
-    for line in dict.fromkeys(line for said in logs for line in NOT_TESTED.findall(said)):
+    print(
+        f"{'all':<12} {seconds:>5} s  {'ok' if all(result.ok for result in results) else 'FAILED'}"
+    )
+    logs = [
+        (LOGS / f"{result.part}.log").read_text(encoding="utf-8", errors="replace")
+        for result in results
+    ]
+    for line in dict.fromkeys(
+        line for said in logs for line in NOT_TESTED.findall(said)
+    ):
         print(line)
 
 
@@ -138,28 +183,52 @@ def of_package(package: str) -> dict[str, str]:
     """The tests of a package: all files below ``tests`` in whose path its name stands."""
     tests = ROOT / "tests"
     paths = [path.relative_to(tests) for path in sorted(tests.rglob("test_*.py"))]
-    found = [path for path in paths if package in path.as_posix() and path.parts[0] not in OWN_TARGETS]
+    found = [
+        path
+        for path in paths
+        if package in path.as_posix() and path.parts[0] not in OWN_TARGETS
+    ]
     if not found:
-        packages = sorted({part for path in paths for part in path.parts[:-1] if path.parts[0] not in OWN_TARGETS})
-        sys.exit(f"No test of a package called {package!r}; there are: {', '.join(packages)}.")
-    return {package.replace("/", "-"): f"{PYTEST} {shlex.join(f'tests/{path}' for path in found)}"}
+        packages = sorted(
+            {
+                part
+                for path in paths
+                for part in path.parts[:-1]
+                if path.parts[0] not in OWN_TARGETS
+            }
+        )
+        sys.exit(
+            f"No test of a package called {package!r}; there are: {', '.join(packages)}."
+        )
+    return {
+        package.replace(
+            "/", "-"
+        ): f"{PYTEST} {shlex.join(f'tests/{path}' for path in found)}"
+    }
 
 
 def main(what: str, package: str = "") -> int:
     queues = (of_package(package),) if package else QUEUES[what]
     LOGS.mkdir(parents=True, exist_ok=True)
     runner, started = Runner(), time.monotonic()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # parts must not inherit that it is ignored
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # parts must not inherit that it is ignored
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with ThreadPoolExecutor(len(queues)) as threads:
-        running = [threads.submit(runner.queue, number, parts) for number, parts in enumerate(queues)]
+        running = [
+            threads.submit(runner.queue, number, parts)
+            for number, parts in enumerate(queues)
+        ]
         try:
             for each in running:
                 each.result()
         except KeyboardInterrupt:
             runner.interrupt()
     summary(
-        " ".join(["tests", what, *([package] if package else [])]), runner.results, round(time.monotonic() - started)
+        " ".join(["tests", what, *([package] if package else [])]),
+        runner.results,
+        round(time.monotonic() - started),
     )
     complete = len(runner.results) == sum(len(parts) for parts in queues)
     return 0 if complete and all(result.ok for result in runner.results) else 1

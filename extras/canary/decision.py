@@ -17,12 +17,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_exchange_center.settings import ExtensionSettings, Seconds
 from extras.experiments.always_valid import half_width
 
-ALPHA: Final = 0.005  # of each of the guardrails in a step: less than 5 % for all of them together
+ALPHA: Final = (
+    0.005  # of each of the guardrails in a step: less than 5 % for all of them together
+)
 PLANNED: Final = 1_000  # requests of a group after which a guardrail is most sensitive
-FEWEST: Final = 50  # requests of each group, or compared lists, before a guardrail decides
+FEWEST: Final = (
+    50  # requests of each group, or compared lists, before a guardrail decides
+)
 STEP: Final = 1.05  # ratio of the latency histogram's bounds
 FIRST_MS: Final = 0.5  # ... and its first one
-MEDIAN_LIMIT: Final = 0.1  # as `CanarySettings.slow`, of requests slower than the active release's median
+MEDIAN_LIMIT: Final = (
+    0.1  # as `CanarySettings.slow`, of requests slower than the active release's median
+)
 
 CANARY, ACTIVE = "canary:", "active:"  # prefixes of a group's counts
 WORDS: Final = {  # share of the requests that a guardrail counts -> what that is; the order of `guardrails`
@@ -43,18 +49,23 @@ class CanarySettings(ExtensionSettings, env_prefix="RECSYS_CANARY__"):
     errors: Share = 0.005  # requests without an answer from the canary
     degraded: Share = 0.02
     short: Share = 0.01  # lists that are empty or too short
-    wrong: Share = 0.002  # lists with an item that the active release knows under another id
+    wrong: Share = (
+        0.002  # lists with an item that the active release knows under another id
+    )
     scores: Share = 0.002  # lists whose scores are NaN or all equal
     slow: Share = 0.01  # requests slower than `slower` times the active release's p99 and `slower_ms`
     slower: Annotated[float, Field(ge=1)] = 1.25
     slower_ms: Annotated[float, Field(ge=0)] = 20.0
     overlap: Share = 0.15  # least mean overlap of the first ten items with the active release's; 0: any list may differ
     likes: Share = 0.03  # relative loss of likes a user
-    evidence: Share = (
-        0.5  # loss of likes that feedback has to exclude before the last step ends by itself; 1: none is needed
+    # Loss of likes that feedback has to exclude before the last step ends by itself; 1: none is needed.
+    evidence: Share = 0.5
+    horizon_s: Seconds = (
+        900.0  # how long a user's likes are counted, since the first answer
     )
-    horizon_s: Seconds = 900.0  # how long a user's likes are counted, since the first answer
-    away_s: Seconds = 60.0  # how long a user has to be away to be answered by another release
+    away_s: Seconds = (
+        60.0  # how long a user has to be away to be answered by another release
+    )
     step_s: Seconds = 120.0  # least duration of a step, since its users have joined
 
 
@@ -146,7 +157,9 @@ class Guardrail(BaseModel):
     )
     bound: float
     violated: bool
-    detail: str = Field(description="both groups in figures; empty where there is nothing to compare yet")
+    detail: str = Field(
+        description="both groups in figures; empty where there is nothing to compare yet"
+    )
 
 
 @dataclass(frozen=True)
@@ -158,12 +171,17 @@ class Decision:
     detail: str = ""
 
 
-def decide(counts: Counts, limits: CanarySettings, users: int, last: bool = False) -> Decision:
+def decide(
+    counts: Counts, limits: CanarySettings, users: int, last: bool = False
+) -> Decision:
     """Decide on a step of a canary that ends after so many ``users``; ``last``: the release is activated then."""
     for each in guardrails(counts, limits):
         if each.violated:
             return Decision("roll back", each.name, each.detail)
-    compared = min(counts.canary.requests, counts.canary.timed, counts.active.requests) >= FEWEST
+    compared = (
+        min(counts.canary.requests, counts.canary.timed, counts.active.requests)
+        >= FEWEST
+    )
     held = compared and counts.seconds >= limits.step_s and counts.users >= users
     if not held:
         return Decision("hold")
@@ -193,7 +211,10 @@ def bound_of(bucket: int) -> float:
 def guardrails(counts: Counts, limits: CanarySettings) -> list[Guardrail]:
     """All guardrails, those first that explain others: wrong scores degrade answers, too."""
     shares = [_share_of_requests(name, counts, limits) for name in WORDS]
-    slow = [_slow(0.99, counts, limits.slow, limits), _slow(0.5, counts, MEDIAN_LIMIT, limits)]
+    slow = [
+        _slow(0.99, counts, limits.slow, limits),
+        _slow(0.5, counts, MEDIAN_LIMIT, limits),
+    ]
     return [*shares, *slow, _distance(counts, limits), _likes(counts.likes, limits)]
 
 
@@ -204,27 +225,50 @@ def _share_of_requests(name: str, counts: Counts, limits: CanarySettings) -> Gua
         f"{_percent(failed, canary.requests)} of its answers, "
         f"{_percent(others, active.requests)} of the active release's"
     )
-    return _excess(name, WORDS[name], failed, canary.requests, others, active.requests, getattr(limits, name), detail)
+    return _excess(
+        name,
+        WORDS[name],
+        failed,
+        canary.requests,
+        others,
+        active.requests,
+        getattr(limits, name),
+        detail,
+    )
 
 
-def _slow(share: float, counts: Counts, bound: float, limits: CanarySettings) -> Guardrail:
+def _slow(
+    share: float, counts: Counts, bound: float, limits: CanarySettings
+) -> Guardrail:
     canary, active = counts.canary, counts.active
     quantile = f"p{share * 100:.0f}"
     if not canary.timed or not active.timed:
         what = f"slower than {limits.slower:g} times the active release's {quantile} + {limits.slower_ms:g} ms"
-        return Guardrail(name="latency", counts=what, value=None, certain=None, bound=bound, violated=False, detail="")
+        return Guardrail(
+            name="latency",
+            counts=what,
+            value=None,
+            certain=None,
+            bound=bound,
+            violated=False,
+            detail="",
+        )
     at_most = active.quantile(share) * limits.slower + limits.slower_ms
     slow, others = canary.slower_than(at_most), active.slower_than(at_most)
     detail = f"{quantile} {canary.quantile(share):.0f} ms, {active.quantile(share):.0f} ms of the active release"
     what = f"slower than {at_most:.0f} ms, of the active release's {quantile}"
-    return _excess("latency", what, slow, canary.timed, others, active.timed, bound, detail)
+    return _excess(
+        "latency", what, slow, canary.timed, others, active.timed, bound, detail
+    )
 
 
 def _distance(counts: Counts, limits: CanarySettings) -> Guardrail:
     mean = counts.overlap / counts.compared if counts.compared else None
     certain = None
     if mean is not None and counts.compared >= FEWEST:
-        variance = mean * (1 - mean) / counts.compared  # at most, as overlaps are from 0 to 1
+        variance = (
+            mean * (1 - mean) / counts.compared
+        )  # at most, as overlaps are from 0 to 1
         certain = mean + half_width(counts.compared, variance, PLANNED, ALPHA)
     return Guardrail(
         name="distance",
@@ -251,7 +295,9 @@ def _likes(likes: Likes, limits: CanarySettings) -> Guardrail:
     )
 
 
-def _excess(name: str, what: str, k1: int, n1: int, k0: int, n0: int, bound: float, detail: str) -> Guardrail:
+def _excess(
+    name: str, what: str, k1: int, n1: int, k0: int, n0: int, bound: float, detail: str
+) -> Guardrail:
     """Whether ``k1`` of ``n1`` is surely a larger share than ``k0`` of ``n0`` by over ``bound``.
 
     Shares are shrunk to a half by one of two, so that a first failure does not look like a share without variance.
@@ -264,7 +310,13 @@ def _excess(name: str, what: str, k1: int, n1: int, k0: int, n0: int, bound: flo
         certain = value - half_width(n1 + n0, variance, 2 * PLANNED, ALPHA)
     violated = certain is not None and certain > bound
     return Guardrail(
-        name=name, counts=what, value=value, certain=certain, bound=bound, violated=violated, detail=detail
+        name=name,
+        counts=what,
+        value=value,
+        certain=certain,
+        bound=bound,
+        violated=violated,
+        detail=detail,
     )
 
 
@@ -276,11 +328,27 @@ def as_counts(stored: Mapping[str, int], **more: Any) -> Counts:
     """Counts of what servers have added up (`Tally`): name -> number."""
 
     def group(arm: str) -> Group:
-        own = {name.removeprefix(arm): count for name, count in stored.items() if name.startswith(arm)}
-        latency = {int(name[1:]): count for name, count in own.items() if name.startswith("<")}
-        return Group(latency=latency, **{name: count for name, count in own.items() if name in ("requests", *WORDS)})
+        own = {
+            name.removeprefix(arm): count
+            for name, count in stored.items()
+            if name.startswith(arm)
+        }
+        latency = {
+            int(name[1:]): count for name, count in own.items() if name.startswith("<")
+        }
+        return Group(
+            latency=latency,
+            **{
+                name: count
+                for name, count in own.items()
+                if name in ("requests", *WORDS)
+            },
+        )
 
     return Counts(
-        group(CANARY), group(ACTIVE),
-        compared=stored.get("compared", 0), overlap=stored.get("overlap", 0) / 10, **more,
-    )  # fmt: skip
+        group(CANARY),
+        group(ACTIVE),
+        compared=stored.get("compared", 0),
+        overlap=stored.get("overlap", 0) / 10,
+        **more,
+    )

@@ -19,7 +19,15 @@ from flask import Flask
 
 from data_exchange_center.dataset import OwnId
 from extras.canary import state
-from extras.canary.decision import CanarySettings, Counts, Decision, Likes, as_counts, bucket_of, decide
+from extras.canary.decision import (
+    CanarySettings,
+    Counts,
+    Decision,
+    Likes,
+    as_counts,
+    bucket_of,
+    decide,
+)
 from extras.canary.likes import likes_of
 from extras.canary.report import CanaryReport, progress
 from extras.canary.state import Canaries, Canary, Member, member
@@ -41,18 +49,27 @@ FIRST: Final = 20  # canary requests of a worker that are not timed: its connect
 AT_ONCE: Final = 1  # lists that are compared with the active release's, each time that the state is read
 TOP: Final = 10  # items that are compared
 KNOWN_USERS: Final = 100_000  # whose group a process remembers
-LIKES_S, LIKES_SHARE = 10.0, 0.05  # least time between two reads of the logs, and share of the time that these may take
-LOADED_S: Final = 60.0  # after which a process that cannot load the canary's release counts errors
+LIKES_S, LIKES_SHARE = (
+    10.0,
+    0.05,
+)  # least time between two reads of the logs, and share of the time that these may take
+LOADED_S: Final = (
+    60.0  # after which a process that cannot load the canary's release counts errors
+)
 RECENT_S: Final = 24 * 3600.0  # how long readiness reports an ended canary
 
 Plain = Callable[[Request, Stopwatch], Answer]
-PLAIN: Final = frozenset({"userid", "size", "budget_ms"})  # fields of a request whose list can be compared
+PLAIN: Final = frozenset(
+    {"userid", "size", "budget_ms"}
+)  # fields of a request whose list can be compared
 
 
 def register(app: Flask, parts: Parts) -> None:
     """Answer a canary's users from its release; `GET /ml/canary`."""
     store: CanaryStore = parts.stores.get("canary") or CanaryStore(parts.settings.redis)
-    exposures: ExperimentStore = parts.stores.get("experiments") or ExperimentStore(parts.settings.redis)
+    exposures: ExperimentStore = parts.stores.get("experiments") or ExperimentStore(
+        parts.settings.redis
+    )
     canarying = Canarying(parts, store, exposures, CanarySettings.load())
     app.extensions["canary"] = canarying
     parts.recommend, parts.preferred = canarying.recommend, canarying.preferred
@@ -60,7 +77,9 @@ def register(app: Flask, parts: Parts) -> None:
     if "canary" not in parts.stores:
         canarying.open()
         parts.recommender.follow(canarying.follow)
-        parts.recommender.follow(canarying.measure)  # on a thread of its own: reading the logs takes seconds
+        parts.recommender.follow(
+            canarying.measure
+        )  # on a thread of its own: reading the logs takes seconds
 
     @route(app, parts, "GET", "/ml/canary", CanaryReport, (401, 429, 500, 503))
     def canary() -> CanaryReport:
@@ -74,17 +93,36 @@ def register(app: Flask, parts: Parts) -> None:
 class Canarying:
     """How a process answers while a canary runs. Shared by threads."""
 
-    def __init__(self, parts: Parts, store: CanaryStore, exposures: ExperimentStore, settings: CanarySettings) -> None:
-        self._recommender, self._plain, self._plainly_preferred = parts.recommender, parts.recommend, parts.preferred
+    def __init__(
+        self,
+        parts: Parts,
+        store: CanaryStore,
+        exposures: ExperimentStore,
+        settings: CanarySettings,
+    ) -> None:
+        self._recommender, self._plain, self._plainly_preferred = (
+            parts.recommender,
+            parts.recommend,
+            parts.preferred,
+        )
         self._store, self._exposures, self._settings = store, exposures, settings
         store.breaker = parts.recommender.users.breaker
-        counter = counting(parts.registry, "recsys_canary_exposures", "Answers to both groups of a canary")
+        counter = counting(
+            parts.registry,
+            "recsys_canary_exposures",
+            "Answers to both groups of a canary",
+        )
         self._queue = ExposureQueue(exposures.expose, counter)
         self.canary: Canary | None = None  # all that a request looks at where none runs
         self._canaries = Canaries()
         self._tally = Tally()
-        self._began = 0.0  # monotonic seconds, when this process has heard of the canary
-        self._likes, self._likes_at = ("", Likes()), 0.0  # with the canary's id; monotonic seconds of the next read
+        self._began = (
+            0.0  # monotonic seconds, when this process has heard of the canary
+        )
+        self._likes, self._likes_at = (
+            ("", Likes()),
+            0.0,
+        )  # with the canary's id; monotonic seconds of the next read
         self._titles = per_release(Titles)
 
     # --- answering
@@ -121,7 +159,9 @@ class Canarying:
                     return canary.release
         return self._plainly_preferred(userid)
 
-    def _group(self, canary: Canary, request: Request, watch: Stopwatch) -> Member | None:
+    def _group(
+        self, canary: Canary, request: Request, watch: Stopwatch
+    ) -> Member | None:
         """The group that a request counts for; None: the active release answers it, and it counts for none."""
         if request.release is not None or request.strict or not request.userid:
             return None
@@ -145,16 +185,28 @@ class Canarying:
         loaded = self._recommender.releases.loaded(canary.release) is not None
         return loaded or time.monotonic() >= self._began + LOADED_S
 
-    def _count(self, canary: Canary, group: Member, request: Request, answer: Answer) -> None:
+    def _count(
+        self, canary: Canary, group: Member, request: Request, answer: Answer
+    ) -> None:
         release = canary.release if group == "canary" else canary.active
         names = problems(answer, request.size, served=answer.release == release)
         active = self._recommender.releases.loaded(canary.active)
-        if group == "canary" and active is not None and not self._titles(active).agree(answer):
+        if (
+            group == "canary"
+            and active is not None
+            and not self._titles(active).agree(answer)
+        ):
             names.append("wrong")
         self._tally.add(group, names, answer.took_ms["total"], request.userid)
         if is_exposure(request):
-            in_group = {"experiment": canary.name, "arm": group, "dataset": canary.dataset}
-            self._queue.put(Exposure.of(answer, request, as_dealt="errors" not in names, **in_group))
+            in_group = {
+                "experiment": canary.name,
+                "arm": group,
+                "dataset": canary.dataset,
+            }
+            self._queue.put(
+                Exposure.of(answer, request, as_dealt="errors" not in names, **in_group)
+            )
         if group == "canary" and not names and request.model_fields_set <= PLAIN:
             self._tally.samples.append(request)
 
@@ -182,21 +234,30 @@ class Canarying:
             self._change(lambda before: state.superseded(before, active, now))
         elif canary.activating:
             users.activate(canary.release)
-            self._change(lambda before: state.ended(before, canary, "activated", now=now))
+            self._change(
+                lambda before: state.ended(before, canary, "activated", now=now)
+            )
         else:
             self._compare(canary)
             self._store.add(canary, *self._tally.taken())
             if now >= canary.joined or canary.step:
                 decision = self._decide(canary, now)
                 away_s = self._settings.away_s + HEARD_S
-                self._change(lambda before: state.after(before, canary, decision, now, away_s))
+                self._change(
+                    lambda before: state.after(before, canary, decision, now, away_s)
+                )
         return True
 
     def measure(self) -> bool:
         """Measure what the users of both groups like, for the next decisions. Raises ServiceError."""
         canary, began = self.canary, time.monotonic()
         if canary is not None and began >= self._likes_at:
-            likes = likes_of(self._exposures, canary, self._recommender.releases, self._settings.horizon_s)
+            likes = likes_of(
+                self._exposures,
+                canary,
+                self._recommender.releases,
+                self._settings.horizon_s,
+            )
             self._likes, now = (canary.id, likes), time.monotonic()
             self._likes_at = now + max(LIKES_S, (now - began) / LIKES_SHARE)
         return True
@@ -206,7 +267,13 @@ class Canarying:
         if self.canary is not None:
             return str(self.canary)
         last = next(iter(self._canaries.ended), None)
-        return str(last) if last and last.verdict != "activated" and last.ended > time.time() - RECENT_S else ""
+        return (
+            str(last)
+            if last
+            and last.verdict != "activated"
+            and last.ended > time.time() - RECENT_S
+            else ""
+        )
 
     def report(self, found: Canaries) -> CanaryReport:
         """The canaries, and how the one that runs does. Raises ServiceError."""
@@ -215,7 +282,9 @@ class Canarying:
             return CanaryReport(**vars(found), progress=None)
         now = time.time()
         counts = self._counts(running, now)
-        return CanaryReport(**vars(found), progress=progress(running, counts, self._settings, now))
+        return CanaryReport(
+            **vars(found), progress=progress(running, counts, self._settings, now)
+        )
 
     def _change(self, change: Callable[[Canaries], Canaries]) -> None:
         self._adopt(self._store.update(change))
@@ -230,7 +299,9 @@ class Canarying:
             self.canary = found.running
 
     def _decide(self, canary: Canary, now: float) -> Decision:
-        return decide(self._counts(canary, now), self._settings, canary.users, canary.is_last)
+        return decide(
+            self._counts(canary, now), self._settings, canary.users, canary.is_last
+        )
 
     def _counts(self, canary: Canary, now: float) -> Counts:
         stored, users = self._store.counts(canary)
@@ -251,7 +322,10 @@ class Canarying:
         recommend = self._recommender.recommend
         for _ in range(min(AT_ONCE, len(self._tally.samples))):
             request = self._tally.samples.popleft()
-            named = [request.model_copy(update={"release": release}) for release in (canary.release, canary.active)]
+            named = [
+                request.model_copy(update={"release": release})
+                for release in (canary.release, canary.active)
+            ]
             with suppress(Exception):  # without both there is no comparison
                 one, other = (recommend(each) for each in named)
                 if not (one.degraded or other.degraded):
@@ -269,7 +343,10 @@ class Titles:
         """Whether no item of an answer has another title here, nor its title another id. New items may be there."""
         of, known = self._of, self._known
         return all(
-            of[item.itemid] == item.title if item.itemid in of else item.title not in known for item in answer.item_list
+            of[item.itemid] == item.title
+            if item.itemid in of
+            else item.title not in known
+            for item in answer.item_list
         )
 
 
@@ -277,12 +354,19 @@ def problems(answer: Answer, size: int, *, served: bool) -> list[str]:
     """The guardrails that an answer counts against; ``served``: the release that was meant has answered."""
     reasons = {each.reason for each in answer.degraded}
     scores = {item.score for item in answer.item_list}
-    constant = len(answer.item_list) > 1 and len(scores) == 1 and not answer.cold_start and not answer.degraded
+    constant = (
+        len(answer.item_list) > 1
+        and len(scores) == 1
+        and not answer.cold_start
+        and not answer.degraded
+    )
     found = {
         "errors": not served,
         "degraded": bool(answer.degraded),
         "short": len(answer.item_list) < size,
-        "scores": constant or NOT_NUMBERS in reasons or any(score != score for score in scores),  # NaN
+        "scores": constant
+        or NOT_NUMBERS in reasons
+        or any(score != score for score in scores),  # NaN
     }
     return [name for name, is_so in found.items() if is_so]
 
@@ -310,7 +394,13 @@ class Tally:
         self.held: OrderedDict[OwnId, bool] = OrderedDict()
         self.samples: deque[Request] = deque(maxlen=100)
 
-    def add(self, group: Member, names: list[str], took_ms: float | None = None, userid: OwnId = 0) -> None:
+    def add(
+        self,
+        group: Member,
+        names: list[str],
+        took_ms: float | None = None,
+        userid: OwnId = 0,
+    ) -> None:
         """Count a request; ``names``: of the guardrails that it counts against; ``took_ms``: if it was answered."""
         with self._lock:
             self._counts.update(f"{group}:{name}" for name in ("requests", *names))

@@ -22,22 +22,35 @@ ALPHA: Final = 0.01
 METRIC: Final = "hits"  # liked items a user
 
 
-def likes_of(exposures: ExperimentStore, canary: Canary, releases: Releases, horizon_s: float) -> Likes:
+def likes_of(
+    exposures: ExperimentStore, canary: Canary, releases: Releases, horizon_s: float
+) -> Likes:
     """The relative difference so far, of users whose horizon is over. Raises ServiceError."""
     if (opened := releases.loaded(canary.active)) is None:
         return Likes()
     experiment, since = canary.experiment(horizon_s), int(canary.began - 60) * 1_000
-    found = outcomes_of(exposures, experiment, opened.manifest.dataset, time.time(), since)
-    return relative(found.values[METRIC], found.arms == "canary", experiment.planned_users)
+    found = outcomes_of(
+        exposures, experiment, opened.manifest.dataset, time.time(), since
+    )
+    return relative(
+        found.values[METRIC], found.arms == "canary", experiment.planned_users
+    )
 
 
-def relative(values: NDArray[np.float64], treated: Sequence[bool] | NDArray[np.bool_], planned: int) -> Likes:
+def relative(
+    values: NDArray[np.float64],
+    treated: Sequence[bool] | NDArray[np.bool_],
+    planned: int,
+) -> Likes:
     """The difference of the treated users' mean, and its interval, in shares of the others' mean.
 
     ``values``: (n,) in the users' order of arrival; ``planned``: after how many it is narrowest.
     """
     is_treated = np.asarray(treated, np.bool_)
-    liked = {"canary": int(values[is_treated].sum()), "active": int(values[~is_treated].sum())}
+    liked = {
+        "canary": int(values[is_treated].sum()),
+        "active": int(values[~is_treated].sum()),
+    }
     known = Likes(users=len(values), **liked)
     if not liked["active"]:
         return known
@@ -46,4 +59,9 @@ def relative(values: NDArray[np.float64], treated: Sequence[bool] | NDArray[np.b
     if low == -inf:
         return known
     mean = float(values[~is_treated].mean())
-    return replace(known, estimate=float(path["estimate"][-1]) / mean, low=low / mean, high=high / mean)
+    return replace(
+        known,
+        estimate=float(path["estimate"][-1]) / mean,
+        low=low / mean,
+        high=high / mean,
+    )

@@ -22,7 +22,10 @@ from online.recommend.types import RELEASE
 
 KEY: Final = CANARY_KEY
 KEPT: Final = 50  # ended canaries
-STEPS: Final = (0.25, 0.5)  # after the share that it begins with; then the release is activated
+STEPS: Final = (
+    0.25,
+    0.5,
+)  # after the share that it begins with; then the release is activated
 MAX_SHARE: Final = 0.5  # as many users are the group that it is compared with
 USERS: Final = 1_000  # of a step, where so many may come
 
@@ -51,8 +54,12 @@ class Canary(BaseModel):
     step: int = 0
     users: int = Field(description="that it has to answer in each step")
     began: float = Field(description="seconds since 1970-01-01 UTC")
-    joined: float = Field(description="when the step's users join: seconds since 1970-01-01 UTC")
-    activating: bool = Field(default=False, description="it has held, and the pointer is being moved")
+    joined: float = Field(
+        description="when the step's users join: seconds since 1970-01-01 UTC"
+    )
+    activating: bool = Field(
+        default=False, description="it has held, and the pointer is being moved"
+    )
     waiting: bool = Field(
         default=False,
         description="its last step is over without enough feedback: a person, or more of it, activates it",
@@ -76,9 +83,16 @@ class Canary(BaseModel):
         """The experiment that its exposures are of."""
         arms = {"active": Arm(release=self.active), "canary": Arm(release=self.release)}
         return Experiment(
-            name=self.name, arms=arms, metric="hits", horizon_s=max(int(horizon_s), 60), share=2 * self.shares[0],
-            planned_users=max(2 * self.users, 100), dataset=self.dataset, buckets=(), started=int(self.began),
-        )  # fmt: skip
+            name=self.name,
+            arms=arms,
+            metric="hits",
+            horizon_s=max(int(horizon_s), 60),
+            share=2 * self.shares[0],
+            planned_users=max(2 * self.users, 100),
+            dataset=self.dataset,
+            buckets=(),
+            started=int(self.began),
+        )
 
     def status(self, now: float) -> str:
         """The canary in words, and in the announcement of the first step when its users join."""
@@ -88,7 +102,11 @@ class Canary(BaseModel):
 
     def __str__(self) -> str:
         where = f"step {self.step + 1} of {len(self.shares)}"
-        waits = f"; waits for more feedback or `make activate release={self.release}`" if self.waiting else ""
+        waits = (
+            f"; waits for more feedback or `make activate release={self.release}`"
+            if self.waiting
+            else ""
+        )
         return f"canary of release {self.release}: {self.share:.0%} of the users, {where}{waits}"
 
 
@@ -104,13 +122,18 @@ class Ended(BaseModel):
     began: float
     ended: float = Field(description="seconds since 1970-01-01 UTC")
     verdict: Verdict
-    reason: str = Field(default="", description="the violated guardrail, or what else ended it")
+    reason: str = Field(
+        default="", description="the violated guardrail, or what else ended it"
+    )
     detail: str = Field(default="", description="in figures")
 
     @property
     def rejected(self) -> bool:
         """Whether a guardrail was violated: the same release again would violate it again."""
-        return self.verdict == "rolled back" and self.reason not in (SUPERSEDED, DELETED)
+        return self.verdict == "rolled back" and self.reason not in (
+            SUPERSEDED,
+            DELETED,
+        )
 
     @property
     def result(self) -> str:
@@ -135,9 +158,18 @@ class Canaries(BaseModel):
 
 
 def started(
-    before: Canaries, release: str, active: str | None, published: Mapping[str, str], *,
-    share: float, users: int | None, known: int, now: float, away_s: float, new_id: str,
-) -> Canaries:  # fmt: skip
+    before: Canaries,
+    release: str,
+    active: str | None,
+    published: Mapping[str, str],
+    *,
+    share: float,
+    users: int | None,
+    known: int,
+    now: float,
+    away_s: float,
+    new_id: str,
+) -> Canaries:
     """Begin a canary. Raises CanaryError.
 
     Args:
@@ -146,36 +178,66 @@ def started(
         known: users of the active release. A step may need half of its share of them: not all come.
     """
     if before.running is not None:
-        raise CanaryError("release", f"A canary runs already ({before.running}): `make canary stop=1` ends it.")
+        raise CanaryError(
+            "release",
+            f"A canary runs already ({before.running}): `make canary stop=1` ends it.",
+        )
     if not 0 < share <= MAX_SHARE:
-        raise CanaryError("share", f"share must be above 0 and at most {MAX_SHARE:g}, not {share:g}.")
+        raise CanaryError(
+            "share", f"share must be above 0 and at most {MAX_SHARE:g}, not {share:g}."
+        )
     if active is None:
-        raise CanaryError("release", "No release is active to compare with: `make sync` activates one.")
+        raise CanaryError(
+            "release",
+            "No release is active to compare with: `make sync` activates one.",
+        )
     if release not in published:
         there = ", ".join(each for each in published if each != active) or "none"
-        raise CanaryError("release", f"Release {release} is not published; published besides the active one: {there}")
+        raise CanaryError(
+            "release",
+            f"Release {release} is not published; published besides the active one: {there}",
+        )
     if release == active:
-        raise CanaryError("release", f"Release {release} is the active one: name another that is published.")
+        raise CanaryError(
+            "release",
+            f"Release {release} is the active one: name another that is published.",
+        )
     if published[release] != published.get(active):
-        raise CanaryError("release", f"Release {release} is of another data set than the active release {active}.")
+        raise CanaryError(
+            "release",
+            f"Release {release} is of another data set than the active release {active}.",
+        )
     most = int(share * known / 2)
     users = min(USERS, most) if users is None else users
     if not 1 <= users <= most:
         of = f"half of {share:g} of the {known:,} users of release {active}"
-        raise CanaryError("users", f"users must be from 1 to {most:,} ({of}), not {users:,}: or name a larger share.")
+        raise CanaryError(
+            "users",
+            f"users must be from 1 to {most:,} ({of}), not {users:,}: or name a larger share.",
+        )
     canary = Canary(
-        id=new_id, release=release, active=active, dataset=published[release], users=users, began=now,
-        shares=(share, *(step for step in STEPS if step > share)), joined=now + away_s,
-    )  # fmt: skip
+        id=new_id,
+        release=release,
+        active=active,
+        dataset=published[release],
+        users=users,
+        began=now,
+        shares=(share, *(step for step in STEPS if step > share)),
+        joined=now + away_s,
+    )
     return before.model_copy(update={"running": canary})
 
 
-def after(before: Canaries, canary: Canary, decision: Decision, now: float, away_s: float) -> Canaries:
+def after(
+    before: Canaries, canary: Canary, decision: Decision, now: float, away_s: float
+) -> Canaries:
     """Follow a decision, unless the canary is not as it was when it was decided on."""
     if before.running != canary or decision.action == "hold" or canary.activating:
         return before
     if decision.action == "roll back":
-        return ended(before, canary, "rolled back", decision.reason, decision.detail, now)
+        return ended(
+            before, canary, "rolled back", decision.reason, decision.detail, now
+        )
     step: dict[str, Any]
     if decision.action == "wait":
         step = {"waiting": True}
@@ -187,15 +249,27 @@ def after(before: Canaries, canary: Canary, decision: Decision, now: float, away
 
 
 def ended(
-    before: Canaries, canary: Canary, verdict: Verdict, reason: str = "", detail: str = "", now: float = 0.0
+    before: Canaries,
+    canary: Canary,
+    verdict: Verdict,
+    reason: str = "",
+    detail: str = "",
+    now: float = 0.0,
 ) -> Canaries:
     """End a canary, unless another process has."""
     if before.running is None or before.running.id != canary.id:
         return before
     entry = Ended(
-        id=canary.id, release=canary.release, active=canary.active, share=before.running.share, began=canary.began,
-        ended=now, verdict=verdict, reason=reason, detail=detail,
-    )  # fmt: skip
+        id=canary.id,
+        release=canary.release,
+        active=canary.active,
+        share=before.running.share,
+        began=canary.began,
+        ended=now,
+        verdict=verdict,
+        reason=reason,
+        detail=detail,
+    )
     return Canaries(running=None, ended=(entry, *before.ended)[:KEPT])
 
 
@@ -205,8 +279,17 @@ def superseded(before: Canaries, active: str | None, now: float) -> Canaries:
     if canary is None or active == canary.active:
         return before
     if active == canary.release:
-        return ended(before, canary, "activated", "" if canary.activating else "by hand", now=now)
-    return ended(before, canary, "rolled back", SUPERSEDED, f"release {active} was activated", now)
+        return ended(
+            before, canary, "activated", "" if canary.activating else "by hand", now=now
+        )
+    return ended(
+        before,
+        canary,
+        "rolled back",
+        SUPERSEDED,
+        f"release {active} was activated",
+        now,
+    )
 
 
 def deleted(before: Canaries, gone: Collection[str], now: float) -> Canaries:

@@ -47,7 +47,10 @@ class CanaryStore(RedisClient[Held, bool]):
 
     def _call(self, query: Held) -> bool:
         """In one round trip. A user is held for as long as requests come within ``away_s``."""
-        key, milliseconds = f"ml:canary:{query.canary}:held:{query.userid}", int(query.away_s * 1e3)
+        key, milliseconds = (
+            f"ml:canary:{query.canary}:held:{query.userid}",
+            int(query.away_s * 1e3),
+        )
         if query.announce:
             self._redis.set(key, b"1", px=milliseconds)
             return True
@@ -72,10 +75,16 @@ class CanaryStore(RedisClient[Held, bool]):
         with self._limited("update"):
             both: Any = self._redis.transaction(changed, KEY, value_from_callable=True)
         before, found = both
-        if before.running and not found.running:  # one line, by the process that ended it
+        if (
+            before.running and not found.running
+        ):  # one line, by the process that ended it
             log.warning("%s", found.ended[0])
         elif found.running and found != before:
-            log.info("%s%s", found.running, "; it is being activated" if found.running.activating else "")
+            log.info(
+                "%s%s",
+                found.running,
+                "; it is being activated" if found.running.activating else "",
+            )
         after: Canaries = found
         return after
 
@@ -84,10 +93,19 @@ class CanaryStore(RedisClient[Held, bool]):
         with self._limited("known_users"):
             return int(self._redis.zcard(wire.ids_key(release)))  # type: ignore[arg-type]
 
-    def add(self, canary: Canary, counts: Mapping[str, int], users: Mapping[Member, Collection[OwnId]]) -> None:
+    def add(
+        self,
+        canary: Canary,
+        counts: Mapping[str, int],
+        users: Mapping[Member, Collection[OwnId]],
+    ) -> None:
         """Add a worker's counts, and the users of each group that were answered. Raises ServiceError."""
         key = _key(canary)
-        with self._limited("add"), self._redis.at(key) as server, server.pipeline(transaction=True) as pipe:
+        with (
+            self._limited("add"),
+            self._redis.at(key) as server,
+            server.pipeline(transaction=True) as pipe,
+        ):
             for name, count in counts.items():
                 pipe.hincrby(key, name, count)
             pipe.expire(key, KEPT_S)
@@ -100,7 +118,11 @@ class CanaryStore(RedisClient[Held, bool]):
     def counts(self, canary: Canary) -> tuple[dict[str, int], dict[Member, int]]:
         """All workers' counts of the canary's step, and how many users of each group it has. Raises ServiceError."""
         key = _key(canary)
-        with self._limited("counts"), self._redis.at(key) as server, server.pipeline(transaction=True) as pipe:
+        with (
+            self._limited("counts"),
+            self._redis.at(key) as server,
+            server.pipeline(transaction=True) as pipe,
+        ):
             pipe.hgetall(key)
             for group in GROUPS:
                 pipe.pfcount(f"{key}:users:{group}")
@@ -117,7 +139,9 @@ def _unpacked(raw: Any) -> Canaries:
     try:
         return Canaries.model_validate_json(raw) if raw else Canaries()
     except ValueError as error:
-        raise StoredError("redis", f"holds a state of canaries that cannot be read (key {KEY})") from error
+        raise StoredError(
+            "redis", f"holds a state of canaries that cannot be read (key {KEY})"
+        ) from error
 
 
 # --- for `make canary`
@@ -127,7 +151,10 @@ def overview(settings: Settings) -> Table | None:
     """Table of the canaries, newest first; None: there was none."""
     with closing(CanaryStore(settings.redis)) as store:
         found = store.canaries()
-    table = Table(*(Column(name, overflow="fold") for name in ("canary", "until (UTC)", "state")), title="canaries")
+    table = Table(
+        *(Column(name, overflow="fold") for name in ("canary", "until (UTC)", "state")),
+        title="canaries",
+    )
     if found.running is not None:
         running = found.running
         at = "runs"
@@ -135,7 +162,11 @@ def overview(settings: Settings) -> Table | None:
             at = "activating"
         elif running.waiting:
             at = "waits"
-        table.add_row(running.release, at, f"{running.status(time.time())}, against {running.active}")
+        table.add_row(
+            running.release,
+            at,
+            f"{running.status(time.time())}, against {running.active}",
+        )
     for each in found.ended:
         at = time.strftime("%Y-%m-%d %H:%M", time.gmtime(each.ended))
         table.add_row(each.release, at, each.result)

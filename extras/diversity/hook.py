@@ -40,23 +40,30 @@ class DiversitySettings(ExtensionSettings, env_prefix="RECSYS_SERVER__"):
 class DiversityRequest(Request):
     """How different the items of a list are to be."""
 
-    diversity: Diversity | None = None  # 0: the ranker's order; 1: as unlike each other as can be; None: the server's
+    diversity: Diversity | None = (
+        None  # 0: the ranker's order; 1: as unlike each other as can be; None: the server's
+    )
 
 
 class DiversityAnswer(Answer):
     """What a list was re-ranked with."""
 
     diversity: float | None = absent_by_default(
-        None, "that the list was re-ranked with; absent where its order is that of the scores"
+        None,
+        "that the list was re-ranked with; absent where its order is that of the scores",
     )
 
 
 def register(app: Flask, parts: Parts) -> None:
     """Give requests and answers the field ``diversity``, and re-rank."""
-    parts.extend_request(DiversityRequest, diversity="a number from 0, the ranking model's order, to 1")
+    parts.extend_request(
+        DiversityRequest, diversity="a number from 0, the ranking model's order, to 1"
+    )
     parts.extend_answer(DiversityAnswer)
     default = DiversitySettings.load().diversity
-    parts.recommender.phases.rerank.append(partial(rerank, default=default), *([] if default else ["diversity"]))
+    parts.recommender.phases.rerank.append(
+        partial(rerank, default=default), *([] if default else ["diversity"])
+    )
 
 
 def rerank(slate: Slate, default: float) -> None:
@@ -67,8 +74,12 @@ def rerank(slate: Slate, default: float) -> None:
     if not wanted:
         return
     with slate.watch.stage(STAGE):
-        pool = max(request.size, opened.manifest.recipe.recall.candidates)  # of a popular list as of any other
-        slate.ranked = diversified(similar_items(opened), slate.ranked, wanted, request.size, pool)
+        pool = max(
+            request.size, opened.manifest.recipe.recall.candidates
+        )  # of a popular list as of any other
+        slate.ranked = diversified(
+            similar_items(opened), slate.ranked, wanted, request.size, pool
+        )
     if slate.ranked.order is not None:
         slate.more["diversity"] = wanted
 
@@ -89,10 +100,16 @@ class SimilarItems:
 
     def among(self, itemids: NDArray[np.integer]) -> tuple[Float32, Float32]:
         """(k, d) rows and (k,) rarities of some items; 0 for one that is not held: like no other, and as if popular."""
-        rows, rarities = np.zeros((len(itemids), self.rows.shape[1]), np.float32), np.zeros(len(itemids), np.float32)
+        rows, rarities = (
+            np.zeros((len(itemids), self.rows.shape[1]), np.float32),
+            np.zeros(len(itemids), np.float32),
+        )
         codes = Vocabulary(self.itemids).codes(itemids)
         known = codes > 0
-        rows[known], rarities[known] = self.rows[codes[known] - 1], self.rarities[codes[known] - 1]
+        rows[known], rarities[known] = (
+            self.rows[codes[known] - 1],
+            self.rarities[codes[known] - 1],
+        )
         return rows, rarities
 
 
@@ -102,14 +119,22 @@ def similar_items(opened: Release) -> SimilarItems:
     items, popular = opened.exact, opened.popular
     shares = np.zeros(len(items.item_numbers))
     listed = np.isin(popular.ids, items.item_numbers)
-    shares[np.searchsorted(items.item_numbers, popular.ids[listed])] = popular.scores[listed]
+    shares[np.searchsorted(items.item_numbers, popular.ids[listed])] = popular.scores[
+        listed
+    ]
     flags = np.zeros((len(items.item_numbers), len(opened.spec.genres)), np.float32)
     for code, positions in items.terms.items():
         flags[positions, code - 1] = 1
-    return SimilarItems(items.item_numbers, similarity_rows(list(items.vectors.values()), flags), rarity(shares))
+    return SimilarItems(
+        items.item_numbers,
+        similarity_rows(list(items.vectors.values()), flags),
+        rarity(shares),
+    )
 
 
-def diversified(similar: SimilarItems, ranked: Ranked, diversity: float, size: int, pool: int) -> Ranked:
+def diversified(
+    similar: SimilarItems, ranked: Ranked, diversity: float, size: int, pool: int
+) -> Ranked:
     """Reorder ranked items so that the first ``size`` are diverse; unchanged without vectors and terms.
 
     ``pool``: how many of the best-ranked items they are chosen from.
@@ -124,7 +149,9 @@ def diversified(similar: SimilarItems, ranked: Ranked, diversity: float, size: i
 # --- the order, and what it is made of
 
 
-def diverse_order(rows: Float32, rarities: Float32, diversity: float, size: int) -> NDArray[np.intp]:
+def diverse_order(
+    rows: Float32, rarities: Float32, diversity: float, size: int
+) -> NDArray[np.intp]:
     """(n,) places of n ranked items in another order: the first ``size`` chosen one by one, the others as they were.
 
     Each choice has the highest (1 - diversity) * relevance - diversity * (similarity - `RARITY` * rarity): maximal
@@ -159,7 +186,9 @@ def rarity(shares: NDArray[np.floating]) -> Float32:
     known = shares[shares > 0].astype(np.float64)
     if not len(known) or known.min() >= 1:
         return np.zeros(len(shares), np.float32)
-    rarities: Float32 = (np.log(np.clip(shares, known.min(), 1)) / np.log(known.min())).astype(np.float32)
+    rarities: Float32 = (
+        np.log(np.clip(shares, known.min(), 1)) / np.log(known.min())
+    ).astype(np.float32)
     return rarities
 
 
@@ -176,7 +205,10 @@ def similarity_rows(vectors: Sequence[Float32], flags: Float32) -> Float32:
     """
     sides = [_directions(flags)] if flags.shape[1] else []
     if vectors:
-        sides.append(np.hstack([_directions(np.nan_to_num(each)) for each in vectors]) / np.sqrt(len(vectors)))
+        sides.append(
+            np.hstack([_directions(np.nan_to_num(each)) for each in vectors])
+            / np.sqrt(len(vectors))
+        )
     if not sides:
         return np.zeros((len(flags), 0), np.float32)
     rows: Float32 = (np.hstack(sides) / np.sqrt(len(sides))).astype(np.float32)

@@ -35,7 +35,12 @@ from online.recommend.recommend import Recommender
 GO_LIVE: Final = "offline_to_online/release/s1_go_live.py"
 TIMEOUT_S: Final = 5.0
 # What a release is made of; other files of a step, its training rows for example, may be deleted.
-_NEEDED: Final = (artifacts.DATASET, artifacts.RATINGS, *artifacts.RELEASE_PARTS, *provenance.REPORTS)
+_NEEDED: Final = (
+    artifacts.DATASET,
+    artifacts.RATINGS,
+    *artifacts.RELEASE_PARTS,
+    *provenance.REPORTS,
+)
 
 
 class Finding(NamedTuple):
@@ -57,24 +62,38 @@ def offline_steps(settings: Settings) -> Iterator[Finding]:
     What is made from a stale file is stale, too.
     """
     folder = settings.exchange_dir
-    now = provenance.made_from(folder, settings.recipe, provenance.GET_DATA)  # no artifacts are read: the recipe alone
+    now = provenance.made_from(
+        folder, settings.recipe, provenance.GET_DATA
+    )  # no artifacts are read: the recipe alone
     stale: set[str] = set()  # files of steps that are not done
     for step in provenance.STEPS:
         files = [file for file in step.outputs(settings.recipe) if file in _NEEDED]
-        absent = next((file.path for file in files if not file.at(folder).exists()), None)
+        absent = next(
+            (file.path for file in files if not file.at(folder).exists()), None
+        )
         state, reason = "missing", f"there is no {absent}"
         if absent is None:
             try:
-                reason = _stale(folder, now[provenance.RECIPE], step.report.read(folder), stale) if step.report else ""
+                reason = (
+                    _stale(
+                        folder, now[provenance.RECIPE], step.report.read(folder), stale
+                    )
+                    if step.report
+                    else ""
+                )
                 state = "stale" if reason else "done"
             except RecsysError as error:
                 reason = error.problem
         if state != "done":
             stale.update(file.path for file in files)
-        yield Finding(step.path, state, reason, "" if state == "done" else "make offline")
+        yield Finding(
+            step.path, state, reason, "" if state == "done" else "make offline"
+        )
 
 
-def _stale(folder: Path, recipe: Mapping[str, str], report: Mapping[str, Any], stale: set[str]) -> str:
+def _stale(
+    folder: Path, recipe: Mapping[str, str], report: Mapping[str, Any], stale: set[str]
+) -> str:
     """Why a step's output is stale, judged by its report; empty when it is current."""
     recorded, made_with = report.get(provenance.INPUTS), report.get(provenance.RECIPE)
     if not isinstance(recorded, dict) or not isinstance(made_with, dict):
@@ -96,7 +115,9 @@ def _stale(folder: Path, recipe: Mapping[str, str], report: Mapping[str, Any], s
 
 def events(settings: Settings) -> Iterator[Finding]:
     """What is wrong with the exported events, if anything."""
-    for folder in sorted(path for path in settings.service_dir("events").glob("*") if path.is_dir()):
+    for folder in sorted(
+        path for path in settings.service_dir("events").glob("*") if path.is_dir()
+    ):
         try:
             exported(folder)
         except ArtifactError as error:
@@ -122,7 +143,11 @@ def sync_steps(settings: Settings, stores: Stores, release: str) -> Iterator[Fin
         yield Finding(store.step, "missing", lacks, "make sync")
     try:
         _, parity = require_parity(settings, release)
-        yield Finding(CHECK, "done", f"{parity.pairs:,} pairs agree to {parity.largest_difference:.1e}")
+        yield Finding(
+            CHECK,
+            "done",
+            f"{parity.pairs:,} pairs agree to {parity.largest_difference:.1e}",
+        )
     except RecsysError as error:
         yield Finding(CHECK, "missing", error.problem, "make sync")
 
@@ -135,9 +160,20 @@ def go_live(release: str, live: str | None, published: Sequence[str]) -> Finding
     if live == release:
         return Finding(GO_LIVE, "live", f"release {release}")
     if live and release in published:
-        others = f"release {live} is active; that of the artifacts, {release}, is published"
-        return Finding(GO_LIVE, "note", f"{others}: `make sync` would put {release} live; nothing to repair")
-    return Finding(GO_LIVE, "not live", f"release {live} is live" if live else "no release is", "make sync")
+        others = (
+            f"release {live} is active; that of the artifacts, {release}, is published"
+        )
+        return Finding(
+            GO_LIVE,
+            "note",
+            f"{others}: `make sync` would put {release} live; nothing to repair",
+        )
+    return Finding(
+        GO_LIVE,
+        "not live",
+        f"release {live} is live" if live else "no release is",
+        "make sync",
+    )
 
 
 def access(settings: Settings) -> Finding:
@@ -145,7 +181,9 @@ def access(settings: Settings) -> Finding:
     local = settings.triton.socket_dir is not None
     ports = {
         "Feast": settings.feast.port,
-        "Triton's metrics" if local else "Triton": settings.triton.metrics_port if local else settings.triton.http_port,
+        "Triton's metrics" if local else "Triton": settings.triton.metrics_port
+        if local
+        else settings.triton.http_port,
     }
     closes = ""
     if not settings.server.reads_need_key:
@@ -153,7 +191,11 @@ def access(settings: Settings) -> Finding:
         closes = "; RECSYS_SERVER__KEYS_FOR=all closes the server"
     reached = ", ".join(f"{name} ({port})" for name, port in ports.items())
     where = "stack/README.md, Who can reach them"
-    return Finding("access", "note", f"other accounts of a shared machine reach {reached}: {where}{closes}")
+    return Finding(
+        "access",
+        "note",
+        f"other accounts of a shared machine reach {reached}: {where}{closes}",
+    )
 
 
 def server(url: str, release: str | None) -> Finding:
@@ -166,13 +208,25 @@ def server(url: str, release: str | None) -> Finding:
         return Finding("server", "down", f"nothing answers at {url}", "make serve")
     if status != "ready":
         state = "degraded" if status == "degraded" else "not ready"
-        return Finding("server", state, str(said.get("message", "a service is not ready")), "make logs")
+        return Finding(
+            "server",
+            state,
+            str(said.get("message", "a service is not ready")),
+            "make logs",
+        )
     if release is not None and serving != release:
-        return Finding("server", "not live", f"it answers from release {serving}, not {release}", "make serve")
+        return Finding(
+            "server",
+            "not live",
+            f"it answers from release {serving}, not {release}",
+            "make serve",
+        )
     return Finding("server", "up", f"{url} answers from release {serving}")
 
 
-def examine(settings: Settings, clients: Sequence[Client[Any, Any]], stores: Stores) -> list[Finding]:
+def examine(
+    settings: Settings, clients: Sequence[Client[Any, Any]], stores: Stores
+) -> list[Finding]:
     """All findings, in the order in which to fix them."""
     found = list(offline_steps(settings))
     release = None
@@ -202,7 +256,10 @@ def show(found: Sequence[Finding], console: Console) -> None:
     width = max(len(finding.what) for finding in found if finding.detail)
     for finding in found:
         state = f"[{'green' if finding.well else 'yellow'}]{finding.state:<9}[/]"
-        console.print(f"{state} {escape(f'{finding.what:<{width}}  {finding.detail}'.rstrip())}", soft_wrap=True)
+        console.print(
+            f"{state} {escape(f'{finding.what:<{width}}  {finding.detail}'.rstrip())}",
+            soft_wrap=True,
+        )
     command = next((finding.command for finding in found if not finding.well), None)
     console.print(f"Run next:  {command}" if command else "All is well.")
 
@@ -215,6 +272,9 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    for name in ("online", "elastic_transport.node_pool"):  # a service that is down has its own line in the report
+    for name in (
+        "online",
+        "elastic_transport.node_pool",
+    ):  # a service that is down has its own line in the report
         logging.getLogger(name).setLevel(logging.ERROR)
     run(main, about=__doc__)

@@ -30,7 +30,17 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.recipes import NAME
 from data_exchange_center.steps import StepError
 from extras.events.log import LOG_EVENT, LOG_FORGET, MOST_NOTED, event_log_key
-from offline.feedback import BEGINNING, SCHEMA, Position, exported, files_of, gaps, missing, read_file, span_of
+from offline.feedback import (
+    BEGINNING,
+    SCHEMA,
+    Position,
+    exported,
+    files_of,
+    gaps,
+    missing,
+    read_file,
+    span_of,
+)
 from online.clients.redis import Connected
 
 BATCH: Final = 10_000  # entries of a file, at most
@@ -61,7 +71,9 @@ class EventParts:
 
     def last(self, partition: int) -> Position:
         """Position of the last entry that was read from a partition."""
-        return max((span_of(path)[1] for path in self.files(partition)), default=BEGINNING)
+        return max(
+            (span_of(path)[1] for path in self.files(partition)), default=BEGINNING
+        )
 
     def missing(self, partition: int) -> list[tuple[Position, Position]]:
         """Ranges (after, up to) of a partition's log that no file holds, although a later file is there."""
@@ -76,7 +88,11 @@ class EventParts:
         return files_of(self.folder, partition)
 
     def append(
-        self, partition: int, entries: Sequence[Entry], after: Position | None = None, up_to: Position | None = None
+        self,
+        partition: int,
+        entries: Sequence[Entry],
+        after: Position | None = None,
+        up_to: Position | None = None,
     ) -> None:
         """Write a partition's entries of a range of the log, and delete earlier events of users that they forget.
 
@@ -87,7 +103,11 @@ class EventParts:
         """
         after = self.last(partition) if after is None else after
         path = self.path(partition, after, up_to or entries[-1].position)
-        forgotten = {str(entry.userid): entry.position for entry in entries if entry.event is None}
+        forgotten = {
+            str(entry.userid): entry.position
+            for entry in entries
+            if entry.event is None
+        }
         for each in self.files(partition):
             begin, end = span_of(each)
             if end <= after and forgotten:
@@ -95,10 +115,18 @@ class EventParts:
                 gone = pc.is_in(table["userid"], pa.array(forgotten, pa.string()))
                 if pc.any(gone).as_py():
                     self._write(each, table.filter(pc.invert(gone)))
-            elif begin > after:  # where a lost file is written again: events that a later one says are gone
-                for row in (row for row in read_file(each).to_pylist() if row["eventid"] is None):
+            elif (
+                begin > after
+            ):  # where a lost file is written again: events that a later one says are gone
+                for row in (
+                    row for row in read_file(each).to_pylist() if row["eventid"] is None
+                ):
                     forgotten[row["userid"]] = row["acknowledged_ms"], row["sequence"]
-        kept = [entry for entry in entries if entry.position >= forgotten.get(str(entry.userid), BEGINNING)]
+        kept = [
+            entry
+            for entry in entries
+            if entry.position >= forgotten.get(str(entry.userid), BEGINNING)
+        ]
         self._write(path, pa.Table.from_pylist([_row(entry) for entry in kept], SCHEMA))
 
     def read(self) -> pd.DataFrame:
@@ -118,11 +146,19 @@ class EventParts:
 
 def _row(entry: Entry) -> dict[str, Any]:
     event, (acknowledged_ms, sequence) = entry.event, entry.position
-    row = {"userid": str(entry.userid), "acknowledged_ms": acknowledged_ms, "sequence": sequence}
+    row = {
+        "userid": str(entry.userid),
+        "acknowledged_ms": acknowledged_ms,
+        "sequence": sequence,
+    }
     if event is None:
         return row | {"timestamp": 0}
     names: Iterable[str] = ("eventid", "type", "value", "timestamp", "recommendation")
-    return row | {"itemid": str(event.itemid)} | {name: getattr(event, name) for name in names}
+    return (
+        row
+        | {"itemid": str(event.itemid)}
+        | {name: getattr(event, name) for name in names}
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the log in Redis
@@ -146,11 +182,15 @@ def entry_of(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
 def logged_datasets(client: redis.Redis) -> list[str]:
     """The data sets that have a log, by their `Dataset.base_name`."""
     keys = client.scan_iter("ml:log:*", count=5_000)
-    found = (_LOG.fullmatch(key.decode(errors="replace")) for key in keys)  # a name becomes a path: others are left out
+    found = (
+        _LOG.fullmatch(key.decode(errors="replace")) for key in keys
+    )  # a name becomes a path: others are left out
     return sorted({match.group(1) for match in found if match})
 
 
-def bring(client: redis.Redis, dataset: str, parts: EventParts, batch: int = BATCH) -> tuple[int, int]:
+def bring(
+    client: redis.Redis, dataset: str, parts: EventParts, batch: int = BATCH
+) -> tuple[int, int]:
     """Write what is new in a data set's log to ``parts``. Raises StepError for an entry that cannot be read.
 
     Returns how many events are new, and how many users were forgotten.
@@ -158,11 +198,16 @@ def bring(client: redis.Redis, dataset: str, parts: EventParts, batch: int = BAT
     events = forgotten = 0
     with parts.locked():
         for partition in range(wire.EVENT_PARTITIONS):
-            ranges: list[tuple[Position, Position | None]] = [*parts.missing(partition), (parts.last(partition), None)]
+            ranges: list[tuple[Position, Position | None]] = [
+                *parts.missing(partition),
+                (parts.last(partition), None),
+            ]
             for after, up_to in ranges:
                 if up_to is not None:
                     _expect_log(client, event_log_key(dataset, partition), up_to)
-                for entries, begin, end in _batches(client, event_log_key(dataset, partition), after, up_to, batch):
+                for entries, begin, end in _batches(
+                    client, event_log_key(dataset, partition), after, up_to, batch
+                ):
                     parts.append(partition, entries, begin, end)
                     gone = sum(entry.event is None for entry in entries)
                     events, forgotten = events + len(entries) - gone, forgotten + gone
@@ -192,12 +237,18 @@ def _batches(
         entries = [entry_of(key, raw, fields) for raw, fields in found]
         if not entries and up_to is None:
             return
-        end = up_to if up_to is not None and len(entries) < batch else entries[-1].position
+        end = (
+            up_to
+            if up_to is not None and len(entries) < batch
+            else entries[-1].position
+        )
         yield entries, after, end
         after = end
 
 
-def trim_noted(client: Connected, dataset: str, parts: EventParts, most: int = MOST_NOTED // 2) -> int:
+def trim_noted(
+    client: Connected, dataset: str, parts: EventParts, most: int = MOST_NOTED // 2
+) -> int:
     """Delete users' oldest noted events from the log in Redis, beyond the newest ``most``. Returns how many.
 
     Only what ``parts`` have: another consumer that has not read so far does without these, as does a file of ``parts``
@@ -217,7 +268,11 @@ def trim_noted(client: Connected, dataset: str, parts: EventParts, most: int = M
                 for field, raw in server.hscan_iter(name, count=1_000)
                 if field and b" " not in raw  # without a name: a count
             ]
-            old = [(position, field) for position, field in sorted(noted)[:-most] if position <= last]
+            old = [
+                (position, field)
+                for position, field in sorted(noted)[:-most]
+                if position <= last
+            ]
             for start in range(0, len(old), 500):
                 some = old[start : start + 500]
                 server.xdel(log_key, *(_text(position) for position, _ in some))

@@ -26,7 +26,11 @@ from extras.routes import route
 from online.clients.base import ServiceError
 from online.clients.redis import UserQuery
 from online.recommend.loaded_release import Release
-from online.recommend.outcomes import BadRequestError, NoReleaseError, UnknownReleaseError
+from online.recommend.outcomes import (
+    BadRequestError,
+    NoReleaseError,
+    UnknownReleaseError,
+)
 from online.recommend.recommend import Recommender
 from online.recommend.types import MAX_TIMESTAMP, UserId, read_id
 from online.web.errors import error_response
@@ -55,7 +59,13 @@ _EXPECTED: Final = {
     "timestamp": f"a whole number of seconds since 1970-01-01 UTC, from 0 to {MAX_TIMESTAMP}",
     "recommendation": f"a string of at most {MAX_NAME} characters, or null",
 }
-_EVENT: Final = {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating", "value": 5}
+_EVENT: Final = {
+    "eventid": "a1",
+    "userid": 1,
+    "itemid": 2858,
+    "type": "rating",
+    "value": 5,
+}
 _ERRORS: Final = (400, 401, 403, 408, 411, 429, 500, 503)
 _SHAPE: Final = f"a JSON object or a list of 1 to {MAX_EVENTS}"
 
@@ -63,7 +73,9 @@ _SHAPE: Final = f"a JSON object or a list of 1 to {MAX_EVENTS}"
 def register(app: Flask, parts: Parts) -> None:
     """`POST /ml/event`, `DELETE /ml/user/<userid>`."""
     recommender = parts.recommender
-    log = parts.stores.get("events") or EventLog(parts.settings.redis, partial(unneeded_events, recommender))
+    log = parts.stores.get("events") or EventLog(
+        parts.settings.redis, partial(unneeded_events, recommender)
+    )
     app.extensions["events"] = log  # for other extras that record events
     app.url_map.converters["any_text"] = AnyText
 
@@ -72,9 +84,19 @@ def register(app: Flask, parts: Parts) -> None:
         return error_response(409, "too_many_events", str(error))
 
     @route(
-        app, parts, "POST", "/ml/event", EventsAnswer, (*_ERRORS, 409), name="record",
-        body=IncomingEvents, parse=parse, example=_EVENT, expected=_EXPECTED, shape=_SHAPE,
-    )  # fmt: skip
+        app,
+        parts,
+        "POST",
+        "/ml/event",
+        EventsAnswer,
+        (*_ERRORS, 409),
+        name="record",
+        body=IncomingEvents,
+        parse=parse,
+        example=_EVENT,
+        expected=_EXPECTED,
+        shape=_SHAPE,
+    )
     @open_at_first
     def event(sent: tuple[list[Event], str]) -> EventsAnswer:
         """Record events of users with items: one event, or a list.
@@ -84,16 +106,26 @@ def register(app: Flask, parts: Parts) -> None:
         an error send the same again: what is there already counts once.
         """
         events, where = sent
-        return EventsAnswer(events=record(log, recommender.releases.get(), events, where))
+        return EventsAnswer(
+            events=record(log, recommender.releases.get(), events, where)
+        )
 
     @route(
-        app, parts, "DELETE", "/ml/user/<any_text:userid>", ForgottenAnswer, _ERRORS,
-        merge_slashes=False, security=[{"key": []}],
-    )  # fmt: skip
+        app,
+        parts,
+        "DELETE",
+        "/ml/user/<any_text:userid>",
+        ForgottenAnswer,
+        _ERRORS,
+        merge_slashes=False,
+        security=[{"key": []}],
+    )
     def forget(userid: str) -> ForgottenAnswer:
         """Forget a user: all that was sent, and what the releases have of the user."""
         if len(userid.encode()) > MAX_BYTES:
-            raise BadRequestError("userid", f"userid must be a string of 1 to {MAX_BYTES} bytes.")
+            raise BadRequestError(
+                "userid", f"userid must be a string of 1 to {MAX_BYTES} bytes."
+            )
         dataset = recommender.releases.get().manifest.dataset
         own = read_id("userid", userid, dataset.user_ids)
         forgotten = log.forget(own, dataset.base_name)
@@ -101,12 +133,19 @@ def register(app: Flask, parts: Parts) -> None:
         for hear in app.extensions.get(FORGOTTEN, ()):
             hear(dataset.base_name, own)
         return ForgottenAnswer(
-            userid=own, events=forgotten.events, releases=forgotten.releases, remaining=list(REMAINING)
+            userid=own,
+            events=forgotten.events,
+            releases=forgotten.releases,
+            remaining=list(REMAINING),
         )
 
 
 def record(
-    log: EventLog, opened: Release, events: Sequence[Event], where: str, names: Mapping[str, str] | None = None
+    log: EventLog,
+    opened: Release,
+    events: Sequence[Event],
+    where: str,
+    names: Mapping[str, str] | None = None,
 ) -> list[EventRecorded]:
     """Record events.
 
@@ -127,23 +166,39 @@ def record(
     new = log.call(Recording(dataset.base_name, events, noted))
     current_record().facts |= {"events": len(new), "new": sum(new)}
     for hear in current_app.extensions.get(RECORDED, ()):
-        hear(opened, [event for event, is_new in zip(events, new, strict=True) if is_new])
+        hear(
+            opened, [event for event, is_new in zip(events, new, strict=True) if is_new]
+        )
     return [
-        EventRecorded(eventid=event.eventid, new=is_new, known_item=event.itemid in opened.numbers)
+        EventRecorded(
+            eventid=event.eventid, new=is_new, known_item=event.itemid in opened.numbers
+        )
         for event, is_new in zip(events, new, strict=True)
     ]
 
 
 def refusal(event: Event, dataset: Dataset, now: float) -> tuple[str, str] | None:
     """Validate an event against the data set: the wrong field and what is wrong with it, or None."""
-    for name, own, kind in (("userid", event.userid, dataset.user_ids), ("itemid", event.itemid, dataset.item_ids)):
-        if isinstance(own, str) != (kind == "string") or not (kind == "string" or 1 <= int(own) <= MAX_INTEGER):
-            return name, f"must be a {'string' if kind == 'string' else 'whole number'} in this data set."
+    for name, own, kind in (
+        ("userid", event.userid, dataset.user_ids),
+        ("itemid", event.itemid, dataset.item_ids),
+    ):
+        if isinstance(own, str) != (kind == "string") or not (
+            kind == "string" or 1 <= int(own) <= MAX_INTEGER
+        ):
+            return (
+                name,
+                f"must be a {'string' if kind == 'string' else 'whole number'} in this data set.",
+            )
     effect = dataset.event_types.get(event.type)
     if effect is None:
         return "type", f"must be one of: {', '.join(sorted(dataset.event_types))}."
     if effect == "rates" and dataset.code(event.value) is None:
-        levels = "a number" if dataset.binned else f"one of {', '.join(f'{level:g}' for level in dataset.levels)}"
+        levels = (
+            "a number"
+            if dataset.binned
+            else f"one of {', '.join(f'{level:g}' for level in dataset.levels)}"
+        )
         return "value", f"must be {levels}, as an event of type {event.type} rates."
     if event.timestamp > now + AHEAD_S:
         return "timestamp", "is in the future; it is seconds since 1970-01-01 UTC."
@@ -153,7 +208,9 @@ def refusal(event: Event, dataset: Dataset, now: float) -> tuple[str, str] | Non
 # --- events that change nothing any more: all kept releases have been trained on them, and they stay in the log
 
 
-def unneeded_events(recommender: Recommender, userid: OwnId, dataset: str) -> Collection[str]:
+def unneeded_events(
+    recommender: Recommender, userid: OwnId, dataset: str
+) -> Collection[str]:
     """Eventids of a user's events that no request needs to read: all kept releases were trained on them.
 
     ``dataset``: `Dataset.base_name`. Raises ServiceError.
@@ -166,7 +223,9 @@ def unneeded_events(recommender: Recommender, userid: OwnId, dataset: str) -> Co
         except UnknownReleaseError:  # deleted since
             continue
         except NoReleaseError as error:
-            raise ServiceError(users.service, f"holds release {release}, which cannot be opened") from error
+            raise ServiceError(
+                users.service, f"holds release {release}, which cannot be opened"
+            ) from error
         if opened.manifest.dataset.base_name == dataset:
             user = users.call(UserQuery.of(userid, opened.manifest)).user
             if user is not None:
@@ -176,31 +235,60 @@ def unneeded_events(recommender: Recommender, userid: OwnId, dataset: str) -> Co
 
 def unneeded(states: Sequence[tuple[StoredUser, Release]]) -> set[str]:
     """Eventids that all releases know already. ``states``: the user in each kept release, with all events."""
-    known = [trained_on(user, user.events, opened.numbers, opened.manifest.dataset) for user, opened in states]
+    known = [
+        trained_on(user, user.events, opened.numbers, opened.manifest.dataset)
+        for user, opened in states
+    ]
     return set.intersection(*known) if known else set()
 
 
-def trained_on(user: StoredUser, events: Iterable[Logged], items: Mapping[OwnId, int], dataset: Dataset) -> set[str]:
+def trained_on(
+    user: StoredUser,
+    events: Iterable[Logged],
+    items: Mapping[OwnId, int],
+    dataset: Dataset,
+) -> set[str]:
     """Eventids of the events that change nothing in a release's state of the user: it was trained on them.
 
     ``items``: own id -> number. Events that a release does not know are left out, as a later one may.
     """
     known: dict[int, list[Logged]] = {}
-    unclear: set[int] = set()  # items of an event whose type or value the data set does not have
+    unclear: set[int] = (
+        set()
+    )  # items of an event whose type or value the data set does not have
     for each in (each for each in events if each.event.itemid in items):
-        item, effect = items[each.event.itemid], dataset.event_types.get(each.event.type)
+        item, effect = (
+            items[each.event.itemid],
+            dataset.event_types.get(each.event.type),
+        )
         known.setdefault(item, []).append(each)
-        if effect is None or (effect == "rates" and dataset.code(each.event.value) is None):
+        if effect is None or (
+            effect == "rates" and dataset.code(each.event.value) is None
+        ):
             unclear.add(item)
     known = {item: of_item for item, of_item in known.items() if item not in unclear}
-    now, now_seen = updated(user.history, user.seen, chain.from_iterable(known.values()), items, dataset)
+    now, now_seen = updated(
+        user.history, user.seen, chain.from_iterable(known.values()), items, dataset
+    )
     before, after = (
-        Counter(zip(each.item_numbers.tolist(), each.ratings.tolist(), each.times.tolist(), strict=True))
+        Counter(
+            zip(
+                each.item_numbers.tolist(),
+                each.ratings.tolist(),
+                each.times.tolist(),
+                strict=True,
+            )
+        )
         for each in (user.history, now)
     )
     changed = {item for item, _, _ in (before - after) + (after - before)}
     changed |= set(np.setxor1d(user.seen, now_seen).tolist())
-    return {each.event.eventid for item, of_item in known.items() if item not in changed for each in of_item}
+    return {
+        each.event.eventid
+        for item, of_item in known.items()
+        if item not in changed
+        for each in of_item
+    }
 
 
 class AnyText(BaseConverter):
@@ -226,7 +314,9 @@ class IncomingEvent(BaseModel):
     timestamp: Annotated[
         int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=lambda: int(time.time()))
     ]  # seconds since 1970-01-01 UTC
-    recommendation: Annotated[str, Field(max_length=MAX_NAME)] | None = None  # the answer that showed the item
+    recommendation: Annotated[str, Field(max_length=MAX_NAME)] | None = (
+        None  # the answer that showed the item
+    )
 
 
 Batch = Annotated[list[IncomingEvent], Field(min_length=1, max_length=MAX_EVENTS)]
@@ -243,16 +333,26 @@ def parse(body: bytes) -> tuple[list[Event], str]:
     Raises pydantic's ValidationError, whose location starts with an event's index.
     """
     is_list = body.lstrip().startswith(b"[")
-    incoming = _batch.validate_json(body) if is_list else [IncomingEvent.model_validate_json(body)]
-    return [Event(**each.model_dump()) for each in incoming], "[{place}]." if is_list else ""
+    incoming = (
+        _batch.validate_json(body)
+        if is_list
+        else [IncomingEvent.model_validate_json(body)]
+    )
+    return [
+        Event(**each.model_dump()) for each in incoming
+    ], "[{place}]." if is_list else ""
 
 
 class EventRecorded(BaseModel):
     """What became of an event."""
 
     eventid: str
-    new: bool = Field(description="false: one of this id was recorded before, and this one changes nothing")
-    known_item: bool = Field(description="false: it counts as soon as a release knows the item")
+    new: bool = Field(
+        description="false: one of this id was recorded before, and this one changes nothing"
+    )
+    known_item: bool = Field(
+        description="false: it counts as soon as a release knows the item"
+    )
 
 
 class EventsAnswer(BaseModel):
@@ -267,4 +367,6 @@ class ForgottenAnswer(BaseModel):
     userid: OwnId
     events: int = Field(description="how many were deleted from the log")
     releases: int = Field(description="how many of them knew the user")
-    remaining: list[str] = Field(description="what still holds data of the user, and how it is deleted")
+    remaining: list[str] = Field(
+        description="what still holds data of the user, and how it is deleted"
+    )

@@ -50,7 +50,10 @@ _FULL, _NOTED_FULL = -1, -2  # what the function answers where too many are ther
 _SLICE: Final = 500  # of a user's entries that one call deletes
 EXPOSURES: Final = "exposures"
 SERVED: Final = "served"
-STREAMS: Final = (EXPOSURES, SERVED)  # of experiments and canaries; a sample of all answers, to measure quality
+STREAMS: Final = (
+    EXPOSURES,
+    SERVED,
+)  # of experiments and canaries; a sample of all answers, to measure quality
 Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
 MOST_COUNTING: Final = 2_000  # events of a user that change the state: each request for the user reads them all
 MOST_NOTED: Final = 10_000  # of a user's other events but compacted ones; `make events` deletes exported ones
@@ -100,29 +103,45 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         super().__init__(settings)
         self._unneeded = unneeded
         self._most, self._most_noted = most, most_noted
-        self._following = threading.Lock()  # held while somebody waits for the end of a rewrite
+        self._following = (
+            threading.Lock()
+        )  # held while somebody waits for the end of a rewrite
         self._is_cluster = settings.cluster
         self._replicas = settings.write_replicas if settings.cluster else 0
         self._features = connect(settings, db=settings.feast_db)
 
-    def call(self, query: Recording, deadline: Deadline = NEVER, *, strict: bool = True) -> tuple[bool, ...]:
+    def call(
+        self, query: Recording, deadline: Deadline = NEVER, *, strict: bool = True
+    ) -> tuple[bool, ...]:
         """Whether each is new. Raises ServiceError, TooManyEventsError.
 
         Compaction may take longer than one call to Redis may, so each of its steps has a call's time limit.
         """
         answers = list(super().call(query, deadline, strict=strict))
-        full = {event.userid for event, answer in zip(query.events, answers, strict=True) if answer == _FULL}
+        full = {
+            event.userid
+            for event, answer in zip(query.events, answers, strict=True)
+            if answer == _FULL
+        }
         compacted = set()
         for userid in full:
             if gone := self._unneeded(userid, query.dataset):
                 with self._limited("compact"):
                     self._run(Call(COMPACT, _keys(query.dataset, userid), tuple(gone)))
-                log.info("user %r: %d events change nothing any more", userid, len(gone))
+                log.info(
+                    "user %r: %d events change nothing any more", userid, len(gone)
+                )
                 compacted.add(userid)
-        places = [place for place, event in enumerate(query.events) if event.userid in compacted]
+        places = [
+            place
+            for place, event in enumerate(query.events)
+            if event.userid in compacted
+        ]
         if places:
             again = super().call(
-                replace(query, events=[query.events[place] for place in places]), deadline, strict=strict
+                replace(query, events=[query.events[place] for place in places]),
+                deadline,
+                strict=strict,
             )
             for place, answer in zip(places, again, strict=True):
                 answers[place] = answer
@@ -152,11 +171,17 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         for userid, places in of_user.items():
             arguments: list[Any] = [self._most, self._most_noted]
             for event in (query.events[place] for place in places):
-                arguments += [event.eventid, event.pack(), int(event.type not in query.noted)]
+                arguments += [
+                    event.eventid,
+                    event.pack(),
+                    int(event.type not in query.noted),
+                ]
             calls.append(Call(RECORD, _keys(query.dataset, userid), arguments))
         answers = [0] * len(query.events)
         for places, of_one in zip(of_user.values(), self._run(*calls), strict=True):
-            of_each = of_one * len(places) if of_one[0] in (_FULL, _NOTED_FULL) else of_one
+            of_each = (
+                of_one * len(places) if of_one[0] in (_FULL, _NOTED_FULL) else of_one
+            )
             for place, answer in zip(places, of_each, strict=True):
                 answers[place] = answer
         return tuple(answers)
@@ -170,16 +195,29 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         events = self._forget_events(userid, dataset)
         with self._limited("forget"):
             self._redis.delete(shown_key(dataset, userid))
-            for key in (wire.FORGOTTEN_COUNT_KEY, *self._redis.copies(wire.FORGOTTEN_COUNT_KEY)):
-                self._redis.incr(key)  # after the mark: who sees the count sees the mark
+            for key in (
+                wire.FORGOTTEN_COUNT_KEY,
+                *self._redis.copies(wire.FORGOTTEN_COUNT_KEY),
+            ):
+                self._redis.incr(
+                    key
+                )  # after the mark: who sees the count sees the mark
         loaded = self._loaded()
         with self._limited("forget"):
             known = {release: self._manifest(release) for release in loaded}
-            others = {name: each for name, each in known.items() if each and each.dataset.base_name != dataset}
+            others = {
+                name: each
+                for name, each in known.items()
+                if each and each.dataset.base_name != dataset
+            }
             releases = known.keys() - others.keys()
             states = [self._redis.user_key(release, userid) for release in releases]
-            stored: list[Any] = [self._redis.hget(key, wire.USER_NUMBER) for key in states]
-            numbers = [int(wire.unpack_ids(raw)[0]) for raw in stored if raw is not None]
+            stored: list[Any] = [
+                self._redis.hget(key, wire.USER_NUMBER) for key in states
+            ]
+            numbers = [
+                int(wire.unpack_ids(raw)[0]) for raw in stored if raw is not None
+            ]
             if numbers:
                 self._drop_features(set(numbers), others)
                 for key in states:
@@ -210,14 +248,22 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             shown, place = exposures_key(wire.event_partition(userid), stream), "-"
             while place:
                 with self._limited("forget"):
-                    raw = self._run(Call(FORGET_EXPOSURES, (shown,), (exposure_user(dataset, userid), place, _SLICE)))
+                    raw = self._run(
+                        Call(
+                            FORGET_EXPOSURES,
+                            (shown,),
+                            (exposure_user(dataset, userid), place, _SLICE),
+                        )
+                    )
                 place = raw[0].decode()
         return deleted
 
     def _loaded(self) -> set[str]:
         """Releases that have users in Redis: those that are not published, or are being loaded, too."""
         with self._limited("forget"):
-            loaded: Any = self._redis.smembers(wire.LOADED_KEY)  # typed for the asynchronous client too
+            loaded: Any = self._redis.smembers(
+                wire.LOADED_KEY
+            )  # typed for the asynchronous client too
             return {raw.decode() for raw in loaded} | set(listed(self._redis)[1])
 
     def _run(self, *calls: Call) -> list[Any]:
@@ -231,11 +277,15 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         except ValidationError:
             return None
 
-    def _drop_features(self, numbers: Collection[int], others: Mapping[str, Manifest]) -> None:
+    def _drop_features(
+        self, numbers: Collection[int], others: Mapping[str, Manifest]
+    ) -> None:
         """Delete fields from Feast's rows, which other data sets' releases share: their users have the same numbers."""
         kept: set[bytes] = set()
         for release, manifest in others.items():
-            kept |= feast_fields(release, (each.name for each in manifest.feature_spec.stored("user")))
+            kept |= feast_fields(
+                release, (each.name for each in manifest.feature_spec.stored("user"))
+            )
         for number in numbers:
             key: Any = feast_online_key(number)  # bytes will do
             fields: Any = self._features.hkeys(key)
@@ -248,7 +298,9 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             self._begin_rewrite()
         except redis.ResponseError:
             if self._following.acquire(blocking=False):
-                threading.Thread(target=self._follow, name="rewrite", daemon=True).start()
+                threading.Thread(
+                    target=self._follow, name="rewrite", daemon=True
+                ).start()
 
     def _begin_rewrite(self) -> None:
         client: Any = self._redis
@@ -261,7 +313,10 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         try:
             again(self._begin_rewrite)
         except RetryError as error:
-            log.error("what was forgotten is in Redis's append-only file until its next rewrite: %s", error)
+            log.error(
+                "what was forgotten is in Redis's append-only file until its next rewrite: %s",
+                error,
+            )
         finally:
             self._following.release()
 
@@ -326,7 +381,9 @@ class TooFewReplicasError(redis.RedisError):
     """A write is not on as many replicas as must have it, so it is not acknowledged."""
 
 
-def run(client: Connected, calls: Sequence[Call], replicas: int = 0, timeout_s: float = 1.0) -> list[Any]:
+def run(
+    client: Connected, calls: Sequence[Call], replicas: int = 0, timeout_s: float = 1.0
+) -> list[Any]:
     """Run calls, in one round trip per server, and return their results. Raises what a call raises.
 
     ``replicas``: how many must have received it within ``timeout_s``, besides the server that wrote it: else
@@ -340,25 +397,35 @@ def run(client: Connected, calls: Sequence[Call], replicas: int = 0, timeout_s: 
         of_server = [calls[place] for place in places]
         with client.at(of_server[0].keys[0]) as server:
             answers = _send(server, of_server, replicas, timeout_s)
-            if any("Function not found" in str(each) for each in answers if isinstance(each, redis.ResponseError)):
+            if any(
+                "Function not found" in str(each)
+                for each in answers
+                if isinstance(each, redis.ResponseError)
+            ):
                 server.function_load(_LIBRARY, replace=True)
                 answers = _send(server, of_server, replicas, timeout_s)
             for each in answers:
                 if isinstance(each, Exception):
                     raise each  # within `at`, which looks again where MOVED says that another server has the key
         if replicas and (copied := answers.pop()) < replicas:
-            raise TooFewReplicasError(f"on {copied} replicas instead of {replicas} within {timeout_s:g} s")
+            raise TooFewReplicasError(
+                f"on {copied} replicas instead of {replicas} within {timeout_s:g} s"
+            )
         for place, answer in zip(places, answers, strict=True):
             results[place] = answer
     return results
 
 
-def _send(server: redis.Redis, calls: Sequence[Call], replicas: int, timeout_s: float) -> list[Any]:
+def _send(
+    server: redis.Redis, calls: Sequence[Call], replicas: int, timeout_s: float
+) -> list[Any]:
     """Send calls. Returns answers or errors, then, with ``replicas``, how many replicas have received them."""
     pipeline = server.pipeline(transaction=False)
     for call in calls:
         pipeline.fcall(call.function, len(call.keys), *call.keys, *call.arguments)
-    if replicas:  # for this connection's writes; WAIT ends before the client's own timeout
+    if (
+        replicas
+    ):  # for this connection's writes; WAIT ends before the client's own timeout
         pipeline.execute_command("WAIT", replicas, max(1, int(timeout_s * 800)))  # type: ignore[no-untyped-call]
     return list(pipeline.execute(raise_on_error=False))
 
@@ -371,7 +438,11 @@ def feast_online_key(number: int) -> bytes:
     """Redis key, in Feast's database, of what all releases have of a user; version 3 of the layout."""
     key = wire.FEAST_KEY["user"].encode()
     string, int64 = 2, 4  # of Feast's ValueType
-    parts = struct.pack("<III", 1, string, len(key)), key, struct.pack("<IIq", int64, 8, number)
+    parts = (
+        struct.pack("<III", 1, string, len(key)),
+        key,
+        struct.pack("<IIq", int64, 8, number),
+    )
     return b"".join(parts) + FEAST_PROJECT.encode()
 
 

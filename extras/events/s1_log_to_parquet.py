@@ -24,14 +24,26 @@ def main(settings: Settings) -> None:
     with redis.client() as client:
         folders = {name: settings.events_dir(name) for name in logged_datasets(client)}
         gaps = {name: EventParts(folder).gaps() for name, folder in folders.items()}
-        brought = {name: bring(client, name, EventParts(folder)) for name, folder in folders.items()}
-        trimmed = {name: trim_noted(client, name, EventParts(folder)) for name, folder in folders.items()}
+        brought = {
+            name: bring(client, name, EventParts(folder))
+            for name, folder in folders.items()
+        }
+        trimmed = {
+            name: trim_noted(client, name, EventParts(folder))
+            for name, folder in folders.items()
+        }
     for name, (events, forgotten) in brought.items():
-        print(f"{name}: {events:,} new events from Redis at {redis.address}, in {folders[name]}")
+        print(
+            f"{name}: {events:,} new events from Redis at {redis.address}, in {folders[name]}"
+        )
         if gaps[name]:
-            print(f"{name}: files were missing, and are written again: {gaps[name]:,} of the log's ranges")
+            print(
+                f"{name}: files were missing, and are written again: {gaps[name]:,} of the log's ranges"
+            )
         if trimmed[name]:
-            print(f"{name}: exported events that change nothing, deleted from Redis: {trimmed[name]:,}")
+            print(
+                f"{name}: exported events that change nothing, deleted from Redis: {trimmed[name]:,}"
+            )
         if forgotten:
             print(f"{name}: users who were forgotten: {forgotten:,}")
     if not brought:

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 ALPHA: Final = 0.05
-FIRST: Final = 100  # users of each arm before there is an interval: it is an asymptotic one
+FIRST: Final = (
+    100  # users of each arm before there is an interval: it is an asymptotic one
+)
 CONCENTRATION: Final = 1_000.0  # of the prior about the arms' shares: most sensitive after about this many users
 Floats = NDArray[np.float64]
 # (n,) each, after each user: "users", how many there were, "estimate", and "low" and "high" of the interval, which is
@@ -31,10 +33,14 @@ def mean_path(values: Floats, planned: int, alpha: float = ALPHA) -> Path:
     """
     n = np.arange(1, len(values) + 1)
     means, variances = _running(values, np.ones(len(values), bool))
-    return _path(n, means, variances, np.minimum(n, 2 * FIRST) < 2 * FIRST, planned, alpha)
+    return _path(
+        n, means, variances, np.minimum(n, 2 * FIRST) < 2 * FIRST, planned, alpha
+    )
 
 
-def difference_path(values: Floats, treated: NDArray[np.bool_], planned: int, alpha: float = ALPHA) -> Path:
+def difference_path(
+    values: Floats, treated: NDArray[np.bool_], planned: int, alpha: float = ALPHA
+) -> Path:
     """Confidence sequence of the difference of the treated users' mean to the others', user by user, (n,).
 
     The same sequence, for the variance of a difference of two means.
@@ -43,8 +49,12 @@ def difference_path(values: Floats, treated: NDArray[np.bool_], planned: int, al
     ones, zeros = np.cumsum(treated), np.cumsum(~treated)
     mean_1, variance_1 = _running(values, treated)
     mean_0, variance_0 = _running(values, ~treated)
-    variances = n * (variance_1 / np.maximum(ones, 1) + variance_0 / np.maximum(zeros, 1))
-    return _path(n, mean_1 - mean_0, variances, np.minimum(ones, zeros) < FIRST, planned, alpha)
+    variances = n * (
+        variance_1 / np.maximum(ones, 1) + variance_0 / np.maximum(zeros, 1)
+    )
+    return _path(
+        n, mean_1 - mean_0, variances, np.minimum(ones, zeros) < FIRST, planned, alpha
+    )
 
 
 def sample_ratio_p_value(counts: NDArray[np.integer], shares: Floats) -> float:
@@ -54,7 +64,10 @@ def sample_ratio_p_value(counts: NDArray[np.integer], shares: Floats) -> float:
     inverse of the Bayes factor against a Dirichlet prior around the shares.
     """
     shares, prior = shares / shares.sum(), CONCENTRATION * shares / shares.sum()
-    each = [lgamma(a + n) - lgamma(a) for a, n in zip(prior.tolist(), counts.tolist(), strict=True)]
+    each = [
+        lgamma(a + n) - lgamma(a)
+        for a, n in zip(prior.tolist(), counts.tolist(), strict=True)
+    ]
     log_factor = lgamma(prior.sum()) - lgamma(prior.sum() + counts.sum()) + sum(each)
     return float(min(np.exp((counts * np.log(shares)).sum() - log_factor), 1.0))
 
@@ -65,27 +78,43 @@ def half_width(n: int, variance: float, planned: int, alpha: float = ALPHA) -> f
 
 
 def _path(
-    n: NDArray[np.int64], estimate: Floats, variances: Floats, too_few: NDArray[np.bool_], planned: int, alpha: float
+    n: NDArray[np.int64],
+    estimate: Floats,
+    variances: Floats,
+    too_few: NDArray[np.bool_],
+    planned: int,
+    alpha: float,
 ) -> Path:
     """``variances``: n times those of the estimates."""
     half = np.sqrt(np.maximum(variances, 0)) * _widths(n, planned, alpha)
     half = np.where(too_few, np.inf, half)
-    return {"users": n, "estimate": estimate, "low": estimate - half, "high": estimate + half}
+    return {
+        "users": n,
+        "estimate": estimate,
+        "low": estimate - half,
+        "high": estimate + half,
+    }
 
 
 def _widths(n: NDArray[np.int64], planned: int, alpha: float) -> Floats:
     """(n,) half of the interval's width, for a variance of 1."""
     log = -2 * np.log(alpha)
-    rho2 = (log + np.log(log + 1)) / planned  # narrowest at ``planned``, as the paper derives
+    rho2 = (
+        log + np.log(log + 1)
+    ) / planned  # narrowest at ``planned``, as the paper derives
     scaled = n * rho2 + 1
-    widths: Floats = np.sqrt(2 * scaled / (n**2 * rho2) * np.log(np.sqrt(scaled) / alpha))
+    widths: Floats = np.sqrt(
+        2 * scaled / (n**2 * rho2) * np.log(np.sqrt(scaled) / alpha)
+    )
     return widths
 
 
 def _running(values: Floats, there: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """(n,) mean and variance of those values that are ``there``, up to each place; 0 where there is none."""
     counts = np.maximum(np.cumsum(there), 1)
-    shift = values[there].mean() if there.any() else 0.0  # so that squares lose no digits
+    shift = (
+        values[there].mean() if there.any() else 0.0
+    )  # so that squares lose no digits
     centred = np.where(there, values - shift, 0.0)
     means = np.cumsum(centred) / counts
     variances = np.cumsum(centred**2) / counts - means**2

@@ -22,7 +22,9 @@ from extras.experiments.declaration import Experiment
 from extras.experiments.store import FIRST, SECOND, ExperimentStore, Exposure
 
 BOTH: Final = ""  # the arm of a user whose lists are interleaved
-HEARD_S: Final = 60  # after an experiment is stopped, until every worker with requests knows
+HEARD_S: Final = (
+    60  # after an experiment is stopped, until every worker with requests knows
+)
 
 
 class Found(NamedTuple):
@@ -55,11 +57,17 @@ class Outcomes:
 
 
 def outcomes_of(
-    store: ExperimentStore, experiment: Experiment, dataset: Dataset, now: float, since_ms: int = 0
+    store: ExperimentStore,
+    experiment: Experiment,
+    dataset: Dataset,
+    now: float,
+    since_ms: int = 0,
 ) -> Outcomes:
     """Join the logs in Redis. ``now``: in seconds; ``since_ms``: of the exposures. Raises ServiceError."""
     events_of = partial(store.events_of, experiment.dataset)
-    return joined(experiment, store.exposures(experiment.name, since_ms), events_of, dataset, now)
+    return joined(
+        experiment, store.exposures(experiment.name, since_ms), events_of, dataset, now
+    )
 
 
 def joined(
@@ -71,12 +79,16 @@ def joined(
 ) -> Outcomes:
     """Join exposures with events. ``events_of``: events of one second in order of arrival; ``now``: in seconds."""
     of_user: dict[OwnId, dict[str, Exposure]] = {}
-    until = inf if experiment.stopped is None else (experiment.stopped + HEARD_S) * 1_000
+    until = (
+        inf if experiment.stopped is None else (experiment.stopped + HEARD_S) * 1_000
+    )
     for each in exposures:  # one that was written twice counts once
         if each.answered <= until:
             of_user.setdefault(each.userid, {}).setdefault(each.recommendation, each)
     when = attrgetter("timestamp", "answered")
-    answers = {user: sorted(theirs.values(), key=when) for user, theirs in of_user.items()}
+    answers = {
+        user: sorted(theirs.values(), key=when) for user, theirs in of_user.items()
+    }
     order = sorted(answers, key=lambda user: (answers[user][0].answered, str(user)))
     events = events_of(order)
     userids: list[OwnId] = []
@@ -86,7 +98,11 @@ def joined(
     in_several = 0
     for user in order:
         theirs = answers[user]
-        arm, *more = {BOTH} if experiment.kind == "interleaved" else {each.arm for each in theirs}
+        arm, *more = (
+            {BOTH}
+            if experiment.kind == "interleaved"
+            else {each.arm for each in theirs}
+        )
         end = theirs[0].timestamp + experiment.horizon_s
         if more:
             in_several += 1
@@ -97,12 +113,25 @@ def joined(
             arms.append(arm)
             found.append(credited(theirs, events.get(user, ()), dataset, end))
     as_dealt = [each.as_dealt for theirs in answers.values() for each in theirs]
-    values = {name: np.array([value(each) for each in found], np.float64) for name, value in METRICS.items()}
+    values = {
+        name: np.array([value(each) for each in found], np.float64)
+        for name, value in METRICS.items()
+    }
     arms_of_users = np.array(arms, np.str_)
-    return Outcomes(userids, arms_of_users, values, watched, in_several, len(as_dealt), as_dealt.count(False))
+    return Outcomes(
+        userids,
+        arms_of_users,
+        values,
+        watched,
+        in_several,
+        len(as_dealt),
+        as_dealt.count(False),
+    )
 
 
-def credited(answers: Sequence[Exposure], events: Iterable[Event], dataset: Dataset, end: int) -> list[Found]:
+def credited(
+    answers: Sequence[Exposure], events: Iterable[Event], dataset: Dataset, end: int
+) -> list[Found]:
     """Each liked item that an answer had shown before, once, unless a later event retracts it or rates it low.
 
     It counts for the answer that the event names, else for the last one before it that has the item. ``end``: the last
@@ -114,19 +143,36 @@ def credited(answers: Sequence[Exposure], events: Iterable[Event], dataset: Data
             break
         effect = dataset.event_types.get(event.type)
         code = dataset.code(event.value) if effect == "rates" else None
-        if effect == "retracts" or (code is not None and code <= dataset.positive_level):
+        if effect == "retracts" or (
+            code is not None and code <= dataset.positive_level
+        ):
             found.pop(event.itemid, None)
         elif code is not None and event.itemid not in found:
-            shown = [each for each in answers if each.timestamp <= event.timestamp and event.itemid in each.items]
+            shown = [
+                each
+                for each in answers
+                if each.timestamp <= event.timestamp and event.itemid in each.items
+            ]
             if shown:
-                answer = next((each for each in shown if each.recommendation == event.recommendation), shown[-1])
+                answer = next(
+                    (
+                        each
+                        for each in shown
+                        if each.recommendation == event.recommendation
+                    ),
+                    shown[-1],
+                )
                 place = answer.items.index(event.itemid)
-                found[event.itemid] = Found(place + 1, answer.teams[place] if answer.teams else "")
+                found[event.itemid] = Found(
+                    place + 1, answer.teams[place] if answer.teams else ""
+                )
     return list(found.values())
 
 
 def _preference(found: Sequence[Found]) -> float:
-    first, second = (sum(each.team == team for each in found) for team in (FIRST, SECOND))
+    first, second = (
+        sum(each.team == team for each in found) for team in (FIRST, SECOND)
+    )
     return (second - first) / (first + second) if first + second else 0.0
 
 

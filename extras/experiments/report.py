@@ -34,7 +34,13 @@ from data_exchange_center.dataset import Dataset
 from data_exchange_center.files import write_json, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.experiments.always_valid import ALPHA, Path, difference_path, mean_path, sample_ratio_p_value
+from extras.experiments.always_valid import (
+    ALPHA,
+    Path,
+    difference_path,
+    mean_path,
+    sample_ratio_p_value,
+)
 from extras.experiments.always_valid import FIRST as FEWEST
 from extras.experiments.declaration import Experiment, ExperimentView, named
 from extras.experiments.outcomes import BOTH, Outcomes, outcomes_of
@@ -48,7 +54,15 @@ SPLIT_METRICS: Final = ("hit", "hits", "gain")
 SUSPICIOUS: Final = 0.01  # p-value of the arms' sizes
 OFTEN: Final = 0.01  # share of the answers that are not what the experiment requested
 _POINTS: Final = 200  # of a path that is kept
-SHADES: Final = ("#1f4e8c", "#d1622b", "#3a8f5c", "#7a4fa3", "#9aa3ad", "#b8860b", "#444444")
+SHADES: Final = (
+    "#1f4e8c",
+    "#d1622b",
+    "#3a8f5c",
+    "#7a4fa3",
+    "#9aa3ad",
+    "#b8860b",
+    "#444444",
+)
 STYLE: Final[Any] = {
     "font.size": 12,
     "axes.spines.top": False,
@@ -93,14 +107,23 @@ def found_by(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
             "arm's release could not answer. They still count for the arm, so the difference looks smaller than it is"
         )
     if outcomes.in_several:
-        warnings.append(f"{outcomes.in_several:,} users were in several arms, and are left out")
+        warnings.append(
+            f"{outcomes.in_several:,} users were in several arms, and are left out"
+        )
 
     if not split:
         preference = outcomes.values["preference"]
         first, second = experiment.arms
-        wins = {first: (preference < 0).sum(), second: (preference > 0).sum(), "neither": (preference == 0).sum()}
+        wins = {
+            first: (preference < 0).sum(),
+            second: (preference > 0).sum(),
+            "neither": (preference == 0).sum(),
+        }
         path = mean_path(preference, experiment.planned_users)
-        return found | {"preference": _as_json(path), "wins": {name: int(count) for name, count in wins.items()}}
+        return found | {
+            "preference": _as_json(path),
+            "wins": {name: int(count) for name, count in wins.items()},
+        }
 
     everybody = np.array([users[arm] + outcomes.watched.get(arm, 0) for arm in arms])
     weights = np.array([experiment.arms[arm].weight for arm in arms], np.float64)
@@ -112,7 +135,11 @@ def found_by(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
         )
     values = {metric: outcomes.values[metric] for metric in SPLIT_METRICS}
     means = {
-        metric: {arm: float(np.mean(of_users[outcomes.arms == arm])) for arm in arms if users[arm]}
+        metric: {
+            arm: float(np.mean(of_users[outcomes.arms == arm]))
+            for arm in arms
+            if users[arm]
+        }
         for metric, of_users in values.items()
     }
     # each arm against the control; alpha is divided by their number (Bonferroni)
@@ -121,10 +148,16 @@ def found_by(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
         two = np.isin(outcomes.arms, (experiment.control, arm))
         treated, alpha = outcomes.arms[two] == arm, ALPHA / (len(arms) - 1)
         differences[arm] = {
-            metric: _as_json(difference_path(of_users[two], treated, experiment.planned_users, alpha))
+            metric: _as_json(
+                difference_path(of_users[two], treated, experiment.planned_users, alpha)
+            )
             for metric, of_users in values.items()
         }
-    return found | {"sample ratio p": p_value, "means": means, "differences": differences}
+    return found | {
+        "sample ratio p": p_value,
+        "means": means,
+        "differences": differences,
+    }
 
 
 def _as_json(path: Path) -> dict[str, Any]:
@@ -133,7 +166,9 @@ def _as_json(path: Path) -> dict[str, Any]:
         return {"estimate": nan, "low": -inf, "high": inf, "path": {}}
     some = np.unique(np.linspace(0, n - 1, min(_POINTS, n)).astype(int))
     now = {name: float(path[name][-1]) for name in ("estimate", "low", "high")}
-    return now | {"path": {name: values[some].tolist() for name, values in path.items()}}
+    return now | {
+        "path": {name: values[some].tolist() for name, values in path.items()}
+    }
 
 
 def show(found: Mapping[str, Any], console: Console) -> None:
@@ -148,20 +183,37 @@ def show(found: Mapping[str, Any], console: Console) -> None:
     control, *others = (arm["name"] for arm in experiment["arms"])
     if experiment["kind"] == "interleaved":
         (second,) = others
-        table = _table("preferred", "users", title=f"{second} against {control}, interleaved")
+        table = _table(
+            "preferred", "users", title=f"{second} against {control}, interleaved"
+        )
         for name, users in found["wins"].items():
             table.add_row(name, f"{users:,}")
         console.print(table)
         concluded = verdict(second, found["preference"], f"{2 * FEWEST} in all")
-        console.print(f"preference for {second}: {_interval(found['preference'])}. {concluded}")
+        console.print(
+            f"preference for {second}: {_interval(found['preference'])}. {concluded}"
+        )
         return
     decisive = experiment["metric"]
     for arm, metrics in found["differences"].items():
-        table = _table("metric, a user", control, arm, "difference, 95 % at any time", title=f"{arm} against {control}")
+        table = _table(
+            "metric, a user",
+            control,
+            arm,
+            "difference, 95 % at any time",
+            title=f"{arm} against {control}",
+        )
         for metric, difference in metrics.items():
             means = found["means"][metric]
-            shown = (f"{means[each]:.4f}" if each in means else "-" for each in (control, arm))
-            table.add_row(f"[bold]{metric}[/]" if metric == decisive else metric, *shown, _interval(difference))
+            shown = (
+                f"{means[each]:.4f}" if each in means else "-"
+                for each in (control, arm)
+            )
+            table.add_row(
+                f"[bold]{metric}[/]" if metric == decisive else metric,
+                *shown,
+                _interval(difference),
+            )
         console.print(table)
         console.print(verdict(arm, metrics[decisive]))
 
@@ -171,7 +223,9 @@ def _table(*columns: str, title: str) -> Table:
     return Table(*(Column(name, overflow="fold") for name in columns), title=title)
 
 
-def verdict(arm: str, difference: Mapping[str, Any], needed: str = f"{FEWEST} of each arm") -> str:
+def verdict(
+    arm: str, difference: Mapping[str, Any], needed: str = f"{FEWEST} of each arm"
+) -> str:
     """Conclusion so far."""
     if not np.isfinite(difference["low"]):
         return f"Too few users yet: {needed} are needed."
@@ -201,13 +255,19 @@ def over_time(axes: Axes, found: Mapping[str, Any]) -> None:
         what = f"difference in {experiment['metric']}"
     for (arm, difference), shade in zip(paths.items(), SHADES, strict=False):
         if path := difference["path"]:
-            columns = {name: np.array(path[name], np.float64) for name in ("users", "estimate", "low", "high")}
+            columns = {
+                name: np.array(path[name], np.float64)
+                for name in ("users", "estimate", "low", "high")
+            }
             there = np.isfinite(columns["low"])
             users, estimate, low, high = (column[there] for column in columns.values())
             axes.plot(users, estimate, color=shade, label=f"{arm} against {control}")
             axes.fill_between(users, low, high, color=shade, alpha=0.2, linewidth=0)
     axes.axhline(0, color="#333333", linewidth=1)
-    axes.set(title=f"{experiment['name']}: {what}, with its 95 % interval at any time", xlabel="users")
+    axes.set(
+        title=f"{experiment['name']}: {what}, with its 95 % interval at any time",
+        xlabel="users",
+    )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
 
@@ -219,21 +279,36 @@ def main(settings: Settings) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--name", required=True, help="of the experiment, as `make experiments` lists it")
+    parser.add_argument(
+        "--name",
+        required=True,
+        help="of the experiment, as `make experiments` lists it",
+    )
     name = parser.parse_args().name
-    with closing(ExperimentStore(settings.redis, TIMEOUT_S)) as store, closing(RedisUsers(settings.redis)) as users:
+    with (
+        closing(ExperimentStore(settings.redis, TIMEOUT_S)) as store,
+        closing(RedisUsers(settings.redis)) as users,
+    ):
         experiment = named(store.call(None), name)
-        dataset, is_cut = dataset_of(experiment, users), store.is_cut(experiment.started)
+        dataset, is_cut = (
+            dataset_of(experiment, users),
+            store.is_cut(experiment.started),
+        )
         outcomes = outcomes_of(store, experiment, dataset, time.time())
     found = found_by(experiment, outcomes)
     if is_cut:
-        found["warnings"].append("the log of exposures is full and keeps the oldest no longer; users may be missing")
+        found["warnings"].append(
+            "the log of exposures is full and keeps the oldest no longer; users may be missing"
+        )
     console = Console()
     show(found, console)
     folder = settings.service_dir("experiments")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{name}.json", plain(found))
-    with mpl.rc_context(STYLE), written_in_place(folder / f"{name}.png", mode=0o644) as temporary:
+    with (
+        mpl.rc_context(STYLE),
+        written_in_place(folder / f"{name}.png", mode=0o644) as temporary,
+    ):
         figure = Figure(figsize=(9, 4.5), layout="constrained")
         over_time(figure.subplots(), found)
         figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})

@@ -32,7 +32,9 @@ from online.recommend.types import Answer, Request
 log = logging.getLogger(__name__)
 
 KEPT: Final = 12_500  # exposures a partition, about: 200,000 in all, some 100 MB of lists of fifty
-ALL_EXPERIMENTS_KEY: Final = "ml:experiments:all"  # string: as `wire.EXPERIMENTS_KEY`, of those that ran, too
+ALL_EXPERIMENTS_KEY: Final = (
+    "ml:experiments:all"  # string: as `wire.EXPERIMENTS_KEY`, of those that ran, too
+)
 _AT_A_TIME: Final = 1_000
 CAPACITY: Final = 10_000  # exposures that may wait to be written
 EVERY_S: Final = 0.2
@@ -121,7 +123,9 @@ class ExperimentStore(RedisClient[None, Experiments]):
             return experiments
 
         with self._limited("update"):
-            found: Any = self._redis.transaction(changed, ALL_EXPERIMENTS_KEY, value_from_callable=True)
+            found: Any = self._redis.transaction(
+                changed, ALL_EXPERIMENTS_KEY, value_from_callable=True
+            )
             if in_a_cluster:
                 self._follow()
         experiments: Experiments = found
@@ -130,7 +134,9 @@ class ExperimentStore(RedisClient[None, Experiments]):
     def _follow(self) -> None:
         """In a cluster, update the copies of the running experiments, until nobody else has changed them."""
         experiments: Experiments | None = None
-        while (now := self._unpacked(self._redis.get(ALL_EXPERIMENTS_KEY))) != experiments:
+        while (
+            now := self._unpacked(self._redis.get(ALL_EXPERIMENTS_KEY))
+        ) != experiments:
             experiments = now
             _set_running(self._redis, experiments)
         self._redis.set_copies(wire.EXPERIMENTS_KEY)
@@ -139,7 +145,9 @@ class ExperimentStore(RedisClient[None, Experiments]):
         try:
             return EXPERIMENTS.validate_json(raw) if raw else ()
         except ValueError as error:
-            raise StoredError(self.service, "holds experiments that cannot be read") from error
+            raise StoredError(
+                self.service, "holds experiments that cannot be read"
+            ) from error
 
     def expose(self, exposures: Sequence[Exposure], kept: int | None = None) -> None:
         """Append exposures to the log, which keeps the newest ``kept`` of a partition. Raises ServiceError."""
@@ -148,8 +156,16 @@ class ExperimentStore(RedisClient[None, Experiments]):
             calls = []
             for each in exposures:
                 partition = wire.event_partition(each.userid)
-                keys = exposures_key(partition, self.stream), wire.user_events_key(each.dataset, each.userid)
-                arguments = kept, each.answered, exposure_user(each.dataset, each.userid), EXPOSURE.dump_json(each)
+                keys = (
+                    exposures_key(partition, self.stream),
+                    wire.user_events_key(each.dataset, each.userid),
+                )
+                arguments = (
+                    kept,
+                    each.answered,
+                    exposure_user(each.dataset, each.userid),
+                    EXPOSURE.dump_json(each),
+                )
                 calls.append(Call(EXPOSE, keys, arguments))
             run(self._redis, calls)
 
@@ -157,7 +173,9 @@ class ExperimentStore(RedisClient[None, Experiments]):
         """Exposures of an experiment that the log has, each partition's in order. Raises ServiceError."""
         return (exposure for _, _, exposure in self._logged(experiment, since_ms))
 
-    def events_of(self, dataset: str, userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
+    def events_of(
+        self, dataset: str, userids: Sequence[OwnId]
+    ) -> dict[OwnId, list[Event]]:
         """Events of users of a data set (`Dataset.base_name`), in order. Raises ServiceError."""
         events: dict[OwnId, list[Event]] = {}
         for start in range(0, len(userids), _AT_A_TIME):
@@ -168,20 +186,36 @@ class ExperimentStore(RedisClient[None, Experiments]):
                     pipeline.hgetall(wire.user_events_key(dataset, userid))
                 found = pipeline.execute()
             for userid, stored in zip(some, found, strict=True):
-                raws = [raw for name, raw in stored.items() if name != wire.FORGOTTEN.encode()]
-                events[userid] = [each.event for each in sorted(map(Logged.unpack, raws), key=lambda each: each[:2])]
+                raws = [
+                    raw
+                    for name, raw in stored.items()
+                    if name != wire.FORGOTTEN.encode()
+                ]
+                events[userid] = [
+                    each.event
+                    for each in sorted(
+                        map(Logged.unpack, raws), key=lambda each: each[:2]
+                    )
+                ]
         return events
 
     def remove(self, experiment: str) -> None:
         """Remove an experiment with its exposures. Raises ServiceError."""
-        self.update(lambda before: tuple(each for each in before if each.name != experiment))
+        self.update(
+            lambda before: tuple(each for each in before if each.name != experiment)
+        )
         for key, entry, _ in self._logged(experiment):
             with self._limited("remove"):
                 self._redis.xdel(key, entry)
 
-    def _logged(self, experiment: str, since_ms: int = 0) -> Iterator[tuple[str, bytes, Exposure]]:
+    def _logged(
+        self, experiment: str, since_ms: int = 0
+    ) -> Iterator[tuple[str, bytes, Exposure]]:
         """Stream, entry, and what it says. Raises ServiceError."""
-        for key in (exposures_key(partition, self.stream) for partition in range(wire.EVENT_PARTITIONS)):
+        for key in (
+            exposures_key(partition, self.stream)
+            for partition in range(wire.EVENT_PARTITIONS)
+        ):
             after: str | None = f"{since_ms}"
             while after is not None:
                 with self._limited("exposures"):
@@ -191,15 +225,22 @@ class ExperimentStore(RedisClient[None, Experiments]):
                     try:
                         exposure = EXPOSURE.validate_json(fields[b"exposure"])
                     except (KeyError, ValueError) as error:
-                        raise StoredError(self.service, "holds exposures that cannot be read") from error
+                        raise StoredError(
+                            self.service, "holds exposures that cannot be read"
+                        ) from error
                     if exposure.experiment == experiment:
                         yield key, entry, exposure
 
     def is_cut(self, since: int, kept: int = KEPT) -> bool:
         """Whether the log may have dropped exposures since this second; ``kept``: as `expose`. Raises ServiceError."""
         with self._limited("is_cut"):
-            keys = [exposures_key(partition, self.stream) for partition in range(wire.EVENT_PARTITIONS)]
-            streams: Any = [self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)]
+            keys = [
+                exposures_key(partition, self.stream)
+                for partition in range(wire.EVENT_PARTITIONS)
+            ]
+            streams: Any = [
+                self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)
+            ]
         return any(is_cut(each, since, kept) for each in streams)
 
 
@@ -221,9 +262,16 @@ def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:
     return int(milliseconds) > since * 1_000
 
 
-def counting(registry: CollectorRegistry, name: str, answers: str) -> Callable[[str, int], None]:
+def counting(
+    registry: CollectorRegistry, name: str, answers: str
+) -> Callable[[str, int], None]:
     """Add a metric for what becomes of a queue's entries."""
-    counter = Counter(name, f"{answers}, by what became of their entries in the log", ["result"], registry=registry)
+    counter = Counter(
+        name,
+        f"{answers}, by what became of their entries in the log",
+        ["result"],
+        registry=registry,
+    )
     return lambda result, count: counter.labels(result).inc(count)
 
 
@@ -258,7 +306,9 @@ class ExposureQueue(Generic[Shown]):
         self._waiting.append(exposure)
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="exposures", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, name="exposures", daemon=True
+                )
                 self._thread.start()
                 atexit.register(self.close)
 
@@ -270,7 +320,9 @@ class ExposureQueue(Generic[Shown]):
 
     def _flushed(self) -> bool:
         """Write what waits; False if Redis took no more."""
-        while batch := [self._waiting[place] for place in range(min(BATCH, len(self._waiting)))]:
+        while batch := [
+            self._waiting[place] for place in range(min(BATCH, len(self._waiting)))
+        ]:
             try:
                 self._write(batch)
             except ServiceError as error:

@@ -90,10 +90,21 @@ def _(channel: HistorySum, requests: Requests, items: Ints) -> Shares:
     found = channel.items[items].astype(np.float64)  # (k, d)
     codes = requests.items[0, : channel.events]
     fields = zip(channel.rows, channel.weights(requests), strict=True)
-    terms = [weights[0][:, None] * rows[codes] for rows, weights in fields]  # (n, d) each
-    first = [table[code] for table, code in zip(channel.profile, requests.profiles[0], strict=False)]
-    profile, base = np.reshape(first, (-1, found.shape[1])), channel.base[requests.regimes[0]]
-    seen_by, of_all = [found] * len(terms), np.zeros(len(found))  # an item as each field sees it
+    terms = [
+        weights[0][:, None] * rows[codes] for rows, weights in fields
+    ]  # (n, d) each
+    first = [
+        table[code]
+        for table, code in zip(channel.profile, requests.profiles[0], strict=False)
+    ]
+    profile, base = (
+        np.reshape(first, (-1, found.shape[1])),
+        channel.base[requests.regimes[0]],
+    )
+    seen_by, of_all = (
+        [found] * len(terms),
+        np.zeros(len(found)),
+    )  # an item as each field sees it
     if channel.hidden:
         up, bias, down = channel.hidden
         sums = np.stack([each.sum(axis=0) for each in terms])
@@ -105,7 +116,9 @@ def _(channel: HistorySum, requests: Requests, items: Ints) -> Shares:
         base=seen_by[0] @ base + of_all,
         popularity=channel.bias[items].astype(np.float64),
         profile=seen_by[0] @ profile.T,
-        events=np.sum([each @ term.T for each, term in zip(seen_by, terms, strict=True)], axis=0),
+        events=np.sum(
+            [each @ term.T for each, term in zip(seen_by, terms, strict=True)], axis=0
+        ),
     )
 
 
@@ -138,24 +151,41 @@ class Evidence:
     def shares(self, itemids: Ints) -> Mapping[str, Shares]:
         """Channel whose scores are sums -> the terms of (k,) items' scores, which mean nothing for unknown items."""
         channels = self.opened.channels
-        requests = channels.requests(channels.channels, self.user.history, self.user.profile, self.timestamp)
+        requests = channels.requests(
+            channels.channels, self.user.history, self.user.profile, self.timestamp
+        )
         codes = channels.codes(itemids)
-        found = {channel.name: shares_of(channel, requests[channel.events], codes) for channel in channels.channels}
+        found = {
+            channel.name: shares_of(channel, requests[channel.events], codes)
+            for channel in channels.channels
+        }
         return {name: shares for name, shares in found.items() if shares is not None}
 
     @cached_property
     def events(self) -> dict[int, dict[str, Any]]:
         """Position in the history, newest first -> an event whose item is in the catalogue."""
         history, levels = self.user.history, self.opened.manifest.dataset.levels
-        rows = zip(history.item_numbers.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True)
+        rows = zip(
+            history.item_numbers.tolist(),
+            history.ratings.tolist(),
+            history.times.tolist(),
+            strict=True,
+        )
         return {
-            n: {"itemid": item.own_id, "title": item.title, "rating": levels[rating - 1], "timestamp": time}
+            n: {
+                "itemid": item.own_id,
+                "title": item.title,
+                "rating": levels[rating - 1],
+                "timestamp": time,
+            }
             for n, (itemid, rating, time) in enumerate(rows)
             if (item := self.opened.catalogue.get(itemid)) is not None
         }
 
 
-def explained(scorer: Scorer, evidence: Evidence, size: int, deadline: Deadline, *, strict: bool) -> list[Explanation]:
+def explained(
+    scorer: Scorer, evidence: Evidence, size: int, deadline: Deadline, *, strict: bool
+) -> list[Explanation]:
     """Explain the ``size`` items that are shown, in their order, as far as the time until ``deadline`` reaches.
 
     Without a scorer ``effects`` are null; ``strict``: its ServiceError is raised instead.
@@ -164,7 +194,10 @@ def explained(scorer: Scorer, evidence: Evidence, size: int, deadline: Deadline,
     reasons_until = deadline.share(_REASONS_SHARE)
     if not reasons_until.left():
         return []
-    fused, order = Hits(candidates.item_numbers, candidates.scores), Hits(ranked.item_numbers, ranked.scores)
+    fused, order = (
+        Hits(candidates.item_numbers, candidates.scores),
+        Hits(ranked.item_numbers, ranked.scores),
+    )
     shares, places = evidence.shares(candidates.item_numbers), ranked.shown(size)
     explanations: list[Explanation] = []
     for itemid in ranked.item_numbers[places].tolist():
@@ -198,8 +231,14 @@ def explained_as_popular(slate: Slate) -> list[Explanation]:
     ranked = slate.ranked
     whole = Hits(ranked.item_numbers, ranked.scores)
     shown = ranked.item_numbers[ranked.shown(slate.request.size)]
-    places = [(place(whole, itemid), diversified(ranked, itemid)) for itemid in shown.tolist()]
-    fields: dict[str, Any] = {"reason": _worded("popular"), "channels": {}, "fused": Place(of=0)}
+    places = [
+        (place(whole, itemid), diversified(ranked, itemid)) for itemid in shown.tolist()
+    ]
+    fields: dict[str, Any] = {
+        "reason": _worded("popular"),
+        "channels": {},
+        "fused": Place(of=0),
+    }
     return [
         Explanation(itemid=item.itemid, **fields, ranked=at, diversified=now_at)
         for item, (at, now_at) in zip(slate.items, places, strict=True)
@@ -215,7 +254,11 @@ def place(found: Hits, itemid: int) -> Place:
     if not len(at):
         return Place(of=len(found.ids))
     score = float(found.scores[at[0]])
-    return Place(rank=int(at[0]) + 1, score=None if np.isnan(score) else _rounded(score), of=len(found.ids))
+    return Place(
+        rank=int(at[0]) + 1,
+        score=None if np.isnan(score) else _rounded(score),
+        of=len(found.ids),
+    )
 
 
 def diversified(ranked: Ranked, itemid: int) -> Place | None:
@@ -227,24 +270,38 @@ def diversified(ranked: Ranked, itemid: int) -> Place | None:
 
 
 def channel_places(
-    evidence: Evidence, lists: Mapping[str, Hits], shares: Mapping[str, Shares], itemid: int, k: int
+    evidence: Evidence,
+    lists: Mapping[str, Hits],
+    shares: Mapping[str, Shares],
+    itemid: int,
+    k: int,
 ) -> dict[str, ChannelPlace]:
     """An item's place on each channel's list, with its shares (row ``k``) if the channel found it.
 
     The `EVENTS` largest of its events' shares are listed, the others are summed.
     """
-    places = {name: ChannelPlace(**place(found, itemid).model_dump()) for name, found in lists.items()}
+    places = {
+        name: ChannelPlace(**place(found, itemid).model_dump())
+        for name, found in lists.items()
+    }
     for name, at in places.items():
         if name not in shares or not at.rank:
             continue
         sums, events = shares[name], shares[name].events[k]
-        largest = [n for n in _largest(events) if n in evidence.events and events[n]][:EVENTS]
-        fields = zip(evidence.opened.manifest.dataset.profile, sums.profile[k], strict=False)
+        largest = [n for n in _largest(events) if n in evidence.events and events[n]][
+            :EVENTS
+        ]
+        fields = zip(
+            evidence.opened.manifest.dataset.profile, sums.profile[k], strict=False
+        )
         at.shares = shapes.Shares(
             base=_rounded(sums.base[k]),
             popularity=_rounded(sums.popularity[k]),
             profile={field: _rounded(share) for field, share in fields},
-            history=[EventShare(**evidence.events[n], share=_rounded(events[n])) for n in largest],
+            history=[
+                EventShare(**evidence.events[n], share=_rounded(events[n]))
+                for n in largest
+            ],
             others=_rounded(np.delete(events, largest).sum()),
         )
     return places
@@ -258,26 +315,49 @@ def _rounded(score: float) -> float:
 
 
 def _reason(
-    evidence: Evidence, places: Mapping[str, ChannelPlace], shares: Mapping[str, Shares], itemid: int, k: int
+    evidence: Evidence,
+    places: Mapping[str, ChannelPlace],
+    shares: Mapping[str, Shares],
+    itemid: int,
+    k: int,
 ) -> Reason:
     """The reason why recall found an item. ``k``: its row among the candidates and in the shares.
 
     It comes from the channel that counts most in fusion, of those that found the item. The channel's shares are
     compared with the mean candidate's, as a part common to all candidates ranks none above another.
     """
-    channels = {channel.name: channel for channel in evidence.opened.manifest.recipe.recall.channels}
-    counts = {name: channels[name].fusion_weight / (RRF_K + at.rank) for name, at in places.items() if at.rank}
+    channels = {
+        channel.name: channel
+        for channel in evidence.opened.manifest.recipe.recall.channels
+    }
+    counts = {
+        name: channels[name].fusion_weight / (RRF_K + at.rank)
+        for name, at in places.items()
+        if at.rank
+    }
     name = max(counts, key=counts.__getitem__, default=None)
     sums = shares.get(name) if name else None
     if sums is not None and (found := _of_shares(evidence, sums, k)):
         return found
     names, items = evidence.opened.spec.genres, evidence.opened.exact
     preferred = evidence.user.terms
-    terms = [names[code - 1] for code in preferred if itemid in items.item_numbers[items.terms.get(code, [])]]
+    terms = [
+        names[code - 1]
+        for code in preferred
+        if itemid in items.item_numbers[items.terms.get(code, [])]
+    ]
     if name is None or sums is not None:
         return _worded("popular", values=terms)
-    by_terms = {channel.name for channel in evidence.opened.manifest.recipe.recall.searched if channel.term_weight > 0}
-    return _worded("terms", values=terms) if name in by_terms and terms else _worded("taste")
+    by_terms = {
+        channel.name
+        for channel in evidence.opened.manifest.recipe.recall.searched
+        if channel.term_weight > 0
+    }
+    return (
+        _worded("terms", values=terms)
+        if name in by_terms and terms
+        else _worded("taste")
+    )
 
 
 def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason | None:
@@ -286,12 +366,25 @@ def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason | None:
     Popularity is the same for everybody and larger than all else: it is the reason where the user gives none.
     """
     dataset, history = evidence.opened.manifest.dataset, evidence.user.history
-    parts = {"history": shares.events.sum(axis=1), "profile": shares.profile.sum(axis=1)}  # (candidates,) each
+    parts = {
+        "history": shares.events.sum(axis=1),
+        "profile": shares.profile.sum(axis=1),
+    }  # (candidates,) each
     lifted = {name: float(part[k] - part.mean()) for name, part in parts.items()}
-    for name in sorted((name for name, lift in lifted.items() if lift > 0), key=lambda name: -lifted[name]):
+    for name in sorted(
+        (name for name, lift in lifted.items() if lift > 0),
+        key=lambda name: -lifted[name],
+    ):
         if name == "profile":
             lifts = shares.profile[k] - shares.profile.mean(axis=0)  # (fields,)
-            return _worded("profile", values=[dataset.profile[n] for n in np.argsort(-lifts)[:_NAMED] if lifts[n] > 0])
+            return _worded(
+                "profile",
+                values=[
+                    dataset.profile[n]
+                    for n in np.argsort(-lifts)[:_NAMED]
+                    if lifts[n] > 0
+                ],
+            )
         lifts = shares.events[k] - shares.events.mean(axis=0)  # (events,)
         order = np.argsort(-lifts, kind="stable").tolist()
         best = [n for n in order if n in evidence.events and shares.events[k, n] > 0]
@@ -306,17 +399,25 @@ def _distinct(events: list[dict[str, Any]]) -> list[NamedItem]:
     """The items of the first events, each title once: a user may have bought an item several times."""
     items: dict[str, NamedItem] = {}
     for each in events:
-        items.setdefault(each["title"], NamedItem(itemid=each["itemid"], title=each["title"]))
+        items.setdefault(
+            each["title"], NamedItem(itemid=each["itemid"], title=each["title"])
+        )
     return list(items.values())[:_NAMED]
 
 
 _REASONS: Final[dict[ReasonCode, tuple[str, str]]] = {
     "liked": ("Because you liked {en}.", "因为你喜欢{zh}。"),
     "rated": ("Because of what you rated lately: {en}.", "因为你最近评过{zh}。"),
-    "profile": ("Liked by people with the same {en} as yours.", "与你 {zh} 相同的人喜欢它。"),
+    "profile": (
+        "Liked by people with the same {en} as yours.",
+        "与你 {zh} 相同的人喜欢它。",
+    ),
     "terms": ("Of a kind that you often like: {en}.", "属于你常喜欢的类型：{zh}。"),
     "popular": ("Popular with everybody.", "大家都喜欢。"),
-    "taste": ("Near to your taste, as learned from your ratings.", "接近从你的评分中学到的口味。"),
+    "taste": (
+        "Near to your taste, as learned from your ratings.",
+        "接近从你的评分中学到的口味。",
+    ),
 }
 _POPULAR_TERMS: Final = (
     "Popular, and of a kind that you often like: {en}.",
@@ -324,12 +425,20 @@ _POPULAR_TERMS: Final = (
 )
 
 
-def _worded(code: ReasonCode, items: list[NamedItem] | None = None, values: list[str] | None = None) -> Reason:
+def _worded(
+    code: ReasonCode,
+    items: list[NamedItem] | None = None,
+    values: list[str] | None = None,
+) -> Reason:
     items, values = items or [], values or []
     en, zh = _POPULAR_TERMS if code == "popular" and values else _REASONS[code]
-    words = [item.title for item in items] or [value.replace("_", " ") for value in values]
+    words = [item.title for item in items] or [
+        value.replace("_", " ") for value in values
+    ]
     quoted = [f"《{item.title}》" for item in items] or values
-    sentence = Sentence(en=en.format(en=joined(words)), zh=zh.format(zh="、".join(quoted)))
+    sentence = Sentence(
+        en=en.format(en=joined(words)), zh=zh.format(zh="、".join(quoted))
+    )
     return Reason(code=code, items=items, values=values, sentence=sentence)
 
 
@@ -341,7 +450,9 @@ def joined(words: list[str]) -> str:
 # --- effects
 
 
-def effects(scorer: Scorer, evidence: Evidence, shown: Places, reference: Places | slice) -> list[shapes.Effects]:
+def effects(
+    scorer: Scorer, evidence: Evidence, shown: Places, reference: Places | slice
+) -> list[shapes.Effects]:
     """The effects on the scores of the items in places ``shown`` of the ranked list, as far as `MAX_ROWS` reaches.
 
     A column of the items' side or of recall is replaced by its mean over the items in places ``reference``, a category
@@ -354,16 +465,26 @@ def effects(scorer: Scorer, evidence: Evidence, shown: Places, reference: Places
     rows, ranked = query.inputs.rows, evidence.ranked.rows
     columns = np.flatnonzero(np.ptp(rows, axis=0) > 0).tolist()
     instead = rows[ranked[reference]].mean(axis=0)
-    instead[[n for n, feature in enumerate(spec.features) if isinstance(feature, OneHotFeature)]] = UNKNOWN
+    instead[
+        [
+            n
+            for n, feature in enumerate(spec.features)
+            if isinstance(feature, OneHotFeature)
+        ]
+    ] = UNKNOWN
     histories = list(_without_each(evidence))
-    mine = rows[ranked[shown][: min(MAX_ITEMS, MAX_ROWS // (1 + len(columns) + len(histories)))]]  # (k, width)
+    mine = rows[
+        ranked[shown][: min(MAX_ITEMS, MAX_ROWS // (1 + len(columns) + len(histories)))]
+    ]  # (k, width)
     changed = [mine]
     for column in columns:
         changed.append(mine.copy())
         changed[-1][:, column] = instead[column]
     lists = [ModelInputs(np.concatenate(changed), query.inputs.history)]
     lists += [ModelInputs(mine, history) for history in histories]
-    scores = np.concatenate([scorer(replace(query, inputs=inputs)) for inputs in lists]).reshape(-1, len(mine))
+    scores = np.concatenate(
+        [scorer(replace(query, inputs=inputs)) for inputs in lists]
+    ).reshape(-1, len(mine))
     moved = (scores[0] - scores[1:]).T  # (k, columns + events)
     return [
         shapes.Effects(
@@ -377,11 +498,18 @@ def effects(scorer: Scorer, evidence: Evidence, shown: Places, reference: Places
                 for n in _largest(by_column)[:COLUMNS]
             ],
             history=[
-                EventEffect(**evidence.events[n], effect=round(float(by_event[n]), _EFFECT_DIGITS))
-                for n in [n for n in _largest(by_event) if n in evidence.events][:EVENTS]
+                EventEffect(
+                    **evidence.events[n],
+                    effect=round(float(by_event[n]), _EFFECT_DIGITS),
+                )
+                for n in [n for n in _largest(by_event) if n in evidence.events][
+                    :EVENTS
+                ]
             ],
         )
-        for row, by_column, by_event in zip(mine, moved[:, : len(columns)], moved[:, len(columns) :], strict=True)
+        for row, by_column, by_event in zip(
+            mine, moved[:, : len(columns)], moved[:, len(columns) :], strict=True
+        )
     ]
 
 
@@ -395,5 +523,10 @@ def _without_each(evidence: Evidence) -> Iterator[Float32 | None]:
     """The model's history without the newest event, without the second newest, ..."""
     spec, history = evidence.opened.spec, evidence.user.history
     for n in range(min(len(history), spec.sizes.events)):
-        rest = History(*(np.delete(part, n) for part in (history.item_numbers, history.ratings, history.times)))
+        rest = History(
+            *(
+                np.delete(part, n)
+                for part in (history.item_numbers, history.ratings, history.times)
+            )
+        )
         yield spec.encode_history(rest, evidence.timestamp)

@@ -48,8 +48,12 @@ class StageReport(BaseModel):
     began_ms: float = Field(description="since the request's arrival")
     took_ms: float
     failed: bool
-    sent: dict[str, int | dict[str, int]] = Field(description="counts, by what is counted")
-    received: dict[str, int | dict[str, int]] = Field(description="counts; empty where the stage failed")
+    sent: dict[str, int | dict[str, int]] = Field(
+        description="counts, by what is counted"
+    )
+    received: dict[str, int | dict[str, int]] = Field(
+        description="counts; empty where the stage failed"
+    )
 
 
 class ExplainAnswer(Answer):
@@ -59,7 +63,9 @@ class ExplainAnswer(Answer):
         [],
         f"with explain: true: why each of the first {MAX_SIZE} items is there, in their order, as far as time reaches",
     )
-    stages: list[StageReport] = absent_by_default([], "with stages: what each was sent and what came back")
+    stages: list[StageReport] = absent_by_default(
+        [], "with stages: what each was sent and what came back"
+    )
 
 
 class WhyNotRequest(BaseModel):
@@ -67,9 +73,16 @@ class WhyNotRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    userid: OwnText = Field(description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own")
-    itemid: OwnText = Field(description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own")
-    size: Size = Field(default=50, description=f"a whole number from 1 to {MAX_SIZE}, of the explained list")
+    userid: OwnText = Field(
+        description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own"
+    )
+    itemid: OwnText = Field(
+        description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own"
+    )
+    size: Size = Field(
+        default=50,
+        description=f"a whole number from 1 to {MAX_SIZE}, of the explained list",
+    )
     timestamp: Timestamp = Field(
         description=f"a whole number of seconds since 1970-01-01 UTC, 0 to {MAX_TIMESTAMP}: the moment of the request"
     )
@@ -83,12 +96,20 @@ def register(app: Flask, parts: Parts) -> None:
     recommender = parts.recommender
     parts.extend_request(ExplainRequest, stages="true or false")
     parts.extend_answer(ExplainAnswer)
-    recommender.phases.annotate.append(lambda slate: explain(recommender, slate), "explain", "stages")
+    recommender.phases.annotate.append(
+        lambda slate: explain(recommender, slate), "explain", "stages"
+    )
 
     @route(
-        app, parts, "GET", "/ml/why-not", WhyNot, (400, 401, 403, 408, 429, 500, 503),
-        name="why_not", query=WhyNotRequest,
-    )  # fmt: skip
+        app,
+        parts,
+        "GET",
+        "/ml/why-not",
+        WhyNot,
+        (400, 401, 403, 408, 429, 500, 503),
+        name="why_not",
+        query=WhyNotRequest,
+    )
     def look_up(query: WhyNotRequest) -> WhyNot:
         """Why an item is not in a user's list.
 
@@ -110,8 +131,12 @@ def explain(recommender: Recommender, slate: Slate) -> None:
             slate.more["explained"] = explained_as_popular(slate)
         else:
             scorer = _scorer(recommender, slate)
-            size = min(wanted.size, MAX_SIZE)  # /ml/rank ranks more, and each reason costs time
-            found = explained(scorer, evidence, size, slate.deadline, strict=wanted.strict)
+            size = min(
+                wanted.size, MAX_SIZE
+            )  # /ml/rank ranks more, and each reason costs time
+            found = explained(
+                scorer, evidence, size, slate.deadline, strict=wanted.strict
+            )
             slate.more["explained"] = found
     if isinstance(wanted, ExplainRequest) and wanted.stages:
         slate.more["stages"] = _stages(slate)
@@ -125,8 +150,13 @@ def absent(parts: Parts, query: WhyNotRequest, watch: Stopwatch) -> WhyNot:
     recommender, model = parts.recommender, parts.request_model
     userid = read_id("userid", query.userid, recommender.releases.get().user_ids)
     # fields that are not given: the current time, the server's defaults
-    given = query.model_dump(include={"timestamp", "diversity"} & model.model_fields.keys(), exclude_unset=True)
-    made = model.model_validate({**given, "userid": userid, "size": query.size, "strict": True})
+    given = query.model_dump(
+        include={"timestamp", "diversity"} & model.model_fields.keys(),
+        exclude_unset=True,
+    )
+    made = model.model_validate(
+        {**given, "userid": userid, "size": query.size, "strict": True}
+    )
     slate = recommender.slate(made, watch, parts.preferred(query.userid))
     opened = slate.opened
     own_id = read_id("itemid", query.itemid, opened.manifest.dataset.item_ids)
@@ -135,7 +165,9 @@ def absent(parts: Parts, query: WhyNotRequest, watch: Stopwatch) -> WhyNot:
 
 def _scorer(recommender: Recommender, slate: Slate) -> Scorer:
     """The scorer for more rows than usual: without the circuit breaker, as a timeout is no failure of the service."""
-    return lambda query: recommender.scorer.call_by(query, slate.deadline.share(SCORES_SHARE))
+    return lambda query: recommender.scorer.call_by(
+        query, slate.deadline.share(SCORES_SHARE)
+    )
 
 
 def _stages(slate: Slate) -> list[StageReport]:
@@ -143,12 +175,19 @@ def _stages(slate: Slate) -> list[StageReport]:
     ranked, watch = slate.ranked, slate.watch
     stages = watch.stages
     # of a fallback list it is not known what Redis answered
-    known = slate.user is not None or not slate.degraded or ("redis" in stages and stages["redis"].failed)
+    known = (
+        slate.user is not None
+        or not slate.degraded
+        or ("redis" in stages and stages["redis"].failed)
+    )
     facts = _facts(slate) if known else {}
     if ranked.order is not None:
         shown = ranked.shown(slate.request.size)
         brought_up = int((shown >= len(shown)).sum())  # not shown without diversity
-        facts["diversity"] = {"items": len(ranked.item_numbers)}, {"shown": len(shown), "brought_up": brought_up}
+        facts["diversity"] = (
+            {"items": len(ranked.item_numbers)},
+            {"shown": len(shown), "brought_up": brought_up},
+        )
     return [
         StageReport(
             stage=name,
@@ -168,18 +207,30 @@ def _facts(slate: Slate) -> dict[str, tuple[Facts, Facts]]:
     if user is None:
         return {"redis": ({"users": 1}, {"users": 0})}
     parts: dict[str, Any] = {
-        "history": user.history, "seen": user.seen, "terms": user.terms, "profile": user.profile
-    }  # fmt: skip
+        "history": user.history,
+        "seen": user.seen,
+        "terms": user.terms,
+        "profile": user.profile,
+    }
     facts: dict[str, tuple[Facts, Facts]] = {
-        "redis": ({"users": 1}, {"users": 1} | {name: len(part) for name, part in parts.items()})
+        "redis": (
+            {"users": 1},
+            {"users": 1} | {name: len(part) for name, part in parts.items()},
+        )
     }
     if candidates is None:
         return facts
-    recall, spec, rows = opened.manifest.recipe.recall, opened.spec, len(slate.ranked.item_numbers)
+    recall, spec, rows = (
+        opened.manifest.recipe.recall,
+        opened.spec,
+        len(slate.ranked.item_numbers),
+    )
     columns = {
-        "one_hot": len(spec.one_hot), "multi_hot": len(spec.multi_hot), "dense": len(spec.dense),
+        "one_hot": len(spec.one_hot),
+        "multi_hot": len(spec.multi_hot),
+        "dense": len(spec.dense),
         "recall": len(spec.candidate),
-    }  # fmt: skip
+    }
     found = {name: len(hits.ids) for name, hits in candidates.by_channel.items()}
     facts["elasticsearch"] = (
         {

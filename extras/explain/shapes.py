@@ -11,9 +11,18 @@ from online.recommend.types import absent_by_default
 
 ReasonCode = Literal["liked", "rated", "profile", "terms", "popular", "taste"]
 WhyNotCode = Literal[
-    "in_the_list", "seen", "hidden", "unknown_user", "unknown_item", "never_trained", "not_found", "not_fused",
-    "no_features", "ranked_below", "too_alike",
-]  # fmt: skip
+    "in_the_list",
+    "seen",
+    "hidden",
+    "unknown_user",
+    "unknown_item",
+    "never_trained",
+    "not_found",
+    "not_fused",
+    "no_features",
+    "ranked_below",
+    "too_alike",
+]
 
 
 class Sentence(BaseModel):
@@ -39,14 +48,18 @@ class Reason(BaseModel):
         "user prefers, if any; taste: near the user's learned vector"
     )
     items: list[NamedItem] = []
-    values: list[str] = Field(default=[], description="profile: fields; terms, popular: terms")
+    values: list[str] = Field(
+        default=[], description="profile: fields; terms, popular: terms"
+    )
     sentence: Sentence
 
 
 class Place(BaseModel):
     """Where an item stands on a list."""
 
-    rank: int | None = Field(default=None, description="from 1; null: it is not on the list")
+    rank: int | None = Field(
+        default=None, description="from 1; null: it is not on the list"
+    )
     score: float | None = None
     of: int = Field(description="how many items are on the list")
 
@@ -54,7 +67,9 @@ class Place(BaseModel):
 class EventShare(NamedItem):
     """What one event of the history adds to a channel's score."""
 
-    rating: float = Field(description="the user's; 1 where the data set has events without a value")
+    rating: float = Field(
+        description="the user's; 1 where the data set has events without a value"
+    )
     timestamp: int = Field(description="when, in seconds")
     share: float
 
@@ -65,14 +80,19 @@ class Shares(BaseModel):
     base: float = Field(description="what every user would get")
     popularity: float = Field(description="of the item alone")
     profile: dict[str, float] = Field(description="field → its share")
-    history: list[EventShare] = Field(description="the events with the largest shares, of either sign")
+    history: list[EventShare] = Field(
+        description="the events with the largest shares, of either sign"
+    )
     others: float = Field(description="of all other events together")
 
 
 class ChannelPlace(Place):
     """Where an item stands on a channel's list, and what its score consists of."""
 
-    shares: Shares | None = Field(default=None, description="null where the channel's score is no sum over the history")
+    shares: Shares | None = Field(
+        default=None,
+        description="null where the channel's score is no sum over the history",
+    )
 
 
 class ColumnEffect(BaseModel):
@@ -80,7 +100,9 @@ class ColumnEffect(BaseModel):
 
     column: str
     value: float = Field(description="as the model sees it")
-    instead: float = Field(description="what it was replaced by: the mean of the list; 0, unknown, for a category")
+    instead: float = Field(
+        description="what it was replaced by: the mean of the list; 0, unknown, for a category"
+    )
     effect: float = Field(description="the score minus the score with the replacement")
 
 
@@ -89,17 +111,25 @@ class EventEffect(NamedItem):
 
     rating: float
     timestamp: int
-    effect: float = Field(description="the score minus the score without this event in the model's history")
+    effect: float = Field(
+        description="the score minus the score without this event in the model's history"
+    )
 
 
 class Effects(BaseModel):
     """What moves the ranking model's score most, by taking one thing away at a time; effects do not add up."""
 
-    columns: list[ColumnEffect] = Field(description="largest effect first, of either sign")
-    history: list[EventEffect] = Field(description="largest effect first, of either sign")
+    columns: list[ColumnEffect] = Field(
+        description="largest effect first, of either sign"
+    )
+    history: list[EventEffect] = Field(
+        description="largest effect first, of either sign"
+    )
 
 
-_DIVERSIFIED: Final = "its place where the list was made diverse, and it has no score there; else absent"
+_DIVERSIFIED: Final = (
+    "its place where the list was made diverse, and it has no score there; else absent"
+)
 
 
 class Explanation(BaseModel):
@@ -122,14 +152,18 @@ class WhyNot(BaseModel):
 
     size: int = Field(description="length of the explained list")
     channels: dict[str, ChannelPlace] = Field(
-        default={}, description="by exact search among all unseen items: `rank` may be beyond `cut`"
+        default={},
+        description="by exact search among all unseen items: `rank` may be beyond `cut`",
     )
-    cut: int = Field(default=0, description="the last rank, of a channel and of fusion, that goes on")
+    cut: int = Field(
+        default=0, description="the last rank, of a channel and of fusion, that goes on"
+    )
     fused: Place | None = None
     ranked: Place | None = None
     diversified: Place | None = absent_by_default(None, _DIVERSIFIED)
     effects: Effects | None = Field(
-        default=None, description="what moves its score most; of one below the list, against the mean of the list"
+        default=None,
+        description="what moves its score most; of one below the list, against the mean of the list",
     )
     userid: OwnId
     itemid: OwnId

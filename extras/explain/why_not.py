@@ -11,7 +11,15 @@ import numpy as np
 from data_exchange_center.candidates import fused_lists
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
-from extras.explain.explain import Evidence, Scorer, channel_places, diversified, effects, joined, place
+from extras.explain.explain import (
+    Evidence,
+    Scorer,
+    channel_places,
+    diversified,
+    effects,
+    joined,
+    place,
+)
 from extras.explain.shapes import ChannelPlace, Sentence, WhyNot, WhyNotCode
 from online.recommend.loaded_release import Release
 from online.recommend.recall import search_channels
@@ -21,7 +29,9 @@ from online.web.parts import InOrder
 _AGAINST: Final = 2  # columns in a sentence
 
 
-def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_order: InOrder) -> WhyNot:
+def why_not(
+    scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_order: InOrder
+) -> WhyNot:
     """Explain where an item is lost on the way to a list, or that it is on it. Raises ServiceError.
 
     ``opened``: the slate's; ``in_order``: as of `Parts`.
@@ -49,19 +59,33 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
     ranked = place(Hits(slate.ranked.item_numbers, slate.ranked.scores), itemid)
     moved = diversified(slate.ranked, itemid)
     shown = itemid in slate.ranked.item_numbers[slate.ranked.shown(size)]
-    among_first: WhyNotCode | None = "in_the_list" if shown else "too_alike" if 0 < (ranked.rank or 0) <= size else None
-    if (evidence := Evidence.of(slate)) is None:  # the popular list, for users that the release does not know
+    among_first: WhyNotCode | None = (
+        "in_the_list"
+        if shown
+        else "too_alike"
+        if 0 < (ranked.rank or 0) <= size
+        else None
+    )
+    if (
+        evidence := Evidence.of(slate)
+    ) is None:  # the popular list, for users that the release does not know
         return answer(among_first or "unknown_user", ranked=ranked, diversified=moved)
     if itemid in evidence.user.seen:
         return answer("seen")
 
     # Its rank by every channel, however far down, and in the fusion of all that they found
     recall, by_channel = opened.manifest.recipe.recall, evidence.candidates.by_channel
-    fused = fused_lists(recall, by_channel, sum(len(found.ids) for found in by_channel.values()))
+    fused = fused_lists(
+        recall, by_channel, sum(len(found.ids) for found in by_channel.values())
+    )
     at_fusion = place(Hits(fused.item_numbers, fused.scores), itemid)
-    channels = channel_places(evidence, _full_lists(evidence), evidence.shares(np.array([itemid])), itemid, 0)
+    channels = channel_places(
+        evidence, _full_lists(evidence), evidence.shares(np.array([itemid])), itemid, 0
+    )
     moving = []
-    if ranked.rank is not None:  # against the items in the list; against all where this one is among them
+    if (
+        ranked.rank is not None
+    ):  # against the items in the list; against all where this one is among them
         at, best = np.array([ranked.rank - 1]), slate.ranked.shown(size)
         moving = effects(scorer, evidence, at, slice(None) if at in best else best)
     code: WhyNotCode = "not_found"
@@ -71,7 +95,9 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
         code = "no_features"
     elif at_fusion.rank:
         code = "not_fused"
-    elif not any(at.rank for at in channels.values()) and _never_trained(opened, itemid):
+    elif not any(at.rank for at in channels.values()) and _never_trained(
+        opened, itemid
+    ):
         code = "never_trained"
     return answer(
         code,
@@ -87,7 +113,9 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
 def _never_trained(opened: Release, itemid: int) -> bool:
     """Whether no channel has a vector of it; False for an item of which the server holds no copy."""
     rows = np.flatnonzero(opened.exact.item_numbers == itemid)
-    return len(rows) > 0 and all(np.isnan(vectors[rows]).any() for vectors in opened.exact.vectors.values())
+    return len(rows) > 0 and all(
+        np.isnan(vectors[rows]).any() for vectors in opened.exact.vectors.values()
+    )
 
 
 def _full_lists(evidence: Evidence) -> dict[str, Hits]:
@@ -100,7 +128,14 @@ def _full_lists(evidence: Evidence) -> dict[str, Hits]:
 
     def lists(terms: tuple[int, ...]) -> dict[str, Hits]:
         user = replace(evidence.user, terms=terms)
-        return search_channels(opened.exact.call, opened.manifest, opened.channels, user, evidence.timestamp, size)
+        return search_channels(
+            opened.exact.call,
+            opened.manifest,
+            opened.channels,
+            user,
+            evidence.timestamp,
+            size,
+        )
 
     found, by_vector = lists(tuple(evidence.user.terms)), lists(())
     for name, hits in found.items():
@@ -112,12 +147,18 @@ def _full_lists(evidence: Evidence) -> dict[str, Hits]:
 
 _SENTENCES: Final[dict[WhyNotCode, tuple[str, str]]] = {
     "in_the_list": ("It is number {place} of the list.", "它在列表中排第 {place} 位。"),
-    "seen": ("The user has seen it; nothing is recommended twice.", "用户已经看过，看过的不再推荐。"),
+    "seen": (
+        "The user has seen it; nothing is recommended twice.",
+        "用户已经看过，看过的不再推荐。",
+    ),
     "unknown_user": (
         "Nothing is known of this user, so the popular list answers, and its first {size} do not include this item.",
         "对该用户一无所知，因此返回热门列表，而它不在前 {size} 位之中。",
     ),
-    "hidden": ("A rule hides it from everybody (make rules).", "有规则对所有人隐藏了它（make rules）。"),
+    "hidden": (
+        "A rule hides it from everybody (make rules).",
+        "有规则对所有人隐藏了它（make rules）。",
+    ),
     "unknown_item": ("This release has no such item.", "当前版本没有这个物品。"),
     "never_trained": (
         "Nobody had rated it when the release was trained, so no channel can find it{en_terms}.",
@@ -148,8 +189,14 @@ _SENTENCES: Final[dict[WhyNotCode, tuple[str, str]]] = {
 
 def _sentence(found: WhyNot, opened: Release) -> Sentence:
     en, zh = _SENTENCES[found.code]
-    against = [moved.column for moved in found.effects.columns if moved.effect < 0] if found.effects else []
-    by_terms = any(channel.term_weight > 0 for channel in opened.manifest.recipe.recall.searched)
+    against = (
+        [moved.column for moved in found.effects.columns if moved.effect < 0]
+        if found.effects
+        else []
+    )
+    by_terms = any(
+        channel.term_weight > 0 for channel in opened.manifest.recipe.recall.searched
+    )
     place = found.diversified or found.ranked  # in the order of the answer
     numbers = {
         "size": found.size,
@@ -158,16 +205,29 @@ def _sentence(found: WhyNot, opened: Release) -> Sentence:
         "of": found.ranked.of if found.ranked else None,
         "place": place.rank if place else None,
         "fused": found.fused.rank if found.fused else None,
-        "en_ranks": _ranks(found.channels, "{rank} by {name}", "nowhere by {name}", ", "),
-        "zh_ranks": _ranks(found.channels, "{name} 第 {rank} 位", "{name} 没有它", "，"),
+        "en_ranks": _ranks(
+            found.channels, "{rank} by {name}", "nowhere by {name}", ", "
+        ),
+        "zh_ranks": _ranks(
+            found.channels, "{name} 第 {rank} 位", "{name} 没有它", "，"
+        ),
         "en_terms": " for a user who prefers none of its kinds" if by_terms else "",
         "zh_terms": "为不偏好其类型的用户" if by_terms else "",
-        "en_against": f" Most against it: {joined(against[:_AGAINST])}." if against else "",
-        "zh_against": f"最不利的是 {'、'.join(against[:_AGAINST])}。" if against else "",
+        "en_against": f" Most against it: {joined(against[:_AGAINST])}."
+        if against
+        else "",
+        "zh_against": f"最不利的是 {'、'.join(against[:_AGAINST])}。"
+        if against
+        else "",
     }
     return Sentence(en=en.format_map(numbers), zh=zh.format_map(numbers))
 
 
-def _ranks(channels: Mapping[str, ChannelPlace], there: str, nowhere: str, between: str) -> str:
-    names = [(there if at.rank else nowhere).format(name=name, rank=at.rank) for name, at in channels.items()]
+def _ranks(
+    channels: Mapping[str, ChannelPlace], there: str, nowhere: str, between: str
+) -> str:
+    names = [
+        (there if at.rank else nowhere).format(name=name, rank=at.rank)
+        for name, at in channels.items()
+    ]
     return between.join(names)

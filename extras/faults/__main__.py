@@ -39,8 +39,14 @@ def require_allowed(settings: Settings) -> None:
 
 def declared(arguments: argparse.Namespace) -> Fault:
     """The fault that the command line names. Raises BadRequestError."""
-    given = {name: value for name in EXPECTED if (value := getattr(arguments, name)) is not None}
-    return validated(json.dumps(given).encode(), Fault.model_validate_json, EXPECTED, _EXAMPLE)
+    given = {
+        name: value
+        for name in EXPECTED
+        if (value := getattr(arguments, name)) is not None
+    }
+    return validated(
+        json.dumps(given).encode(), Fault.model_validate_json, EXPECTED, _EXAMPLE
+    )
 
 
 def drawn(chance: random.Random) -> Fault:
@@ -60,8 +66,19 @@ def run_random(store: FaultStore, seconds: float, chance: random.Random) -> None
         while time.monotonic() < until:
             fault = drawn(chance)
             store.begin(fault)
-            print(f"{fault.service}: {fault.kind}, share {fault.share:g}, for {fault.seconds} s", flush=True)  # noqa: T201
-            time.sleep(max(0.0, min(fault.seconds + chance.uniform(*PAUSE_S), until - time.monotonic())))
+            print(  # noqa: T201
+                f"{fault.service}: {fault.kind}, share {fault.share:g}, for {fault.seconds} s",
+                flush=True,
+            )
+            time.sleep(
+                max(
+                    0.0,
+                    min(
+                        fault.seconds + chance.uniform(*PAUSE_S),
+                        until - time.monotonic(),
+                    ),
+                )
+            )
     finally:
         store.end()
 
@@ -84,23 +101,43 @@ def main(settings: Settings) -> None:
         else:
             fault = declared(arguments)
             store.begin(fault)
-            print(f"{fault.service} is {fault.kind} for {fault.seconds} s, in a share of {fault.share:g} of its calls.")  # noqa: T201
+            print(  # noqa: T201
+                f"{fault.service} is {fault.kind} for {fault.seconds} s, in a share of {fault.share:g} of its calls."
+            )
 
 
 def _ignored(arguments: argparse.Namespace) -> list[str]:
     """Options that a command without a declared fault does not take."""
     allowed = {"seconds"} if arguments.random else set()
-    return [name.replace("_", "-") for name in EXPECTED if name not in allowed and getattr(arguments, name) is not None]
+    return [
+        name.replace("_", "-")
+        for name in EXPECTED
+        if name not in allowed and getattr(arguments, name) is not None
+    ]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m extras.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m extras.faults",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for name, kind in (("service", str), ("kind", str), ("share", float), ("seconds", int), ("wait_ms", int)):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=EXPECTED[name])
+    for name, kind in (
+        ("service", str),
+        ("kind", str),
+        ("share", float),
+        ("seconds", int),
+        ("wait_ms", int),
+    ):
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, help=EXPECTED[name]
+        )
     parser.add_argument("--off", action="store_true", help="end all faults")
-    parser.add_argument("--random", action="store_true", help="random faults until Ctrl-C, or for --seconds")
+    parser.add_argument(
+        "--random",
+        action="store_true",
+        help="random faults until Ctrl-C, or for --seconds",
+    )
     return parser
 
 

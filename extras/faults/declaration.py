@@ -16,15 +16,20 @@ Kind = Literal["slow", "down", "reset", "garbage"]
 SERVICES: Final[tuple[Service, ...]] = get_args(Service)
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 OFF: Final = (
-    "Faults cannot be switched on here. On a server for demonstrations: start it with RECSYS_SERVER__FAULTS=on."
+    "Faults cannot be switched on here. "
+    "On a server for demonstrations: start it with RECSYS_SERVER__FAULTS=on."
 )
-fault_key: Final = "ml:fault:{}".format  # service -> string: its fault, as JSON, which expires with it
+fault_key: Final = (
+    "ml:fault:{}".format
+)  # service -> string: its fault, as JSON, which expires with it
 
 
 class FaultSettings(ExtensionSettings, env_prefix="RECSYS_SERVER__"):
     """Settings of this extension."""
 
-    faults: Literal["off", "on"] = "off"  # on: holders of an admin key can break the calls of services
+    faults: Literal["off", "on"] = (
+        "off"  # on: holders of an admin key can break the calls of services
+    )
 
 
 class Fault(BaseModel):
@@ -37,9 +42,18 @@ class Fault(BaseModel):
         description="slow: each call waits; down: nothing is reached; reset: the connection ends before the answer; "
         "garbage: the answer's bytes are wrong"
     )
-    share: Annotated[float, Field(gt=0, le=1, description="of the calls; one that is repeated counts again")] = 1.0
-    seconds: Annotated[int, Field(ge=1, le=3600, description="after which it ends by itself")] = 60
-    wait_ms: Annotated[int, Field(ge=1, le=10_000, description="how long a slow call waits")] = 300
+    share: Annotated[
+        float,
+        Field(
+            gt=0, le=1, description="of the calls; one that is repeated counts again"
+        ),
+    ] = 1.0
+    seconds: Annotated[
+        int, Field(ge=1, le=3600, description="after which it ends by itself")
+    ] = 60
+    wait_ms: Annotated[
+        int, Field(ge=1, le=10_000, description="how long a slow call waits")
+    ] = 300
 
 
 class ActiveFault(Fault):
@@ -67,15 +81,23 @@ class FaultStore(RedisClient[None, dict[str, ActiveFault]]):
     def _call(self, query: None) -> dict[str, ActiveFault]:
         found = {service: self._redis.get(fault_key(service)) for service in SERVICES}
         try:
-            return {name: ActiveFault.model_validate_json(raw) for name, raw in found.items() if raw}  # type: ignore[arg-type]
+            return {
+                name: ActiveFault.model_validate_json(raw)  # type: ignore[arg-type]
+                for name, raw in found.items()
+                if raw
+            }
         except ValidationError as error:
-            raise StoredError(self.service, "holds a fault that cannot be read") from error
+            raise StoredError(
+                self.service, "holds a fault that cannot be read"
+            ) from error
 
     def begin(self, fault: Fault) -> None:
         """Switch a fault on, in place of an earlier one of its service."""
         active = ActiveFault(**fault.model_dump(), until=time.time() + fault.seconds)
         with self._limited("begin"):
-            self._redis.set(fault_key(fault.service), active.model_dump_json(), ex=fault.seconds)
+            self._redis.set(
+                fault_key(fault.service), active.model_dump_json(), ex=fault.seconds
+            )
 
     def end(self) -> None:
         """Switch all faults off."""

@@ -15,7 +15,16 @@ from prometheus_client import Counter
 from pydantic import BaseModel, Field
 from werkzeug.exceptions import Forbidden
 
-from extras.faults.declaration import EXPECTED, OFF, ActiveFault, Fault, FaultSettings, FaultStore, Kind, Service
+from extras.faults.declaration import (
+    EXPECTED,
+    OFF,
+    ActiveFault,
+    Fault,
+    FaultSettings,
+    FaultStore,
+    Kind,
+    Service,
+)
 from extras.faults.injection import inject, spared
 from extras.routes import route
 from online.recommend.recommend import Recommender
@@ -38,7 +47,9 @@ class FaultView(BaseModel, from_attributes=True):
 class FaultsView(BaseModel):
     """The faults of this server."""
 
-    allowed: bool = Field(description="false: the server was started without RECSYS_SERVER__FAULTS=on")
+    allowed: bool = Field(
+        description="false: the server was started without RECSYS_SERVER__FAULTS=on"
+    )
     faults: list[FaultView]
 
 
@@ -46,11 +57,15 @@ def register(app: Flask, parts: Parts) -> None:
     """`GET`, `POST` and `DELETE /ml/faults`."""
     faults: Faults | None = None
     if FaultSettings.load().faults == "on":
-        log.warning("RECSYS_SERVER__FAULTS=on: holders of an admin key can break the calls of services")
+        log.warning(
+            "RECSYS_SERVER__FAULTS=on: holders of an admin key can break the calls of services"
+        )
         injected = Counter(
-            "recsys_faults_injected", "Calls of services that a fault was done to", ["service", "kind"],
+            "recsys_faults_injected",
+            "Calls of services that a fault was done to",
+            ["service", "kind"],
             registry=parts.registry,
-        )  # fmt: skip
+        )
         store = parts.stores.get("faults") or FaultStore(parts.settings.redis)
         count = lambda fault: injected.labels(fault.service, fault.kind).inc()  # noqa: E731
         faults = Faults(parts.recommender, store, count)
@@ -68,21 +83,33 @@ def register(app: Flask, parts: Parts) -> None:
 
         In the calls of the worker that answers; the others follow within a second.
         """
-        return FaultsView(allowed=faults is not None, faults=faults.views() if faults else [])
+        return FaultsView(
+            allowed=faults is not None, faults=faults.views() if faults else []
+        )
 
     changing = (401, 403, 429, 500, 503)
 
     @route(
-        app, parts, "POST", "/ml/faults", FaultsView, (400, 408, 411, *changing),
-        body=Fault, example=_EXAMPLE, expected=EXPECTED, security=[{"key": []}],
-    )  # fmt: skip
+        app,
+        parts,
+        "POST",
+        "/ml/faults",
+        FaultsView,
+        (400, 408, 411, *changing),
+        body=Fault,
+        example=_EXAMPLE,
+        expected=EXPECTED,
+        security=[{"key": []}],
+    )
     def begin_fault(fault: Fault) -> FaultsView:
         """Switch a fault on, in place of an earlier one of its service."""
         known = allowed()
         known.change(lambda store: store.begin(fault))
         return FaultsView(allowed=True, faults=known.views())
 
-    @route(app, parts, "DELETE", "/ml/faults", FaultsView, changing, security=[{"key": []}])
+    @route(
+        app, parts, "DELETE", "/ml/faults", FaultsView, changing, security=[{"key": []}]
+    )
     def end_faults() -> FaultsView:
         """Switch all faults off."""
         known = allowed()
@@ -94,12 +121,17 @@ class Faults:
     """The faults of one process. Shared by threads."""
 
     def __init__(
-        self, recommender: Recommender, store: FaultStore, count: Callable[[ActiveFault], None] = lambda fault: None
+        self,
+        recommender: Recommender,
+        store: FaultStore,
+        count: Callable[[ActiveFault], None] = lambda fault: None,
     ) -> None:
         self._clients = {client.service: client for client in recommender.clients}
         self._store, self._count = store, count
         self._lock = threading.Lock()
-        self._active: dict[str, tuple[ActiveFault, Callable[[], None]]] = {}  # by service, with what ends it
+        self._active: dict[
+            str, tuple[ActiveFault, Callable[[], None]]
+        ] = {}  # by service, with what ends it
 
     def look(self) -> bool:
         """Follow what Redis says; where that cannot be read, end those whose time is over. Raises ServiceError."""
@@ -108,7 +140,13 @@ class Faults:
             try:
                 found = self._store.call(None)
             finally:
-                self._set({service: fault for service, fault in found.items() if fault.seconds_left > 0})
+                self._set(
+                    {
+                        service: fault
+                        for service, fault in found.items()
+                        if fault.seconds_left > 0
+                    }
+                )
         return True
 
     def change(self, act: Callable[[FaultStore], None]) -> None:
@@ -118,12 +156,17 @@ class Faults:
         self.look()
 
     def views(self) -> list[FaultView]:
-        found = [FaultView.model_validate(fault) for fault, _ in tuple(self._active.values())]
+        found = [
+            FaultView.model_validate(fault) for fault, _ in tuple(self._active.values())
+        ]
         return [each for each in found if each.seconds_left > 0]
 
     def note(self) -> str:
         """What readiness reports."""
-        return "; ".join(f"fault of {each.service}: {each.kind}, share {each.share:g}" for each in self.views())
+        return "; ".join(
+            f"fault of {each.service}: {each.kind}, share {each.share:g}"
+            for each in self.views()
+        )
 
     def _set(self, wanted: dict[str, ActiveFault]) -> None:
         for service, (fault, end) in tuple(self._active.items()):
@@ -133,6 +176,9 @@ class Faults:
                 log.warning("fault of %s ends: %s", service, fault.kind)
         for service, fault in wanted.items():
             if service not in self._active:
-                self._active[service] = fault, inject(self._clients[service], fault, self._count)
+                self._active[service] = (
+                    fault,
+                    inject(self._clients[service], fault, self._count),
+                )
                 said = service, fault.kind, fault.share, fault.seconds_left
                 log.warning("fault of %s begins: %s, share %g, for %.0f s", *said)

@@ -36,13 +36,19 @@ def spared() -> Iterator[None]:
         _spared.reset(token)
 
 
-def inject(client: Client[Any, Any], fault: ActiveFault, count: Count) -> Callable[[], None]:
+def inject(
+    client: Client[Any, Any], fault: ActiveFault, count: Count
+) -> Callable[[], None]:
     """Do the fault to a client's calls, until the returned function is called or the fault's time is over."""
     draw = partial(_drawn, fault, count)
     if isinstance(client, HttpClient):
         http, client.http = client.http, FaultyHttp(client.http, fault, draw)
         return partial(setattr, client, "http", http)
-    return _inject_into_sockets(fault, draw) if isinstance(client, RedisClient) else lambda: None
+    return (
+        _inject_into_sockets(fault, draw)
+        if isinstance(client, RedisClient)
+        else lambda: None
+    )
 
 
 def _drawn(fault: ActiveFault, count: Count) -> bool:
@@ -61,7 +67,9 @@ def _wait(fault: ActiveFault) -> None:
 class FaultyHttp(Http):
     """The transport of one service, with a fault."""
 
-    def __init__(self, http: Http, fault: ActiveFault, draw: Callable[[], bool]) -> None:
+    def __init__(
+        self, http: Http, fault: ActiveFault, draw: Callable[[], bool]
+    ) -> None:
         self._real, self._fault, self._draw = http, fault, draw
 
     def post(self, path: str, body: bytes | None, *headers: str) -> HttpAnswer:
@@ -76,19 +84,29 @@ class FaultyHttp(Http):
         answer = self._real.post(path, body, *headers)
         if self._fault.kind == "reset":
             raise ConnectionResetError("fault: reset")
-        return replace(answer, body=_garbled(answer.body)) if self._fault.kind == "garbage" else answer
+        return (
+            replace(answer, body=_garbled(answer.body))
+            if self._fault.kind == "garbage"
+            else answer
+        )
 
     def close(self) -> None:
         self._real.close()
 
 
 def _garbled(data: bytes) -> bytes:
-    return (_GARBAGE * (len(data) // len(_GARBAGE) + 1))[: max(len(data), len(_GARBAGE))]
+    return (_GARBAGE * (len(data) // len(_GARBAGE) + 1))[
+        : max(len(data), len(_GARBAGE))
+    ]
 
 
-def _inject_into_sockets(fault: ActiveFault, draw: Callable[[], bool]) -> Callable[[], None]:
+def _inject_into_sockets(
+    fault: ActiveFault, draw: Callable[[], bool]
+) -> Callable[[], None]:
     """Replace methods of `TimelySocket`: a call is drawn when it is sent."""
-    real = {name: getattr(TimelySocket, name) for name in ("sendall", "recv", "recv_into")}
+    real = {
+        name: getattr(TimelySocket, name) for name in ("sendall", "recv", "recv_into")
+    }
     met: dict[int, str] = {}  # id of a socket -> what is done to its next answer
 
     def sendall(self: TimelySocket, data: bytes) -> None:

@@ -34,11 +34,17 @@ log = logging.getLogger(__name__)
 
 _DATED, _UNDATED = "gorse-", "gorse-now-"  # prefixes of eventids
 _GO_ZERO: Final = "0001-01-01T00:00:00"  # what Go's clients send where they set no time
-_FEEDBACK: Final = [{"FeedbackType": "rating", "UserId": "1", "ItemId": "2858", "Value": 5}]
+_FEEDBACK: Final = [
+    {"FeedbackType": "rating", "UserId": "1", "ItemId": "2858", "Value": 5}
+]
 _STRING: Final = f"a string of 1 to {MAX_BYTES} bytes"
 _NAMES: Final = {  # field of an event -> how Gorse calls it
-    "userid": "UserId", "itemid": "ItemId", "type": "FeedbackType", "value": "Value", "timestamp": "Timestamp"
-}  # fmt: skip
+    "userid": "UserId",
+    "itemid": "ItemId",
+    "type": "FeedbackType",
+    "value": "Value",
+    "timestamp": "Timestamp",
+}
 _EXPECTED: Final = {
     "FeedbackType": "a type of event that the data set declares, as a string",
     "UserId": _STRING,
@@ -57,41 +63,77 @@ def register(app: Flask, parts: Parts) -> None:
     recommender = parts.recommender
     events = app.extensions.get("events")
     if events is None or "history" not in parts.request_model.model_fields:
-        log.warning("the extra gorse is left out: it needs the extras events and questions")
+        log.warning(
+            "the extra gorse is left out: it needs the extras events and questions"
+        )
         return
     reading = (400, 401, 408, 429, 500, 503)
 
     def recommended(page: Page, **fields: Any) -> list[Item]:
         """The page of a list. Raises BadRequestError."""
         current = current_record()
-        answer = parts.recommend(parts.request_model.model_validate(fields | {"size": page.end}), current.watch)
+        answer = parts.recommend(
+            parts.request_model.model_validate(fields | {"size": page.end}),
+            current.watch,
+        )
         current.recommended(answer)
         return answer.item_list[page.offset :]
 
     @route(
-        app, parts, "GET", "/api/recommend/<any_text:userid>", Recommended, (*reading, 404), query=Page,
-        parameters=[{"name": "X-API-Version", "in": "header", "schema": {"type": "string", "examples": ["2"]}}],
-    )  # fmt: skip
+        app,
+        parts,
+        "GET",
+        "/api/recommend/<any_text:userid>",
+        Recommended,
+        (*reading, 404),
+        query=Page,
+        parameters=[
+            {
+                "name": "X-API-Version",
+                "in": "header",
+                "schema": {"type": "string", "examples": ["2"]},
+            }
+        ],
+    )
     def gorse_recommend(page: Page, userid: str) -> Recommended:
         """A user's best unseen items, as Gorse answers."""
         text = userid.removesuffix("/")  # before a category, which PyGorse adds
         opened = recommender.releases.get()
         number, slash, category = text.partition("/")
-        if slash and number.isdecimal() and opened.manifest.dataset.user_ids != "string":
+        if (
+            slash
+            and number.isdecimal()
+            and opened.manifest.dataset.user_ids != "string"
+        ):
             sent = category[:_SHOWN]
-            raise BadRequestError("category", f"Categories are not supported: leave out {sent!r} after the user's id.")
+            raise BadRequestError(
+                "category",
+                f"Categories are not supported: leave out {sent!r} after the user's id.",
+            )
         own = read_id("userid", text, opened.manifest.dataset.user_ids)
         current_record().facts |= {"user": own, "size": page.end}
         items = recommended(page, userid=own)
         if request.headers.get("X-API-Version") == "2":
-            return Recommended(_scores((item.itemid, item.score) for item in items).root)
+            return Recommended(
+                _scores((item.itemid, item.score) for item in items).root
+            )
         return Recommended([str(item.itemid) for item in items])
 
-    @route(app, parts, "GET", "/api/item/<any_text:itemid>/neighbors", Scores, (*reading, 404), query=Page)
+    @route(
+        app,
+        parts,
+        "GET",
+        "/api/item/<any_text:itemid>/neighbors",
+        Scores,
+        (*reading, 404),
+        query=Page,
+    )
     def gorse_neighbors(page: Page, itemid: str) -> Scores:
         """The items most like one, as Gorse answers."""
         query = SimilarQuery(itemid=[itemid], size=page.end)
-        found = alike(recommender.releases.get(), query, parts.in_order).item_list[page.offset :]
+        found = alike(recommender.releases.get(), query, parts.in_order).item_list[
+            page.offset :
+        ]
         return _scores((item.itemid, item.score) for item in found)
 
     @route(app, parts, "GET", "/api/popular", Scores, reading, query=Page)
@@ -99,26 +141,44 @@ def register(app: Flask, parts: Parts) -> None:
         """The popular items, as Gorse answers."""
         opened = recommender.releases.get()
         at = parts.in_order(opened, opened.popular.ids)[page.offset : page.end]
-        own = (opened.catalogue[itemid].own_id for itemid in opened.popular.ids[at].tolist())
+        own = (
+            opened.catalogue[itemid].own_id
+            for itemid in opened.popular.ids[at].tolist()
+        )
         return _scores(zip(own, opened.popular.scores[at].tolist(), strict=True))
 
     @route(
-        app, parts, "POST", "/api/session/recommend", Scores, (*reading, 403, 411),
-        query=Page, body=SessionFeedbackList, example=_FEEDBACK, expected=_EXPECTED, shape=_SHAPE,
-    )  # fmt: skip
+        app,
+        parts,
+        "POST",
+        "/api/session/recommend",
+        Scores,
+        (*reading, 403, 411),
+        query=Page,
+        body=SessionFeedbackList,
+        example=_FEEDBACK,
+        expected=_EXPECTED,
+        shape=_SHAPE,
+    )
     @only_reads
     def gorse_session(page: Page, sent: SessionFeedbackList) -> Scores:
         """For somebody who is not stored, as Gorse answers."""
         dataset, history = recommender.releases.get().manifest.dataset, []
         nobody = 1 if dataset.user_ids == "integer" else "nobody"
         for place, each in enumerate(sent.root):
-            event = replace(each.event(dataset.user_ids, dataset.item_ids), userid=nobody)
+            event = replace(
+                each.event(dataset.user_ids, dataset.item_ids), userid=nobody
+            )
             if (problem := refusal(event, dataset, time.time())) is not None:
                 field = f"[{place}].{_NAMES[problem[0]]}"
                 raise BadRequestError(field, f"{field} {problem[1]}")
             known = {"itemid": event.itemid, "type": event.type, "value": event.value}
-            history.append(known | ({} if each.seconds is None else {"timestamp": each.seconds}))
-        return _scores((item.itemid, item.score) for item in recommended(page, history=history))
+            history.append(
+                known | ({} if each.seconds is None else {"timestamp": each.seconds})
+            )
+        return _scores(
+            (item.itemid, item.score) for item in recommended(page, history=history)
+        )
 
     @open_at_first
     def feedback(sent: FeedbackList) -> FeedbackAnswer:
@@ -130,9 +190,18 @@ def register(app: Flask, parts: Parts) -> None:
 
     for method in ("POST", "PUT"):
         route(
-            app, parts, method, "/api/feedback", FeedbackAnswer, (*reading, 403, 409, 411),
-            name=f"{method.lower()}_feedback", body=FeedbackList, example=_FEEDBACK, expected=_EXPECTED, shape=_SHAPE,
-        )(feedback)  # fmt: skip
+            app,
+            parts,
+            method,
+            "/api/feedback",
+            FeedbackAnswer,
+            (*reading, 403, 409, 411),
+            name=f"{method.lower()}_feedback",
+            body=FeedbackList,
+            example=_FEEDBACK,
+            expected=_EXPECTED,
+            shape=_SHAPE,
+        )(feedback)
 
 
 # --------------------------------------------------------------------------------------------------------------- shapes
@@ -147,14 +216,17 @@ class Page(BaseModel):
         default=10, description=f"a whole number from 1 to {MAX_SIZE}: how many items"
     )
     offset: Annotated[int, Field(ge=0, lt=MAX_SIZE)] = Field(
-        default=0, description=f"a whole number from 0 to {MAX_SIZE - 1}: how many are left out before them"
+        default=0,
+        description=f"a whole number from 0 to {MAX_SIZE - 1}: how many are left out before them",
     )
 
     @property
     def end(self) -> int:
         """Place after the page's last item. Raises BadRequestError if it is beyond the longest list."""
         if self.offset + self.n > MAX_SIZE:
-            raise BadRequestError("offset", f"offset and n must be {MAX_SIZE} together, at most.")
+            raise BadRequestError(
+                "offset", f"offset and n must be {MAX_SIZE} together, at most."
+            )
         return self.offset + self.n
 
 
@@ -211,7 +283,16 @@ class SessionFeedback(BaseModel):
 
     def eventid(self, after: str = "") -> str:
         """Id of this feedback; ``after``: what it follows, so that the same feedback can be sent again later."""
-        sent = "\n".join((self.FeedbackType, self.UserId, self.ItemId, str(self.seconds), str(self.Value), after))
+        sent = "\n".join(
+            (
+                self.FeedbackType,
+                self.UserId,
+                self.ItemId,
+                str(self.seconds),
+                str(self.Value),
+                after,
+            )
+        )
         prefix = _UNDATED if self.seconds is None else _DATED
         return f"{prefix}{hashlib.sha256(sent.encode()).hexdigest()[:32]}"
 
@@ -233,7 +314,9 @@ class Feedback(SessionFeedback):
     UserId: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
 
 
-def events_of(sent: Sequence[Feedback], manifest: Manifest, users: RedisUsers) -> list[Event]:
+def events_of(
+    sent: Sequence[Feedback], manifest: Manifest, users: RedisUsers
+) -> list[Event]:
     """Convert feedback to events. Gorse's feedback has no id: a retry and a change of mind look alike.
 
     So what equals the newest feedback of the user on the item (of that second, if it is dated) is a repeat and gets its
@@ -241,22 +324,36 @@ def events_of(sent: Sequence[Feedback], manifest: Manifest, users: RedisUsers) -
     """
     dataset = manifest.dataset
     given = [each.event(dataset.user_ids, dataset.item_ids) for each in sent]
-    counting = [dataset.event_types.get(event.type, "notes") != "notes" for event in given]
-    earlier: dict[tuple[OwnId, OwnId], list[Event]] = {}  # of a user on an item, in order of arrival
-    for userid in {event.userid for event, counts in zip(given, counting, strict=True) if counts}:
+    counting = [
+        dataset.event_types.get(event.type, "notes") != "notes" for event in given
+    ]
+    earlier: dict[
+        tuple[OwnId, OwnId], list[Event]
+    ] = {}  # of a user on an item, in order of arrival
+    for userid in {
+        event.userid for event, counts in zip(given, counting, strict=True) if counts
+    }:
         user = users.call(UserQuery.of(userid, manifest)).user
-        for logged in sorted(user.events if user else (), key=lambda each: each.position):
+        for logged in sorted(
+            user.events if user else (), key=lambda each: each.position
+        ):
             earlier.setdefault((userid, logged.event.itemid), []).append(logged.event)
     for place, (feedback, event) in enumerate(zip(sent, given, strict=True)):
         if not counting[place]:  # it changes nothing, so an undated one counts once
             continue
         there = earlier.setdefault((event.userid, event.itemid), [])
         dated = feedback.seconds is not None
-        rivals = [each for each in there if not dated or each.timestamp == event.timestamp]
+        rivals = [
+            each for each in there if not dated or each.timestamp == event.timestamp
+        ]
         last = max(reversed(rivals), key=lambda each: each.timestamp, default=None)
-        if last is None:  # the minute: an undated one may have been compacted, and is still in the log
+        if (
+            last is None
+        ):  # the minute: an undated one may have been compacted, and is still in the log
             after = "" if dated else f"{event.timestamp // 60}"
-        elif (last.type, last.value) == (event.type, event.value) and (dated or last.eventid.startswith(_UNDATED)):
+        elif (last.type, last.value) == (event.type, event.value) and (
+            dated or last.eventid.startswith(_UNDATED)
+        ):
             given[place] = replace(event, eventid=last.eventid)
             continue
         else:
@@ -266,17 +363,25 @@ def events_of(sent: Sequence[Feedback], manifest: Manifest, users: RedisUsers) -
     return given
 
 
-class FeedbackList(RootModel[Annotated[list[Feedback], Field(min_length=1, max_length=MAX_EVENTS)]]):
+class FeedbackList(
+    RootModel[Annotated[list[Feedback], Field(min_length=1, max_length=MAX_EVENTS)]]
+):
     """Several, as Gorse's clients send them."""
 
 
-class SessionFeedbackList(RootModel[Annotated[list[SessionFeedback], Field(min_length=1, max_length=MAX_EVENTS)]]):
+class SessionFeedbackList(
+    RootModel[
+        Annotated[list[SessionFeedback], Field(min_length=1, max_length=MAX_EVENTS)]
+    ]
+):
     """Several of a session, whose user is not looked at."""
 
 
 def _own(text: str, kind: IdKind) -> OwnId:
     """An id, which is text in Gorse's shape; one that is no number where numbers are expected is refused later."""
-    return int(text) if kind == "integer" and text.isascii() and text.isdecimal() else text
+    return (
+        int(text) if kind == "integer" and text.isascii() and text.isdecimal() else text
+    )
 
 
 class FeedbackAnswer(BaseModel):

@@ -37,8 +37,15 @@ ONE: Final = f"{PATH}/<any_text:itemid>"
 SEVERAL: Final = "/ml/items"
 MAX_AT_ONCE: Final = 1_000  # items of one call
 _MOST: Final = 1e12  # largest absolute value of a number
-_SAYING: Final = ("rates", "retracts")  # effects of events that say whether a user likes an item
-_EXAMPLE: Final = {"itemid": 999_001, "title": "Heat 2", "attributes": {"genres": ["Action", "Crime"]}}
+_SAYING: Final = (
+    "rates",
+    "retracts",
+)  # effects of events that say whether a user likes an item
+_EXAMPLE: Final = {
+    "itemid": 999_001,
+    "title": "Heat 2",
+    "attributes": {"genres": ["Action", "Crime"]},
+}
 _EXPECTED: Final = {
     "itemid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
     "title": "a string of 1 to 500 characters that is not blank, without control characters",
@@ -55,7 +62,10 @@ _FULL: Final = f"{MAX_ITEMS:,} items are new, changed or removed: no more are ke
 
 Value = Annotated[str, Field(min_length=1, max_length=200)]
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-_MOST, le=_MOST)]
-Given = Annotated[dict[str, Annotated[list[Value], Field(max_length=100)] | Number | None], Field(max_length=100)]
+Given = Annotated[
+    dict[str, Annotated[list[Value], Field(max_length=100)] | Number | None],
+    Field(max_length=100),
+]
 # No control characters, line separators or marks that turn the direction of text; and one character that can be seen
 _TITLE: Final = (
     r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*"
@@ -72,19 +82,28 @@ class NewItem(BaseModel):
 
     itemid: UserId
     title: Title
-    attributes: Given = Field(default={}, description="as the data set declares them; what is left out is unknown")
+    attributes: Given = Field(
+        default={},
+        description="as the data set declares them; what is left out is unknown",
+    )
 
 
 class ItemChange(BaseModel):
     """What is to be another one of an item."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", json_schema_extra={"minProperties": 1}
+    )
 
     title: Title = Field(default_factory=str, description="left out: it stays as it is")
-    attributes: Given = Field(default={}, description="those that are left out stay as they are")
+    attributes: Given = Field(
+        default={}, description="those that are left out stay as they are"
+    )
 
 
-class NewItems(RootModel[Annotated[list[NewItem], Field(min_length=1, max_length=MAX_AT_ONCE)]]):
+class NewItems(
+    RootModel[Annotated[list[NewItem], Field(min_length=1, max_length=MAX_AT_ONCE)]]
+):
     """Items that the live release does not have."""
 
 
@@ -96,7 +115,9 @@ class ItemId(BaseModel):
     itemid: UserId
 
 
-class ItemIds(RootModel[Annotated[list[ItemId], Field(min_length=1, max_length=MAX_AT_ONCE)]]):
+class ItemIds(
+    RootModel[Annotated[list[ItemId], Field(min_length=1, max_length=MAX_AT_ONCE)]]
+):
     """Items by their ids."""
 
 
@@ -114,7 +135,9 @@ class ItemsState(BaseModel):
     """Items as they are from now on."""
 
     release: str = Field(description="the live one")
-    itemids: list[OwnId] = Field(description="those that were added or removed, in the order given")
+    itemids: list[OwnId] = Field(
+        description="those that were added or removed, in the order given"
+    )
     indexed: bool = Field(description=_INDEXED)
 
 
@@ -149,16 +172,25 @@ def register(app: Flask, parts: Parts) -> None:
         """Of each user who likes a new item, keep what the user had liked before; see `like_of`."""
         dataset, base = opened.manifest.dataset, base_of(opened)
         changes: dict[OwnId, list[Like]] = {}
-        saying = [event for event in events if dataset.event_types.get(event.type) in _SAYING]
+        saying = [
+            event for event in events if dataset.event_types.get(event.type) in _SAYING
+        ]
         with suppress(ServiceError):  # it is logged; the events are recorded
-            for userid, itemid in dict.fromkeys((event.userid, event.itemid) for event in saying):
+            for userid, itemid in dict.fromkeys(
+                (event.userid, event.itemid) for event in saying
+            ):
                 record = follower.record(base, itemid)
                 if record is not None and record.title is not None:
-                    user = recommender.users.call(UserQuery.of(userid, opened.manifest)).user
+                    user = recommender.users.call(
+                        UserQuery.of(userid, opened.manifest)
+                    ).user
                     like = like_of(base, user, itemid) if user else None
                     changes.setdefault(itemid, []).append(like or Like(userid, ()))
             if changes:
-                store.change(dataset.base_name, {own: with_likes(of_item) for own, of_item in changes.items()})
+                store.change(
+                    dataset.base_name,
+                    {own: with_likes(of_item) for own, of_item in changes.items()},
+                )
 
     def forgotten(dataset: str, userid: OwnId) -> None:
         """Delete a user's likes of new items. Raises ServiceError."""
@@ -188,16 +220,33 @@ def register(app: Flask, parts: Parts) -> None:
             indexed=True,
         )
 
-    def write(method: str, path: str, answer: type[BaseModel], *errors: int, **more: Any) -> Callable[[View], View]:
+    def write(
+        method: str, path: str, answer: type[BaseModel], *errors: int, **more: Any
+    ) -> Callable[[View], View]:
         """Serve a change of the catalogue, which always needs a key."""
         statuses = (400, 401, 403, 408, 409, 411, 429, 500, 503, *errors)
         key: list[dict[str, Any]] = [{"key": []}]
-        return route(app, parts, method, path, answer, statuses, merge_slashes=False, security=key, **more)
+        return route(
+            app,
+            parts,
+            method,
+            path,
+            answer,
+            statuses,
+            merge_slashes=False,
+            security=key,
+            **more,
+        )
 
     @write(
-        "POST", PATH, ItemState, conflict=f"There is an item of this id; or {_FULL}",
-        body=NewItem, example=_EXAMPLE, expected=_EXPECTED,
-    )  # fmt: skip
+        "POST",
+        PATH,
+        ItemState,
+        conflict=f"There is an item of this id; or {_FULL}",
+        body=NewItem,
+        example=_EXAMPLE,
+        expected=_EXPECTED,
+    )
     def add_item(item: NewItem) -> ItemState:
         """Add an item, at once.
 
@@ -208,46 +257,78 @@ def register(app: Flask, parts: Parts) -> None:
         return state(changed(base, {item.itemid: added(base, item)}), item.itemid)
 
     @write(
-        "POST", SEVERAL, ItemsState, conflict=f"There is an item of one of these ids; or {_FULL}",
-        body=NewItems, example=[_EXAMPLE], expected=_EXPECTED, shape=f"a list of 1 to {MAX_AT_ONCE:,} items",
-    )  # fmt: skip
+        "POST",
+        SEVERAL,
+        ItemsState,
+        conflict=f"There is an item of one of these ids; or {_FULL}",
+        body=NewItems,
+        example=[_EXAMPLE],
+        expected=_EXPECTED,
+        shape=f"a list of 1 to {MAX_AT_ONCE:,} items",
+    )
     def add_items(items: NewItems) -> ItemsState:
         """Add a list of items, at once: all of them, or none after an error.
 
         An error names the place in the list. Otherwise as `POST /ml/item`.
         """
         base = current()
-        of_place = [added(base, item, f"[{place}].") for place, item in enumerate(items.root)]
+        of_place = [
+            added(base, item, f"[{place}].") for place, item in enumerate(items.root)
+        ]
         return several(base, [item.itemid for item in items.root], of_place)
 
     @write(
-        "POST", f"{SEVERAL}/remove", ItemsState, 404, conflict=_FULL,
-        body=ItemIds, example=[{"itemid": 999_001}], expected={"itemid": _EXPECTED["itemid"]},
+        "POST",
+        f"{SEVERAL}/remove",
+        ItemsState,
+        404,
+        conflict=_FULL,
+        body=ItemIds,
+        example=[{"itemid": 999_001}],
+        expected={"itemid": _EXPECTED["itemid"]},
         shape=f"a list of 1 to {MAX_AT_ONCE:,} items",
-    )  # fmt: skip
+    )
     def remove_items(items: ItemIds) -> ItemsState:
         """Remove a list of items from all answers within a second: all of them, or none after an error."""
         base = current()
         for place, item in enumerate(items.root):
-            expect_kind("itemid", item.itemid, base.manifest.dataset.item_ids, f" of [{place}]")
+            expect_kind(
+                "itemid", item.itemid, base.manifest.dataset.item_ids, f" of [{place}]"
+            )
         own_ids = [item.itemid for item in items.root]
         return several(base, own_ids, [removed(base, own) for own in own_ids])
 
-    def several(base: Release, own_ids: list[OwnId], changes: list[Change]) -> ItemsState:
+    def several(
+        base: Release, own_ids: list[OwnId], changes: list[Change]
+    ) -> ItemsState:
         """Apply a change to each of several items. Raises BadRequestError for an id that is there twice."""
         first = {own: place for place, own in reversed([*enumerate(own_ids)])}
         if len(first) < len(own_ids):
-            twice = next(place for place, own in enumerate(own_ids) if first[own] < place)
-            raise BadRequestError(f"[{twice}].itemid", f"[{twice}].itemid is there twice in the list.")
+            twice = next(
+                place for place, own in enumerate(own_ids) if first[own] < place
+            )
+            raise BadRequestError(
+                f"[{twice}].itemid", f"[{twice}].itemid is there twice in the list."
+            )
         opened = changed(base, dict(zip(own_ids, changes, strict=True)))
         return ItemsState(release=opened.release, itemids=own_ids, indexed=True)
 
-    @write("PATCH", ONE, ItemState, 404, conflict=_FULL, body=ItemChange, example={"title": "Heat 2 (2026)"},
-           expected=_CHANGED)  # fmt: skip
+    @write(
+        "PATCH",
+        ONE,
+        ItemState,
+        404,
+        conflict=_FULL,
+        body=ItemChange,
+        example={"title": "Heat 2 (2026)"},
+        expected=_CHANGED,
+    )
     def change_item(wanted: ItemChange, itemid: str) -> ItemState:
         """Change the title or attributes of an item, new or not."""
         if not wanted.model_fields_set:
-            raise BadRequestError("body", f"Nothing is to be changed; there are: {', '.join(_CHANGED)}.")
+            raise BadRequestError(
+                "body", f"Nothing is to be changed; there are: {', '.join(_CHANGED)}."
+            )
         base = current()
         own = read_id("itemid", itemid, base.manifest.dataset.item_ids)
 
@@ -256,7 +337,11 @@ def register(app: Flask, parts: Parts) -> None:
                 before = Record(title=base.catalogue[base.numbers[own]].title)
             if before is None or before.title is None:
                 raise UnknownItemError(own)
-            titled = before.model_copy(update={"title": wanted.title}) if wanted.title else before
+            titled = (
+                before.model_copy(update={"title": wanted.title})
+                if wanted.title
+                else before
+            )
             return with_attributes(base, titled, wanted.attributes)
 
         return state(changed(base, {own: with_changes}), own)
@@ -275,11 +360,15 @@ def register(app: Flask, parts: Parts) -> None:
 def added(base: Release, item: NewItem, where: str = "") -> Change:
     """The change that adds an item. ``where``: prefix of a field's name. Raises BadRequestError."""
     expect_kind(f"{where}itemid", item.itemid, base.manifest.dataset.item_ids)
-    new = with_attributes(base, Record(title=item.title), item.attributes, f"{where}attributes")
+    new = with_attributes(
+        base, Record(title=item.title), item.attributes, f"{where}attributes"
+    )
 
     def change(before: Record | None) -> Record:
         if before.title is not None if before else item.itemid in base.numbers:
-            raise Conflict(f"There is an item {item.itemid!r} already: PATCH {PATH}/{item.itemid} changes it.")
+            raise Conflict(
+                f"There is an item {item.itemid!r} already: PATCH {PATH}/{item.itemid} changes it."
+            )
         return new
 
     return change
@@ -308,13 +397,17 @@ def like_of(base: Release, user: StoredUser, item: OwnId) -> Like | None:
     """
     dataset = base.manifest.dataset
     said = [each for each in user.events if each.event.itemid == item]
-    said = [each for each in said if dataset.event_types.get(each.event.type) in _SAYING]
+    said = [
+        each for each in said if dataset.event_types.get(each.event.type) in _SAYING
+    ]
     last = max(said, key=lambda each: each[:2], default=None)
     if last is None or not likes(last.event, dataset):
         return None
     history = user.current(dataset, base.numbers, last.time).history
     found = history.item_numbers[history.ratings > dataset.positive_level]
-    before = tuple(base.catalogue[each].own_id for each in found.tolist() if each in base.catalogue)[:BEFORE]
+    before = tuple(
+        base.catalogue[each].own_id for each in found.tolist() if each in base.catalogue
+    )[:BEFORE]
     return Like(last.event.userid, before, last.time)
 
 
@@ -349,10 +442,16 @@ def known_values(opened: Release) -> dict[str, list[str]]:
 
 
 def with_attributes(
-    opened: Release, record: Record, given: Mapping[str, list[str] | float | None], field: str = "attributes"
+    opened: Release,
+    record: Record,
+    given: Mapping[str, list[str] | float | None],
+    field: str = "attributes",
 ) -> Record:
     """Set a record's attributes. Raises BadRequestError, naming those that exist."""
-    values, numbers = known_values(opened), {number.name for number in opened.manifest.dataset.numbers}
+    values, numbers = (
+        known_values(opened),
+        {number.name for number in opened.manifest.dataset.numbers},
+    )
     terms, changed = dict(record.terms), dict(record.numbers)
     for name, wanted in given.items():
         if name in values:
@@ -363,7 +462,9 @@ def with_attributes(
             terms[name] = list(dict.fromkeys(wanted))
         elif name in numbers:
             if isinstance(wanted, list):
-                raise BadRequestError(field, f"{name} must be a number, or null where it is unknown.")
+                raise BadRequestError(
+                    field, f"{name} must be a number, or null where it is unknown."
+                )
             changed[name] = wanted
         else:
             raise no_attribute(field, name, {*values, *numbers})

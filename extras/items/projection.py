@@ -34,12 +34,19 @@ WEIGHT: Final = 0.75  # power of the share of users who like an item: at 1, each
 BEFORE: Final = 10  # newest items that a user had liked before, of each like
 K, SPREAD = 3.0, 1.5  # by n likes an item moves n / (n + K) of the way
 REACH: Final = 0.95  # share of what is liked whose range bounds the predictions: beyond it, they only extrapolate
-NEIGHBOURS: Final = 10  # known items most like a new one, which is to be no more popular than they are
+NEIGHBOURS: Final = (
+    10  # known items most like a new one, which is to be no more popular than they are
+)
 _FITTED: Final = 20_000  # items at most, the popular ones
 _LITTLE: Final = 1e-9  # weight of an item without popularity
-_ITEMS, _SEARCHED = ".items", ".index"  # ends of names of tables: item vectors with a bias, and without
+_ITEMS, _SEARCHED = (
+    ".items",
+    ".index",
+)  # ends of names of tables: item vectors with a bias, and without
 _INDEX, _FEATURES = "index of ", "features"  # names of `Rows.arrays`
-_AT_ONCE: Final = 256  # new items whose nearest known ones are looked for in one multiplication
+_AT_ONCE: Final = (
+    256  # new items whose nearest known ones are looked for in one multiplication
+)
 
 Float64 = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -62,12 +69,18 @@ class Described:
     likes: tuple[tuple[int, ...], ...] = ()
 
 
-def term_codes(dataset: Dataset, codes: Mapping[str, int], attributes: Mapping[str, Any]) -> tuple[int, ...]:
+def term_codes(
+    dataset: Dataset, codes: Mapping[str, int], attributes: Mapping[str, Any]
+) -> tuple[int, ...]:
     """Codes of the terms of an item's attributes; values that the release does not know are left out.
 
     ``codes``: as of `Spaces.codes`.
     """
-    names = (dataset.term(name, value) for name in dataset.terms for value in attributes.get(name) or ())
+    names = (
+        dataset.term(name, value)
+        for name in dataset.terms
+        for value in attributes.get(name) or ()
+    )
     return tuple(sorted(codes[name] for name in names if name in codes))
 
 
@@ -87,11 +100,19 @@ class Ridge:
     high: Float64  # (d,)
 
     @classmethod
-    def fit(cls, given: Float64, wanted: NDArray[np.floating], weights: Float64, strength: float = RIDGE) -> Self:
+    def fit(
+        cls,
+        given: Float64,
+        wanted: NDArray[np.floating],
+        weights: Float64,
+        strength: float = RIDGE,
+    ) -> Self:
         """Fit on n items. ``weights``: (n,), above zero."""
         known = ~np.isnan(given)
         of_column = weights @ known
-        means = weights @ np.where(known, given, 0) / np.where(of_column > 0, of_column, 1)
+        means = (
+            weights @ np.where(known, given, 0) / np.where(of_column > 0, of_column, 1)
+        )
         share = weights / weights.sum()
         intercept = share @ wanted
         centred = np.where(known, given - means, 0)
@@ -103,7 +124,9 @@ class Ridge:
         reach = distances[order][np.searchsorted(np.cumsum(share[order]), REACH)]
         counted = weights > _LITTLE
         rows = wanted[counted if counted.any() else ~counted].astype(np.float64)
-        return cls(means, intercept, slopes, float(reach), rows.min(axis=0), rows.max(axis=0))
+        return cls(
+            means, intercept, slopes, float(reach), rows.min(axis=0), rows.max(axis=0)
+        )
 
     def __call__(self, given: Float64) -> Float32:
         away = np.nan_to_num(given - self.means) @ self.weights  # (n, d)
@@ -117,7 +140,13 @@ class Ridge:
         return kept
 
 
-def moved(placed: Float32, liked: Float64, likes: NDArray[np.integer], centre: Float64, k: float = K) -> Float32:
+def moved(
+    placed: Float32,
+    liked: Float64,
+    likes: NDArray[np.integer],
+    centre: Float64,
+    k: float = K,
+) -> Float32:
     """Move vectors predicted from attributes, (n, d), toward what the users who like each item had liked before.
 
     Args:
@@ -144,7 +173,9 @@ class Table:
         there = ~np.isnan(rows).any(axis=1)
         return cls(rows, there, Ridge.fit(given[there], rows[there], weights[there]))
 
-    def place(self, given: Float64, liked_before: Sequence[Sequence[NDArray[np.integer]]]) -> Float32:
+    def place(
+        self, given: Float64, liked_before: Sequence[Sequence[NDArray[np.integer]]]
+    ) -> Float32:
         """Predict rows of m new items, (m, d).
 
         ``liked_before``: for each like of each item, positions of known items.
@@ -152,7 +183,11 @@ class Table:
         placed = self.ridge(given)
         liked, likes = np.zeros(placed.shape), np.zeros(len(placed), np.int64)
         for row, of_item in enumerate(liked_before):
-            found = [self.rows[at].mean(axis=0) for each in of_item if len(at := each[self.there[each]])]
+            found = [
+                self.rows[at].mean(axis=0)
+                for each in of_item
+                if len(at := each[self.there[each]])
+            ]
             if found:
                 liked[row], likes[row] = np.mean(found, axis=0), len(found)
         if not likes.any():
@@ -173,12 +208,19 @@ class Table:
             return rows
         width = known.shape[1] - with_bias
         lengths = np.linalg.norm(known[:, :width], axis=1)
-        units, limited = known[:, :width] / np.maximum(lengths, 1e-12)[:, None], rows.copy()
+        units, limited = (
+            known[:, :width] / np.maximum(lengths, 1e-12)[:, None],
+            rows.copy(),
+        )
         count = min(NEIGHBOURS, len(known))
         for at in range(0, len(rows), _AT_ONCE):
             part = limited[at : at + _AT_ONCE]
-            near = np.argpartition(-(part[:, :width] @ units.T), count - 1, axis=1)[:, :count]
-            longest = lengths[near].max(axis=1) / np.maximum(np.linalg.norm(part[:, :width], axis=1), 1e-12)
+            near = np.argpartition(-(part[:, :width] @ units.T), count - 1, axis=1)[
+                :, :count
+            ]
+            longest = lengths[near].max(axis=1) / np.maximum(
+                np.linalg.norm(part[:, :width], axis=1), 1e-12
+            )
             part[:, :width] *= np.minimum(1, longest)[:, None]
             if with_bias:
                 part[:, -1] = np.minimum(part[:, -1], known[near, -1].max(axis=1))
@@ -193,22 +235,38 @@ class Spaces:
         self.dataset, self.spec = base.manifest.dataset, base.spec
         self.features = base.items.current()
         # Where every channel is a sum over the history, new items join the tables that it reads.
-        sums = [channel for channel in base.channels.channels if isinstance(channel, HistorySum)]
+        sums = [
+            channel
+            for channel in base.channels.channels
+            if isinstance(channel, HistorySum)
+        ]
         self.sums = sums if len(sums) == len(base.channels.channels) else []
         self.codes = {term: code for code, term in enumerate(self.spec.genres, 1)}
         # (terms,) place of each term's attribute among `Dataset.terms`
         names = [self.dataset.attribute_and_value(term)[0] for term in self.spec.genres]
-        self.attribute = np.array([self.dataset.terms.index(name) for name in names], np.intp)
+        self.attribute = np.array(
+            [self.dataset.terms.index(name) for name in names], np.intp
+        )
 
     @cached_property
     def known(self) -> tuple[Numbers, Float64, Float64]:
         """The items that regressions are fitted on: numbers (n,), ascending, inputs (n, columns), weights (n,)."""
-        popular, scores = self.base.popular.ids[:_FITTED], self.base.popular.scores[:_FITTED]
-        numbers = np.union1d(popular, self.base.exact.item_numbers[: _FITTED - len(popular)])
+        popular, scores = (
+            self.base.popular.ids[:_FITTED],
+            self.base.popular.scores[:_FITTED],
+        )
+        numbers = np.union1d(
+            popular, self.base.exact.item_numbers[: _FITTED - len(popular)]
+        )
         catalogue = self.base.catalogue
-        terms = [term_codes(self.dataset, self.codes, catalogue[each].attributes) for each in numbers.tolist()]
+        terms = [
+            term_codes(self.dataset, self.codes, catalogue[each].attributes)
+            for each in numbers.tolist()
+        ]
         weights = np.full(len(numbers), _LITTLE)
-        weights[np.searchsorted(numbers, popular)] = np.maximum(scores.astype(np.float64) ** WEIGHT, _LITTLE)
+        weights[np.searchsorted(numbers, popular)] = np.maximum(
+            scores.astype(np.float64) ** WEIGHT, _LITTLE
+        )
         return numbers, self._inputs(terms, self._own_numbers(numbers)), weights
 
     @cached_property
@@ -221,13 +279,25 @@ class Spaces:
         codes = self.base.channels.codes(numbers)
         for channel in self.sums:
             known = (channel.trained[codes] & (codes > 0))[:, None]
-            rows = {f"{channel.name}.rows{n}": of_field for n, of_field in enumerate(channel.rows)}
-            rows[f"{channel.name}.items"] = np.column_stack([channel.items, channel.bias])
-            found |= {name: np.where(known, of_all[codes], np.nan) for name, of_all in rows.items()}
+            rows = {
+                f"{channel.name}.rows{n}": of_field
+                for n, of_field in enumerate(channel.rows)
+            }
+            rows[f"{channel.name}.items"] = np.column_stack(
+                [channel.items, channel.bias]
+            )
+            found |= {
+                name: np.where(known, of_all[codes], np.nan)
+                for name, of_all in rows.items()
+            }
         places = Vocabulary(self.base.exact.item_numbers).codes(numbers) - 1
-        for name in self.base.exact.vectors.keys() - {channel.name for channel in self.sums}:
+        for name in self.base.exact.vectors.keys() - {
+            channel.name for channel in self.sums
+        }:
             vectors = self.base.exact.vectors[name]
-            found[f"{name}.index"] = np.where((places >= 0)[:, None], vectors[places], np.nan)
+            found[f"{name}.index"] = np.where(
+                (places >= 0)[:, None], vectors[places], np.nan
+            )
         return {name: Table.fit(given, rows, weights) for name, rows in found.items()}
 
     def _inputs(self, terms: Sequence[Sequence[int]], numbers: Float64) -> Float64:
@@ -244,8 +314,12 @@ class Spaces:
         near = []
         for number, values in zip(self.dataset.numbers, numbers.T, strict=True):
             centres = np.array(number.centres or (0.0,))
-            within = np.clip(values, centres.min(), centres.max())  # values beyond the data's range count as its ends
-            near.append(np.exp(-0.5 * ((within[:, None] - centres) / number.width) ** 2))
+            within = np.clip(
+                values, centres.min(), centres.max()
+            )  # values beyond the data's range count as its ends
+            near.append(
+                np.exp(-0.5 * ((within[:, None] - centres) / number.width) ** 2)
+            )
         return np.hstack([flags, *near])
 
     def flags(self, terms: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
@@ -257,7 +331,10 @@ class Spaces:
 
     def has_attribute(self, flags: NDArray[Any]) -> NDArray[np.bool_]:
         """(n, terms) -> (n, `Dataset.terms`) whether an item has any term of an attribute."""
-        having = [flags[:, self.attribute == n].any(axis=1) for n in range(len(self.dataset.terms))]
+        having = [
+            flags[:, self.attribute == n].any(axis=1)
+            for n in range(len(self.dataset.terms))
+        ]
         return np.array(having, np.bool_).reshape(len(having), len(flags)).T
 
     def _own_numbers(self, itemids: Numbers) -> Float64:
@@ -267,10 +344,17 @@ class Spaces:
         for place, number in enumerate(self.dataset.numbers):
             at = _place(rows.features, _column(number))
             if at is not None:
-                stored = np.rint(rows.values[:, at].astype(np.float64) * rows.features[at].scale)  # type: ignore[union-attr]
-                values[found, place] = np.where(stored != 0, stored * number.unit, np.nan)
+                stored = np.rint(
+                    rows.values[:, at].astype(np.float64) * rows.features[at].scale  # type: ignore[union-attr]
+                )
+                values[found, place] = np.where(
+                    stored != 0, stored * number.unit, np.nan
+                )
             else:
-                shown = [self.base.catalogue[each].attributes.get(number.name) for each in itemids.tolist()]
+                shown = [
+                    self.base.catalogue[each].attributes.get(number.name)
+                    for each in itemids.tolist()
+                ]
                 values[:, place] = [np.nan if each is None else each for each in shown]
         return values
 
@@ -281,25 +365,42 @@ class Spaces:
         given = self._inputs([item.terms for item in items], self._numbers(items))
         codes = Vocabulary(self.known[0])
         liked_before = [
-            [at[at >= 0] for each in item.likes if len(at := codes.codes(np.array(each, np.int64)) - 1)]
+            [
+                at[at >= 0]
+                for each in item.likes
+                if len(at := codes.codes(np.array(each, np.int64)) - 1)
+            ]
             for item in items
         ]
-        placed = {name: table.place(given, liked_before) for name, table in self.tables.items()}
+        placed = {
+            name: table.place(given, liked_before)
+            for name, table in self.tables.items()
+        }
         for name in placed:
             if name.endswith((_ITEMS, _SEARCHED)):
-                placed[name] = self.tables[name].no_louder(placed[name], with_bias=name.endswith(_ITEMS))
+                placed[name] = self.tables[name].no_louder(
+                    placed[name], with_bias=name.endswith(_ITEMS)
+                )
         return placed
 
     def index(self, placed: Mapping[str, Float32]) -> dict[str, Float32]:
         """Channel -> (m, dim) vectors to search by. ``placed``: as `place` has them."""
-        found = {name.removesuffix(".index"): rows for name, rows in placed.items() if name.endswith(".index")}
+        found = {
+            name.removesuffix(".index"): rows
+            for name, rows in placed.items()
+            if name.endswith(".index")
+        }
         for channel in self.sums:
             # behind the longest known vector, as all are filled up to its length
-            lengths = np.where(channel.trained, (channel.items**2).sum(axis=1) + channel.bias**2, -1)
+            lengths = np.where(
+                channel.trained, (channel.items**2).sum(axis=1) + channel.bias**2, -1
+            )
             longest = int(lengths.argmax())
             rows = placed[f"{channel.name}.items"]
             vectors = np.vstack([channel.items[longest], rows[:, :-1]])
-            found[channel.name] = index_vectors(vectors, np.append(channel.bias[longest], rows[:, -1]))[1:]
+            found[channel.name] = index_vectors(
+                vectors, np.append(channel.bias[longest], rows[:, -1])
+            )[1:]
         return {name: found[name] for name in self.base.exact.vectors if name in found}
 
     @cached_property
@@ -309,19 +410,25 @@ class Spaces:
         table = self.tables.get(f"{name}.items") or self.tables[f"{name}.index"]
         there = table.there & self.features.find(self.known[0])[0]
         rows = table.rows[there][:, : -1 if f"{name}.items" in self.tables else None]
-        return self.known[0][there], (rows / np.maximum(np.linalg.norm(rows, axis=1), 1e-12)[:, None]).astype(
-            np.float32
-        )
+        return self.known[0][there], (
+            rows / np.maximum(np.linalg.norm(rows, axis=1), 1e-12)[:, None]
+        ).astype(np.float32)
 
     def nearest(self, placed: Mapping[str, Float32]) -> Numbers:
         """(m,) the known item nearest to each new one by direction, in the space of the first channel; 0: none is."""
         numbers, units = self.directions
         name = next(iter(self.base.exact.vectors))
-        rows = placed[f"{name}.items"][:, :-1] if f"{name}.items" in placed else placed[f"{name}.index"]
+        rows = (
+            placed[f"{name}.items"][:, :-1]
+            if f"{name}.items" in placed
+            else placed[f"{name}.index"]
+        )
         if not len(numbers) or not len(rows):
             return np.zeros(len(rows), np.int64)
         parts = [rows[at : at + _AT_ONCE] for at in range(0, len(rows), _AT_ONCE)]
-        return np.concatenate([numbers[(part @ units.T).argmax(axis=1)] for part in parts])
+        return np.concatenate(
+            [numbers[(part @ units.T).argmax(axis=1)] for part in parts]
+        )
 
     def rows(self, items: Sequence[Described], like: Numbers) -> NDArray[np.floating]:
         """(m, features) ranker features of items. ``like``: (m,) the known item that each takes them from.
@@ -339,7 +446,9 @@ class Spaces:
                 mine = given[:, self.attribute[code]]
                 values[mine, at] = flags[mine, code]
         low, high = self._range
-        for place, (number, of_items) in enumerate(zip(self.dataset.numbers, self._numbers(items).T, strict=True)):
+        for place, (number, of_items) in enumerate(
+            zip(self.dataset.numbers, self._numbers(items).T, strict=True)
+        ):
             there = ~np.isnan(of_items)
             if (at := _place(features, _column(number))) is not None and there.any():
                 within = np.clip(of_items[there], low[place], high[place])
@@ -350,15 +459,26 @@ class Spaces:
     def _range(self) -> tuple[Float64, Float64]:
         """(`Dataset.numbers`,) lowest and highest values of known items; without any, no limit."""
         values = self._own_numbers(self.known[0])
-        low, high = np.where(np.isnan(values), np.inf, values), np.where(np.isnan(values), -np.inf, values)
-        lowest, highest = low.min(axis=0, initial=np.inf), high.max(axis=0, initial=-np.inf)
+        low, high = (
+            np.where(np.isnan(values), np.inf, values),
+            np.where(np.isnan(values), -np.inf, values),
+        )
+        lowest, highest = (
+            low.min(axis=0, initial=np.inf),
+            high.max(axis=0, initial=-np.inf),
+        )
         nothing = lowest > highest
         return np.where(nothing, -np.inf, lowest), np.where(nothing, np.inf, highest)
 
     def _numbers(self, items: Sequence[Described]) -> Float64:
         """(m, `Dataset.numbers`) values of items, NaN where unknown."""
-        values = [[item.numbers.get(each.name) for each in self.dataset.numbers] for item in items]
-        return np.array(values, np.float64).reshape(len(items), len(self.dataset.numbers))  # None is NaN
+        values = [
+            [item.numbers.get(each.name) for each in self.dataset.numbers]
+            for item in items
+        ]
+        return np.array(values, np.float64).reshape(
+            len(items), len(self.dataset.numbers)
+        )  # None is NaN
 
 
 def _column(number: ItemNumber) -> str:
@@ -366,20 +486,26 @@ def _column(number: ItemNumber) -> str:
 
 
 def _place(features: Sequence[Any], name: str) -> int | None:
-    return next((place for place, each in enumerate(features) if each.name == name), None)
+    return next(
+        (place for place, each in enumerate(features) if each.name == name), None
+    )
 
 
 # --- a release with them
 
 
-def by_code(terms: Sequence[Sequence[int]], ids: NDArray[np.integer]) -> dict[int, NDArray[np.intp]]:
+def by_code(
+    terms: Sequence[Sequence[int]], ids: NDArray[np.integer]
+) -> dict[int, NDArray[np.intp]]:
     """Term code -> the ids of the items that have it. ``terms``: codes of each item; ``ids``: (n,)."""
     counts = [len(each) for each in terms]
     codes = np.fromiter(chain.from_iterable(terms), np.int64, sum(counts))
     order = np.argsort(codes, kind="stable")
     found, begins = np.unique(codes[order], return_index=True)
     having = np.repeat(ids.astype(np.intp), counts)[order]
-    return dict(zip(found.tolist(), np.split(having, begins[1:]), strict=False))  # without any code, one empty part
+    return dict(
+        zip(found.tolist(), np.split(having, begins[1:]), strict=False)
+    )  # without any code, one empty part
 
 
 @dataclass(frozen=True, eq=False)
@@ -389,13 +515,20 @@ class Rows:
     numbers: Numbers  # (m,) ascending
     arrays: Mapping[str, NDArray[np.floating]]  # name -> (m, ...)
 
-    def updated(self, gone: Collection[int], numbers: Numbers, arrays: Mapping[str, NDArray[np.floating]]) -> Self:
+    def updated(
+        self,
+        gone: Collection[int],
+        numbers: Numbers,
+        arrays: Mapping[str, NDArray[np.floating]],
+    ) -> Self:
         """Replace or add the rows of ``numbers``, ascending, and leave those of ``gone`` out."""
         kept = ~np.isin(self.numbers, [*gone, *numbers.tolist()])
         left = self.numbers[kept]
         at = np.searchsorted(left, numbers)
         joined = {
-            name: np.insert(self.arrays[name][kept], at, rows, axis=0) if name in self.arrays else rows
+            name: np.insert(self.arrays[name][kept], at, rows, axis=0)
+            if name in self.arrays
+            else rows
             for name, rows in arrays.items()
         }
         return type(self)(np.insert(left, at, numbers), joined)
@@ -432,14 +565,29 @@ class Overlay:
         for number in gone:
             items.pop(number, None)
         placed = spaces.place(new)
-        near = dict(zip((item.number for item in new), spaces.nearest(placed).tolist(), strict=True))
-        indexed = {f"{_INDEX}{name}": rows for name, rows in spaces.index(placed).items()}
+        near = dict(
+            zip(
+                (item.number for item in new),
+                spaces.nearest(placed).tolist(),
+                strict=True,
+            )
+        )
+        indexed = {
+            f"{_INDEX}{name}": rows for name, rows in spaces.index(placed).items()
+        }
         numbers = np.array([item.number for item in changed], np.int64)
-        features = spaces.rows(changed, np.array([near.get(each, each) for each in numbers.tolist()], np.int64))
+        features = spaces.rows(
+            changed,
+            np.array([near.get(each, each) for each in numbers.tolist()], np.int64),
+        )
         return Overlay(
             spaces,
             items | {item.number: item for item in changed},
-            self.new.updated(gone, np.array([item.number for item in new], np.int64), placed | indexed),
+            self.new.updated(
+                gone,
+                np.array([item.number for item in new], np.int64),
+                placed | indexed,
+            ),
             self.ranked.updated(gone, numbers, {_FEATURES: features}),
         )
 
@@ -447,25 +595,38 @@ class Overlay:
     def alone(self) -> ExactItems:
         """The exact search among the new items."""
         numbers = self.new.numbers.tolist()
-        terms = by_code([self.items[number].terms for number in numbers], np.arange(len(numbers)))
+        terms = by_code(
+            [self.items[number].terms for number in numbers], np.arange(len(numbers))
+        )
         nowhere = np.full((len(self.new.numbers), 1), np.nan, np.float32)
         dims = self.spaces.base.manifest.vector_dims
         vectors = {
-            name: self.new.arrays.get(f"{_INDEX}{name}", np.repeat(nowhere, width, axis=1))
+            name: self.new.arrays.get(
+                f"{_INDEX}{name}", np.repeat(nowhere, width, axis=1)
+            )
             for name, width in dims.items()
         }
         return ExactItems(self.new.numbers, vectors, terms)
 
     def channels(self) -> ChannelSet:
         """The channels, with rows for new items, by number; unchanged if not all are sums over the history."""
-        before, numbers, sums = self.spaces.base.channels, self.new.numbers, self.spaces.sums
+        before, numbers, sums = (
+            self.spaces.base.channels,
+            self.new.numbers,
+            self.spaces.sums,
+        )
         if not sums or not len(numbers):
             return before
         at = np.searchsorted(before.item_numbers, numbers)  # where they are inserted
         channels = []
         for channel in sums:
             columns = self.new.arrays[f"{channel.name}.items"]
-            rows = np.stack([self.new.arrays[f"{channel.name}.rows{n}"] for n in range(len(channel.rows))])
+            rows = np.stack(
+                [
+                    self.new.arrays[f"{channel.name}.rows{n}"]
+                    for n in range(len(channel.rows))
+                ]
+            )
             channels.append(
                 replace(
                     channel,
@@ -479,16 +640,29 @@ class Overlay:
 
     def exact(self, hidden: NDArray[np.int32]) -> ExactItems:
         """The release's exact search without hidden items and with new ones, by the terms that items have now."""
-        before, alone, own = self.spaces.base.exact, self.alone, self.spaces.base.catalogue
-        rows = Rows(before.item_numbers, before.vectors).updated(hidden.tolist(), alone.item_numbers, alone.vectors)
+        before, alone, own = (
+            self.spaces.base.exact,
+            self.alone,
+            self.spaces.base.catalogue,
+        )
+        rows = Rows(before.item_numbers, before.vectors).updated(
+            hidden.tolist(), alone.item_numbers, alone.vectors
+        )
         itemids = rows.numbers
-        changed = np.intersect1d([number for number in self.items if number in own], itemids).astype(np.int64)
-        of_code = by_code([self.items[number].terms for number in changed.tolist()], changed)
+        changed = np.intersect1d(
+            [number for number in self.items if number in own], itemids
+        ).astype(np.int64)
+        of_code = by_code(
+            [self.items[number].terms for number in changed.tolist()], changed
+        )
         stays = ~np.isin(before.item_numbers, [*hidden, *changed])
         terms, nowhere = {}, np.empty(0, np.intp)
         for code in sorted({*before.terms, *of_code, *alone.terms}):
             there = before.terms.get(code, nowhere)
-            having = before.item_numbers[there[stays[there]]], alone.item_numbers[alone.terms.get(code, nowhere)]
+            having = (
+                before.item_numbers[there[stays[there]]],
+                alone.item_numbers[alone.terms.get(code, nowhere)],
+            )
             numbers = np.concatenate([*having, of_code.get(code, nowhere)])
             terms[code] = np.searchsorted(itemids, np.sort(numbers))
         return ExactItems(itemids, rows.arrays, terms)
@@ -519,7 +693,9 @@ class Extended(Release):
         found = dict(base.numbers)
         for number in self.hidden.tolist():
             found.pop(base.catalogue[number].own_id, None)
-        return found | {item.shown.own_id: number for number, item in self.overlay.items.items()}
+        return found | {
+            item.shown.own_id: number for number, item in self.overlay.items.items()
+        }
 
 
 def base_of(opened: Release) -> Release:
@@ -527,7 +703,13 @@ def base_of(opened: Release) -> Release:
     return opened.overlay.spaces.base if isinstance(opened, Extended) else opened
 
 
-def extended(overlay: Overlay, hidden: Collection[int], version: int, ttl_s: float, background: Executor) -> Extended:
+def extended(
+    overlay: Overlay,
+    hidden: Collection[int],
+    version: int,
+    ttl_s: float,
+    background: Executor,
+) -> Extended:
     """Extend a release by new and changed items, without the hidden ones.
 
     Args:
@@ -546,11 +728,17 @@ def extended(overlay: Overlay, hidden: Collection[int], version: int, ttl_s: flo
         "channels": overlay.channels(),
         "catalogue": catalogue,
         "popular": Hits(base.popular.ids[listed], base.popular.scores[listed]),
-        "items": ItemCache(lambda: _joined(base.items.current(), overlay.ranked), ttl_s, background),
+        "items": ItemCache(
+            lambda: _joined(base.items.current(), overlay.ranked), ttl_s, background
+        ),
         "exact": overlay.exact(gone),
     }
     made = Extended(**fields, overlay=overlay, version=version, hidden=gone)
-    _ = made.alone, made.numbers, made.by_popularity  # computed here: requests do not wait for them
+    _ = (
+        made.alone,
+        made.numbers,
+        made.by_popularity,
+    )  # computed here: requests do not wait for them
     return made
 
 
@@ -560,4 +748,7 @@ def _joined(before: EncodedItems, ranked: Rows) -> EncodedItems:
         return before
     stored = Rows(before.item_numbers.astype(np.int64), {_FEATURES: before.rows.values})
     rows = stored.updated((), ranked.numbers, ranked.arrays)
-    return EncodedItems(rows.numbers.astype(np.int32), Encoded(before.rows.features, rows.arrays[_FEATURES]))
+    return EncodedItems(
+        rows.numbers.astype(np.int32),
+        Encoded(before.rows.features, rows.arrays[_FEATURES]),
+    )

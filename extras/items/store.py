@@ -22,7 +22,14 @@ from pydantic import BaseModel, ConfigDict
 from werkzeug.exceptions import Conflict
 
 from data_exchange_center.dataset import MAX_INTEGER, IdKind, OwnId, own_id
-from extras.items.projection import Described, Extended, Overlay, base_of, extended, term_codes
+from extras.items.projection import (
+    Described,
+    Extended,
+    Overlay,
+    base_of,
+    extended,
+    term_codes,
+)
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import RedisClient
@@ -34,13 +41,17 @@ log = logging.getLogger(__name__)
 
 MAX_ITEMS: Final = 10_000  # that are kept of a data set: new, changed and removed
 LIKES: Final = 30  # of an item that are kept: the newest, one a user
-_CHANGES: Final = 2 * MAX_ITEMS  # items that the sorted set has: the last ones that were changed
+_CHANGES: Final = (
+    2 * MAX_ITEMS
+)  # items that the sorted set has: the last ones that were changed
 _PAUSE: Final = 5  # between two updates of a process, in durations of the last one: requests come first
 _MAX_PAUSE_S: Final = 1.0
 _CALM_S: Final = 2.0  # after the last change: a series of changes is over
 _LONGEST_S: Final = 60.0  # after which garbage is collected even if it is not
 _NO_FULL_COLLECTION: Final = 1_000_000  # threshold of Python's oldest generation
-_TURN_S: Final = 0.0005  # how long a thread keeps the interpreter from others while items change
+_TURN_S: Final = (
+    0.0005  # how long a thread keeps the interpreter from others while items change
+)
 _USUAL_TURN_S: Final = sys.getswitchinterval()  # 5 ms
 _M_MMAP_THRESHOLD: Final = -3  # of glibc's malloc.h
 _MAPPED: Final = 2**20  # bytes
@@ -77,7 +88,11 @@ class Record(BaseModel):
         """Let a user's like count, instead of an earlier one; ``before``: empty takes it back."""
         likes = tuple(like for like in self.likes if like.user != user)
         if before:
-            likes = tuple(sorted((*likes, Like(user, before, at)), key=lambda like: like.at)[-LIKES:])
+            likes = tuple(
+                sorted((*likes, Like(user, before, at)), key=lambda like: like.at)[
+                    -LIKES:
+                ]
+            )
         return self if likes == self.likes else self.model_copy(update={"likes": likes})
 
 
@@ -85,7 +100,9 @@ Change = Callable[[Record | None], Record | None]
 Records = Mapping[OwnId, Record]
 
 
-def after(changes: Mapping[OwnId, Change], before: Records, held: int, version: int) -> dict[OwnId, Record | None]:
+def after(
+    changes: Mapping[OwnId, Change], before: Records, held: int, version: int
+) -> dict[OwnId, Record | None]:
     """Apply changes to records, and number new ones. Returns those that differ; None: deleted.
 
     Args:
@@ -107,7 +124,9 @@ def after(changes: Mapping[OwnId, Change], before: Records, held: int, version: 
             record = record.model_copy(update={"number": was.number if was else number})
         if record != was:
             found[own] = record
-    if held > MAX_ITEMS and any(record is not None and own not in before for own, record in found.items()):
+    if held > MAX_ITEMS and any(
+        record is not None and own not in before for own, record in found.items()
+    ):
         raise Conflict(
             f"{MAX_ITEMS:,} items are new, changed or removed at most, and no more are kept: "
             "put them into the data set."
@@ -151,15 +170,25 @@ class ItemStore(RedisClient[Query, Changes]):
             stored = self._redis.hgetall(key)
             version = int(stored.pop(_VERSION.encode(), 0))
         else:
-            names: Any = self._redis.zrangebyscore(_changed_key(query.dataset), f"({query.version}", "+inf")
-            stored = dict(zip(names, self._redis.hmget(key, names), strict=True)) if names else {}  # type: ignore[arg-type]
+            names: Any = self._redis.zrangebyscore(
+                _changed_key(query.dataset), f"({query.version}", "+inf"
+            )
+            stored = (
+                dict(zip(names, self._redis.hmget(key, names), strict=True))  # type: ignore[arg-type]
+                if names
+                else {}
+            )
         try:
             records = {
-                own_id(name.decode(), query.kind): Record.model_validate_json(raw) if raw else None
+                own_id(name.decode(), query.kind): Record.model_validate_json(raw)
+                if raw
+                else None
                 for name, raw in stored.items()
             }
         except ValueError as error:
-            raise StoredError(self.service, "holds new items that cannot be read") from error
+            raise StoredError(
+                self.service, "holds new items that cannot be read"
+            ) from error
         return Changes(version, records, whole)
 
     def change(self, dataset: str, changes: Mapping[OwnId, Change]) -> int:
@@ -172,29 +201,47 @@ class ItemStore(RedisClient[Query, Changes]):
         def changed(pipe: Any) -> Any:  # typed to return nothing
             version, *found = pipe.hmget(key, [_VERSION, *map(str, changes)])
             version, size = int(version or 0), pipe.hlen(key)
-            before = {own: Record.model_validate_json(raw) for own, raw in zip(changes, found, strict=True) if raw}
+            before = {
+                own: Record.model_validate_json(raw)
+                for own, raw in zip(changes, found, strict=True)
+                if raw
+            }
             records = after(changes, before, max(size - 1, 0), version)
             pipe.multi()
             if not records:
                 return version
-            if kept := {f"{own}": record.model_dump_json() for own, record in records.items() if record is not None}:
+            if kept := {
+                f"{own}": record.model_dump_json()
+                for own, record in records.items()
+                if record is not None
+            }:
                 pipe.hset(key, mapping=kept)
             if gone := [f"{own}" for own, record in records.items() if record is None]:
                 pipe.hdel(key, *gone)
-            pipe.zadd(changed_key, {f"{own}": version + n for n, own in enumerate(records, 1)})
+            pipe.zadd(
+                changed_key, {f"{own}": version + n for n, own in enumerate(records, 1)}
+            )
             pipe.zremrangebyrank(changed_key, 0, -_CHANGES - 1)
             pipe.hincrby(key, _VERSION, len(records))
             return version + len(records)
 
         with self._limited("change"):
-            version: Any = self._redis.transaction(changed, key, value_from_callable=True)
+            version: Any = self._redis.transaction(
+                changed, key, value_from_callable=True
+            )
         return int(version)
 
     def forget(self, dataset: str, user: OwnId) -> int:
         """Delete a user's likes of items. Returns the version. Raises ServiceError."""
         records = self.call(Query(dataset, "string", -1)).records
-        liked = [own for own, record in records.items() if record and any(like.user == user for like in record.likes)]
-        return self.change(dataset, {own: lambda was: was and was.with_like(user, ()) for own in liked})
+        liked = [
+            own
+            for own, record in records.items()
+            if record and any(like.user == user for like in record.likes)
+        ]
+        return self.change(
+            dataset, {own: lambda was: was and was.with_like(user, ()) for own in liked}
+        )
 
 
 def _key(dataset: str) -> str:
@@ -222,7 +269,15 @@ class Kept(NamedTuple):
 
     def updated(self, found: Changes) -> Kept:
         if found.whole:
-            return Kept(found.version, {own: record for own, record in found.records.items() if record is not None}, -1)
+            return Kept(
+                found.version,
+                {
+                    own: record
+                    for own, record in found.records.items()
+                    if record is not None
+                },
+                -1,
+            )
         records = dict(self.records)
         for own, record in found.records.items():
             if record is None:
@@ -235,23 +290,37 @@ class Kept(NamedTuple):
 class Follower:
     """Keep a process's open releases up to date with the records. Shared by threads."""
 
-    def __init__(self, recommender: Recommender, store: ItemStore, ttl_s: float) -> None:
+    def __init__(
+        self, recommender: Recommender, store: ItemStore, ttl_s: float
+    ) -> None:
         """``ttl_s``: as of `ItemCache`."""
-        self._releases, self._items, self._store, self._ttl_s = recommender.releases, recommender.items, store, ttl_s
+        self._releases, self._items, self._store, self._ttl_s = (
+            recommender.releases,
+            recommender.items,
+            store,
+            ttl_s,
+        )
         self._background = ThreadPoolExecutor(1, "new-items")
         self._lock = threading.RLock()
         self._kept: dict[tuple[str, IdKind], Kept] = {}
         self._free_at = 0.0  # monotonic seconds: when the next update may begin
         self._changed_at = 0.0  # ... and when the last one ended
-        self.hides: Hook[Any] | None = None  # of requests, which has nothing to do until an item is removed
-        self._changing, self._changing_since = False, 0.0  # whether a series of changes is not over yet
+        self.hides: Hook[Any] | None = (
+            None  # of requests, which has nothing to do until an item is removed
+        )
+        self._changing, self._changing_since = (
+            False,
+            0.0,
+        )  # whether a series of changes is not over yet
         self._usual_thresholds = gc.get_threshold()
 
     def catch_up(self) -> bool:
         """Read changed records, and extend the open releases; for `ServerProcess.follow`. Raises ServiceError."""
         with self._lock:
             now = time.monotonic()
-            if self._changing and now >= min(self._changed_at + _CALM_S, self._changing_since + _LONGEST_S):
+            if self._changing and now >= min(
+                self._changed_at + _CALM_S, self._changing_since + _LONGEST_S
+            ):
                 self._changing = False
                 sys.setswitchinterval(_USUAL_TURN_S)
                 gc.set_threshold(*self._usual_thresholds)
@@ -269,7 +338,9 @@ class Follower:
                 self._update()
 
     def _update(self) -> None:
-        opened = self._releases.replace_each(self.view)  # `view` also notes their data sets
+        opened = self._releases.replace_each(
+            self.view
+        )  # `view` also notes their data sets
         for of, kept in list(self._kept.items()):
             found = self._store.call(Query(*of, kept.version))
             if found.version != kept.version:
@@ -279,7 +350,11 @@ class Follower:
                 opened = self._releases.replace_each(self.view)
                 self._changed_at = now = time.monotonic()
                 self._free_at = now + min(_PAUSE * (now - started), _MAX_PAUSE_S)
-        new = [each for each in opened if isinstance(each, Extended) and len(each.alone.item_numbers)]
+        new = [
+            each
+            for each in opened
+            if isinstance(each, Extended) and len(each.alone.item_numbers)
+        ]
         self._items.more = {each.release: each.alone.call for each in new}
 
     def expect_changes(self) -> None:
@@ -305,31 +380,54 @@ class Follower:
         """A release with the items as this process knows them."""
         base = base_of(opened)
         with self._lock:
-            kept = self._kept.setdefault(_data_of(base), Kept(-1, {}, -1))  # read in a moment
+            kept = self._kept.setdefault(
+                _data_of(base), Kept(-1, {}, -1)
+            )  # read in a moment
             if not kept.records:
                 return base
             if isinstance(opened, Extended) and opened.version == kept.version:
                 return opened
             if isinstance(opened, Extended) and opened.version == kept.since:
-                overlay, hidden, changed = opened.overlay, set(opened.hidden.tolist()), kept.changed
+                overlay, hidden, changed = (
+                    opened.overlay,
+                    set(opened.hidden.tolist()),
+                    kept.changed,
+                )
             else:
-                overlay, hidden, changed = Overlay.of(base), set(), frozenset(kept.records)
+                overlay, hidden, changed = (
+                    Overlay.of(base),
+                    set(),
+                    frozenset(kept.records),
+                )
             items, gone = [], set[int | None]()
             for own in changed:
                 record, number = kept.records.get(own), base.numbers.get(own)
                 hidden.discard(number)
-                former = opened.numbers.get(own)  # of a text id that was removed and added again since, another number
-                if number is None and record is not None and former is not None and former != record.number:
+                former = opened.numbers.get(
+                    own
+                )  # of a text id that was removed and added again since, another number
+                if (
+                    number is None
+                    and record is not None
+                    and former is not None
+                    and former != record.number
+                ):
                     gone.add(former)
                 if record is None or record.title is None:
                     gone.add(opened.numbers.get(own) if number is None else number)
-                    hidden |= {number} if record is not None and number is not None else set()
+                    hidden |= (
+                        {number} if record is not None and number is not None else set()
+                    )
                 else:
                     items.append(_described(overlay, number, own, record.title, record))
             if self.hides is not None and hidden:
                 self.hides.needed = True
-            overlay = overlay.updated(items, [number for number in gone if number is not None])
-            return extended(overlay, hidden, kept.version, self._ttl_s, self._background)
+            overlay = overlay.updated(
+                items, [number for number in gone if number is not None]
+            )
+            return extended(
+                overlay, hidden, kept.version, self._ttl_s, self._background
+            )
 
 
 def map_large_arrays() -> None:
@@ -355,7 +453,9 @@ def _data_of(base: Release) -> tuple[str, IdKind]:
     return base.manifest.dataset.base_name, base.manifest.dataset.item_ids
 
 
-def _described(overlay: Overlay, number: int | None, own: OwnId, title: str, record: Record) -> Described:
+def _described(
+    overlay: Overlay, number: int | None, own: OwnId, title: str, record: Record
+) -> Described:
     """An item by its attributes. ``number``: of one that the release has."""
     base, dataset = overlay.spaces.base, overlay.spaces.dataset
     declared: dict[str, Any] = {name: [] for name in dataset.terms} | {
@@ -367,6 +467,15 @@ def _described(overlay: Overlay, number: int | None, own: OwnId, title: str, rec
     }
     before = declared if number is None else base.catalogue[number].attributes
     shown = dict(before) | {name: given[name] for name in declared if name in given}
-    likes = tuple(tuple(base.numbers[each] for each in of.before if each in base.numbers) for of in record.likes)
+    likes = tuple(
+        tuple(base.numbers[each] for each in of.before if each in base.numbers)
+        for of in record.likes
+    )
     terms = term_codes(dataset, overlay.spaces.codes, shown)
-    return Described(number or record.number, CatalogueItem(own, title, shown), terms, record.numbers, likes)
+    return Described(
+        number or record.number,
+        CatalogueItem(own, title, shown),
+        terms,
+        record.numbers,
+        likes,
+    )

@@ -18,10 +18,16 @@ from extras.keys import store as keys
 def main(settings: Settings) -> None:
     """Raises KeyProblemError."""
     parser = argparse.ArgumentParser(
-        prog="python -m extras.keys", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m extras.keys",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--name", default="", help="name of the new key")
-    parser.add_argument("--scope", default="admin", help="read, events, admin, or several, joined by commas")
+    parser.add_argument(
+        "--scope",
+        default="admin",
+        help="read, events, admin, or several, joined by commas",
+    )
     parser.add_argument("--revoke", default="", help="name of the key to revoke")
     arguments = parser.parse_args()
     path = settings.keys_file
@@ -30,15 +36,26 @@ def main(settings: Settings) -> None:
         "Without that file a server that only this machine reaches records events without a key again."
     )
     if arguments.name:
-        key = keys.add(path, arguments.name, [each.strip() for each in arguments.scope.split(",")])
+        key = keys.add(
+            path, arguments.name, [each.strip() for each in arguments.scope.split(",")]
+        )
         said = f"This is the key {arguments.name}, with the scope {arguments.scope}"
         print(f"{key}\n{said}; it is not shown again. Its hash is in {path}.")  # noqa: T201
     elif arguments.revoke:
         left = keys.revoke(path, arguments.revoke)
-        print(f"The key {arguments.revoke} is revoked.{'' if left else ' ' + none_left}")  # noqa: T201
+        print(  # noqa: T201
+            f"The key {arguments.revoke} is revoked.{'' if left else ' ' + none_left}"
+        )
     else:
-        lines = [f"{each.name} {','.join(sorted(each.scopes))}" for each in keys.read(path).values()]
-        none = none_left if path.exists() else f"There is no key in {path}: make api-key name=<name> creates one."
+        lines = [
+            f"{each.name} {','.join(sorted(each.scopes))}"
+            for each in keys.read(path).values()
+        ]
+        none = (
+            none_left
+            if path.exists()
+            else f"There is no key in {path}: make api-key name=<name> creates one."
+        )
         print("\n".join(lines) or none)  # noqa: T201
 
 

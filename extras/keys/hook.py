@@ -81,7 +81,9 @@ def warn_if_open(settings: ServerSettings, keys: Keys) -> None:
             "a key"
         )
     if not keys.there_were_any():
-        log.warning("other machines can reach the server, and no key exists: make api-key name=<name> creates one")
+        log.warning(
+            "other machines can reach the server, and no key exists: make api-key name=<name> creates one"
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------- rates
@@ -112,7 +114,9 @@ def limit_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None
 
     @app.errorhandler(RateLimitExceeded)
     def too_many(error: RateLimitExceeded) -> Response:
-        message = f"Rate limit exceeded: {error.description}; see the header Retry-After."
+        message = (
+            f"Rate limit exceeded: {error.description}; see the header Retry-After."
+        )
         return error_response(429, "too_many_requests", message)
 
     if not server.rate:
@@ -153,7 +157,13 @@ def limit_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None
         options["url"] = f"redis://{host}:{port}"
     try:
         limiter = counting_in(storage, **options)
-    except RedisClusterException as error:  # a cluster is connected at once, a single server with a request
-        log.warning("this worker counts requests by itself until it is restarted: %s", error)
+    except (
+        RedisClusterException
+    ) as error:  # a cluster is connected at once, a single server with a request
+        log.warning(
+            "this worker counts requests by itself until it is restarted: %s", error
+        )
         limiter = counting_in("memory://")
-    limiter.request_filter(lambda: is_public(request.path) or request.path in HEALTH_PATHS)
+    limiter.request_filter(
+        lambda: is_public(request.path) or request.path in HEALTH_PATHS
+    )

@@ -20,7 +20,9 @@ from online.web.guard import SCOPES
 
 log = logging.getLogger(__name__)
 
-KEY_PREFIX: Final = "recsys_"  # by which a key that was committed somewhere can be found
+KEY_PREFIX: Final = (
+    "recsys_"  # by which a key that was committed somewhere can be found
+)
 NAME: Final = re.compile(r"[\w.@-]{1,64}", re.ASCII)
 _LINE: Final = re.compile(r"(\S+) ([0-9a-f]{64})(?: ([a-z,]+))?")
 ADMIN: Final = frozenset({"admin"})
@@ -52,13 +54,19 @@ def read(path: Path) -> dict[str, Key]:
     if not path.exists():
         return {}
     keys = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(
+        path.read_text(encoding="utf-8").splitlines(), start=1
+    ):
         match = _LINE.fullmatch(line.strip())
         scopes = frozenset(match[3].split(",")) if match and match[3] else ADMIN
         if match is not None and scopes <= SCOPES.keys():
             keys[match[1]] = Key(match[1], match[2], scopes)
         elif line.strip() and not line.startswith("#"):
-            log.warning("%s, line %d is ignored: expected a name, a hash and scopes", path, number)
+            log.warning(
+                "%s, line %d is ignored: expected a name, a hash and scopes",
+                path,
+                number,
+            )
     return keys
 
 
@@ -78,7 +86,9 @@ def _changed(path: Path) -> Iterator[dict[str, Key]]:
         keys = read(path)
         yield keys
         with written_in_place(path, mode=0o644) as temporary:
-            temporary.write_text("".join(key.line for key in keys.values()), encoding="utf-8")
+            temporary.write_text(
+                "".join(key.line for key in keys.values()), encoding="utf-8"
+            )
     finally:
         os.close(folder)
 
@@ -86,16 +96,21 @@ def _changed(path: Path) -> Iterator[dict[str, Key]]:
 def add(path: Path, name: str, scopes: Collection[str] = ADMIN) -> str:
     """Create a key, of which only the hash is kept. Raises KeyProblemError for a name that is taken or invalid."""
     if not NAME.fullmatch(name):
-        raise KeyProblemError(f"{name!r} is not a valid name of a key", "Use 1 to 64 letters, digits and _ . @ -")
+        raise KeyProblemError(
+            f"{name!r} is not a valid name of a key",
+            "Use 1 to 64 letters, digits and _ . @ -",
+        )
     if not scopes or not SCOPES.keys() >= set(scopes):
         raise KeyProblemError(
-            f"{','.join(scopes)!r} are not valid scopes", f"Use one or more of {', '.join(SCOPES)}, joined by commas."
+            f"{','.join(scopes)!r} are not valid scopes",
+            f"Use one or more of {', '.join(SCOPES)}, joined by commas.",
         )
     key = KEY_PREFIX + secrets.token_urlsafe(32)
     with _changed(path) as keys:
         if name in keys:
             raise KeyProblemError(
-                f"A key named {name} exists in {path}", f"Choose another name, or first: make api-key revoke={name}"
+                f"A key named {name} exists in {path}",
+                f"Choose another name, or first: make api-key revoke={name}",
             )
         keys[name] = Key(name, hashed(key), frozenset(scopes))
     return key
@@ -104,7 +119,10 @@ def add(path: Path, name: str, scopes: Collection[str] = ADMIN) -> str:
 def revoke(path: Path, name: str) -> int:
     """Revoke a key; how many are left. Raises KeyProblemError if there is none."""
     if name not in (keys := read(path)):
-        raise KeyProblemError(f"No key in {path} is named {name}", f"There are: {', '.join(keys) or 'none'}.")
+        raise KeyProblemError(
+            f"No key in {path} is named {name}",
+            f"There are: {', '.join(keys) or 'none'}.",
+        )
     with _changed(path) as keys:
         keys.pop(name, None)
         return len(keys)
@@ -122,7 +140,11 @@ class Keys:
     def owner(self, key: str) -> Key | None:
         """The entry of a key, or None. Compares in constant time."""
         digest = hashed(key)
-        found = [each for each in self._current().values() if hmac.compare_digest(digest, each.digest)]
+        found = [
+            each
+            for each in self._current().values()
+            if hmac.compare_digest(digest, each.digest)
+        ]
         return found[-1] if found else None
 
     def there_were_any(self) -> bool:
@@ -143,7 +165,10 @@ class Keys:
                 try:
                     self._keys = read(self._path) if now else {}
                 except (OSError, UnicodeDecodeError) as error:
-                    log.error("the file of keys cannot be read, so no key is valid: %s", type(error).__name__)
+                    log.error(
+                        "the file of keys cannot be read, so no key is valid: %s",
+                        type(error).__name__,
+                    )
                     self._keys = {}
                 self._seen = now
             return self._keys

@@ -40,8 +40,12 @@ class Event(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     itemid: OwnId
-    value: float | None = Field(default=None, description="the rating, if the event is one")
-    type: str | None = Field(default=None, description="of the event; left out: the type that rates")
+    value: float | None = Field(
+        default=None, description="the rating, if the event is one"
+    )
+    type: str | None = Field(
+        default=None, description="of the event; left out: the type that rates"
+    )
 
 
 class Condition(BaseModel):
@@ -58,19 +62,30 @@ class Condition(BaseModel):
     lt: float | None = Field(default=None, description="a number below this")
 
 
-User = Annotated[OwnId | None, Field(description="the user's id; left out for a user who is not stored")]
+User = Annotated[
+    OwnId | None,
+    Field(description="the user's id; left out for a user who is not stored"),
+]
 History = Annotated[
     list[Event] | None,
-    Field(description='instead of a user\'s id, ratings and other events: [{"itemid": 1, "value": 5}]'),
+    Field(
+        description='instead of a user\'s id, ratings and other events: [{"itemid": 1, "value": 5}]'
+    ),
 ]
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE, description="how many items")]
 Where = Annotated[
     dict[str, Values | Condition] | None,
-    Field(description='attributes that items must have: {"genres": ["Comedy"], "year": {"gte": 1990}}'),
+    Field(
+        description='attributes that items must have: {"genres": ["Comedy"], "year": {"gte": 1990}}'
+    ),
 ]
 Words = Annotated[
     str | None,
-    Field(min_length=1, max_length=200, description="words of their titles or attributes: animated films for children"),
+    Field(
+        min_length=1,
+        max_length=200,
+        description="words of their titles or attributes: animated films for children",
+    ),
 ]
 
 
@@ -79,10 +94,15 @@ class StrictTool(Tool):
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Tool:
-        hints = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
+        hints = ToolAnnotations(
+            read_only_hint=True, idempotent_hint=True, open_world_hint=False
+        )
         tool = cls.from_function(function, annotations=hints)
         loose = tool.fn_metadata.arg_model
-        config = {"model_config": ConfigDict(strict=True, extra="forbid"), "__module__": __name__}
+        config = {
+            "model_config": ConfigDict(strict=True, extra="forbid"),
+            "__module__": __name__,
+        }
         tool.fn_metadata.arg_model = type(loose.__name__, (loose,), config)
         tool.parameters = tool.fn_metadata.arg_model.model_json_schema(by_alias=True)
         return tool
@@ -91,8 +111,13 @@ class StrictTool(Tool):
         try:
             self.fn_metadata.validate_arguments(arguments)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            name, known = ".".join(map(str, first["loc"])), ", ".join(self.fn_metadata.arg_model.model_fields)
+            first = error.errors(
+                include_url=False, include_context=False, include_input=False
+            )[0]
+            name, known = (
+                ".".join(map(str, first["loc"])),
+                ", ".join(self.fn_metadata.arg_model.model_fields),
+            )
             known = f"; the arguments are: {known}" if len(first["loc"]) == 1 else ""
             raise ToolError(f"{name}: {first['msg']}{known}.") from error
         return await super().run(arguments, *more, **named)
@@ -102,14 +127,26 @@ def server(client: Client) -> MCPServer:
     """The tools."""
 
     def recommend(
-        userid: User = None, history: History = None, size: Size = 10, where: Where = None, query: Words = None
+        userid: User = None,
+        history: History = None,
+        size: Size = 10,
+        where: Where = None,
+        query: Words = None,
     ) -> dict[str, Any]:
         """Items that a user has not had and would like best, with titles, attributes and scores, best first."""
-        wanted = {"history": plain(history), "size": size, "where": plain(where), "query": query}
+        wanted = {
+            "history": plain(history),
+            "size": size,
+            "where": plain(where),
+            "query": query,
+        }
         return result(lambda: client.recommend(userid, **wanted))
 
     def rank(
-        candidates: Annotated[list[OwnId], Field(min_length=1, max_length=1_000, description="ids of items")],
+        candidates: Annotated[
+            list[OwnId],
+            Field(min_length=1, max_length=1_000, description="ids of items"),
+        ],
         userid: User = None,
         history: History = None,
     ) -> dict[str, Any]:
@@ -117,7 +154,10 @@ def server(client: Client) -> MCPServer:
         return result(lambda: client.rank(candidates, userid, history=plain(history)))
 
     def similar(
-        itemids: Annotated[list[OwnId], Field(min_length=1, max_length=20, description="ids of items")], size: Size = 10
+        itemids: Annotated[
+            list[OwnId], Field(min_length=1, max_length=20, description="ids of items")
+        ],
+        size: Size = 10,
     ) -> dict[str, Any]:
         """Items that are most like one, or like several, and why."""
         return result(lambda: client.similar(*itemids, size=size))
@@ -127,8 +167,12 @@ def server(client: Client) -> MCPServer:
         found = result(lambda: client.recommend(history=[], size=size))
         return found | {"reason": "The most popular items."}
 
-    tools: list[Tool] = [StrictTool.of(each) for each in (recommend, rank, similar, popular)]
-    return MCPServer("recsys_pipeline", instructions=INSTRUCTIONS, version=VERSION, tools=tools)
+    tools: list[Tool] = [
+        StrictTool.of(each) for each in (recommend, rank, similar, popular)
+    ]
+    return MCPServer(
+        "recsys_pipeline", instructions=INSTRUCTIONS, version=VERSION, tools=tools
+    )
 
 
 def plain(given: Any) -> Any:
@@ -143,12 +187,22 @@ def result(call: Callable[[], Result]) -> dict[str, Any]:
     except ServerError as error:
         raise ToolError(str(error)) from error
     found = answer.model_dump(mode="json")
-    return {name: found[name] for name in ("release", "reason", "unknown", "matching", "item_list") if name in found}
+    return {
+        name: found[name]
+        for name in ("release", "reason", "unknown", "matching", "item_list")
+        if name in found
+    }
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(prog="python -m extras.mcp", description=__doc__.splitlines()[0])
-    parser.add_argument("--url", default=settings.server.url, help="of the recommender's server; default: %(default)s")
+    parser = argparse.ArgumentParser(
+        prog="python -m extras.mcp", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--url",
+        default=settings.server.url,
+        help="of the recommender's server; default: %(default)s",
+    )
     with Client.of(settings.server, parser.parse_args().url) as client:
         server(client).run("stdio")
 

@@ -29,11 +29,25 @@ from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
 from data_exchange_center.fusion import top_k
-from data_exchange_center.recipes import DEFAULT, RECIPES, ChannelRecipe, RecallRecipe, Recipe
+from data_exchange_center.recipes import (
+    DEFAULT,
+    RECIPES,
+    ChannelRecipe,
+    RecallRecipe,
+    Recipe,
+)
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.models import bundle
-from extras.models.bundle import EXPECTED, ITEMS, MODEL, TRAINING, USERS, Bundle, BundleError
+from extras.models.bundle import (
+    EXPECTED,
+    ITEMS,
+    MODEL,
+    TRAINING,
+    USERS,
+    Bundle,
+    BundleError,
+)
 from extras.models.channel import (
     MODELS,
     ImportedItemItemRecipe,
@@ -82,13 +96,17 @@ def export_events(settings: Settings, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with written_in_place(folder / name) as temporary:
             table.to_parquet(temporary, index=False)
-        print(f"{folder / name}: {len(table):,} events of {part.n_users:,} users for {part.n_items:,} items")  # noqa: T201
+        print(  # noqa: T201
+            f"{folder / name}: {len(table):,} events of {part.n_users:,} users for {part.n_items:,} items"
+        )
 
 
 def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Path:
     """Check a bundle and write its recipe. Raises BundleError, and changes nothing then."""
     inputs = read_inputs(settings)
-    own_users, own_items = ({each: row for row, each in enumerate(ids)} for ids in own_ids(settings))
+    own_users, own_items = (
+        {each: row for row, each in enumerate(ids)} for ids in own_ids(settings)
+    )
     own = own_users, own_items
     found = bundle.read(folder)
     if (found.about.events or 0) > len(inputs.data.items):
@@ -98,7 +116,12 @@ def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Pat
         )
     prepared = prepare(folder, found, inputs.data, own)
     recipe = channel_recipe(found, "", "")
-    parity = compared(served(recipe, prepared, inputs.data.item_numbers, inputs.data.user_numbers), folder, inputs, own)
+    parity = compared(
+        served(recipe, prepared, inputs.data.item_numbers, inputs.data.user_numbers),
+        folder,
+        inputs,
+        own,
+    )
     if parity.same < SAME_LISTS:
         raise BundleError(
             f"{folder / EXPECTED}: {parity.same:.1%} of {parity.users} lists have the library's first {COMPARED} "
@@ -115,24 +138,42 @@ def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Pat
             )
         earlier = bundle.read(training)
         if earlier.about.kind != found.about.kind:
-            raise BundleError(f"{training}: is of kind {earlier.about.kind}, the bundle of {found.about.kind}")
-        if (earlier.about.history_length, earlier.about.inputs) != (found.about.history_length, found.about.inputs):
-            raise BundleError(f"{training}: history_length and inputs must be those of the bundle's own model.toml")
+            raise BundleError(
+                f"{training}: is of kind {earlier.about.kind}, the bundle of {found.about.kind}"
+            )
+        if (earlier.about.history_length, earlier.about.inputs) != (
+            found.about.history_length,
+            found.about.inputs,
+        ):
+            raise BundleError(
+                f"{training}: history_length and inputs must be those of the bundle's own model.toml"
+            )
         of_past = prepare(training, earlier, inputs.data, own)
     recipe_with(recipe, with_default=with_default)  # raises before anything is written
     exchange = settings.exchange_dir
-    file, digest = trained_on(prepared, inputs.data.lengths, inputs.data).write(exchange, found.about.name)
+    file, digest = trained_on(prepared, inputs.data.lengths, inputs.data).write(
+        exchange, found.about.name
+    )
     recipe = channel_recipe(found, file, digest)
     if of_past:
         earlier_lengths = inputs.data.earlier_lengths(ranker_of_lists(DEFAULT).past)
-        file, digest = trained_on(of_past, earlier_lengths, inputs.data).write(exchange, found.about.name)
-        recipe = recipe.model_copy(update={"training_file": file, "training_sha256": digest})
+        file, digest = trained_on(of_past, earlier_lengths, inputs.data).write(
+            exchange, found.about.name
+        )
+        recipe = recipe.model_copy(
+            update={"training_file": file, "training_sha256": digest}
+        )
     whole = recipe_with(recipe, with_default=with_default)
     out = exchange / MODELS / f"{found.about.name}.json"
     with written_in_place(out) as temporary:
         temporary.write_text(whole.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    for path in set(out.parent.glob(f"{found.about.name}-*.npz")):  # of the model's earlier imports
-        if path.relative_to(exchange).as_posix() not in (recipe.file, recipe.training_file):
+    for path in set(
+        out.parent.glob(f"{found.about.name}-*.npz")
+    ):  # of the model's earlier imports
+        if path.relative_to(exchange).as_posix() not in (
+            recipe.file,
+            recipe.training_file,
+        ):
             path.unlink()
     print(  # noqa: T201
         f"{found.about.name} ({found.about.library}): {len(found.items):,} items, "
@@ -154,7 +195,9 @@ def channel_recipe(found: Bundle, file: str, digest: str) -> ImportedRecipe:
     about = found.about
     if about.kind == "encoder":
         history, times = about.history_length or 0, "times" in about.inputs
-        return ImportedEncoderRecipe(name=about.name, file=file, sha256=digest, history=history, times=times)
+        return ImportedEncoderRecipe(
+            name=about.name, file=file, sha256=digest, history=history, times=times
+        )
     kind = ImportedVectorsRecipe if about.kind == "vectors" else ImportedItemItemRecipe
     return kind(name=about.name, file=file, sha256=digest)
 
@@ -165,16 +208,29 @@ def recipe_with(channel: ChannelRecipe, *, with_default: bool) -> Recipe:
     Raises BundleError for a name that is taken, by a recipe or a channel.
     """
     known = (*RECIPES, *plugins.find(plugins.RECIPES))
-    channels = {each.name for recipe in RECIPES.values() for each in recipe.recall.channels}
+    channels = {
+        each.name for recipe in RECIPES.values() for each in recipe.recall.channels
+    }
     try:
         if channel.name in known or channel.name in channels:
             raise ValueError("a recipe or a channel has that name")
         if with_default:
-            recall = RecallRecipe(**{**dict(DEFAULT.recall), "channels": (*DEFAULT.recall.channels, channel)})
+            recall = RecallRecipe(
+                **{
+                    **dict(DEFAULT.recall),
+                    "channels": (*DEFAULT.recall.channels, channel),
+                }
+            )
             return DEFAULT.model_copy(update={"name": channel.name, "recall": recall})
-        return Recipe(name=channel.name, recall=RecallRecipe(channels=(channel,)), ranker=OrderRecipe())
+        return Recipe(
+            name=channel.name,
+            recall=RecallRecipe(channels=(channel,)),
+            ranker=OrderRecipe(),
+        )
     except ValueError as error:
-        raise BundleError(f"{MODEL}: name {channel.name!r} is taken: give the model another one") from error
+        raise BundleError(
+            f"{MODEL}: name {channel.name!r} is taken: give the model another one"
+        ) from error
 
 
 Own = tuple[Mapping[str, int], Mapping[str, int]]  # own ids of users, of items -> row
@@ -188,11 +244,19 @@ def prepare(folder: Path, found: Bundle, past: Sequences, own: Own) -> Prepared:
     if found.weights is not None:
         weights = found.weights[order][:, order].tocsr()
         weights.sort_indices()
-        arrays = {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
+        arrays = {
+            "data": weights.data,
+            "indices": weights.indices,
+            "indptr": weights.indptr,
+        }
         return Prepared(item_numbers, np.empty(0, np.int64), arrays)
     if found.item_vectors is not None and found.encoder:
         model = np.frombuffer(found.encoder, np.uint8)
-        arrays = {"items": found.item_vectors[order], "codes": 1 + order, "encoder": model}
+        arrays = {
+            "items": found.item_vectors[order],
+            "codes": 1 + order,
+            "encoder": model,
+        }
         return Prepared(item_numbers, np.empty(0, np.int64), arrays)
     if found.item_vectors is None or found.user_vectors is None:
         raise BundleError(f"{folder}: has neither vectors nor weights")
@@ -212,53 +276,82 @@ def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity
     same, worst, first = 0, 0.0, ""
     texts = list(own[1])
     stored = {channel.name: channel.users} if isinstance(channel, StoredVectors) else {}
-    for user, name, items, scores in zip(users, expected.users, expected.items, expected.scores, strict=True):
-        after_all = Points(np.array([user]), past.lengths[[user]], past.times[[past.starts[user + 1] - 1]] + 1)
-        ours = channel.scores(requests_at(past, after_all, inputs.profiles, channel.events, stored))
+    for user, name, items, scores in zip(
+        users, expected.users, expected.items, expected.scores, strict=True
+    ):
+        after_all = Points(
+            np.array([user]),
+            past.lengths[[user]],
+            past.times[[past.starts[user + 1] - 1]] + 1,
+        )
+        ours = channel.scores(
+            requests_at(past, after_all, inputs.profiles, channel.events, stored)
+        )
         mine = slice(past.starts[user], past.starts[user + 1])
         wanted = items[:COMPARED]
         codes = 1 + bundle.positions(folder / EXPECTED, wanted, own[1], "items")
         theirs = np.asarray(scores[:COMPARED], np.float64)
         largest = max(float(np.abs(theirs).max()), 1e-12)
-        (hits,) = top_k(ours.copy(), COMPARED, np.zeros(mine.stop - mine.start, np.int64), past.items[mine])
+        (hits,) = top_k(
+            ours.copy(),
+            COMPARED,
+            np.zeros(mine.stop - mine.start, np.int64),
+            past.items[mine],
+        )
         if len(wanted) < len(hits.ids):
             raise BundleError(
                 f"{folder / EXPECTED}: user {name} has {len(wanted)} items, of which too few can be compared: list the "
                 f"first {COMPARED}, or all that the model finds ({len(hits.ids)} here)"
             )
         # the best of ours have the library's scores, and so have the library's items here: equal scores may swap
-        listed = hits.scores if len(hits.scores) == len(theirs) else np.full(len(theirs), np.inf)
+        listed = (
+            hits.scores
+            if len(hits.scores) == len(theirs)
+            else np.full(len(theirs), np.inf)
+        )
         gap = float(np.abs(np.stack([listed, ours[0, codes]]) - theirs).max()) / largest
         if gap <= TOLERANCE:
             same, worst = same + 1, max(worst, gap)
         elif not first:
             listed_ids = [texts[code - 1] for code in hits.ids[:3]]
-            first = (
-                f"user {name}: the library has {_listed(wanted, theirs)}; the stack {_listed(listed_ids, hits.scores)}"
-            )
+            served = _listed(listed_ids, hits.scores)
+            first = f"user {name}: the library has {_listed(wanted, theirs)}; the stack {served}"
     return Parity(len(users), same / len(users), worst, first)
 
 
 def _listed(ids: Sequence[str], scores: Iterable[float]) -> str:
-    return ", ".join(f"{each} ({score:.6g})" for each, score in zip(ids[:3], scores, strict=False))
+    return ", ".join(
+        f"{each} ({score:.6g})" for each, score in zip(ids[:3], scores, strict=False)
+    )
 
 
 def own_ids(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """Own ids as text, of users and items, in the order of `Sequences`."""
     tables = (artifacts.USERS, Columns.USER), (artifacts.ITEMS, Columns.ITEM)
     users, items = (
-        table.read(settings.exchange_dir).sort_values(key)[Columns.OWN_ID].to_numpy() for table, key in tables
+        table.read(settings.exchange_dir).sort_values(key)[Columns.OWN_ID].to_numpy()
+        for table, key in tables
     )
     return users, items
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(prog="python -m extras.models", description="Models of other libraries.")
+    parser = argparse.ArgumentParser(
+        prog="python -m extras.models", description="Models of other libraries."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    importing = commands.add_parser("import", help="check a bundle and write its recipe")
+    importing = commands.add_parser(
+        "import", help="check a bundle and write its recipe"
+    )
     importing.add_argument("bundle", type=Path)
-    importing.add_argument("--with-default", action="store_true", help="as one more channel of the default recipe")
-    exporting = commands.add_parser("export-events", help="write what a model is trained on")
+    importing.add_argument(
+        "--with-default",
+        action="store_true",
+        help="as one more channel of the default recipe",
+    )
+    exporting = commands.add_parser(
+        "export-events", help="write what a model is trained on"
+    )
     exporting.add_argument("folder", type=Path)
     given = parser.parse_args()
     try:

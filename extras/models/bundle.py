@@ -38,9 +38,17 @@ from extras.models import encoder
 
 Float32 = NDArray[np.float32]
 MODEL, ITEMS, USERS, WEIGHTS, ENCODER, EXPECTED, TRAINING = (
-    "model.toml", "items.parquet", "users.parquet", "weights.npz", "encoder.onnx", "expected.parquet", "training",
-)  # fmt: skip
-MAX_DIMENSIONS: Final = 4096  # of a vector in Elasticsearch, the bias and the length included
+    "model.toml",
+    "items.parquet",
+    "users.parquet",
+    "weights.npz",
+    "encoder.onnx",
+    "expected.parquet",
+    "training",
+)
+MAX_DIMENSIONS: Final = (
+    4096  # of a vector in Elasticsearch, the bias and the length included
+)
 MAX_HISTORY: Final = 2048  # events that an encoder reads
 NAME: Final = r"[a-z][a-z0-9_]{0,30}"
 
@@ -57,7 +65,9 @@ class About(Frozen):
     library: str
     similarity: Literal["dot", "cosine"] = "dot"
     events: int | None = None  # rows of events.parquet that the model was trained on
-    history_length: Annotated[int, Field(ge=1, le=MAX_HISTORY)] | None = None  # newest events that an encoder reads
+    history_length: Annotated[int, Field(ge=1, le=MAX_HISTORY)] | None = (
+        None  # newest events that an encoder reads
+    )
     inputs: tuple[Literal["items", "times"], ...] = ("items",)  # of an encoder
 
 
@@ -77,7 +87,9 @@ class Bundle:
     about: About
     items: Sequence[str]  # own ids
     users: Sequence[str]  # own ids; only of vectors
-    item_vectors: Float32 | None = None  # (items, d + 2): vector, bias, and what makes all equally long
+    item_vectors: Float32 | None = (
+        None  # (items, d + 2): vector, bias, and what makes all equally long
+    )
     user_vectors: Float32 | None = None  # (users, d + 2)
     weights: sp.csr_matrix | None = None  # (items, items), of an item-item model
     encoder: bytes = b""  # the model that makes user vectors, as it is served
@@ -86,13 +98,21 @@ class Bundle:
 def read(folder: Path) -> Bundle:
     """Read and check a bundle. Raises BundleError."""
     about = _about(folder / MODEL)
-    items = _table(folder / ITEMS, ["id"] if about.kind == "item-item" else ["id", "vector"])
+    items = _table(
+        folder / ITEMS, ["id"] if about.kind == "item-item" else ["id", "vector"]
+    )
     ids = _ids(folder / ITEMS, items)
     if about.kind == "item-item":
         return Bundle(about, ids, (), weights=_weights(folder / WEIGHTS, len(ids)))
     of_items = _vectors(folder / ITEMS, items)
-    bias = _numbers(folder / ITEMS, items["bias"]) if "bias" in items.column_names else np.zeros(len(ids), np.float32)
-    indexed = index_vectors(unit_vectors(of_items) if about.similarity == "cosine" else of_items, bias)
+    bias = (
+        _numbers(folder / ITEMS, items["bias"])
+        if "bias" in items.column_names
+        else np.zeros(len(ids), np.float32)
+    )
+    indexed = index_vectors(
+        unit_vectors(of_items) if about.similarity == "cosine" else of_items, bias
+    )
     if indexed.shape[1] > MAX_DIMENSIONS:
         raise BundleError(
             f"{folder / ITEMS}: {of_items.shape[1]} dimensions; at most {MAX_DIMENSIONS - 2} are searched"
@@ -106,7 +126,9 @@ def read(folder: Path) -> Bundle:
         raise BundleError(
             f"{folder}: vectors of items have {of_items.shape[1]} dimensions, those of users {of_users.shape[1]}"
         )
-    of_users = query_vectors(unit_vectors(of_users) if about.similarity == "cosine" else of_users)
+    of_users = query_vectors(
+        unit_vectors(of_users) if about.similarity == "cosine" else of_users
+    )
     return Bundle(about, ids, _ids(folder / USERS, users), indexed, of_users)
 
 
@@ -114,14 +136,24 @@ def read_expected(folder: Path) -> Expected:
     """Read the library's own lists. Raises BundleError."""
     path = folder / EXPECTED
     table = _table(path, ["id", "items", "scores"])
-    found = Expected(_ids(path, table), *(table[name].to_pylist() for name in ("items", "scores")))
+    found = Expected(
+        _ids(path, table), *(table[name].to_pylist() for name in ("items", "scores"))
+    )
     for user, items, scores in zip(found.users, found.items, found.scores, strict=True):
-        if not items or len(items) != len(scores) or not np.isfinite(np.asarray(scores, float)).all():
-            raise BundleError(f"{path}: user {user} needs as many finite scores as items, at least one")
+        if (
+            not items
+            or len(items) != len(scores)
+            or not np.isfinite(np.asarray(scores, float)).all()
+        ):
+            raise BundleError(
+                f"{path}: user {user} needs as many finite scores as items, at least one"
+            )
     return found
 
 
-def positions(path: Path, ids: Sequence[str], known: Mapping[str, int], what: str) -> NDArray[np.int64]:
+def positions(
+    path: Path, ids: Sequence[str], known: Mapping[str, int], what: str
+) -> NDArray[np.int64]:
     """Position of each own id in the data set. Raises BundleError, with the first unknown ones."""
     unknown = [each for each in ids if each not in known]
     if unknown:
@@ -136,16 +168,24 @@ def _about(path: Path) -> About:
     try:
         about = About.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}); a bundle has this file") from error
+        raise BundleError(
+            f"{path}: cannot be read ({error.strerror}); a bundle has this file"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: is no TOML ({error})") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise BundleError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise BundleError(
+            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from error
     if about.kind == "encoder" and about.history_length is None:
-        raise BundleError(f"{path}: history_length is missing: how many of the newest events the encoder reads")
+        raise BundleError(
+            f"{path}: history_length is missing: how many of the newest events the encoder reads"
+        )
     if not re.fullmatch(NAME, about.name):
-        raise BundleError(f"{path}: name {about.name!r}: small letters, digits and _, a letter first, at most 31")
+        raise BundleError(
+            f"{path}: name {about.name!r}: small letters, digits and _, a letter first, at most 31"
+        )
     return about
 
 
@@ -172,12 +212,16 @@ def _vectors(path: Path, table: pa.Table) -> Float32:
     try:
         vectors = np.array(table["vector"].to_pylist(), dtype=np.float32)
     except (ValueError, TypeError) as error:
-        raise BundleError(f"{path}: all vectors need the same number of floats") from error
+        raise BundleError(
+            f"{path}: all vectors need the same number of floats"
+        ) from error
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise BundleError(f"{path}: all vectors need the same number of floats")
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-        raise BundleError(f"{path}: the vector of {table['id'][row].as_py()!r} has values that are not numbers")
+        raise BundleError(
+            f"{path}: the vector of {table['id'][row].as_py()!r} has values that are not numbers"
+        )
     return vectors
 
 
@@ -197,7 +241,9 @@ def _weights(path: Path, items: int) -> sp.csr_matrix:
     except (OSError, ValueError, KeyError) as error:
         raise BundleError(f"{path}: is no sparse matrix of scipy ({error})") from error
     if weights.shape != (items, items):
-        raise BundleError(f"{path}: has the shape {weights.shape}, items.parquet has {items:,} items")
+        raise BundleError(
+            f"{path}: has the shape {weights.shape}, items.parquet has {items:,} items"
+        )
     if not np.isfinite(weights.data).all():
         raise BundleError(f"{path}: has values that are not numbers")
     return weights

@@ -16,10 +16,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels import Arrays, Channel, Float32, Requests, StoredVectors
+from data_exchange_center.channels import (
+    Arrays,
+    Channel,
+    Float32,
+    Requests,
+    StoredVectors,
+)
 from data_exchange_center.files import written_in_place
 from data_exchange_center.fusion import NOT_FOUND
-from data_exchange_center.recipes import ChannelRecipe, DataRecipe, ListsRecipe, VectorRecipe
+from data_exchange_center.recipes import (
+    ChannelRecipe,
+    DataRecipe,
+    ListsRecipe,
+    VectorRecipe,
+)
 from data_exchange_center.settings import load_settings
 from data_exchange_center.steps import StepError
 from extras.models.encoder import Encoder, ImportedEncoderRecipe
@@ -30,7 +41,12 @@ if TYPE_CHECKING:
 
 EVENTS: Final = 1000  # newest events of a user that an item-item model reads
 MODELS: Final = "models"  # in the exchange folder
-NUMBERS: Final = ("item_numbers", "user_numbers", "past_users", "past_events")  # of `Prepared`
+NUMBERS: Final = (
+    "item_numbers",
+    "user_numbers",
+    "past_users",
+    "past_events",
+)  # of `Prepared`
 
 
 class ImportedVectorsRecipe(VectorRecipe):
@@ -42,7 +58,9 @@ class ImportedVectorsRecipe(VectorRecipe):
     name: str = "imported"
     file: str  # as `Prepared.write` wrote it, below the exchange folder
     sha256: str  # of it
-    training_file: str = ""  # the same model, fitted on the first part of the past; empty: there is none
+    training_file: str = (
+        ""  # the same model, fitted on the first part of the past; empty: there is none
+    )
     training_sha256: str = ""
 
 
@@ -75,13 +93,20 @@ class Prepared:
     past_users: NDArray[np.int64] = field(
         default_factory=lambda: np.empty(0, np.int64)
     )  # whose events the model may have been trained on
-    past_events: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # how many of each of them
+    past_events: NDArray[np.int64] = field(
+        default_factory=lambda: np.empty(0, np.int64)
+    )  # how many of each of them
 
     def write(self, exchange: Path, name: str) -> tuple[str, str]:
         """Write the file, named by its content, so that an earlier model's file stays. Returns its path below the
         exchange folder, and its sha256."""
         buffer = io.BytesIO()
-        np.savez(buffer, **dict[str, Any]({each: getattr(self, each) for each in NUMBERS} | dict(self.arrays)))
+        np.savez(
+            buffer,
+            **dict[str, Any](
+                {each: getattr(self, each) for each in NUMBERS} | dict(self.arrays)
+            ),
+        )
         digest = sha256(buffer.getvalue()).hexdigest()
         file = f"{MODELS}/{name}-{digest[:12]}.npz"
         with written_in_place(exchange / file) as temporary:
@@ -95,16 +120,22 @@ class Prepared:
         try:
             raw = path.read_bytes()
         except OSError as error:
-            raise StepError(f"{path}: cannot be read ({error.strerror}): import the model again") from error
+            raise StepError(
+                f"{path}: cannot be read ({error.strerror}): import the model again"
+            ) from error
         if sha256(raw).hexdigest() != digest:
-            raise StepError(f"{path}: has changed since its recipe was written: import the model again")
+            raise StepError(
+                f"{path}: has changed since its recipe was written: import the model again"
+            )
         with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
             arrays = dict(stored)
         return cls(**{each: arrays.pop(each) for each in NUMBERS}, arrays=arrays)
 
     def trained_within(self, past: Sequences) -> bool:
         """Whether the model may have been trained on events of ``past`` alone: on none that come after it."""
-        lengths = dict(zip(past.user_numbers.tolist(), past.lengths.tolist(), strict=True))
+        lengths = dict(
+            zip(past.user_numbers.tolist(), past.lengths.tolist(), strict=True)
+        )
         counts = zip(self.past_users.tolist(), self.past_events.tolist(), strict=True)
         return all(events <= lengths.get(user, events) for user, events in counts)
 
@@ -119,7 +150,9 @@ class ItemItem(Channel):
     data: Float32  # of a csr matrix (items + 1, items + 1) by item code
     indices: NDArray[np.int32]
     indptr: NDArray[np.int64]
-    known: NDArray[np.bool_]  # (items + 1,) False for padding and items that the model does not have
+    known: NDArray[
+        np.bool_
+    ]  # (items + 1,) False for padding and items that the model does not have
 
     def __post_init__(self) -> None:
         _ = self.rows  # now, not in a request
@@ -134,7 +167,9 @@ class ItemItem(Channel):
         if len(self.data) < len(self.known) ** 2 / 2:
             return None
         dense = np.zeros((len(self.known), len(self.known)), np.float32)
-        dense[np.repeat(np.arange(len(self.known)), np.diff(self.indptr)), self.indices] = self.data
+        dense[
+            np.repeat(np.arange(len(self.known)), np.diff(self.indptr)), self.indices
+        ] = self.data
         return dense
 
     def scores(self, requests: Requests) -> Float32:
@@ -146,13 +181,22 @@ class ItemItem(Channel):
             if self.rows is not None:
                 sums = self.rows[own].sum(axis=0, dtype=np.float64)
             else:
-                spans = np.concatenate([np.arange(self.indptr[code], self.indptr[code + 1]) for code in own])
-                sums = np.bincount(self.indices[spans], self.data[spans], len(self.known))
+                spans = np.concatenate(
+                    [
+                        np.arange(self.indptr[code], self.indptr[code + 1])
+                        for code in own
+                    ]
+                )
+                sums = np.bincount(
+                    self.indices[spans], self.data[spans], len(self.known)
+                )
             row[self.known] = sums[self.known]
         return found
 
 
-def fit(recipe: ImportedRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+def fit(
+    recipe: ImportedRecipe, past: Sequences, inputs: Inputs, data: DataRecipe
+) -> Fitted:
     """Read the imported arrays: the model's; for a past without all the events that it may have been trained on, those
     of the bundle's ``training`` model, which the ranker's training lists are made with.
 
@@ -167,7 +211,9 @@ def fit(recipe: ImportedRecipe, past: Sequences, inputs: Inputs, data: DataRecip
         usable = prepared.trained_within(past)
     elif not usable:  # the ranker `order` learns nothing from its lists: the model itself may make them
         lists_of = inputs.data.earlier_lengths(OrderRecipe().past)
-        usable = np.array_equal(past.lengths, lists_of) and prepared.trained_within(inputs.data)
+        usable = np.array_equal(past.lengths, lists_of) and prepared.trained_within(
+            inputs.data
+        )
     if not usable:
         raise StepError(
             f"{recipe.name}: was trained on events that come after those that are given here, and would be evaluated "
@@ -177,10 +223,15 @@ def fit(recipe: ImportedRecipe, past: Sequences, inputs: Inputs, data: DataRecip
 
 
 def served(
-    recipe: ImportedRecipe, prepared: Prepared, item_numbers: NDArray[np.int64], user_numbers: NDArray[np.int64]
+    recipe: ImportedRecipe,
+    prepared: Prepared,
+    item_numbers: NDArray[np.int64],
+    user_numbers: NDArray[np.int64],
 ) -> Channel:
     """Prepared arrays in the order of a release's items and users."""
-    places = 1 + _places(prepared.item_numbers, item_numbers, "items", recipe.file)  # item codes
+    places = 1 + _places(
+        prepared.item_numbers, item_numbers, "items", recipe.file
+    )  # item codes
     known = np.zeros(len(item_numbers) + 1, np.bool_)
     known[places] = True
     if not isinstance(recipe, ImportedItemItemRecipe):
@@ -190,17 +241,24 @@ def served(
         codes = np.zeros(len(known), np.int64)
         codes[places] = prepared.arrays["codes"]
         model = prepared.arrays["encoder"]
-        return Encoder(recipe.name, model, recipe.history, recipe.times, codes, items, known)
+        return Encoder(
+            recipe.name, model, recipe.history, recipe.times, codes, items, known
+        )
     if isinstance(recipe, ImportedVectorsRecipe):
         users = np.full((len(user_numbers), items.shape[1]), np.nan, np.float32)
-        users[_places(prepared.user_numbers, user_numbers, "users", recipe.file)] = prepared.arrays["users"]
+        users[_places(prepared.user_numbers, user_numbers, "users", recipe.file)] = (
+            prepared.arrays["users"]
+        )
         return StoredVectors(recipe.name, users, items, known)
     import scipy.sparse as sp  # the server's image has no scipy, and loads what was fitted
 
     arrays = prepared.arrays
     parts = (arrays["data"], arrays["indices"], arrays["indptr"])
     among = sp.csr_matrix(parts, shape=(len(places), len(places))).tocoo()
-    weights = sp.csr_matrix((among.data, (places[among.row], places[among.col])), shape=(len(known), len(known)))
+    weights = sp.csr_matrix(
+        (among.data, (places[among.row], places[among.col])),
+        shape=(len(known), len(known)),
+    )
     weights.sort_indices()
     return ItemItem(
         recipe.name,
@@ -212,10 +270,16 @@ def served(
     )
 
 
-def _places(numbers: NDArray[np.int64], among: NDArray[np.int64], what: str, file: str) -> NDArray[np.int64]:
+def _places(
+    numbers: NDArray[np.int64], among: NDArray[np.int64], what: str, file: str
+) -> NDArray[np.int64]:
     places = np.searchsorted(among, numbers)
-    if len(numbers) and (places.max() >= len(among) or not np.array_equal(among[places], numbers)):
-        raise StepError(f"{file}: holds {what} that this data set does not have: import the model again")
+    if len(numbers) and (
+        places.max() >= len(among) or not np.array_equal(among[places], numbers)
+    ):
+        raise StepError(
+            f"{file}: holds {what} that this data set does not have: import the model again"
+        )
     return places
 
 

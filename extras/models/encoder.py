@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 INPUTS: Final = ("items", "times")
 SPARE: Final = 4  # a request carries so many times the events that a model reads: items unknown to it are skipped
 ROWS: Final = 128  # of a run
-LARGEST: Final = 256 * 2**20  # bytes: each step reads the file with the release's channels
+LARGEST: Final = (
+    256 * 2**20
+)  # bytes: each step reads the file with the release's channels
 
 
 class ImportedEncoderRecipe(VectorRecipe):
@@ -58,9 +60,13 @@ class Encoder(EncodedChannel):
 
     newest: int
     timed: bool
-    codes: NDArray[np.int64]  # (items + 1,) the model's code of an item; 0: unknown to it
+    codes: NDArray[
+        np.int64
+    ]  # (items + 1,) the model's code of an item; 0: unknown to it
     items: Float32  # (items + 1, d + 2)
-    trained: NDArray[np.bool_]  # (items + 1,) False for padding and items that the model does not have
+    trained: NDArray[
+        np.bool_
+    ]  # (items + 1,) False for padding and items that the model does not have
 
     @property
     def events(self) -> int:
@@ -74,13 +80,19 @@ class Encoder(EncodedChannel):
         if not newest_first.any():
             return {}
         known_first = np.argsort(newest_first == 0, axis=1, kind="stable")
-        order = known_first[:, : self.newest][:, ::-1]  # unknown ones, then oldest first
+        order = known_first[:, : self.newest][
+            :, ::-1
+        ]  # unknown ones, then oldest first
         of_items = np.zeros((len(requests), self.newest), np.int64)
-        of_items[:, self.newest - order.shape[1] :] = np.take_along_axis(newest_first, order, axis=1)
+        of_items[:, self.newest - order.shape[1] :] = np.take_along_axis(
+            newest_first, order, axis=1
+        )
         if not self.timed:
             return {"items": of_items}
         of_times = np.zeros((len(requests), self.newest + 1), np.int64)
-        seconds = np.take_along_axis(np.asarray(requests.times, np.int64), order, axis=1)
+        seconds = np.take_along_axis(
+            np.asarray(requests.times, np.int64), order, axis=1
+        )
         of_times[:, self.newest - order.shape[1] : -1] = seconds
         of_times[:, :-1][of_items == 0] = 0
         of_times[:, -1] = requests.timestamps
@@ -94,8 +106,12 @@ class Encoder(EncodedChannel):
             for start in range(0, len(known), ROWS):
                 rows = known[start : start + ROWS]
                 try:
-                    (vectors[rows],) = self._session.run(None, {name: values[rows] for name, values in inputs.items()})
-                except Exception as error:  # ONNX Runtime has many, without a common base
+                    (vectors[rows],) = self._session.run(
+                        None, {name: values[rows] for name, values in inputs.items()}
+                    )
+                except (
+                    Exception
+                ) as error:  # ONNX Runtime has many, without a common base
                     raise StepError(
                         f"encoder {self.name}: ONNX Runtime cannot run it ({_line(error)}): export it with any batch "
                         "and with an embedding for each item and the padding, and import it again"
@@ -114,7 +130,9 @@ def session(model: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised, too
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"]
+    )
 
 
 def read_encoder(path: Path, about: About, n_items: int, dims: int) -> bytes:
@@ -131,14 +149,21 @@ def read_encoder(path: Path, about: About, n_items: int, dims: int) -> bytes:
     try:
         proto = onnx.load(path)
     except (OSError, DecodeError, onnx.checker.ValidationError) as error:
-        raise BundleError(f"{path}: cannot be read as an ONNX model ({_line(error)})") from error
-    opset = max((each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")), default=0)
+        raise BundleError(
+            f"{path}: cannot be read as an ONNX model ({_line(error)})"
+        ) from error
+    opset = max(
+        (each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")),
+        default=0,
+    )
     if opset > MAX_OPSET:
         raise BundleError(
             f"{path}: is of opset {opset}, Triton reads at most {MAX_OPSET}: export with opset_version=18"
         )
     stored = {each.name for each in proto.graph.initializer}
-    inputs = [each for each in proto.graph.input if each.name not in stored]  # older exporters list weights, too
+    inputs = [
+        each for each in proto.graph.input if each.name not in stored
+    ]  # older exporters list weights, too
     del proto.graph.input[:]
     proto.graph.input.extend(inputs)
     _check_shapes(path, proto, about, dims)
@@ -147,7 +172,9 @@ def read_encoder(path: Path, about: About, n_items: int, dims: int) -> bytes:
     extend_to_query(proto, about.similarity == "cosine")
     content: bytes = proto.SerializeToString(deterministic=True)
     if len(content) > LARGEST:
-        raise BundleError(f"{path}: has {len(content):,} bytes; at most {LARGEST:,} are served")
+        raise BundleError(
+            f"{path}: has {len(content):,} bytes; at most {LARGEST:,} are served"
+        )
     _try(path, content, about, n_items)
     return content
 
@@ -160,7 +187,9 @@ def _try(path: Path, model: bytes, about: About, n_items: int) -> None:
         inputs = {"items": np.zeros((len(last), about.history_length or 0), np.int64)}
         inputs["items"][:, -1] = last
         if "times" in about.inputs:
-            inputs["times"] = np.pad((inputs["items"] > 0).astype(np.int64), ((0, 0), (0, 1)), mode="edge")
+            inputs["times"] = np.pad(
+                (inputs["items"] > 0).astype(np.int64), ((0, 0), (0, 1)), mode="edge"
+            )
         try:
             (found,) = session(model).run([wire.MODEL_OUTPUT], inputs)
         except Exception as error:  # ONNX Runtime has many, without a common base
@@ -169,9 +198,13 @@ def _try(path: Path, model: bytes, about: About, n_items: int) -> None:
                 f"a code is an item's row in items.parquet, from 1, and 0 is padding ({_line(error)})"
             ) from error
         if found.shape[0] != len(last):
-            raise BundleError(f"{path}: gives {found.shape[0]} vectors for a batch of {len(last)}")
+            raise BundleError(
+                f"{path}: gives {found.shape[0]} vectors for a batch of {len(last)}"
+            )
         if not np.isfinite(found).all():
-            raise BundleError(f"{path}: gives values that are not numbers for a history of one event")
+            raise BundleError(
+                f"{path}: gives values that are not numbers for a history of one event"
+            )
 
 
 def _check_shapes(path: Path, proto: onnx.ModelProto, about: About, dims: int) -> None:
@@ -181,12 +214,19 @@ def _check_shapes(path: Path, proto: onnx.ModelProto, about: About, dims: int) -
     from extras.models.bundle import BundleError
 
     history = about.history_length or 0
-    wanted = {"items": (TensorProto.INT64, history), "times": (TensorProto.INT64, history + 1)}
+    wanted = {
+        "items": (TensorProto.INT64, history),
+        "times": (TensorProto.INT64, history + 1),
+    }
     inputs = {each.name: each for each in proto.graph.input}
     if list(inputs) != list(about.inputs):
-        raise BundleError(f"{path}: has the inputs {list(inputs)}, model.toml says {list(about.inputs)}")
+        raise BundleError(
+            f"{path}: has the inputs {list(inputs)}, model.toml says {list(about.inputs)}"
+        )
     if len(proto.graph.output) != 1:
-        raise BundleError(f"{path}: has {len(proto.graph.output)} outputs; an encoder has one, the user's vector")
+        raise BundleError(
+            f"{path}: has {len(proto.graph.output)} outputs; an encoder has one, the user's vector"
+        )
     output = proto.graph.output[0]
     for name, value, (kind, width) in (
         *((name, value, wanted[name]) for name, value in inputs.items()),
@@ -194,8 +234,15 @@ def _check_shapes(path: Path, proto: onnx.ModelProto, about: About, dims: int) -
     ):
         tensor = value.type.tensor_type
         shape = [dim.dim_value or dim.dim_param for dim in tensor.shape.dim]
-        if tensor.elem_type != kind or len(shape) != 2 or shape[1] != width or isinstance(shape[0], int):
-            types = (TensorProto.DataType.Name(each) for each in (tensor.elem_type, kind))
+        if (
+            tensor.elem_type != kind
+            or len(shape) != 2
+            or shape[1] != width
+            or isinstance(shape[0], int)
+        ):
+            types = (
+                TensorProto.DataType.Name(each) for each in (tensor.elem_type, kind)
+            )
             raise BundleError(
                 f"{path}: {name} is {next(types)} {shape}, expected {next(types)} ['batch', {width}], with any batch"
             )
@@ -209,7 +256,9 @@ def extend_to_query(proto: onnx.ModelProto, unit: bool) -> None:
     output = graph.output.pop()
     steps, last = [], output.name
     if unit:
-        steps.append(helper.make_node("LpNormalization", [last], ["_unit"], axis=-1, p=2))
+        steps.append(
+            helper.make_node("LpNormalization", [last], ["_unit"], axis=-1, p=2)
+        )
         last = "_unit"
     graph.initializer.extend(
         [
@@ -218,10 +267,16 @@ def extend_to_query(proto: onnx.ModelProto, unit: bool) -> None:
         ]
     )
     steps.append(helper.make_node("Pad", [last, "_one_column", "_one"], ["_with_bias"]))
-    steps.append(helper.make_node("Pad", ["_with_bias", "_one_column"], [wire.MODEL_OUTPUT]))
+    steps.append(
+        helper.make_node("Pad", ["_with_bias", "_one_column"], [wire.MODEL_OUTPUT])
+    )
     graph.node.extend(steps)
     width = output.type.tensor_type.shape.dim[1].dim_value + 2
-    graph.output.append(helper.make_tensor_value_info(wire.MODEL_OUTPUT, TensorProto.FLOAT, ["batch", width]))
+    graph.output.append(
+        helper.make_tensor_value_info(
+            wire.MODEL_OUTPUT, TensorProto.FLOAT, ["batch", width]
+        )
+    )
 
 
 def _line(error: Exception) -> str:

@@ -24,7 +24,9 @@ class Order(Ranker):
         return -rows[..., self.column : self.column + 1]
 
     @classmethod
-    def configure(cls, recipe: OrderRecipe, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
+    def configure(
+        cls, recipe: OrderRecipe, spec: FeatureSpec, dataset: Dataset, trained: Config
+    ) -> Config:
         return config_of(spec)
 
     @classmethod

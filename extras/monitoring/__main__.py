@@ -73,7 +73,10 @@ def main(settings: Settings) -> None:
             "containers: make docker-up monitoring=1."
         )
     config = write(settings)
-    print(f"Prometheus is at http://{LOOPBACK}:{MonitoringSettings.load().prometheus_port}", flush=True)  # noqa: T201
+    print(  # noqa: T201
+        f"Prometheus is at http://{LOOPBACK}:{MonitoringSettings.load().prometheus_port}",
+        flush=True,
+    )
     os.execv(program, command(settings, config))  # noqa: S606
 
 

@@ -53,10 +53,15 @@ def download_ml_1m(folder: Path) -> Path:
     if target.is_file() and digest(target, "md5") == GROUPLENS_MD5:
         return target
     with written_in_place(target) as temporary:
-        with requests.get(GROUPLENS_URL, stream=True, timeout=TIMEOUT_S) as response, temporary.open("wb") as file:
+        with (
+            requests.get(GROUPLENS_URL, stream=True, timeout=TIMEOUT_S) as response,
+            temporary.open("wb") as file,
+        ):
             response.raise_for_status()
             total = int(response.headers.get("Content-Length", 0)) or None
-            with progress(total=total, unit="B", unit_scale=True, desc=target.name) as bar:
+            with progress(
+                total=total, unit="B", unit_scale=True, desc=target.name
+            ) as bar:
                 for chunk in response.iter_content(1 << 16):
                     bar.update(file.write(chunk))
         if digest(temporary, "md5") != GROUPLENS_MD5:
@@ -90,21 +95,36 @@ def check_run(folder: Path, recipe: Recipe) -> None:
         "labels": ratings[Columns.LABEL].value_counts().to_dict(),
         "split": ratings[Columns.SPLIT].value_counts().to_dict(),
         "genres": len(artifacts.GENRES.read(folder)[Columns.GENRES]),
-        "items of genre 2": sum(2 in codes for codes in artifacts.ITEM_TERMS.read(folder)[Columns.GENRES]),
+        "items of genre 2": sum(
+            2 in codes for codes in artifacts.ITEM_TERMS.read(folder)[Columns.GENRES]
+        ),
     }
     expected = dict(EXPECTED_COUNTS)
     published: Mapping[str, float] = {}
     if recipe.name == SOURCE.name:
-        counts["columns"], expected["columns"] = release_parts.read_feature_spec(folder).width, SOURCE_COLUMNS
+        counts["columns"], expected["columns"] = (
+            release_parts.read_feature_spec(folder).width,
+            SOURCE_COLUMNS,
+        )
         published = SOURCE_AUC
-    wrong = [f"{what}: {n} counted, {expected[what]} expected" for what, n in counts.items() if n != expected[what]]
+    wrong = [
+        f"{what}: {n} counted, {expected[what]} expected"
+        for what, n in counts.items()
+        if n != expected[what]
+    ]
     ranker = {recipe.ranker.kind: artifacts.RANK_REPORT.read(folder)}
-    for kind, report in (artifacts.RECALL_REPORT.read(folder)["channels"] | ranker).items():
+    for kind, report in (
+        artifacts.RECALL_REPORT.read(folder)["channels"] | ranker
+    ).items():
         losses = [epoch["loss"] for epoch in report["epochs"]]
         if len(losses) > 1 and not losses[-1] < losses[0]:
-            wrong.append(f"{kind}: the loss went from {losses[0]:.4f} to {losses[-1]:.4f}, so nothing was learned")
+            wrong.append(
+                f"{kind}: the loss went from {losses[0]:.4f} to {losses[-1]:.4f}, so nothing was learned"
+            )
         auc = report["auc"].get("test")
         if auc is not None and auc < published.get(kind, 0):
             wrong.append(f"{kind}: test AUC {auc:.4f} is below {published[kind]}")
     if wrong:
-        raise StepError(f"The artifacts are not those of a correct run over MovieLens-1M: {'; '.join(wrong)}.")
+        raise StepError(
+            f"The artifacts are not those of a correct run over MovieLens-1M: {'; '.join(wrong)}."
+        )

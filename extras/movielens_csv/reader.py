@@ -20,15 +20,24 @@ from data_exchange_center.steps import StepError
 from offline.movielens import NO_GENRE, Files, malformed, release_year
 
 RATINGS, MOVIES = "ratings.csv", "movies.csv"
-HEADERS: Final = {RATINGS: "userId,movieId,rating,timestamp", MOVIES: "movieId,title,genres"}
+HEADERS: Final = {
+    RATINGS: "userId,movieId,rating,timestamp",
+    MOVIES: "movieId,title,genres",
+}
 EXPECTED: Final = f"MovieLens 20M and later: {RATINGS}, {MOVIES}"
 DECLARED: Final = Path(__file__).with_name("movielens.toml")
-EDITIONS: Final = {20_000_263: "ml-20m", 25_000_095: "ml-25m", 32_000_204: "ml-32m"}  # by number of ratings
+EDITIONS: Final = {
+    20_000_263: "ml-20m",
+    25_000_095: "ml-25m",
+    32_000_204: "ml-32m",
+}  # by number of ratings
 
 
 def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
     """Read MovieLens and write step 0's tables; None where the files are not these. Raises StepError as `own_data`."""
-    from extras.own_data import reader as declared  # step 0 imports this module, with or without that extra
+    from extras.own_data import (
+        reader as declared,
+    )  # step 0 imports this module, with or without that extra
     from extras.own_data.declaration import DECLARATION
 
     if DECLARATION in files or not files.keys() >= HEADERS.keys():

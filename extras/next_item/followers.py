@@ -46,7 +46,9 @@ class FollowersRecipe(ChannelRecipe):
 
     kind: Literal["followers"] = "followers"
     name: str = "followers"
-    lags: int = 20  # events between a pair's two, and newest events of a user that are read
+    lags: int = (
+        20  # events between a pair's two, and newest events of a user that are read
+    )
     power: float = 1.0  # an event k places away weighs k ** -power
     prior: float = 20.0  # added to the counts of each row, so that rare items do not seem to be followed for sure
     others: float = 0.3  # weight of the other pairs in the table of what comes at once, which has fewer
@@ -74,14 +76,18 @@ class Followers(Channel):
         items = requests.items[:, : self.events]  # (m, n)
         table = np.full(len(requests), LATER)
         if items.shape[1]:
-            table[requests.timestamps - requests.times[:, 0] <= self.at_once_s] = AT_ONCE
+            table[requests.timestamps - requests.times[:, 0] <= self.at_once_s] = (
+                AT_ONCE
+            )
         sums = np.zeros((len(requests), self.tables.shape[2]), np.float32)
         for weight, codes in zip(self.lag, items.T, strict=False):
             sums += weight * self.tables[table, codes]
         return np.log(sums, out=np.full_like(sums, NOT_FOUND), where=sums > 0)
 
 
-def fit(recipe: FollowersRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+def fit(
+    recipe: FollowersRecipe, past: Sequences, inputs: Inputs, data: DataRecipe
+) -> Fitted:
     """Count all pairs of a user's events up to `lags` apart. Raises StepError where the tables would be too large."""
     from offline.models.kinds import Fitted
 
@@ -98,12 +104,23 @@ def fit(recipe: FollowersRecipe, past: Sequences, inputs: Inputs, data: DataReci
     for lag, weight in enumerate(weights[: len(users) - 1], start=1):
         before, after = past.items[:-lag], past.items[lag:]
         for table in (LATER, AT_ONCE):
-            pairs = (users[lag:] == users[:-lag]) & (at_once[lag:] == (table == AT_ONCE))
-            np.add.at(counts[table], before[pairs] * size + after[pairs], np.float32(weight))
+            pairs = (users[lag:] == users[:-lag]) & (
+                at_once[lag:] == (table == AT_ONCE)
+            )
+            np.add.at(
+                counts[table], before[pairs] * size + after[pairs], np.float32(weight)
+            )
     counts[AT_ONCE] += recipe.others * counts[LATER]
     tables = counts.reshape(2, size, size)
     tables *= SCALE / (tables.sum(axis=2, keepdims=True) + recipe.prior)
-    return Fitted(Followers(recipe.name, recipe.at_once_s, weights.astype(np.float32), tables.astype(np.float16)))
+    return Fitted(
+        Followers(
+            recipe.name,
+            recipe.at_once_s,
+            weights.astype(np.float32),
+            tables.astype(np.float16),
+        )
+    )
 
 
 # --- The recipe. What differs from `default` was chosen on the last event but one

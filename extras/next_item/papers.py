@@ -31,7 +31,9 @@ PREPARED: Final = "ml-papers"  # name of the data set
 AT_ONCE_S: Final = 1  # between two ratings of one second, once times are distinct
 
 
-def distinct_times(times: NDArray[np.int64], users: NDArray[np.int64]) -> NDArray[np.int64]:
+def distinct_times(
+    times: NDArray[np.int64], users: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """(n,) times and users of ratings that are sorted by both, ties in file order -> (n,) times, distinct by user.
 
     Where no user has two ratings in one second, times stay as they are.
@@ -45,7 +47,9 @@ def distinct_times(times: NDArray[np.int64], users: NDArray[np.int64]) -> NDArra
     sums = np.cumsum(np.where(begins, 0, gaps))
     starts = np.flatnonzero(begins)
     shift = times[starts] - sums[starts]
-    moved: NDArray[np.int64] = sums + np.repeat(shift, np.diff(np.append(starts, len(users))))
+    moved: NDArray[np.int64] = sums + np.repeat(
+        shift, np.diff(np.append(starts, len(users)))
+    )
     return moved
 
 
@@ -54,19 +58,31 @@ def prepare(source: Path, folder: Path) -> Path:
     with movielens.files_of(source) as files:
         layout = movielens.layout_of(files)
         if layout is None:
-            raise StepError(f"{source} holds no MovieLens. Expected anywhere inside: {movielens.EXPECTED}.")
-        data = movielens.parse(layout, *(files[name].read_bytes() for name in layout.files))
-    ratings = data.ratings.iloc[np.lexsort((data.ratings[Columns.TIMESTAMP], data.ratings[Columns.USER]))]
-    times, users = (ratings[name].to_numpy(np.int64) for name in (Columns.TIMESTAMP, Columns.USER))
+            raise StepError(
+                f"{source} holds no MovieLens. Expected anywhere inside: {movielens.EXPECTED}."
+            )
+        data = movielens.parse(
+            layout, *(files[name].read_bytes() for name in layout.files)
+        )
+    ratings = data.ratings.iloc[
+        np.lexsort((data.ratings[Columns.TIMESTAMP], data.ratings[Columns.USER]))
+    ]
+    times, users = (
+        ratings[name].to_numpy(np.int64) for name in (Columns.TIMESTAMP, Columns.USER)
+    )
     tables = {
-        "interactions": ratings.assign(**{Columns.TIMESTAMP: distinct_times(times, users)}),
+        "interactions": ratings.assign(
+            **{Columns.TIMESTAMP: distinct_times(times, users)}
+        ),
         "users": data.users,
         "items": pd.DataFrame(
             {
                 Columns.ITEM: data.items[Columns.ITEM],
                 Columns.TITLE: data.items[Columns.TITLE],
                 Columns.GENRES: data.items[Columns.GENRES].map("|".join),
-                movielens.YEAR: data.items[Columns.TITLE].map(movielens.release_year).astype("Int64"),
+                movielens.YEAR: data.items[Columns.TITLE]
+                .map(movielens.release_year)
+                .astype("Int64"),
             }
         ),
     }
@@ -79,7 +95,9 @@ def prepare(source: Path, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("source", type=Path, help="MovieLens: a folder or a zip")
     parser.add_argument("folder", type=Path, help="where the data set is written")
     given = parser.parse_args()

@@ -33,13 +33,19 @@ def frequent(values: Iterable[str], most: int) -> list[str]:
     return sorted(sorted(counts, key=lambda value: (-counts[value], value))[:most])
 
 
-def categories(texts: Sequence[str | None], most: int = MOST_CATEGORIES, numbers: bool = True) -> pd.Series:
+def categories(
+    texts: Sequence[str | None], most: int = MOST_CATEGORIES, numbers: bool = True
+) -> pd.Series:
     """Encode texts: int32 if
     ``numbers`` allows it and all are whole numbers; else strings, `UNKNOWN` for empty cells and `OTHER` for the rarest
     values."""
     column = pd.Series(list(texts), dtype=object).where(lambda values: values != "")
     known = column.dropna()
-    whole = numbers and len(known) == len(column) and known.str.fullmatch(r"-?(0|[1-9]\d{0,8})").all()
+    whole = (
+        numbers
+        and len(known) == len(column)
+        and known.str.fullmatch(r"-?(0|[1-9]\d{0,8})").all()
+    )
     kept = set(frequent(known, most))
     if whole and len(kept) == known.nunique():
         return column.astype("int32")
@@ -53,14 +59,22 @@ def intervals(numbers: NDArray[np.float64], most: int = INTERVALS) -> pd.Series:
     if len(distinct) <= most:
         names = pd.Series([written(value) for value in numbers])
         return names.where(~np.isnan(numbers), UNKNOWN)
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, most + 1)[1:-1], method="higher"))
+    edges = np.unique(
+        np.quantile(known, np.linspace(0, 1, most + 1)[1:-1], method="higher")
+    )
     edges = edges[edges > distinct[0]]
     if not len(edges):  # nearly all have the smallest value
         edges = distinct[1:2]
     named = [written(edge) for edge in edges]
-    labels = [f"below {named[0]}", *map(" to ".join, pairwise(named)), f"{named[-1]} or more"]
+    labels = [
+        f"below {named[0]}",
+        *map(" to ".join, pairwise(named)),
+        f"{named[-1]} or more",
+    ]
     at = np.searchsorted(edges, np.nan_to_num(numbers), side="right")
-    return pd.Series(np.array(labels, dtype=object)[at]).where(~np.isnan(numbers), UNKNOWN)
+    return pd.Series(np.array(labels, dtype=object)[at]).where(
+        ~np.isnan(numbers), UNKNOWN
+    )
 
 
 def written(number: float) -> str:
@@ -68,30 +82,47 @@ def written(number: float) -> str:
     return f"{number:.12g}"
 
 
-def fields(lists: Sequence[Sequence[str]], most: int = MOST_FIELDS) -> dict[str, pd.Series]:
+def fields(
+    lists: Sequence[Sequence[str]], most: int = MOST_FIELDS
+) -> dict[str, pd.Series]:
     """A yes/no field for each of the most frequent values of a multi-valued attribute."""
     kept = frequent((value for values in lists for value in set(values)), most)
-    return {value: pd.Series([YES if value in values else NO for values in lists]) for value in kept}
+    return {
+        value: pd.Series([YES if value in values else NO for values in lists])
+        for value in kept
+    }
 
 
-def item_number(name: str, column: str, spec: AttributeSpec, values: NDArray[np.float64]) -> ItemNumber:
+def item_number(
+    name: str, column: str, spec: AttributeSpec, values: NDArray[np.float64]
+) -> ItemNumber:
     """Scale of a numeric attribute: as declared, else fitted to its values, of which a few may lie far out."""
     known = values[~np.isnan(values)]
 
     # the largest power of ten, from one down, of which all values are whole multiples; at least a millionth
     digits = 0
-    while digits < 6 and not np.allclose(known * 10.0**digits, np.rint(known * 10.0**digits), rtol=0, atol=1e-6):
+    while digits < 6 and not np.allclose(
+        known * 10.0**digits, np.rint(known * 10.0**digits), rtol=0, atol=1e-6
+    ):
         digits += 1
-    while digits and float(np.abs(known).max(initial=0.0)) * 10.0**digits > LARGEST_STORED:
+    while (
+        digits and float(np.abs(known).max(initial=0.0)) * 10.0**digits > LARGEST_STORED
+    ):
         digits -= 1
     unit = 10.0**-digits
 
     sizes = np.abs(known) / unit if len(known) else np.zeros(1)
     usual = float(np.quantile(sizes, 0.99, method="higher"))
-    quantiles = np.quantile(known, np.linspace(0, 1, CENTRES)) if len(known) else np.zeros(CENTRES)
+    quantiles = (
+        np.quantile(known, np.linspace(0, 1, CENTRES))
+        if len(known)
+        else np.zeros(CENTRES)
+    )
     centres = spec.centres or tuple(np.unique(quantiles).tolist())
     inner, whole = quantiles[-2] - quantiles[1], centres[-1] - centres[0]
-    spacing = float(inner / (CENTRES - 3) if inner > 0 else whole / max(len(centres) - 1, 1))
+    spacing = float(
+        inner / (CENTRES - 3) if inner > 0 else whole / max(len(centres) - 1, 1)
+    )
     return ItemNumber(
         name=name,
         column=column,
@@ -120,11 +151,16 @@ class Levels:
     codes: NDArray[np.int64]
 
 
-ONE_LEVEL: Final = Levels((1.0,), 0, False, np.ones(1, np.int64))  # implicit feedback: every event is liked
+ONE_LEVEL: Final = Levels(
+    (1.0,), 0, False, np.ones(1, np.int64)
+)  # implicit feedback: every event is liked
 
 
 def levels(
-    distinct: NDArray[np.float64], counts: NDArray[np.int64], positive_above: float, declared: Sequence[float] = ()
+    distinct: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    positive_above: float,
+    declared: Sequence[float] = (),
 ) -> Levels:
     """One level per distinct value, or per declared value.
 
@@ -138,17 +174,42 @@ def levels(
     values = np.unique(declared) if len(declared) else distinct
     if len(values) <= MOST_LEVELS:
         positive = int((values <= positive_above).sum())
-        return Levels(tuple(values.tolist()), positive, False, np.searchsorted(values, distinct) + 1)
+        return Levels(
+            tuple(values.tolist()),
+            positive,
+            False,
+            np.searchsorted(values, distinct) + 1,
+        )
     low = distinct <= positive_above
     between = [positive_above] if low.any() and not low.all() else []
-    edges = np.unique(np.concatenate([_cuts(distinct[low], counts[low]), between, _cuts(distinct[~low], counts[~low])]))
+    edges = np.unique(
+        np.concatenate(
+            [
+                _cuts(distinct[low], counts[low]),
+                between,
+                _cuts(distinct[~low], counts[~low]),
+            ]
+        )
+    )
     # the intervals that hold values, counted from 0; each edge belongs to the interval below it
-    found, cells = np.unique(np.searchsorted(edges, distinct, side="left"), return_inverse=True)
-    medians = [_median(distinct[cells == cell], counts[cells == cell]) for cell in range(len(found))]
-    return Levels(tuple(medians), sum(value <= positive_above for value in medians), True, cells + 1)
+    found, cells = np.unique(
+        np.searchsorted(edges, distinct, side="left"), return_inverse=True
+    )
+    medians = [
+        _median(distinct[cells == cell], counts[cells == cell])
+        for cell in range(len(found))
+    ]
+    return Levels(
+        tuple(medians),
+        sum(value <= positive_above for value in medians),
+        True,
+        cells + 1,
+    )
 
 
-def _cuts(distinct: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _cuts(
+    distinct: NDArray[np.float64], counts: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """The inner edges of half of `MOST_LEVELS` intervals that hold equally many of the values; each edge belongs to
     the interval below it."""
     n = MOST_LEVELS // 2

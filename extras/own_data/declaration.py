@@ -9,7 +9,15 @@ import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from data_exchange_center.dataset import SEPARATOR, Effect, HoldoutRule, Repeats
 from data_exchange_center.recipes import NAME, recipe_called
@@ -17,11 +25,21 @@ from data_exchange_center.steps import StepError
 
 MOST_LEVELS: Final = 10  # a model has a weight for each
 DECLARATION: Final = "dataset.toml"
-INTERACTIONS, USERS, ITEMS = "interactions", "users", "items"  # the tables, and names of their files
+INTERACTIONS, USERS, ITEMS = (
+    "interactions",
+    "users",
+    "items",
+)  # the tables, and names of their files
 TimeUnit = Literal["s", "ms", "us", "iso"]
 Kind = Literal["categorical", "multi-valued", "numeric"]
 TABLES: Final = (INTERACTIONS, USERS, ITEMS, "holdout", "events")
-TAKEN: Final = {"id", "itemid", "userid", "title", "score"}  # reserved: fields of answers and tables
+TAKEN: Final = {
+    "id",
+    "itemid",
+    "userid",
+    "title",
+    "score",
+}  # reserved: fields of answers and tables
 
 
 class _Frozen(BaseModel):
@@ -64,10 +82,15 @@ def _attributes(value: Any) -> Any:
                 f"{name!r} cannot be the name of an attribute: call it otherwise, "
                 f'as in other = {{ kind = "categorical", column = "{name}" }}'
             )
-    return {name: {"kind": spec} if isinstance(spec, str) else spec for name, spec in value.items()}
+    return {
+        name: {"kind": spec} if isinstance(spec, str) else spec
+        for name, spec in value.items()
+    }
 
 
-Attributes: TypeAlias = Annotated[dict[str, AttributeSpec], BeforeValidator(_attributes)]
+Attributes: TypeAlias = Annotated[
+    dict[str, AttributeSpec], BeforeValidator(_attributes)
+]
 
 
 class _Table(_Frozen):
@@ -100,14 +123,22 @@ class InteractionsTable(_Table):
     time_format: str | None = Field(default=None, pattern="%")
     value: str | None = None
     positive_above: float | None = None
-    levels: tuple[float, ...] | None = Field(default=None, min_length=2, max_length=MOST_LEVELS)
+    levels: tuple[float, ...] | None = Field(
+        default=None, min_length=2, max_length=MOST_LEVELS
+    )
 
     @model_validator(mode="after")
     def _a_value_is_liked_above_something(self) -> Self:
         if self.value is not None and self.positive_above is None:
-            raise ValueError("positive_above is missing: it says above which value an event is liked")
-        if self.value is None and (self.positive_above is not None or self.levels is not None):
-            raise ValueError("positive_above and levels need value, the column that they speak of")
+            raise ValueError(
+                "positive_above is missing: it says above which value an event is liked"
+            )
+        if self.value is None and (
+            self.positive_above is not None or self.levels is not None
+        ):
+            raise ValueError(
+                "positive_above and levels need value, the column that they speak of"
+            )
         return self
 
 
@@ -122,19 +153,28 @@ class _Listed(_Table):
     id: str
     keep: Literal["last"] | None = None
     attributes: Attributes = {}
-    separator: str = Field(default="|", min_length=1)  # between the values of a multi-valued attribute
+    separator: str = Field(
+        default="|", min_length=1
+    )  # between the values of a multi-valued attribute
 
 
 class UsersTable(_Listed):
     """The users and what is known of them; ``crossed``: attributes that the ranker crosses with items."""
 
-    crossed: tuple[str, ...] | None = None  # default: the first two that are not multi-valued
+    crossed: tuple[str, ...] | None = (
+        None  # default: the first two that are not multi-valued
+    )
 
     @model_validator(mode="after")
     def _crossed_are_attributes(self) -> Self:
         for name in self.crossed or ():
-            if name not in self.attributes or self.attributes[name].kind == "multi-valued":
-                raise ValueError(f"crossed names {name!r}, which is no categorical or numeric attribute")
+            if (
+                name not in self.attributes
+                or self.attributes[name].kind == "multi-valued"
+            ):
+                raise ValueError(
+                    f"crossed names {name!r}, which is no categorical or numeric attribute"
+                )
         return self
 
 

@@ -52,8 +52,12 @@ SEPARATORS: Final = ("|", ";", ",")
 FEW_SPLIT: Final = 0.1  # share of cells that hold several values, whose parts come in many combinations
 HALF_SPLIT: Final = 0.5  # the same, where they do not
 FEW_NUMBERS: Final = 20  # up to this many distinct numbers may be codes
-USER_NAMES: Final = r"user|customer|member|client|visitor|account|person|buyer|reader|uid|who"
-ITEM_NAMES: Final = r"item|product|sku|movie|film|article|song|track|book|video|page|offer|good|what"
+USER_NAMES: Final = (
+    r"user|customer|member|client|visitor|account|person|buyer|reader|uid|who"
+)
+ITEM_NAMES: Final = (
+    r"item|product|sku|movie|film|article|song|track|book|video|page|offer|good|what"
+)
 TIME_NAMES: Final = r"time|date|timestamp|ts|at|when|day|seen|created"
 VALUE_NAMES: Final = r"rating|stars?|score|value|grade|vote|points?"
 TITLE_NAMES: Final = r"title|name|label|headline"
@@ -79,21 +83,38 @@ class Interactions(NamedTuple):
 def propose(folder: Path) -> str:
     """The text of a dataset.toml. Raises StepError where no file looks like interactions."""
     if not folder.is_dir():
-        raise StepError(f"{folder} is no folder: name the one that holds the files (a zip: unpack it first).")
+        raise StepError(
+            f"{folder} is no folder: name the one that holds the files (a zip: unpack it first)."
+        )
     with movielens.files_of(folder) as files, database() as connection:
         if movielens.layout_of(files):
-            raise StepError(f"{folder} holds MovieLens, which needs no {DECLARATION}: make demo {_data(folder)}")
-        looked = [_look(connection, name, files[name]) for name in sorted(files) if name.endswith(READ)]
+            raise StepError(
+                f"{folder} holds MovieLens, which needs no {DECLARATION}: make demo {_data(folder)}"
+            )
+        looked = [
+            _look(connection, name, files[name])
+            for name in sorted(files)
+            if name.endswith(READ)
+        ]
     if not looked:
         raise StepError(f"{folder} holds no file that ends with {', '.join(READ)}.")
     events = next((found for each in looked if (found := _interactions(each))), None)
     if events is None:
-        seen = "; ".join(f"{file.name}: {', '.join(columns)}" for file, columns in looked)
+        seen = "; ".join(
+            f"{file.name}: {', '.join(columns)}" for file, columns in looked
+        )
         raise StepError(
             f"no file of {folder} looks like interactions, with a column each for user, item and time. Found: {seen}. "
             f"Write {DECLARATION} by hand, as the chapter 'Your own data' shows."
         )
-    text = "\n".join(_lines(folder, events, [each for each in looked if each is not events.looked])) + "\n"
+    text = (
+        "\n".join(
+            _lines(
+                folder, events, [each for each in looked if each is not events.looked]
+            )
+        )
+        + "\n"
+    )
     declaration.parse(text)  # check that it can be read
     return text
 
@@ -101,19 +122,35 @@ def propose(folder: Path) -> str:
 def _look(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> Looked:
     """Sample the first `SAMPLE` rows of a file, by column."""
     file = opened(connection, name, path)
-    table = Table(connection, "sample", [file], {f"s{number}": column for number, column in enumerate(file.columns)})
+    table = Table(
+        connection,
+        "sample",
+        [file],
+        {f"s{number}": column for number, column in enumerate(file.columns)},
+    )
     table.load(list(table.columns), limit=SAMPLE)
-    rows = connection.execute(f"SELECT {', '.join(table.columns)} FROM sample ORDER BY row").fetchall()
+    rows = connection.execute(
+        f"SELECT {', '.join(table.columns)} FROM sample ORDER BY row"
+    ).fetchall()
     columns = {}
     for number, (column, kind) in enumerate(zip(file.columns, file.types, strict=True)):
         lists = kind.endswith("[]")
-        texts = ("|".join(row[number] or ()) if lists else row[number] or "" for row in rows)
+        texts = (
+            "|".join(row[number] or ()) if lists else row[number] or "" for row in rows
+        )
         cells = pd.Series(list(texts), dtype=object)
-        columns[column] = Column(column, cells, lists, *(None, ()) if lists else _time_unit(table, f"s{number}", cells))
+        columns[column] = Column(
+            column,
+            cells,
+            lists,
+            *(None, ()) if lists else _time_unit(table, f"s{number}", cells),
+        )
     return Looked(file, columns)
 
 
-def _time_unit(table: Table, column: str, cells: pd.Series) -> tuple[TimeUnit | None, tuple[str, ...]]:
+def _time_unit(
+    table: Table, column: str, cells: pd.Series
+) -> tuple[TimeUnit | None, tuple[str, ...]]:
     """The unit in which the cells are times, or None; and the formats between which they are ambiguous."""
     given = cells[cells != ""]
     numbers = pd.to_numeric(given, errors="coerce").dropna()
@@ -128,7 +165,12 @@ def _time_unit(table: Table, column: str, cells: pd.Series) -> tuple[TimeUnit | 
     )
     written_out = InteractionsTable(user="", item="", time="", time_unit="iso")
     try:
-        microseconds(Table(table.connection, "cells", table.files, {"time": table.columns[column]}), written_out)
+        microseconds(
+            Table(
+                table.connection, "cells", table.files, {"time": table.columns[column]}
+            ),
+            written_out,
+        )
     except AmbiguousTimesError as error:
         return "iso", error.formats
     except StepError:
@@ -144,12 +186,16 @@ def _interactions(looked: Looked) -> Interactions | None:
     rest = [column for column in columns if column is not time]
     user = first_called(rest, USER_NAMES)
     item = first_called((column for column in rest if column is not user), ITEM_NAMES)
-    ids = [column for column in rest if column not in (user, item) and not column.is_key]
+    ids = [
+        column for column in rest if column not in (user, item) and not column.is_key
+    ]
     user = user or next(iter(ids), None)
     item = item or next((column for column in ids if column is not user), None)
     if not (time and user and item):
         return None
-    left = [column for column in rest if column not in (user, item) and column.is_numeric]
+    left = [
+        column for column in rest if column not in (user, item) and column.is_numeric
+    ]
     return Interactions(looked, user, item, time, first_called(left, VALUE_NAMES))
 
 
@@ -158,12 +204,26 @@ def _interactions(looked: Looked) -> Interactions | None:
 
 def _lines(folder: Path, events: Interactions, others: list[Looked]) -> Iterator[str]:
     """A dataset.toml, line by line. Raises StepError where the first line of a file seems to be its first row."""
-    name = "".join(mark if mark.isalnum() or mark in "._-" else "-" for mark in folder.resolve().name) or "my-data"
+    name = (
+        "".join(
+            mark if mark.isalnum() or mark in "._-" else "-"
+            for mark in folder.resolve().name
+        )
+        or "my-data"
+    )
     yield "# Proposed from the first rows of each file. Read it, correct it: every line here is a guess."
     yield f"name = {_toml(name)}"
 
-    yield from ("", f"[{INTERACTIONS}]  # who did something with what, and when", *_file(events.looked))
-    for key, column in (("user", events.user), ("item", events.item), ("time", events.time)):
+    yield from (
+        "",
+        f"[{INTERACTIONS}]  # who did something with what, and when",
+        *_file(events.looked),
+    )
+    for key, column in (
+        ("user", events.user),
+        ("item", events.item),
+        ("time", events.time),
+    ):
         shown = ", ".join(repr(str(cell)[:SHOWN]) for cell in column.given.unique()[:3])
         yield f"{key} = {_toml(column.name)}  # like {shown}"
     yield f'time_unit = "{events.time.unit}"  # "s", "ms", "us" since 1970, or "iso" for times written out'
@@ -199,14 +259,30 @@ def _file(looked: Looked) -> Iterator[str]:
         yield f"delimiter = {_toml(looked.file.delimiter)}"
 
 
-def _of_listed(table: str, of_events: Column, not_of: Column, others: list[Looked]) -> Iterator[str]:
+def _of_listed(
+    table: str, of_events: Column, not_of: Column, others: list[Looked]
+) -> Iterator[str]:
     """The table that lists the ids of ``of_events``; not by a key named as ``not_of``: numbers match any ids."""
-    keyed = ((each, key) for each in others if (key := key_of(each.columns, of_events.cells)) is not None)
-    looked, key = next((pair for pair in keyed if pair[1].name != not_of.name), (None, None))
+    keyed = (
+        (each, key)
+        for each in others
+        if (key := key_of(each.columns, of_events.cells)) is not None
+    )
+    looked, key = next(
+        (pair for pair in keyed if pair[1].name != not_of.name), (None, None)
+    )
     if looked is None or key is None:
-        yield from ("", f"# [{table}]: no file lists every {_toml(of_events.name)} once")
+        yield from (
+            "",
+            f"# [{table}]: no file lists every {_toml(of_events.name)} once",
+        )
         return
-    yield from ("", f"[{table}]  # every {table[:-1]} once", *_file(looked), f"id = {_toml(key.name)}")
+    yield from (
+        "",
+        f"[{table}]  # every {table[:-1]} once",
+        *_file(looked),
+        f"id = {_toml(key.name)}",
+    )
     rest = [column for column in looked.columns.values() if column is not key]
     if table == ITEMS and (title := first_called(rest, TITLE_NAMES)):
         rest.remove(title)
@@ -215,7 +291,10 @@ def _of_listed(table: str, of_events: Column, not_of: Column, others: list[Looke
     separator = max(marks, key=marks.__getitem__, default=None)
     if separator:
         yield f"separator = {_toml(separator)}  # between several values in one cell"
-    yield from (f"[{table}.attributes]", *(_attribute(column, separator) for column in rest))
+    yield from (
+        f"[{table}.attributes]",
+        *(_attribute(column, separator) for column in rest),
+    )
 
 
 def _attribute(column: Column, separator: str | None) -> str:
@@ -226,8 +305,15 @@ def _attribute(column: Column, separator: str | None) -> str:
         return f"# {_toml(name)}: left out, as {column.distinct:,} of {len(column.cells):,} values differ"
     spec = _toml(kind)
     if name in TAKEN or ": " in name:
-        name, spec = f"own {name}".replace(": ", " "), f"{{ kind = {spec}, column = {_toml(column.name)} }}"
-    values = column.given.str.split(mark, regex=False).explode().str.strip().nunique() if mark else column.distinct
+        name, spec = (
+            f"own {name}".replace(": ", " "),
+            f"{{ kind = {spec}, column = {_toml(column.name)} }}",
+        )
+    values = (
+        column.given.str.split(mark, regex=False).explode().str.strip().nunique()
+        if mark
+        else column.distinct
+    )
     return f"{_toml(name)} = {spec}  # {values:,} different values"
 
 
@@ -294,9 +380,13 @@ class Column:
             parts = self.given.str.split(mark, regex=False)
             split = parts.map(len) > 1
             several, values = float(split.mean()), parts.explode().str.strip()
-            met_again = values[split[split].index].nunique() < self.given[split].nunique()
+            met_again = (
+                values[split[split].index].nunique() < self.given[split].nunique()
+            )
             # in few cells, or if its parts occur in no other combination, it seems to be part of the values
-            if several >= (FEW_SPLIT if met_again else HALF_SPLIT) and values.nunique() <= 0.5 * len(values):
+            if several >= (
+                FEW_SPLIT if met_again else HALF_SPLIT
+            ) and values.nunique() <= 0.5 * len(values):
                 ranked.append((several, -values.nunique(), mark))
         return max(ranked, default=(0, 0, None))[-1]
 
@@ -306,7 +396,9 @@ class Column:
             return "multi-valued"
         if self.is_numeric and self.distinct > FEW_NUMBERS:
             return "numeric"
-        if self.distinct <= MOST_CATEGORIES and self.distinct <= max(0.5 * len(self.given), FEW_NUMBERS):
+        if self.distinct <= MOST_CATEGORIES and self.distinct <= max(
+            0.5 * len(self.given), FEW_NUMBERS
+        ):
             return "categorical"
         return None
 
@@ -332,7 +424,9 @@ def key_of(columns: Mapping[str, Column], values: pd.Series) -> Column | None:
     """The column that lists (nearly) all of ``values``, each once."""
     wanted = set(values)
     for column in columns.values():
-        if column.is_key and len(wanted & set(column.cells)) >= 0.9 * min(len(wanted), len(column.cells)):
+        if column.is_key and len(wanted & set(column.cells)) >= 0.9 * min(
+            len(wanted), len(column.cells)
+        ):
             return column
     return None
 
@@ -340,7 +434,9 @@ def key_of(columns: Mapping[str, Column], values: pd.Series) -> Column | None:
 def main(_: Settings, folder: Path) -> None:
     target = folder / DECLARATION
     if target.exists():
-        raise StepError(f"{target} is there already and is left as it is; remove it first to have one proposed.")
+        raise StepError(
+            f"{target} is there already and is left as it is; remove it first to have one proposed."
+        )
     text = propose(folder)
     with target.open("x", encoding="utf-8") as file:
         file.write(text)
@@ -349,7 +445,9 @@ def main(_: Settings, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     given = parser.parse_args()
     run(lambda settings: main(settings, given.folder))

@@ -20,7 +20,14 @@ import pandas as pd
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, SEPARATOR, Dataset, IdKind, ItemNumber
+from data_exchange_center.dataset import (
+    MAX_BYTES,
+    MAX_INTEGER,
+    SEPARATOR,
+    Dataset,
+    IdKind,
+    ItemNumber,
+)
 from data_exchange_center.steps import StepError
 from extras.own_data import attributes, declaration, times
 from extras.own_data.declaration import (
@@ -37,7 +44,9 @@ from extras.own_data.tables import ENDINGS, Table, database, opened, quoted
 from offline.data.terms import slugs
 from offline.movielens import Files
 
-EXPECTED: Final = f"{DECLARATION} and the files that it names (make new-data folder=... proposes one)"
+EXPECTED: Final = (
+    f"{DECLARATION} and the files that it names (make new-data folder=... proposes one)"
+)
 MOST_OF_ONE_USER: Final = 200_000  # events: more are no person's
 FEWEST: Final = 2  # users, and items: with one there is nothing to tell apart
 
@@ -71,13 +80,20 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
         events = _events(source, declared.interactions, users, items)
 
         # levels of the distinct values, and the code of each
-        found = connection.execute("SELECT number, count(*) FROM timed GROUP BY number ORDER BY number").fetchnumpy()
+        found = connection.execute(
+            "SELECT number, count(*) FROM timed GROUP BY number ORDER BY number"
+        ).fetchnumpy()
         distinct, counts = map(np.asarray, found.values())
         levels = attributes.ONE_LEVEL
         if declared.interactions.positive_above is not None:
-            above, every = declared.interactions.positive_above, declared.interactions.levels or ()
+            above, every = (
+                declared.interactions.positive_above,
+                declared.interactions.levels or (),
+            )
             levels = attributes.levels(distinct, counts, above, every)
-        connection.register("codes", pd.DataFrame({"number": distinct, "code": levels.codes}))
+        connection.register(
+            "codes", pd.DataFrame({"number": distinct, "code": levels.codes})
+        )
 
         # attributes are in the order of the rows of their table, and so are the frames
         user_ids, people = _numbered(events, users, "userid", Columns.USER)
@@ -106,7 +122,12 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
         return Dataset(
             name=declared.name,
             origin="",
-            counts={"ratings": len(events), "users": len(people), "items": len(things), "genres": n_terms},
+            counts={
+                "ratings": len(events),
+                "users": len(people),
+                "items": len(things),
+                "genres": n_terms,
+            },
             sha256={},
             user_ids=user_ids,
             item_ids=item_ids,
@@ -147,10 +168,16 @@ class _Source:
 
         Raises StepError as `Table.load`; and for a missing or ambiguous file, no row, an invalid id.
         """
-        wanted = [declared.file] if declared.file else [f"{name}{ending}" for ending in ENDINGS]
+        wanted = (
+            [declared.file]
+            if declared.file
+            else [f"{name}{ending}" for ending in ENDINGS]
+        )
         many = "*" in wanted[0]
         found = (
-            fnmatch.filter(sorted(self.files), wanted[0]) if many else [each for each in wanted if each in self.files]
+            fnmatch.filter(sorted(self.files), wanted[0])
+            if many
+            else [each for each in wanted if each in self.files]
         )
         if not found:
             there = ", ".join(sorted(set(self.files) - {DECLARATION})) or "nothing else"
@@ -159,24 +186,37 @@ class _Source:
                 f"{DECLARATION} speaks of; it holds {there}."
             )
         if len(found) > 1 and not many:
-            raise StepError(f'{self.where} holds {" and ".join(found)}: say which with file = "..." in [{name}].')
+            raise StepError(
+                f'{self.where} holds {" and ".join(found)}: say which with file = "..." in [{name}].'
+            )
 
-        files = [opened(self.connection, each, self.files[each], declared.delimiter) for each in found]
+        files = [
+            opened(self.connection, each, self.files[each], declared.delimiter)
+            for each in found
+        ]
         table = Table(self.connection, name, files, columns)
         table.load(lists)
         if not len(table):
             each = "an event" if name == INTERACTIONS else "for every id"
-            raise StepError(f"{table.label} holds no row under its header: a row {each} is expected.")
+            raise StepError(
+                f"{table.label} holds no row under its header: a row {each} is expected."
+            )
         for column in (each for each in ("userid", "itemid") if each in columns):
             table.expect(f"{column} IS NOT NULL", column, "an id")
-            table.expect(f"strlen({column}) <= {MAX_BYTES}", column, f"an id of at most {MAX_BYTES} bytes")
+            table.expect(
+                f"strlen({column}) <= {MAX_BYTES}",
+                column,
+                f"an id of at most {MAX_BYTES} bytes",
+            )
         return table
 
 
 # ------------------------------------------------------------------------------------------------------ users and items
 
 
-def _users(source: _Source, declared: UsersTable | None) -> tuple[Table | None, dict[str, pd.Series], tuple[str, ...]]:
+def _users(
+    source: _Source, declared: UsersTable | None
+) -> tuple[Table | None, dict[str, pd.Series], tuple[str, ...]]:
     """The table of users; its attributes as columns of categories, in the table's order; those that are crossed."""
     if declared is None:
         return None, {}, ()
@@ -188,14 +228,22 @@ def _users(source: _Source, declared: UsersTable | None) -> tuple[Table | None, 
             fields = attributes.fields(values, spec.values or attributes.MOST_FIELDS)
             columns |= {f"{name} {value}": column for value, column in fields.items()}
         elif spec.kind == "numeric":
-            columns[name] = attributes.intervals(values, spec.values or attributes.INTERVALS)
+            columns[name] = attributes.intervals(
+                values, spec.values or attributes.INTERVALS
+            )
         else:
             most = spec.values or attributes.MOST_CATEGORIES
-            columns[name] = attributes.categories(values, most, numbers=f"a{number}" not in table.texts)
+            columns[name] = attributes.categories(
+                values, most, numbers=f"a{number}" not in table.texts
+            )
     named = dict(zip(columns, slugs(list(columns), Columns.TAKEN), strict=True))
     plain = [name for name in read if declared.attributes[name].kind != "multi-valued"]
     crossed = plain[:2] if declared.crossed is None else declared.crossed
-    return table, {named[name]: column for name, column in columns.items()}, tuple(named[name] for name in crossed)
+    return (
+        table,
+        {named[name]: column for name, column in columns.items()},
+        tuple(named[name] for name in crossed),
+    )
 
 
 def _items(
@@ -205,12 +253,17 @@ def _items(
     if declared is None:
         return None, {}, (), ()
     titles: Collection[str] = (
-        (declared.title,) if isinstance(declared.title, str) else dict.fromkeys(declared.title or ())
+        (declared.title,)
+        if isinstance(declared.title, str)
+        else dict.fromkeys(declared.title or ())
     )
     table, read = _listed(source, ITEMS, declared, "itemid", titles)
     catalogue: dict[str, Any] = {}
     if titles:
-        parts = zip(*(read.pop(f"{Columns.TITLE}{SEPARATOR}{each}") for each in titles), strict=True)
+        parts = zip(
+            *(read.pop(f"{Columns.TITLE}{SEPARATOR}{each}") for each in titles),
+            strict=True,
+        )
         catalogue[Columns.TITLE] = [" ".join(filter(None, each)) for each in parts]
     specs = {name: declared.attributes[name] for name in read}
     of_terms = [name for name, spec in specs.items() if spec.kind != "numeric"]
@@ -220,30 +273,49 @@ def _items(
         if specs[name].kind == "categorical":
             lists = [[value] if value else [] for value in lists]
         values = (value for values in lists for value in values)
-        kept = set(attributes.frequent(values, specs[name].values or attributes.MOST_TERMS))
+        kept = set(
+            attributes.frequent(values, specs[name].values or attributes.MOST_TERMS)
+        )
         before = "" if len(of_terms) == 1 else f"{name}{SEPARATOR}"  # as `Dataset.term`
         for own, values_of_one in zip(terms, lists, strict=True):
             own += [before + value for value in values_of_one if value in kept]
     catalogue[Columns.GENRES] = terms
     numeric = [name for name, spec in specs.items() if spec.kind == "numeric"]
     columns = dict(zip(numeric, slugs(numeric, Columns.TAKEN), strict=True))
-    numbers = [attributes.item_number(name, columns[name], specs[name], read[name]) for name in numeric]
+    numbers = [
+        attributes.item_number(name, columns[name], specs[name], read[name])
+        for name in numeric
+    ]
     catalogue |= {columns[name]: read[name] for name in numeric}
     return table, catalogue, tuple(of_terms), tuple(numbers)
 
 
 def _listed(
-    source: _Source, name: str, declared: UsersTable | ItemsTable, key: str, titles: Collection[str] = ()
+    source: _Source,
+    name: str,
+    declared: UsersTable | ItemsTable,
+    key: str,
+    titles: Collection[str] = (),
 ) -> tuple[Table, dict[str, Any]]:
     """A table that lists ids, and attribute -> values: texts, lists of texts, or an array of numbers.
 
     ``titles``: columns of texts, which are among them as ``title: <column>``. Raises StepError for a cell that is not
     as declared.
     """
-    more = {f"{Columns.TITLE}{SEPARATOR}{each}": AttributeSpec(kind="categorical", column=each) for each in titles}
+    more = {
+        f"{Columns.TITLE}{SEPARATOR}{each}": AttributeSpec(
+            kind="categorical", column=each
+        )
+        for each in titles
+    }
     specs = declared.attributes | more
-    columns = {f"a{number}": spec.column or each for number, (each, spec) in enumerate(specs.items())}
-    kinds = {column: spec.kind for column, spec in zip(columns, specs.values(), strict=True)}
+    columns = {
+        f"a{number}": spec.column or each
+        for number, (each, spec) in enumerate(specs.items())
+    }
+    kinds = {
+        column: spec.kind for column, spec in zip(columns, specs.values(), strict=True)
+    }
     lists = [column for column, kind in kinds.items() if kind == "multi-valued"]
     table = source.table(name, declared, {key: declared.id, **columns}, lists)
 
@@ -258,7 +330,9 @@ def _listed(
         own_id = table.cell(place, key)
         file, row = table.first(f"{key} = {quoted(own_id)}") or place
         before = table.files[file].where(row)
-        raise StepError(f"{table.at(place, key)}: {own_id!r} is there already, in {before}; list every id once.")
+        raise StepError(
+            f"{table.at(place, key)}: {own_id!r} is there already, in {before}; list every id once."
+        )
 
     expressions = []
     for column, kind in kinds.items():
@@ -266,7 +340,9 @@ def _listed(
         if kind == "numeric":
             table.expect(f"{column} IS NULL OR isfinite({number})", column, "a number")
             bounded = f"{column} IS NULL OR abs({number}) <= {largest}"
-            table.expect(bounded, column, f"a number of at most {largest:.0e} either way")
+            table.expect(
+                bounded, column, f"a number of at most {largest:.0e} either way"
+            )
         expressions.append(number if kind == "numeric" else column)
     rows = table.connection.execute(
         f"SELECT {', '.join([key, *expressions])} FROM {name} ORDER BY file, row"
@@ -286,14 +362,21 @@ def _listed(
 
 def _values(cell: Any, separator: str) -> list[str]:
     """The values in a cell: a list, or a text with separators in it."""
-    several = (cell or "").split(separator) if cell is None or isinstance(cell, str) else cell
+    several = (
+        (cell or "").split(separator) if cell is None or isinstance(cell, str) else cell
+    )
     return [value.strip() for value in several if value and value.strip()]
 
 
 # --------------------------------------------------------------------------------------------------------------- events
 
 
-def _events(source: _Source, declared: InteractionsTable, users: Table | None, items: Table | None) -> Table:
+def _events(
+    source: _Source,
+    declared: InteractionsTable,
+    users: Table | None,
+    items: Table | None,
+) -> Table:
     """The table of events, checked; ``timed`` has them with ``micros`` and ``number`` (the value, 0 without one).
 
     Raises StepError for a cell that is not as declared, an id that is not listed, no events, too many of one user, too
@@ -309,9 +392,14 @@ def _events(source: _Source, declared: InteractionsTable, users: Table | None, i
         place = events.first(f"{column} NOT IN (SELECT {column} FROM {listed.name})")
         if place is not None:
             alike = f"WHERE trim({column}) = trim(?) ORDER BY file, row LIMIT 1"
-            blank = events.one(f"SELECT {column} FROM {listed.name} {alike}", events.cell(place, column))
+            blank = events.one(
+                f"SELECT {column} FROM {listed.name} {alike}",
+                events.cell(place, column),
+            )
             hint = "" if blank is None else f"; {blank!r} is listed, and blanks count"
-            events.refuse(place, column, f"an id that is listed in {listed.label}", hint)
+            events.refuse(
+                place, column, f"an id that is listed in {listed.label}", hint
+            )
     micros, number = times.microseconds(events, declared), "0.0"
     if declared.value is not None:
         number = "TRY_CAST(value AS DOUBLE)"
@@ -320,7 +408,9 @@ def _events(source: _Source, declared: InteractionsTable, users: Table | None, i
             levels = ", ".join(f"{level:g}" for level in declared.levels)
             exact = ", ".join(map(repr, declared.levels))
             events.expect(f"{number} IN ({exact})", "value", f"one of {levels}")
-    busy = f"GROUP BY userid HAVING count(*) > {MOST_OF_ONE_USER} ORDER BY userid LIMIT 1"
+    busy = (
+        f"GROUP BY userid HAVING count(*) > {MOST_OF_ONE_USER} ORDER BY userid LIMIT 1"
+    )
     user = events.one(f"SELECT userid FROM {INTERACTIONS} {busy}")
     if user is not None:
         raise StepError(
@@ -328,8 +418,16 @@ def _events(source: _Source, declared: InteractionsTable, users: Table | None, i
             "person's; leave this user out."
         )
     for what, met, file in (  # a user who is listed may have no event
-        ("user", events.one(f"SELECT count(DISTINCT userid) FROM {INTERACTIONS}"), events.label),
-        ("item", events.one(f"SELECT count(DISTINCT itemid) FROM {(items or events).name}"), (items or events).label),
+        (
+            "user",
+            events.one(f"SELECT count(DISTINCT userid) FROM {INTERACTIONS}"),
+            events.label,
+        ),
+        (
+            "item",
+            events.one(f"SELECT count(DISTINCT itemid) FROM {(items or events).name}"),
+            (items or events).label,
+        ),
     ):
         if met < FEWEST:
             raise StepError(
@@ -339,14 +437,18 @@ def _events(source: _Source, declared: InteractionsTable, users: Table | None, i
         f"CREATE TABLE timed AS SELECT file, row, userid, itemid, {micros} AS micros, {number} AS number "
         f"FROM {INTERACTIONS}"
     )
-    times.expect_recent(events, events.one("SELECT max(micros) // 1000000 FROM timed"), declared)
+    times.expect_recent(
+        events, events.one("SELECT max(micros) // 1000000 FROM timed"), declared
+    )
     return events
 
 
 # ------------------------------------------------------------------------------------------------------------------ ids
 
 
-def _numbered(events: Table, listed: Table | None, key: str, column: str) -> tuple[IdKind, pd.DataFrame]:
+def _numbered(
+    events: Table, listed: Table | None, key: str, column: str
+) -> tuple[IdKind, pd.DataFrame]:
     """Give every own id a number, in a table ``<key>_numbers``. Returns the kind, and numbers and ids as a frame.
 
     "integer" if every own id is a whole number from 1 to `MAX_INTEGER`, which is its number; else "string", and ids are
@@ -363,10 +465,18 @@ def _numbered(events: Table, listed: Table | None, key: str, column: str) -> tup
     kind: IdKind = "integer" if whole and small else "string"
     digits = "CASE WHEN id LIKE '-%' THEN -length(id) ELSE length(id) END, CASE WHEN id LIKE '-%' THEN '' ELSE id END"
     order = f"{digits}, id DESC" if whole else "id"
-    number = "CAST(id AS INTEGER)" if kind == "integer" else f"CAST(row_number() OVER (ORDER BY {order}) AS INTEGER)"
-    connection.execute(f"CREATE TABLE {key}_numbers AS SELECT id, {number} AS number FROM {ids}")
+    number = (
+        "CAST(id AS INTEGER)"
+        if kind == "integer"
+        else f"CAST(row_number() OVER (ORDER BY {order}) AS INTEGER)"
+    )
+    connection.execute(
+        f"CREATE TABLE {key}_numbers AS SELECT id, {number} AS number FROM {ids}"
+    )
     query = f"SELECT number, id FROM {key}_numbers ORDER BY number"
     if listed is not None:
         query = f"SELECT number, id FROM {source} JOIN {key}_numbers ON {key} = id ORDER BY file, row"
     found = connection.execute(query).fetchnumpy()
-    return kind, pd.DataFrame({column: np.asarray(found["number"], np.int32), Columns.OWN_ID: found["id"]})
+    return kind, pd.DataFrame(
+        {column: np.asarray(found["number"], np.int32), Columns.OWN_ID: found["id"]}
+    )

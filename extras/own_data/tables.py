@@ -32,7 +32,10 @@ _REJECTS: Final = 1000  # malformed records of a file that are looked at
 @contextmanager
 def database() -> Iterator[duckdb.DuckDBPyConnection]:
     """An empty database on disk (TMPDIR says where) that spills what memory does not hold."""
-    with TemporaryDirectory(prefix="recsys-duckdb-") as folder, duckdb.connect(f"{folder}/data.db") as connection:
+    with (
+        TemporaryDirectory(prefix="recsys-duckdb-") as folder,
+        duckdb.connect(f"{folder}/data.db") as connection,
+    ):
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
         yield connection
@@ -76,8 +79,13 @@ class File:
     def records(self) -> Iterator[tuple[int, list[str]]]:
         """The line that each record of a CSV begins at, and its values."""
         with self.text() as file:
-            lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
-            reader, begin = csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote), 1
+            lines = io.TextIOWrapper(
+                file, encoding="utf-8-sig", errors="replace", newline=""
+            )
+            reader, begin = (
+                csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote),
+                1,
+            )
             csv.field_size_limit(LINE)
             for record in reader:
                 if record:
@@ -86,7 +94,9 @@ class File:
 
     def text(self) -> BinaryIO:
         """Open a CSV as bytes, decompressed."""
-        return gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb")  # type: ignore[return-value]
+        return (
+            gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb")  # type: ignore[return-value]
+        )
 
     def scan(self, strict: bool = True) -> str:
         """The SQL that reads the file, with the path as its parameter. Columns of a CSV are named by position.
@@ -95,7 +105,9 @@ class File:
         """
         if not self.is_csv:
             return "read_parquet(?)"
-        columns = ", ".join(f"c{number}: 'VARCHAR'" for number in range(len(self.columns)))
+        columns = ", ".join(
+            f"c{number}: 'VARCHAR'" for number in range(len(self.columns))
+        )
         return (
             f"read_csv(?, columns = {{{columns}}}, auto_detect = false, header = true, delim = {quoted(self.delimiter)}"
             f", quote = {quoted(self.quote)}, escape = {quoted(self.quote)}, nullstr = '', max_line_size = {LINE}, "
@@ -103,7 +115,12 @@ class File:
         )
 
 
-def opened(connection: duckdb.DuckDBPyConnection, name: str, path: Path, delimiter: str | None = None) -> File:
+def opened(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    path: Path,
+    delimiter: str | None = None,
+) -> File:
     """Find out a file's dialect and columns.
 
     Args:
@@ -114,26 +131,41 @@ def opened(connection: duckdb.DuckDBPyConnection, name: str, path: Path, delimit
     file = File(name, path)
     with _unreadable(file):
         if not file.is_csv:
-            described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
-            file.columns, file.types = [row[0] for row in described], [row[1] for row in described]
+            described = connection.execute(
+                "DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]
+            ).fetchall()
+            file.columns, file.types = (
+                [row[0] for row in described],
+                [row[1] for row in described],
+            )
             return file
         with file.text() as content:
             line = content.readline(LINE)
         try:
             header = line.decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise StepError(f"{name}, line 1 is not UTF-8: save the file as UTF-8.") from None
+            raise StepError(
+                f"{name}, line 1 is not UTF-8: save the file as UTF-8."
+            ) from None
         if not header.strip():
-            raise StepError(f"{name} is empty: a header with the names of the columns is expected.")
+            raise StepError(
+                f"{name} is empty: a header with the names of the columns is expected."
+            )
         given = f", delim = {quoted(delimiter)}" if delimiter else ""
         query = f"SELECT Delimiter, Quote FROM sniff_csv(?, all_varchar = true, header = true{given})"
         try:
-            found, quote = connection.execute(query, [str(path)]).fetchone() or (",", '"')
+            found, quote = connection.execute(query, [str(path)]).fetchone() or (
+                ",",
+                '"',
+            )
         except duckdb.Error:
             found, quote = ",", '"'
         if found not in header:  # the sniffer found no dialect
             found = max(DELIMITERS, key=header.count)
-        file.delimiter, file.quote = delimiter or found, quote if len(quote) == 1 else '"'
+        file.delimiter, file.quote = (
+            delimiter or found,
+            quote if len(quote) == 1 else '"',
+        )
         _, file.columns = next(file.records())
         file.types = ["VARCHAR"] * len(file.columns)
     return file
@@ -147,7 +179,9 @@ def _unreadable(file: File) -> Iterator[None]:
     except (duckdb.Error, OSError, EOFError) as error:
         reason = str(error).splitlines()[0]
         expected = "a CSV in UTF-8" if file.is_csv else "a Parquet file"
-        raise StepError(f"{file.name} cannot be read ({reason}): {expected} is expected.") from error
+        raise StepError(
+            f"{file.name} cannot be read ({reason}): {expected} is expected."
+        ) from error
 
 
 @dataclass
@@ -183,22 +217,39 @@ class Table:
 
         Raises StepError for a column that is absent and for a malformed line.
         """
-        lists = [name for name in lists if any(self._type(file, name).endswith("[]") for file in self.files)]
-        shape = ", ".join(f"{name} {'VARCHAR[]' if name in lists else 'VARCHAR'}" for name in self.columns)
-        self.connection.execute(f"CREATE OR REPLACE TABLE {self.name} (file INTEGER, row BIGINT, {shape})")
+        lists = [
+            name
+            for name in lists
+            if any(self._type(file, name).endswith("[]") for file in self.files)
+        ]
+        shape = ", ".join(
+            f"{name} {'VARCHAR[]' if name in lists else 'VARCHAR'}"
+            for name in self.columns
+        )
+        self.connection.execute(
+            f"CREATE OR REPLACE TABLE {self.name} (file INTEGER, row BIGINT, {shape})"
+        )
         for number, file in enumerate(self.files):
-            texts = ", ".join(self._text(file, name, name in lists) for name in self.columns)
+            texts = ", ".join(
+                self._text(file, name, name in lists) for name in self.columns
+            )
             select = f"INSERT INTO {self.name} SELECT {number}, row_number() OVER () - 1, {texts} FROM"
             some = f" LIMIT {limit}" if limit else ""
             with _unreadable(file):
                 if file.is_csv:
-                    self.connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
+                    self.connection.execute(
+                        "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans"
+                    )
                 try:
-                    self.connection.execute(f"{select} {file.scan()}{some}", [str(file.path)])
+                    self.connection.execute(
+                        f"{select} {file.scan()}{some}", [str(file.path)]
+                    )
                 except duckdb.InvalidInputException as error:  # mixed line endings
                     if "invalid state" not in str(error):
                         raise
-                    self.connection.execute(f"{select} {file.scan(strict=False)}{some}", [str(file.path)])
+                    self.connection.execute(
+                        f"{select} {file.scan(strict=False)}{some}", [str(file.path)]
+                    )
             if file.is_csv:
                 self._expect_records(file)
 
@@ -208,27 +259,42 @@ class Table:
         if (times := file.columns.count(column)) == 1:
             return file.types[file.columns.index(column)]
         if times:
-            raise StepError(f"{file.name} has {times} columns {column!r}: give each a name of its own.")
+            raise StepError(
+                f"{file.name} has {times} columns {column!r}: give each a name of its own."
+            )
         close = difflib.get_close_matches(column, file.columns, n=1)
         hint = f"; is {close[0]!r} meant?" if close else "."
-        raise StepError(f"{file.name} has no column {column!r}; it has {', '.join(map(repr, file.columns))}{hint}")
+        raise StepError(
+            f"{file.name} has no column {column!r}; it has {', '.join(map(repr, file.columns))}{hint}"
+        )
 
     def _text(self, file: File, name: str, as_list: bool) -> str:
         """The SQL expression that casts a column to text."""
         kind = self._type(file, name)
-        column = f"c{file.columns.index(self.columns[name])}" if file.is_csv else identifier(self.columns[name])
+        column = (
+            f"c{file.columns.index(self.columns[name])}"
+            if file.is_csv
+            else identifier(self.columns[name])
+        )
         if kind.endswith("[]") and as_list:
             return f"list_transform({column}, lambda each: CAST(each AS VARCHAR))"
         if kind.endswith("[]") or kind.startswith(("STRUCT", "MAP", "UNION")):
-            raise StepError(f"{file.name}, column {self.columns[name]!r}: {kind} cannot be read as text.")
+            raise StepError(
+                f"{file.name}, column {self.columns[name]!r}: {kind} cannot be read as text."
+            )
         if as_list:
-            raise StepError(f"{file.name}, column {self.columns[name]!r}: other files of the table hold lists.")
+            raise StepError(
+                f"{file.name}, column {self.columns[name]!r}: other files of the table hold lists."
+            )
         if not file.is_csv and kind.startswith(("VARCHAR", "ENUM")):
             self.texts.add(name)
         if kind.startswith(("TIMESTAMP", "DATE")):
             self.times.add(name)
         text = f"CAST({column} AS VARCHAR)"
-        if kind in ("FLOAT", "DOUBLE"):  # a column of whole numbers is one of floats where a cell is empty
+        if kind in (
+            "FLOAT",
+            "DOUBLE",
+        ):  # a column of whole numbers is one of floats where a cell is empty
             whole = f"abs({column}) < 9e15 AND {column} = trunc({column})"
             text = f"CASE WHEN isnan({column}) THEN NULL WHEN {whole} THEN CAST(CAST({column} AS BIGINT) AS VARCHAR)"
             text += f" ELSE CAST({column} AS VARCHAR) END"
@@ -241,11 +307,16 @@ class Table:
         ).fetchone()
         if found is None:
             return
-        record, kind, text, message = found  # records are counted from 1, the header among them
+        record, kind, text, message = (
+            found  # records are counted from 1, the header among them
+        )
         row = record - 2
-        _, values = file.record(row)  # DuckDB counts no further than the first value that is too many
+        _, values = file.record(
+            row
+        )  # DuckDB counts no further than the first value that is too many
         columns = (
-            f": {len(file.columns)} columns expected, as in the header, {len(values)} found in {text.strip()[:120]!r}."
+            f": {len(file.columns)} columns expected, as in the header, "
+            f"{len(values)} found in {text.strip()[:120]!r}."
         )
         known = {
             "MISSING COLUMNS": columns,
@@ -253,7 +324,9 @@ class Table:
             "UNQUOTED VALUE": ": a quote is not closed, or one within a value is not doubled.",
             "INVALID ENCODING": " is not UTF-8: save the file as UTF-8.",
         }
-        raise StepError(f"{file.where(row)}{known.get(kind, f' cannot be read: {message}')}")
+        raise StepError(
+            f"{file.where(row)}{known.get(kind, f' cannot be read: {message}')}"
+        )
 
     def first(self, condition: str) -> tuple[int, int] | None:
         """File and row of the first row for which ``condition`` holds."""
@@ -261,25 +334,36 @@ class Table:
         found: tuple[int, int] | None = self.connection.execute(query).fetchone()
         return found
 
-    def expect(self, condition: str, column: str, expected: str, hint: str = "") -> None:
+    def expect(
+        self, condition: str, column: str, expected: str, hint: str = ""
+    ) -> None:
         """Raise StepError for the first row for which ``condition`` does not hold, or is NULL."""
         if (place := self.first(f"({condition}) IS NOT TRUE")) is not None:
             self.refuse(place, column, expected, hint)
 
     def cell(self, place: tuple[int, int], column: str) -> str:
         """The text of a cell, empty where there is nothing."""
-        found = self.one(f"SELECT CAST({column} AS VARCHAR) FROM {self.name} WHERE file = ? AND row = ?", *place)
+        found = self.one(
+            f"SELECT CAST({column} AS VARCHAR) FROM {self.name} WHERE file = ? AND row = ?",
+            *place,
+        )
         return found or ""
 
-    def refuse(self, place: tuple[int, int], column: str, expected: str, hint: str = "") -> NoReturn:
+    def refuse(
+        self, place: tuple[int, int], column: str, expected: str, hint: str = ""
+    ) -> NoReturn:
         """Raise StepError for a cell. ``hint``: follows its text in the message."""
         found = self.cell(place, column)
         shown = repr(found[:60]) if found else "nothing"
-        raise StepError(f"{self.at(place, column)}: {expected} expected, found {shown}{hint}.")
+        raise StepError(
+            f"{self.at(place, column)}: {expected} expected, found {shown}{hint}."
+        )
 
     def at(self, place: tuple[int, int], column: str) -> str:
         """``interactions.csv, line 7, column 'at'``."""
-        return f"{self.files[place[0]].where(place[1])}, column {self.columns[column]!r}"
+        return (
+            f"{self.files[place[0]].where(place[1])}, column {self.columns[column]!r}"
+        )
 
     def one(self, query: str, *values: Any) -> Any:
         """The first value of a query's first row."""

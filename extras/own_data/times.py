@@ -26,14 +26,45 @@ _EXPECTED: Final = {
 }
 _SAMPLE: Final = 1_000  # distinct times of the column, from which a format is detected
 _DATES: Final = (
-    *("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%m-%d-%Y", "%d-%m-%Y", "%d.%m.%Y", "%d.%m.%y", "%Y.%m.%d"),
-    *("%Y%m%d", "%Y-%m", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%a, %d %b %Y", "%a %b %d %Y"),
+    *(
+        "%m/%d/%Y",
+        "%d/%m/%Y",
+        "%m/%d/%y",
+        "%d/%m/%y",
+        "%m-%d-%Y",
+        "%d-%m-%Y",
+        "%d.%m.%Y",
+        "%d.%m.%y",
+        "%Y.%m.%d",
+    ),
+    *(
+        "%Y%m%d",
+        "%Y-%m",
+        "%d %b %Y",
+        "%d %B %Y",
+        "%b %d, %Y",
+        "%B %d, %Y",
+        "%d-%b-%Y",
+        "%a, %d %b %Y",
+        "%a %b %d %Y",
+    ),
 )
-_CLOCKS: Final = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%H")
+_CLOCKS: Final = (
+    "",
+    "%H:%M",
+    "%H:%M:%S",
+    "%H:%M:%S.%f",
+    "%I:%M %p",
+    "%I:%M:%S %p",
+    "%H",
+)
 _ZONES: Final = ("", "%z", " %z", " %Z")
 _FORMATS: Final = (
     *_DATES,
-    *(f"{day}{between}{clock}{zone}" for day, between, clock, zone in product(_DATES, " T", _CLOCKS[1:], _ZONES)),
+    *(
+        f"{day}{between}{clock}{zone}"
+        for day, between, clock, zone in product(_DATES, " T", _CLOCKS[1:], _ZONES)
+    ),
     *(f"%Y-%m-%dT%H{zone}" for zone in _ZONES),
 )
 
@@ -54,18 +85,26 @@ def microseconds(events: Table, declared: InteractionsTable) -> str:
     unit: TimeUnit = "iso" if events.times else declared.time_unit
     if declared.time_format is not None and not events.times:
         made = _by_format(declared.time_format)
-        events.expect(f"{made} IS NOT NULL", "time", f'a time like time_format = "{declared.time_format}"')
+        events.expect(
+            f"{made} IS NOT NULL",
+            "time",
+            f'a time like time_format = "{declared.time_format}"',
+        )
     elif unit == "iso":
         made = _written_out(events)
     else:
         per_second = PER_SECOND[unit]
         number = "TRY_CAST(time AS DOUBLE)"
-        place = events.first(f"({number} BETWEEN 0 AND {LATEST * per_second}) IS NOT TRUE")
+        place = events.first(
+            f"({number} BETWEEN 0 AND {LATEST * per_second}) IS NOT TRUE"
+        )
         if place is not None:
             _refuse(events, place, unit)
         made = f"CAST(floor({number} * {1_000_000 // per_second}) AS BIGINT)"
     events.expect(f"{made} >= 0", "time", "a time since 1970")
-    events.expect(f"{made} <= {latest_microsecond()}", "time", "a time that is not in the future")
+    events.expect(
+        f"{made} <= {latest_microsecond()}", "time", "a time that is not in the future"
+    )
     return made
 
 
@@ -87,16 +126,29 @@ def _written_out(events: Table) -> str:
     if wrong is None:
         return iso
     some = f"SELECT DISTINCT time FROM {events.name} WHERE time IS NOT NULL ORDER BY hash(time) LIMIT {_SAMPLE}"
-    counts = ", ".join(f"count_if({made} >= 0)" for made in (*map(_by_format, _FORMATS), iso))
-    row = events.connection.execute(f"SELECT {counts}, count(*) FROM ({some})").fetchone() or ()
+    counts = ", ".join(
+        f"count_if({made} >= 0)" for made in (*map(_by_format, _FORMATS), iso)
+    )
+    row = (
+        events.connection.execute(f"SELECT {counts}, count(*) FROM ({some})").fetchone()
+        or ()
+    )
     *fits, isos, size = (count or 0 for count in row)
     best = max(fits, default=0)
     if not size or best <= max(isos, size // 2):
         _refuse(events, wrong, "iso")
     likely = [form for form, fit in zip(_FORMATS, fits, strict=True) if fit == best]
-    fitting = [form for form in likely if events.first(f"({_by_format(form)} >= 0) IS NOT TRUE") is None]
+    fitting = [
+        form
+        for form in likely
+        if events.first(f"({_by_format(form)} >= 0) IS NOT TRUE") is None
+    ]
     if not fitting:
-        events.expect(f"{_by_format(likely[0])} >= 0", "time", f'a time like most others, "{likely[0]}",')
+        events.expect(
+            f"{_by_format(likely[0])} >= 0",
+            "time",
+            f'a time like most others, "{likely[0]}",',
+        )
     one = _by_format(fitting[0])
     for other in fitting[1:]:
         if (place := events.first(f"{one} <> {_by_format(other)}")) is not None:
@@ -117,9 +169,17 @@ def likely_unit(events: Table, text: str) -> TimeUnit | None:
     """The unit in which ``text`` is a time, a number one from 1990 to now; None where there is none."""
     number = events.one("SELECT TRY_CAST(? AS DOUBLE)", text)
     if number is None:
-        return "iso" if events.one("SELECT TRY_CAST(? AS TIMESTAMPTZ)", text) is not None else None
+        return (
+            "iso"
+            if events.one("SELECT TRY_CAST(? AS TIMESTAMPTZ)", text) is not None
+            else None
+        )
     latest = latest_microsecond() // 1_000_000
-    fits = (unit for unit, per_second in PER_SECOND.items() if PLAUSIBLE <= number / per_second <= latest)
+    fits = (
+        unit
+        for unit, per_second in PER_SECOND.items()
+        if PLAUSIBLE <= number / per_second <= latest
+    )
     return next(fits, None)
 
 
@@ -128,7 +188,11 @@ def expect_recent(events: Table, newest: int, declared: InteractionsTable) -> No
     unit = declared.time_unit
     if newest >= PLAUSIBLE:
         return
-    likely = likely_unit(events, str(newest * PER_SECOND[unit])) if unit in PER_SECOND else None
+    likely = (
+        likely_unit(events, str(newest * PER_SECOND[unit]))
+        if unit in PER_SECOND
+        else None
+    )
     meant = f': is time_unit = "{likely}" meant?' if likely else "; is time_unit right?"
     year = time.gmtime(newest).tm_year
     raise StepError(

@@ -38,13 +38,17 @@ _POLICY: Final = (
 )
 TRIED_USERS: Final = 100  # of a release, to find one who was not forgotten
 _ROUNDING: Final = 1e-5  # a length that is a rounding error
-_FURTHEST: Final = 99.5  # percent of the items lie within -1 to 1; the few beyond are put on the edge
+_FURTHEST: Final = (
+    99.5  # percent of the items lie within -1 to 1; the few beyond are put on the edge
+)
 MOST_ITEMS: Final = 20_000  # on the map: a browser draws no more, and these take a second or two to put together
 
 
 def register(app: Flask, parts: Parts) -> None:
     """`/` and its files; `/ml/users`, `/ml/history`, `/ml/items`, `/ml/map`, `/ml/releases`."""
-    page = Blueprint("page", __name__, static_folder="static", static_url_path=FILES_PATH)
+    page = Blueprint(
+        "page", __name__, static_folder="static", static_url_path=FILES_PATH
+    )
 
     @page.get("/")
     def index() -> Response:
@@ -56,20 +60,39 @@ def register(app: Flask, parts: Parts) -> None:
         return response
 
     app.register_blueprint(page)
-    parts.describe({"/": {"get": operation("page", "The page for people", responses("A page.", 401, 429, 500))}}, [])
+    parts.describe(
+        {
+            "/": {
+                "get": operation(
+                    "page", "The page for people", responses("A page.", 401, 429, 500)
+                )
+            }
+        },
+        [],
+    )
 
-    browse = Browse(parts.recommender, parts.stores.get("page") or UserList(parts.settings.redis))
+    browse = Browse(
+        parts.recommender, parts.stores.get("page") or UserList(parts.settings.redis)
+    )
 
     errors = (400, 401, 404, 429, 500, 503)
     route(app, parts, "GET", "/ml/users", Users, errors, query=UsersQuery)(browse.users)
-    route(app, parts, "GET", "/ml/history", UserHistory, errors, query=UserQuery)(browse.history)
+    route(app, parts, "GET", "/ml/history", UserHistory, errors, query=UserQuery)(
+        browse.history
+    )
     route(app, parts, "GET", "/ml/items", Items, errors, query=ItemsQuery)(browse.items)
     route(app, parts, "GET", "/ml/map", ItemMap, errors, query=ReleaseQuery)(browse.map)
     route(app, parts, "GET", "/ml/releases", KeptReleases, errors)(browse.releases)
     route(
-        app, parts, "POST", "/ml/releases/<release>/activate", Activated, (*errors, 411),
-        parameters=parameters(Activation, "path"), security=[{"key": []}],
-    )(browse.activate)  # fmt: skip
+        app,
+        parts,
+        "POST",
+        "/ml/releases/<release>/activate",
+        Activated,
+        (*errors, 411),
+        parameters=parameters(Activation, "path"),
+        security=[{"key": []}],
+    )(browse.activate)
 
 
 # ----------------------------------------------------------------------------------------------------------- queries
@@ -88,7 +111,9 @@ class ReleaseQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    release: Annotated[ReleaseId | None, Field(description=f"{_RELEASE}; the live one if not given")] = None
+    release: Annotated[
+        ReleaseId | None, Field(description=f"{_RELEASE}; the live one if not given")
+    ] = None
 
 
 class UsersQuery(ReleaseQuery):
@@ -102,14 +127,25 @@ class UsersQuery(ReleaseQuery):
 class UserQuery(ReleaseQuery):
     """One user's history."""
 
-    userid: Annotated[str, Field(min_length=1, max_length=MAX_BYTES, description="the user's own id")]
-    size: Annotated[int, Field(ge=1, le=1000, description="how many events, 1 to 1000")] = 100
+    userid: Annotated[
+        str, Field(min_length=1, max_length=MAX_BYTES, description="the user's own id")
+    ]
+    size: Annotated[
+        int, Field(ge=1, le=1000, description="how many events, 1 to 1000")
+    ] = 100
 
 
 class ItemsQuery(ReleaseQuery):
     """Items by title."""
 
-    q: Annotated[str, Field(min_length=1, max_length=100, description="words of the title, up to 100 characters")]
+    q: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=100,
+            description="words of the title, up to 100 characters",
+        ),
+    ]
     size: Annotated[int, Field(ge=1, le=50, description="how many, 1 to 50")] = 10
 
 
@@ -162,7 +198,9 @@ class UserHistory(BaseModel):
     release: str
     known: bool = Field(description="false: an unknown user")
     events: int = Field(description="in all")
-    last: int | None = Field(description="when the newest was, in seconds since 1970-01-01 UTC")
+    last: int | None = Field(
+        description="when the newest was, in seconds since 1970-01-01 UTC"
+    )
     item_list: list[HistoryEvent]
 
 
@@ -185,7 +223,9 @@ class ItemMap(BaseModel):
 
     release: str
     channel: str = Field(description="whose vectors these are")
-    item_list: list[PlacedItem] = Field(description="the most popular of those that have a vector")
+    item_list: list[PlacedItem] = Field(
+        description="the most popular of those that have a vector"
+    )
 
 
 class KeptRelease(BaseModel):
@@ -198,8 +238,12 @@ class KeptRelease(BaseModel):
     channels: list[str]
     ranker: str
     levels: list[float] = Field(description="the values that ratings have")
-    positive_level: int = Field(description="how many of them, from the lowest, are no liking")
-    event_types: dict[str, Effect] = Field(description="what `/ml/event` takes, and what each does")
+    positive_level: int = Field(
+        description="how many of them, from the lowest, are no liking"
+    )
+    event_types: dict[str, Effect] = Field(
+        description="what `/ml/event` takes, and what each does"
+    )
 
 
 class KeptReleases(BaseModel):
@@ -225,7 +269,11 @@ class Browse:
     """
 
     def __init__(self, recommender: Recommender, listed: UserList) -> None:
-        self._recommender, self._releases, self._users = recommender, recommender.releases, recommender.users
+        self._recommender, self._releases, self._users = (
+            recommender,
+            recommender.releases,
+            recommender.users,
+        )
         self._listed = listed
         self._map = per_release(self._new_map)
 
@@ -234,8 +282,14 @@ class Browse:
         opened = self._releases.get(query.release)
         text = query.q.strip() if opened.user_ids == "integer" else query.q
         base_name = opened.manifest.dataset.base_name
-        found = self._listed.call(Listing(opened.release, base_name, query.size, text, query.fewest))
-        users = [SomeUser(userid=own_id(each, opened.user_ids), events=n) for each, n in found if each != text]
+        found = self._listed.call(
+            Listing(opened.release, base_name, query.size, text, query.fewest)
+        )
+        users = [
+            SomeUser(userid=own_id(each, opened.user_ids), events=n)
+            for each, n in found
+            if each != text
+        ]
         try:  # the user whose id this is comes first, be it known by events alone
             exactly = read_id("userid", text, opened.user_ids)
         except WrongIdError:
@@ -250,10 +304,21 @@ class Browse:
         userid = read_id("userid", query.userid, opened.user_ids)
         user, dataset = self._state(opened, userid), opened.manifest.dataset
         history = user.history if user is not None else History.empty()
-        rows = list(zip(history.item_numbers.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True))
+        rows = list(
+            zip(
+                history.item_numbers.tolist(),
+                history.ratings.tolist(),
+                history.times.tolist(),
+                strict=True,
+            )
+        )
         events = [
             _shown(opened.catalogue[itemid])
-            | {"value": dataset.levels[code - 1], "liked": code > dataset.positive_level, "timestamp": time}
+            | {
+                "value": dataset.levels[code - 1],
+                "liked": code > dataset.positive_level,
+                "timestamp": time,
+            }
             for itemid, code, time in rows[: query.size]
             if itemid in opened.catalogue
         ]
@@ -269,8 +334,14 @@ class Browse:
     def items(self, query: ItemsQuery) -> Items:
         """Items by words of their titles."""
         opened = self._releases.get(query.release)
-        found = [opened.catalogue[itemid] for itemid in find(folded_titles(opened), query.q, query.size)]
-        return Items(release=opened.release, item_list=[ShownItem.model_validate(_shown(item)) for item in found])
+        found = [
+            opened.catalogue[itemid]
+            for itemid in find(folded_titles(opened), query.q, query.size)
+        ]
+        return Items(
+            release=opened.release,
+            item_list=[ShownItem.model_validate(_shown(item)) for item in found],
+        )
 
     def map(self, query: ReleaseQuery) -> str:
         """Items on a plane, by their vectors."""
@@ -279,16 +350,32 @@ class Browse:
     def _new_map(self, opened: Release) -> str:
         """`ItemMap` as JSON: the most popular items for which the first channel has a vector in Elasticsearch."""
         channel = opened.manifest.recipe.recall.searched[0].name
-        ranks = {itemid: rank for rank, itemid in enumerate(opened.by_popularity.ids.tolist())}
-        indexed = self._recommender.items.indexed(opened.release, list(ranks)[:MOST_ITEMS], [channel])
-        vectors = {item.number: item.vectors[channel] for item in indexed if channel in item.vectors}
+        ranks = {
+            itemid: rank
+            for rank, itemid in enumerate(opened.by_popularity.ids.tolist())
+        }
+        indexed = self._recommender.items.indexed(
+            opened.release, list(ranks)[:MOST_ITEMS], [channel]
+        )
+        vectors = {
+            item.number: item.vectors[channel]
+            for item in indexed
+            if channel in item.vectors
+        }
         itemids = sorted(vectors, key=ranks.__getitem__)
-        places = projected(np.array([vectors[n] for n in itemids]), np.array([ranks[n] for n in itemids]))
+        places = projected(
+            np.array([vectors[n] for n in itemids]),
+            np.array([ranks[n] for n in itemids]),
+        )
         items = [
-            PlacedItem.model_validate({**_shown(opened.catalogue[itemid]), "x": round(x, 4), "y": round(y, 4)})
+            PlacedItem.model_validate(
+                {**_shown(opened.catalogue[itemid]), "x": round(x, 4), "y": round(y, 4)}
+            )
             for itemid, (x, y) in zip(itemids, places.tolist(), strict=True)
         ]
-        return ItemMap(release=opened.release, channel=channel, item_list=items).model_dump_json()
+        return ItemMap(
+            release=opened.release, channel=channel, item_list=items
+        ).model_dump_json()
 
     def releases(self) -> KeptReleases:
         """The releases that a request can name."""
@@ -316,27 +403,40 @@ class Browse:
         """Serve a published release by default, once it has answered through all services."""
         release = parse_query(Activation, {"release": release}).release
         opened = self._releases.get(release)
-        users = self._listed.call(Listing(release, opened.manifest.dataset.base_name, TRIED_USERS))
+        users = self._listed.call(
+            Listing(release, opened.manifest.dataset.base_name, TRIED_USERS)
+        )
         if not users:
-            raise StoredError(self._users.service, f"knows no user of release {release} to try it with")
+            raise StoredError(
+                self._users.service,
+                f"knows no user of release {release} to try it with",
+            )
         userid = own_id(users[0][0], opened.user_ids)
         trial = {"userid": userid, "size": 1, "strict": True, "release": release}
         self._recommender.recommend(Request.model_validate(trial))
         self._users.activate(release)
-        self._releases.follow(only_active=True)  # at once in this worker, in the others within half a second
+        self._releases.follow(
+            only_active=True
+        )  # at once in this worker, in the others within half a second
         return Activated(release=release, live=True)
 
     def _state(self, opened: Release, userid: OwnId) -> StoredUser | None:
         """Merge events after the release into a user's state."""
         user = self._users.call(StateQuery.of(userid, opened.manifest)).user
-        return user.current(opened.manifest.dataset, opened.numbers, None) if user is not None else None
+        return (
+            user.current(opened.manifest.dataset, opened.numbers, None)
+            if user is not None
+            else None
+        )
 
 
 def _shown(item: CatalogueItem) -> dict[str, Any]:
     return {"itemid": item.own_id, "title": item.title, **item.attributes}
 
 
-def projected(vectors: NDArray[np.float32], ranks: NDArray[np.integer]) -> NDArray[np.float64]:
+def projected(
+    vectors: NDArray[np.float32], ranks: NDArray[np.integer]
+) -> NDArray[np.float64]:
     """Project (n, dim) vectors to (n, 2) places within -1 to 1: PCA of what popularity does not explain.
 
     ``ranks``: (n,) places on the popular list, from 0. Inner-product vectors carry popularity as their widest
@@ -344,14 +444,21 @@ def projected(vectors: NDArray[np.float32], ranks: NDArray[np.integer]) -> NDArr
     """
     if not len(vectors):
         return np.empty((0, 2))
-    known = np.log1p(ranks.astype(np.float64))[:, None] ** np.arange(3)  # a curve: 1, x, x * x
-    rest = vectors - known @ np.linalg.lstsq(known, vectors.astype(np.float64), rcond=None)[0]
+    known = np.log1p(ranks.astype(np.float64))[:, None] ** np.arange(
+        3
+    )  # a curve: 1, x, x * x
+    rest = (
+        vectors
+        - known @ np.linalg.lstsq(known, vectors.astype(np.float64), rcond=None)[0]
+    )
     lengths = np.linalg.norm(rest, axis=1, keepdims=True)
     units = rest / np.where(lengths > _ROUNDING, lengths, np.inf)
     centred = units - units.mean(axis=0)
     _, directions = np.linalg.eigh(centred.T @ centred)  # ascending
     axes = directions[:, :-3:-1]  # (dim, 2)
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])])  # which way is up is fixed
+    axes = axes * np.sign(
+        axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])]
+    )  # which way is up is fixed
     places: NDArray[np.float64] = centred @ axes
     scale = np.percentile(np.abs(places), _FURTHEST, axis=0)
     return np.clip(places / np.where(scale > 0, scale, 1), -1, 1)
@@ -366,12 +473,19 @@ def folded(text: str) -> str:
 @per_release
 def folded_titles(opened: Release) -> Titles:
     """Items by number with their folded titles, the popular ones first."""
-    return [(itemid, folded(opened.catalogue[itemid].title)) for itemid in opened.by_popularity.ids.tolist()]
+    return [
+        (itemid, folded(opened.catalogue[itemid].title))
+        for itemid in opened.by_popularity.ids.tolist()
+    ]
 
 
 def find(titles: Titles, text: str, size: int) -> list[int]:
     """Items whose titles hold every word of ``text``; those whose words begin so before the others."""
     words = folded(text).split()
-    found = [(itemid, title) for itemid, title in titles if all(word in title for word in words)]
+    found = [
+        (itemid, title)
+        for itemid, title in titles
+        if all(word in title for word in words)
+    ]
     found.sort(key=lambda each: not all(f" {word}" in f" {each[1]}" for word in words))
     return [itemid for itemid, _ in found[:size]]

@@ -8,7 +8,9 @@ from data_exchange_center import wire
 from online.clients.base import StoredError
 from online.clients.redis import USERS_STEP, RedisClient
 
-COMPARED: Final = 2_000  # users with a prefix, at most, that are sorted by their number of events
+COMPARED: Final = (
+    2_000  # users with a prefix, at most, that are sorted by their number of events
+)
 
 
 class Listing(NamedTuple):
@@ -39,15 +41,31 @@ class UserList(RedisClient[Listing, list[tuple[str, int]]]):
         else:
             ids_key, first = wire.ids_key(query.release), b"[" + query.prefix.encode()
             wanted = COMPARED if query.fewest else query.at_most
-            ids: Any = self._redis.zrangebylex(ids_key, first, first + b"\xff", start=0, num=wanted)
-            found = zip(ids, self._redis.zmscore(counts, ids) if ids else [], strict=True)  # type: ignore[arg-type]
-        users = [(each.decode(), int(number)) for each, number in found if number is not None]
+            ids: Any = self._redis.zrangebylex(
+                ids_key, first, first + b"\xff", start=0, num=wanted
+            )
+            numbers: Any = self._redis.zmscore(counts, ids) if ids else []
+            found = zip(ids, numbers, strict=True)
+        users = [
+            (each.decode(), int(number)) for each, number in found if number is not None
+        ]
         if not users and not (query.prefix and self._redis.exists(counts)):
             raise StoredError(
-                self.service, f"holds no list of the users of release {query.release}; {USERS_STEP} writes it"
+                self.service,
+                f"holds no list of the users of release {query.release}; {USERS_STEP} writes it",
             )
         pipeline = self._redis.pipeline(transaction=False)
         for userid, _ in users:
-            pipeline.hexists(wire.user_events_key(query.dataset, userid), wire.FORGOTTEN)
-        left = [user for user, gone in zip(users, pipeline.execute(), strict=True) if not gone]
-        return sorted(left, key=lambda user: (user[1], user[0]))[: query.at_most] if query.fewest else left
+            pipeline.hexists(
+                wire.user_events_key(query.dataset, userid), wire.FORGOTTEN
+            )
+        left = [
+            user
+            for user, gone in zip(users, pipeline.execute(), strict=True)
+            if not gone
+        ]
+        return (
+            sorted(left, key=lambda user: (user[1], user[0]))[: query.at_most]
+            if query.fewest
+            else left
+        )

@@ -36,7 +36,9 @@ def hit_rates(
 ) -> list[DayRate]:
     """Hit rates by release and day. ``events``: each user's, in order; lists whose window is not over do not count."""
     counts: dict[tuple[str, str], list[int]] = {}
-    for each in {each.recommendation: each for each in exposures}.values():  # one that was written twice counts once
+    for each in {
+        each.recommendation: each for each in exposures
+    }.values():  # one that was written twice counts once
         if each.timestamp + window_s > now:
             continue
         day = f"{datetime.fromtimestamp(each.answered / 1e3, UTC):%Y-%m-%d}"
@@ -49,11 +51,16 @@ def hit_rates(
     ]
 
 
-def is_hit(shown: Exposure, events: Iterable[Event], dataset: Dataset, window_s: int) -> bool:
+def is_hit(
+    shown: Exposure, events: Iterable[Event], dataset: Dataset, window_s: int
+) -> bool:
     """Whether an item of a list is liked when the window ends: a later event may take a like back."""
     liked: set[OwnId] = set()
     for event in events:
-        if event.itemid in shown.items and shown.timestamp <= event.timestamp <= shown.timestamp + window_s:
+        if (
+            event.itemid in shown.items
+            and shown.timestamp <= event.timestamp <= shown.timestamp + window_s
+        ):
             effect = dataset.event_types.get(event.type)
             code = dataset.code(event.value) if effect == "rates" else None
             if code is not None and code > dataset.positive_level:
@@ -87,7 +94,10 @@ def merged(before: Report, now: Report) -> Report:
 
 def psi(training: NDArray[Any], current: NDArray[Any]) -> float:
     """The index of two counts, bin by bin; a bin that one side lacks does not make it infinite."""
-    p, q = ((counts + _SMOOTHING) / (counts.sum() + _SMOOTHING * len(counts)) for counts in (training, current))
+    p, q = (
+        (counts + _SMOOTHING) / (counts.sum() + _SMOOTHING * len(counts))
+        for counts in (training, current)
+    )
     return float(np.sum((q - p) * np.log(q / p)))
 
 
@@ -102,11 +112,16 @@ def drift_of(feature: str, training: pd.Series, current: pd.Series) -> Drift | N
     if pd.api.types.is_numeric_dtype(training) and training.nunique() > VALUES:
         edges = np.unique(training.quantile(np.arange(1, BINS) / BINS))
         bins = [
-            np.where(each.isna(), 0, np.searchsorted(edges, each, side="right") + 1) for each in (training, current)
+            np.where(each.isna(), 0, np.searchsorted(edges, each, side="right") + 1)
+            for each in (training, current)
         ]
     else:
         known = training.value_counts().index[:VALUES]
         bins = [known.get_indexer(pd.Index(each)) + 1 for each in (training, current)]
-    before, now = (np.bincount(each, minlength=max(map(np.max, bins)) + 1) for each in bins)
+    before, now = (
+        np.bincount(each, minlength=max(map(np.max, bins)) + 1) for each in bins
+    )
     used = before + now > 0
-    return Drift(feature=feature, psi=round(psi(before[used], now[used]), 4), values=len(current))
+    return Drift(
+        feature=feature, psi=round(psi(before[used], now[used]), 4), values=len(current)
+    )

@@ -13,15 +13,23 @@ from extras.experiments.store import ExperimentStore
 from online.clients.base import StoredError
 from online.clients.redis import RedisClient
 
-report_key: Final = "ml:quality:{}:{}".format  # `Dataset.base_name`, window in seconds -> string: report, as JSON
+report_key: Final = (
+    "ml:quality:{}:{}".format
+)  # `Dataset.base_name`, window in seconds -> string: report, as JSON
 
 
 class QualitySettings(ExtensionSettings, env_prefix="RECSYS_QUALITY__"):
     """Settings of this extension."""
 
-    record_per_s: Annotated[int, Field(ge=0)] = 1  # lists that a worker records in a second; 0: none
-    window_s: Annotated[int, Field(ge=1)] = 3600  # seconds after a list in which a liked item makes it a hit
-    threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2  # of the index, above which there is an alert
+    record_per_s: Annotated[int, Field(ge=0)] = (
+        1  # lists that a worker records in a second; 0: none
+    )
+    window_s: Annotated[int, Field(ge=1)] = (
+        3600  # seconds after a list in which a liked item makes it a hit
+    )
+    threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] = (
+        0.2  # of the index, above which there is an alert
+    )
 
 
 class DayRate(BaseModel):
@@ -30,7 +38,9 @@ class DayRate(BaseModel):
     release: str
     day: str
     lists: int = Field(description="served lists whose window is over")
-    hits: int = Field(description="of these, lists of which the user liked an item within the window")
+    hits: int = Field(
+        description="of these, lists of which the user liked an item within the window"
+    )
 
 
 class Drift(BaseModel):
@@ -44,10 +54,19 @@ class Drift(BaseModel):
 class Report(BaseModel):
     """What `make quality` found last."""
 
-    release: str | None = Field(default=None, description="whose training data drift is measured against")
-    made: int = Field(default=0, description="in seconds since 1970-01-01 UTC; 0: never")
-    window_s: int = Field(default=0, description="seconds after a list in which a liked item makes it a hit")
-    threshold: float = Field(default=0.2, description="of the index, above which a feature has drifted")
+    release: str | None = Field(
+        default=None, description="whose training data drift is measured against"
+    )
+    made: int = Field(
+        default=0, description="in seconds since 1970-01-01 UTC; 0: never"
+    )
+    window_s: int = Field(
+        default=0,
+        description="seconds after a list in which a liked item makes it a hit",
+    )
+    threshold: float = Field(
+        default=0.2, description="of the index, above which a feature has drifted"
+    )
     hit_rates: list[DayRate] = []
     drift: list[Drift] = []
 
@@ -76,8 +95,12 @@ class QualityStore(RedisClient[tuple[str, int], Report]):
         try:
             return Report.model_validate_json(raw) if raw else Report()  # type: ignore[arg-type]
         except ValidationError as error:
-            raise StoredError(self.service, "holds a report on quality that cannot be read") from error
+            raise StoredError(
+                self.service, "holds a report on quality that cannot be read"
+            ) from error
 
     def write(self, dataset: str, report: Report) -> None:
         with self._limited("write"):
-            self._redis.set(report_key(dataset, report.window_s), report.model_dump_json())
+            self._redis.set(
+                report_key(dataset, report.window_s), report.model_dump_json()
+            )

@@ -19,7 +19,14 @@ from typing import Annotated, ClassVar, Final, Self
 import numpy as np
 from itsdangerous import BadData, URLSafeSerializer
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import OwnId
@@ -27,17 +34,30 @@ from data_exchange_center.settings import RedisSettings
 from extras.questions.rank import kept
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import BadRequestError, Outcome
-from online.recommend.types import MAX_TIMESTAMP, Answer, Request, Slate, absent_by_default
+from online.recommend.types import (
+    MAX_TIMESTAMP,
+    Answer,
+    Request,
+    Slate,
+    absent_by_default,
+)
 
 MAX_SHOWN: Final = 10_000  # items of all pages
-EXPECTED: Final = {"cursor": 'true for a first page, then the "cursor" of the answer before'}
+EXPECTED: Final = {
+    "cursor": 'true for a first page, then the "cursor" of the answer before'
+}
 _MAX_LENGTH: Final = 200_000  # characters
 _BEFORE_ALL: Final = (-1, 0)  # a position before every event in the log
 END: Final = ("end_of_list", "The list ends here.")
-_AFTER_ALL: Final = (2**63 - 1, 0)  # a position after every event: the first page knew none, all count from then on
+_AFTER_ALL: Final = (
+    2**63 - 1,
+    0,
+)  # a position after every event: the first page knew none, all count from then on
 _NONE: Final = np.empty(0, np.int64)
 # Fields that may change from page to page
-_FREE: Final = frozenset({"cursor", "size", "explain", "stages", "budget_ms", "strict", "experiments"})
+_FREE: Final = frozenset(
+    {"cursor", "size", "explain", "stages", "budget_ms", "strict", "experiments"}
+)
 
 
 class Cursor(BaseModel):
@@ -66,14 +86,17 @@ class Cursor(BaseModel):
                 return found
         except (BadData, ValidationError):
             pass
-        raise BadRequestError("cursor", f"cursor is not valid; it must be {EXPECTED['cursor']}.")
+        raise BadRequestError(
+            "cursor", f"cursor is not valid; it must be {EXPECTED['cursor']}."
+        )
 
 
 class CursorRequest(Request):
     """For a page of a list."""
 
     cursor: bool | Annotated[str, Field(min_length=1, max_length=_MAX_LENGTH)] = Field(
-        default=False, description=f"{EXPECTED['cursor']}; all but size, explain and the like has to stay the same"
+        default=False,
+        description=f"{EXPECTED['cursor']}; all but size, explain and the like has to stay the same",
     )
     _goes_on: Cursor | None = PrivateAttr(default=None)
     _newest: tuple[int, int] | None = PrivateAttr(default=None)
@@ -81,8 +104,12 @@ class CursorRequest(Request):
     @property
     def digest(self) -> str:
         """Hash of all fields that decide which list it is."""
-        what = self.model_dump(mode="json", include=self.model_fields_set - _FREE, exclude_unset=True)
-        return blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=12).hexdigest()
+        what = self.model_dump(
+            mode="json", include=self.model_fields_set - _FREE, exclude_unset=True
+        )
+        return blake2b(
+            json.dumps(what, sort_keys=True).encode(), digest_size=12
+        ).hexdigest()
 
     @property
     def fewest(self) -> int:
@@ -95,7 +122,11 @@ class CursorRequest(Request):
         if (found := self._goes_on) is None:
             return [], []
         same_list = found.release == release and found.left >= self.size
-        return (found.left_out, found.page) if same_list else ([*found.left_out, *found.page], [])
+        return (
+            (found.left_out, found.page)
+            if same_list
+            else ([*found.left_out, *found.page], [])
+        )
 
     @model_validator(mode="after")
     def _as_of_the_first_page(self) -> CursorRequest:
@@ -103,16 +134,23 @@ class CursorRequest(Request):
             self._goes_on = found = Cursor.read(self.cursor)
             if found.request != self.digest:
                 free = ", ".join(sorted(_FREE - {"cursor"}))
-                raise BadRequestError("cursor", f"cursor is of another list: from page to page only {free} may change.")
+                raise BadRequestError(
+                    "cursor",
+                    f"cursor is of another list: from page to page only {free} may change.",
+                )
             self._newest = found.newest
-            object.__setattr__(self, "timestamp", found.timestamp)  # without marking it as a given field
+            object.__setattr__(
+                self, "timestamp", found.timestamp
+            )  # without marking it as a given field
         return self
 
 
 class CursorAnswer(Answer):
     """Answer with cursor."""
 
-    cursor: str | None = absent_by_default(None, "with cursor: for the next page; absent where the list has ended")
+    cursor: str | None = absent_by_default(
+        None, "with cursor: for the next page; absent where the list has ended"
+    )
 
 
 def signer_of(settings: RedisSettings) -> URLSafeSerializer:
@@ -120,7 +158,9 @@ def signer_of(settings: RedisSettings) -> URLSafeSerializer:
     return URLSafeSerializer(settings.secret or "", salt="cursor")
 
 
-def shown(request: Request, opened: Release, *, searched: bool = False) -> NDArray[np.int64]:
+def shown(
+    request: Request, opened: Release, *, searched: bool = False
+) -> NDArray[np.int64]:
     """Numbers of the items of earlier pages that the release knows.
 
     ``searched``: only those that are left out of the search.
@@ -131,14 +171,19 @@ def shown(request: Request, opened: Release, *, searched: bool = False) -> NDArr
     return opened.known(left_out if searched else [*left_out, *dropped])
 
 
-def as_of_first_page(request: Request, opened: Release, stored: StoredUser | None) -> StoredUser | None:
+def as_of_first_page(
+    request: Request, opened: Release, stored: StoredUser | None
+) -> StoredUser | None:
     """The user with the events that counted for the first page."""
     if not isinstance(request, CursorRequest) or not request.cursor or stored is None:
         return stored
     if (found := request._goes_on) is None or found.newest == _AFTER_ALL:
         request._newest = max((each.position for each in stored.events), default=None)
         return stored
-    return replace(stored, events=tuple(each for each in stored.events if each.position <= found.newest))
+    return replace(
+        stored,
+        events=tuple(each for each in stored.events if each.position <= found.newest),
+    )
 
 
 def leave_out_shown(request: Request, opened: Release, user: StoredUser) -> StoredUser:

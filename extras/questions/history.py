@@ -17,7 +17,13 @@ from data_exchange_center.events import Event, Logged
 from extras.events.hook import MAX_EVENTS, refusal
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import BadRequestError
-from online.recommend.types import MAX_TIMESTAMP, Answer, Request, UserId, absent_by_default
+from online.recommend.types import (
+    MAX_TIMESTAMP,
+    Answer,
+    Request,
+    UserId,
+    absent_by_default,
+)
 from online.web.errors import EXPECTED as CORE
 
 EXPECTED: Final = {
@@ -33,11 +39,13 @@ class PastEvent(BaseModel):
 
     itemid: UserId
     type: Annotated[str, Field(min_length=1, max_length=64)] = Field(
-        default_factory=str, description="as of /ml/event; where it is not given, the one that rates"
+        default_factory=str,
+        description="as of /ml/event; where it is not given, the one that rates",
     )
     value: Annotated[float, Field(allow_inf_nan=False)] | None = None
     timestamp: Annotated[int, Field(ge=0, le=MAX_TIMESTAMP)] | None = Field(
-        default=None, description="seconds since 1970-01-01 UTC; where it is not given, just before the request"
+        default=None,
+        description="seconds since 1970-01-01 UTC; where it is not given, just before the request",
     )
 
 
@@ -46,10 +54,16 @@ class HistoryRequest(Request):
 
     # not anyOf, of which generators of clients make a body without a type
     model_config = ConfigDict(
-        json_schema_extra={"if": {"not": {"required": ["history"]}}, "then": {"required": ["userid"]}}
+        json_schema_extra={
+            "if": {"not": {"required": ["history"]}},
+            "then": {"required": ["userid"]},
+        }
     )
 
-    userid: UserId = Field(default_factory=int, description="with a history it may be left out; it is not looked up")
+    userid: UserId = Field(
+        default_factory=int,
+        description="with a history it may be left out; it is not looked up",
+    )
     history: Annotated[list[PastEvent], Field(max_length=MAX_EVENTS)] = Field(
         default_factory=list, description="what the user did, instead of what is stored"
     )
@@ -57,7 +71,10 @@ class HistoryRequest(Request):
     @model_validator(mode="after")
     def _of_somebody(self) -> HistoryRequest:
         if self.model_fields_set.isdisjoint(("userid", "history")):
-            raise BadRequestError("userid", f"userid is missing; expected {EXPECTED['userid']}, or a history.")
+            raise BadRequestError(
+                "userid",
+                f"userid is missing; expected {EXPECTED['userid']}, or a history.",
+            )
         return self
 
 
@@ -67,19 +84,41 @@ class HistoryAnswer(Answer):
     userid: OwnId = absent_by_default(0, "absent where the request names none")
 
 
-def own_state(request: Request, opened: Release, stored: StoredUser | None) -> StoredUser | None:
+def own_state(
+    request: Request, opened: Release, stored: StoredUser | None
+) -> StoredUser | None:
     """User state from the events of a request, where it has a history. Raises BadRequestError."""
-    if not isinstance(request, HistoryRequest) or "history" not in request.model_fields_set:
+    if (
+        not isinstance(request, HistoryRequest)
+        or "history" not in request.model_fields_set
+    ):
         return stored
     dataset, now = opened.manifest.dataset, time.time()
-    rates = next((name for name, effect in dataset.event_types.items() if effect == "rates"), "")
+    rates = next(
+        (name for name, effect in dataset.event_types.items() if effect == "rates"), ""
+    )
     nobody = 1 if dataset.user_ids == "integer" else "nobody"
     events = []
     for place, each in enumerate(request.history):
-        at = max(min(request.timestamp, int(now)) - 1, 0) if each.timestamp is None else each.timestamp
-        event = Event(f"{place}", request.userid or nobody, each.itemid, each.type or rates, at, each.value)
+        at = (
+            max(min(request.timestamp, int(now)) - 1, 0)
+            if each.timestamp is None
+            else each.timestamp
+        )
+        event = Event(
+            f"{place}",
+            request.userid or nobody,
+            each.itemid,
+            each.type or rates,
+            at,
+            each.value,
+        )
         if (problem := refusal(event, dataset, now)) is not None:
-            field = problem[0] if problem[0] == "userid" else f"history[{place}].{problem[0]}"
+            field = (
+                problem[0]
+                if problem[0] == "userid"
+                else f"history[{place}].{problem[0]}"
+            )
             raise BadRequestError(field, f"{field} {problem[1]}")
         events.append(Logged(at, (0, place), event))
     return StoredUser.unknown(tuple(events))

@@ -17,7 +17,9 @@ from online.web.parts import Parts
 class SeenAgainSettings(ExtensionSettings, env_prefix="RECSYS_SERVER__"):
     """Settings of `seen_again`, which is imported only if they want it."""
 
-    seen_again: Literal["off", "discount"] = "off"  # discount: lower the score of items shown and ignored
+    seen_again: Literal["off", "discount"] = (
+        "off"  # discount: lower the score of items shown and ignored
+    )
 
 
 def register(app: Flask, parts: Parts) -> None:
@@ -29,7 +31,12 @@ def register(app: Flask, parts: Parts) -> None:
     parts.extend_request(where.FilterRequest, **where.EXPECTED)
     parts.extend_request(history.HistoryRequest, **history.EXPECTED)
     parts.extend_request(cursor.CursorRequest, **cursor.EXPECTED)
-    for fields in (where.FilterAnswer, cursor.CursorAnswer, history.HistoryAnswer, rank.RankAnswer):
+    for fields in (
+        where.FilterAnswer,
+        cursor.CursorAnswer,
+        history.HistoryAnswer,
+        rank.RankAnswer,
+    ):
         parts.extend_answer(fields)
     phases = recommender.phases
     phases.state.append(history.own_state, "history")
@@ -57,9 +64,17 @@ def register(app: Flask, parts: Parts) -> None:
     reading = (400, 401, 408, 429, 500, 503)
 
     @route(
-        app, parts, "POST", "/ml/rank", Answer, (*reading, 403, 404, 411),
-        name="rank", body=rank.RankRequest, example=rank.EXAMPLE, expected=rank.EXPECTED,
-    )  # fmt: skip
+        app,
+        parts,
+        "POST",
+        "/ml/rank",
+        Answer,
+        (*reading, 403, 404, 411),
+        name="rank",
+        body=rank.RankRequest,
+        example=rank.EXAMPLE,
+        expected=rank.EXPECTED,
+    )
     @only_reads
     def rank_candidates(wanted: rank.RankRequest) -> Answer:
         """Items in the order in which a user would like them.
@@ -67,14 +82,25 @@ def register(app: Flask, parts: Parts) -> None:
         An item that /ml/rec would show has the score that it has there. Seen ones are ranked, too.
         """
         record = current_record()
-        expect_within_budget(parts.settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms)
+        expect_within_budget(
+            parts.settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms
+        )
         record.facts |= {"user": wanted.userid, "candidates": len(wanted.candidates)}
         preferred = parts.preferred(f"{wanted.userid}") if wanted.userid else None
         answer = recommender.recommend(wanted, record.watch, preferred)
         record.recommended(answer)
         return answer
 
-    @route(app, parts, "GET", "/ml/similar", similar.Similar, reading, name="similar", query=similar.SimilarQuery)
+    @route(
+        app,
+        parts,
+        "GET",
+        "/ml/similar",
+        similar.Similar,
+        reading,
+        name="similar",
+        query=similar.SimilarQuery,
+    )
     def like_this(query: similar.SimilarQuery) -> similar.Similar:
         """The items that are most like one, or several."""
         opened = recommender.releases.get()

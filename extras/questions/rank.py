@@ -20,7 +20,14 @@ from extras.questions.history import HistoryRequest
 from extras.routes import expect_kind
 from online.recommend.loaded_release import Release
 from online.recommend.recall import search_channels
-from online.recommend.types import Answer, Ranked, Request, Slate, UserId, absent_by_default
+from online.recommend.types import (
+    Answer,
+    Ranked,
+    Request,
+    Slate,
+    UserId,
+    absent_by_default,
+)
 from online.web.errors import EXPECTED as CORE
 
 MAX_CANDIDATES: Final = 1_000
@@ -48,29 +55,46 @@ class RankAnswer(Answer):
     """With the candidates that have no place."""
 
     unknown: list[OwnId] = absent_by_default(
-        [], "of /ml/rank: candidates that the release does not know or has no features of, and hidden ones"
+        [],
+        "of /ml/rank: candidates that the release does not know or has no features of, and hidden ones",
     )
 
 
-def choose(request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
+def choose(
+    request: Request, opened: Release, user: StoredUser, found: Candidates
+) -> Candidates:
     """The request's own candidates, with their recall features, in recall's order. Raises WrongIdError."""
     if not isinstance(request, RankRequest):
         return found
-    return among(request, opened, user, found, np.unique(numbers_of(request.candidates, "candidates", opened)))
+    return among(
+        request,
+        opened,
+        user,
+        found,
+        np.unique(numbers_of(request.candidates, "candidates", opened)),
+    )
 
 
 def among(
-    request: Request, opened: Release, user: StoredUser, found: Candidates, wanted: NDArray[np.int64]
+    request: Request,
+    opened: Release,
+    user: StoredUser,
+    found: Candidates,
+    wanted: NDArray[np.int64],
 ) -> Candidates:
     """The wanted items, by number (n,) ascending, with recall's features, in recall's order."""
-    if size := sum(len(hits.ids) for hits in found.by_channel.values()):  # also what fusion has cut off
+    if size := sum(
+        len(hits.ids) for hits in found.by_channel.values()
+    ):  # also what fusion has cut off
         found = fused_lists(opened.manifest.recipe.recall, found.by_channel, size)
     # Those that no channel has on its list: each channel scores and ranks them by the server's own copy of the vectors,
     # as if its list went on. Seen items may be among them.
     if len(more := np.setdiff1d(wanted, found.item_numbers)):
         alone = replace(user, seen=user.seen[:0], only=more)
         search, when = opened.exact.call, request.timestamp
-        tails = search_channels(search, opened.manifest, opened.channels, alone, when, len(more))
+        tails = search_channels(
+            search, opened.manifest, opened.channels, alone, when, len(more)
+        )
         found = behind(opened.manifest.recipe.recall, found, more, tails)
     return found.only(np.isin(found.item_numbers, wanted))
 
@@ -91,9 +115,15 @@ def name_unknown(slate: Slate) -> None:
     request, opened = slate.request, slate.opened
     if not isinstance(request, RankRequest):
         return
-    numbers_of(request.candidates, "candidates", opened)  # raises for ids of another kind
-    placed = {opened.catalogue[itemid].own_id for itemid in slate.ranked.item_numbers.tolist()}
-    slate.more["unknown"] = [own for own in dict.fromkeys(request.candidates) if own not in placed]
+    numbers_of(
+        request.candidates, "candidates", opened
+    )  # raises for ids of another kind
+    placed = {
+        opened.catalogue[itemid].own_id for itemid in slate.ranked.item_numbers.tolist()
+    }
+    slate.more["unknown"] = [
+        own for own in dict.fromkeys(request.candidates) if own not in placed
+    ]
 
 
 def numbers_of(own_ids: list[OwnId], field: str, opened: Release) -> NDArray[np.int64]:
@@ -107,4 +137,9 @@ def numbers_of(own_ids: list[OwnId], field: str, opened: Release) -> NDArray[np.
 def kept(ranked: Ranked, places: NDArray[np.bool_ | np.intp]) -> Ranked:
     """Some items of a ranked list, by a mask or in the order of their places."""
     rows = None if ranked.rows is None else ranked.rows[places]
-    return replace(ranked, item_numbers=ranked.item_numbers[places], scores=ranked.scores[places], rows=rows)
+    return replace(
+        ranked,
+        item_numbers=ranked.item_numbers[places],
+        scores=ranked.scores[places],
+        rows=rows,
+    )

@@ -87,7 +87,9 @@ class Rules:
 
     def __init__(self, recommender: Recommender) -> None:
         self._users, self._releases = recommender.users, recommender.releases
-        self._numbers: WeakKeyDictionary[Release, tuple[Kept, Ids, Ids]] = WeakKeyDictionary()
+        self._numbers: WeakKeyDictionary[Release, tuple[Kept, Ids, Ids]] = (
+            WeakKeyDictionary()
+        )
         self._raw: tuple[str, bytes] | None = None  # data set, and what Redis had last
         self._kept = Kept()
         self._hooks: list[Hook[Any]] = []
@@ -120,11 +122,18 @@ class Rules:
         except ServiceError:
             return False
         except ValidationError as error:
-            log.error("%s cannot be read, the last rules hold: %s", rules_key(dataset), error)
+            log.error(
+                "%s cannot be read, the last rules hold: %s", rules_key(dataset), error
+            )
             return False
         self._raw, self._kept = found, Kept(dataset=dataset, rules=rules)
         self._turn_on()
-        log.info("rules of %s: %d items are hidden, %d boosted", dataset, len(rules.hidden), len(rules.boosted))
+        log.info(
+            "rules of %s: %d items are hidden, %d boosted",
+            dataset,
+            len(rules.hidden),
+            len(rules.boosted),
+        )
         return True
 
     def of(self, opened: Release) -> tuple[Ids, Ids]:
@@ -132,24 +141,38 @@ class Rules:
         now = self._kept
         found = self._numbers.get(opened)
         if found is None or found[0] is not now:
-            rules = now.rules if now.dataset == opened.manifest.dataset.base_name else RuleList()
-            found = self._numbers[opened] = now, opened.known(rules.hidden), opened.known(rules.boosted)
+            rules = (
+                now.rules
+                if now.dataset == opened.manifest.dataset.base_name
+                else RuleList()
+            )
+            found = self._numbers[opened] = (
+                now,
+                opened.known(rules.hidden),
+                opened.known(rules.boosted),
+            )
         return found[1:]
 
     # --- applying them
 
-    def leave_out_hidden(self, request: Request, opened: Release, user: StoredUser) -> StoredUser:
+    def leave_out_hidden(
+        self, request: Request, opened: Release, user: StoredUser
+    ) -> StoredUser:
         """The user, with hidden items among those that are left out of the search."""
         hidden = self.of(opened)[0]
         return user if user.is_blank or not len(hidden) else user.without(hidden)
 
-    def drop_hidden(self, request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
+    def drop_hidden(
+        self, request: Request, opened: Release, user: StoredUser, found: Candidates
+    ) -> Candidates:
         """The candidates of a client, without hidden ones."""
         return found.only(~np.isin(found.item_numbers, self.of(opened)[0]))
 
     def reorder(self, slate: Slate) -> None:
         """Take hidden items off a list, and move boosted ones up."""
-        slate.ranked = kept(slate.ranked, self.order(slate.opened, slate.ranked.item_numbers))
+        slate.ranked = kept(
+            slate.ranked, self.order(slate.opened, slate.ranked.item_numbers)
+        )
 
     def order(self, opened: Release, itemids: NDArray[np.integer]) -> NDArray[np.intp]:
         """Places of a list's items in the order of the rules: `Parts.in_order`."""
@@ -161,7 +184,9 @@ def in_order(hidden: NDArray[np.bool_], boosted: NDArray[np.bool_]) -> NDArray[n
     """Places of a list's n items, best first, without the hidden ones and with the boosted ones at half their place."""
     left = np.flatnonzero(~hidden)  # (m,)
     moved, places = boosted[left], np.arange(1, len(left) + 1)
-    order = np.lexsort((places, ~moved, np.where(moved, np.maximum(places // 2, 1), places)))
+    order = np.lexsort(
+        (places, ~moved, np.where(moved, np.maximum(places // 2, 1), places))
+    )
     chosen: NDArray[np.intp] = left[order]
     return chosen
 
@@ -175,25 +200,41 @@ class RuleProblemError(RecsysError):
 
 def read(path: Path, known: Container[OwnId]) -> RuleList:
     """Read a file of rules; ``known``: ids of existing items. Raises RuleProblemError, for an empty file too."""
-    expected = "hidden = [1, 2] and boosted = [50], lists of the data set's own item ids"
+    expected = (
+        "hidden = [1, 2] and boosted = [50], lists of the data set's own item ids"
+    )
     try:
         rules = RuleList.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"][:2]))
-        raise RuleProblemError(f"{path}: {place}: {error.errors()[0]['msg']}", f"Expected: {expected}.") from error
+        raise RuleProblemError(
+            f"{path}: {place}: {error.errors()[0]['msg']}", f"Expected: {expected}."
+        ) from error
     except (ValueError, OSError) as error:
-        raise RuleProblemError(f"{path} cannot be read: {error}", f"Expected: TOML with {expected}.") from error
+        raise RuleProblemError(
+            f"{path} cannot be read: {error}", f"Expected: TOML with {expected}."
+        ) from error
     if not rules:
         raise RuleProblemError(
             f"{path} names no item, so the rules stay as they are.",
             "To clear all rules: make rules clear=1",
         )
-    if unknown := [own for own in dict.fromkeys([*rules.hidden, *rules.boosted]) if own not in known]:
+    if unknown := [
+        own
+        for own in dict.fromkeys([*rules.hidden, *rules.boosted])
+        if own not in known
+    ]:
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
         names = ", ".join(repr(own) for own in unknown[:_NAMED])
-        raise RuleProblemError(f"{path}: the live release has no item {names}{more}", "Nothing was written.")
+        raise RuleProblemError(
+            f"{path}: the live release has no item {names}{more}",
+            "Nothing was written.",
+        )
     if both := sorted(map(str, set(rules.hidden) & set(rules.boosted))):
-        raise RuleProblemError(f"{path}: both hidden and boosted: {', '.join(both[:_NAMED])}", "Nothing was written.")
+        raise RuleProblemError(
+            f"{path}: both hidden and boosted: {', '.join(both[:_NAMED])}",
+            "Nothing was written.",
+        )
     return rules
 
 
@@ -205,19 +246,28 @@ def added(settings: Settings, dataset: Dataset) -> dict[OwnId, str]:
 
     with closing(ItemStore(settings.redis)) as store:
         records = store.call(Query(dataset.base_name, dataset.item_ids, -1)).records
-    return {own: record.title for own, record in records.items() if record and record.title is not None}
+    return {
+        own: record.title
+        for own, record in records.items()
+        if record and record.title is not None
+    }
 
 
 def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
     """Raises RuleProblemError, NoReleaseError, ServiceError."""
     parser = argparse.ArgumentParser(
-        prog="make rules", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="make rules",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--file", type=Path, help="TOML with hidden and boosted")
     chosen.add_argument("--clear", action="store_true", help="delete all rules")
     options = parser.parse_args(arguments)
-    with closing(RedisUsers(settings.redis)) as users, closing(ElasticItems(settings.elasticsearch)) as items:
+    with (
+        closing(RedisUsers(settings.redis)) as users,
+        closing(ElasticItems(settings.elasticsearch)) as items,
+    ):
         live = users.control().active
         if live is None or (published := users.published(live)) is None:
             raise NoReleaseError(NONE_ACTIVE)
@@ -230,10 +280,15 @@ def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
                 client.set(rules_key(dataset), rules.model_dump_json())
         rules = RuleList.model_validate_json(users.value(rules_key(dataset)) or b"{}")
     console = Console(highlight=False)
-    console.print(f"Rules of {dataset}: {len(rules.hidden)} items are hidden, {len(rules.boosted)} boosted.")
+    console.print(
+        f"Rules of {dataset}: {len(rules.hidden)} items are hidden, {len(rules.boosted)} boosted."
+    )
     for what, own_ids in rules:
         for own in own_ids:
-            console.print(f"  {what}  {own}  {titles.get(own, '(not in the live release)')}", markup=False)
+            console.print(
+                f"  {what}  {own}  {titles.get(own, '(not in the live release)')}",
+                markup=False,
+            )
 
 
 if __name__ == "__main__":

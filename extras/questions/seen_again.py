@@ -51,7 +51,9 @@ class ShownItems(RedisClient[tuple[str, OwnId], list[OwnId]]):
 
     def _call(self, query: tuple[str, OwnId]) -> list[OwnId]:
         """(data set, user) -> the items of the last answers, once for each."""
-        raw: Any = self._redis.lrange(shown_key(*query), 0, -1)  # typed for the asynchronous client too
+        raw: Any = self._redis.lrange(
+            shown_key(*query), 0, -1
+        )  # typed for the asynchronous client too
         return [itemid for answer in raw for itemid in json.loads(answer)]
 
     def write(self, answers: Sequence[Shown]) -> None:
@@ -60,7 +62,9 @@ class ShownItems(RedisClient[tuple[str, OwnId], list[OwnId]]):
             for each in answers:
                 key = shown_key(each.dataset, each.userid)
                 with self._redis.at(key) as server:
-                    mark: Any = server.hget(wire.user_events_key(each.dataset, each.userid), wire.FORGOTTEN)
+                    mark: Any = server.hget(
+                        wire.user_events_key(each.dataset, each.userid), wire.FORGOTTEN
+                    )
                     if mark and int(mark.partition(b"-")[0]) >= each.answered:
                         continue
                     with server.pipeline(transaction=True) as pipe:
@@ -102,12 +106,17 @@ class SeenAgain:
             return
         user = opened.manifest.dataset.base_name, request.userid
         try:
-            shown_before = self._store.call(user, slate.deadline.share(_SHARE), strict=request.strict)
+            shown_before = self._store.call(
+                user, slate.deadline.share(_SHARE), strict=request.strict
+            )
         except ServiceError:
             return
         times: Mapping[OwnId, int] = Counter(shown_before)
         if times:
-            shown = [times.get(opened.catalogue[itemid].own_id, 0) for itemid in slate.ranked.item_numbers.tolist()]
+            shown = [
+                times.get(opened.catalogue[itemid].own_id, 0)
+                for itemid in slate.ranked.item_numbers.tolist()
+            ]
             slate.ranked = kept(slate.ranked, in_order(np.array(shown, np.int64)))
 
     def record(self, slate: Slate) -> None:
@@ -116,4 +125,6 @@ class SeenAgain:
         if counts(request):
             items = tuple(item.itemid for item in slate.items)
             dataset = opened.manifest.dataset.base_name
-            self._queue.put(Shown(dataset, request.userid, time.time_ns() // 1_000_000, items))
+            self._queue.put(
+                Shown(dataset, request.userid, time.time_ns() // 1_000_000, items)
+            )

@@ -50,8 +50,12 @@ class SimilarQuery(BaseModel):
 class Why(BaseModel):
     """Why an item is there."""
 
-    ranks: dict[str, int] = Field(description="channel, or attributes -> the item's place on its list, from 1")
-    shared: list[str] = Field(description="values of attributes that it has in common with a given item")
+    ranks: dict[str, int] = Field(
+        description="channel, or attributes -> the item's place on its list, from 1"
+    )
+    shared: list[str] = Field(
+        description="values of attributes that it has in common with a given item"
+    )
     sentence: str
 
 
@@ -98,7 +102,10 @@ class Table:
 
 
 def tables(
-    channels: ChannelSet, recall: RecallRecipe, itemids: NDArray[np.int64], indexed: Mapping[str, Float32]
+    channels: ChannelSet,
+    recall: RecallRecipe,
+    itemids: NDArray[np.int64],
+    indexed: Mapping[str, Float32],
 ) -> dict[str, Table]:
     """A table for each channel that has vectors; ``indexed``: channel -> (n, d) vectors in the search index."""
     fitted = {channel.name: channel for channel in channels.channels}
@@ -108,12 +115,19 @@ def tables(
         known, vectors = itemids, indexed[recipe.name]
         if isinstance(channel, HistorySum):
             trained = channel.trained[1:, None]
-            known, vectors = channels.item_numbers, np.where(trained, channel.items[1:], np.float32(np.nan))
-            if not (channel.profile or channel.hidden or channel.base.any()):  # linear: item-item weights
+            known, vectors = (
+                channels.item_numbers,
+                np.where(trained, channel.items[1:], np.float32(np.nan)),
+            )
+            if not (
+                channel.profile or channel.hidden or channel.base.any()
+            ):  # linear: item-item weights
                 rows = np.where(trained, channel.rows[0][1:], np.float32(np.nan))
                 found[recipe.name] = Table("together", known, rows, vectors)
                 continue
-        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        unit = vectors / np.maximum(
+            np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12
+        )
         found[recipe.name] = Table("near", known, unit, unit)
     return found
 
@@ -122,27 +136,43 @@ def tables(
 def tables_of(opened: Release) -> dict[str, Table]:
     """Similarity tables of the release's items, by channel."""
     exact = opened.exact
-    return tables(opened.channels, opened.manifest.recipe.recall, exact.item_numbers, exact.vectors)
+    return tables(
+        opened.channels,
+        opened.manifest.recipe.recall,
+        exact.item_numbers,
+        exact.vectors,
+    )
 
 
 @per_release
 def values_of(opened: Release) -> dict[int, frozenset[str]]:
     """Item -> the values of its attributes that have names."""
     return {
-        itemid: frozenset(each for value in item.attributes.values() if isinstance(value, list) for each in value)
+        itemid: frozenset(
+            each
+            for value in item.attributes.values()
+            if isinstance(value, list)
+            for each in value
+        )
         for itemid, item in opened.catalogue.items()
     }
 
 
-def by_attributes(opened: Release, itemids: Sequence[int], wanted: frozenset[str]) -> Hits:
+def by_attributes(
+    opened: Release, itemids: Sequence[int], wanted: frozenset[str]
+) -> Hits:
     """Items by Jaccard similarity of their values to the ``wanted`` ones, without ``itemids``; ties by popularity."""
-    popular = dict(zip(opened.popular.ids.tolist(), opened.popular.scores.tolist(), strict=True))
+    popular = dict(
+        zip(opened.popular.ids.tolist(), opened.popular.scores.tolist(), strict=True)
+    )
     scores = {
         itemid: len(wanted & values) / len(wanted | values)
         for itemid, values in values_of(opened).items()
         if itemid not in itemids and wanted & values
     }
-    best = sorted(scores, key=lambda itemid: (-scores[itemid], -popular.get(itemid, 0), itemid))[:_LIST]
+    best = sorted(
+        scores, key=lambda itemid: (-scores[itemid], -popular.get(itemid, 0), itemid)
+    )[:_LIST]
     return Hits(np.array(best, np.int64), np.array([scores[itemid] for itemid in best]))
 
 
@@ -151,7 +181,10 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
 
     Raises BadRequestError for an item that the release does not have.
     """
-    own_ids = [read_id("itemid", text, opened.manifest.dataset.item_ids) for text in dict.fromkeys(query.itemid)]
+    own_ids = [
+        read_id("itemid", text, opened.manifest.dataset.item_ids)
+        for text in dict.fromkeys(query.itemid)
+    ]
     for own in own_ids:
         if own not in opened.numbers:
             raise BadRequestError("itemid", f"This release has no item {own!r}.")
@@ -164,17 +197,35 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
     kinds = {name: table.kind for name, table in tables_of(opened).items()}
     # Equal weights, chosen on pairs of an earlier time than those that the README reports on
     fused = fuse(list(lists.values()), [1.0] * len(lists), _LIST)
-    shown_here = np.isin(fused.ids, np.fromiter(opened.catalogue, np.int64))  # without items removed since the release
+    shown_here = np.isin(
+        fused.ids, np.fromiter(opened.catalogue, np.int64)
+    )  # without items removed since the release
     ids, scores = fused.ids[shown_here], fused.scores[shown_here]
     order = in_order(opened, ids)[: query.size]
-    what = f"“{opened.catalogue[given[0]].title}”" if len(given) == 1 else f"these {len(given)} items"
+    what = (
+        f"“{opened.catalogue[given[0]].title}”"
+        if len(given) == 1
+        else f"these {len(given)} items"
+    )
     found: list[Item] = []
     items = items_of(opened.catalogue, ids[order], scores[order])
     for itemid, item in zip(ids[order].tolist(), items, strict=True):
-        ranks = {name: int(at[0]) + 1 for name, hits in lists.items() if len(at := np.flatnonzero(hits.ids == itemid))}
-        sentence = _SENTENCES[kinds.get(min(ranks, key=ranks.__getitem__), BY_ATTRIBUTES)].format(what)
+        ranks = {
+            name: int(at[0]) + 1
+            for name, hits in lists.items()
+            if len(at := np.flatnonzero(hits.ids == itemid))
+        }
+        sentence = _SENTENCES[
+            kinds.get(min(ranks, key=ranks.__getitem__), BY_ATTRIBUTES)
+        ].format(what)
         if shared := sorted(wanted & values[itemid]):
             sentence += f" In common: {', '.join(shared)}."
         shown = item.model_dump()
-        found.append(SimilarItem.model_construct(**shown, why=Why(ranks=ranks, shared=shared, sentence=sentence)))
-    return Similar.model_construct(release=opened.release, itemids=own_ids, item_list=found)
+        found.append(
+            SimilarItem.model_construct(
+                **shown, why=Why(ranks=ranks, shared=shared, sentence=sentence)
+            )
+        )
+    return Similar.model_construct(
+        release=opened.release, itemids=own_ids, item_list=found
+    )

@@ -25,7 +25,10 @@ from online.recommend.types import Answer, Request, Slate, UserId, absent_by_def
 
 MAX_IDS: Final = 10_000  # of a list
 _MAX_VALUES: Final = 100
-FILTERED: Final = ("filter", "The filter leaves no more items that may be shown to this user.")
+FILTERED: Final = (
+    "filter",
+    "The filter leaves no more items that may be shown to this user.",
+)
 
 Mask = NDArray[np.bool_]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -35,12 +38,21 @@ Values = Annotated[list[str | Number], Field(min_length=1, max_length=_MAX_VALUE
 class Condition(BaseModel):
     """What an attribute has to be: all that is given here."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", json_schema_extra={"minProperties": 1}
+    )
 
-    any: Values = Field(default_factory=list, description="at least one of these values")
+    any: Values = Field(
+        default_factory=list, description="at least one of these values"
+    )
     all: Values = Field(default_factory=list, description="each of these values")
-    none: Values = Field(default_factory=list, description="none of these values; what has no value at all passes")
-    gte: Number = Field(default_factory=lambda: -inf, description="a number from this on")
+    none: Values = Field(
+        default_factory=list,
+        description="none of these values; what has no value at all passes",
+    )
+    gte: Number = Field(
+        default_factory=lambda: -inf, description="a number from this on"
+    )
     gt: Number = Field(default_factory=lambda: -inf, description="a number above this")
     lte: Number = Field(default_factory=lambda: inf, description="a number up to this")
     lt: Number = Field(default_factory=lambda: inf, description="a number below this")
@@ -53,7 +65,9 @@ class Condition(BaseModel):
 # a tag for each kind, so that an error is about the kind that was meant
 _Wanted = Annotated[
     Annotated[Values, Tag("Values")] | Annotated[Condition, Tag("Condition")],
-    Discriminator(lambda given: "Condition" if isinstance(given, (dict, Condition)) else "Values"),
+    Discriminator(
+        lambda given: "Condition" if isinstance(given, (dict, Condition)) else "Values"
+    ),
 ]
 Where = Annotated[dict[str, _Wanted], Field(max_length=20)]
 Ids = Annotated[list[UserId], Field(max_length=MAX_IDS)]
@@ -70,17 +84,27 @@ EXPECTED: Final = {
 class FilterRequest(Request):
     """With the items that the list is limited to."""
 
-    where: Where = Field(default={}, description="attribute -> the values that an item may have, or a condition")
-    exclude: Ids = Field(default=[], description="items that are left out, like seen ones")
-    only: Ids = Field(default=[], description="where it is given, no other items are in the list")
-    _allowed: tuple[Release, Mask] | None = PrivateAttr(default=None)  # looked up once, for all stages
+    where: Where = Field(
+        default={},
+        description="attribute -> the values that an item may have, or a condition",
+    )
+    exclude: Ids = Field(
+        default=[], description="items that are left out, like seen ones"
+    )
+    only: Ids = Field(
+        default=[], description="where it is given, no other items are in the list"
+    )
+    _allowed: tuple[Release, Mask] | None = PrivateAttr(
+        default=None
+    )  # looked up once, for all stages
 
 
 class FilterAnswer(Answer):
     """With the number of items that a filter leaves."""
 
     matching: int | None = absent_by_default(
-        None, "with where, exclude or only: how many items of the release they leave, seen ones among them"
+        None,
+        "with where, exclude or only: how many items of the release they leave, seen ones among them",
     )
 
 
@@ -112,7 +136,10 @@ class Attributes:
                         terms.setdefault(name, {}).setdefault(each, []).append(place)
                 elif value is not None:
                     numbers.setdefault(name, np.full(len(items), np.nan))[place] = value
-        places = {name: {value: np.array(at) for value, at in found.items()} for name, found in terms.items()}
+        places = {
+            name: {value: np.array(at) for value, at in found.items()}
+            for name, found in terms.items()
+        }
         return cls(np.array(sorted(items), np.int64), places, numbers, whole)
 
     def select(self, where: Mapping[str, Sequence[str | float] | Condition]) -> Mask:
@@ -121,18 +148,32 @@ class Attributes:
         for name, wanted in where.items():
             if self.whole and name not in self.terms and name not in self.numbers:
                 raise no_attribute("where", name, {*self.terms, *self.numbers})
-            given = wanted if isinstance(wanted, Condition) else Condition.model_construct(any=wanted)
+            given = (
+                wanted
+                if isinstance(wanted, Condition)
+                else Condition.model_construct(any=wanted)
+            )
             if given.any:
-                chosen &= np.any([self._having(name, value) for value in given.any], axis=0)
+                chosen &= np.any(
+                    [self._having(name, value) for value in given.any], axis=0
+                )
             for value in given.all:
                 chosen &= self._having(name, value)
             for value in given.none:
                 chosen &= ~self._having(name, value)
             if given.compares:
                 if name in self.terms:
-                    raise BadRequestError("where", f"{name} has names for values, not numbers: use any, all or none.")
+                    raise BadRequestError(
+                        "where",
+                        f"{name} has names for values, not numbers: use any, all or none.",
+                    )
                 values = self.numbers.get(name, np.full(len(self.itemids), np.nan))
-                chosen &= (values >= given.gte) & (values > given.gt) & (values <= given.lte) & (values < given.lt)
+                chosen &= (
+                    (values >= given.gte)
+                    & (values > given.gt)
+                    & (values <= given.lte)
+                    & (values < given.lt)
+                )
         return chosen
 
     def _having(self, name: str, value: str | float) -> Mask:
@@ -144,14 +185,22 @@ class Attributes:
             having = self.numbers[name] == value
         if self.whole and not having.any():
             numbers = self.numbers.get(name)
-            there = sorted(self.terms[name]) if numbers is None else f"{np.nanmin(numbers):g} to {np.nanmax(numbers):g}"
-            raise no_value("where", name, value if isinstance(value, str) else f"{value:g}", there)
+            there = (
+                sorted(self.terms[name])
+                if numbers is None
+                else f"{np.nanmin(numbers):g} to {np.nanmax(numbers):g}"
+            )
+            raise no_value(
+                "where", name, value if isinstance(value, str) else f"{value:g}", there
+            )
         return having
 
 
 @per_release
 def attributes_of(opened: Release) -> Attributes:
-    return Attributes.of({itemid: item.attributes for itemid, item in opened.catalogue.items()})
+    return Attributes.of(
+        {itemid: item.attributes for itemid, item in opened.catalogue.items()}
+    )
 
 
 # --- what a filter does to a request
@@ -174,7 +223,9 @@ def limit_popular(slate: Slate) -> None:
     request, opened = slate.request, slate.opened
     if not isinstance(request, FilterRequest):
         return
-    if slate.end == NO_MORE:  # of a search by words, or of given candidates: those are the reason
+    if (
+        slate.end == NO_MORE
+    ):  # of a search by words, or of given candidates: those are the reason
         slate.end = FILTERED
     allowed = _allowed(request, opened)
     slate.more["matching"] = int(allowed.sum())
@@ -185,7 +236,9 @@ def limit_popular(slate: Slate) -> None:
 
 def allowed_items(request: Request, opened: Release) -> NDArray[np.int64] | None:
     """Numbers of the items that pass a request's filter; None: it has none."""
-    if not isinstance(request, FilterRequest) or request.model_fields_set.isdisjoint(EXPECTED):
+    if not isinstance(request, FilterRequest) or request.model_fields_set.isdisjoint(
+        EXPECTED
+    ):
         return None
     return attributes_of(opened).itemids[_allowed(request, opened)]
 
@@ -197,6 +250,10 @@ def _allowed(request: FilterRequest, opened: Release) -> Mask:
         allowed = attributes.select(request.where)
         for name, own_ids in (("only", request.only), ("exclude", request.exclude)):
             if name in request.model_fields_set:
-                allowed &= np.isin(attributes.itemids, numbers_of(own_ids, name, opened), invert=name == "exclude")
+                allowed &= np.isin(
+                    attributes.itemids,
+                    numbers_of(own_ids, name, opened),
+                    invert=name == "exclude",
+                )
         request._allowed = opened, allowed
     return request._allowed[1]

@@ -53,7 +53,12 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, HoldoutRule
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import write_json, written_in_place
-from data_exchange_center.release_parts import OwnIds, read_dataset, read_own_ids, release_of_artifacts
+from data_exchange_center.release_parts import (
+    OwnIds,
+    read_dataset,
+    read_own_ids,
+    release_of_artifacts,
+)
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras import comparison
@@ -90,9 +95,17 @@ class RefusedError(StepError):
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(prog="python -m extras.renew", description=__doc__.splitlines()[0])
-    parser.add_argument("--margin", type=float, default=MARGIN, help="default: %(default)s")
-    parser.add_argument("--canary", action="store_true", help="try it on some users first (extras/canary)")
+    parser = argparse.ArgumentParser(
+        prog="python -m extras.renew", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--margin", type=float, default=MARGIN, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--canary",
+        action="store_true",
+        help="try it on some users first (extras/canary)",
+    )
     arguments = parser.parse_args()
     margin = arguments.margin
     if not 0 <= margin < 1:
@@ -111,36 +124,57 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StepError(f"another renewal runs ({file.read()}): wait until it ends") from error
+            raise StepError(
+                f"another renewal runs ({file.read()}): wait until it ends"
+            ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} since {_now()}")
         file.flush()
         yield
 
 
-def renew(settings: Settings, margin: float = MARGIN, *, canary: bool = False) -> dict[str, Any]:
+def renew(
+    settings: Settings, margin: float = MARGIN, *, canary: bool = False
+) -> dict[str, Any]:
     """Run or resume a renewal. Returns its report. Raises RefusedError, and RecsysError where the same call resumes."""
     folder = settings.service_dir("renewal")
     candidate = settings.model_copy(update={"exchange_dir": folder / "candidate"})
     previous, path = folder / "previous", folder / "report.json"
-    if not settings.offline_dir.exists() and previous.exists():  # killed between two renames
+    if (
+        not settings.offline_dir.exists() and previous.exists()
+    ):  # killed between two renames
         previous.rename(settings.offline_dir)
     live, _ = RedisStore(settings).listed()
     if live is None:
-        raise StepError("no release is live, so there is nothing to compare with", "Run `make offline sync` first.")
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        raise StepError(
+            "no release is live, so there is nothing to compare with",
+            "Run `make offline sync` first.",
+        )
+    report: dict[str, Any] = (
+        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    )
     if report.get("verdict") == "canary":
         settle_canary(settings, previous, report, live)
     if canary:
-        from extras.canary.__main__ import require_none_runs  # a renewal without a canary needs no such extension
+        from extras.canary.__main__ import (
+            require_none_runs,
+        )  # a renewal without a canary needs no such extension
 
         require_none_runs(settings)
     # Resume what was killed; after a failed step start over, as it would fail again on the same data
-    trained = "candidate" in report or ("events" in report and "interrupted" not in report)
+    trained = "candidate" in report or (
+        "events" in report and "interrupted" not in report
+    )
     gate = report.get("gate", {})
-    by_gate = report.get("verdict") == "refused" and gate.get("margin", margin) != margin
-    judged = gate.get(gate.get("judged by"), {})  # an earlier version's report does not say so
-    by_gate = by_gate and judged.get("users", 0) >= LEAST_USERS  # else it is more feedback that is needed
+    by_gate = (
+        report.get("verdict") == "refused" and gate.get("margin", margin) != margin
+    )
+    judged = gate.get(
+        gate.get("judged by"), {}
+    )  # an earlier version's report does not say so
+    by_gate = (
+        by_gate and judged.get("users", 0) >= LEAST_USERS
+    )  # else it is more feedback that is needed
     begun = trained and ("verdict" not in report or (by_gate and "tries" not in report))
     recipe = f"{settings.recipe.name} {hashlib.sha256(settings.recipe.model_dump_json().encode()).hexdigest()[:12]}"
     wanted = {"live": live, "recipe": recipe, "data": str(settings.data)}
@@ -166,7 +200,13 @@ def renew(settings: Settings, margin: float = MARGIN, *, canary: bool = False) -
 
 
 def _stages(
-    settings: Settings, candidate: Settings, previous: Path, report: dict[str, Any], margin: float, *, canary: bool
+    settings: Settings,
+    candidate: Settings,
+    previous: Path,
+    report: dict[str, Any],
+    margin: float,
+    *,
+    canary: bool,
 ) -> None:
     """Run the remaining stages of a renewal, and record progress in ``report``."""
     path = settings.service_dir("renewal") / "report.json"
@@ -176,14 +216,21 @@ def _stages(
             s1_log_to_parquet.main(settings)
             report["events"] = hold_back(settings, candidate, live)
             write_json(path, report)
-        done = {step.what for step in offline_steps(candidate) if step.well}  # before it was killed
+        done = {
+            step.what for step in offline_steps(candidate) if step.well
+        }  # before it was killed
         for step in run_steps(settings, candidate.exchange_dir, done):
             log.info("%s: %.1f s", step["step"], step["seconds"])
-            expect_size(read_dataset(candidate.exchange_dir), read_dataset(live.exchange_dir))  # from the first step on
+            expect_size(
+                read_dataset(candidate.exchange_dir), read_dataset(live.exchange_dir)
+            )  # from the first step on
         report["candidate"] = release_of_artifacts(candidate).release
         write_json(path, report)
     if report["candidate"] == report["live"]:
-        report |= {"verdict": "unchanged", "reason": "The data, the events and the recipe are those of the release."}
+        report |= {
+            "verdict": "unchanged",
+            "reason": "The data, the events and the recipe are those of the release.",
+        }
         return
     if report["candidate"] == (rejected := report.get("rejected", {})).get("release"):
         raise RefusedError(
@@ -198,13 +245,17 @@ def _stages(
     report["gate"]["margin"] = margin
     expect_no_worse(report["gate"])
     write_json(path, report)
-    if candidate.offline_dir.exists():  # else its artifacts are where the live release's were
+    if (
+        candidate.offline_dir.exists()
+    ):  # else its artifacts are where the live release's were
         if settings.offline_dir.exists():
             shutil.rmtree(previous, ignore_errors=True)
             settings.offline_dir.rename(previous)
         candidate.offline_dir.rename(settings.offline_dir)
         if (kept := previous / "evaluation").exists():  # for `make evaluate against=`
-            shutil.copytree(kept, settings.offline_dir / "evaluation", dirs_exist_ok=True)
+            shutil.copytree(
+                kept, settings.offline_dir / "evaluation", dirs_exist_ok=True
+            )
     report["tries"] = report.get("tries", 0) + 1
     write_json(path, report)
     try:
@@ -212,14 +263,20 @@ def _stages(
             start_canary(settings, report, path)
         else:
             sync()
-    except (StepError, BadRequestError) as error:  # the latter of a canary that cannot begin
+    except (
+        StepError,
+        BadRequestError,
+    ) as error:  # the latter of a canary that cannot begin
         if report["tries"] < TRIES:
             raise
         settings.offline_dir.rename(candidate.offline_dir)
         previous.rename(settings.offline_dir)
         raise RefusedError(f"{error} That was the last of {TRIES} tries") from error
     if not canary:
-        report |= {"verdict": "activated", "reason": "It is no worse than the release that was live."}
+        report |= {
+            "verdict": "activated",
+            "reason": "It is no worse than the release that was live.",
+        }
 
 
 # --- Events, and the data set
@@ -232,7 +289,10 @@ def live_settings(settings: Settings, release: str) -> Settings:
     """
     path = settings.service_dir("renewal") / "live_recipe.json"
     with written_in_place(path) as temporary:
-        temporary.write_text(RedisStore(settings).published(release).manifest.recipe.model_dump_json(), "utf-8")
+        temporary.write_text(
+            RedisStore(settings).published(release).manifest.recipe.model_dump_json(),
+            "utf-8",
+        )
     live = settings.model_copy(update={"recipe_name": str(path)})
     try:
         found = release_of_artifacts(live).release
@@ -248,7 +308,9 @@ def live_settings(settings: Settings, release: str) -> Settings:
     return live
 
 
-def hold_back(settings: Settings, candidate: Settings, live: Settings) -> dict[str, Any]:
+def hold_back(
+    settings: Settings, candidate: Settings, live: Settings
+) -> dict[str, Any]:
     """Write the exported events for the candidate's steps, without the newest. Returns how many are new and held back.
 
     Newest: the last `HELD_BACK` of those that the live release was not fitted on, in the order in which the server
@@ -261,9 +323,14 @@ def hold_back(settings: Settings, candidate: Settings, live: Settings) -> dict[s
     new = events["eventid"].notna() & ~pd.MultiIndex.from_frame(events[ids]).isin(known)
     held = np.flatnonzero(new)[int(np.ceil((1 - HELD_BACK) * new.sum())) :]
     parts = EventParts(candidate.events_dir(name))
-    with written_in_place(parts.path(0, BEGINNING, BEGINNING)) as temporary:  # all partitions' in one file
+    with written_in_place(
+        parts.path(0, BEGINNING, BEGINNING)
+    ) as temporary:  # all partitions' in one file
         pq.write_table(
-            pa.Table.from_pandas(events.drop(index=events.index[held]), SCHEMA, preserve_index=False), temporary
+            pa.Table.from_pandas(
+                events.drop(index=events.index[held]), SCHEMA, preserve_index=False
+            ),
+            temporary,
         )
     return {"new": int(new.sum()), "held back": len(held)}
 
@@ -297,18 +364,26 @@ def judge(live: Settings, candidate: Settings, events: pd.DataFrame) -> dict[str
     ``events``: all that are exported, as `artifacts.EVENTS`.
     """
     rows = newest_events(live, candidate, events)
-    found = {name: ndcg(of, rows) for name, of in (("candidate", candidate), ("live", live))}
+    found = {
+        name: ndcg(of, rows) for name, of in (("candidate", candidate), ("live", live))
+    }
     compared = {}
     for which in ("all", "unexposed"):
-        both = pd.DataFrame({name: values[which] for name, values in found.items()}).dropna()
+        both = pd.DataFrame(
+            {name: values[which] for name, values in found.items()}
+        ).dropna()
         means = {name: float(both[name].mean()) if len(both) else 0.0 for name in found}
-        compared[which] = means | comparison.compare(both["candidate"].to_numpy(), both["live"].to_numpy())
+        compared[which] = means | comparison.compare(
+            both["candidate"].to_numpy(), both["live"].to_numpy()
+        )
     targets = rows[rows[TARGET]]
     span = targets[Columns.TIMESTAMP].agg(["min", "max"]).dropna().astype(int)
     exposed, judged_by = int(targets[EXPOSED].sum()), "all"
     note = "No event names a recommendation: whether the live release's own lists led to them is not known."
     if exposed:
-        judged_by = "unexposed" if compared["unexposed"]["users"] >= LEAST_USERS else "all"
+        judged_by = (
+            "unexposed" if compared["unexposed"]["users"] >= LEAST_USERS else "all"
+        )
         weighed = {
             "all": "Too few users liked anything else to leave these out: the comparison favours the live release.",
             "unexposed": "These are left out.",
@@ -346,7 +421,9 @@ def expect_no_worse(report: dict[str, Any]) -> None:
         )
 
 
-def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> pd.DataFrame:
+def newest_events(
+    live: Settings, candidate: Settings, events: pd.DataFrame
+) -> pd.DataFrame:
     """All events of the users in the comparison, with own ids, by user and time; `TARGET` marks those to predict, and
     `EXPOSED` those among them whose item the user had from an answer.
 
@@ -359,23 +436,40 @@ def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> 
     ratings, users, items = (table.read(live.exchange_dir) for table in artifacts.RAW)
     merged = merge(dataset, ratings, users, items, events)
     ids = read_own_ids(live.exchange_dir), read_own_ids(candidate.exchange_dir)
-    people = OwnIds(merged.users[Columns.USER].tolist(), merged.users[Columns.OWN_ID].tolist(), dataset.user_ids)
+    people = OwnIds(
+        merged.users[Columns.USER].tolist(),
+        merged.users[Columns.OWN_ID].tolist(),
+        dataset.user_ids,
+    )
     rows = _by_own_ids(merged.ratings, people, ids[0].items)
     fitted = []  # of both, each user's last second that was fitted on
     for of, own in zip((live, candidate), ids, strict=True):
         known = _by_own_ids(artifacts.RATINGS.read(of.exchange_dir), *own)
-        fitted.append(known[known[Columns.SPLIT].isin(PAST)].groupby(Columns.USER)[Columns.TIMESTAMP].max())
-    both_users, both_items = ({*one.values()} & {*other.values()} for one, other in zip(*ids, strict=True))
+        fitted.append(
+            known[known[Columns.SPLIT].isin(PAST)]
+            .groupby(Columns.USER)[Columns.TIMESTAMP]
+            .max()
+        )
+    both_users, both_items = (
+        {*one.values()} & {*other.values()} for one, other in zip(*ids, strict=True)
+    )
 
     # all known events, then later ones of the candidate's data set (`known`); of these the ones after both fits
     newest = rows.groupby(Columns.USER)[Columns.TIMESTAMP].max()
     later = known[known[Columns.TIMESTAMP] > known[Columns.USER].map(newest)]
     rows = pd.concat([rows, later.drop(columns=Columns.SPLIT)], ignore_index=True)
-    rows = rows[rows[Columns.USER].isin(both_users)].sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
+    rows = rows[rows[Columns.USER].isin(both_users)].sort_values(
+        [Columns.USER, Columns.TIMESTAMP], kind="stable"
+    )
     last = rows[Columns.USER].map(pd.concat(fitted).groupby(level=0).max()).fillna(-1)
     new = rows[(rows[Columns.TIMESTAMP] > last) & rows[Columns.ITEM].isin(both_items)]
     latest = new[new[Columns.TIMESTAMP] > max(each.max() for each in fitted)]
-    if latest.loc[latest[Columns.RATING] > dataset.positive_level, Columns.USER].nunique() >= LEAST_USERS:
+    if (
+        latest.loc[
+            latest[Columns.RATING] > dataset.positive_level, Columns.USER
+        ].nunique()
+        >= LEAST_USERS
+    ):
         new = latest
     new = held_out(new, dataset.holdout)
 
@@ -384,9 +478,13 @@ def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> 
     begins = begins.sample(min(len(begins), MOST_USERS), random_state=0)
     rows = rows.assign(**{TARGET: rows.index.isin(new.index)})
     first = rows[Columns.USER].map(begins)
-    rows = rows[rows[TARGET] & first.notna() | (rows[Columns.TIMESTAMP] <= first)].reset_index(drop=True)
+    rows = rows[
+        rows[TARGET] & first.notna() | (rows[Columns.TIMESTAMP] <= first)
+    ].reset_index(drop=True)
     shown = events[events["recommendation"].notna()]
-    pairs = pd.MultiIndex.from_arrays([rows[Columns.USER].astype(str), rows[Columns.ITEM].astype(str)])
+    pairs = pd.MultiIndex.from_arrays(
+        [rows[Columns.USER].astype(str), rows[Columns.ITEM].astype(str)]
+    )
     was_shown = pairs.isin(pd.MultiIndex.from_frame(shown[["userid", "itemid"]]))
     return rows.assign(**{EXPOSED: rows[TARGET] & was_shown})
 
@@ -401,8 +499,15 @@ def held_out(new: pd.DataFrame, rule: HoldoutRule) -> pd.DataFrame:
 
 def _by_own_ids(ratings: pd.DataFrame, users: OwnIds, items: OwnIds) -> pd.DataFrame:
     """Ratings with own ids in the place of numbers."""
-    own = {name: ratings[name].map(dict(ids)) for name, ids in ((Columns.USER, users), (Columns.ITEM, items))}
-    kept = [name for name in (Columns.RATING, Columns.TIMESTAMP, Columns.SPLIT) if name in ratings]
+    own = {
+        name: ratings[name].map(dict(ids))
+        for name, ids in ((Columns.USER, users), (Columns.ITEM, items))
+    }
+    kept = [
+        name
+        for name in (Columns.RATING, Columns.TIMESTAMP, Columns.SPLIT)
+        if name in ratings
+    ]
     return pd.DataFrame(own | {name: ratings[name] for name in kept})
 
 
@@ -414,17 +519,29 @@ def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.DataFrame:
     folder, dataset = settings.exchange_dir, read_dataset(settings.exchange_dir)
     users, items = read_own_ids(folder)
     numbered = rows.assign(
-        **{Columns.USER: rows[Columns.USER].map(users.numbers), Columns.ITEM: rows[Columns.ITEM].map(items.numbers)}
+        **{
+            Columns.USER: rows[Columns.USER].map(users.numbers),
+            Columns.ITEM: rows[Columns.ITEM].map(items.numbers),
+        }
     ).dropna(subset=[Columns.ITEM])  # an item that only the other release knows
     numbered = numbered.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
-    data = sequences(numbered, list(items), dataset.positive_level, allows_repeats=dataset.allows_repeats)
+    data = sequences(
+        numbered,
+        list(items),
+        dataset.positive_level,
+        allows_repeats=dataset.allows_repeats,
+    )
     target = numbered[TARGET].to_numpy(np.bool_)
     holdout = replay.holdout_of(data.select(~target), data.select(target))
-    lists = holdout.judged(served.answers(settings, holdout, stored_events=False).ranked)
+    lists = holdout.judged(
+        served.answers(settings, holdout, stored_events=False).ranked
+    )
     exposed = data.select(numbered[EXPOSED].to_numpy(np.bool_)).seen()
     found = {
         "all": metrics.ndcg(lists, holdout.relevance, K),
-        "unexposed": metrics.ndcg(taken_off(lists, exposed), without(holdout.relevance, exposed), K),
+        "unexposed": metrics.ndcg(
+            taken_off(lists, exposed), without(holdout.relevance, exposed), K
+        ),
     }
     return pd.DataFrame(found, [users[userid] for userid in data.user_numbers.tolist()])
 
@@ -446,11 +563,15 @@ def start_canary(settings: Settings, report: dict[str, Any], path: Path) -> None
     sync("publish")
     reason = "It is no worse offline; some users try it: make canary status=1."
     report |= {"verdict": "canary", "reason": reason, "canary since": time.time()}
-    write_json(path, report)  # before it begins: a killed renewal must not try a release twice
+    write_json(
+        path, report
+    )  # before it begins: a killed renewal must not try a release twice
     start(settings, report["candidate"])
 
 
-def settle_canary(settings: Settings, previous: Path, report: dict[str, Any], live: str) -> None:
+def settle_canary(
+    settings: Settings, previous: Path, report: dict[str, Any], live: str
+) -> None:
     """After the canary of the last renewal, put the former artifacts back, unless the candidate was activated.
 
     Notes a candidate that a guardrail rejected in the ``report``. Drops the verdict of one whose canary never began, so
@@ -466,7 +587,11 @@ def settle_canary(settings: Settings, previous: Path, report: dict[str, Any], li
     candidate, since = report["candidate"], report.get("canary since", 0)
     if live == candidate:
         return
-    trials = [each for each in found.ended if each.release == candidate and each.began >= since]
+    trials = [
+        each
+        for each in found.ended
+        if each.release == candidate and each.began >= since
+    ]
     if not trials:
         del report["verdict"]
         return
@@ -489,8 +614,12 @@ def _has_artifacts_of(settings: Settings, release: str) -> bool:
 
 def sync(target: str = "sync") -> None:
     """Load, check, go live: `make sync`; "publish": without going live. Raises StepError."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    done = subprocess.run(["make", "--no-print-directory", target], cwd=ROOT, env=environment)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("MAKE")
+    }
+    done = subprocess.run(
+        ["make", "--no-print-directory", target], cwd=ROOT, env=environment
+    )
     if done.returncode:
         raise StepError(
             f"`make {target}` failed, as it says above; the live release answers on. `make renew` tries again."

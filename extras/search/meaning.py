@@ -36,12 +36,19 @@ TOKENS: Final = "input_ids"  # the model's input, INT64 (texts, length): codes o
 LONGEST: Final = 128  # tokens of a text; the others are cut off
 TOKENIZER: Final = "tokenizer"  # parameter of the model's configuration
 VECTOR: Final = "vector"  # field of the index, next to `wire.ITEM_NUMBER`
-meaning_index: Final = "ml_meaning-{}".format  # release -> alias of its index of vectors
+meaning_index: Final = (
+    "ml_meaning-{}".format
+)  # release -> alias of its index of vectors
 
 
 def text_of(title: str, attributes: Mapping[str, Any]) -> str:
     """The text of an item, whose vector is searched: "Matrix, The (1999). Action, Sci-Fi, Thriller"."""
-    values = [value for each in attributes.values() if isinstance(each, list) for value in each]
+    values = [
+        value
+        for each in attributes.values()
+        if isinstance(each, list)
+        for value in each
+    ]
     return f"{title}. {', '.join(values)}"
 
 
@@ -54,7 +61,9 @@ def unpacked(parameter: str) -> Tokenizer:
     """The tokenizer that `packed` has packed; it pads a batch of texts with 0."""
     from tokenizers import Tokenizer  # servers without an encoder need not load it
 
-    tokenizer = Tokenizer.from_str(zlib.decompress(base64.b64decode(parameter)).decode())
+    tokenizer = Tokenizer.from_str(
+        zlib.decompress(base64.b64decode(parameter)).decode()
+    )
     tokenizer.enable_truncation(LONGEST)
     tokenizer.enable_padding()
     return tokenizer
@@ -95,8 +104,12 @@ class Sentences(Client[str, Float32]):
             if self._tokenizer is None:
                 answer = self._scores.http.get(f"/v2/models/{MODEL}/config")
                 if answer.status != HTTPStatus.OK:
-                    raise StoredError(self.service, "has no encoder of sentences: run make sync again")
-                self._tokenizer = unpacked(orjson.loads(answer.body)["parameters"][TOKENIZER]["string_value"])
+                    raise StoredError(
+                        self.service, "has no encoder of sentences: run make sync again"
+                    )
+                self._tokenizer = unpacked(
+                    orjson.loads(answer.body)["parameters"][TOKENIZER]["string_value"]
+                )
             return self._tokenizer
 
     def _call(self, query: str) -> Float32:
@@ -132,17 +145,30 @@ class NearItems(HttpClient[NearQuery, Hits]):
 
     def _call(self, query: NearQuery) -> Hits:
         near = {
-            "field": VECTOR, "query_vector": query.vector, "k": NEAREST, "num_candidates": 2 * NEAREST,
+            "field": VECTOR,
+            "query_vector": query.vector,
+            "k": NEAREST,
+            "num_candidates": 2 * NEAREST,
             "filter": unseen_filter(query.seen, query.only),
-        }  # fmt: skip
-        body = orjson.dumps({"query": {"knn": near}, "size": NEAREST, **KEYS_ONLY}, option=orjson.OPT_SERIALIZE_NUMPY)
+        }
+        body = orjson.dumps(
+            {"query": {"knn": near}, "size": NEAREST, **KEYS_ONLY},
+            option=orjson.OPT_SERIALIZE_NUMPY,
+        )
         path = f"/{meaning_index(query.release)}/_search?allow_partial_search_results=false"
         answer = self._items.http.post(path, body, "Content-Type: application/json")
         if answer.status == HTTPStatus.NOT_FOUND:
-            raise StoredError(self.service, "has no vectors of this release's texts: run make sync again")
+            raise StoredError(
+                self.service,
+                "has no vectors of this release's texts: run make sync again",
+            )
         page = self._read(answer)
-        keys = np.array([hit["sort"] for hit in page["hits"]["hits"]], np.float64).reshape(-1, 2)
-        return Hits(keys[:, 1].astype(np.int64), 2 * keys[:, 0] - 1)  # the cosines behind the scores
+        keys = np.array(
+            [hit["sort"] for hit in page["hits"]["hits"]], np.float64
+        ).reshape(-1, 2)
+        return Hits(
+            keys[:, 1].astype(np.int64), 2 * keys[:, 0] - 1
+        )  # the cosines behind the scores
 
     def _ping(self) -> str:
         return self._items.ping()

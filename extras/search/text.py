@@ -54,10 +54,14 @@ class TextItems(Client[TextQuery, Hits]):
         super().__init__(items.timeout_s)
         self._items = items
         self.breaker = items.breaker
-        self._with_words: set[str] = set()  # releases whose index is known to have words
+        self._with_words: set[str] = (
+            set()
+        )  # releases whose index is known to have words
 
     def _call(self, query: TextQuery) -> Hits:
-        hits = self._items.search(query.release, {"query": body_of(query), "size": MATCHES, **KEYS_ONLY})
+        hits = self._items.search(
+            query.release, {"query": body_of(query), "size": MATCHES, **KEYS_ONLY}
+        )
         if not hits:
             self._require_words(query.release)
         keys = np.array([hit["sort"] for hit in hits], np.float64).reshape(-1, 2)
@@ -67,8 +71,13 @@ class TextItems(Client[TextQuery, Hits]):
         """Raises StoredError for a release that was loaded by an earlier version, without words."""
         if release not in self._with_words:
             having = {"exists": {"field": f"{wire.ITEM_WORDS}.title"}}
-            if not self._items.search(release, {"query": having, "size": 1, **KEYS_ONLY}):
-                raise StoredError(self.service, "has no words of this release's items: run make sync again")
+            if not self._items.search(
+                release, {"query": having, "size": 1, **KEYS_ONLY}
+            ):
+                raise StoredError(
+                    self.service,
+                    "has no words of this release's items: run make sync again",
+                )
             self._with_words.add(release)
 
     def _ping(self) -> str:
@@ -80,7 +89,10 @@ class TextItems(Client[TextQuery, Hits]):
 
 def body_of(query: TextQuery) -> dict[str, Any]:
     """Elasticsearch's query: any of the words, as if title and attributes were one field; rare ones count more."""
-    fields = [f"{wire.ITEM_WORDS}.title^{TITLE_WEIGHT}", f"{wire.ITEM_WORDS}.attributes"]
+    fields = [
+        f"{wire.ITEM_WORDS}.title^{TITLE_WEIGHT}",
+        f"{wire.ITEM_WORDS}.attributes",
+    ]
     words = {"combined_fields": {"query": " ".join(query.words), "fields": fields}}
     return {"bool": {"must": words, **unseen_filter(query.seen, query.only)["bool"]}}
 
@@ -100,7 +112,11 @@ class Words:
     mean_length: float
 
     @classmethod
-    def of(cls, items: Mapping[int, tuple[str, Mapping[str, Any]]], among: Self | None = None) -> Self:
+    def of(
+        cls,
+        items: Mapping[int, tuple[str, Mapping[str, Any]]],
+        among: Self | None = None,
+    ) -> Self:
         """Build the index.
 
         Args:
@@ -111,16 +127,26 @@ class Words:
         counts: dict[str, list[int]] = {}
         lengths = np.zeros(len(items))
         for place, (title, attributes) in enumerate(items.values()):
-            values = [value for each in attributes.values() if isinstance(each, list) for value in each]
+            values = [
+                value
+                for each in attributes.values()
+                if isinstance(each, list)
+                for value in each
+            ]
             found: dict[str, int] = {}
-            for text, weight in ((title, TITLE_WEIGHT), *((value, 1) for value in values)):
+            for text, weight in (
+                (title, TITLE_WEIGHT),
+                *((value, 1) for value in values),
+            ):
                 for word in _words(text):
                     found[word] = found.get(word, 0) + weight
             lengths[place] = sum(found.values())
             for word, count in found.items():
                 places.setdefault(word, []).append(place)
                 counts.setdefault(word, []).append(count)
-        mean_length = among.mean_length if among else max(lengths.sum() / max(len(items), 1), 1.0)
+        mean_length = (
+            among.mean_length if among else max(lengths.sum() / max(len(items), 1), 1.0)
+        )
         norms = _K1 * (1 - _B + _B * lengths / mean_length)  # (n,)
         n_items = len(among.item_numbers) if among else len(items)
         postings = {}
@@ -131,9 +157,13 @@ class Words:
                 n_having = len(among.postings[word][0]) if word in among.postings else 0
             rarity = np.log1p((n_items - n_having + 0.5) / (n_having + 0.5))
             postings[word] = rows, rarity * often * (_K1 + 1) / (often + norms[rows])
-        return cls(np.fromiter(items, np.int64, len(items)), postings, float(mean_length))
+        return cls(
+            np.fromiter(items, np.int64, len(items)), postings, float(mean_length)
+        )
 
-    def find(self, words: Sequence[str], seen: NDArray[np.int32], only: Int64 | None = None) -> Hits:
+    def find(
+        self, words: Sequence[str], seen: NDArray[np.int32], only: Int64 | None = None
+    ) -> Hits:
         """The best items of a search, as `TextQuery` limits it, best first; ties by number."""
         scores = np.zeros(len(self.item_numbers))
         for word in words:
@@ -148,14 +178,19 @@ class Words:
 
 def searched_words(text: str, ignored: str) -> tuple[str, ...]:
     """The words of a query, each once, without stop words and those to be ignored; all where no others are left."""
-    words, left_out = dict.fromkeys(words_of(text)), words_of(f"{_STOP_WORDS} {ignored}")
+    words, left_out = (
+        dict.fromkeys(words_of(text)),
+        words_of(f"{_STOP_WORDS} {ignored}"),
+    )
     return tuple(word for word in words if word not in left_out) or tuple(words)
 
 
 @per_release
 def _loaded_words(base: Release) -> Words:
     """The items that are searched while Elasticsearch does not answer, as they were loaded."""
-    items = ((number, base.catalogue[number]) for number in base.exact.item_numbers.tolist())
+    items = (
+        (number, base.catalogue[number]) for number in base.exact.item_numbers.tolist()
+    )
     return Words.of({number: (item.title, item.attributes) for number, item in items})
 
 
@@ -169,7 +204,10 @@ def words_in_memory(opened: Release) -> Words:
 def changed_words(opened: Release) -> Words:
     """The items that were added or changed since the release (`extras.items`)."""
     items = opened.overlay.items if hasattr(opened, "overlay") else {}
-    shown = {number: (item.shown.title, item.shown.attributes) for number, item in items.items()}
+    shown = {
+        number: (item.shown.title, item.shown.attributes)
+        for number, item in items.items()
+    }
     return Words.of(shown, words_in_memory(opened))
 
 
@@ -185,4 +223,7 @@ def blended(text: NDArray[np.floating], weight: float) -> NDArray[np.intp]:
     """
     ranked = 1 / np.log2(np.arange(len(text)) + 2)
     best = text.max(initial=0.0)
-    return np.argsort(-(weight * (text / best if best else text) + (1 - weight) * ranked), kind="stable")
+    return np.argsort(
+        -(weight * (text / best if best else text) + (1 - weight) * ranked),
+        kind="stable",
+    )

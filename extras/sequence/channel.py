@@ -25,7 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import steps
-from data_exchange_center.recipes import DEFAULT, DataRecipe, RecallRecipe, Recipe, VectorRecipe
+from data_exchange_center.recipes import (
+    DEFAULT,
+    DataRecipe,
+    RecallRecipe,
+    Recipe,
+    VectorRecipe,
+)
 from data_exchange_center.settings import load_settings
 from data_exchange_center.steps import StepError
 
@@ -47,7 +53,9 @@ KEPT: Final = 8  # trainings
 class SequenceRecipe(VectorRecipe):
     """Settings of a sequence model of RecTools, in Triton, and the vectors of its items, in the index."""
 
-    trained_by: ClassVar[str] = f"{__name__}:fit"  # what is served has the form of an imported encoder
+    trained_by: ClassVar[str] = (
+        f"{__name__}:fit"  # what is served has the form of an imported encoder
+    )
 
     kind: Literal["sequence"] = "sequence"
     name: str = "sequence"
@@ -65,7 +73,9 @@ class SequenceRecipe(VectorRecipe):
     seed: int = 0
 
 
-def fit(recipe: SequenceRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+def fit(
+    recipe: SequenceRecipe, past: Sequences, inputs: Inputs, data: DataRecipe
+) -> Fitted:
     """Train the model, or read it where it is kept. Raises StepError where it cannot be trained, or where its ONNX
     model gives other lists than RecTools."""
     from extras.models import __main__ as models
@@ -76,10 +86,15 @@ def fit(recipe: SequenceRecipe, past: Sequences, inputs: Inputs, data: DataRecip
     from offline.models.training import curves
 
     folder = trained(recipe, past)
-    own = {str(user): user for user in range(past.n_users)}, {str(item): item for item in range(past.n_items)}
+    own = (
+        {str(user): user for user in range(past.n_users)},
+        {str(item): item for item in range(past.n_items)},
+    )
     try:
         prepared = models.prepare(folder, bundle.read(folder), past, own)
-        as_imported = ImportedEncoderRecipe(name=recipe.name, file=str(folder), sha256="", history=recipe.history)
+        as_imported = ImportedEncoderRecipe(
+            name=recipe.name, file=str(folder), sha256="", history=recipe.history
+        )
         channel = served(as_imported, prepared, past.item_numbers, past.user_numbers)
         parity = models.compared(channel, folder, replace(inputs, data=past), own)
     except bundle.BundleError as error:
@@ -90,14 +105,23 @@ def fit(recipe: SequenceRecipe, past: Sequences, inputs: Inputs, data: DataRecip
             f"{models.SAME_LISTS:.0%} must be. The first difference: {parity.first}"
         )
     about = json.loads((folder / TRAINING).read_text(encoding="utf-8"))
-    return Fitted(channel, {**curves(about["losses"]), "seconds": about["seconds"], "parity": parity._asdict()})
+    return Fitted(
+        channel,
+        {
+            **curves(about["losses"]),
+            "seconds": about["seconds"],
+            "parity": parity._asdict(),
+        },
+    )
 
 
 def trained(recipe: SequenceRecipe, past: Sequences) -> Path:
     """The folder of the finished training with these settings on these events. Ids in it count from 0."""
     import pandas as pd  # the server has none, and reads the settings
 
-    settings = recipe.model_dump_json(exclude={"fusion_weight", "term_weight", "vector_weight"})
+    settings = recipe.model_dump_json(
+        exclude={"fusion_weight", "term_weight", "vector_weight"}
+    )
     digest = hashlib.sha256(settings.encode())
     for script in (SCRIPT, *sorted(EXPORTERS.glob("*.py"))):
         digest.update(script.read_bytes())
@@ -109,19 +133,31 @@ def trained(recipe: SequenceRecipe, past: Sequences) -> Path:
     if not folder.is_dir():
         unfinished = folder.with_suffix(".part")
         unfinished.mkdir(parents=True, exist_ok=True)
-        os.utime(unfinished)  # the other of two trainings at the same time removes the oldest
+        os.utime(
+            unfinished
+        )  # the other of two trainings at the same time removes the oldest
         (unfinished / "settings.json").write_text(settings, encoding="utf-8")
-        events = pd.DataFrame({"user": past.users, "item": (past.items - 1).astype(str), "weight": weights})
+        events = pd.DataFrame(
+            {
+                "user": past.users,
+                "item": (past.items - 1).astype(str),
+                "weight": weights,
+            }
+        )
         events.to_parquet(unfinished / "events.parquet", index=False)
         rows, of = windows(past, recipe.history)
-        events.iloc[rows].assign(user=of).to_parquet(unfinished / "windows.parquet", index=False)
+        events.iloc[rows].assign(user=of).to_parquet(
+            unfinished / "windows.parquet", index=False
+        )
         run(unfinished, recipe)
         for name in ("events.parquet", "windows.parquet", "last.ckpt"):
             (unfinished / name).unlink(missing_ok=True)
         unfinished.rename(folder)
     os.utime(folder)
     with suppress(FileNotFoundError):  # the other training has renamed or removed one
-        for old in sorted(kept.iterdir(), key=lambda each: each.stat().st_mtime)[:-KEPT]:
+        for old in sorted(kept.iterdir(), key=lambda each: each.stat().st_mtime)[
+            :-KEPT
+        ]:
             shutil.rmtree(old, ignore_errors=True)
     return folder
 
@@ -134,7 +170,9 @@ def windows(past: Sequences, history: int) -> tuple[Ints, Ints]:
     """
     from_end = np.repeat(past.lengths, past.lengths) - 1 - past.positions
     window = np.maximum(from_end - 1, 0) // history  # of a user, the newest is 0
-    shared = np.flatnonzero((from_end % history == 0) & (from_end > 0) & (past.positions > 0))
+    shared = np.flatnonzero(
+        (from_end % history == 0) & (from_end > 0) & (past.positions > 0)
+    )
     rows = np.concatenate([np.arange(len(window)), shared])
     window = np.concatenate([window, window[shared] + 1])
     order = np.lexsort((-window, rows))
@@ -146,19 +184,35 @@ def windows(past: Sequences, history: int) -> tuple[Ints, Ints]:
 
 def run(folder: Path, recipe: SequenceRecipe) -> None:
     """Run `train.py` in an environment with RecTools, which uv makes at the first time. Raises StepError."""
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+    uv = shutil.which(
+        "uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+    )
     if not uv:
-        raise StepError(f"the channel {recipe.name!r} is trained by RecTools, which uv installs: run make setup")
-    python = ("--python", sys.executable) if sys.version_info < (3, 13) else ()  # else uv finds or downloads one
-    log.info("%s: RecTools trains it in %s; installing RecTools takes minutes, once", recipe.name, folder)
+        raise StepError(
+            f"the channel {recipe.name!r} is trained by RecTools, which uv installs: run make setup"
+        )
+    python = (
+        ("--python", sys.executable) if sys.version_info < (3, 13) else ()
+    )  # else uv finds or downloads one
+    log.info(
+        "%s: RecTools trains it in %s; installing RecTools takes minutes, once",
+        recipe.name,
+        folder,
+    )
     environment = {**os.environ, **REUSED_MEMORY, "PYTHONPATH": str(EXPORTERS)}
     process = subprocess.Popen(
-        [uv, "run", "--quiet", *python, str(SCRIPT), str(folder)], env=environment,
-        text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        [uv, "run", "--quiet", *python, str(SCRIPT), str(folder)],
+        env=environment,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     printed: list[str] = []
     assert process.stdout is not None  # noqa: S101
-    with steps.progress(total=recipe.epochs, desc=f"{recipe.name}: {recipe.model}", unit="epoch") as bar:
+    with steps.progress(
+        total=recipe.epochs, desc=f"{recipe.name}: {recipe.model}", unit="epoch"
+    ) as bar:
         for line in process.stdout:
             printed.append(line)
             if line.startswith("epoch "):
@@ -175,6 +229,11 @@ def run(folder: Path, recipe: SequenceRecipe) -> None:
 
 SEQUENCE: Final = Recipe(
     name="sequence",
-    recall=RecallRecipe(**{**dict(DEFAULT.recall), "channels": (*DEFAULT.recall.channels, SequenceRecipe())}),
+    recall=RecallRecipe(
+        **{
+            **dict(DEFAULT.recall),
+            "channels": (*DEFAULT.recall.channels, SequenceRecipe()),
+        }
+    ),
     ranker=DEFAULT.ranker,
 )

@@ -47,7 +47,11 @@ class Epochs(Callback):
         print(f"epoch {len(self.losses)} {self.losses[-1]:.4f}", flush=True)  # noqa: T201
 
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": self.losses, "seconds": self.seconds, "random": torch.get_rng_state()}
+        return {
+            "losses": self.losses,
+            "seconds": self.seconds,
+            "random": torch.get_rng_state(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.losses, self.before = state["losses"], state["seconds"]
@@ -64,45 +68,93 @@ class Resuming(Trainer):
 
 
 def trainer(folder: str, epochs: int) -> Trainer:
-    keep = ModelCheckpoint(folder, save_last=True, save_top_k=0, save_on_train_epoch_end=True)
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    keep = ModelCheckpoint(
+        folder, save_last=True, save_top_k=0, save_on_train_epoch_end=True
+    )
+    quiet = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "logger": False,
+    }
     return Resuming(
-        default_root_dir=folder, max_epochs=epochs, deterministic=True, devices=1, callbacks=[Epochs(), keep], **quiet
+        default_root_dir=folder,
+        max_epochs=epochs,
+        deterministic=True,
+        devices=1,
+        callbacks=[Epochs(), keep],
+        **quiet,
     )
 
 
 def dataset(path: Path) -> Dataset:
     """The events in their order in the file, which decides between those of one second."""
     table = pd.read_parquet(path).rename(columns={"user": "user_id", "item": "item_id"})
-    return Dataset.construct(table.assign(datetime=pd.to_datetime(range(len(table)), unit="s")))
+    return Dataset.construct(
+        table.assign(datetime=pd.to_datetime(range(len(table)), unit="s"))
+    )
 
 
 def main(folder: Path) -> None:
     given = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    torch.set_num_threads(1)  # the same sums on every machine; the steps fit two models at the same time
+    torch.set_num_threads(
+        1
+    )  # the same sums on every machine; the steps fit two models at the same time
     seed_everything(given["seed"], verbose=False)
     kind, more = MODELS[given["model"]]
-    loss = {"loss": "sampled_softmax", "n_negatives": given["negatives"]} if given["negatives"] else {"loss": "softmax"}
+    loss = (
+        {"loss": "sampled_softmax", "n_negatives": given["negatives"]}
+        if given["negatives"]
+        else {"loss": "softmax"}
+    )
     model = kind(
-        n_blocks=given["blocks"], n_heads=given["heads"], n_factors=given["dims"], session_max_len=given["history"],
-        dropout_rate=given["dropout"], lr=given["learning_rate"], epochs=given["epochs"],
-        batch_size=given["batch_size"], get_trainer_func=trainer,
-        get_trainer_func_kwargs={"folder": str(folder), "epochs": given["epochs"]}, **(more | loss),
-    )  # fmt: skip
+        n_blocks=given["blocks"],
+        n_heads=given["heads"],
+        n_factors=given["dims"],
+        session_max_len=given["history"],
+        dropout_rate=given["dropout"],
+        lr=given["learning_rate"],
+        epochs=given["epochs"],
+        batch_size=given["batch_size"],
+        get_trainer_func=trainer,
+        get_trainer_func_kwargs={"folder": str(folder), "epochs": given["epochs"]},
+        **(more | loss),
+    )
     print("start", flush=True)  # noqa: T201 (RecTools is there)
     model.fit(dataset(folder / "windows.parquet"))
 
     data = dataset(folder / "events.parquet")
     users = data.user_id_map.external_ids
-    found = model.recommend(users[sample(users)], data, k=LISTED, filter_viewed=True, on_unsupported_targets="ignore")
+    found = model.recommend(
+        users[sample(users)],
+        data,
+        k=LISTED,
+        filter_viewed=True,
+        on_unsupported_targets="ignore",
+    )
     by = dict(list(found.groupby("user_id", sort=False)))
     net = model.torch_model.cpu().eval()
     of_items = net.item_model.get_all_embeddings().detach().numpy()[1:]  # 0 pads
-    expected = lists(list(by), [of["item_id"] for of in by.values()], [of["score"] for of in by.values()])
-    tables = {"items": vectors(model.data_preparator.get_known_item_ids(), of_items), "expected": expected}
+    expected = lists(
+        list(by),
+        [of["item_id"] for of in by.values()],
+        [of["score"] for of in by.values()],
+    )
+    tables = {
+        "items": vectors(model.data_preparator.get_known_item_ids(), of_items),
+        "expected": expected,
+    }
     library = f"rectools {rectools.__version__}"
-    write_encoder(folder, given["name"], library, UserVector(net, False), given["history"], **tables)
-    (epochs,) = (each for each in model.fit_trainer.callbacks if isinstance(each, Epochs))
+    write_encoder(
+        folder,
+        given["name"],
+        library,
+        UserVector(net, False),
+        given["history"],
+        **tables,
+    )
+    (epochs,) = (
+        each for each in model.fit_trainer.callbacks if isinstance(each, Epochs)
+    )
     about = {"losses": epochs.losses, "seconds": epochs.seconds}
     (folder / "training.json").write_text(json.dumps(about), encoding="utf-8")
 

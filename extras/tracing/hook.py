@@ -29,8 +29,12 @@ _FAULT: Final = 500
 class TracingSettings(ExtensionSettings, env_prefix="RECSYS_TRACING__"):
     """OpenTelemetry: where the server sends traces, if anywhere."""
 
-    endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""  # http://127.0.0.1:4318/v1/traces; empty: none
-    share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the requests; a caller's traceparent does not change it
+    endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = (
+        ""  # http://127.0.0.1:4318/v1/traces; empty: none
+    )
+    share: Annotated[float, Field(ge=0, le=1)] = (
+        1.0  # of the requests; a caller's traceparent does not change it
+    )
     timeout_s: Seconds = 5.0  # in the background, no request waits for it
 
 
@@ -39,7 +43,9 @@ def register(app: Flask, parts: Parts) -> None:
     settings = TracingSettings.load()
     if settings.endpoint:
         traces = Traces(provider(settings))
-        parts.observers.insert(0, traces.trace)  # before the log, whose line has the trace's id
+        parts.observers.insert(
+            0, traces.trace
+        )  # before the log, whose line has the trace's id
 
 
 def processor(settings: TracingSettings) -> SpanProcessor:
@@ -47,7 +53,9 @@ def processor(settings: TracingSettings) -> SpanProcessor:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    return BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.endpoint, timeout=settings.timeout_s))
+    return BatchSpanProcessor(
+        OTLPSpanExporter(endpoint=settings.endpoint, timeout=settings.timeout_s)
+    )
 
 
 def provider(settings: TracingSettings) -> TracerProvider:
@@ -56,18 +64,31 @@ def provider(settings: TracingSettings) -> TracerProvider:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-        from opentelemetry.sdk.trace.sampling import ParentBased, SamplingResult, TraceIdRatioBased
+        from opentelemetry.sdk.trace.sampling import (
+            ParentBased,
+            SamplingResult,
+            TraceIdRatioBased,
+        )
 
         class Share(TraceIdRatioBased):
             """Samples by an id of its own, not by the caller's."""
 
-            def should_sample(self, parent_context: Any, trace_id: int, *named: Any, **more: Any) -> SamplingResult:
-                return super().should_sample(parent_context, RandomIdGenerator().generate_trace_id(), *named, **more)
+            def should_sample(
+                self, parent_context: Any, trace_id: int, *named: Any, **more: Any
+            ) -> SamplingResult:
+                return super().should_sample(
+                    parent_context,
+                    RandomIdGenerator().generate_trace_id(),
+                    *named,
+                    **more,
+                )
 
         share = Share(settings.share)
         made = TracerProvider(
             resource=Resource.create({"service.name": SERVICE}),
-            sampler=ParentBased(share, remote_parent_sampled=share, remote_parent_not_sampled=share),
+            sampler=ParentBased(
+                share, remote_parent_sampled=share, remote_parent_not_sampled=share
+            ),
         )
         made.add_span_processor(processor(settings))
     except ImportError as error:
@@ -82,14 +103,21 @@ class Traces:
     """An observer of requests that makes spans of them."""
 
     def __init__(self, provider: TracerProvider) -> None:
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+        from opentelemetry.trace.propagation.tracecontext import (
+            TraceContextTextMapPropagator,
+        )
 
         self._tracer = provider.get_tracer(SERVICE)
         self._propagator = TraceContextTextMapPropagator()
 
     def trace(self, record: Record) -> None:
         """Make a span of a request and of each of its stages."""
-        from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, set_span_in_context
+        from opentelemetry.trace import (
+            SpanKind,
+            StatusCode,
+            format_trace_id,
+            set_span_in_context,
+        )
 
         now_ns = time.time_ns() - int(time.perf_counter() * 1e9)
 
@@ -115,7 +143,9 @@ class Traces:
         if span.is_recording():
             for name, stage in record.watch.stages.items():
                 kind = SpanKind.CLIENT if name in STAGES else SpanKind.INTERNAL
-                call = self._tracer.start_span(name, set_span_in_context(span), kind, start_time=at(stage.began))
+                call = self._tracer.start_span(
+                    name, set_span_in_context(span), kind, start_time=at(stage.began)
+                )
                 if stage.failed:
                     call.set_status(StatusCode.ERROR)
                 call.end(at(stage.began + stage.seconds))

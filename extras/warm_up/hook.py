@@ -34,7 +34,9 @@ def register(app: Flask, parts: Parts) -> None:
     """Warm the services up before the first request, within the setting's seconds; then slowly in the background."""
     recommender, ready = parts.recommender, threading.Event()
     if recommender.server.warm_up_s:
-        threading.Thread(target=warm_up, args=(recommender, ready), name="warm-up", daemon=True).start()
+        threading.Thread(
+            target=warm_up, args=(recommender, ready), name="warm-up", daemon=True
+        ).start()
         ready.wait(recommender.server.warm_up_s)
 
 
@@ -47,13 +49,20 @@ def warm_up(recommender: Recommender, ready: threading.Event) -> None:
         opened = recommender.releases.get()
         with until(over := Deadline.after(recommender.server.warm_up_s)):
             rank_popular(recommender, opened, over)
-            search(recommender, opened, WARM, lambda took_s: over.left() > 0, patient=True)
+            search(
+                recommender, opened, WARM, lambda took_s: over.left() > 0, patient=True
+            )
     except (ServiceError, NoReleaseError) as error:
         log.warning("nothing to warm up: %s", error)
         return
     finally:
         ready.set()
-    search(recommender, opened, HOT, lambda took_s: not recommender.closed.wait(IDLE * took_s))
+    search(
+        recommender,
+        opened,
+        HOT,
+        lambda took_s: not recommender.closed.wait(IDLE * took_s),
+    )
 
 
 def rank_popular(recommender: Recommender, opened: Release, deadline: Deadline) -> None:
@@ -65,11 +74,15 @@ def rank_popular(recommender: Recommender, opened: Release, deadline: Deadline) 
         for own_id in recommender.users.some_users(opened.release, _AT_MOST):
             if (user := stored_user(recommender, opened, own_id)) is None:
                 continue
-            row = recommender.user_features.fetch(opened.release, user.number, deadline, strict=True)
+            row = recommender.user_features.fetch(
+                opened.release, user.number, deadline, strict=True
+            )
             features = encoded_user(opened.spec, recommender.user_features.result(row))
             popular = with_popular(opened, user)
             if features is not None and len(popular.item_numbers):
-                query, _ = score_query(opened, features, user.history, popular, int(time.time()))
+                query, _ = score_query(
+                    opened, features, user.history, popular, int(time.time())
+                )
                 recommender.scorer.call(query)
                 return
     except ServiceError as error:
@@ -78,7 +91,9 @@ def rank_popular(recommender: Recommender, opened: Release, deadline: Deadline) 
         log.exception("Feast and Triton could not be warmed up")
 
 
-def stored_user(recommender: Recommender, opened: Release, own_id: str) -> StoredUser | None:
+def stored_user(
+    recommender: Recommender, opened: Release, own_id: str
+) -> StoredUser | None:
     """A user's state as of now; None for an unknown user. Raises ServiceError."""
     query = UserQuery.of(read_id("userid", own_id, opened.user_ids), opened.manifest)
     user = recommender.users.call(query).user
@@ -86,7 +101,12 @@ def stored_user(recommender: Recommender, opened: Release, own_id: str) -> Store
 
 
 def search(
-    recommender: Recommender, opened: Release, enough: int, more: Callable[[float], bool], *, patient: bool = False
+    recommender: Recommender,
+    opened: Release,
+    enough: int,
+    more: Callable[[float], bool],
+    *,
+    patient: bool = False,
 ) -> None:
     """Search as requests of the release's users would, until the index has answered ``enough`` searches.
 
@@ -98,13 +118,21 @@ def search(
     """
     items = recommender.items
     try:
-        for count, own_id in enumerate(cycle(recommender.users.some_users(opened.release, _USERS))):
+        for count, own_id in enumerate(
+            cycle(recommender.users.some_users(opened.release, _USERS))
+        ):
             if count % _AT_A_TIME == 0 and items.searches(opened.release) >= enough:
                 break
             began = time.monotonic()
             try:
                 if (user := stored_user(recommender, opened, own_id)) is not None:
-                    search_channels(items.call, opened.manifest, opened.channels, user, int(time.time()))
+                    search_channels(
+                        items.call,
+                        opened.manifest,
+                        opened.channels,
+                        user,
+                        int(time.time()),
+                    )
             except ServiceError as error:
                 if not patient or error.what != OUT_OF_TIME:
                     raise
@@ -113,4 +141,6 @@ def search(
     except ServiceError as error:
         log.info("Elasticsearch is left to warm up by requests: %s", error)
         return
-    log.info("Elasticsearch has answered %d searches for release %s", enough, opened.release)
+    log.info(
+        "Elasticsearch has answered %d searches for release %s", enough, opened.release
+    )

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
-from data_exchange_center.fusion import Fused, Hits, Vocabulary, candidate_columns, fuse, top_k
+from data_exchange_center.fusion import (
+    Fused,
+    Hits,
+    Vocabulary,
+    candidate_columns,
+    fuse,
+    top_k,
+)
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.steps import StepError, progress
 from offline.data import sequences
@@ -34,7 +41,9 @@ NOTHING_LIKED: Final = "no recalled list holds anything that was liked next: the
 def ranker_of_lists(recipe: Recipe) -> ListsRecipe:
     """The recipe's ranker. Raises StepError when it is not trained on lists."""
     if not isinstance(recipe.ranker, ListsRecipe):
-        raise StepError(f"recipe {recipe.name!r}: a ranker of kind {recipe.ranker.kind!r} is not trained on lists.")
+        raise StepError(
+            f"recipe {recipe.name!r}: a ranker of kind {recipe.ranker.kind!r} is not trained on lists."
+        )
     return recipe.ranker
 
 
@@ -60,11 +69,18 @@ class ListsConfig:
         weights = tuple(channel.fusion_weight for channel in recipe.recall.channels)
         names = ("past", "stride", "history", "horizon", "most", "statistics")
         requested = {name: getattr(ranker, name) for name in names}
-        return cls(seed=ranker.seed + 1, weights=weights, size=recipe.recall.candidates, **requested)
+        return cls(
+            seed=ranker.seed + 1,
+            weights=weights,
+            size=recipe.recall.candidates,
+            **requested,
+        )
 
     def limited(self, past: Sequences) -> Self:
         """These settings, with the share that leaves some `most` of the requests of all users of ``past``."""
-        every = sequences.request_points(past, self.stride, np.random.default_rng(self.seed))
+        every = sequences.request_points(
+            past, self.stride, np.random.default_rng(self.seed)
+        )
         later = len(replace(self, share=1.0).drawn(past, every))
         return replace(self, share=min(1.0, self.most / max(later, 1)))
 
@@ -80,12 +96,26 @@ class ListsConfig:
         A hash of user and position draws them, so that parts of the users can be drawn apart.
         """
         later = points.positions >= past.earlier_lengths(self.past)[points.users]
-        drawn = pd.util.hash_array((past.user_numbers[points.users] << 32) + points.positions) <= self.share * 2.0**64
+        drawn = (
+            pd.util.hash_array(
+                (past.user_numbers[points.users] << 32) + points.positions
+            )
+            <= self.share * 2.0**64
+        )
         return points.take(later & drawn)
 
-    def recalled(self, past: Sequences, profiles: NDArray[np.int64], channels: Sequence[Channel]) -> "Lists":
+    def recalled(
+        self, past: Sequences, profiles: NDArray[np.int64], channels: Sequence[Channel]
+    ) -> "Lists":
         """Recall the lists that hold something liked next. Raises StepError when no request's list does."""
-        lists = recall_lists(past, self.limited(past).requests(past), profiles, channels, self, only_liked=True)
+        lists = recall_lists(
+            past,
+            self.limited(past).requests(past),
+            profiles,
+            channels,
+            self,
+            only_liked=True,
+        )
         if not len(lists):
             raise StepError(NOTHING_LIKED)
         return lists
@@ -105,7 +135,9 @@ class Lists:
     ratings: NDArray[np.int8]
     ages: NDArray[np.int32]
     candidates: NDArray[np.int32]  # (m, c) codes in fused order
-    features: NDArray[np.float16]  # (m, c, candidate columns), half precision: they are most of the bytes
+    features: NDArray[
+        np.float16
+    ]  # (m, c, candidate columns), half precision: they are most of the bytes
     # liked, disliked: (m, c) whether the candidate is among the next events, and how it was rated
     liked: NDArray[np.bool_]
     disliked: NDArray[np.bool_]
@@ -122,8 +154,19 @@ class Lists:
         for name in _PLAIN_COLUMNS:
             array = getattr(self, name)
             kind = pa.from_numpy_dtype(array.dtype)
-            columns[name] = pa.array(array, kind) if array.ndim == 1 else pa.array(list(array), pa.list_(kind))
-        return pa.table({**columns, "features": pa.array([row.tobytes() for row in self.features], pa.binary())})
+            columns[name] = (
+                pa.array(array, kind)
+                if array.ndim == 1
+                else pa.array(list(array), pa.list_(kind))
+            )
+        return pa.table(
+            {
+                **columns,
+                "features": pa.array(
+                    [row.tobytes() for row in self.features], pa.binary()
+                ),
+            }
+        )
 
     @classmethod
     def of_table(cls, table: pa.Table, user_numbers: Ints) -> Self:
@@ -132,14 +175,25 @@ class Lists:
         if not codes.any() or not codes.all():
             raise ValueError("these are no lists of these users")
         columns = {name: table[name].to_numpy() for name in _PLAIN_COLUMNS}
-        columns = {name: np.stack(each) if each.dtype == object else each for name, each in columns.items()}
-        features = np.stack([np.frombuffer(each.as_buffer(), np.float16) for each in table["features"]])
+        columns = {
+            name: np.stack(each) if each.dtype == object else each
+            for name, each in columns.items()
+        }
+        features = np.stack(
+            [np.frombuffer(each.as_buffer(), np.float16) for each in table["features"]]
+        )
         shape = *columns["candidates"].shape, -1
-        return cls(users=(codes - 1).astype(np.int32), features=features.reshape(shape), **columns)
+        return cls(
+            users=(codes - 1).astype(np.int32),
+            features=features.reshape(shape),
+            **columns,
+        )
 
 
 # fields stored as they are; users are stored as user_numbers, features as bytes of float16
-_PLAIN_COLUMNS: Final = tuple(field.name for field in fields(Lists) if field.name not in ("users", "features"))
+_PLAIN_COLUMNS: Final = tuple(
+    field.name for field in fields(Lists) if field.name not in ("users", "features")
+)
 
 
 def recall_lists(
@@ -164,23 +218,47 @@ def recall_lists(
         """The hits of every channel, of each request."""
         found, seen = [], sequences.seen_before(data, chunk)
         for channel in channels:
-            stored = {channel.name: channel.users} if isinstance(channel, StoredVectors) else {}
-            scores = channel.scores(sequences.requests_at(data, chunk, profiles, channel.events, stored))
+            stored = (
+                {channel.name: channel.users}
+                if isinstance(channel, StoredVectors)
+                else {}
+            )
+            scores = channel.scores(
+                sequences.requests_at(data, chunk, profiles, channel.events, stored)
+            )
             found.append(list(top_k(scores, config.size, *seen)))
         return chunk, found
 
     # one thread searches the next chunk's channels while this one fuses and labels
     searched = map(search, chunks)
-    for chunk, searches in progress(prefetch(searched), desc="lists", unit="chunk", total=len(chunks)):
-        fused = [fuse(hits, config.weights, config.size) for hits in zip(*searches, strict=True)]
+    for chunk, searches in progress(
+        prefetch(searched), desc="lists", unit="chunk", total=len(chunks)
+    ):
+        fused = [
+            fuse(hits, config.weights, config.size)
+            for hits in zip(*searches, strict=True)
+        ]
         part = _labelled(data, chunk, fused, n_columns, config)
-        parts.append(part.take(np.flatnonzero(part.liked.any(axis=1))) if only_liked else part)
+        parts.append(
+            part.take(np.flatnonzero(part.liked.any(axis=1))) if only_liked else part
+        )
     if not parts:
         return _labelled(data, points, [], n_columns, config)
-    return Lists(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Lists)))
+    return Lists(
+        *(
+            np.concatenate([getattr(part, field.name) for part in parts])
+            for field in fields(Lists)
+        )
+    )
 
 
-def _labelled(data: Sequences, points: Points, fused: Sequence[Fused], n_columns: int, config: ListsConfig) -> Lists:
+def _labelled(
+    data: Sequences,
+    points: Points,
+    fused: Sequence[Fused],
+    n_columns: int,
+    config: ListsConfig,
+) -> Lists:
     """Label what was recalled at each point, by what came after it."""
     # candidates in fused order, (m, c), padded with 0
     candidates = np.zeros((len(points), config.size), dtype=np.int32)
@@ -194,12 +272,16 @@ def _labelled(data: Sequences, points: Points, fused: Sequence[Fused], n_columns
     is_liked = (same & liked[:, None]).any(axis=2)
     is_bad = (same & ~(liked | (after == 0))[:, None]).any(axis=2)
     # what the request saw
-    items, ratings, ages, _ = sequences.histories(data, points, config.history)  # (m, history)
+    items, ratings, ages, _ = sequences.histories(
+        data, points, config.history
+    )  # (m, history)
     return Lists(
         users=points.users.astype(np.int32),
         times=points.times,
         lengths=points.positions.astype(np.int32),
-        statistics=user_statistics_after(data, points.users, points.positions, config.statistics),
+        statistics=user_statistics_after(
+            data, points.users, points.positions, config.statistics
+        ),
         events=items.astype(np.int32),
         ratings=ratings.astype(np.int8),
         ages=np.minimum(ages, np.iinfo(np.int32).max).astype(np.int32),
@@ -219,7 +301,11 @@ def _chunks(points: Points) -> list[Points]:
             seen = 0
         seen += events
     ends = [*begins[1:], len(points)]
-    return [points.take(np.arange(begin, end)) for begin, end in zip(begins, ends, strict=True) if end > begin]
+    return [
+        points.take(np.arange(begin, end))
+        for begin, end in zip(begins, ends, strict=True)
+        if end > begin
+    ]
 
 
 def sampled(lists: Lists, size: int, rng: np.random.Generator) -> tuple[Lists, Float32]:
@@ -236,12 +322,17 @@ def sampled(lists: Lists, size: int, rng: np.random.Generator) -> tuple[Lists, F
     key = rng.random((m, c), dtype=np.float32)
     key[lists.liked] = -1
     key[left_out] = 1
-    places = np.sort(np.argpartition(key, size - 1, axis=1)[:, :size], axis=1)  # (m, size) in fused order
+    places = np.sort(
+        np.argpartition(key, size - 1, axis=1)[:, :size], axis=1
+    )  # (m, size) in fused order
     is_random = ~(lists.liked | left_out)
     taken = np.take_along_axis(is_random, places, axis=1)
-    stands_for = np.log(np.maximum(is_random.sum(axis=1), 1) / np.maximum(taken.sum(axis=1), 1))
+    stands_for = np.log(
+        np.maximum(is_random.sum(axis=1), 1) / np.maximum(taken.sum(axis=1), 1)
+    )
     columns = {
-        name: np.take_along_axis(getattr(lists, name), places, axis=1) for name in ("candidates", "liked", "disliked")
+        name: np.take_along_axis(getattr(lists, name), places, axis=1)
+        for name in ("candidates", "liked", "disliked")
     }
     features = np.take_along_axis(lists.features, places[:, :, None], axis=1)
     log_weights = np.where(taken, stands_for[:, None], 0).astype(np.float32)
@@ -261,22 +352,32 @@ class StoredFeatures:
     items: Encoded  # items + 1; code c is row c, row 0 is padding
 
     @classmethod
-    def of(cls, past: Sequences, inputs: Inputs, spec: FeatureSpec, recipe: Recipe) -> Self:
+    def of(
+        cls, past: Sequences, inputs: Inputs, spec: FeatureSpec, recipe: Recipe
+    ) -> Self:
         """Profiles, and the items' statistics as they stand after ``past``."""
         counted = item_statistics(past, inputs, ranker_of_lists(recipe).statistics)
-        items = Encoded.joined([Encoded.none(spec.of("item"), 1), spec.encode("item", _columns(counted))])
+        items = Encoded.joined(
+            [Encoded.none(spec.of("item"), 1), spec.encode("item", _columns(counted))]
+        )
         channels = [channel.name for channel in recipe.recall.channels]
         return cls(spec, candidate_columns(channels), _columns(inputs.users), items)
 
     def inputs(self, lists: Lists) -> ModelInputs:
         """The network's inputs for m lists of c candidates: (m, c, columns) rows, (m, events, `HISTORY`) histories."""
-        counted = [feature.name for feature in self.spec.dense if feature.entity == "user"]
+        counted = [
+            feature.name for feature in self.spec.dense if feature.entity == "user"
+        ]
         statistics = dict(zip(counted, lists.statistics.T, strict=True))
         profile = {name: values[lists.users] for name, values in self.profile.items()}
         users = self.spec.encode("user", profile | statistics)
         recalled = self.spec.encode_candidates(self.columns, lists.features)
-        rows = self.spec.assemble(users[:, None], self.items[lists.candidates], lists.times[:, None], recalled)
-        return ModelInputs(rows, self.spec.encode_events(lists.events, lists.ratings, lists.ages))
+        rows = self.spec.assemble(
+            users[:, None], self.items[lists.candidates], lists.times[:, None], recalled
+        )
+        return ModelInputs(
+            rows, self.spec.encode_events(lists.events, lists.ratings, lists.ages)
+        )
 
 
 def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:

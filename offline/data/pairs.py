@@ -7,7 +7,13 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.features import DenseFeature, FeatureSpec, FlagFeature, Float32, one_hot
+from data_exchange_center.features import (
+    DenseFeature,
+    FeatureSpec,
+    FlagFeature,
+    Float32,
+    one_hot,
+)
 from offline.data import terms
 
 
@@ -45,7 +51,9 @@ def rated_pairs(
     )
 
     # newest raw values; whole numbers are int64
-    of_users = users[[Columns.USER, *profile]].merge(newest, on=Columns.USER, how="left", validate="1:1")
+    of_users = users[[Columns.USER, *profile]].merge(
+        newest, on=Columns.USER, how="left", validate="1:1"
+    )
     of_users = terms.whole_numbers(of_users)
     flags = terms.genre_flags(item_terms[Columns.GENRES], len(genres)).astype("int64")
     of_items = pd.DataFrame(flags, columns=terms.columns_of(genres, terms.HAS))
@@ -54,11 +62,20 @@ def rated_pairs(
     # rows: profile and flags of the rating's user and item, statistics as they stood before it
     user_row = np.searchsorted(of_users[Columns.USER], ratings[Columns.USER])
     item_row = np.searchsorted(of_items[Columns.ITEM], ratings[Columns.ITEM])
-    people = {name: of_users[name].to_numpy()[user_row] for name in (Columns.USER, *profile)}
-    statistics = {name: before[name].to_numpy() for name in terms.columns_of(genres, terms.IMPRESSIONS, terms.CLICKS)}
-    encoded_items = spec.encode("item", {str(name): column.to_numpy() for name, column in of_items.items()})
+    people = {
+        name: of_users[name].to_numpy()[user_row] for name in (Columns.USER, *profile)
+    }
+    statistics = {
+        name: before[name].to_numpy()
+        for name in terms.columns_of(genres, terms.IMPRESSIONS, terms.CLICKS)
+    }
+    encoded_items = spec.encode(
+        "item", {str(name): column.to_numpy() for name, column in of_items.items()}
+    )
     times = ratings[Columns.TIMESTAMP].to_numpy()
-    rows = spec.assemble(spec.encode("user", people | statistics), encoded_items[item_row], times)
+    rows = spec.assemble(
+        spec.encode("user", people | statistics), encoded_items[item_row], times
+    )
     return spec, rows, of_users, of_items
 
 
@@ -77,7 +94,10 @@ def rated_pairs_spec(
             one_hot(Columns.ITEM, "item", items),
             *(one_hot(name, "user", values) for name, values in profile.items()),
         ),
-        multi_hot=tuple(FlagFeature(name=name, entity="item") for name in terms.columns_of(genres, terms.HAS)),
+        multi_hot=tuple(
+            FlagFeature(name=name, entity="item")
+            for name in terms.columns_of(genres, terms.HAS)
+        ),
         dense=tuple(
             DenseFeature(name=name, entity="user", scale=window)
             for name in terms.columns_of(genres, terms.IMPRESSIONS, terms.CLICKS)

@@ -15,13 +15,22 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center import features, fusion, history
-from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Float32, Requests, regimes
+from data_exchange_center.channels import (
+    BREAK_S,
+    LONG_AGO_S,
+    Float32,
+    Requests,
+    regimes,
+)
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset
 from offline.data import terms
 
 Ints = NDArray[np.int64]
-LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `augment_long_absences`
+LATER_S = (
+    LONG_AGO_S,
+    30 * 365 * 86_400,
+)  # how much later a request comes in `augment_long_absences`
 
 
 @dataclass(frozen=True)
@@ -70,9 +79,17 @@ class Sequences:
     def select(self, keep: NDArray[np.bool_]) -> "Sequences":
         """The same users and items with some of the events. ``keep``: (events,)."""
         lengths = np.bincount(self.users[keep], minlength=self.n_users)
-        kept = {name: getattr(self, name)[keep] for name in ("items", "ratings", "liked", "times")}
+        kept = {
+            name: getattr(self, name)[keep]
+            for name in ("items", "ratings", "liked", "times")
+        }
         recorded = None if self.recorded is None else self.recorded[keep]
-        return replace(self, starts=np.concatenate([[0], np.cumsum(lengths)]), recorded=recorded, **kept)
+        return replace(
+            self,
+            starts=np.concatenate([[0], np.cumsum(lengths)]),
+            recorded=recorded,
+            **kept,
+        )
 
     def earlier_lengths(self, share: float) -> Ints:
         """(users,) number of events in the first ``share`` of each user's, rounded down."""
@@ -81,7 +98,9 @@ class Sequences:
 
     def earlier(self, share: float) -> "Sequences":
         """The first ``share`` of each user's events."""
-        return self.select(self.positions < np.repeat(self.earlier_lengths(share), self.lengths))
+        return self.select(
+            self.positions < np.repeat(self.earlier_lengths(share), self.lengths)
+        )
 
     def before_last(self, n: int | Ints) -> "Sequences":
         """All but each user's last ``n`` events; a number for all, or (users,)."""
@@ -94,14 +113,20 @@ class Sequences:
     def seen(self) -> sp.csr_matrix:
         """(users, items + 1) 1 where a user rated an item."""
         ones = np.ones(len(self.items), dtype=np.float32)
-        matrix = sp.csr_matrix((ones, self.items, self.starts), shape=(self.n_users, self.n_items + 1))
+        matrix = sp.csr_matrix(
+            (ones, self.items, self.starts), shape=(self.n_users, self.n_items + 1)
+        )
         matrix.sum_duplicates()
         matrix.data[:] = 1
         return matrix
 
     def left_out(self) -> sp.csr_matrix:
         """(users, items + 1) 1 where an item is never recommended to a user: the seen ones, none with repeats."""
-        return self.select(np.zeros(len(self.items), np.bool_)).seen() if self.allows_repeats else self.seen()
+        return (
+            self.select(np.zeros(len(self.items), np.bool_)).seen()
+            if self.allows_repeats
+            else self.seen()
+        )
 
     def liked_together(self) -> sp.csr_matrix:
         """(items + 1, items + 1) co-occurrence: how many users liked both items; on the diagonal, the one item."""
@@ -119,7 +144,9 @@ class Sequences:
             before.append(self.items[:-lag][pairs])
             after.append(self.items[lag:][pairs])
         where = np.concatenate(before), np.concatenate(after)
-        counts = sp.csr_matrix((np.ones(len(where[0]), np.int32), where), shape=(size, size))
+        counts = sp.csr_matrix(
+            (np.ones(len(where[0]), np.int32), where), shape=(size, size)
+        )
         counts.sum_duplicates()
         return counts
 
@@ -137,15 +164,25 @@ class Sequences:
         """(items + 1,) whether anybody rated an item."""
         return np.bincount(self.items, minlength=self.n_items + 1) > 0
 
-    def histories_at(self, users: Ints, positions: Ints, length: int) -> tuple[Ints, Ints, Ints]:
+    def histories_at(
+        self, users: Ints, positions: Ints, length: int
+    ) -> tuple[Ints, Ints, Ints]:
         """Events that ``users`` (m,) had before their event ``positions`` (m,), newest first.
 
         Returns item codes, ratings and times, (m, length) each, padded with 0 on the right.
         """
-        event = (self.starts[users] + positions)[:, None] - 1 - np.arange(length)  # (m, length)
+        event = (
+            (self.starts[users] + positions)[:, None] - 1 - np.arange(length)
+        )  # (m, length)
         there = event >= self.starts[users][:, None]
-        items, ratings, times = (np.zeros(event.shape, dtype=np.int64) for _ in range(3))
-        for filled, column in ((items, self.items), (ratings, self.ratings), (times, self.times)):
+        items, ratings, times = (
+            np.zeros(event.shape, dtype=np.int64) for _ in range(3)
+        )
+        for filled, column in (
+            (items, self.items),
+            (ratings, self.ratings),
+            (times, self.times),
+        ):
             filled[there] = column[event[there]]
         return items, ratings, times
 
@@ -175,10 +212,16 @@ def sequences(
     raw = ratings[Columns.ITEM].to_numpy(dtype=np.int64)
     codes = vocabulary.codes(raw)
     if not codes.all():
-        raise ValueError(f"ratings hold item {raw[codes == 0][0]}, which is not among the items")
-    known = np.unique(users if user_numbers is None else np.asarray(user_numbers, dtype=np.int64))
+        raise ValueError(
+            f"ratings hold item {raw[codes == 0][0]}, which is not among the items"
+        )
+    known = np.unique(
+        users if user_numbers is None else np.asarray(user_numbers, dtype=np.int64)
+    )
     if not np.isin(users, known).all():
-        raise ValueError(f"ratings hold user {users[~np.isin(users, known)][0]}, who is not among the users")
+        raise ValueError(
+            f"ratings hold user {users[~np.isin(users, known)][0]}, who is not among the users"
+        )
     counts = np.bincount(np.searchsorted(known, users), minlength=len(known))
     values = ratings[Columns.RATING].to_numpy(dtype=np.int64)
     return Sequences(
@@ -189,7 +232,9 @@ def sequences(
         ratings=values,
         liked=values > positive_level,
         times=ratings[Columns.TIMESTAMP].to_numpy(dtype=np.int64),
-        recorded=(ratings[Columns.SPLIT] == Split.RECORDED).to_numpy() if Columns.SPLIT in ratings else None,
+        recorded=(ratings[Columns.SPLIT] == Split.RECORDED).to_numpy()
+        if Columns.SPLIT in ratings
+        else None,
         allows_repeats=allows_repeats,
     )
 
@@ -219,14 +264,18 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
     """
     users, positions = data.users, data.positions
     phase = rng.integers(0, stride, data.n_users)[users]
-    returns = np.diff(data.times, prepend=data.times[:1]) >= BREAK_S  # or another user's; first events are left out
+    returns = (
+        np.diff(data.times, prepend=data.times[:1]) >= BREAK_S
+    )  # or another user's; first events are left out
     chosen = ((positions + phase) % stride == 0) | returns
     event = np.unique(history.first_of_second(users, data.times)[chosen])
     event = event[positions[event] > 0]
     return Points(users[event], positions[event], data.times[event])
 
 
-def augment_long_absences(data: Sequences, points: Points, rng: np.random.Generator) -> Points:
+def augment_long_absences(
+    data: Sequences, points: Points, rng: np.random.Generator
+) -> Points:
     """Add, right behind every return after a break, a copy that comes years later, up to thirty, and sees the same.
 
     They train a ranker for requests long after the end of the data, whose elapsed time carries no information. Delays
@@ -234,7 +283,9 @@ def augment_long_absences(data: Sequences, points: Points, rng: np.random.Genera
     """
     soonest, latest = np.log(LATER_S)
     passed = np.exp(rng.uniform(soonest, latest, len(points))).astype(np.int64)
-    newest = data.times[data.starts[points.users] + points.positions - 1]  # of the events that each request sees
+    newest = data.times[
+        data.starts[points.users] + points.positions - 1
+    ]  # of the events that each request sees
     returns = np.flatnonzero(points.times - newest >= BREAK_S)
     index = np.concatenate([np.arange(len(points)), returns])
     late = np.arange(len(index)) >= len(points)
@@ -243,7 +294,9 @@ def augment_long_absences(data: Sequences, points: Points, rng: np.random.Genera
     return replace(both, times=both.times + np.where(late, passed[index], 0)[order])
 
 
-def histories(data: Sequences, points: Points, length: int) -> tuple[Ints, Ints, Ints, Ints]:
+def histories(
+    data: Sequences, points: Points, length: int
+) -> tuple[Ints, Ints, Ints, Ints]:
     """Histories that the requests see, newest first: codes, ratings, ages in seconds (m, length); regimes (m,)."""
     items, ratings, times = data.histories_at(points.users, points.positions, length)
     ages = np.where(items > 0, points.times[:, None] - times, 0)
@@ -251,7 +304,11 @@ def histories(data: Sequences, points: Points, length: int) -> tuple[Ints, Ints,
 
 
 def requests_at(
-    data: Sequences, points: Points, profiles: Ints, events: int, stored: Mapping[str, Float32]
+    data: Sequences,
+    points: Points,
+    profiles: Ints,
+    events: int,
+    stored: Mapping[str, Float32],
 ) -> Requests:
     """Inputs of a channel for each request.
 
@@ -272,20 +329,29 @@ def requests_at(
     )
 
 
-def next_events(data: Sequences, points: Points, horizon: int) -> tuple[Ints, NDArray[np.bool_]]:
+def next_events(
+    data: Sequences, points: Points, horizon: int
+) -> tuple[Ints, NDArray[np.bool_]]:
     """The first ``horizon`` events from each request on, (m, horizon) each: codes, 0 after the user's last; whether
     liked and a target."""
     event = (data.starts[points.users] + points.positions)[:, None] + np.arange(horizon)
     there = event < data.starts[points.users + 1][:, None]
     event = np.where(there, event, 0)
-    return np.where(there, data.items[event], 0), data.liked[event] & data.targets[event] & there
+    return np.where(there, data.items[event], 0), data.liked[event] & data.targets[
+        event
+    ] & there
 
 
 def seen_before(data: Sequences, points: Points) -> tuple[Ints, Ints]:
     """(row, item code) pairs of the items rated before each request, to leave out; none where repeats are allowed."""
-    counts = np.zeros_like(points.positions) if data.allows_repeats else points.positions
+    counts = (
+        np.zeros_like(points.positions) if data.allows_repeats else points.positions
+    )
     rows = np.repeat(np.arange(len(points)), counts)
-    first = np.repeat(data.starts[points.users] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
+    first = np.repeat(
+        data.starts[points.users] - np.concatenate([[0], np.cumsum(counts)[:-1]]),
+        counts,
+    )
     return rows, data.items[np.arange(int(counts.sum())) + first]
 
 
@@ -300,26 +366,43 @@ class Inputs:
     data: Sequences  # ratings; every user and item has a place, with ratings or without
     genre_names: tuple[str, ...]  # in code order
     genres: Float32  # (items + 1, genres) 0/1
-    numbers: NDArray[np.float64]  # (items + 1, `Dataset.numbers`) values, NaN where unknown
+    numbers: NDArray[
+        np.float64
+    ]  # (items + 1, `Dataset.numbers`) values, NaN where unknown
     users: pd.DataFrame  # userid and profile, raw
     profile: tuple[features.OneHotFeature, ...]  # the profile's vocabularies
     profiles: NDArray[np.int64]  # (users, profile) codes; 0 is an unknown value
 
 
-def make_inputs(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame, dataset: Dataset) -> Inputs:
+def make_inputs(
+    ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame, dataset: Dataset
+) -> Inputs:
     """Tables as in `artifacts.RATINGS`, `artifacts.USERS` and `artifacts.ITEMS` -> `Inputs`.
 
     ``ratings`` are those that may be known; all users and items keep their place, with ratings or without.
     """
     items, users = items.sort_values(Columns.ITEM), users.sort_values(Columns.USER)
-    item_numbers, user_numbers = items[Columns.ITEM].to_numpy(), users[Columns.USER].to_numpy()
+    item_numbers, user_numbers = (
+        items[Columns.ITEM].to_numpy(),
+        users[Columns.USER].to_numpy(),
+    )
     genres = terms.genre_names(items)
-    flags = terms.genre_flags(terms.genre_codes(items, genres)[Columns.GENRES], len(genres))
-    profile = tuple(features.one_hot(name, "user", users[name].tolist()) for name in dataset.profile)
+    flags = terms.genre_flags(
+        terms.genre_codes(items, genres)[Columns.GENRES], len(genres)
+    )
+    profile = tuple(
+        features.one_hot(name, "user", users[name].tolist()) for name in dataset.profile
+    )
     numbers = items[[number.column for number in dataset.numbers]].to_numpy(np.float64)
     return Inputs(
         dataset=dataset,
-        data=sequences(ratings, item_numbers, dataset.positive_level, user_numbers, dataset.allows_repeats),
+        data=sequences(
+            ratings,
+            item_numbers,
+            dataset.positive_level,
+            user_numbers,
+            dataset.allows_repeats,
+        ),
         genre_names=tuple(genres),
         genres=np.vstack([np.zeros((1, len(genres))), flags]).astype(np.float32),
         numbers=np.vstack([np.full((1, numbers.shape[1]), np.nan), numbers]),
@@ -329,13 +412,23 @@ def make_inputs(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame,
     )
 
 
-def profile_codes(profile: Sequence[features.OneHotFeature], users: pd.DataFrame) -> NDArray[np.int64]:
+def profile_codes(
+    profile: Sequence[features.OneHotFeature], users: pd.DataFrame
+) -> NDArray[np.int64]:
     """(users, profile) codes; no columns where there is no profile."""
     codes = [feature.encode(users[feature.name].to_numpy()) for feature in profile]
-    return np.stack(codes, axis=1).astype(np.int64) if codes else np.zeros((len(users), 0), dtype=np.int64)
+    return (
+        np.stack(codes, axis=1).astype(np.int64)
+        if codes
+        else np.zeros((len(users), 0), dtype=np.int64)
+    )
 
 
-def user_states(ratings: pd.DataFrame, users: pd.DataFrame, profile: Sequence[features.OneHotFeature]) -> pd.DataFrame:
+def user_states(
+    ratings: pd.DataFrame,
+    users: pd.DataFrame,
+    profile: Sequence[features.OneHotFeature],
+) -> pd.DataFrame:
     """`artifacts.USER_STATE`: profile codes and events, newest first, from which a request's vectors are made.
 
     Args:
@@ -347,9 +440,18 @@ def user_states(ratings: pd.DataFrame, users: pd.DataFrame, profile: Sequence[fe
     begins = np.searchsorted(ratings[Columns.USER], users[Columns.USER])
     ends = np.searchsorted(ratings[Columns.USER], users[Columns.USER], side="right")
 
-    table = {Columns.USER: users[Columns.USER].to_numpy(), Columns.PROFILE: list(profile_codes(profile, users))}
-    columns = {Columns.ITEMS: Columns.ITEM, Columns.RATINGS: Columns.RATING, Columns.TIMES: Columns.TIMESTAMP}
+    table = {
+        Columns.USER: users[Columns.USER].to_numpy(),
+        Columns.PROFILE: list(profile_codes(profile, users)),
+    }
+    columns = {
+        Columns.ITEMS: Columns.ITEM,
+        Columns.RATINGS: Columns.RATING,
+        Columns.TIMES: Columns.TIMESTAMP,
+    }
     for name, column in columns.items():
         values = ratings[column].to_numpy()
-        table[name] = [values[begin:end][::-1] for begin, end in zip(begins, ends, strict=True)]
+        table[name] = [
+            values[begin:end][::-1] for begin, end in zip(begins, ends, strict=True)
+        ]
     return pd.DataFrame(table)

@@ -27,7 +27,9 @@ CONTAINER_LIMITS: Final = (  # of control groups of version 2 and of version 1
 EVENT_BYTES: Final = 250  # peak memory of a step per event, the largest of all steps: past_one_machine/README.md
 
 
-def holdout_sizes(rule: HoldoutRule, lengths: NDArray[np.integer], newest: NDArray[np.integer]) -> NDArray[np.int64]:
+def holdout_sizes(
+    rule: HoldoutRule, lengths: NDArray[np.integer], newest: NDArray[np.integer]
+) -> NDArray[np.int64]:
     """(users,) numbers of events -> (users,) how many of them are held out, at most all.
 
     ``newest``: (users,) number of events in each user's last second.
@@ -46,7 +48,10 @@ def holdout_sizes(rule: HoldoutRule, lengths: NDArray[np.integer], newest: NDArr
 
 
 def label_and_split(
-    ratings: pd.DataFrame, dataset: Dataset, train_share: float, recorded: NDArray[np.bool_] | None = None
+    ratings: pd.DataFrame,
+    dataset: Dataset,
+    train_share: float,
+    recorded: NDArray[np.bool_] | None = None,
 ) -> pd.DataFrame:
     """Ratings in file order -> sorted by user and time (ties in file order), with `label` and `split`.
 
@@ -58,17 +63,26 @@ def label_and_split(
     """
     feedback = np.zeros(len(ratings), np.bool_) if recorded is None else recorded
     frame = ratings.assign(**{Columns.SPLIT: np.where(feedback, Split.RECORDED, "")})
-    frame = frame.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
+    frame = frame.sort_values(
+        [Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True
+    )
     own = (frame[Columns.SPLIT] != Split.RECORDED).to_numpy()
     rows = frame.loc[own]
     position, size = positions(rows[Columns.USER])
-    times, last = rows[Columns.TIMESTAMP].to_numpy(), np.arange(len(rows)) - position + size - 1
-    newest = np.bincount(last[times == times[last]], minlength=len(rows))[last]  # of the user's last second
+    times, last = (
+        rows[Columns.TIMESTAMP].to_numpy(),
+        np.arange(len(rows)) - position + size - 1,
+    )
+    newest = np.bincount(last[times == times[last]], minlength=len(rows))[
+        last
+    ]  # of the user's last second
     offline = size - holdout_sizes(dataset.holdout_now, size, newest)
     part = np.where(position < train_share * offline, Split.TRAIN, Split.TEST)
     frame.loc[own, Columns.SPLIT] = np.where(position >= offline, Split.HOLDOUT, part)
     frame.insert(
-        len(frame.columns) - 1, Columns.LABEL, (frame[Columns.RATING] > dataset.positive_level).astype(np.int8)
+        len(frame.columns) - 1,
+        Columns.LABEL,
+        (frame[Columns.RATING] > dataset.positive_level).astype(np.int8),
     )
     return frame
 
@@ -84,7 +98,11 @@ def validation_mask(users: pd.Series, share: float) -> NDArray[np.bool_]:
 def positions(users: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Position of every row among its user's rows, from 0, and their number. ``users`` is sorted."""
     ids = users.to_numpy()
-    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.array([], dtype=np.int64)
+    starts = (
+        np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
+        if len(ids)
+        else np.array([], dtype=np.int64)
+    )
     sizes = np.diff(np.r_[starts, len(ids)])
     return np.arange(len(ids)) - np.repeat(starts, sizes), np.repeat(sizes, sizes)
 
@@ -128,7 +146,10 @@ class Counted:
 
 def counted(ratings: pd.DataFrame) -> Counted:
     """Count ``ratings``, as in `artifacts.RATINGS`."""
-    held_out, liked = ratings[Columns.SPLIT] == Split.HOLDOUT, ratings[Columns.LABEL] == 1
+    held_out, liked = (
+        ratings[Columns.SPLIT] == Split.HOLDOUT,
+        ratings[Columns.LABEL] == 1,
+    )
     sizes, of_past = ratings[Columns.USER].value_counts(), ratings[~held_out]
     past = of_past[Columns.USER].value_counts()
     requested = ratings[held_out].groupby(Columns.USER)[Columns.TIMESTAMP].min()
@@ -139,7 +160,10 @@ def counted(ratings: pd.DataFrame) -> Counted:
         liked=int(liked.sum()),
         past=int((~held_out).sum()),
         past_liked=int((liked & ~held_out).sum()),
-        parts={str(part): int(count) for part, count in ratings[Columns.SPLIT].value_counts().items()},
+        parts={
+            str(part): int(count)
+            for part, count in ratings[Columns.SPLIT].value_counts().items()
+        },
         users=len(sizes),
         single=int((sizes == 1).sum()),
         with_past=len(past),
@@ -152,7 +176,9 @@ def validate_data(found: Counted, dataset: Dataset, recipe: recipes.Recipe) -> N
     """Raise StepError, with what to do, where training and evaluation on these rows would mean nothing."""
     held_out = (found.events - found.past) / found.events
     if held_out > MOST_HELD_OUT:
-        raise StepError(f"{held_out:.0%} of all events would be held out for evaluation, over a third: {REMEDY}.")
+        raise StepError(
+            f"{held_out:.0%} of all events would be held out for evaluation, over a third: {REMEDY}."
+        )
     cold = 1 - found.known / found.users
     if cold > MOST_WITHOUT_PAST:
         raise StepError(

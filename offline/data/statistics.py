@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from data_exchange_center import fusion, plugins, recipes
 from data_exchange_center.columns import Columns, Entity
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, NumberFeature, one_hot
+from data_exchange_center.features import (
+    DenseFeature,
+    FeatureSpec,
+    HistoryFeature,
+    NumberFeature,
+    one_hot,
+)
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.data.terms import whole_numbers
 
@@ -56,14 +62,18 @@ class ItemStatistic:
     # 0 (padding) is not read
     counted: Callable[[Sequences, Overall], Ints]
     # (items + 1, k) of all users -> (items + 1,) the statistic
-    finished: Callable[[Ints, Overall], NDArray[np.generic]] = lambda counts, overall: counts[:, 0]
+    finished: Callable[[Ints, Overall], NDArray[np.generic]] = lambda counts, overall: (
+        counts[:, 0]
+    )
     recount: Callable[[Any], pd.Series] | None = None  # as of `UserStatistic`
 
 
 PRIOR = 10  # average ratings added to every item's own: shrinks the mean rating
 COUNT_SCALE = 5.0  # brings the logarithm of a count to about one
 HUNDREDS = 100.0
-number_column: Final = "item_{}".format  # column of an item's number in the feature store: ``year`` -> ``item_year``
+number_column: Final = (
+    "item_{}".format
+)  # column of an item's number in the feature store: ``year`` -> ``item_year``
 
 
 def _count(name: str, entity: Entity) -> DenseFeature:
@@ -91,14 +101,21 @@ def _mean_rating(totals: Ints, overall: Overall) -> NDArray[np.float64]:
 # In the order of the model's columns. Log counts over 60 % of the events, which rankers train with, are about
 # log(1 / 0.6) lower than those over all events, which are served.
 STATISTICS: Final[tuple[UserStatistic | ItemStatistic, ...]] = (
-    UserStatistic(_count(Columns.N_RATINGS, "user"), lambda events, users, counts: counts),
+    UserStatistic(
+        _count(Columns.N_RATINGS, "user"), lambda events, users, counts: counts
+    ),
     ItemStatistic(_count("item_ratings", "item"), lambda past, overall: _by_item(past)),
-    ItemStatistic(_count("item_likes", "item"), lambda past, overall: _by_item(past, past.liked)),
     ItemStatistic(
-        _count("item_recent", "item"), lambda past, overall: _by_item(past, past.times > overall.recent_after)
+        _count("item_likes", "item"), lambda past, overall: _by_item(past, past.liked)
     ),
     ItemStatistic(
-        DenseFeature(name="item_mean_rating_x100", entity="item", scale=HUNDREDS), _totals, finished=_mean_rating
+        _count("item_recent", "item"),
+        lambda past, overall: _by_item(past, past.times > overall.recent_after),
+    ),
+    ItemStatistic(
+        DenseFeature(name="item_mean_rating_x100", entity="item", scale=HUNDREDS),
+        _totals,
+        finished=_mean_rating,
     ),
 )
 
@@ -111,21 +128,34 @@ def statistics(more: Sequence[str]) -> tuple[UserStatistic | ItemStatistic, ...]
     return (*STATISTICS, *(plugins.load(plugins.STATISTICS, name) for name in more))
 
 
-def list_spec(inputs: Inputs, recipe: recipes.Recipe, ranker: recipes.ListsRecipe) -> FeatureSpec:
+def list_spec(
+    inputs: Inputs, recipe: recipes.Recipe, ranker: recipes.ListsRecipe
+) -> FeatureSpec:
     """Columns of a ranker of lists: item code and crossed fields; statistics and numbers; fusion's columns; history."""
     numbers = (
-        DenseFeature(name=number_column(number.column), entity="item", scale=number.scale)
+        DenseFeature(
+            name=number_column(number.column), entity="item", scale=number.scale
+        )
         for number in inputs.dataset.numbers
     )
     return FeatureSpec(
         one_hot=(
             one_hot(Columns.ITEM, "item", inputs.data.item_numbers.tolist()),
-            *(feature for feature in inputs.profile if feature.name in inputs.dataset.crossed),
+            *(
+                feature
+                for feature in inputs.profile
+                if feature.name in inputs.dataset.crossed
+            ),
         ),
         multi_hot=(),
-        dense=(*(statistic.column for statistic in statistics(ranker.statistics)), *numbers),
+        dense=(
+            *(statistic.column for statistic in statistics(ranker.statistics)),
+            *numbers,
+        ),
         genres=inputs.genre_names,
-        candidate=fusion.candidate_columns([channel.name for channel in recipe.recall.channels]),
+        candidate=fusion.candidate_columns(
+            [channel.name for channel in recipe.recall.channels]
+        ),
         history=HistoryFeature(length=ranker.history),
     )
 
@@ -140,24 +170,39 @@ def of_items(more: Sequence[str]) -> list[ItemStatistic]:
     return [each for each in statistics(more) if isinstance(each, ItemStatistic)]
 
 
-def user_statistics_after(events: Sequences, users: Ints, counts: Ints, more: Sequence[str]) -> Ints:
+def user_statistics_after(
+    events: Sequences, users: Ints, counts: Ints, more: Sequence[str]
+) -> Ints:
     """(m,) users and counts -> (m, `of_users`) as they stand after each user's first ``counts`` events."""
     columns = [each.after(events, users, counts) for each in of_users(more)]
     return np.stack(columns, axis=1).astype(np.int64)
 
 
-def user_statistics(past: Sequences, users: pd.DataFrame, more: Sequence[str]) -> pd.DataFrame:
+def user_statistics(
+    past: Sequences, users: pd.DataFrame, more: Sequence[str]
+) -> pd.DataFrame:
     """``users`` (userid and profile), a row for each of the past's, with the statistics at its end."""
     values = user_statistics_after(past, np.arange(past.n_users), past.lengths, more)
     columns = [each.column.name for each in of_users(more)]
     return whole_numbers(users.assign(**dict(zip(columns, values.T, strict=True))))
 
 
-def item_statistics(past: Sequences, inputs: Inputs, more: Sequence[str]) -> pd.DataFrame:
+def item_statistics(
+    past: Sequences, inputs: Inputs, more: Sequence[str]
+) -> pd.DataFrame:
     """A row an item: itemid, the statistics at the end of the past, the numbers of the data set."""
     overall, counting = Overall.of(past), of_items(more)
-    counted = [each.counted(past, overall).reshape(past.n_items + 1, -1) for each in counting]
-    return item_table(past.item_numbers, counting, counted, overall, inputs.dataset, inputs.numbers[1:])
+    counted = [
+        each.counted(past, overall).reshape(past.n_items + 1, -1) for each in counting
+    ]
+    return item_table(
+        past.item_numbers,
+        counting,
+        counted,
+        overall,
+        inputs.dataset,
+        inputs.numbers[1:],
+    )
 
 
 def item_table(

@@ -20,7 +20,13 @@ from data_exchange_center.history import first_of_second
 
 Int8 = NDArray[np.int8]
 # columns of `artifacts.RATINGS` that terms are counted from
-COUNTED_FROM: Final = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
+COUNTED_FROM: Final = [
+    Columns.USER,
+    Columns.ITEM,
+    Columns.TIMESTAMP,
+    Columns.LABEL,
+    Columns.SPLIT,
+]
 
 LONGEST_SLUG: Final = 48
 
@@ -62,8 +68,12 @@ def genre_names(items: pd.DataFrame) -> list[str]:
 def genre_codes(items: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
     """Table of itemid and genres (sorted codes, 1..n)."""
     code = {genre: number for number, genre in enumerate(genres, start=1)}
-    codes = [sorted(code[name] for name in set(names)) for names in items[Columns.GENRES]]
-    return pd.DataFrame({Columns.ITEM: items[Columns.ITEM].to_numpy(), Columns.GENRES: codes})
+    codes = [
+        sorted(code[name] for name in set(names)) for names in items[Columns.GENRES]
+    ]
+    return pd.DataFrame(
+        {Columns.ITEM: items[Columns.ITEM].to_numpy(), Columns.GENRES: codes}
+    )
 
 
 def genre_flags(codes: Sequence[Sequence[int]] | pd.Series, n_genres: int) -> Int8:
@@ -74,7 +84,9 @@ def genre_flags(codes: Sequence[Sequence[int]] | pd.Series, n_genres: int) -> In
     return flags
 
 
-def impression_terms(past: pd.DataFrame, item_terms: pd.DataFrame, genres: Sequence[str], window: int) -> pd.DataFrame:
+def impression_terms(
+    past: pd.DataFrame, item_terms: pd.DataFrame, genres: Sequence[str], window: int
+) -> pd.DataFrame:
     """userid, itemid and the statistics that each rating sees, as of its second: `artifacts.IMPRESSION_TERMS`.
 
     Args:
@@ -83,21 +95,35 @@ def impression_terms(past: pd.DataFrame, item_terms: pd.DataFrame, genres: Seque
         window: number of newest interactions that count.
     """
     users, times = past[Columns.USER].to_numpy(), past[Columns.TIMESTAMP].to_numpy()
-    first_of_user, end = first_of_second(users, np.zeros_like(times)), first_of_second(users, times)
+    first_of_user, end = (
+        first_of_second(users, np.zeros_like(times)),
+        first_of_second(users, times),
+    )
     seen = np.maximum(first_of_user, end - window), end
-    return _with_statistics(past[[Columns.USER, Columns.ITEM]], past, *seen, item_terms, genres)
+    return _with_statistics(
+        past[[Columns.USER, Columns.ITEM]], past, *seen, item_terms, genres
+    )
 
 
 def user_terms(
-    past: pd.DataFrame, users: pd.Series, item_terms: pd.DataFrame, genres: Sequence[str], window: int
+    past: pd.DataFrame,
+    users: pd.Series,
+    item_terms: pd.DataFrame,
+    genres: Sequence[str],
+    window: int,
 ) -> pd.DataFrame:
     """userid and the newest statistics of each of ``users``, which are served: `artifacts.USER_TERMS`.
 
     They count the user's last ``window`` interactions; zeros without any. Args as in `impression_terms`.
     """
-    first_of_user, end = (np.searchsorted(past[Columns.USER], users, side=side) for side in ("left", "right"))
+    first_of_user, end = (
+        np.searchsorted(past[Columns.USER], users, side=side)
+        for side in ("left", "right")
+    )
     last = np.maximum(first_of_user, end - window), end
-    return _with_statistics(users.reset_index(drop=True).to_frame(), past, *last, item_terms, genres)
+    return _with_statistics(
+        users.reset_index(drop=True).to_frame(), past, *last, item_terms, genres
+    )
 
 
 def _with_statistics(
@@ -109,7 +135,10 @@ def _with_statistics(
     genres: Sequence[str],
 ) -> pd.DataFrame:
     """Append to each row impressions and clicks of every genre over the ratings begin (included) to end (excluded)."""
-    items, labels = np.searchsorted(item_terms[Columns.ITEM], past[Columns.ITEM]), past[Columns.LABEL].to_numpy()
+    items, labels = (
+        np.searchsorted(item_terms[Columns.ITEM], past[Columns.ITEM]),
+        past[Columns.LABEL].to_numpy(),
+    )
     flags = genre_flags(item_terms[Columns.GENRES], len(genres))
     sums = np.empty((len(frame), 2 * len(genres)), dtype=np.int8)
     for genre in range(len(genres)):  # one genre at a time keeps memory at one column
@@ -117,25 +146,42 @@ def _with_statistics(
         for column, counted in ((genre, shown), (len(genres) + genre, shown * labels)):
             total = np.r_[0, np.cumsum(counted, dtype=np.int32)]
             sums[:, column] = total[end] - total[begin]
-    statistics = pd.DataFrame(sums, columns=columns_of(genres, IMPRESSIONS, CLICKS), index=frame.index)
+    statistics = pd.DataFrame(
+        sums, columns=columns_of(genres, IMPRESSIONS, CLICKS), index=frame.index
+    )
     return pd.concat([frame, statistics], axis=1)
 
 
-def preferences(user_terms: pd.DataFrame, genres: Sequence[str], at_least: int) -> pd.DataFrame:
+def preferences(
+    user_terms: pd.DataFrame, genres: Sequence[str], at_least: int
+) -> pd.DataFrame:
     """userid, genres: codes of the genres clicked ``at_least`` times within the window, most clicked first
     (ties: lower code first); empty where there is none."""
     counts = user_terms[columns_of(genres, CLICKS)].to_numpy()  # (users, genres)
-    order, n_preferred = np.argsort(-counts, axis=1, kind="stable"), (counts >= at_least).sum(axis=1)
-    preferred = [(row[:n] + 1).tolist() for row, n in zip(order, n_preferred, strict=True)]
-    return pd.DataFrame({Columns.USER: user_terms[Columns.USER].to_numpy(), Columns.GENRES: preferred})
+    order, n_preferred = (
+        np.argsort(-counts, axis=1, kind="stable"),
+        (counts >= at_least).sum(axis=1),
+    )
+    preferred = [
+        (row[:n] + 1).tolist() for row, n in zip(order, n_preferred, strict=True)
+    ]
+    return pd.DataFrame(
+        {Columns.USER: user_terms[Columns.USER].to_numpy(), Columns.GENRES: preferred}
+    )
 
 
-def seen_items(past: pd.DataFrame, users: pd.Series, allows_repeats: bool = False) -> pd.DataFrame:
+def seen_items(
+    past: pd.DataFrame, users: pd.Series, allows_repeats: bool = False
+) -> pd.DataFrame:
     """userid, seen: the items of each of ``users``, once each, oldest first: `artifacts.USER_SEEN`.
 
     ``past``: ratings without the held-out ones. ``allows_repeats``: as `Dataset.allows_repeats`.
     """
-    first = past[:0] if allows_repeats else past.drop_duplicates([Columns.USER, Columns.ITEM])
+    first = (
+        past[:0]
+        if allows_repeats
+        else past.drop_duplicates([Columns.USER, Columns.ITEM])
+    )
     ends = np.searchsorted(first[Columns.USER], users, side="right")
     seen = np.split(first[Columns.ITEM].to_numpy(), ends)[: len(users)]
     return pd.DataFrame({Columns.USER: users.to_numpy(), Columns.SEEN: list(seen)})
@@ -144,16 +190,22 @@ def seen_items(past: pd.DataFrame, users: pd.Series, allows_repeats: bool = Fals
 def clicked_items(interactions: pd.DataFrame) -> tuple[pd.Series, int]:
     """Item number -> how many users clicked an item, 0 if it was only shown; and how many users there are."""
     pairs = interactions.groupby([Columns.ITEM, Columns.USER])[Columns.LABEL].max()
-    return pairs.groupby(level=Columns.ITEM).sum().astype(np.int64), interactions[Columns.USER].nunique()
+    return pairs.groupby(level=Columns.ITEM).sum().astype(np.int64), interactions[
+        Columns.USER
+    ].nunique()
 
 
 def popularity(clicked: pd.Series, users: int) -> pd.DataFrame:
     """`clicked_items` -> itemid, score: share of the users who clicked the item, best first (ties: lower itemid)."""
     share = clicked.sort_index() / users
     table: pd.DataFrame = share.astype("float32").rename(Columns.SCORE).reset_index()
-    return table.sort_values([Columns.SCORE, Columns.ITEM], ascending=[False, True], ignore_index=True)
+    return table.sort_values(
+        [Columns.SCORE, Columns.ITEM], ascending=[False, True], ignore_index=True
+    )
 
 
 def whole_numbers(users: pd.DataFrame) -> pd.DataFrame:
     """Cast the users' numeric features, all but userid, to int64, as Feast stores them."""
-    return users.astype(dict.fromkeys(users.select_dtypes("number").columns.drop(Columns.USER), "int64"))
+    return users.astype(
+        dict.fromkeys(users.select_dtypes("number").columns.drop(Columns.USER), "int64")
+    )

@@ -36,7 +36,9 @@ RECIPE, HOLDOUT = ".recipe", ".holdout"  # next to kept metrics, whose names hav
 RETURNING = "returning: recall@200"
 
 
-def evaluate(settings: Settings, command: str, answerer: Answerer | None = None) -> dict[str, Any]:
+def evaluate(
+    settings: Settings, command: str, answerer: Answerer | None = None
+) -> dict[str, Any]:
     """Means of the answers of the artifacts or, with ``answerer``, of the server that serves them, for JSON.
 
     ``command``: repeats the evaluation. Raises ArtifactError or StepError when `make offline` has not run, and what
@@ -45,23 +47,55 @@ def evaluate(settings: Settings, command: str, answerer: Answerer | None = None)
     opening, inputs = head(command, settings), read_with_holdout(settings)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     answers = answerer(holdout) if answerer else served.answers(settings, holdout)
-    lists = {POPULARITY: served.popularity(holdout, SHOWN), **systems(settings.recipe.name, answers)}
+    lists = {
+        POPULARITY: served.popularity(holdout, SHOWN),
+        **systems(settings.recipe.name, answers),
+    }
     path = kept(settings, opening["release"], server=answerer is not None)
-    keep(path, opening["recipe"], holdout, per_user(holdout.relevance, holdout.judged(answers.ranked)))
-    return plain(opening | tables(holdout, {name: holdout.judged(found) for name, found in lists.items()}))
+    keep(
+        path,
+        opening["recipe"],
+        holdout,
+        per_user(holdout.relevance, holdout.judged(answers.ranked)),
+    )
+    return plain(
+        opening
+        | tables(
+            holdout, {name: holdout.judged(found) for name, found in lists.items()}
+        )
+    )
 
 
 def kept(settings: Settings, release: str, *, server: bool) -> Path:
     """Where a release's metrics of every user are kept; those of a server, whose lists differ, apart."""
-    return folder_of(settings) / ("server" if server else "offline") / "users" / f"{release}.npz"
+    return (
+        folder_of(settings)
+        / ("server" if server else "offline")
+        / "users"
+        / f"{release}.npz"
+    )
 
 
-def keep(path: Path, recipe: str, holdout: Holdout, values: Mapping[str, Floats]) -> None:
+def keep(
+    path: Path, recipe: str, holdout: Holdout, values: Mapping[str, Floats]
+) -> None:
     """Write (users,) values of each metric, by name, the recipe, and a digest of targets and times."""
     targets = holdout.relevance.tocsr()
-    parts = (holdout.past.user_numbers, holdout.past.item_numbers, targets.indptr, targets.indices, holdout.times)
-    same = hashlib.sha256(b"".join(np.ascontiguousarray(part, dtype=np.int64).tobytes() for part in parts)).hexdigest()
-    found: dict[str, Any] = {RECIPE: np.array(recipe), HOLDOUT: np.array(same), **values}
+    parts = (
+        holdout.past.user_numbers,
+        holdout.past.item_numbers,
+        targets.indptr,
+        targets.indices,
+        holdout.times,
+    )
+    same = hashlib.sha256(
+        b"".join(np.ascontiguousarray(part, dtype=np.int64).tobytes() for part in parts)
+    ).hexdigest()
+    found: dict[str, Any] = {
+        RECIPE: np.array(recipe),
+        HOLDOUT: np.array(same),
+        **values,
+    }
     with files.written_in_place(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **found)
 
@@ -74,7 +108,11 @@ def folder_of(settings: Settings) -> Path:
 def head(command: str, settings: Settings) -> dict[str, Any]:
     """Head of a report: command, data set, recipe, release; how many events of servers were trained on, if any."""
     manifest = release_parts.release_of_artifacts(settings)
-    opening: dict[str, Any] = {"command": command, "dataset": manifest.dataset.name, "recipe": settings.recipe.name}
+    opening: dict[str, Any] = {
+        "command": command,
+        "dataset": manifest.dataset.name,
+        "recipe": settings.recipe.name,
+    }
     opening["release"] = manifest.release
     recorded = recorded_rows(settings)
     if recorded:
@@ -89,14 +127,23 @@ def head(command: str, settings: Settings) -> dict[str, Any]:
 
 def systems(recipe: str, answers: Answers) -> dict[str, Lists]:
     """Name -> (users, k) lists of each stage: every channel, recall, the served order."""
-    found = {f"{recipe}: channel {channel}": lists for channel, lists in answers.channels.items()}
-    return found | {f"{recipe}: recall": answers.fused, f"{recipe}: ranked": answers.ranked}
+    found = {
+        f"{recipe}: channel {channel}": lists
+        for channel, lists in answers.channels.items()
+    }
+    return found | {
+        f"{recipe}: recall": answers.fused,
+        f"{recipe}: ranked": answers.ranked,
+    }
 
 
 def tables(holdout: Holdout, lists: Mapping[str, Lists]) -> dict[str, Any]:
     """Number of users and headline means by system, of `Holdout.judged` lists; the same of users without a past."""
     cold = int(np.count_nonzero(np.diff(holdout.cold.indptr)))
-    of_cold = {name: _means(per_user(holdout.cold, found)) for name, found in (lists if cold else {}).items()}
+    of_cold = {
+        name: _means(per_user(holdout.cold, found))
+        for name, found in (lists if cold else {}).items()
+    }
     return {
         "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
         "table": {name: summary(holdout, found) for name, found in lists.items()},
@@ -111,7 +158,9 @@ def summary(holdout: Holdout, lists: Lists) -> dict[str, float]:
     return _means(values) | _means({RETURNING: returning}, (RETURNING,))
 
 
-def _means(values: Mapping[str, Floats], names: Sequence[str] = HEADLINES) -> dict[str, float]:
+def _means(
+    values: Mapping[str, Floats], names: Sequence[str] = HEADLINES
+) -> dict[str, float]:
     """Means over the users who have each metric; NaN where nobody has."""
     found = {}
     for name in names:
@@ -123,25 +172,39 @@ def _means(values: Mapping[str, Floats], names: Sequence[str] = HEADLINES) -> di
 
 def show(found: Mapping[str, Any], console: Console) -> None:
     """Print the headline metrics as tables: all users, then users without a past."""
-    console.print(table(f"{found['users']:,} users of {found['dataset']}", found["table"]))
+    console.print(
+        table(f"{found['users']:,} users of {found['dataset']}", found["table"])
+    )
     cold = found.get("without a past", {})
     if cold.get("users"):
-        console.print(table(f"{cold['users']:,} users more, without a past, who are in no mean above", cold["table"]))
+        console.print(
+            table(
+                f"{cold['users']:,} users more, without a past, who are in no mean above",
+                cold["table"],
+            )
+        )
 
 
 def table(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
     """Rows of means, ``-`` where there is none; long headings are broken, never cut."""
     names = list(next(iter(rows.values())))
-    headings = (Column(name.replace(": ", ":\n"), justify="right", no_wrap=True) for name in names)
+    headings = (
+        Column(name.replace(": ", ":\n"), justify="right", no_wrap=True)
+        for name in names
+    )
     shown = Table(Column("", overflow="fold"), *headings, title=title)
     for system, row in rows.items():
         values = (row.get(name) for name in names)
-        shown.add_row(system, *("-" if value is None else f"{value:.4f}" for value in values))
+        shown.add_row(
+            system, *("-" if value is None else f"{value:.4f}" for value in values)
+        )
     return shown
 
 
 def main(settings: Settings, answerer: Answerer | None = None) -> None:
-    found = evaluate(settings, f"make evaluate{'' if answerer else '-offline'}", answerer)
+    found = evaluate(
+        settings, f"make evaluate{'' if answerer else '-offline'}", answerer
+    )
     path = folder_of(settings) / f"evaluation{'' if answerer else '_offline'}.json"
     files.write_json(path, found)
     show(found, Console())

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Lists = NDArray[np.int64]
 CUTS: Final = (10, 50, 200)
-HEADLINES: Final[tuple[str, ...]] = ("recall@200", "recall@50", "ndcg@50", "hit_rate@50")  # the columns of tables
+HEADLINES: Final[tuple[str, ...]] = (
+    "recall@200",
+    "recall@50",
+    "ndcg@50",
+    "hit_rate@50",
+)  # the columns of tables
 
 
 def hits(lists: Lists, relevance: sp.csr_matrix) -> NDArray[np.bool_]:
@@ -52,7 +57,9 @@ def ndcg(lists: Lists, relevance: sp.csr_matrix, k: int) -> Floats:
     counts = liked_counts(relevance)
     ideal = best[np.minimum(np.nan_to_num(counts), k).astype(int)]
     gain = hits(lists[:, :k], relevance) @ discount[: lists.shape[1]]
-    values: Floats = np.divide(gain, ideal, out=np.full(len(gain), np.nan), where=ideal > 0)
+    values: Floats = np.divide(
+        gain, ideal, out=np.full(len(gain), np.nan), where=ideal > 0
+    )
     return values
 
 
@@ -60,7 +67,11 @@ def per_user(relevance: sp.csr_matrix, lists: Lists) -> dict[str, Floats]:
     """Metrics at every cut that the lists are long enough for, (users,) each."""
     cuts = [k for k in CUTS if k <= lists.shape[1]]
     by_name = {"recall": recall, "ndcg": ndcg, "hit_rate": hit_rate}
-    return {f"{name}@{k}": metric(lists, relevance, k) for name, metric in by_name.items() for k in cuts}
+    return {
+        f"{name}@{k}": metric(lists, relevance, k)
+        for name, metric in by_name.items()
+        for k in cuts
+    }
 
 
 def plain(found: Mapping[str, Any]) -> dict[str, Any]:

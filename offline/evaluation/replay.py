@@ -31,7 +31,9 @@ class Holdout:
     known: Sequences  # those of them that the user's request sees
     # (users, items + 1) targets: 1 where a user liked a held-out item, a new one unless repeats are allowed
     relevance: sp.csr_matrix
-    disliked: sp.csr_matrix  # (users, items + 1) 1 where a user rated such an item and never liked it
+    disliked: (
+        sp.csr_matrix
+    )  # (users, items + 1) 1 where a user rated such an item and never liked it
     # (users, items + 1) targets of users without a past; kept apart from `relevance`, so that no mean counts them
     cold: sp.csr_matrix
     # (users,) seconds of the request, by `holdout_of` those of the first held-out rating
@@ -104,16 +106,22 @@ class Answers:
 
     def shown(self) -> Self:
         """The same with no more ranked items than the server returns."""
-        return replace(self, ranked=self.ranked[:, :SHOWN], scores=self.scores[:, :SHOWN])
+        return replace(
+            self, ranked=self.ranked[:, :SHOWN], scores=self.scores[:, :SHOWN]
+        )
 
 
 Answerer = Callable[[Holdout], Answers]  # queries a running server for every user
 
 
-def kept(rows: NDArray[Number], keep: NDArray[np.bool_], padding: float) -> NDArray[Number]:
+def kept(
+    rows: NDArray[Number], keep: NDArray[np.bool_], padding: float
+) -> NDArray[Number]:
     """(users, k) the kept entries, moved to the beginning of each row."""
     order = np.argsort(~keep, axis=1, kind="stable")
-    moved: NDArray[Number] = np.take_along_axis(np.where(keep, rows, padding), order, axis=1).astype(rows.dtype)
+    moved: NDArray[Number] = np.take_along_axis(
+        np.where(keep, rows, padding), order, axis=1
+    ).astype(rows.dtype)
     return moved
 
 

@@ -20,7 +20,13 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
 from data_exchange_center.history import History
-from data_exchange_center.release_parts import UserRow, read_channels, read_feature_spec, read_items, read_users
+from data_exchange_center.release_parts import (
+    UserRow,
+    read_channels,
+    read_feature_spec,
+    read_items,
+    read_users,
+)
 from data_exchange_center.settings import Settings
 from offline.data.sequences import Ints
 from offline.evaluation.metrics import Lists
@@ -31,39 +37,65 @@ from offline.models.kinds import ScoringModel, load_ranker, score
 CHUNK = 16  # users at once
 
 
-def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True) -> Answers:
+def answers(
+    settings: Settings, holdout: Holdout, *, stored_events: bool = True
+) -> Answers:
     """Every user's lists for a request at the holdout's times. Raises ArtifactError when a file is absent.
 
     ``stored_events``: as in `users_at`.
     """
     folder, recipe, past = settings.exchange_dir, settings.recipe.recall, holdout.past
     users = users_at(folder, holdout, stored_events=stored_events)
-    index, ranker, channels = read_items(folder), OfflineRanker.read(folder), read_channels(folder)
+    index, ranker, channels = (
+        read_items(folder),
+        OfflineRanker.read(folder),
+        read_channels(folder),
+    )
     popular = artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()
     codes = fusion.Vocabulary(past.item_numbers).codes
     names = [channel.name for channel in recipe.channels]
-    lists = {name: np.zeros((past.n_users, recipe.candidates), np.int64) for name in (*names, "fused", "ranked")}
+    lists = {
+        name: np.zeros((past.n_users, recipe.candidates), np.int64)
+        for name in (*names, "fused", "ranked")
+    }
     scores = np.full((past.n_users, recipe.candidates), np.nan)
-    for start in steps.progress(range(0, past.n_users, CHUNK), desc="answers", unit="chunk"):
+    for start in steps.progress(
+        range(0, past.n_users, CHUNK), desc="answers", unit="chunk"
+    ):
         rows = slice(start, start + CHUNK)
         requests = list(zip(users[rows], holdout.times[rows].tolist(), strict=True))
         queries = [
             candidates.ItemQuery(
-                "", recipe, candidates.search_vectors(recipe, channels, user, second), user.terms, user.seen
+                "",
+                recipe,
+                candidates.search_vectors(recipe, channels, user, second),
+                user.terms,
+                user.seen,
             )
             for user, second in requests
         ]
-        for row, ((user, second), hits) in enumerate(zip(requests, searched(index, queries), strict=True), start):
-            found = candidates.fused_lists(recipe, candidates.channel_lists(recipe, channels, user, second, hits))
+        for row, ((user, second), hits) in enumerate(
+            zip(requests, searched(index, queries), strict=True), start
+        ):
+            found = candidates.fused_lists(
+                recipe, candidates.channel_lists(recipe, channels, user, second, hits)
+            )
             if not len(found.item_numbers):
                 found = candidates.fill_up(recipe, found, popular, user)
             rated = ranker.scores(ranker.inputs(user, found, second))
-            order = np.lexsort((found.item_numbers, -rated))  # ties by id, as the server breaks them
+            order = np.lexsort(
+                (found.item_numbers, -rated)
+            )  # ties by id, as the server breaks them
             parts = {name: hits.ids for name, hits in found.by_channel.items()}
-            for name, items in (parts | {"fused": found.item_numbers, "ranked": found.item_numbers[order]}).items():
+            for name, items in (
+                parts
+                | {"fused": found.item_numbers, "ranked": found.item_numbers[order]}
+            ).items():
                 lists[name][row, : len(items)] = codes(items)
             scores[row, : len(order)] = rated[order]
-    return Answers({name: lists[name] for name in names}, lists["fused"], lists["ranked"], scores)
+    return Answers(
+        {name: lists[name] for name in names}, lists["fused"], lists["ranked"], scores
+    )
 
 
 def users_at(folder: Path, holdout: Holdout, *, stored_events: bool) -> list[UserRow]:
@@ -75,26 +107,42 @@ def users_at(folder: Path, holdout: Holdout, *, stored_events: bool) -> list[Use
     stored = {user.number: user for user in read_users(folder)}
     seen = np.split(past.item_numbers[left_out.indices - 1], left_out.indptr[1:-1])
     columns = (past.item_numbers[known.items - 1], known.ratings, known.times)
-    events = zip(*(np.split(column, known.starts[1:-1]) for column in columns), strict=True)
+    events = zip(
+        *(np.split(column, known.starts[1:-1]) for column in columns), strict=True
+    )
     users = []
     numbers, seconds = past.user_numbers.tolist(), holdout.times.tolist()
-    for number, second, items, rated in zip(numbers, seconds, seen, events, strict=True):
+    for number, second, items, rated in zip(
+        numbers, seconds, seen, events, strict=True
+    ):
         stored_history = stored[number].history.as_of(second)
-        history = stored_history if stored_events else History(*(part[::-1] for part in rated))
-        users.append(replace(stored[number], history=history, seen=items.astype(np.int32)))
+        history = (
+            stored_history
+            if stored_events
+            else History(*(part[::-1] for part in rated))
+        )
+        users.append(
+            replace(stored[number], history=history, seen=items.astype(np.int32))
+        )
     return users
 
 
-def searched(index: ExactItems, queries: Sequence[candidates.ItemQuery]) -> list[tuple[fusion.Hits, ...]]:
+def searched(
+    index: ExactItems, queries: Sequence[candidates.ItemQuery]
+) -> list[tuple[fusion.Hits, ...]]:
     """Exact search of many queries at once, in single precision: for each, the hits of every searched channel."""
     by_channel = []
     allowed = [index.allowed(query) for query in queries]
     for channel in queries[0].recall.searched:
         items = index.vectors[channel.name]  # (n, dim)
         nothing = np.full(items.shape[1], np.nan, np.float32)
-        vectors = np.stack([query.vectors.get(channel.name, nothing) for query in queries])  # (m, dim)
+        vectors = np.stack(
+            [query.vectors.get(channel.name, nothing) for query in queries]
+        )  # (m, dim)
         found = []
-        for query, there, products in zip(queries, allowed, vectors @ items.T, strict=True):
+        for query, there, products in zip(
+            queries, allowed, vectors @ items.T, strict=True
+        ):
             scores = index.scores(channel, query, products, there).astype(np.float32)
             found.append(index.best(scores, there, query.recall.candidates))
         by_channel.append(found)
@@ -113,21 +161,32 @@ class OfflineRanker:
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read model, spec and features. Raises ArtifactError when a file is absent."""
-        model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
+        model = load_ranker(
+            artifacts.RANK_WEIGHTS.read(folder),
+            artifacts.RANK_REPORT.read(folder)["model"],
+        )
         return cls(read_feature_spec(folder), model, *read_features(folder))
 
     @cached_property
     def _encoded(self) -> tuple[Encoded, Encoded]:
         users, items = (
-            {str(name): column.to_numpy() for name, column in frame.items()} for frame in (self.users, self.items)
+            {str(name): column.to_numpy() for name, column in frame.items()}
+            for frame in (self.users, self.items)
         )
         return self.spec.encode("user", users), self.spec.encode("item", items)
 
-    def inputs(self, user: candidates.StoredUser, found: candidates.Candidates, timestamp: int) -> ModelInputs:
+    def inputs(
+        self, user: candidates.StoredUser, found: candidates.Candidates, timestamp: int
+    ) -> ModelInputs:
         """Inputs of the model for one user's candidates. Raises KeyError for an unknown id."""
         users, items = self._encoded
-        of_user, of_items = users[rows_of(self.users, [user.number])], items[rows_of(self.items, found.item_numbers)]
-        return candidates.model_inputs(self.spec, of_user, of_items, found, user.history, timestamp)
+        of_user, of_items = (
+            users[rows_of(self.users, [user.number])],
+            items[rows_of(self.items, found.item_numbers)],
+        )
+        return candidates.model_inputs(
+            self.spec, of_user, of_items, found, user.history, timestamp
+        )
 
     def scores(self, inputs: ModelInputs) -> Float32:
         """(n,) scores from 0 to 1."""
@@ -136,8 +195,13 @@ class OfflineRanker:
 
 def read_features(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Stored features of all users and of all items, by id. Raises ArtifactError when a file is absent."""
-    users, items = artifacts.USER_FEATURES.read(folder), artifacts.ITEM_FEATURES.read(folder)
-    return users.set_index(Columns.USER, drop=False), items.set_index(Columns.ITEM, drop=False)
+    users, items = (
+        artifacts.USER_FEATURES.read(folder),
+        artifacts.ITEM_FEATURES.read(folder),
+    )
+    return users.set_index(Columns.USER, drop=False), items.set_index(
+        Columns.ITEM, drop=False
+    )
 
 
 def rows_of(frame: pd.DataFrame, ids: Sequence[int] | Ints) -> NDArray[np.intp]:
@@ -155,14 +219,22 @@ def popularity(holdout: Holdout, size: int) -> Lists:
     anyway; so no list gets shorter.
     """
     past = holdout.past
-    clicks = np.bincount(past.items[past.liked], minlength=past.n_items + 1).astype(np.float32)
-    return best_unseen(np.broadcast_to(clicks, (past.n_users, len(clicks))), past.left_out(), size)
+    clicks = np.bincount(past.items[past.liked], minlength=past.n_items + 1).astype(
+        np.float32
+    )
+    return best_unseen(
+        np.broadcast_to(clicks, (past.n_users, len(clicks))), past.left_out(), size
+    )
 
 
 def best_unseen(scores: NDArray[np.floating], seen: sp.csr_matrix, size: int) -> Lists:
     """(users, items + 1) scores -> (users, size) codes, best first, ties in favour of the smaller code; 0 pads."""
     size = min(size, scores.shape[1] - 1)
     lists: Lists = np.zeros((len(scores), size), dtype=np.int64)
-    for row, hits in zip(lists, fusion.top_k(np.array(scores, dtype=np.float32), size, *seen.nonzero()), strict=True):
+    for row, hits in zip(
+        lists,
+        fusion.top_k(np.array(scores, dtype=np.float32), size, *seen.nonzero()),
+        strict=True,
+    ):
         row[: len(hits.ids)] = hits.ids
     return lists

@@ -57,7 +57,10 @@ class DeepFM(Ranker):
         self.mlp = nn.Sequential(*layers, nn.Linear(width, 1))
 
     def forward(self, rows: Tensor) -> Tensor:
-        n_wide, n_one_hot = len(self.config.wide), len(self.config.wide) + len(self.config.narrow)
+        n_wide, n_one_hot = (
+            len(self.config.wide),
+            len(self.config.wide) + len(self.config.narrow),
+        )
         codes = rows[:, :n_one_hot].to(torch.int64)
         flags = rows[:, n_one_hot : n_one_hot + self.config.n_flags]
         dense = rows[:, n_one_hot + self.config.n_flags :]
@@ -65,10 +68,16 @@ class DeepFM(Ranker):
         # sums of all factors and of their squares, (batch, id_dim): ids, then side fields, padded with zeros
         wide = self.wide(codes[:, :n_wide])  # (batch, ids, id_dim)
         total, squares = wide.sum(dim=1), (wide * wide).sum(dim=1)
-        side, side_squares = flags @ self.flags, flags @ (self.flags * self.flags)  # a flag is its own square
+        side, side_squares = (
+            flags @ self.flags,
+            flags @ (self.flags * self.flags),
+        )  # a flag is its own square
         if self.config.narrow:  # a data set may have no profile
             narrow = self.narrow(codes[:, n_wide:])  # (batch, side fields, side_dim)
-            side, side_squares = narrow.sum(dim=1) + side, (narrow * narrow).sum(dim=1) + side_squares
+            side, side_squares = (
+                narrow.sum(dim=1) + side,
+                (narrow * narrow).sum(dim=1) + side_squares,
+            )
         padding = (0, self.config.id_dim - self.config.side_dim)
         total = total + nn.functional.pad(side, padding)
         squares = squares + nn.functional.pad(side_squares, padding)
@@ -80,7 +89,9 @@ class DeepFM(Ranker):
     # --- Fit and rebuild
 
     @classmethod
-    def configure(cls, recipe: DeepFMRecipe, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
+    def configure(
+        cls, recipe: DeepFMRecipe, spec: FeatureSpec, dataset: Dataset, trained: Config
+    ) -> Config:
         cardinalities = tuple(feature.cardinality for feature in spec.one_hot)
         return DeepFMConfig(
             wide=cardinalities[:2],  # the ids are the first two one-hot features

@@ -26,7 +26,12 @@ Float32 = NDArray[np.float32]
 SMOOTHING = 0.75  # exponent of item frequencies, as in word2vec: rare items do not seem to follow everything
 
 
-def fit(recipe: recipes.EaseRecipe, past: Sequences, inputs: Inputs, data: recipes.DataRecipe) -> Fitted:
+def fit(
+    recipe: recipes.EaseRecipe,
+    past: Sequences,
+    inputs: Inputs,
+    data: recipes.DataRecipe,
+) -> Fitted:
     """Fit the channel: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity.
 
     After a break: likes among the newest `EaseRecipe.taste` events all have one weight, dislikes a tenth of it.
@@ -39,7 +44,9 @@ def fit(recipe: recipes.EaseRecipe, past: Sequences, inputs: Inputs, data: recip
             likes.seen(), recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed
         )
     else:
-        rows, columns = low_rank(ease(past.liked_together(), recipe.l2), recipe.dim, recipe.seed)
+        rows, columns = low_rank(
+            ease(past.liked_together(), recipe.l2), recipe.dim, recipe.seed
+        )
     rows[0] = columns[0] = 0
     # An event's weight in a user's sum: by its rating, (regimes, rating codes), times by its place, (regimes, lags).
     dataset = inputs.dataset
@@ -51,7 +58,9 @@ def fit(recipe: recipes.EaseRecipe, past: Sequences, inputs: Inputs, data: recip
     decay = np.arange(1, data.history + 1) ** -recipe.power
     lag = np.zeros((2, max(data.history, recipe.taste)), dtype=np.float32)
     lag[CONTINUES, : data.history] = decay
-    lag[RETURNS, : recipe.taste] = decay.mean()  # so that scores are about as large as within a session
+    lag[RETURNS, : recipe.taste] = (
+        decay.mean()
+    )  # so that scores are about as large as within a session
     channel = HistorySum(
         name=recipe.name,
         rows=rows[None],
@@ -71,43 +80,66 @@ def ease(together: sp.csr_matrix, l2: float = 1000.0) -> Float32:
     gram = together.toarray().astype(np.float64)  # (items + 1, items + 1)
     gram[np.diag_indices_from(gram)] += l2
     inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
-    inverse /= -np.diag(inverse)  # in place: this matrix, items x items doubles, is the step's peak memory
+    inverse /= -np.diag(
+        inverse
+    )  # in place: this matrix, items x items doubles, is the step's peak memory
     weights = inverse.astype(np.float32)
     np.fill_diagonal(weights, 0)
     return weights
 
 
-def low_rank(weights: Float32 | sp.csr_matrix, dim: int, seed: int = 0) -> tuple[Float32, Float32]:
+def low_rank(
+    weights: Float32 | sp.csr_matrix, dim: int, seed: int = 0
+) -> tuple[Float32, Float32]:
     """Truncated SVD: (n, n) -> rows (n, dim), columns (n, dim); rows @ columns.T is the best of that rank.
 
     ``dim`` is at most n - 1.
     """
     if not (weights.count_nonzero() if sp.issparse(weights) else weights.any()):
-        nothing = np.zeros((weights.shape[0], min(dim, weights.shape[0] - 1)), dtype=np.float32)
+        nothing = np.zeros(
+            (weights.shape[0], min(dim, weights.shape[0] - 1)), dtype=np.float32
+        )
         return nothing, nothing.copy()
-    return factors(weights.astype(np.float64), dim, seed)  # in single precision, runs differ in the last digits
+    return factors(
+        weights.astype(np.float64), dim, seed
+    )  # in single precision, runs differ in the last digits
 
 
 def factors(weights: Any, dim: int, seed: int) -> tuple[Float32, Float32]:
     """As `low_rank`; ``weights``: a matrix or a linear operator in double precision, not zero."""
-    left, values, right = svds(weights, k=min(dim, weights.shape[0] - 1), random_state=seed)
+    left, values, right = svds(
+        weights, k=min(dim, weights.shape[0] - 1), random_state=seed
+    )
     order = np.argsort(-values)
     values = values[order]
-    root = np.sqrt(np.where(values > 1e-6 * values[0], values, 0))  # what is below is rounding
-    return (left[:, order] * root).astype(np.float32), (right[order].T * root).astype(np.float32)
+    root = np.sqrt(
+        np.where(values > 1e-6 * values[0], values, 0)
+    )  # what is below is rounding
+    return (left[:, order] * root).astype(np.float32), (right[order].T * root).astype(
+        np.float32
+    )
 
 
-def transition_factors(followers: sp.csr_matrix, dim: int, seed: int = 0) -> tuple[Float32, Float32]:
+def transition_factors(
+    followers: sp.csr_matrix, dim: int, seed: int = 0
+) -> tuple[Float32, Float32]:
     """Positive pointwise mutual information of an event and what is liked after it (Levy & Goldberg 2014), low rank.
 
     ``followers``: `Sequences.followers`. Returns factors of events and of candidates, (items + 1, min(dim, items))
     each; row 0 is zero.
     """
     counts = followers.tocoo()  # no pair twice
-    liked, events = np.bincount(counts.col, counts.data), np.bincount(counts.row, counts.data)
+    liked, events = (
+        np.bincount(counts.col, counts.data),
+        np.bincount(counts.row, counts.data),
+    )
     share = liked**SMOOTHING / (liked**SMOOTHING).sum()
     information = np.log(counts.data / (events[counts.row] * share[counts.col]))
     positive = np.maximum(information, 0)
-    rows, columns = low_rank(sp.csr_matrix((positive, (counts.row, counts.col)), shape=counts.shape), dim, seed)
+    rows, columns = low_rank(
+        sp.csr_matrix((positive, (counts.row, counts.col)), shape=counts.shape),
+        dim,
+        seed,
+    )
     rows[0] = columns[0] = 0
     return rows, columns

@@ -26,7 +26,9 @@ class FieldEmbedding(nn.Module):
     Shapes: codes (batch, fields) -> (batch, fields, dim).
     """
 
-    def __init__(self, cardinalities: Sequence[int], dim: int, init_std: float = 0.01) -> None:
+    def __init__(
+        self, cardinalities: Sequence[int], dim: int, init_std: float = 0.01
+    ) -> None:
         super().__init__()
         offsets = torch.tensor([0, *cardinalities], dtype=torch.int64).cumsum(0)[:-1]
         self.offsets: Tensor
@@ -57,45 +59,64 @@ class FM(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         vectors = self.factors(codes)  # (batch, 2, dim)
-        interaction = (vectors[:, 0] * vectors[:, 1]).sum(dim=1, keepdim=True)  # (batch, 1)
+        interaction = (vectors[:, 0] * vectors[:, 1]).sum(
+            dim=1, keepdim=True
+        )  # (batch, 1)
         logits: Tensor = self.bias + self.linear(codes).sum(dim=1) + interaction
         return logits
 
     def vectors(self) -> tuple[features.Float32, features.Float32]:
         """(n_users - 1, dim + 2), (n_items - 1, dim + 2) of known users and items: products rank as the FM does."""
-        factors, weights = (table.weight.detach().numpy() for table in (self.factors.table, self.linear.table))
-        items = slice(self.n_users + 1, None)
-        return channels.query_vectors(factors[1 : self.n_users]), channels.index_vectors(
-            factors[items], weights[items, 0]
+        factors, weights = (
+            table.weight.detach().numpy()
+            for table in (self.factors.table, self.linear.table)
         )
+        items = slice(self.n_users + 1, None)
+        return channels.query_vectors(
+            factors[1 : self.n_users]
+        ), channels.index_vectors(factors[items], weights[items, 0])
 
 
 # --- Fit
 
 
-def fm_data(past: sequences.Sequences, recipe: recipes.DataRecipe) -> tuple[pairs.PairsData, Vocabulary, Vocabulary]:
+def fm_data(
+    past: sequences.Sequences, recipe: recipes.DataRecipe
+) -> tuple[pairs.PairsData, Vocabulary, Vocabulary]:
     """Data of (rows, 2) user and item codes, 0 for an id without training rows; vocabularies of users and items.
 
     ``past``: everything before the held-out rows.
     """
-    user_numbers, item_numbers = past.user_numbers[past.users], past.item_numbers[past.items - 1]
+    user_numbers, item_numbers = (
+        past.user_numbers[past.users],
+        past.item_numbers[past.items - 1],
+    )
     ratings = pd.DataFrame({Columns.USER: user_numbers, Columns.LABEL: past.liked})
     is_train = np.ones(len(ratings), np.bool_)  # recorded feedback trains
     own = is_train if past.recorded is None else ~past.recorded
     position, size = split.positions(ratings.loc[own, Columns.USER])
     is_train[own] = position < recipe.train_share * size
     ratings[Columns.SPLIT] = np.where(is_train, Split.TRAIN, Split.TEST)
-    users, items = (Vocabulary.of(ids[is_train]) for ids in (user_numbers, item_numbers))
-    codes = np.stack([users.codes(user_numbers), items.codes(item_numbers)], axis=1)  # (rows, 2)
+    users, items = (
+        Vocabulary.of(ids[is_train]) for ids in (user_numbers, item_numbers)
+    )
+    codes = np.stack(
+        [users.codes(user_numbers), items.codes(item_numbers)], axis=1
+    )  # (rows, 2)
     return pairs.pairs_data(codes, ratings, recipe.validation_share), users, items
 
 
 def fit(
-    recipe: recipes.FMRecipe, past: sequences.Sequences, _: sequences.Inputs, data: recipes.DataRecipe
+    recipe: recipes.FMRecipe,
+    past: sequences.Sequences,
+    _: sequences.Inputs,
+    data: recipes.DataRecipe,
 ) -> kinds.Fitted:
     """Fit the channel. Users without training rows get NaN vectors, items without them are not ``trained``."""
     rows, users, items = fm_data(past, data)
-    model, report = pairs.fit_on_pairs(lambda: FM(len(users) + 1, len(items) + 1, recipe.dim), rows, recipe.train, "FM")
+    model, report = pairs.fit_on_pairs(
+        lambda: FM(len(users) + 1, len(items) + 1, recipe.dim), rows, recipe.train, "FM"
+    )
     user_rows, item_rows = model.vectors()
     all_users = np.full((past.n_users, user_rows.shape[1]), np.nan, dtype=np.float32)
     all_users[Vocabulary(past.user_numbers).codes(users.ids) - 1] = user_rows
@@ -103,4 +124,6 @@ def fit(
     trained = np.zeros(past.n_items + 1, dtype=np.bool_)
     codes = Vocabulary(past.item_numbers).codes(items.ids)
     all_items[codes], trained[codes] = item_rows, True
-    return kinds.Fitted(channels.StoredVectors(recipe.name, all_users, all_items, trained), report)
+    return kinds.Fitted(
+        channels.StoredVectors(recipe.name, all_users, all_items, trained), report
+    )

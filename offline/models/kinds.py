@@ -16,10 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from data_exchange_center import columns, plugins, wire
-from data_exchange_center.channels import Channel, ChannelSet, StoredVectors, VectorChannel
+from data_exchange_center.channels import (
+    Channel,
+    ChannelSet,
+    StoredVectors,
+    VectorChannel,
+)
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec, Float32, ModelInputs
-from data_exchange_center.recipes import ChannelRecipe, DataRecipe, RankerRecipe, Recipe, VectorRecipe, recipe_class
+from data_exchange_center.recipes import (
+    ChannelRecipe,
+    DataRecipe,
+    RankerRecipe,
+    Recipe,
+    VectorRecipe,
+    recipe_class,
+)
 from offline.data.lists import Lists, StoredFeatures, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
 from offline.models.pairs import PairsData, fit_on_pairs
@@ -45,28 +57,43 @@ class Fitted:
         return f"{trained.sum():,} of {len(trained):,} items, {dim} dimensions"
 
 
-def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+def fit_channel(
+    recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: DataRecipe
+) -> Fitted:
     """Fit a channel by its kind, on ``past``: events of the users and items of ``inputs``.
 
     Raises TypeError where recipe and channel do not agree on whether there are vectors to search.
     """
     fitted: Fitted = plugins.part(recipe, "trained_by")(recipe, past, inputs, data)
     if isinstance(fitted.channel, VectorChannel) != isinstance(recipe, VectorRecipe):
-        raise TypeError(f"{recipe.kind}: a VectorRecipe is served by a VectorChannel, and only a VectorRecipe is")
-    return Fitted(fitted.channel, {"recipe": recipe.model_dump(mode="json"), **curves([]), **fitted.report})
+        raise TypeError(
+            f"{recipe.kind}: a VectorRecipe is served by a VectorChannel, and only a VectorRecipe is"
+        )
+    return Fitted(
+        fitted.channel,
+        {"recipe": recipe.model_dump(mode="json"), **curves([]), **fitted.report},
+    )
 
 
 def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Fitted, ...]:
     """All channels of the recipe, in its order."""
-    return tuple(fit_channel(channel, past, inputs, recipe.data) for channel in recipe.recall.channels)
+    return tuple(
+        fit_channel(channel, past, inputs, recipe.data)
+        for channel in recipe.recall.channels
+    )
 
 
 def channel_set(channels: Sequence[Channel], past: Sequences) -> ChannelSet:
     """Channels that compute something at a request: all but those with a stored vector for each user."""
-    return ChannelSet(past.item_numbers, tuple(each for each in channels if not isinstance(each, StoredVectors)))
+    return ChannelSet(
+        past.item_numbers,
+        tuple(each for each in channels if not isinstance(each, StoredVectors)),
+    )
 
 
-def vector_tables(channels: Sequence[Channel], past: Sequences) -> tuple[pd.DataFrame, pd.DataFrame]:
+def vector_tables(
+    channels: Sequence[Channel], past: Sequences
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`artifacts.USER_VECTORS` and `artifacts.ITEM_VECTORS`: every user and item; null where a channel was not trained
     on it."""
     users: dict[str, Any] = {columns.Columns.USER: past.user_numbers}
@@ -81,7 +108,9 @@ def vector_tables(channels: Sequence[Channel], past: Sequences) -> tuple[pd.Data
     return pd.DataFrame(users), pd.DataFrame(items)
 
 
-def fit_training_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Channel, ...]:
+def fit_training_channels(
+    past: Sequences, inputs: Inputs, recipe: Recipe
+) -> tuple[Channel, ...]:
     """Fit the recipe's channels on the first part of each user's past, so that the ranker's targets do not leak into
     its inputs."""
     known = past.earlier(ranker_of_lists(recipe).past)
@@ -108,7 +137,9 @@ class ListExamples:
     inputs: Inputs
     recipe: Recipe  # of the recommender
     spec: FeatureSpec  # the columns of a row
-    training_channels: Sequence[Channel]  # they made the lists; fitted on the first part of each user's past
+    training_channels: Sequence[
+        Channel
+    ]  # they made the lists; fitted on the first part of each user's past
     channels: Sequence[Channel]  # the same, fitted on the whole past
     lists: Lists
 
@@ -135,7 +166,9 @@ class Ranker(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def configure(cls, recipe: Any, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
+    def configure(
+        cls, recipe: Any, spec: FeatureSpec, dataset: Dataset, trained: Config
+    ) -> Config:
         """The sizes of the network for the columns of ``spec``.
 
         ``trained``: the configuration of a trained network of this kind, for what only training knows; else empty.
@@ -151,13 +184,21 @@ class Ranker(nn.Module, ABC):
         """Train on rated pairs, or on lists with item statistics as of the first `past` share of events."""
         if isinstance(examples, PairExamples):
             config = cls.configure(recipe, examples.spec, examples.dataset, {})
-            network, report = fit_on_pairs(lambda: cls.build(config), examples.data, recipe.train, cls.__name__)
+            network, report = fit_on_pairs(
+                lambda: cls.build(config), examples.data, recipe.train, cls.__name__
+            )
             return FittedRanker(network, config, report)
         config = cls.configure(recipe, examples.spec, examples.inputs.dataset, {})
         known = examples.past.earlier(recipe.past)
-        stored = StoredFeatures.of(known, examples.inputs, examples.spec, examples.recipe)
-        network, losses = train_on_lists(lambda: cls.build(config), examples.lists, stored, recipe)
-        return FittedRanker(network, config, {**curves(losses), "lists": len(examples.lists)})
+        stored = StoredFeatures.of(
+            known, examples.inputs, examples.spec, examples.recipe
+        )
+        network, losses = train_on_lists(
+            lambda: cls.build(config), examples.lists, stored, recipe
+        )
+        return FittedRanker(
+            network, config, {**curves(losses), "lists": len(examples.lists)}
+        )
 
 
 def ranker_class(kind: object) -> type[Ranker]:
@@ -211,7 +252,9 @@ def load_ranker(weights: bytes, config: Config) -> ScoringModel:
 
     Sets PyTorch to one thread in this process. Raises ValueError or RuntimeError when the two do not belong together.
     """
-    torch.set_num_threads(THREADS)  # a list's products are small: a second thread waits for more than it multiplies
+    torch.set_num_threads(
+        THREADS
+    )  # a list's products are small: a second thread waits for more than it multiplies
     network = ranker_class(config.get("kind")).build(config)
     network.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
     return ScoringModel(network).eval()

@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data_exchange_center import columns, steps
-from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Channel, HistorySum, unit_vectors
+from data_exchange_center.channels import (
+    BREAK_S,
+    LONG_AGO_S,
+    Channel,
+    HistorySum,
+    unit_vectors,
+)
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Frozen, ListRankerRecipe
@@ -59,8 +65,12 @@ class ListRankerConfig(Frozen):
     positive_level: int  # codes above this are likes
     item_column: int
     crossed_columns: tuple[int, ...]
-    feature_columns: tuple[int, int]  # included, excluded: columns that are used unchanged
-    returning: tuple[tuple[int, float], ...] = ()  # (column, weight) added in inference for users who return
+    feature_columns: tuple[
+        int, int
+    ]  # included, excluded: columns that are used unchanged
+    returning: tuple[
+        tuple[int, float], ...
+    ] = ()  # (column, weight) added in inference for users who return
 
 
 class ListRanker(Ranker):
@@ -86,7 +96,9 @@ class ListRanker(Ranker):
         lag = torch.arange(1, config.history + 1).float()
         decays = torch.linspace(-2.0, 0.0, k)[:, None]
         self.lag = nn.Parameter((lag**decays).repeat(n, 1, 1))  # (n, kernels, lags)
-        weights = first_rating_weights(config.levels, config.positive_level, (0.5, 0.5, 0.7), (1.0, 1.0))
+        weights = first_rating_weights(
+            config.levels, config.positive_level, (0.5, 0.5, 0.7), (1.0, 1.0)
+        )
         self.rating_weight = nn.Parameter(weights.repeat(n, k, 1))
         self.age = nn.Parameter(torch.ones(n, k, AGES))
         # the network over affinities, summaries, columns of the row and crosses
@@ -95,7 +107,11 @@ class ListRanker(Ranker):
         self.norm = nn.BatchNorm1d(width, momentum=0.02)
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise((width, *config.hidden)):
-            layers += [nn.Linear(inputs, outputs), nn.SiLU(), nn.Dropout(config.dropout)]
+            layers += [
+                nn.Linear(inputs, outputs),
+                nn.SiLU(),
+                nn.Dropout(config.dropout),
+            ]
         self.mlp = nn.Sequential(*layers, nn.Linear(config.hidden[-1], 1))
         self.skip = nn.Linear(width, 1, bias=False)
         nn.init.zeros_(self.skip.weight)
@@ -113,7 +129,9 @@ class ListRanker(Ranker):
         events, ratings = events.long(), ratings.long()
         candidates = rows[:, :, self.config.item_column].long()  # (m, c)
 
-        affinities = self.affinities(events, ratings, ages, candidates)  # (m, c, similarities * kernels)
+        affinities = self.affinities(
+            events, ratings, ages, candidates
+        )  # (m, c, similarities * kernels)
         summary = self.summary(events, ratings, ages)[:, None]  # (m, 1, SUMMARIES)
         summaries = summary.expand(-1, candidates.shape[1], -1)  # (m, c, SUMMARIES)
         first, after = self.config.feature_columns
@@ -122,22 +140,36 @@ class ListRanker(Ranker):
 
         hidden = torch.cat([affinities, summaries, features, *crosses], dim=2)
         hidden = self.norm(hidden.flatten(0, 1))  # (m * c, width)
-        scores: Tensor = (self.mlp(hidden) + self.skip(hidden)).view(*candidates.shape, 1)
-        if self.config.returning and not self.training:  # few examples are of those who come back
+        scores: Tensor = (self.mlp(hidden) + self.skip(hidden)).view(
+            *candidates.shape, 1
+        )
+        if (
+            self.config.returning and not self.training
+        ):  # few examples are of those who come back
             scores = scores + self.added_for_returning(rows, ages)
         return scores
 
-    def affinities(self, events: Tensor, ratings: Tensor, ages: Tensor, candidates: Tensor) -> Tensor:
+    def affinities(
+        self, events: Tensor, ratings: Tensor, ages: Tensor, candidates: Tensor
+    ) -> Tensor:
         """(m, lags) events, ratings, ages; (m, c) candidates -> (m, c, similarities * kernels)."""
         by_lag = self.lag.flatten(0, 1).T  # (lags, similarities * kernels)
         by_rating = nn.functional.embedding(ratings, self.rating_weight.flatten(0, 1).T)
         by_age = nn.functional.embedding(self.buckets(ages), self.age.flatten(0, 1).T)
-        weights = (by_lag * by_rating * by_age).transpose(1, 2)  # (m, similarities * kernels, lags)
+        weights = (by_lag * by_rating * by_age).transpose(
+            1, 2
+        )  # (m, similarities * kernels, lags)
         out = []
-        for number, of_events in enumerate(torch.split(weights, self.config.kernels, dim=1)):
-            rows = nn.functional.embedding(events, self.get_buffer(f"events{number}"))  # (m, lags, d); padding is 0
+        for number, of_events in enumerate(
+            torch.split(weights, self.config.kernels, dim=1)
+        ):
+            rows = nn.functional.embedding(
+                events, self.get_buffer(f"events{number}")
+            )  # (m, lags, d); padding is 0
             user = torch.matmul(of_events, rows)  # (m, kernels, d)
-            items = nn.functional.embedding(candidates, self.get_buffer(f"candidates{number}"))  # (m, c, d)
+            items = nn.functional.embedding(
+                candidates, self.get_buffer(f"candidates{number}")
+            )  # (m, c, d)
             out.append(torch.matmul(user, items.transpose(1, 2)))  # (m, kernels, c)
         return torch.cat(out, dim=1).transpose(1, 2)
 
@@ -167,7 +199,9 @@ class ListRanker(Ranker):
 
     def added_for_returning(self, rows: Tensor, ages: Tensor) -> Tensor:
         """(m, c, 1) weighted columns of the rows where the user comes back after a break; else 0."""
-        weighted = [weight * rows[:, :, column] for column, weight in self.config.returning]
+        weighted = [
+            weight * rows[:, :, column] for column, weight in self.config.returning
+        ]
         added = torch.stack(weighted).sum(dim=0)  # (m, c)
         comes_back = ages[:, :1] >= BREAK_S  # (m, 1); ages are 0 without a history
         return (added * comes_back).unsqueeze(-1)
@@ -175,13 +209,25 @@ class ListRanker(Ranker):
     # --- Fit and rebuild
 
     @classmethod
-    def configure(cls, recipe: ListRankerRecipe, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
+    def configure(
+        cls,
+        recipe: ListRankerRecipe,
+        spec: FeatureSpec,
+        dataset: Dataset,
+        trained: Config,
+    ) -> Config:
         """See `Ranker.configure`; of ``trained`` only "factors" is read. Raises ValueError without a history."""
         if spec.history is None:
             raise ValueError("a list ranker needs a FeatureSpec with a history")
-        crossed = tuple(n for n, feature in enumerate(spec.one_hot) if feature.entity == "user")
+        crossed = tuple(
+            n for n, feature in enumerate(spec.one_hot) if feature.entity == "user"
+        )
         item = spec.columns.index(columns.Columns.ITEM)
-        returning = [(spec.columns.index(name), weight) for name, weight in recipe.returning if name in spec.columns]
+        returning = [
+            (spec.columns.index(name), weight)
+            for name, weight in recipe.returning
+            if name in spec.columns
+        ]
         return ListRankerConfig(
             items=spec.one_hot[item].cardinality - 1,
             factors=tuple(trained["factors"]),
@@ -207,14 +253,20 @@ class ListRanker(Ranker):
         """Train with tables fitted on the first `past` share of events; then replace them by those of all events."""
         past, inputs, spec = examples.past, examples.inputs, examples.spec
         unknown = [name for name, _ in recipe.returning if name not in spec.columns]
-        if unknown and "returning" in recipe.model_fields_set:  # those of the default depend on the recipe's channels
+        if (
+            unknown and "returning" in recipe.model_fields_set
+        ):  # those of the default depend on the recipe's channels
             raise steps.StepError(
                 f"`returning` in the ranker's recipe names unknown columns: {', '.join(unknown)}. There are: "
                 f"{', '.join(spec.columns)}."
             )
         known = past.earlier(recipe.past)
         tables = fitted_tables(known, examples.training_channels, inputs, spec, recipe)
-        factors = [table.shape[1] for name, table in tables.items() if name.startswith("candidates")]
+        factors = [
+            table.shape[1]
+            for name, table in tables.items()
+            if name.startswith("candidates")
+        ]
         config = cls.configure(recipe, spec, inputs.dataset, {"factors": factors})
 
         def build() -> ListRanker:
@@ -223,34 +275,57 @@ class ListRanker(Ranker):
             return network
 
         stored = StoredFeatures.of(known, inputs, spec, examples.recipe)
-        with ThreadPoolExecutor(1) as pool:  # another thread makes the newer tables meanwhile
-            newer = pool.submit(fitted_tables, past, examples.channels, inputs, spec, recipe)
+        with ThreadPoolExecutor(
+            1
+        ) as pool:  # another thread makes the newer tables meanwhile
+            newer = pool.submit(
+                fitted_tables, past, examples.channels, inputs, spec, recipe
+            )
             network, losses = train_on_lists(build, examples.lists, stored, recipe)
             network.set_tables(newer.result())
-        return FittedRanker(network, config, {**curves(losses), "lists": len(examples.lists)})
+        return FittedRanker(
+            network, config, {**curves(losses), "lists": len(examples.lists)}
+        )
 
 
 # --- Tables that are not trained: fitted on a past, and replaced by those of a newer past without training again
 
 
 def fitted_tables(
-    past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, recipe: ListRankerRecipe
+    past: Sequences,
+    channels: Sequence[Channel],
+    inputs: Inputs,
+    spec: FeatureSpec,
+    recipe: ListRankerRecipe,
 ) -> Tables:
     """Buffers of a `ListRanker` by name: ``events{n}`` and ``candidates{n}``, (items + 1, d) whose row 0 is zero, of
     each similarity (channels, genres and numbers, transitions), and `crossed_log_odds` of each user field."""
     tables: dict[str, Float32] = {}
-    codes = {feature.name: column for feature, column in zip(inputs.profile, inputs.profiles.T, strict=True)}
-    crossed = [feature for feature in spec.one_hot if feature.name != columns.Columns.ITEM]
+    codes = {
+        feature.name: column
+        for feature, column in zip(inputs.profile, inputs.profiles.T, strict=True)
+    }
+    crossed = [
+        feature for feature in spec.one_hot if feature.name != columns.Columns.ITEM
+    ]
     for n, feature in enumerate(crossed):
-        tables[f"cross{n}"] = crossed_log_odds(past, codes[feature.name], feature.cardinality)
-    followed = transition_factors(past.followers(recipe.horizon), recipe.transitions_dim, recipe.seed)
-    for n, (events, candidates) in enumerate((*similarities(channels, inputs), followed)):
+        tables[f"cross{n}"] = crossed_log_odds(
+            past, codes[feature.name], feature.cardinality
+        )
+    followed = transition_factors(
+        past.followers(recipe.horizon), recipe.transitions_dim, recipe.seed
+    )
+    for n, (events, candidates) in enumerate(
+        (*similarities(channels, inputs), followed)
+    ):
         tables[f"events{n}"] = events
         tables[f"candidates{n}"] = candidates
     return tables
 
 
-def crossed_log_odds(data: Sequences, codes: NDArray[np.int64], cardinality: int, prior: float = 5.0) -> Float32:
+def crossed_log_odds(
+    data: Sequences, codes: NDArray[np.int64], cardinality: int, prior: float = 5.0
+) -> Float32:
     """(users,) codes of a user field -> (cardinality, items + 1): log of how much more often a group likes an item.
 
     Relative to all users; ``prior`` likes, at the average of all, are added to each item.

@@ -37,14 +37,21 @@ class PairsData(NamedTuple):
     test: Rows
 
 
-def pairs_data(inputs: NDArray[Any], ratings: pd.DataFrame, validation_share: float) -> PairsData:
+def pairs_data(
+    inputs: NDArray[Any], ratings: pd.DataFrame, validation_share: float
+) -> PairsData:
     """``inputs`` (rows, width), one for every row of ``ratings`` (userid, label, split)."""
     labels = ratings[columns.Columns.LABEL].to_numpy(np.float32)
     is_train = (ratings[columns.Columns.SPLIT] != columns.Split.TEST).to_numpy()
     train, test = (
-        Rows(torch.from_numpy(inputs[mask]), torch.from_numpy(labels[mask])) for mask in (is_train, ~is_train)
+        Rows(torch.from_numpy(inputs[mask]), torch.from_numpy(labels[mask]))
+        for mask in (is_train, ~is_train)
     )
-    return PairsData(train, validation_mask(ratings.loc[is_train, columns.Columns.USER], validation_share), test)
+    return PairsData(
+        train,
+        validation_mask(ratings.loc[is_train, columns.Columns.USER], validation_share),
+        test,
+    )
 
 
 def fit_on_pairs(
@@ -56,15 +63,25 @@ def fit_on_pairs(
     AUC and calibration.
     """
     held_out = data.train.take(data.held_out)
-    _, epochs = train_on_pairs(build, data.train.take(~data.held_out), recipe, f"{title}, validation", held_out)
+    _, epochs = train_on_pairs(
+        build, data.train.take(~data.held_out), recipe, f"{title}, validation", held_out
+    )
     model, _ = train_on_pairs(build, data.train, recipe, f"{title}, all training rows")
-    of_parts = {"train": auc(model, data.train), **epochs[-1]["auc"], "test": auc(model, data.test)}
+    of_parts = {
+        "train": auc(model, data.train),
+        **epochs[-1]["auc"],
+        "test": auc(model, data.test),
+    }
     calibrated = calibration(predict(model, data.test.inputs), data.test.labels.numpy())
     return model, {"auc": of_parts, "epochs": epochs, "calibration": calibrated}
 
 
 def train_on_pairs(
-    build: Callable[[], Model], rows: Rows, recipe: recipes.TrainRecipe, title: str, watched: Rows | None = None
+    build: Callable[[], Model],
+    rows: Rows,
+    recipe: recipes.TrainRecipe,
+    title: str,
+    watched: Rows | None = None,
 ) -> tuple[Model, list[dict[str, Any]]]:
     """Train a model on ``rows`` with Adam. Returns it, and each epoch's loss and its AUC on the ``watched`` rows.
 
@@ -73,20 +90,31 @@ def train_on_pairs(
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
     model = build()
-    optimizer = torch.optim.Adam(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    optimizer = torch.optim.Adam(
+        model.parameters(),
+        recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
     batches, schedule = -(-len(rows.labels) // recipe.batch_size), None
     if recipe.schedule == "one_cycle":
         steps = recipe.epochs * batches
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, recipe.learning_rate, total_steps=steps
+        )
     shuffle = torch.Generator().manual_seed(recipe.seed)
     epochs: list[dict[str, Any]] = []
     with progress(total=recipe.epochs * batches, desc=title, unit="batch") as bar:
         for epoch in range(1, recipe.epochs + 1):
             model.train()
             losses = 0.0
-            for index in torch.split(torch.randperm(len(rows.labels), generator=shuffle), recipe.batch_size):
+            for index in torch.split(
+                torch.randperm(len(rows.labels), generator=shuffle), recipe.batch_size
+            ):
                 logits = model(rows.inputs.index_select(0, index))[:, 0]
-                loss = nn.functional.binary_cross_entropy_with_logits(logits, rows.labels.index_select(0, index))
+                loss = nn.functional.binary_cross_entropy_with_logits(
+                    logits, rows.labels.index_select(0, index)
+                )
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()
@@ -95,7 +123,9 @@ def train_on_pairs(
                 losses += loss.item()
                 bar.update()
             found = {} if watched is None else {"validation": auc(model, watched)}
-            epochs.append({"epoch": epoch, "loss": losses / (batches or 1), "auc": found})
+            epochs.append(
+                {"epoch": epoch, "loss": losses / (batches or 1), "auc": found}
+            )
     return model, epochs
 
 
@@ -103,7 +133,9 @@ def predict(model: nn.Module, inputs: Tensor) -> NDArray[np.float32]:
     """(rows,) logits, in evaluation mode."""
     model.eval()
     with torch.inference_mode():
-        logits = torch.cat([model(part)[:, 0] for part in torch.split(inputs, PREDICT_BATCH)])
+        logits = torch.cat(
+            [model(part)[:, 0] for part in torch.split(inputs, PREDICT_BATCH)]
+        )
     return logits.numpy()
 
 
@@ -112,12 +144,16 @@ def auc(model: nn.Module, rows: Rows) -> float | None:
     labels = rows.labels.numpy()
     if len(labels) == 0 or labels.min() == labels.max():
         return None
-    from sklearn.metrics import roc_auc_score  # half a second to import, for rows of pairs alone
+    from sklearn.metrics import (
+        roc_auc_score,
+    )  # half a second to import, for rows of pairs alone
 
     return float(roc_auc_score(labels, predict(model, rows.inputs)))
 
 
-def calibration(logits: NDArray[np.float32], labels: NDArray[np.float32], bins: int = 20) -> dict[str, Any]:
+def calibration(
+    logits: NDArray[np.float32], labels: NDArray[np.float32], bins: int = 20
+) -> dict[str, Any]:
     """Predicted against observed click rate, in bins of equally many rows; log loss. Empty without rows."""
     if len(labels) == 0:
         return {}

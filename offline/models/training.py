@@ -20,7 +20,9 @@ from offline.data.sequences import Ints
 # One: batches this small gain little from a second thread, lose much when the machine is busy, and a fixed number means
 # the same sums in the same order, hence the same weights, on a machine with more cores.
 THREADS = 1
-EXCLUDED = np.float32(-1e4)  # added to the score of what is left out of the softmax over a list
+EXCLUDED = np.float32(
+    -1e4
+)  # added to the score of what is left out of the softmax over a list
 
 Model = TypeVar("Model", bound=nn.Module)
 # Number of an epoch -> how many examples it has, and what makes a batch of some: a named tuple of tensors, with the
@@ -46,7 +48,9 @@ class Run:
 
 def train(run: Run, examples: Examples) -> list[float]:
     """Run a network's epochs, each over all its examples in random order. Returns the loss of each."""
-    with steps.progress(total=run.recipe.epochs * run.batches, desc=run.title, unit="batch") as bar:
+    with steps.progress(
+        total=run.recipe.epochs * run.batches, desc=run.title, unit="batch"
+    ) as bar:
         for epoch in range(run.recipe.epochs):
             run.model.train()
             count, batch_of = examples(epoch)
@@ -69,19 +73,31 @@ def train(run: Run, examples: Examples) -> list[float]:
 
 def curves(losses: Sequence[float]) -> dict[str, Any]:
     """Report of a model without AUC: the loss of each epoch, if any."""
-    return {"auc": {}, "epochs": [{"epoch": n, "loss": loss, "auc": {}} for n, loss in enumerate(losses, start=1)]}
+    return {
+        "auc": {},
+        "epochs": [
+            {"epoch": n, "loss": loss, "auc": {}}
+            for n, loss in enumerate(losses, start=1)
+        ],
+    }
 
 
 def summary(report: Mapping[str, Any]) -> str:
     """``, AUC: train 0.8380, ...`` or ``, loss 5.1 to 4.6``; nothing for a model that was solved, not trained."""
-    parts = [f"{part} {value:.4f}" for part, value in report["auc"].items() if value is not None]
+    parts = [
+        f"{part} {value:.4f}"
+        for part, value in report["auc"].items()
+        if value is not None
+    ]
     if parts:
         return f", AUC: {', '.join(parts)}"
     losses = [epoch["loss"] for epoch in report["epochs"]]
     return f", loss {losses[0]:.4f} to {losses[-1]:.4f}" if losses else ""
 
 
-def first_rating_weights(levels: int, positive_level: int, disliked: Sequence[float], liked: Sequence[float]) -> Tensor:
+def first_rating_weights(
+    levels: int, positive_level: int, disliked: Sequence[float], liked: Sequence[float]
+) -> Tensor:
     """(levels + 1,) weights of an event by its rating's code, to start from; 0 for padding.
 
     ``disliked`` and ``liked`` go from the lowest level of each kind to the highest; what lies between is interpolated.
@@ -130,7 +146,10 @@ class _ListLoss(nn.Module):
 
 
 def train_on_lists(
-    build: Callable[[], Model], lists: Lists, stored: StoredFeatures, recipe: recipes.ListsRecipe
+    build: Callable[[], Model],
+    lists: Lists,
+    stored: StoredFeatures,
+    recipe: recipes.ListsRecipe,
 ) -> tuple[Model, list[float]]:
     """Train a network with AdamW on lists that all hold something liked. Returns it and each epoch's loss.
 
@@ -141,10 +160,15 @@ def train_on_lists(
     rng = np.random.default_rng(recipe.seed)
     model = build()
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        model.parameters(),
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        fused=True,
     )
     batches = -(-len(lists) // recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches
+    )
 
     def batch_of(index: Ints, rng: np.random.Generator) -> ListBatch:
         """Some lists, their candidates sampled for this batch."""
@@ -156,6 +180,8 @@ def train_on_lists(
             liked=torch.from_numpy(sample.liked),
         )
 
-    run = Run("ranker", recipe, model, _ListLoss(model), optimizer, schedule, rng, batches)
+    run = Run(
+        "ranker", recipe, model, _ListLoss(model), optimizer, schedule, rng, batches
+    )
     losses = train(run, lambda _: (len(lists), batch_of))
     return model.eval(), losses

@@ -47,11 +47,15 @@ def main(settings: Settings) -> None:
     with found(settings) as (files, where, origin):
         dataset = read(files, where, folder)
     digests = {name: sha256(table.at(folder)) for name, table in TABLES.items()}
-    dataset = dataset.model_copy(update={"origin": dataset.origin or origin, "sha256": digests})
+    dataset = dataset.model_copy(
+        update={"origin": dataset.origin or origin, "sha256": digests}
+    )
 
     dataset, lines = with_feedback(settings, dataset)
     if settings.final:
-        dataset = dataset.model_copy(update={"name": dataset.name + FINAL, "final": True})
+        dataset = dataset.model_copy(
+            update={"name": dataset.name + FINAL, "final": True}
+        )
     artifacts.DATASET.write(folder, dataset.model_dump(mode="json"))
 
     print(f"{summary(dataset)}, from {dataset.origin}")
@@ -59,21 +63,34 @@ def main(settings: Settings) -> None:
     print(*lines, sep="\n", end="\n" if lines else "")
     if settings.final:
         print("final: nothing is held out, and the models are fitted on all events")
-    elif dataset.base_name in (*movielens.SETS, movielens.OTHER) and dataset.name != movielens.ML_1M:
-        print("The published figures are for MovieLens-1M (ml-1m): on this data set the steps print others.")
+    elif (
+        dataset.base_name in (*movielens.SETS, movielens.OTHER)
+        and dataset.name != movielens.ML_1M
+    ):
+        print(
+            "The published figures are for MovieLens-1M (ml-1m): on this data set the steps print others."
+        )
 
 
 @contextmanager
 def found(settings: Settings) -> Iterator[tuple[movielens.Files, Path, str]]:
     """The files of the data set by name, the folder or archive that they are in, and one line that says its origin."""
     raw = settings.offline_dir / "raw"
-    if settings.data is None and raw.is_dir() and any(path.name not in TABLES for path in raw.iterdir()):
+    if (
+        settings.data is None
+        and raw.is_dir()
+        and any(path.name not in TABLES for path in raw.iterdir())
+    ):
         path, origin = raw, "files found in the exchange folder"
     else:
         path = Path(os.path.expandvars(settings.data or BY_DEFAULT)).expanduser()
         origin = path.name
         point = plugins.find(plugins.DATASETS).get(path.name)
-        if not path.exists() and point and (fetch := getattr(point.load(), "fetch", None)):
+        if (
+            not path.exists()
+            and point
+            and (fetch := getattr(point.load(), "fetch", None))
+        ):
             path, origin = fetch(settings.offline_dir / "download")
     with movielens.files_of(path) as files:
         yield files, path, origin
@@ -82,15 +99,31 @@ def found(settings: Settings) -> Iterator[tuple[movielens.Files, Path, str]]:
 def read(files: movielens.Files, where: Path, exchange_dir: Path) -> Dataset:
     """Write `artifacts.RAW` by the first reader that knows the files. Raises StepError where none does."""
     there = plugins.find(plugins.DATASETS)
-    others = [module for module in (point.load() for point in there.values()) if hasattr(module, "read")]
-    readers: list[Reader] = [stored, *(module.read for module in others), movielens.read]
+    others = [
+        module
+        for module in (point.load() for point in there.values())
+        if hasattr(module, "read")
+    ]
+    readers: list[Reader] = [
+        stored,
+        *(module.read for module in others),
+        movielens.read,
+    ]
     for reader in readers:
         if (dataset := reader(files, where, exchange_dir)) is not None:
             return dataset
-    expected = "; or ".join([*(module.EXPECTED for module in others), movielens.EXPECTED])
-    missing = sorted(point.module for point in entry_points(group=plugins.DATASETS) if point.name not in there)
+    expected = "; or ".join(
+        [*(module.EXPECTED for module in others), movielens.EXPECTED]
+    )
+    missing = sorted(
+        point.module
+        for point in entry_points(group=plugins.DATASETS)
+        if point.name not in there
+    )
     absent = f" There are other readers of data sets, which this installation lacks: {', '.join(missing)}."
-    raise StepError(f"{where} holds no data set. Expected anywhere inside: {expected}.{absent if missing else ''}")
+    raise StepError(
+        f"{where} holds no data set. Expected anywhere inside: {expected}.{absent if missing else ''}"
+    )
 
 
 def stored(files: movielens.Files, where: Path, exchange_dir: Path) -> Dataset | None:
@@ -113,26 +146,45 @@ def stored(files: movielens.Files, where: Path, exchange_dir: Path) -> Dataset |
         if (target := table.at(exchange_dir)) != files[name]:
             with written_in_place(target) as temporary:
                 shutil.copyfile(files[name], temporary)
-    rows = {name: pq.read_metadata(files[Path(table.path).name]).num_rows for name, table in _COUNTED.items()}
-    return dataset.model_copy(update={"name": dataset.base_name, "final": False, "counts": {**dataset.counts, **rows}})
+    rows = {
+        name: pq.read_metadata(files[Path(table.path).name]).num_rows
+        for name, table in _COUNTED.items()
+    }
+    return dataset.model_copy(
+        update={
+            "name": dataset.base_name,
+            "final": False,
+            "counts": {**dataset.counts, **rows},
+        }
+    )
 
 
-_COUNTED: dict[str, artifacts.Table] = {"ratings": artifacts.RAW_INTERACTIONS, "users": artifacts.RAW_USERS}
+_COUNTED: dict[str, artifacts.Table] = {
+    "ratings": artifacts.RAW_INTERACTIONS,
+    "users": artifacts.RAW_USERS,
+}
 
 
 def span(interactions: Path) -> tuple[str, str]:
     """Days of the oldest and of the newest event, by the statistics that Parquet keeps."""
     file = pq.read_metadata(interactions)
     at = file.schema.names.index(columns.Columns.TIMESTAMP)
-    groups = [file.row_group(number).column(at).statistics for number in range(file.num_row_groups)]
+    groups = [
+        file.row_group(number).column(at).statistics
+        for number in range(file.num_row_groups)
+    ]
     ends = min(group.min for group in groups), max(group.max for group in groups)
-    first, last = (f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}" for seconds in ends)
+    first, last = (
+        f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}" for seconds in ends
+    )
     return first, last
 
 
 def summary(dataset: Dataset) -> str:
     counts, what = dataset.counts, "ratings" if dataset.has_values else "events"
-    terms = f" in {counts['genres']} {' and '.join(dataset.terms)}" if dataset.terms else ""
+    terms = (
+        f" in {counts['genres']} {' and '.join(dataset.terms)}" if dataset.terms else ""
+    )
     sizes = f"{counts['ratings']:,} {what} of {counts['users']:,} users for {counts['items']:,} items"
     return f"{dataset.name}: {sizes}{terms}"
 
@@ -154,11 +206,23 @@ def with_feedback(settings: Settings, dataset: Dataset) -> tuple[Dataset, list[s
     merged = feedback.merge(dataset, ratings, users, items, events)
     lines = []
     if merged.changed:
-        counts = {**dataset.counts, "ratings": len(merged.ratings), "users": len(merged.users)}
-        dataset = dataset.model_copy(update={"name": dataset.name + WITH_EVENTS, "counts": counts})
-        unknown_users = f", of {merged.unknown_users:,} users who are new" if merged.unknown_users else ""
+        counts = {
+            **dataset.counts,
+            "ratings": len(merged.ratings),
+            "users": len(merged.users),
+        }
+        dataset = dataset.model_copy(
+            update={"name": dataset.name + WITH_EVENTS, "counts": counts}
+        )
+        unknown_users = (
+            f", of {merged.unknown_users:,} users who are new"
+            if merged.unknown_users
+            else ""
+        )
         out = "RECSYS_TRAIN_ON_EVENTS=false leaves it out"
-        lines.append(f"feedback of the server: {merged.rated:,} ratings{unknown_users}; {out}")
+        lines.append(
+            f"feedback of the server: {merged.rated:,} ratings{unknown_users}; {out}"
+        )
     left_out = {
         "events left out: the data set has no item of that id": merged.unknown_items,
         "events left out: their ids are of another kind than the data set's": merged.other_ids,

@@ -23,7 +23,13 @@ from data_exchange_center import artifacts, provenance, release_parts, steps
 from data_exchange_center.columns import Split
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.settings import ExtensionSettings, Settings
-from offline.data.split import Counted, counted, label_and_split, require_memory, validate_data
+from offline.data.split import (
+    Counted,
+    counted,
+    label_and_split,
+    require_memory,
+    validate_data,
+)
 from offline.feedback import merge
 
 
@@ -49,7 +55,9 @@ def main(settings: Settings) -> None:
         ratings, users, recorded = merged.ratings, merged.users, merged.recorded
 
     # labels and split
-    split = label_and_split(ratings, dataset, settings.recipe.data.train_share, recorded)
+    split = label_and_split(
+        ratings, dataset, settings.recipe.data.train_share, recorded
+    )
     found = counted(split)
     validate_data(found, dataset, settings.recipe)
 
@@ -64,7 +72,9 @@ def described(folder: Path, read: Mapping[str, Any]) -> Dataset:
     """Read step 0's `Dataset`. ``read``: `provenance.made_from`. Raises StepError when a table has changed since."""
     dataset = release_parts.read_dataset(folder)
     for table in artifacts.RAW:
-        if read[provenance.INPUTS][table.path] != dataset.sha256.get(Path(table.path).name):
+        if read[provenance.INPUTS][table.path] != dataset.sha256.get(
+            Path(table.path).name
+        ):
             raise steps.StepError(
                 f"{table.at(folder)} is not the one that dataset.json describes: run s0_get_data.py again."
             )
@@ -74,7 +84,12 @@ def described(folder: Path, read: Mapping[str, Any]) -> Dataset:
 def say(found: Counted) -> None:
     """Print the counts."""
     print(f"{found.liked:,} positive, {found.events - found.liked:,} negative")
-    print(", ".join(f"{found.parts.get(part, 0):,} {part}" for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)))
+    print(
+        ", ".join(
+            f"{found.parts.get(part, 0):,} {part}"
+            for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)
+        )
+    )
     if recorded := found.parts.get(Split.RECORDED, 0):
         print(f"{recorded:,} of the server's feedback, all for training")
     if found.single:

@@ -24,14 +24,19 @@ from offline.data import terms
 def main(settings: Settings) -> None:
     folder, window = settings.exchange_dir, settings.recipe.data.window
     genres, item_terms = genres_of_items(folder)
-    ratings, users = artifacts.RATINGS.read(folder, terms.COUNTED_FROM), artifacts.USERS.read(folder, [Columns.USER])
+    ratings, users = (
+        artifacts.RATINGS.read(folder, terms.COUNTED_FROM),
+        artifacts.USERS.read(folder, [Columns.USER]),
+    )
     past = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
 
     before = terms.impression_terms(past, item_terms, genres, window)
     artifacts.IMPRESSION_TERMS.write(folder, before)
     newest = terms.user_terms(past, users[Columns.USER], item_terms, genres, window)
     artifacts.USER_TERMS.write(folder, newest)
-    artifacts.TERMS_REPORT.write(folder, provenance.made_from(folder, settings.recipe, provenance.TERMS))
+    artifacts.TERMS_REPORT.write(
+        folder, provenance.made_from(folder, settings.recipe, provenance.TERMS)
+    )
     say(folder, len(before), genres, item_terms)
 
 
@@ -50,7 +55,9 @@ def say(folder: Path, rows: int, genres: list[str], item_terms: pd.DataFrame) ->
     word = release_parts.read_dataset(folder).word
     print(f"{rows:,} rows with {2 * len(genres)} statistics over {len(genres)} {word}s")
     if len(genres) > 1:
-        print(f"{sum(2 in codes for codes in item_terms[Columns.GENRES])} items of {word} 2, {genres[1]}")
+        print(
+            f"{sum(2 in codes for codes in item_terms[Columns.GENRES])} items of {word} 2, {genres[1]}"
+        )
 
 
 if __name__ == "__main__":

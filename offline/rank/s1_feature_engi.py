@@ -45,7 +45,9 @@ def require_unique_columns(spec: FeatureSpec) -> FeatureSpec:
     """Return ``spec``. Raises StepError when two columns have one name."""
     ((name, times),) = Counter(spec.columns).most_common(1)
     if times > 1:
-        raise StepError(f"{times} columns of the ranker are called {name!r}: give the data's attribute another name.")
+        raise StepError(
+            f"{times} columns of the ranker are called {name!r}: give the data's attribute another name."
+        )
     return spec
 
 
@@ -54,10 +56,14 @@ def write_pairs(settings: Settings) -> None:
     folder = settings.exchange_dir
     read = provenance.made_from(folder, settings.recipe, provenance.FEATURES)
     keys = [Columns.USER, Columns.ITEM]
-    ratings = read_past_ratings(settings, [*keys, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT])
+    ratings = read_past_ratings(
+        settings, [*keys, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
+    )
     terms_before = artifacts.IMPRESSION_TERMS.read(folder)
     if not ratings[keys].equals(terms_before[keys]):
-        raise StepError("impression_terms.parquet does not belong to ratings.parquet: run s2_term_trans.py again.")
+        raise StepError(
+            "impression_terms.parquet does not belong to ratings.parquet: run s2_term_trans.py again."
+        )
     spec, rows, of_users, of_items = pairs.rated_pairs(
         ratings,
         artifacts.USERS.read(folder),
@@ -89,16 +95,24 @@ def write_lists(settings: Settings) -> None:
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
     inputs = read_inputs(settings)
     past = inputs.data
-    spec = require_unique_columns(statistics.list_spec(inputs, recipe, ranker_of_lists(recipe)))
-    channels = kinds.fit_training_channels(past, inputs, recipe)  # on the first part of the past
+    spec = require_unique_columns(
+        statistics.list_spec(inputs, recipe, ranker_of_lists(recipe))
+    )
+    channels = kinds.fit_training_channels(
+        past, inputs, recipe
+    )  # on the first part of the past
 
     # what the training channels recall at moments of the past, labelled: the ranker's training data
     lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, channels)
     artifacts.LISTS.write(folder, lists.table(past.user_numbers))
     # what the feature store is to hold
     more = ranker_of_lists(recipe).statistics
-    artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users, more))
-    artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs, more))
+    artifacts.USER_FEATURES.write(
+        folder, statistics.user_statistics(past, inputs.users, more)
+    )
+    artifacts.ITEM_FEATURES.write(
+        folder, statistics.item_statistics(past, inputs, more)
+    )
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
     artifacts.TRAINING_CHANNELS.write(folder, kinds.channel_set(channels, past).pack())
     artifacts.FEATURES_REPORT.write(folder, read)

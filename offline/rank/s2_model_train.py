@@ -21,12 +21,21 @@ from data_exchange_center import artifacts, channels, provenance, release_parts,
 from data_exchange_center.settings import Settings
 from offline.data import lists, statistics
 from offline.models import pairs, training
-from offline.models.kinds import ListExamples, PairExamples, ranker_class, weights_to_bytes
+from offline.models.kinds import (
+    ListExamples,
+    PairExamples,
+    ranker_class,
+    weights_to_bytes,
+)
 from offline.readers import read_inputs, read_lists, read_samples
 
 
 def main(settings: Settings) -> None:
-    folder, recipe, ranker = settings.exchange_dir, settings.recipe, settings.recipe.ranker
+    folder, recipe, ranker = (
+        settings.exchange_dir,
+        settings.recipe,
+        settings.recipe.ranker,
+    )
     read = provenance.made_from(folder, recipe, provenance.RANKER)
     examples: PairExamples | ListExamples
     if ranker.examples == "lists":
@@ -36,7 +45,12 @@ def main(settings: Settings) -> None:
         data = pairs.pairs_data(inputs, ratings, recipe.data.validation_share)
         examples = PairExamples(spec, release_parts.read_dataset(folder), data)
     fitted = ranker_class(ranker.kind).fit(ranker, examples)
-    report = {"model": fitted.config, "recipe": ranker.model_dump(mode="json"), **fitted.report, **read}
+    report = {
+        "model": fitted.config,
+        "recipe": ranker.model_dump(mode="json"),
+        **fitted.report,
+        **read,
+    }
     artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(fitted.network))
     artifacts.RANK_REPORT.write(folder, report)
     print(f"{ranker.kind}{training.summary(report)}")
@@ -47,7 +61,9 @@ def read_list_examples(settings: Settings) -> ListExamples:
     folder = settings.exchange_dir
     inputs = read_inputs(settings)
     spec = release_parts.read_feature_spec(folder)
-    if spec != statistics.list_spec(inputs, settings.recipe, lists.ranker_of_lists(settings.recipe)):
+    if spec != statistics.list_spec(
+        inputs, settings.recipe, lists.ranker_of_lists(settings.recipe)
+    ):
         raise steps.StepError(
             "feature_spec.json does not have the columns that offline/data/statistics.py and the recipe name now: run "
             "offline/rank/s1_feature_engi.py again."
@@ -57,7 +73,9 @@ def read_list_examples(settings: Settings) -> ListExamples:
         inputs=inputs,
         recipe=settings.recipe,
         spec=spec,
-        training_channels=artifacts.TRAINING_CHANNELS.read_as(folder, channels.ChannelSet.unpack).channels,
+        training_channels=artifacts.TRAINING_CHANNELS.read_as(
+            folder, channels.ChannelSet.unpack
+        ).channels,
         channels=release_parts.read_channels(folder).channels,
         lists=read_lists(settings, inputs.data),
     )

@@ -22,19 +22,28 @@ from offline_to_online.stores import feast, redis
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
-    frames, own_ids = feature_frames(settings.exchange_dir, manifest.feature_spec), feature_ids(settings.exchange_dir)
+    frames, own_ids = (
+        feature_frames(settings.exchange_dir, manifest.feature_spec),
+        feature_ids(settings.exchange_dir),
+    )
     store = feast.FeastStore(settings)
     store.expect_alive()
     users = frames["user"]
-    kept = redis.RedisStore(settings).remembered(list(own_ids["user"].values()), manifest.dataset.base_name)
+    kept = redis.RedisStore(settings).remembered(
+        list(own_ids["user"].values()), manifest.dataset.base_name
+    )
     frames["user"] = users[users[columns.Columns.USER].map(own_ids["user"]).isin(kept)]
     store.load(manifest, frames, newest_event(settings.exchange_dir))
     store.check(manifest, frames, own_ids)
-    print(f"release {manifest.release}: features in Feast at {store.address}, each value read back equal to its source")
+    print(
+        f"release {manifest.release}: features in Feast at {store.address}, each value read back equal to its source"
+    )
     for entity, frame in frames.items():
         print(f"  {len(frame):,} {entity}s with {frame.shape[1] - 1} features")
     if len(frames["user"]) < len(users):
-        print(f"  left out, as they were forgotten: {len(users) - len(frames['user']):,}")
+        print(
+            f"  left out, as they were forgotten: {len(users) - len(frames['user']):,}"
+        )
     print(f"  service {wire.ITEM_SERVICE} answers 200 for items 1, 3, 5")
 
 

@@ -27,16 +27,23 @@ def main(settings: Settings) -> None:
     sizes = manifest.feature_spec.sizes
     onnx = export_onnx(model, sizes, manifest.release)
     check_onnx(onnx, model, sizes)
-    encoders = {each.name: each.onnx.tobytes() for each in release_parts.read_channels(settings.exchange_dir).encoded}
+    encoders = {
+        each.name: each.onnx.tobytes()
+        for each in release_parts.read_channels(settings.exchange_dir).encoded
+    }
     place = store.load(manifest.release, sizes, onnx, encoders)
     inputs = f"{wire.MODEL_INPUT} FP32 [-1, {sizes.columns}]"
     if sizes.events:
-        inputs += f", {wire.MODEL_HISTORY} FP32 [1, {sizes.events}, {len(features.HISTORY)}]"
+        inputs += (
+            f", {wire.MODEL_HISTORY} FP32 [1, {sizes.events}, {len(features.HISTORY)}]"
+        )
     print(f"release {manifest.release}: {place} in Triton at {store.address}")
     print(f"  {inputs} -> {wire.MODEL_OUTPUT}")
     print(f"  ONNX opset {OPSET}, IR <= {MAX_IR}, {len(onnx):,} bytes")
     for name, encoder in encoders.items():
-        print(f"  {wire.encoder_model(name, manifest.release)}: encoder of {name}, {len(encoder):,} bytes")
+        print(
+            f"  {wire.encoder_model(name, manifest.release)}: encoder of {name}, {len(encoder):,} bytes"
+        )
 
 
 if __name__ == "__main__":

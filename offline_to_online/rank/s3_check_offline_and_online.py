@@ -30,14 +30,23 @@ def main(settings: Settings) -> None:
     truth = parity.offline_truth(settings.exchange_dir, manifest)
     stores = releases.Stores.of(settings)
     users = [row.own_id for row in truth.states.values()]
-    known = stores.redis.remembered(users, manifest.dataset.base_name)  # not users who were forgotten
+    known = stores.redis.remembered(
+        users, manifest.dataset.base_name
+    )  # not users who were forgotten
     states = [row for row in truth.states.values() if row.own_id in known]
     user_numbers = [row.number for row in rows.sampled_users(states, USERS)]
-    truth = parity.recount(settings.exchange_dir, truth, manifest.recipe.data, user_numbers)
+    truth = parity.recount(
+        settings.exchange_dir, truth, manifest.recipe.data, user_numbers
+    )
     place = releases.require_loaded(stores, manifest.release)
-    published = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
+    published = Published(
+        manifest=manifest, triton_model=place.model, triton_version=place.version
+    )
     with parity.server_of(settings) as server:
-        times = {row.own_id: rows.request_time(row) for row in (truth.states[number] for number in user_numbers)}
+        times = {
+            row.own_id: rows.request_time(row)
+            for row in (truth.states[number] for number in user_numbers)
+        }
         online = parity.online_answers(server, published, times, truth.own_ids)
     gaps = parity.compare(parity.offline_answers(truth, online), online, truth)
     shares = parity.compare_lists(online, truth)
@@ -49,15 +58,21 @@ def main(settings: Settings) -> None:
         triton_version=place.version,
     )
     releases.record_parity(settings, manifest, record)
-    print(f"release {manifest.release}: {record.pairs:,} pairs of {record.users} users, offline against online")
+    print(
+        f"release {manifest.release}: {record.pairs:,} pairs of {record.users} users, offline against online"
+    )
     for group, gap in gaps.items():
-        print(f"  {group:<24} differs by at most {gap:.1e} (allowed: {parity.TOLERANCE:g})")
+        print(
+            f"  {group:<24} differs by at most {gap:.1e} (allowed: {parity.TOLERANCE:g})"
+        )
     for name, share in shares.items():
         print(
             f"  {name}: {share.mean():.4%} of the exact {manifest.recipe.recall.candidates} candidates found "
             f"(worst user {share.min():.2%}, all of them for {(share == 1).sum()})"
         )
-    print(f"release {manifest.release} has passed: it may go live (offline_to_online/release/s1_go_live.py)")
+    print(
+        f"release {manifest.release} has passed: it may go live (offline_to_online/release/s1_go_live.py)"
+    )
 
 
 if __name__ == "__main__":

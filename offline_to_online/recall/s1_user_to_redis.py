@@ -29,27 +29,40 @@ log = logging.getLogger(__name__)
 
 def main(settings: Settings) -> None:
     manifest = releases.open_release(settings)
-    state, channels = rows.recall_state(settings.exchange_dir), release_parts.read_channels(settings.exchange_dir)
+    state, channels = (
+        rows.recall_state(settings.exchange_dir),
+        release_parts.read_channels(settings.exchange_dir),
+    )
     store = RedisStore(settings)
     if what := releases.consequences(settings, manifest):
         log.warning("%s", what)
-    known = store.remembered([row.own_id for row in state.users], manifest.dataset.base_name)
+    known = store.remembered(
+        [row.own_id for row in state.users], manifest.dataset.base_name
+    )
     users = tuple(row for row in state.users if row.own_id in known)
     loaded = replace(state, users=users)
     store.load(manifest, loaded)
     store.check(manifest, loaded)
     at = store.address
-    print(f"release {manifest.release}: {len(users):,} users in Redis at {at}, each read back equal to its source")
+    print(
+        f"release {manifest.release}: {len(users):,} users in Redis at {at}, each read back equal to its source"
+    )
     if len(users) < len(state.users):
         print(f"  left out, as they were forgotten: {len(state.users) - len(users):,}")
     print(f"  with a history: {sum(len(row.history) > 0 for row in users):,}")
     print(f"  with a stored vector: {sum(len(row.vectors) > 0 for row in users):,}")
     vectors = [c.name for c in channels.channels if isinstance(c, VectorChannel)]
     others = [c.name for c in channels.channels if c.name not in vectors]
-    print(f"  channels that compute vectors from histories: {', '.join(vectors) or 'none'}")
+    print(
+        f"  channels that compute vectors from histories: {', '.join(vectors) or 'none'}"
+    )
     if others:
-        print(f"  channels that score the items when a request comes: {', '.join(others)}")
-    print(f"  with preferred {manifest.dataset.word}s: {sum(len(row.terms) > 0 for row in users):,}")
+        print(
+            f"  channels that score the items when a request comes: {', '.join(others)}"
+        )
+    print(
+        f"  with preferred {manifest.dataset.word}s: {sum(len(row.terms) > 0 for row in users):,}"
+    )
     print(f"  seen items in the filters: {sum(len(row.seen) for row in users):,}")
     print(f"  popular list: {len(state.popular):,} items")
 

@@ -25,9 +25,13 @@ def main(settings: Settings) -> None:
     rows = item_rows(settings.exchange_dir)
     store.load(manifest, rows)
     found, tied = store.check(manifest, rows)
-    print(f"release {manifest.release}: {len(rows):,} items in Elasticsearch, each read back equal to its source")
+    print(
+        f"release {manifest.release}: {len(rows):,} items in Elasticsearch, each read back equal to its source"
+    )
     if len(genres := manifest.feature_spec.genres) >= GENRE:
-        print(f"  {manifest.dataset.word} {GENRE} ({genres[GENRE - 1]}): {found.get(GENRE, 0):,} of {len(rows):,}")
+        print(
+            f"  {manifest.dataset.word} {GENRE} ({genres[GENRE - 1]}): {found.get(GENRE, 0):,} of {len(rows):,}"
+        )
     for name, ties in tied.items():
         known = sum(name in row.vectors for row in rows)
         print(

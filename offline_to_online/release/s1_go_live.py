@@ -24,7 +24,10 @@ def main(settings: Settings) -> None:
     publish(settings, release)
     activate(settings, release, apply_pending=False)
     deleted = retire(settings)
-    print(f"release {release} is live" + (f"; deleted: {', '.join(sorted(deleted))}" if deleted else ""))
+    print(
+        f"release {release} is live"
+        + (f"; deleted: {', '.join(sorted(deleted))}" if deleted else "")
+    )
 
 
 if __name__ == "__main__":

@@ -47,11 +47,19 @@ class ReleaseStore(ABC):
         try:
             yield
         except ServiceError as error:
-            remedy = "Load the release again: `make sync`." if isinstance(error, StoredError) else START_SERVICES
-            raise StepError(f"{self.title} at {self.address} {error.what}", remedy) from error
+            remedy = (
+                "Load the release again: `make sync`."
+                if isinstance(error, StoredError)
+                else START_SERVICES
+            )
+            raise StepError(
+                f"{self.title} at {self.address} {error.what}", remedy
+            ) from error
         except self.errors as error:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise StepError(f"{self.title} at {self.address} failed ({reason})", START_SERVICES) from error
+            raise StepError(
+                f"{self.title} at {self.address} failed ({reason})", START_SERVICES
+            ) from error
 
     @abstractmethod
     def is_checked(self, release: str) -> bool:
@@ -77,7 +85,10 @@ class ReleaseStore(ABC):
 def patient(settings: Settings, timeout_s: float = TIMEOUT_S) -> Settings:
     """Return settings with timeouts long enough for a load, for the server's own clients."""
     services = ("redis", "elasticsearch", "feast", "triton")
-    longer = {name: getattr(settings, name).model_copy(update={"timeout_s": timeout_s}) for name in services}
+    longer = {
+        name: getattr(settings, name).model_copy(update={"timeout_s": timeout_s})
+        for name in services
+    }
     return settings.model_copy(update=longer)
 
 
@@ -86,7 +97,9 @@ def redis_client(settings: Settings) -> Connected:
     return connect(settings.redis, timeout_s=TIMEOUT_S)
 
 
-def elastic_client(settings: Settings, timeout_s: float = TIMEOUT_S) -> elasticsearch.Elasticsearch:
+def elastic_client(
+    settings: Settings, timeout_s: float = TIMEOUT_S
+) -> elasticsearch.Elasticsearch:
     """Return a client without retries, except on another node of a cluster when one cannot be reached."""
     place = settings.elasticsearch
     return elasticsearch.Elasticsearch(
@@ -96,5 +109,7 @@ def elastic_client(settings: Settings, timeout_s: float = TIMEOUT_S) -> elastics
         request_timeout=timeout_s,
         max_retries=len(place.urls) - 1,
         retry_on_timeout=False,
-        serializers={"application/json": OrjsonSerializer()},  # hundreds of hits an answer
+        serializers={
+            "application/json": OrjsonSerializer()
+        },  # hundreds of hits an answer
     )

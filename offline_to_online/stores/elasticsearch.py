@@ -34,7 +34,9 @@ CHECKED: Final = "checked"
 SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find itself: far less than users get
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
 _GRAPH: Final = {"m": 16, "ef_construction": 100}
-_RESCORED: Final = {"rescore_vector": {"oversample": 3.0}}  # three times as many candidates are rescored by floats
+_RESCORED: Final = {
+    "rescore_vector": {"oversample": 3.0}
+}  # three times as many candidates are rescored by floats
 INDEX_OPTIONS: Final[Mapping[recipes.VectorIndex, Mapping[str, Any]]] = {
     "flat": {"type": "flat"},
     "hnsw": {"type": "hnsw", **_GRAPH},
@@ -74,9 +76,19 @@ class ElasticsearchStore(ReleaseStore):
                 else:
                     return  # it is equal to its source, so nothing need be written
             place, kind = self.settings.elasticsearch, manifest.recipe.recall.index
-            write_items(client, release, items, manifest.vector_dims, kind, place.shards, place.replicas)
+            write_items(
+                client,
+                release,
+                items,
+                manifest.vector_dims,
+                kind,
+                place.shards,
+                place.replicas,
+            )
 
-    def check(self, manifest: Manifest, items: Sequence[ItemRow]) -> tuple[dict[int, int], dict[str, int]]:
+    def check(
+        self, manifest: Manifest, items: Sequence[ItemRow]
+    ) -> tuple[dict[int, int], dict[str, int]]:
         """Check every document, every genre and each item's own vectors, and mark the release as checked.
 
         Returns genre code -> number of items; channel name -> number of items whose own vector finds an equal first.
@@ -88,7 +100,9 @@ class ElasticsearchStore(ReleaseStore):
             genres = check_genres(client, release, items)
             tied = check_self_first(self.settings, manifest, items)
             mark(client, release, checked=True)
-            if not client.indices.exists_alias(name=wire.ITEM_ALIAS):  # before the first release goes live
+            if not client.indices.exists_alias(
+                name=wire.ITEM_ALIAS
+            ):  # before the first release goes live
                 self.activate(release)
         return genres, tied
 
@@ -98,13 +112,21 @@ class ElasticsearchStore(ReleaseStore):
 
     def releases(self) -> set[str]:
         with self.client() as client:
-            indices = client.indices.get(index=f"{wire.ITEM_ALIAS}-*", features="settings")
+            indices = client.indices.get(
+                index=f"{wire.ITEM_ALIAS}-*", features="settings"
+            )
             return {name.removeprefix(f"{wire.ITEM_ALIAS}-") for name in indices}
 
     def activate(self, release: str) -> None:
         """Move the alias that people search, atomically: there is no moment without one."""
         actions: list[dict[str, Any]] = [
-            {"remove": {"index": f"{wire.ITEM_ALIAS}-*", "alias": wire.ITEM_ALIAS, "must_exist": False}},
+            {
+                "remove": {
+                    "index": f"{wire.ITEM_ALIAS}-*",
+                    "alias": wire.ITEM_ALIAS,
+                    "must_exist": False,
+                }
+            },
             {"add": {"index": wire.item_index(release), "alias": wire.ITEM_ALIAS}},
         ]
         with self.client() as client:
@@ -119,8 +141,14 @@ class ElasticsearchStore(ReleaseStore):
 def put_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:
     """Index the items in bulk, overwriting documents with the same ids."""
     documents = (
-        {"_index": wire.item_index(release), "_id": str(row.number), "_source": row.document()}
-        for row in progress(rows, desc="items to Elasticsearch", unit="item", leave=False)
+        {
+            "_index": wire.item_index(release),
+            "_id": str(row.number),
+            "_source": row.document(),
+        }
+        for row in progress(
+            rows, desc="items to Elasticsearch", unit="item", leave=False
+        )
     )
     bulk(client, documents)
 
@@ -147,23 +175,45 @@ def write_items(
         delete_index(client, release)
         client.indices.create(
             index=index,
-            settings={"number_of_shards": shards, "number_of_replicas": replicas, "refresh_interval": "-1"},
+            settings={
+                "number_of_shards": shards,
+                "number_of_replicas": replicas,
+                "refresh_interval": "-1",
+            },
             mappings=mapping,
         )
     else:  # an index of an earlier version has no words
-        client.indices.put_mapping(index=index, properties={wire.ITEM_WORDS: mapping["properties"][wire.ITEM_WORDS]})
+        client.indices.put_mapping(
+            index=index,
+            properties={wire.ITEM_WORDS: mapping["properties"][wire.ITEM_WORDS]},
+        )
     put_documents(client, release, rows)
     client.indices.refresh(index=index)
-    if client.count(index=index)["count"] != len(rows):  # documents that somebody added by hand
+    if client.count(index=index)["count"] != len(
+        rows
+    ):  # documents that somebody added by hand
         wanted = {str(row.number) for row in rows}
-        surplus = [hit["_id"] for hit in scan(client, index=index, _source=False) if hit["_id"] not in wanted]
-        bulk(client, ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus))
+        surplus = [
+            hit["_id"]
+            for hit in scan(client, index=index, _source=False)
+            if hit["_id"] not in wanted
+        ]
+        bulk(
+            client,
+            ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus),
+        )
         client.indices.refresh(index=index)
-    client.indices.forcemerge(index=index, max_num_segments=1)  # one graph per channel and shard: all are reached
-    client.indices.put_settings(index=index, settings={"refresh_interval": "1s", "number_of_replicas": replicas})
+    client.indices.forcemerge(
+        index=index, max_num_segments=1
+    )  # one graph per channel and shard: all are reached
+    client.indices.put_settings(
+        index=index, settings={"refresh_interval": "1s", "number_of_replicas": replicas}
+    )
     client.indices.refresh(index=index)
     patient = client.options(ignore_status=408)
-    health = patient.cluster.health(index=index, wait_for_status="green", timeout=COPIES_WITHIN)
+    health = patient.cluster.health(
+        index=index, wait_for_status="green", timeout=COPIES_WITHIN
+    )
     if health["timed_out"]:
         raise CheckError(
             f"{health['unassigned_shards']} copies of shards of {index} have no node to lie on: "
@@ -177,17 +227,30 @@ def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[st
     shown_only = {"type": "keyword", "index": False, "doc_values": False}
     words = {"type": "text", "analyzer": "whitespace"}
     # the metric the vectors were trained with, on floats: the default would round them to bytes
-    vector = {"type": "dense_vector", "index": True, "similarity": "max_inner_product", "index_options": options}
+    vector = {
+        "type": "dense_vector",
+        "index": True,
+        "similarity": "max_inner_product",
+        "index_options": options,
+    }
     return {
         "dynamic": "strict",
         "properties": {
             wire.ITEM_NUMBER: {"type": "integer"},
             wire.ITEM_OWN_ID: shown_only,
             wire.ITEM_TITLE: shown_only,
-            wire.ITEM_GENRES: {"type": "keyword"},  # codes are looked up, never compared by size
-            wire.ITEM_ATTRIBUTES: {"type": "object", "enabled": False},  # kept as it is, whatever its names are
+            wire.ITEM_GENRES: {
+                "type": "keyword"
+            },  # codes are looked up, never compared by size
+            wire.ITEM_ATTRIBUTES: {
+                "type": "object",
+                "enabled": False,
+            },  # kept as it is, whatever its names are
             wire.ITEM_WORDS: {"properties": {"title": words, "attributes": words}},
-            **{vector_of(channel): {**vector, "dims": width} for channel, width in dims.items()},
+            **{
+                vector_of(channel): {**vector, "dims": width}
+                for channel, width in dims.items()
+            },
         },
     }
 
@@ -196,7 +259,9 @@ def mark_of(client: Elasticsearch, release: str) -> bool | None:
     """Whether the release's index was checked; None: there is no index, or its first load was interrupted."""
     index = wire.item_index(release)
     found = client.options(ignore_status=404).indices.get_mapping(index=index)
-    meta: dict[str, bool] = found[index]["mappings"].get("_meta", {}) if index in found else {}
+    meta: dict[str, bool] = (
+        found[index]["mappings"].get("_meta", {}) if index in found else {}
+    )
     return meta.get(CHECKED)
 
 
@@ -208,12 +273,16 @@ def delete_index(client: Elasticsearch, release: str) -> None:
     client.options(ignore_status=404).indices.delete(index=wire.item_index(release))
 
 
-def check_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:
+def check_documents(
+    client: Elasticsearch, release: str, rows: Sequence[ItemRow]
+) -> None:
     """Every document, field by field, against its source."""
     index = wire.item_index(release)
     count = client.count(index=index)["count"]
     if count != len(rows):
-        raise CheckError(f"index {index} holds {count} documents, the source {len(rows)} items")
+        raise CheckError(
+            f"index {index} holds {count} documents, the source {len(rows)} items"
+        )
     for start in range(0, len(rows), CHUNK):
         chunk = rows[start : start + CHUNK]
         answer = client.mget(index=index, ids=[str(row.number) for row in chunk])
@@ -224,7 +293,10 @@ def check_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]
 def check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:
     if stored is None:
         raise CheckError(f"item {row.own_id!r}: no document in Elasticsearch")
-    wanted, vectors = row.document(), {vector_of(channel): vector for channel, vector in row.vectors.items()}
+    wanted, vectors = (
+        row.document(),
+        {vector_of(channel): vector for channel, vector in row.vectors.items()},
+    )
     for field in sorted(set(wanted) | set(stored)):
         got, source = stored.get(field), wanted.get(field)
         same = got == source
@@ -236,39 +308,71 @@ def check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:
             )
 
 
-def check_genres(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> dict[int, int]:
+def check_genres(
+    client: Elasticsearch, release: str, rows: Sequence[ItemRow]
+) -> dict[int, int]:
     """Check for every genre code that a term query finds the expected number of items. Returns code -> items."""
     truth = dict(sorted(Counter(code for row in rows for code in row.terms).items()))
     for code, wanted in truth.items():
-        got = client.count(index=wire.item_index(release), query={"term": {wire.ITEM_GENRES: code}})["count"]
+        got = client.count(
+            index=wire.item_index(release), query={"term": {wire.ITEM_GENRES: code}}
+        )["count"]
         if got != wanted:
-            raise CheckError(f"genre {code}: the index finds {got} items, the source has {wanted} of {len(rows)}")
+            raise CheckError(
+                f"genre {code}: the index finds {got} items, the source has {wanted} of {len(rows)}"
+            )
     return truth
 
 
-def check_self_first(settings: Settings, manifest: Manifest, rows: Sequence[ItemRow]) -> dict[str, int]:
+def check_self_first(
+    settings: Settings, manifest: Manifest, rows: Sequence[ItemRow]
+) -> dict[str, int]:
     """Search with each item's own vectors: every channel has to find that item first, or one with an equal score.
 
     All item vectors of a channel have the same norm, so none has a larger inner product with an item than the item
     itself. Returns channel name -> number of ties.
     """
-    recall = manifest.recipe.recall.model_copy(update={"num_candidates": SELF_CANDIDATES, "candidates": 1})
+    recall = manifest.recipe.recall.model_copy(
+        update={"num_candidates": SELF_CANDIDATES, "candidates": 1}
+    )
     names = [channel.name for channel in recall.searched]
     own_ids, tied = {row.number: row.own_id for row in rows}, dict.fromkeys(names, 0)
-    queries = (candidates.ItemQuery(manifest.release, recall, row.vectors) for row in rows)
+    queries = (
+        candidates.ItemQuery(manifest.release, recall, row.vectors) for row in rows
+    )
     with ExitStack() as stack:
-        client = stack.enter_context(closing(ElasticItems(patient(settings).elasticsearch)))
+        client = stack.enter_context(
+            closing(ElasticItems(patient(settings).elasticsearch))
+        )
         pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
-        stack.callback(pool.shutdown, cancel_futures=True)  # after a failure no more searches are sent
-        answers = progress(pool.map(client.call, queries), desc="searches", unit="item", total=len(rows), leave=False)
+        stack.callback(
+            pool.shutdown, cancel_futures=True
+        )  # after a failure no more searches are sent
+        answers = progress(
+            pool.map(client.call, queries),
+            desc="searches",
+            unit="item",
+            total=len(rows),
+            leave=False,
+        )
         for row, found in zip(rows, answers, strict=True):
             for name, hits in zip(names, found, strict=True):
                 if name not in row.vectors:
                     continue
                 vector = row.vectors[name].astype(np.float64)
-                first, best = (int(hits.ids[0]), float(hits.scores[0])) if len(hits.ids) else (0, -np.inf)
-                if first != row.number and not np.isclose(own := vector @ vector, best, rtol=SAME_SCORE):
-                    what = f"item {own_ids[first]!r} first, by {best:.6f}" if first else "nothing"
+                first, best = (
+                    (int(hits.ids[0]), float(hits.scores[0]))
+                    if len(hits.ids)
+                    else (0, -np.inf)
+                )
+                if first != row.number and not np.isclose(
+                    own := vector @ vector, best, rtol=SAME_SCORE
+                ):
+                    what = (
+                        f"item {own_ids[first]!r} first, by {best:.6f}"
+                        if first
+                        else "nothing"
+                    )
                     raise CheckError(
                         f"item {row.own_id!r}: its own vector of channel {name} finds {what}; its inner product with "
                         f"itself is {own:.6f}"

@@ -40,15 +40,25 @@ ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
 Frames = Mapping[Entity, pd.DataFrame]
 CHUNK: Final = 500  # entities per request
 _FIELDS: Final = "fields.json"
-_LIVE: Final = "live.json"  # file in the repository: the release behind ml_user and ml_item
-_CHECKED: Final = "checked"  # file of a release: all of it was read back through the feature server
+_LIVE: Final = (
+    "live.json"  # file in the repository: the release behind ml_user and ml_item
+)
+_CHECKED: Final = (
+    "checked"  # file of a release: all of it was read back through the feature server
+)
 _UNAPPLIED: Final = ".unapplied"  # file: `apply_pending` has work; made before a change, so that a kill is noticed
-_TYPES: Final = {"int64": (pa.int64(), "Int64"), "string": (pa.string(), "String")}  # in Arrow; in feast.types
+_TYPES: Final = {
+    "int64": (pa.int64(), "Int64"),
+    "string": (pa.string(), "String"),
+}  # in Arrow; in feast.types
 _REGISTRY: Final = "data/registry.db"  # as cli.py says
 _NEXT: Final = "data/registry.next.db"  # the copy that commands change
 # The feature server looks at the registry again every few seconds
 _WAITING: Final = Retrying(
-    retry=retry_if_exception_type(ServiceError), stop=stop_after_delay(READY_S), wait=wait_fixed(0.25), reraise=True
+    retry=retry_if_exception_type(ServiceError),
+    stop=stop_after_delay(READY_S),
+    wait=wait_fixed(0.25),
+    reraise=True,
 )
 
 
@@ -71,7 +81,10 @@ class FeastStore(ReleaseStore):
     @contextmanager
     def client(self) -> Iterator[FeastFeatures]:
         """Open the server's own client. Raises StepError unless the feature server answers."""
-        with self.translate_errors(), closing(FeastFeatures(patient(self.settings).feast)) as features:
+        with (
+            self.translate_errors(),
+            closing(FeastFeatures(patient(self.settings).feast)) as features,
+        ):
             features.ping()
             yield features
 
@@ -94,7 +107,9 @@ class FeastStore(ReleaseStore):
         materialize(settings, release)
         self.wait_until_served(release)
 
-    def check(self, manifest: Manifest, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> None:
+    def check(
+        self, manifest: Manifest, frames: Frames, own_ids: Mapping[Entity, OwnIds]
+    ) -> None:
         """Read all of it back and mark the release as checked. Raises CheckError naming the row.
 
         If the online store has lost rows that the registry counts as loaded, all are loaded once more.
@@ -115,21 +130,29 @@ class FeastStore(ReleaseStore):
 
     def releases(self) -> set[str]:
         folder = feast_repo.feature_repo(self.settings) / "releases"
-        return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+        return (
+            {path.name for path in folder.iterdir() if path.is_dir()}
+            if folder.is_dir()
+            else set()
+        )
 
     def wait_until_served(self, release: str | None) -> None:
         """Wait until each feature server answers for a release's services (None: the live ones)."""
         for server in self.each_server():
             with server.client() as features:
                 for entity in ENTITIES:
-                    _WAITING(features.call, FeatureQuery(entity, release, [1, 3, 5]))  # as the README's curl
+                    _WAITING(
+                        features.call, FeatureQuery(entity, release, [1, 3, 5])
+                    )  # as the README's curl
 
     def activate(self, release: str) -> None:
         """Choose the release that the services ``ml_user`` and ``ml_item`` stand for; `apply_pending` applies it."""
         alone = self.releases() == {release}  # then they stand for it already
         if (live_release(self.settings) or (release if alone else None)) != release:
             (feast_repo.feature_repo(self.settings) / _UNAPPLIED).touch()
-        with files.written_in_place(feast_repo.feature_repo(self.settings) / _LIVE) as temporary:
+        with files.written_in_place(
+            feast_repo.feature_repo(self.settings) / _LIVE
+        ) as temporary:
             temporary.write_text(json.dumps({"live": release}) + "\n", encoding="utf-8")
 
     def delete(self, releases: Collection[str]) -> None:
@@ -137,7 +160,9 @@ class FeastStore(ReleaseStore):
         for release in releases:
             (feast_repo.feature_repo(self.settings) / _UNAPPLIED).touch()
             folder = release_dir(self.settings, release)
-            (folder / _FIELDS).unlink(missing_ok=True)  # first what makes it visible to Feast: a kill may follow
+            (folder / _FIELDS).unlink(
+                missing_ok=True
+            )  # first what makes it visible to Feast: a kill may follow
             shutil.rmtree(folder)
 
     def apply_pending(self) -> None:
@@ -151,7 +176,13 @@ def release_dir(settings: Settings, release: str) -> Path:
     return feast_repo.feature_repo(settings) / "releases" / release
 
 
-def write_features(settings: Settings, release: str, spec: FeatureSpec, frames: Frames, at: pd.Timestamp) -> None:
+def write_features(
+    settings: Settings,
+    release: str,
+    spec: FeatureSpec,
+    frames: Frames,
+    at: pd.Timestamp,
+) -> None:
     """Write a release's parquet files and, last, fields.json, which makes the release visible to Feast.
 
     The same features give the same bytes.
@@ -161,9 +192,18 @@ def write_features(settings: Settings, release: str, spec: FeatureSpec, frames: 
     for entity, frame in frames.items():
         types = {feature.name: _TYPES[feature.dtype] for feature in spec.stored(entity)}
         fields[entity] = [[name, of_feast] for name, (_, of_feast) in types.items()]
-        columns = {wire.FEAST_KEY[entity]: pa.int64(), **{name: of_arrow for name, (of_arrow, _) in types.items()}}
-        schema = pa.schema([*columns.items(), (Columns.EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))])
-        table = pa.Table.from_pandas(frame.assign(**{Columns.EVENT_TIMESTAMP: at}), schema=schema, preserve_index=False)
+        columns = {
+            wire.FEAST_KEY[entity]: pa.int64(),
+            **{name: of_arrow for name, (of_arrow, _) in types.items()},
+        }
+        schema = pa.schema(
+            [*columns.items(), (Columns.EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))]
+        )
+        table = pa.Table.from_pandas(
+            frame.assign(**{Columns.EVENT_TIMESTAMP: at}),
+            schema=schema,
+            preserve_index=False,
+        )
         with files.written_in_place(folder / f"{entity}s.parquet") as temporary:
             pq.write_table(table.replace_schema_metadata(None), temporary)
     with files.written_in_place(folder / _FIELDS) as temporary:
@@ -173,17 +213,25 @@ def write_features(settings: Settings, release: str, spec: FeatureSpec, frames: 
 def live_release(settings: Settings) -> str | None:
     """The release behind the services ``ml_user`` and ``ml_item``."""
     path = feast_repo.feature_repo(settings) / _LIVE
-    return str(json.loads(path.read_text(encoding="utf-8"))["live"]) if path.is_file() else None
+    return (
+        str(json.loads(path.read_text(encoding="utf-8"))["live"])
+        if path.is_file()
+        else None
+    )
 
 
 def materialize(settings: Settings, release: str) -> None:
     """Register the repository's files (`feast apply`) and load the release's new rows into the online store."""
-    now = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()  # Feast reads it as UTC
+    now = (
+        datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()
+    )  # Feast reads it as UTC
     run_feast(settings, ["apply"], ["materialize-incremental", now, *_views(release)])
 
 
 def _views(release: str) -> list[str]:
-    names = [wire.feast_name(wire.FEAST_SERVICE[entity], release) for entity in ENTITIES]
+    names = [
+        wire.feast_name(wire.FEAST_SERVICE[entity], release) for entity in ENTITIES
+    ]
     return [part for name in names for part in ("--views", name)]
 
 
@@ -196,17 +244,39 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
     repo = feast_repo.prepare_feast_repo(settings)
     registry, copy = repo / _REGISTRY, repo / _NEXT
     with (repo / "data" / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, whatever happens to the process
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # released when the file is closed, whatever happens to the process
         copy.unlink(missing_ok=True)
         if registry.is_file():
             shutil.copyfile(registry, copy)
         for command in commands:
             log.info("feast %s", " ".join(command))
-        job = [sys.executable, "-m", "data_exchange_center.feature_repo.cli", json.dumps(commands)]
-        more = {**feast_repo.feast_environment(settings), "FEAST_REGISTRY": _NEXT, "FEAST_NO_PROGRESS": "1"}
-        done = subprocess.run(job, cwd=repo, env=os.environ | more, capture_output=True, text=True, check=False)
+        job = [
+            sys.executable,
+            "-m",
+            "data_exchange_center.feature_repo.cli",
+            json.dumps(commands),
+        ]
+        more = {
+            **feast_repo.feast_environment(settings),
+            "FEAST_REGISTRY": _NEXT,
+            "FEAST_NO_PROGRESS": "1",
+        }
+        done = subprocess.run(
+            job,
+            cwd=repo,
+            env=os.environ | more,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
-            lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+            lines = [
+                line.strip()
+                for line in (done.stderr or done.stdout).splitlines()
+                if line.strip()
+            ]
             raise steps.StepError(
                 f"Feast's `{commands[0][0]}` failed in {repo}, its online store being Redis at "
                 f"{RedisStore(settings).address} ({lines[-1] if lines else 'without a word'})",
@@ -215,7 +285,9 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
         copy.replace(registry)
 
 
-def check_features(settings: Settings, release: str, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> None:
+def check_features(
+    settings: Settings, release: str, frames: Frames, own_ids: Mapping[Entity, OwnIds]
+) -> None:
     """Read every entity back as the server does and compare each value.
 
     Raises CheckError naming entity, feature and values.
@@ -223,21 +295,37 @@ def check_features(settings: Settings, release: str, frames: Frames, own_ids: Ma
     with FeastStore(settings).client() as features:
         for entity, frame in frames.items():
             for start in steps.progress(
-                range(0, len(frame), CHUNK), desc=f"{entity}s from Feast", unit="batch", leave=False
+                range(0, len(frame), CHUNK),
+                desc=f"{entity}s from Feast",
+                unit="batch",
+                leave=False,
             ):
                 chunk = frame.iloc[start : start + CHUNK]
-                found = features.call(FeatureQuery(entity, release, chunk[wire.FEAST_KEY[entity]].tolist()))
+                found = features.call(
+                    FeatureQuery(
+                        entity, release, chunk[wire.FEAST_KEY[entity]].tolist()
+                    )
+                )
                 compare(entity, chunk, found, own_ids[entity])
 
 
-def compare(entity: Entity, source: pd.DataFrame, found: FeatureRows, own_ids: Mapping[int, dataset.OwnId]) -> None:
+def compare(
+    entity: Entity,
+    source: pd.DataFrame,
+    found: FeatureRows,
+    own_ids: Mapping[int, dataset.OwnId],
+) -> None:
     """Compare a feature server's answer with its source rows. ``own_ids``: by number, for the CheckError."""
     for number, names in found.missing.items():
-        raise steps.CheckError(f"{entity} {own_ids[number]!r}, feature {names[0]!r}: Feast gave no value (null)")
+        raise steps.CheckError(
+            f"{entity} {own_ids[number]!r}, feature {names[0]!r}: Feast gave no value (null)"
+        )
     for name in source.columns:
         if name not in found.columns:
             raise steps.CheckError(f"Feast gave no column {name!r} for {entity}s")
-        for number, got, wanted in zip(found.ids, found.columns[name], source[name], strict=True):
+        for number, got, wanted in zip(
+            found.ids, found.columns[name], source[name], strict=True
+        ):
             if got != wanted:
                 raise steps.CheckError(
                     f"{entity} {own_ids[number]!r}, feature {name!r}: Feast gave {got!r}, the source says {wanted!r}"

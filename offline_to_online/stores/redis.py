@@ -60,23 +60,33 @@ class RedisStore(ReleaseStore):
         release = manifest.release
         ids, counts = wire.ids_key(release), wire.event_counts_key(release)
         with self.client() as client:
-            others = () if client.exists(wire.LOADED_KEY) else self.releases()  # those loaded before this set existed
+            others = (
+                () if client.exists(wire.LOADED_KEY) else self.releases()
+            )  # those loaded before this set existed
             client.sadd(wire.LOADED_KEY, release, *others)
             client.delete(wire.users_key(release))
             client.delete(replacement(ids), replacement(counts))
             for chunk in _chunks(content.users, "users to Redis"):
                 by_slot: dict[int, dict[str, dict[str, bytes]]] = defaultdict(dict)
                 for row in chunk:
-                    by_slot[client.slot_of(row.own_id)][client.user_key(release, row.own_id)] = row.fields()
+                    by_slot[client.slot_of(row.own_id)][
+                        client.user_key(release, row.own_id)
+                    ] = row.fields()
                 for hashes in by_slot.values():  # keys of one slot fit in a transaction
-                    with client.at(next(iter(hashes))) as server, server.pipeline(transaction=True) as pipe:
+                    with (
+                        client.at(next(iter(hashes))) as server,
+                        server.pipeline(transaction=True) as pipe,
+                    ):
                         for key, fields in hashes.items():
                             pipe.delete(key)
                             pipe.hset(key, mapping=fields)
                         pipe.execute()
                 with client.pipeline(transaction=False) as pipe:
                     pipe.zadd(replacement(ids), {str(row.own_id): 0 for row in chunk})
-                    pipe.zadd(replacement(counts), {str(row.own_id): len(row.history) for row in chunk})
+                    pipe.zadd(
+                        replacement(counts),
+                        {str(row.own_id): len(row.history) for row in chunk},
+                    )
                     pipe.execute()
             for key in (ids, counts):
                 with client.at(key) as server:
@@ -94,8 +104,14 @@ class RedisStore(ReleaseStore):
             for chunk in _chunks(users, "who was forgotten"):
                 with client.pipeline(transaction=False) as pipe:
                     for own_id in chunk:
-                        pipe.hexists(wire.user_events_key(dataset, own_id), wire.FORGOTTEN)
-                    kept |= {own_id for own_id, gone in zip(chunk, pipe.execute(), strict=True) if not gone}
+                        pipe.hexists(
+                            wire.user_events_key(dataset, own_id), wire.FORGOTTEN
+                        )
+                    kept |= {
+                        own_id
+                        for own_id, gone in zip(chunk, pipe.execute(), strict=True)
+                        if not gone
+                    }
         return kept
 
     def check(self, manifest: Manifest, content: RecallState) -> None:
@@ -111,7 +127,9 @@ class RedisStore(ReleaseStore):
                     pipe.zmscore(ids, names)
                     pipe.zmscore(counts, names)
                     *hashes, listed, counted = pipe.execute()
-                for row, stored, there, count in zip(chunk, hashes, listed, counted, strict=True):
+                for row, stored, there, count in zip(
+                    chunk, hashes, listed, counted, strict=True
+                ):
                     check_user(row, stored)
                     if there is None or count != len(row.history):
                         raise CheckError(
@@ -120,11 +138,20 @@ class RedisStore(ReleaseStore):
                         )
             for key in (ids, counts):
                 if (there := client.zcard(key)) != len(content.users):
-                    raise CheckError(f"{key} in Redis lists {there} users; there are {len(content.users)}")
-            if client.get(wire.popular_key(release)) != json.dumps(content.popular).encode():
-                raise CheckError(f"the popular list of release {release} in Redis is not the one in popular.parquet")
+                    raise CheckError(
+                        f"{key} in Redis lists {there} users; there are {len(content.users)}"
+                    )
+            if (
+                client.get(wire.popular_key(release))
+                != json.dumps(content.popular).encode()
+            ):
+                raise CheckError(
+                    f"the popular list of release {release} in Redis is not the one in popular.parquet"
+                )
             if client.get(wire.channels_key(release)) != content.channels:
-                raise CheckError(f"the channels of release {release} in Redis are not the ones in channels.npz")
+                raise CheckError(
+                    f"the channels of release {release} in Redis are not the ones in channels.npz"
+                )
             client.set(wire.users_key(release), 1)
 
     def is_checked(self, release: str) -> bool:
@@ -133,31 +160,42 @@ class RedisStore(ReleaseStore):
 
     def releases(self) -> set[str]:
         with self.client() as client:
-            found = (_RELEASE_OF_KEY.match(key) for key in client.scan_iter("ml:*", count=5_000))
+            found = (
+                _RELEASE_OF_KEY.match(key)
+                for key in client.scan_iter("ml:*", count=5_000)
+            )
             return {match.group(1).decode() for match in found if match}
 
     def activate(self, release: str) -> None:
         """Move the live pointer: the one atomic switch, which the server looks at with every request."""
         with self.client() as client:
             if not client.activate_release(release):
-                raise StepError(f"release {release} was deleted while it was activated: sync it again")
+                raise StepError(
+                    f"release {release} was deleted while it was activated: sync it again"
+                )
 
     def delete(self, releases: Collection[str]) -> None:
         """Delete all keys, marks first: an interrupted deletion then never looks like a complete release."""
         with self.client() as client:
             for release in releases:
                 manifest = wire.manifest_key(release)
-                client.delete(wire.users_key(release), manifest, *client.copies(manifest))
+                client.delete(
+                    wire.users_key(release), manifest, *client.copies(manifest)
+                )
                 keys = iter(client.scan_iter(f"ml:{release}:*", count=5_000))
                 while some := list(islice(keys, CHUNK)):
                     client.unlink(*some)
                 client.srem(wire.LOADED_KEY, release)
-                client.lrem(wire.PUBLISHED_KEY, 0, release)  # one that was published while it was retired
+                client.lrem(
+                    wire.PUBLISHED_KEY, 0, release
+                )  # one that was published while it was retired
 
     def publish(self, published: Published) -> None:
         """Write the manifest by which a server loads a release, and list the release as published."""
         with self.client() as client:
-            client.publish_release(published.manifest.release, published.model_dump_json())
+            client.publish_release(
+                published.manifest.release, published.model_dump_json()
+            )
 
     def retire(self, releases: Collection[str]) -> set[str]:
         """Unpublish the releases beyond the setting. Returns those, and those of ``releases``, that are not kept."""
@@ -171,10 +209,15 @@ class RedisStore(ReleaseStore):
 
     def published(self, release: str) -> Published:
         """Manifest and model version that a release was published with. Raises StepError if it is not published."""
-        with self.translate_errors(), closing(RedisUsers(patient(self.settings).redis)) as users:
+        with (
+            self.translate_errors(),
+            closing(RedisUsers(patient(self.settings).redis)) as users,
+        ):
             found = users.published(release)
         if found is None:
-            raise StepError(f"release {release} is not published, or deleted: `make releases` lists those that are")
+            raise StepError(
+                f"release {release} is not published, or deleted: `make releases` lists those that are"
+            )
         return found
 
 
@@ -188,7 +231,9 @@ def check_user(row: release_parts.UserRow, stored: Mapping[bytes, bytes]) -> Non
                 f"the source says {_shown(field, wanted)}"
             )
     if fields:
-        raise CheckError(f"user {row.own_id!r}: Redis holds unknown fields: {sorted(fields)}")
+        raise CheckError(
+            f"user {row.own_id!r}: Redis holds unknown fields: {sorted(fields)}"
+        )
 
 
 def _shown(field: str, raw: bytes | None) -> object:
@@ -202,5 +247,7 @@ def _shown(field: str, raw: bytes | None) -> object:
 
 
 def _chunks(users: Sequence[Row], what: str) -> Iterator[Sequence[Row]]:
-    for start in progress(range(0, len(users), CHUNK), desc=what, unit="batch", leave=False):
+    for start in progress(
+        range(0, len(users), CHUNK), desc=what, unit="batch", leave=False
+    ):
         yield users[start : start + CHUNK]

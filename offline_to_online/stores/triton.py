@@ -68,13 +68,20 @@ class ModelFile(NamedTuple):
         """Read a model.onnx. Raises CheckError when it is not an exported ranking model."""
         try:
             proto = onnx.load(path, load_external_data=False)
-            found = {given.name: int(given.type.tensor_type.shape.dim[1].dim_value) for given in proto.graph.input}
-            sizes = features.InputSizes(found[wire.MODEL_INPUT], found.get(wire.MODEL_HISTORY, 0))
+            found = {
+                given.name: int(given.type.tensor_type.shape.dim[1].dim_value)
+                for given in proto.graph.input
+            }
+            sizes = features.InputSizes(
+                found[wire.MODEL_INPUT], found.get(wire.MODEL_HISTORY, 0)
+            )
         except (DecodeError, LookupError) as error:
             raise CheckError(
                 f"{path} is not an exported ranking model: delete its folder and run this step again"
             ) from error
-        return cls({prop.key: prop.value for prop in proto.metadata_props}.get(RELEASE), sizes)
+        return cls(
+            {prop.key: prop.value for prop in proto.metadata_props}.get(RELEASE), sizes
+        )
 
 
 class TritonStore(ReleaseStore):
@@ -90,7 +97,10 @@ class TritonStore(ReleaseStore):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.repository, self.aside = settings.service_dir("triton"), settings.service_dir("triton-aside")
+        self.repository, self.aside = (
+            settings.service_dir("triton"),
+            settings.service_dir("triton-aside"),
+        )
 
     @property
     def address(self) -> str:
@@ -100,7 +110,11 @@ class TritonStore(ReleaseStore):
         return url
 
     def load(
-        self, release: str, sizes: features.InputSizes, onnx: bytes, encoders: Mapping[str, bytes] | None = None
+        self,
+        release: str,
+        sizes: features.InputSizes,
+        onnx: bytes,
+        encoders: Mapping[str, bytes] | None = None,
     ) -> Place:
         """Write the release's version and, once Triton serves it, mark it as checked. Returns its place.
 
@@ -113,12 +127,19 @@ class TritonStore(ReleaseStore):
         if (known := self.find(release)) is not None:
             self._mark_of(known).unlink(missing_ok=True)
         place = self.write_version(release, sizes, onnx)
-        added = [folder for name, model in (encoders or {}).items() if (folder := self._add(release, name, model))]
+        added = [
+            folder
+            for name, model in (encoders or {}).items()
+            if (folder := self._add(release, name, model))
+        ]
         try:
             for each in (*self.encoders([release]), place):
                 self.wait_until_ready(each)
         except BaseException:  # an interrupt, too
-            for folder in (*added, *([] if place in before else [self.folder_of(place)])):
+            for folder in (
+                *added,
+                *([] if place in before else [self.folder_of(place)]),
+            ):
                 self._remove(folder)
             raise
         with files.written_in_place(self._mark_of(place)) as temporary:
@@ -127,11 +148,16 @@ class TritonStore(ReleaseStore):
 
     def _digest(self, release: str, place: Place) -> str:
         """The sha256 of each of a release's models, the ranking model's first."""
-        return "\n".join(files.sha256(self.folder_of(each) / MODEL_FILE) for each in (place, *self.encoders([release])))
+        return "\n".join(
+            files.sha256(self.folder_of(each) / MODEL_FILE)
+            for each in (place, *self.encoders([release]))
+        )
 
     def encoders(self, releases: Collection[str]) -> list[Place]:
         """Places of the encoders of some releases."""
-        found = sorted(path.name for path in self.repository.glob(wire.encoder_model("*", "*")))
+        found = sorted(
+            path.name for path in self.repository.glob(wire.encoder_model("*", "*"))
+        )
         return [Place(name, 1) for name in found if name.rpartition("-")[2] in releases]
 
     def _add(self, release: str, channel: str, model: bytes) -> Path | None:
@@ -143,13 +169,17 @@ class TritonStore(ReleaseStore):
         shutil.rmtree(arriving, ignore_errors=True)
         (arriving / "1").mkdir(parents=True)
         (arriving / "1" / MODEL_FILE).write_bytes(model)
-        (arriving / "config.pbtxt").write_text(encoder_config(name, model), encoding="utf-8")
+        (arriving / "config.pbtxt").write_text(
+            encoder_config(name, model), encoding="utf-8"
+        )
         return arriving.rename(folder)
 
     def _mark_of(self, place: Place) -> Path:
         return self.aside / f"{place.model}-{place.version}.checked"
 
-    def write_version(self, release: str, sizes: features.InputSizes, onnx: bytes) -> Place:
+    def write_version(
+        self, release: str, sizes: features.InputSizes, onnx: bytes
+    ) -> Place:
         """Put a model into the repository, whole or not at all.
 
         Returns the place of the release's version if its bytes are the same already, else of a new version.
@@ -159,10 +189,16 @@ class TritonStore(ReleaseStore):
             self._configure(self.repository / known.model, known.model, sizes)
             return known
         taken = {place.model: model.sizes for place, model in self.versions().items()}
-        model = wire.MODEL if taken.get(wire.MODEL, sizes) == sizes else f"{wire.MODEL}_{sizes}"
+        model = (
+            wire.MODEL
+            if taken.get(wire.MODEL, sizes) == sizes
+            else f"{wire.MODEL}_{sizes}"
+        )
         # a number that this model has never had, since what Triton says of a version may be a second old
         folder, last = self.repository / model, self.aside / f"{model}.last"
-        used = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()]
+        used = [
+            int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()
+        ]
         if last.is_file():
             used.append(int(last.read_text(encoding="utf-8")))
         place = Place(model, max(used, default=0) + 1)
@@ -185,7 +221,9 @@ class TritonStore(ReleaseStore):
 
     def _configure(self, folder: Path, model: str, sizes: features.InputSizes) -> None:
         path, text = folder / "config.pbtxt", config_pbtxt(model, sizes)
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:  # an untouched file keeps its time stamp
+        if (
+            not path.is_file() or path.read_text(encoding="utf-8") != text
+        ):  # an untouched file keeps its time stamp
             with files.written_in_place(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
@@ -207,7 +245,9 @@ class TritonStore(ReleaseStore):
             retry_error_callback=lambda _: (),
         )
         if not ready(lambda: [_is_ready(url, place) for url in urls]):
-            raise CheckError(f"Triton at {', '.join(urls)}: {place} is not ready after {READY_S:g} s")
+            raise CheckError(
+                f"Triton at {', '.join(urls)}: {place} is not ready after {READY_S:g} s"
+            )
 
     def expect_alive(self) -> None:
         """Fail now rather than after the export. Raises StepError where a Triton does not answer."""
@@ -226,7 +266,10 @@ class TritonStore(ReleaseStore):
 
     def models(self) -> list[str]:
         """Names of the models that have a folder, whether anything is in it or not."""
-        found = (*self.repository.glob(wire.MODEL), *self.repository.glob(f"{wire.MODEL}_*"))
+        found = (
+            *self.repository.glob(wire.MODEL),
+            *self.repository.glob(f"{wire.MODEL}_*"),
+        )
         return sorted(path.name for path in found if path.is_dir())
 
     def versions(self) -> dict[Place, ModelFile]:
@@ -237,27 +280,43 @@ class TritonStore(ReleaseStore):
             for path in (self.repository / model).iterdir()
             if path.name.isdecimal() and (path / MODEL_FILE).is_file()
         ]
-        return {place: ModelFile.read(self.folder_of(place) / MODEL_FILE) for place in sorted(found)}
+        return {
+            place: ModelFile.read(self.folder_of(place) / MODEL_FILE)
+            for place in sorted(found)
+        }
 
     def folder_of(self, place: Place) -> Path:
         return self.repository / place.model / str(place.version)
 
     def find(self, release: str) -> Place | None:
         """Place of a release's newest model; None when there is none."""
-        places = [place for place, model in self.versions().items() if model.release == release]
+        places = [
+            place
+            for place, model in self.versions().items()
+            if model.release == release
+        ]
         return max(places, key=lambda place: place.version, default=None)
 
     def releases(self) -> set[str]:
-        encoders = (path.name.rpartition("-")[2] for path in self.repository.glob(wire.encoder_model("*", "*")))
-        return {model.release for model in self.versions().values() if model.release}.union(encoders)
+        encoders = (
+            path.name.rpartition("-")[2]
+            for path in self.repository.glob(wire.encoder_model("*", "*"))
+        )
+        return {
+            model.release for model in self.versions().values() if model.release
+        }.union(encoders)
 
     # Going live needs no change here, as a request names its version. Deletion.
 
     def wait_until_served(self, release: str) -> None:
-        if len(self.settings.triton.node_urls) == 1:  # of several, one may be starting again
+        if (
+            len(self.settings.triton.node_urls) == 1
+        ):  # of several, one may be starting again
             self.expect_alive()
         if (place := self.find(release)) is None:
-            raise StepError(f"release {release} has no model in Triton: run {self.step}")
+            raise StepError(
+                f"release {release} has no model in Triton: run {self.step}"
+            )
         for each in (*self.encoders([release]), place):
             self.wait_until_ready(each)
 
@@ -268,7 +327,11 @@ class TritonStore(ReleaseStore):
         """
         with self.translate_errors():
             found = self.versions()
-            removed = [place for place, model in found.items() if model.release in {*releases, None}]
+            removed = [
+                place
+                for place, model in found.items()
+                if model.release in {*releases, None}
+            ]
             for place in removed:
                 self._remove(self.folder_of(place))
                 self._mark_of(place).unlink(missing_ok=True)
@@ -290,9 +353,17 @@ def config_pbtxt(model: str, sizes: features.InputSizes) -> str:
     rows = "" if max_batch else "-1, "  # Triton itself adds a batch's first dimension
     inputs = [_TENSOR.format(wire.MODEL_INPUT, "FP32", f"{rows}{sizes.columns}")]
     if sizes.events:
-        inputs.append(_TENSOR.format(wire.MODEL_HISTORY, "FP32", f"1, {sizes.events}, {len(features.HISTORY)}"))
+        inputs.append(
+            _TENSOR.format(
+                wire.MODEL_HISTORY,
+                "FP32",
+                f"1, {sizes.events}, {len(features.HISTORY)}",
+            )
+        )
     output = _TENSOR.format(wire.MODEL_OUTPUT, "FP32", f"{rows}1")
-    return _CONFIG.format(model=model, max_batch=max_batch, inputs=", ".join(inputs), output=output)
+    return _CONFIG.format(
+        model=model, max_batch=max_batch, inputs=", ".join(inputs), output=output
+    )
 
 
 def encoder_config(name: str, model: bytes) -> str:
@@ -301,11 +372,15 @@ def encoder_config(name: str, model: bytes) -> str:
     tensors: list[str] = []
     for each in (*graph.input, *graph.output):
         of = each.type.tensor_type
-        datatype = np_to_triton_dtype(onnx.helper.tensor_dtype_to_np_dtype(of.elem_type))
+        datatype = np_to_triton_dtype(
+            onnx.helper.tensor_dtype_to_np_dtype(of.elem_type)
+        )
         dims = ", ".join(str(dim.dim_value or -1) for dim in of.shape.dim)
         tensors.append(_TENSOR.format(each.name, datatype, dims))
     *inputs, output = tensors
-    return _CONFIG.format(model=name, max_batch=0, inputs=", ".join(inputs), output=output)
+    return _CONFIG.format(
+        model=name, max_batch=0, inputs=", ".join(inputs), output=output
+    )
 
 
 def _is_ready(url: str, place: Place) -> bool:
@@ -321,6 +396,8 @@ def _is_ready(url: str, place: Place) -> bool:
     for each in orjson.loads(answer.body):
         if name.items() <= each.items():
             if each["state"] == "UNAVAILABLE":
-                raise CheckError(f"Triton at {url} cannot load {place}: {each.get('reason', 'no reason given')[:300]}")
+                raise CheckError(
+                    f"Triton at {url} cannot load {place}: {each.get('reason', 'no reason given')[:300]}"
+                )
             return bool(each["state"] == "READY")
     return False

@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 OUT_OF_TIME = "did not answer in time"
 FAIR_S = 0.05  # a call that had less time than that says nothing about the service when it runs out of time
 FAILURES = 3  # in a row, after which the circuit opens
-PROBE_S = 0.5  # how long the breaker is open; then one request at a time probes the service
+PROBE_S = (
+    0.5  # how long the breaker is open; then one request at a time probes the service
+)
 
 Query = TypeVar("Query")
 Found = TypeVar("Found")
@@ -107,7 +109,9 @@ class Client(ABC, Generic[Query, Found]):
         self.timeout_s = timeout_s
         self.breaker = Breaker(self.service)
 
-    def call(self, query: Query, deadline: Deadline = NEVER, *, strict: bool = True) -> Found:
+    def call(
+        self, query: Query, deadline: Deadline = NEVER, *, strict: bool = True
+    ) -> Found:
         """Return the answer. Raises ServiceError within the service's timeout, and by the deadline.
 
         Args:
@@ -115,7 +119,9 @@ class Client(ABC, Generic[Query, Found]):
         """
         time_given = min(self.timeout_s, deadline.left())
         enough_time = time_given >= FAIR_S
-        return self.breaker.call(lambda: self.call_by(query, deadline), fair=enough_time, always=strict)
+        return self.breaker.call(
+            lambda: self.call_by(query, deadline), fair=enough_time, always=strict
+        )
 
     def call_by(self, query: Query, deadline: Deadline) -> Found:
         """Call without the circuit breaker. Raises ServiceError as `call`.
@@ -127,7 +133,10 @@ class Client(ABC, Generic[Query, Found]):
             try:
                 return self._call(query)
             except self.library_errors as error:
-                if not isinstance(error, self.lost_errors) or limit.left() < at_first / 2:
+                if (
+                    not isinstance(error, self.lost_errors)
+                    or limit.left() < at_first / 2
+                ):
                     raise
             return self._call(query)
 
@@ -163,8 +172,12 @@ class Client(ABC, Generic[Query, Found]):
                 raise
             if isinstance(error, self.library_errors):
                 log.warning("%s: %r", failed, error)
-                raise ServiceError(self.service, _explain(error) if limit.left() else OUT_OF_TIME) from error
-            if isinstance(error, (LookupError, TypeError, ValueError, AttributeError)):  # an answer of another shape
+                raise ServiceError(
+                    self.service, _explain(error) if limit.left() else OUT_OF_TIME
+                ) from error
+            if isinstance(
+                error, (LookupError, TypeError, ValueError, AttributeError)
+            ):  # an answer of another shape
                 log.exception(failed)
                 unreadable = f"answered with something that cannot be read ({type(error).__name__})"
                 raise ServiceError(self.service, unreadable) from error
@@ -178,7 +191,11 @@ def _explain(error: Exception) -> str:
     name = type(error).__name__
     if "timeout" in name.lower():
         return OUT_OF_TIME
-    return "cannot be reached" if "connect" in name.lower() else f"answered with an error ({name})"
+    return (
+        "cannot be reached"
+        if "connect" in name.lower()
+        else f"answered with an error ({name})"
+    )
 
 
 class Breaker:
@@ -214,11 +231,18 @@ class Breaker:
         """The error with which a call would be refused now; None: it would be made."""
         if self._forced:
             return ServiceError(self._service, self._forced)
-        if self._failures < FAILURES or not (self._probing or self.clock() < self._open_until):
+        if self._failures < FAILURES or not (
+            self._probing or self.clock() < self._open_until
+        ):
             return None
-        return ServiceError(self._service, f"is not called, its circuit breaker is open: it {self._last_failure}")
+        return ServiceError(
+            self._service,
+            f"is not called, its circuit breaker is open: it {self._last_failure}",
+        )
 
-    def call(self, ask: Callable[[], Found], *, fair: bool = True, always: bool = False) -> Found:
+    def call(
+        self, ask: Callable[[], Found], *, fair: bool = True, always: bool = False
+    ) -> Found:
         """Call ``ask``, and count how it ends. Raises what it raises, and ServiceError where it is not called.
 
         Args:

@@ -25,7 +25,10 @@ from online.clients.http import HttpClient
 # Scores are float32: next to the 1 that Elasticsearch adds, products of a hundred-thousandth would lose the digits in
 # which they differ. A search by vector alone uses a multiple of the vector; a power of two changes none of its digits.
 _MAGNIFIED: Final = np.float32(2**20)
-_BY_FLOATS: Final = ("flat", "hnsw")  # indices; quantized ones clip a query to the range of their items' components
+_BY_FLOATS: Final = (
+    "flat",
+    "hnsw",
+)  # indices; quantized ones clip a query to the range of their items' components
 # Ties by number. Where a search by vector is cut off among ties, Lucene keeps the documents that were loaded first:
 # those with the smaller numbers, as an index is loaded in their order and merged to one segment.
 # The sort keys of each hit, which are part of the answer, hold score and number: no field has to be fetched.
@@ -38,21 +41,28 @@ KEYS_ONLY: Final = {
 _MAX_TERMS: Final = 65_536  # of one terms query, by Elasticsearch's default
 
 
-def unseen_filter(seen: Sequence[int] | NDArray[np.int32], only: NDArray[np.int64] | None = None) -> dict[str, Any]:
+def unseen_filter(
+    seen: Sequence[int] | NDArray[np.int32], only: NDArray[np.int64] | None = None
+) -> dict[str, Any]:
     """The items that may be found: none that was seen, and, where ``only`` is given, none but those."""
     any_of = {}
     for name, numbers in (("must_not", seen), ("should", only)):
         if numbers is not None:
             ids = np.asarray(numbers, dtype=np.int64)
             starts = range(0, max(len(ids), 1), _MAX_TERMS)
-            any_of[name] = [{"terms": {wire.ITEM_NUMBER: ids[start : start + _MAX_TERMS]}} for start in starts]
+            any_of[name] = [
+                {"terms": {wire.ITEM_NUMBER: ids[start : start + _MAX_TERMS]}}
+                for start in starts
+            ]
     allowed: dict[str, Any] = {"must_not": any_of["must_not"]}
     if only is not None:
         allowed["filter"] = {"bool": {"should": any_of["should"]}}
     return {"bool": allowed}
 
 
-def channel_query(channel: VectorRecipe, query: ItemQuery, allowed: dict[str, Any]) -> dict[str, Any] | None:
+def channel_query(
+    channel: VectorRecipe, query: ItemQuery, allowed: dict[str, Any]
+) -> dict[str, Any] | None:
     """Build the query of a channel's search among the ``allowed`` items. None: the user has no vector and no genres.
 
     The vector part is a `knn` query, not the search's own `knn` section: the section makes Elasticsearch run one more
@@ -74,8 +84,16 @@ def channel_query(channel: VectorRecipe, query: ItemQuery, allowed: dict[str, An
         }
     if alone:
         return near
-    alike = {"terms": {wire.ITEM_GENRES: list(query.terms), "boost": channel.term_weight}}
-    return {"bool": {"should": [alike, near] if near else [alike], "minimum_should_match": 1, **allowed["bool"]}}
+    alike = {
+        "terms": {wire.ITEM_GENRES: list(query.terms), "boost": channel.term_weight}
+    }
+    return {
+        "bool": {
+            "should": [alike, near] if near else [alike],
+            "minimum_should_match": 1,
+            **allowed["bool"],
+        }
+    }
 
 
 def magnified(recall: RecallRecipe) -> np.float32:
@@ -85,7 +103,10 @@ def magnified(recall: RecallRecipe) -> np.float32:
 
 def best_of(hits: Hits, others: Hits, size: int) -> Hits:
     """Merge the hits of two searches into the best ``size``; ties by number."""
-    ids, scores = np.concatenate([hits.ids, others.ids]), np.concatenate([hits.scores, others.scores])
+    ids, scores = (
+        np.concatenate([hits.ids, others.ids]),
+        np.concatenate([hits.scores, others.scores]),
+    )
     best = np.lexsort((ids, -scores))[:size]
     return Hits(ids[best], scores[best])
 
@@ -107,7 +128,9 @@ class CatalogueItem:
 
     own_id: OwnId
     title: str
-    attributes: Mapping[str, Any]  # by name: a list of values, a number, or None where the item has none
+    attributes: Mapping[
+        str, Any
+    ]  # by name: a list of values, a number, or None where the item has none
 
 
 class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
@@ -124,7 +147,9 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
     def __init__(self, settings: ElasticsearchSettings) -> None:
         super().__init__(settings, login=settings.login, ca_certs=settings.ca_certs)
         self._copies = settings.cluster
-        self.more: Mapping[str, Search] = {}  # release -> searches further items, those that its index lacks
+        self.more: Mapping[
+            str, Search
+        ] = {}  # release -> searches further items, those that its index lacks
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         allowed = unseen_filter(query.seen, query.only)
@@ -134,45 +159,73 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
             if isinstance(channel, VectorRecipe)
         ]
         how = {"size": query.recall.candidates, **KEYS_ONLY}
-        bodies = [{"query": search, **how} for _, search in searches if search is not None]
+        bodies = [
+            {"query": search, **how} for _, search in searches if search is not None
+        ]
         if not bodies:
             return (NO_HITS,) * len(searches)
         answers = self._msearch(query.release, bodies)
         # A search by vector has several phases, and all of them call the copy of a shard that the first one called: a
         # node that ends in between leaves an answer without its shards, though other nodes have copies. So try again.
         if self._copies and any(
-            answer.get("_shards", {}).get("failed") or answer["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR
+            answer.get("_shards", {}).get("failed")
+            or answer["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR
             for answer in answers
         ):
             answers = self._msearch(query.release, bodies)
         rest = iter(answers)
         found = tuple(
-            NO_HITS if search is None else self._hits(next(rest), channel, query.recall, "knn" in search)
+            NO_HITS
+            if search is None
+            else self._hits(next(rest), channel, query.recall, "knn" in search)
             for channel, search in searches
         )
         if (more := self.more.get(query.release)) is None:
             return found
-        return tuple(best_of(*hits, query.recall.candidates) for hits in zip(found, more(query), strict=True))
+        return tuple(
+            best_of(*hits, query.recall.candidates)
+            for hits in zip(found, more(query), strict=True)
+        )
 
-    def _msearch(self, release: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def _msearch(
+        self, release: str, bodies: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
         """Send several searches in one round trip."""
-        lines = (b"{}\n%b\n" % orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY) for body in bodies)
+        lines = (
+            b"{}\n%b\n" % orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+            for body in bodies
+        )
         path = f"/{wire.item_index(release)}/_msearch?filter_path={_NEEDED}"
-        return list(self._read(self.http.post(path, b"".join(lines), _LINES))["responses"])
+        return list(
+            self._read(self.http.post(path, b"".join(lines), _LINES))["responses"]
+        )
 
-    def _hits(self, answer: dict[str, Any], channel: VectorRecipe, recall: RecallRecipe, by_vector_alone: bool) -> Hits:
+    def _hits(
+        self,
+        answer: dict[str, Any],
+        channel: VectorRecipe,
+        recall: RecallRecipe,
+        by_vector_alone: bool,
+    ) -> Hits:
         if "error" in answer:
             if answer["status"] == HTTPStatus.NOT_FOUND:
                 raise GoneError(self.service, self.gone)
             raise ServiceError(
-                self.service, f"refused the search of channel {channel.name} ({answer['error']['type']})"
+                self.service,
+                f"refused the search of channel {channel.name} ({answer['error']['type']})",
             )
         self._require_whole(answer)
-        hits = answer.get("hits", {}).get("hits", [])  # filter_path leaves empty lists out
-        keys = np.array([key for hit in hits for key in hit["sort"]], np.float64)  # score and number of each
+        hits = answer.get("hits", {}).get(
+            "hits", []
+        )  # filter_path leaves empty lists out
+        keys = np.array(
+            [key for hit in hits for key in hit["sort"]], np.float64
+        )  # score and number of each
         numbers, scores = keys[1::2].astype(np.int64), keys[::2]
         if by_vector_alone:  # the inner products behind the scores
-            scores = wire.product_of_score(scores / channel.vector_weight) / magnified(recall)
+            scores = wire.product_of_score(scores / channel.vector_weight) / magnified(
+                recall
+            )
         return Hits(numbers, scores)
 
     def _require_whole(self, answer: Mapping[str, Any]) -> None:
@@ -181,8 +234,12 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
 
     def search(self, release: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Send one search; its hits. Limits are the caller's."""
-        request = orjson.dumps({"track_total_hits": False, **body}, option=orjson.OPT_SERIALIZE_NUMPY)
-        page = self._read(self.http.post(f"/{wire.item_index(release)}/_search", request, _JSON))
+        request = orjson.dumps(
+            {"track_total_hits": False, **body}, option=orjson.OPT_SERIALIZE_NUMPY
+        )
+        page = self._read(
+            self.http.post(f"/{wire.item_index(release)}/_search", request, _JSON)
+        )
         self._require_whole(page)
         return list(page["hits"]["hits"])
 
@@ -190,7 +247,11 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         """Count the searches of a release's items since Elasticsearch started. Raises ServiceError."""
         with self._limited("searches"):
             count = "_all.total.search.query_total"
-            stats = self._read(self.http.get(f"/{wire.item_index(release)}/_stats/search?filter_path={count}"))
+            stats = self._read(
+                self.http.get(
+                    f"/{wire.item_index(release)}/_stats/search?filter_path={count}"
+                )
+            )
             return int(stats["_all"]["total"]["search"]["query_total"])
 
     def catalogue(self, release: str) -> dict[int, CatalogueItem]:
@@ -207,22 +268,38 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
                 return items
             page["search_after"] = hits[-1]["sort"]
 
-    def indexed(self, release: str, numbers: Sequence[int], channels: Sequence[str]) -> Iterator[IndexedItem]:
+    def indexed(
+        self, release: str, numbers: Sequence[int], channels: Sequence[str]
+    ) -> Iterator[IndexedItem]:
         """Read terms and vectors of some items of a release, in no order. Raises ServiceError."""
         fields = {name: wire.vector_of(name) for name in channels}
         for start in range(0, len(numbers), _VECTORS):
             wanted = list(numbers[start : start + _VECTORS])
             shown = [wire.ITEM_NUMBER, wire.ITEM_GENRES, *fields.values()]
-            body = {"size": len(wanted), "query": {"terms": {wire.ITEM_NUMBER: wanted}}, "_source": shown}
+            body = {
+                "size": len(wanted),
+                "query": {"terms": {wire.ITEM_NUMBER: wanted}},
+                "_source": shown,
+            }
             with self._limited("indexed"):
                 sources = [hit["_source"] for hit in self.search(release, body)]
             for source in sources:
-                vectors = {name: np.array(source[at], np.float32) for name, at in fields.items() if source.get(at)}
-                yield IndexedItem(source[wire.ITEM_NUMBER], tuple(source.get(wire.ITEM_GENRES, ())), vectors)
+                vectors = {
+                    name: np.array(source[at], np.float32)
+                    for name, at in fields.items()
+                    if source.get(at)
+                }
+                yield IndexedItem(
+                    source[wire.ITEM_NUMBER],
+                    tuple(source.get(wire.ITEM_GENRES, ())),
+                    vectors,
+                )
 
     def _ping(self) -> str:
         health = self._read(self.http.get("/_cluster/health?filter_path=status"))
         if health["status"] == "red":
             raise ServiceError(self.service, "is up, but its cluster is red")
-        nodes = self._read(self.http.get("/_nodes/http?filter_path=nodes.*.version"))["nodes"]
+        nodes = self._read(self.http.get("/_nodes/http?filter_path=nodes.*.version"))[
+            "nodes"
+        ]
         return ", ".join(sorted({node["version"] for node in nodes.values()}))

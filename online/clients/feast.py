@@ -29,7 +29,9 @@ from online.clients import base, http
 log = logging.getLogger(__name__)
 
 MAX_USERS = 32  # per call
-RETRY_AFTER_S = 5.0  # pause after a release, or its items' features, could not be loaded
+RETRY_AFTER_S = (
+    5.0  # pause after a release, or its items' features, could not be loaded
+)
 CHUNK = 500  # items per call at most; with the source's 18 features they take about 0.1 s, well within the timeout
 VALUES = 18 * CHUNK  # features times items per call
 _JSON = "Content-Type: application/json"
@@ -50,7 +52,9 @@ class FeatureRows:
 
     ids: tuple[int, ...]  # complete rows, in the order of the query
     columns: Mapping[str, list[Any]]  # feature name -> one value for each of `ids`
-    missing: Mapping[int, tuple[str, ...]]  # id -> features without a value; such an id is not in `ids`
+    missing: Mapping[
+        int, tuple[str, ...]
+    ]  # id -> features without a value; such an id is not in `ids`
 
 
 class FeastFeatures(http.HttpClient[FeatureQuery, FeatureRows]):
@@ -62,13 +66,21 @@ class FeastFeatures(http.HttpClient[FeatureQuery, FeatureRows]):
     def _call(self, query: FeatureQuery) -> FeatureRows:
         key, name = wire.FEAST_KEY[query.entity], wire.FEAST_SERVICE[query.entity]
         service = wire.feast_name(name, query.release) if query.release else name
-        body = orjson.dumps({"feature_service": service, "entities": {key: list(query.ids)}})
-        return feature_rows(key, query.ids, self._read(self.http.post("/get-online-features", body, _JSON)))
+        body = orjson.dumps(
+            {"feature_service": service, "entities": {key: list(query.ids)}}
+        )
+        return feature_rows(
+            key,
+            query.ids,
+            self._read(self.http.post("/get-online-features", body, _JSON)),
+        )
 
     def _ping(self) -> str:
         """Version of the package installed here, if any: the server does not report its own, and both are pinned."""
         if (status := self.http.get("/health").status) != HTTPStatus.OK:
-            raise base.ServiceError(self.service, f"answered its health check with status {status}")
+            raise base.ServiceError(
+                self.service, f"answered its health check with status {status}"
+            )
         try:
             return importlib.metadata.version("feast")
         except importlib.metadata.PackageNotFoundError:  # the server's own image
@@ -78,25 +90,36 @@ class FeastFeatures(http.HttpClient[FeatureQuery, FeatureRows]):
 FeatureStore = base.Client[FeatureQuery, FeatureRows]
 
 
-def feature_rows(key: str, ids: Sequence[int], answer: Mapping[str, Any]) -> FeatureRows:
+def feature_rows(
+    key: str, ids: Sequence[int], answer: Mapping[str, Any]
+) -> FeatureRows:
     """Parse Feast's column-wise answer (one value per id) into complete rows and missing features.
 
     Raises ValueError when its rows are not those of ``ids``.
     """
     names = answer["metadata"]["feature_names"]
     columns: dict[str, list[Any]] = {
-        name: result["values"] for name, result in zip(names, answer["results"], strict=True)
+        name: result["values"]
+        for name, result in zip(names, answer["results"], strict=True)
     }
-    if any(len(values) != len(ids) for values in columns.values()) or columns.get(key) != list(ids):
+    if any(len(values) != len(ids) for values in columns.values()) or columns.get(
+        key
+    ) != list(ids):
         raise ValueError(f"rows of {key} are not the requested ones")
     missing: dict[int, tuple[str, ...]] = {}
     for name, values in columns.items():
         if None in values:
-            absent = (entity for entity, value in zip(ids, values, strict=True) if value is None)
+            absent = (
+                entity
+                for entity, value in zip(ids, values, strict=True)
+                if value is None
+            )
             missing |= {entity: (*missing.get(entity, ()), name) for entity in absent}
     if missing:
         kept = [row for row, entity in enumerate(ids) if entity not in missing]
-        columns = {name: [values[row] for row in kept] for name, values in columns.items()}
+        columns = {
+            name: [values[row] for row in kept] for name, values in columns.items()
+        }
     return FeatureRows(tuple(columns[key]), columns, missing)
 
 
@@ -114,7 +137,9 @@ class EncodedItems:
         return known, self.rows[codes[known] - 1]
 
 
-def fetch_items(store: FeatureStore, spec: FeatureSpec, release: str, item_numbers: Sequence[int]) -> EncodedItems:
+def fetch_items(
+    store: FeatureStore, spec: FeatureSpec, release: str, item_numbers: Sequence[int]
+) -> EncodedItems:
     """Fetch and encode items' features, at most `CHUNK` items and `VALUES` values per call. Raises ServiceError."""
     found: list[int] = []
     parts = [Encoded.none(spec.of("item"))]
@@ -126,7 +151,12 @@ def fetch_items(store: FeatureStore, spec: FeatureSpec, release: str, item_numbe
             found.extend(rows.ids)
             parts.append(spec.encode("item", rows.columns))
     if missing := len(ordered) - len(found):
-        log.warning("release %s: %d of %d items have no features and cannot be ranked", release, missing, len(ordered))
+        log.warning(
+            "release %s: %d of %d items have no features and cannot be ranked",
+            release,
+            missing,
+            len(ordered),
+        )
     return EncodedItems(np.array(found, np.int32), Encoded.joined(parts))
 
 
@@ -134,11 +164,19 @@ class ItemCache:
     """Encoded items, fetched again when older than ``ttl_s``; the stale copy serves until the new one is there."""
 
     def __init__(
-        self, fetch: Callable[[], EncodedItems], ttl_s: float, background: futures.Executor,
+        self,
+        fetch: Callable[[], EncodedItems],
+        ttl_s: float,
+        background: futures.Executor,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Fetches at once. Raises what ``fetch`` raises."""
-        self._fetch, self._ttl_s, self._background, self._clock = fetch, ttl_s, background, clock
+        self._fetch, self._ttl_s, self._background, self._clock = (
+            fetch,
+            ttl_s,
+            background,
+            clock,
+        )
         self._refreshing = threading.Lock()
         self._items = fetch()
         self.fetched_at = time.time()  # Unix seconds, of the copy at hand
@@ -156,11 +194,17 @@ class ItemCache:
             fresh, held = self._fetch(), self._items
             lost = int((~np.isin(held.item_numbers, fresh.item_numbers)).sum())
             if lost:  # a release never loses items, so the store is at fault
-                log.warning("%d of %d items have lost their features, which are kept", lost, len(held.item_numbers))
+                log.warning(
+                    "%d of %d items have lost their features, which are kept",
+                    lost,
+                    len(held.item_numbers),
+                )
             else:
                 self._items, self.fetched_at, wait_s = fresh, time.time(), self._ttl_s
         except Exception:
-            log.exception("item features could not be refreshed, the ones at hand serve on")
+            log.exception(
+                "item features could not be refreshed, the ones at hand serve on"
+            )
         finally:
             self._stale_at = self._clock() + wait_s
             self._refreshing.release()
@@ -203,7 +247,11 @@ class PendingRow:
     @property
     def failed(self) -> bool:
         """Whether no row has come."""
-        return not self.rows.done() or self.rows.cancelled() or self.rows.exception() is not None
+        return (
+            not self.rows.done()
+            or self.rows.cancelled()
+            or self.rows.exception() is not None
+        )
 
 
 class UserFeatures:
@@ -211,21 +259,35 @@ class UserFeatures:
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
-        self._callers = {strict: futures.ThreadPoolExecutor(1, "user-features") for strict in (False, True)}
+        self._callers = {
+            strict: futures.ThreadPoolExecutor(1, "user-features")
+            for strict in (False, True)
+        }
         self._lock = threading.Lock()
-        self._waiting: dict[tuple[str, bool], list[PendingRow]] = {}  # by release, and whether they are strict
+        self._waiting: dict[
+            tuple[str, bool], list[PendingRow]
+        ] = {}  # by release, and whether they are strict
 
     @property
     def waiting(self) -> int:
         """Requests that the next calls will fetch for."""
         return sum(map(len, list(self._waiting.values())))
 
-    def fetch(self, release: str, number: int, deadline: base.Deadline, *, strict: bool = False) -> PendingRow:
+    def fetch(
+        self,
+        release: str,
+        number: int,
+        deadline: base.Deadline,
+        *,
+        strict: bool = False,
+    ) -> PendingRow:
         """Start fetching a user's row. Returns at once; `result` gives the row.
 
         ``deadline``: when the row is no longer waited for; the service's own timeout counts as well.
         """
-        pending = PendingRow(number, min(deadline, base.Deadline.after(self._store.timeout_s)))
+        pending = PendingRow(
+            number, min(deadline, base.Deadline.after(self._store.timeout_s))
+        )
         refusal = None if strict else self._store.breaker.refusal
         if refusal is not None:  # fail at once, without a place in the queue
             pending.ended = pending.began
@@ -252,7 +314,11 @@ class UserFeatures:
         numbers = sorted({pending.number for pending in batch})
         last_deadline = max(pending.deadline for pending in batch)
         try:
-            answer = self._store.call(FeatureQuery("user", release, tuple(numbers)), last_deadline, strict=strict)
+            answer = self._store.call(
+                FeatureQuery("user", release, tuple(numbers)),
+                last_deadline,
+                strict=strict,
+            )
             rows = [row_of(answer, pending.number) for pending in batch]
         except BaseException as error:
             for pending in batch:
@@ -270,7 +336,9 @@ class UserFeatures:
             batch, rest = waiting[:MAX_USERS], waiting[MAX_USERS:]
             if rest:
                 self._waiting[release, strict] = rest
-        return [pending for pending in batch if pending.rows.set_running_or_notify_cancel()]
+        return [
+            pending for pending in batch if pending.rows.set_running_or_notify_cancel()
+        ]
 
     def close(self) -> None:
         for caller in self._callers.values():

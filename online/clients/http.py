@@ -21,22 +21,42 @@ import certifi
 import orjson
 import pycurl
 
-from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, TritonSettings
-from online.clients.base import NEVER, Client, Found, GoneError, Query, ServiceError, current
+from data_exchange_center.settings import (
+    ElasticsearchSettings,
+    FeastSettings,
+    TritonSettings,
+)
+from online.clients.base import (
+    NEVER,
+    Client,
+    Found,
+    GoneError,
+    Query,
+    ServiceError,
+    current,
+)
 
 DOWN_S: Final = 2.0  # how long a server that did not answer is tried last
 _UNIX: Final = "unix:"
 _SOCKET_PATH_BYTES: Final = 107
 _OVER_SOCKET: Final = "http://localhost"  # scheme and host of a request over a socket
 _BUFFER: Final = 128 * 1024  # bytes, libcurl's receive buffer
-_MOST: Final = 16 * 1024 * 1024  # bytes of an answer; those that a request waits for have far less
+_MOST: Final = (
+    16 * 1024 * 1024
+)  # bytes of an answer; those that a request waits for have far less
 
 
 class UnreadableError(OSError):
     """The answer is not HTTP or too long, or the connection could not be set up (TLS, for example)."""
 
 
-_LOST: Final = (pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_PARTIAL_FILE, pycurl.E_HTTP2)
+_LOST: Final = (
+    pycurl.E_GOT_NOTHING,
+    pycurl.E_RECV_ERROR,
+    pycurl.E_SEND_ERROR,
+    pycurl.E_PARTIAL_FILE,
+    pycurl.E_HTTP2,
+)
 _OSERRORS: Final[
     dict[int, type[OSError]]
 ] = {  # libcurl's errors, as Python names them; any other is an UnreadableError
@@ -97,7 +117,11 @@ class Http:
     """
 
     def __init__(
-        self, *urls: str, timeout_s: float, login: tuple[str, str] | None = None, ca_certs: Path | None = None
+        self,
+        *urls: str,
+        timeout_s: float,
+        login: tuple[str, str] | None = None,
+        ca_certs: Path | None = None,
     ) -> None:
         """Prepare; the first call connects.
 
@@ -132,14 +156,23 @@ class Http:
                     raise
         return self._perform(last, path, body, headers)
 
-    def _perform(self, node: _Node, path: str, body: bytes | None, headers: Sequence[str]) -> HttpAnswer:
+    def _perform(
+        self, node: _Node, path: str, body: bytes | None, headers: Sequence[str]
+    ) -> HttpAnswer:
         try:
-            curl = node.idle.pop()  # used last, so that the others may be closed by the server
+            curl = (
+                node.idle.pop()
+            )  # used last, so that the others may be closed by the server
         except IndexError:
             curl = self._connection(node.url)
         head, answer = io.BytesIO(), io.BytesIO()
-        curl.setopt(pycurl.URL, (_OVER_SOCKET if node.url.startswith(_UNIX) else node.url) + path)
-        curl.setopt(pycurl.HTTPHEADER, ["Expect:", *headers])  # send a body at once, without waiting for 100 Continue
+        curl.setopt(
+            pycurl.URL,
+            (_OVER_SOCKET if node.url.startswith(_UNIX) else node.url) + path,
+        )
+        curl.setopt(
+            pycurl.HTTPHEADER, ["Expect:", *headers]
+        )  # send a body at once, without waiting for 100 Continue
         curl.setopt(pycurl.WRITEHEADER, head)
         curl.setopt(pycurl.WRITEDATA, answer)
         left_s = self._timeout_s if current() is NEVER else current().left()
@@ -159,7 +192,9 @@ class Http:
             if kind is not UnreadableError:
                 node.down_until = time.monotonic() + DOWN_S
             raise kind(f"{message} (libcurl's error {code})") from error
-        found = HttpAnswer(curl.getinfo(pycurl.RESPONSE_CODE), answer.getvalue(), head.getvalue())
+        found = HttpAnswer(
+            curl.getinfo(pycurl.RESPONSE_CODE), answer.getvalue(), head.getvalue()
+        )
         answer.close()  # which the idle connection would hold until its next call
         node.down_until = 0.0
         node.idle.append(curl)  # last: another thread may take it at once
@@ -169,9 +204,13 @@ class Http:
         """Connection for one thread at a time. It connects at its first use, and again where the server has hung up."""
         curl = pycurl.Curl()
         curl.setopt(pycurl.NOSIGNAL, 1)  # as threads use it
-        curl.setopt(pycurl.PROXY, "")  # none between us and our own service, whatever the environment names
+        curl.setopt(
+            pycurl.PROXY, ""
+        )  # none between us and our own service, whatever the environment names
         curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
-        curl.setopt(pycurl.MAXFILESIZE, _MOST)  # also ends an answer that does not say how long it is
+        curl.setopt(
+            pycurl.MAXFILESIZE, _MOST
+        )  # also ends an answer that does not say how long it is
         if url.startswith(_UNIX):
             path = Path(url.removeprefix(_UNIX))
             curl.setopt(pycurl.UNIX_SOCKET_PATH, f"{_folder(path)}/{path.name}")
@@ -193,7 +232,10 @@ class HttpClient(Client[Query, Found]):
     gone: ClassVar[str]  # what a 404 means, as `ServiceError.what`
 
     def __init__(
-        self, settings: ElasticsearchSettings | FeastSettings | TritonSettings, *urls: str, **more: Any
+        self,
+        settings: ElasticsearchSettings | FeastSettings | TritonSettings,
+        *urls: str,
+        **more: Any,
     ) -> None:
         """``urls``: of servers, if not those of the settings; ``more``: arguments of `Http`."""
         super().__init__(settings.timeout_s)

@@ -45,7 +45,9 @@ class Publishing(redis.Redis):
 
         def retire(pipe: redis.client.Pipeline) -> Any:  # typed to return nothing
             live, published = listed(pipe)
-            gone = {*releases, *published}.difference(kept_releases(live, published, keep))
+            gone = {*releases, *published}.difference(
+                kept_releases(live, published, keep)
+            )
             pipe.multi()
             for release in gone:
                 pipe.lrem(wire.PUBLISHED_KEY, 0, release)
@@ -62,10 +64,14 @@ def listed(client: redis.Redis) -> tuple[str | None, list[str]]:
     live: Any = client.get(wire.LIVE_KEY)  # typed for the asynchronous client too
     published: Any = client.lrange(wire.PUBLISHED_KEY, 0, -1)
     active = live.decode() if live else None
-    return active, list(dict.fromkeys([*(raw.decode() for raw in published), *filter(None, [active])]))
+    return active, list(
+        dict.fromkeys([*(raw.decode() for raw in published), *filter(None, [active])])
+    )
 
 
-def put_first(pipe: redis.client.Pipeline, release: str, second: str | None = None) -> None:
+def put_first(
+    pipe: redis.client.Pipeline, release: str, second: str | None = None
+) -> None:
     """Put a release first in the list of published ones, and ``second`` behind it."""
     for each in filter(None, (second, release)):
         pipe.lrem(wire.PUBLISHED_KEY, 0, each)

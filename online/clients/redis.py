@@ -13,7 +13,12 @@ from typing import Any, ClassVar, Final, TypeVar
 import redis
 from pydantic import TypeAdapter, ValidationError
 from redis.backoff import NoBackoff
-from redis.exceptions import AskError, ClusterDownError, MovedError, RedisClusterException
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MovedError,
+    RedisClusterException,
+)
 from redis.retry import Retry
 
 from data_exchange_center import plugins, wire
@@ -27,13 +32,25 @@ from online.clients.base import Client, Found, Query, StoredError, current
 from online.clients.publishing import Publishing, listed
 
 Stored = TypeVar("Stored")
-_POPULAR: Final = TypeAdapter(list[tuple[int, float]])  # (item number, score), best first
+_POPULAR: Final = TypeAdapter(
+    list[tuple[int, float]]
+)  # (item number, score), best first
 
 USERS_STEP: Final = "offline_to_online/recall/s1_user_to_redis.py"
 # RedisClusterException (no node knows the slots) is not a RedisError, so it is listed.
-ERRORS: Final[tuple[type[Exception], ...]] = (redis.RedisError, RedisClusterException, OSError)
+ERRORS: Final[tuple[type[Exception], ...]] = (
+    redis.RedisError,
+    RedisClusterException,
+    OSError,
+)
 # Errors after which another server has the slot, or will have it soon.
-_LOST: Final = (MovedError, AskError, ClusterDownError, redis.ReadOnlyError, redis.ConnectionError)
+_LOST: Final = (
+    MovedError,
+    AskError,
+    ClusterDownError,
+    redis.ReadOnlyError,
+    redis.ConnectionError,
+)
 MOVED: Final = (*_LOST, redis.TimeoutError)
 
 
@@ -72,14 +89,20 @@ class _Timely:
     socket_timeout: float | None
     socket_connect_timeout: float | None
 
-    def _connect(self) -> socket.socket:  # what each kind of redis-py's connections defines
+    def _connect(
+        self,
+    ) -> socket.socket:  # what each kind of redis-py's connections defines
         configured, left = self.socket_connect_timeout, current().left()
-        self.socket_connect_timeout = max(min(configured or left, left), 1e-3) if left < math.inf else configured
+        self.socket_connect_timeout = (
+            max(min(configured or left, left), 1e-3) if left < math.inf else configured
+        )
         try:
             plain = super()._connect()  # type: ignore[misc]
         finally:
             self.socket_connect_timeout = configured
-        timely = TimelySocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        timely = TimelySocket(
+            plain.family, plain.type, plain.proto, fileno=plain.detach()
+        )
         timely.settimeout(self.socket_timeout)
         return timely
 
@@ -124,11 +147,19 @@ class Connected(Publishing):
         """Bring the copies of a string up to date."""
 
 
-def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0) -> Connected:
+def connect(
+    settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0
+) -> Connected:
     """Return a client without retries. ``timeout_s``: of an answer; ``db``: database number, unused in a cluster."""
     if settings.cluster:
-        return plugins.load(plugins.ENGINES, "redis_cluster")(settings, timeout_s or settings.timeout_s)  # type: ignore[no-any-return]
-    place = {"path": str(settings.socket)} if settings.socket else {"host": settings.host, "port": settings.port}
+        return plugins.load(plugins.ENGINES, "redis_cluster")(  # type: ignore[no-any-return]
+            settings, timeout_s or settings.timeout_s
+        )
+    place = (
+        {"path": str(settings.socket)}
+        if settings.socket
+        else {"host": settings.host, "port": settings.port}
+    )
     pool = redis.ConnectionPool(
         TimelySocketConnection if settings.socket else TimelyConnection,
         **place,
@@ -189,7 +220,9 @@ class UserAnswer:
 class Control:
     """What Redis says to all servers, besides the users."""
 
-    active: str | None  # the release that answers by default; None: none was ever activated
+    active: (
+        str | None
+    )  # the release that answers by default; None: none was ever activated
     published: Sequence[str]  # last published or activated first
     forgotten: int = 0  # how often somebody was forgotten
     experiments: bytes | None = None  # those that run, packed; None: none does
@@ -209,34 +242,50 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             pipeline.hgetall(wire.user_events_key(query.dataset, userid))
             stored, kept, since = pipeline.execute()
         user = self._user(userid, stored, since, bool(kept))
-        kept = bool(kept) or user is not None  # it may have been deleted after the user was read
+        kept = (
+            bool(kept) or user is not None
+        )  # it may have been deleted after the user was read
         return UserAnswer(kept, user)
 
     def control(self) -> Control:
         """Read which releases are published and active, and what changes for all users. Raises ServiceError."""
         with self._limited("control"):
             active, published = listed(self._redis)
-            forgotten: Any = self._redis.get(wire.FORGOTTEN_COUNT_KEY)  # typed for the asynchronous client too
+            forgotten: Any = self._redis.get(
+                wire.FORGOTTEN_COUNT_KEY
+            )  # typed for the asynchronous client too
             experiments: Any = self._redis.get(wire.EXPERIMENTS_KEY)
         return Control(active, published, int(forgotten or 0), experiments)
 
     def _user(
-        self, userid: OwnId, stored: Mapping[bytes, bytes], since: dict[bytes, bytes], kept: bool
+        self,
+        userid: OwnId,
+        stored: Mapping[bytes, bytes],
+        since: dict[bytes, bytes],
+        kept: bool,
     ) -> StoredUser | None:
         """The release's state and what came since; None where neither is there, or the release is gone."""
         forgotten = since.pop(wire.FORGOTTEN.encode(), None)
         try:
             events = tuple(Logged.unpack(raw) for raw in since.values())
         except (TypeError, ValueError) as error:
-            raise StoredError(self.service, f"holds events of user {userid!r} that cannot be read") from error
+            raise StoredError(
+                self.service, f"holds events of user {userid!r} that cannot be read"
+            ) from error
         if not stored or forgotten is not None:
             return StoredUser.unknown(events) if events and kept else None
         try:
-            return StoredUser.of_fields({name.decode(): raw for name, raw in stored.items()}, events)
+            return StoredUser.of_fields(
+                {name.decode(): raw for name, raw in stored.items()}, events
+            )
         except KeyError as error:  # without the filter a seen item could be recommended
-            raise StoredError(self.service, f"holds an incomplete user {userid!r}: no field {error}") from error
+            raise StoredError(
+                self.service, f"holds an incomplete user {userid!r}: no field {error}"
+            ) from error
         except ValueError as error:
-            raise StoredError(self.service, f"holds a user {userid!r} that cannot be read ({error})") from error
+            raise StoredError(
+                self.service, f"holds a user {userid!r} that cannot be read ({error})"
+            ) from error
 
     def value(self, key: str) -> bytes:
         """Read what an extra keeps under a key; empty where there is nothing. Raises ServiceError."""
@@ -246,27 +295,53 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
 
     def published(self, release: str) -> Published | None:
         """Read a release's manifest; None when it is not published. Raises ServiceError."""
-        return self._stored("a manifest", release, wire.manifest_key(release), Published.model_validate_json)
+        return self._stored(
+            "a manifest",
+            release,
+            wire.manifest_key(release),
+            Published.model_validate_json,
+        )
 
     def channels(self, release: str) -> ChannelSet:
         """Read a release's recall channels, which compute user vectors from histories. Raises ServiceError."""
-        channels = self._stored("recall channels", release, wire.channels_key(release), ChannelSet.unpack)
+        channels = self._stored(
+            "recall channels", release, wire.channels_key(release), ChannelSet.unpack
+        )
         if channels is None:
-            raise StoredError(self.service, f"holds no recall channels of release {release}")
+            raise StoredError(
+                self.service, f"holds no recall channels of release {release}"
+            )
         return channels.without_encoders()
 
     def popular(self, release: str) -> list[tuple[int, float]]:
         """(itemid, score), best first; empty when the release has none. Raises ServiceError."""
-        return self._stored("a popular list", release, wire.popular_key(release), _POPULAR.validate_json) or []
+        return (
+            self._stored(
+                "a popular list",
+                release,
+                wire.popular_key(release),
+                _POPULAR.validate_json,
+            )
+            or []
+        )
 
-    def _stored(self, what: str, release: str, key: str, read: Callable[[bytes], Stored]) -> Stored | None:
+    def _stored(
+        self, what: str, release: str, key: str, read: Callable[[bytes], Stored]
+    ) -> Stored | None:
         """Read a value of a release; None where there is none."""
         raw = self.value(key)
         try:
             return read(raw) if raw else None
         except (ValueError, TypeError) as error:
-            why = f" ({why_unreadable(error)})" if isinstance(error, ValidationError) else ""
-            raise StoredError(self.service, f"holds {what} of release {release} that cannot be read{why}") from error
+            why = (
+                f" ({why_unreadable(error)})"
+                if isinstance(error, ValidationError)
+                else ""
+            )
+            raise StoredError(
+                self.service,
+                f"holds {what} of release {release} that cannot be read{why}",
+            ) from error
 
     def listed(self) -> tuple[str | None, list[str]]:
         """Read the active release and the published ones, last published or activated first. Raises ServiceError."""
@@ -278,12 +353,18 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         with self._limited("activate"):
             is_published = self._redis.activate_release(release)
         if not is_published:
-            raise StoredError(self.service, f"holds no manifest of release {release}: it is not published")
+            raise StoredError(
+                self.service,
+                f"holds no manifest of release {release}: it is not published",
+            )
 
     def some_users(self, release: str, at_most: int) -> list[str]:
         """First own ids of a release's users, as sorted text. Raises ServiceError, StoredError if there is no list."""
         with self._limited("some_users"):
             ids: Any = self._redis.zrange(wire.ids_key(release), 0, at_most - 1)
         if not ids:
-            raise StoredError(self.service, f"holds no list of the users of release {release}; {USERS_STEP} writes it")
+            raise StoredError(
+                self.service,
+                f"holds no list of the users of release {release}; {USERS_STEP} writes it",
+            )
         return [each.decode() for each in ids]

@@ -23,7 +23,10 @@ _FLOAT: Final = np_to_triton_dtype(np.float32)
 _WANTED: Final = [InferRequestedOutput(wire.MODEL_OUTPUT)]
 _JSON_LENGTH: Final = "Inference-Header-Content-Length"  # of a body: its JSON part, after which the numbers begin
 NOT_NUMBERS: Final = "gave values that are not numbers"
-_GONE: Final = (b"unknown model", b"not at ready state")  # the second one of a version that was there once
+_GONE: Final = (
+    b"unknown model",
+    b"not at ready state",
+)  # the second one of a version that was there once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,33 +55,53 @@ class TritonScores(http.HttpClient[ScoreQuery, features.Float32]):
 
     def _call(self, query: ScoreQuery) -> features.Float32:
         whole, starts = query.inputs, range(0, len(query.inputs), wire.MAX_BATCH)
-        slices = [replace(whole, rows=whole.rows[at : at + wire.MAX_BATCH]) for at in starts]
-        parts = [self.infer(query.model, query.version, part.by_name, len(part), 1) for part in slices]
+        slices = [
+            replace(whole, rows=whole.rows[at : at + wire.MAX_BATCH]) for at in starts
+        ]
+        parts = [
+            self.infer(query.model, query.version, part.by_name, len(part), 1)
+            for part in slices
+        ]
         if not parts:
             return np.empty(0, np.float32)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def infer(
-        self, model: str, version: int, inputs: Mapping[str, NDArray[Any]], rows: int, columns: int
+        self,
+        model: str,
+        version: int,
+        inputs: Mapping[str, NDArray[Any]],
+        rows: int,
+        columns: int,
     ) -> features.Float32:
         """The model's output, (rows x columns,)."""
         tensors = [_tensor(name, values) for name, values in inputs.items()]
-        body, json_length = InferenceServerClient.generate_request_body(tensors, _WANTED)
+        body, json_length = InferenceServerClient.generate_request_body(
+            tensors, _WANTED
+        )
         path = f"/v2/models/{model}/versions/{version}/infer"
         answer = self.http.post(path, body, f"{_JSON_LENGTH}: {json_length}")
         if answer.status != HTTPStatus.OK:
             if any(why in answer.body for why in _GONE):
                 raise base.GoneError(self.service, self.gone)
-            raise base.ServiceError(self.service, f"answered with status {answer.status}")
+            raise base.ServiceError(
+                self.service, f"answered with status {answer.status}"
+            )
         read = InferenceServerClient.parse_response_body
         result = read(answer.body, header_length=answer.header(_JSON_LENGTH))
         output = result.get_output(wire.MODEL_OUTPUT)
         # A Python backend with an incompatible numpy answers with an empty tensor and no error.
-        if output is None or output["datatype"] != _FLOAT or output["shape"] != [rows, columns]:
+        if (
+            output is None
+            or output["datatype"] != _FLOAT
+            or output["shape"] != [rows, columns]
+        ):
             raise base.ServiceError(self.service, f"gave {output} for {rows} rows")
         numbers: features.Float32 = result.as_numpy(wire.MODEL_OUTPUT).ravel()
         if not np.isfinite(numbers).all():
-            raise base.StoredError(self.service, NOT_NUMBERS)  # the model's fault: other releases' models are healthy
+            raise base.StoredError(
+                self.service, NOT_NUMBERS
+            )  # the model's fault: other releases' models are healthy
         return numbers
 
     def _ping(self) -> str:
@@ -86,7 +109,9 @@ class TritonScores(http.HttpClient[ScoreQuery, features.Float32]):
         for path in ("/v2/health/live", "/v2"):
             answer = self.http.get(path)
             if answer.status != HTTPStatus.OK:
-                raise base.ServiceError(self.service, f"answered {path} with status {answer.status}")
+                raise base.ServiceError(
+                    self.service, f"answered {path} with status {answer.status}"
+                )
         return str(orjson.loads(answer.body)["version"])
 
 

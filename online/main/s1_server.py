@@ -38,13 +38,29 @@ log = logging.getLogger(__name__)
 
 # In the order in which they see a request, and an answer
 EXTRAS: Final = (
-    "tracing", "monitoring", "keys", "search", "questions", "diversity", "explain", "events", "gorse", "items",
-    "experiments", "canary", "quality", "faults", "page", "warm_up",
-)  # fmt: skip
+    "tracing",
+    "monitoring",
+    "keys",
+    "search",
+    "questions",
+    "diversity",
+    "explain",
+    "events",
+    "gorse",
+    "items",
+    "experiments",
+    "canary",
+    "quality",
+    "faults",
+    "page",
+    "warm_up",
+)
 
 
 def create_app(
-    recommender: Recommender | None = None, settings: Settings | None = None, stores: Mapping[str, Any] | None = None
+    recommender: Recommender | None = None,
+    settings: Settings | None = None,
+    stores: Mapping[str, Any] | None = None,
 ) -> Flask:
     """The WSGI application. Needs no service to be up: until they are, answers do without them.
 
@@ -64,7 +80,10 @@ def create_app(
     app = Flask(__name__)
     if settings.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]
-    app.config |= {"MAX_CONTENT_LENGTH": asgi.MAX_BODY, "PROVIDE_AUTOMATIC_OPTIONS": False}
+    app.config |= {
+        "MAX_CONTENT_LENGTH": asgi.MAX_BODY,
+        "PROVIDE_AUTOMATIC_OPTIONS": False,
+    }
     # Each request gets a record, is refused or answered, and then logged.
     observers: list[guard.Observer] = [guard.log_request]
     guard.register_records(app, settings.server, observers)
@@ -74,26 +93,39 @@ def create_app(
     parts = Parts(settings, recommender, stores or {}, observers, recommender.recommend)
     app.extensions["recsys"] = parts
     register_extras(app, parts, EXTRAS)
-    recommender.releases.replace_each(recommender.extended)  # the one that was loaded before them
+    recommender.releases.replace_each(
+        recommender.extended
+    )  # the one that was loaded before them
     guard.guard_writes(app, settings.server)
-    document = openapi.description(parts.request_model, recommender.answer_model, parts.paths, parts.models)
+    document = openapi.description(
+        parts.request_model, recommender.answer_model, parts.paths, parts.models
+    )
     openapi.register_description(app, document)
 
     @app.post("/ml/rec")
     @guard.only_reads
     def recommend() -> Response:
         record: guard.Record = g.record
-        body, read = request.get_data(cache=False), parts.request_model.model_validate_json
+        body, read = (
+            request.get_data(cache=False),
+            parts.request_model.model_validate_json,
+        )
         wanted = guard.validated(body, read, parts.expected)
-        guard.expect_within_budget(settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms)
+        guard.expect_within_budget(
+            settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms
+        )
         record.facts |= {"user": wanted.userid, "size": wanted.size}
-        answer = parts.recommend(wanted, record.watch)  # `Recommender.recommend`, and extensions around it
+        answer = parts.recommend(
+            wanted, record.watch
+        )  # `Recommender.recommend`, and extensions around it
         record.recommended(answer)
         return Response(answer.model_dump_json(), mimetype="application/json")
 
     @app.get("/healthz")
     def healthz() -> Response:
-        return Response(openapi.Alive(alive=True).model_dump_json(), mimetype="application/json")
+        return Response(
+            openapi.Alive(alive=True).model_dump_json(), mimetype="application/json"
+        )
 
     @app.get("/readyz")
     def readyz() -> Response:
@@ -102,7 +134,11 @@ def create_app(
         hidden = None
         if settings.server.reads_need_key and not guard.current_record().may("read"):
             hidden = {"services": {"__all__": {"version"}}}
-        return Response(ready.model_dump_json(exclude_unset=True, exclude=hidden), status, mimetype="application/json")
+        return Response(
+            ready.model_dump_json(exclude_unset=True, exclude=hidden),
+            status,
+            mimetype="application/json",
+        )
 
     return app
 

@@ -25,31 +25,65 @@ from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import Settings
 
 _TIMEOUT_S = 10
-_ALWAYS = ("itemid", "score", "title")  # of an item; its other fields are the data set's attributes
+_ALWAYS = (
+    "itemid",
+    "score",
+    "title",
+)  # of an item; its other fields are the data set's attributes
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(description="Request a user's recommendations from the server.")
-    parser.add_argument("--userid", type=userid, help='the data set\'s own id, in double quotes where "7" is no number')
-    parser.add_argument("--size", type=int, default=50, help="how many items, 1 to 200")
-    parser.add_argument("--timestamp", type=int, help="as of then, in seconds since 1970; default: now")
-    parser.add_argument(
-        "--explain", action="store_true", help="show each item's place in what recall found, and why it is there"
+    parser = argparse.ArgumentParser(
+        description="Request a user's recommendations from the server."
     )
-    parser.add_argument("--diversity", type=float, help="0, best first, to 1; default: the server's setting")
-    parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
-    parser.add_argument("--seen-at", metavar="URL", help="where you see the server, if not at --url")
+    parser.add_argument(
+        "--userid",
+        type=userid,
+        help='the data set\'s own id, in double quotes where "7" is no number',
+    )
+    parser.add_argument("--size", type=int, default=50, help="how many items, 1 to 200")
+    parser.add_argument(
+        "--timestamp", type=int, help="as of then, in seconds since 1970; default: now"
+    )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="show each item's place in what recall found, and why it is there",
+    )
+    parser.add_argument(
+        "--diversity",
+        type=float,
+        help="0, best first, to 1; default: the server's setting",
+    )
+    parser.add_argument(
+        "--url", default=settings.server.url, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--seen-at", metavar="URL", help="where you see the server, if not at --url"
+    )
     arguments = parser.parse_args()
     # the first user of users.parquet, where none is named
     user = arguments.userid
     if user is None:
-        user = next(iter(release_parts.read_own_ids(settings.exchange_dir).users.values()))
+        user = next(
+            iter(release_parts.read_own_ids(settings.exchange_dir).users.values())
+        )
     body = {"userid": user, "size": arguments.size, "explain": arguments.explain}
-    body |= {name: given for name in ("timestamp", "diversity") if (given := getattr(arguments, name)) is not None}
-    answer = ask(arguments.url, body, settings.server.key.get_secret_value() if settings.server.key else None)
+    body |= {
+        name: given
+        for name in ("timestamp", "diversity")
+        if (given := getattr(arguments, name)) is not None
+    }
+    answer = ask(
+        arguments.url,
+        body,
+        settings.server.key.get_secret_value() if settings.server.key else None,
+    )
     Console().print(render(answer))
     if arguments.userid is None:
-        if most := release_parts.read_dataset(settings.exchange_dir).holdout_now.longest:
+        if most := release_parts.read_dataset(
+            settings.exchange_dir
+        ).holdout_now.longest:
             print(
                 f"The user's last events, up to {most}, are held out for the evaluation and unknown to the server, "
                 "so their items may be in the list. make offline sync final=1 holds none out."
@@ -70,15 +104,24 @@ def ask(url: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, 
     headers = {"Authorization": f"Bearer {key}"} if key else None
     try:
         with http.local_session() as session:
-            response = session.post(f"{url.rstrip('/')}/ml/rec", json=body, headers=headers, timeout=_TIMEOUT_S)
+            response = session.post(
+                f"{url.rstrip('/')}/ml/rec",
+                json=body,
+                headers=headers,
+                timeout=_TIMEOUT_S,
+            )
         answer: dict[str, Any] = response.json()
         if response.ok:
             return answer
         problem = f"The server at {url} answered {response.status_code}: {answer['error']['message']}"
     except (requests.JSONDecodeError, LookupError, TypeError) as error:
-        raise RecsysError(f"What answers at {url} is not this server: no JSON as expected.") from error
+        raise RecsysError(
+            f"What answers at {url} is not this server: no JSON as expected."
+        ) from error
     except requests.Timeout as error:
-        raise RecsysError(f"The server at {url} did not answer within {_TIMEOUT_S} s. See `make logs`.") from error
+        raise RecsysError(
+            f"The server at {url} did not answer within {_TIMEOUT_S} s. See `make logs`."
+        ) from error
     except requests.ConnectionError as error:
         raise RecsysError(
             f"No server answers at {url}. Start it with `make serve`, or name another address."
@@ -98,7 +141,9 @@ def render(answer: dict[str, Any]) -> Group:
 
     Also shows the items' other fields; with `explain`, each item's place in recall's lists, and why it is there.
     """
-    attributes = dict.fromkeys(name for item in answer["item_list"] for name in item if name not in _ALWAYS)
+    attributes = dict.fromkeys(
+        name for item in answer["item_list"] for name in item if name not in _ALWAYS
+    )
     explained = {each["itemid"]: each for each in answer.get("explained", [])}
     lists = ["fused", *next(iter(explained.values()))["channels"]] if explained else []
     table = Table(title=Text(f"For user {answer['userid']}"), title_justify="left")
@@ -122,7 +167,9 @@ def render(answer: dict[str, Any]) -> Group:
             f"{item['score']:.4f}",
             *(str(places.get(name, {}).get("rank") or "-") for name in lists),
         )
-    stages = " | ".join(f"{stage} {ms:.1f} ms" for stage, ms in answer["took_ms"].items())
+    stages = " | ".join(
+        f"{stage} {ms:.1f} ms" for stage, ms in answer["took_ms"].items()
+    )
     diversity = f" | diversity {answer['diversity']:g}" if "diversity" in answer else ""
     notes = [Text(f"release {answer['release']}{diversity} | {stages}", style="dim")]
     if answer.get("reason"):

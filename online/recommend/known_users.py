@@ -27,12 +27,19 @@ class KnownUsers:
         forgotten: how many users were forgotten (`wire.FORGOTTEN_COUNT_KEY`), as of the last `follow`.
     """
 
-    def __init__(self, size: int, state_max_age_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        size: int,
+        state_max_age_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._size = size
         self._max_age_s = state_max_age_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._users: OrderedDict[tuple[str, OwnId], _Known] = OrderedDict()  # by release and userid
+        self._users: OrderedDict[tuple[str, OwnId], _Known] = (
+            OrderedDict()
+        )  # by release and userid
         self.forgotten = 0
 
     def follow(self, forgotten: int) -> None:
@@ -42,7 +49,9 @@ class KnownUsers:
                 self.forgotten = forgotten
                 self._users.clear()
 
-    def keep_state(self, release: str, userid: OwnId, state: StoredUser, forgotten: int = 0) -> None:
+    def keep_state(
+        self, release: str, userid: OwnId, state: StoredUser, forgotten: int = 0
+    ) -> None:
         """Cache a state that was just read, unless a user was forgotten since.
 
         Args:
@@ -54,7 +63,9 @@ class KnownUsers:
             before = self._users.get((release, userid))
             features = before.features if before else None
             self._users[release, userid] = _Known(state, self._clock(), features)
-            self._users.move_to_end((release, userid))  # never absent in between: readers take no lock
+            self._users.move_to_end(
+                (release, userid)
+            )  # never absent in between: readers take no lock
             while len(self._users) > self._size:
                 self._users.popitem(last=False)
 

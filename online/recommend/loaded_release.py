@@ -55,13 +55,19 @@ class Release:
     @cached_property
     def by_popularity(self) -> Hits:
         """All items of the catalogue: the popular list, then the others by number, with score 0."""
-        others = np.setdiff1d(np.array(list(self.catalogue), np.int64), self.popular.ids)
-        scores = np.concatenate([self.popular.scores, np.zeros(len(others), np.float32)])
+        others = np.setdiff1d(
+            np.array(list(self.catalogue), np.int64), self.popular.ids
+        )
+        scores = np.concatenate(
+            [self.popular.scores, np.zeros(len(others), np.float32)]
+        )
         return Hits(np.concatenate([self.popular.ids, others]), scores)
 
     def known(self, own_ids: Iterable[OwnId]) -> NDArray[np.int64]:
         """Numbers of items, of those that the release knows."""
-        return np.array([self.numbers[own] for own in own_ids if own in self.numbers], np.int64)
+        return np.array(
+            [self.numbers[own] for own in own_ids if own in self.numbers], np.int64
+        )
 
     @cached_property
     def user_ids(self) -> IdKind:
@@ -69,9 +75,13 @@ class Release:
 
 
 def load_release(
-    users: RedisUsers, items: ElasticItems, features: FeatureStore, server: ServerSettings, background: Executor,
+    users: RedisUsers,
+    items: ElasticItems,
+    features: FeatureStore,
+    server: ServerSettings,
+    background: Executor,
     release: str,
-) -> Release:  # fmt: skip
+) -> Release:
     """Load a release: manifest and popular list from Redis, the catalogue from Elasticsearch, items from Feast.
 
     ``background``: where the items' features are refreshed. Raises NoReleaseError, ServiceError.
@@ -79,12 +89,17 @@ def load_release(
     published = users.published(release)
     if published is None:
         raise NoReleaseError(
-            f"Release {release} has no manifest in Redis", "Run offline_to_online/release/s1_go_live.py again."
+            f"Release {release} has no manifest in Redis",
+            "Run offline_to_online/release/s1_go_live.py again.",
         )
     spec, dims = published.manifest.feature_spec, published.manifest.vector_dims
     catalogue = items.catalogue(release)
-    popular = {itemid: score for itemid, score in users.popular(release) if itemid in catalogue}
-    exact = list(popular | dict.fromkeys(catalogue))[: server.exact_items]  # the most popular
+    popular = {
+        itemid: score for itemid, score in users.popular(release) if itemid in catalogue
+    }
+    exact = list(popular | dict.fromkeys(catalogue))[
+        : server.exact_items
+    ]  # the most popular
     fetch = partial(fetch_items, features, spec, release, list(catalogue))
     return Release(
         manifest=published.manifest,
@@ -92,7 +107,10 @@ def load_release(
         model=published.triton_model,
         model_version=published.triton_version,
         catalogue=catalogue,
-        popular=Hits(np.array(list(popular), np.int64), np.array(list(popular.values()), np.float32)),
+        popular=Hits(
+            np.array(list(popular), np.int64),
+            np.array(list(popular.values()), np.float32),
+        ),
         items=ItemCache(fetch, server.item_cache_ttl_s, background),
         exact=ExactItems.of(items.indexed(release, exact, list(dims)), dims),
     )

@@ -30,7 +30,9 @@ class UnknownReleaseError(RecsysError):
     """The requested release is not published, or no longer."""
 
     def __init__(self, release: str) -> None:
-        super().__init__(f"No release {release} is published here, or no longer: GET /ml/releases lists them.")
+        super().__init__(
+            f"No release {release} is published here, or no longer: GET /ml/releases lists them."
+        )
 
 
 class NoReleaseError(RecsysError):
@@ -45,10 +47,14 @@ class LoadingError(NoReleaseError):
         failure: why it could not be loaded the last time.
     """
 
-    def __init__(self, release: str | None = None, failure: RecsysError | None = None) -> None:
+    def __init__(
+        self, release: str | None = None, failure: RecsysError | None = None
+    ) -> None:
         self.release = release
         self.failure = failure
-        problem = f"Release {release} is loading" if release else "No release is loaded yet"
+        problem = (
+            f"Release {release} is loading" if release else "No release is loaded yet"
+        )
         if failure is not None:
             problem += f"; the last try failed: {str(failure).rstrip('.')}"
         super().__init__(problem, "Retry in a few seconds.")
@@ -72,25 +78,49 @@ class Outcome(StrEnum):
 
 # Outcomes without a service. The others are of full quality: the data has no more on the user or the item.
 WITHOUT_A_SERVICE: Final = frozenset(Outcome).difference(
-    {Outcome.PERSONAL, Outcome.COLD_START, Outcome.NO_RECALL, Outcome.NO_USER_FEATURES, Outcome.NO_ITEM_FEATURES}
+    {
+        Outcome.PERSONAL,
+        Outcome.COLD_START,
+        Outcome.NO_RECALL,
+        Outcome.NO_USER_FEATURES,
+        Outcome.NO_ITEM_FEATURES,
+    }
 )
 _UNKNOWN_USER = "Unknown user: the items are in the order of popularity."
 # Outcome -> what the answer has instead: a word for programs, and the rest of a sentence that begins with the reason
 _INSTEAD: Mapping[Outcome, tuple[str, str]] = {
-    Outcome.NO_RECALL: ("popular_unseen", "these are popular unseen items, ranked for the user"),
-    Outcome.NO_USER_FEATURES: ("recall_order", "the items are in recall's order, not ranked"),
+    Outcome.NO_RECALL: (
+        "popular_unseen",
+        "these are popular unseen items, ranked for the user",
+    ),
+    Outcome.NO_USER_FEATURES: (
+        "recall_order",
+        "the items are in recall's order, not ranked",
+    ),
     Outcome.NO_ITEM_FEATURES: ("left_out", "those are left out"),
     Outcome.LAST_STATE: ("last_state", "the user's history is the one last known"),
-    Outcome.NOT_ENCODED: ("other_channels", "what an encoder's vectors would find is left out"),
-    Outcome.EXACT_SEARCH: ("exact_search", "the server has searched its own copy of the items"),
-    Outcome.LAST_FEATURES: ("last_features", "the user's features are the ones last known"),
+    Outcome.NOT_ENCODED: (
+        "other_channels",
+        "what an encoder's vectors would find is left out",
+    ),
+    Outcome.EXACT_SEARCH: (
+        "exact_search",
+        "the server has searched its own copy of the items",
+    ),
+    Outcome.LAST_FEATURES: (
+        "last_features",
+        "the user's features are the ones last known",
+    ),
     Outcome.NOT_RANKED: ("recall_order", "the items are in recall's order, not ranked"),
     Outcome.POPULAR: ("popular", "the items are in the order of popularity"),
 }
 
 
 # Why a list is shorter than its request's size: a word for programs, and a sentence.
-NO_MORE: Final = ("no_more_items", "There are no more items that may be shown to this user.")
+NO_MORE: Final = (
+    "no_more_items",
+    "There are no more items that may be shown to this user.",
+)
 
 
 class Degradation(BaseModel):
@@ -99,17 +129,29 @@ class Degradation(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     service: str = Field(description="whose part is missing")
-    reason: str = Field(description="what is wrong with it")  # the rest of a sentence that begins with its name
-    instead: str = Field(description="what the answer has in its place: a word for programs")
+    reason: str = Field(
+        description="what is wrong with it"
+    )  # the rest of a sentence that begins with its name
+    instead: str = Field(
+        description="what the answer has in its place: a word for programs"
+    )
     outcome: SkipJsonSchema[Outcome] = Field(default=Outcome.PERSONAL, exclude=True)
 
     @classmethod
     def of(cls, outcome: Outcome, service: str, reason: str) -> "Degradation":
         """Make one from its outcome, which says what the answer has instead."""
-        return cls(service=service, reason=reason, instead=_INSTEAD[outcome][0], outcome=outcome)
+        return cls(
+            service=service,
+            reason=reason,
+            instead=_INSTEAD[outcome][0],
+            outcome=outcome,
+        )
 
 
 def sentences(degraded: Sequence[Degradation], *, cold_start: bool) -> str:
     """Explain in sentences what an answer lacks, and why it is not personal."""
-    lacks = (f"{each.service} {each.reason}: {_INSTEAD[each.outcome][1]}." for each in degraded)
+    lacks = (
+        f"{each.service} {each.reason}: {_INSTEAD[each.outcome][1]}."
+        for each in degraded
+    )
     return " ".join([*([_UNKNOWN_USER] if cold_start else []), *lacks])

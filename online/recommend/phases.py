@@ -21,7 +21,9 @@ class Hook(Generic[Act]):
     """A function in a phase. An extension may turn ``needed`` off while there is nothing to do for any request."""
 
     act: Act
-    fields: frozenset[str]  # of requests that it acts on: those that give one of these; empty: all requests
+    fields: frozenset[
+        str
+    ]  # of requests that it acts on: those that give one of these; empty: all requests
     needed: bool = True
 
 
@@ -55,13 +57,21 @@ class Phases:
     # a release that was just loaded, before it answers
     release: list[Callable[[Release], Release]] = field(default_factory=list)
     # the user's state from Redis, None: unknown; a request may bring one of its own
-    state: Phase[Callable[[Request, Release, StoredUser | None], StoredUser | None]] = field(default_factory=Phase)
+    state: Phase[Callable[[Request, Release, StoredUser | None], StoredUser | None]] = (
+        field(default_factory=Phase)
+    )
     # the state before its events are applied to history and seen items: which of them count
-    history: Phase[Callable[[Request, Release, StoredUser | None], StoredUser | None]] = field(default_factory=Phase)
+    history: Phase[
+        Callable[[Request, Release, StoredUser | None], StoredUser | None]
+    ] = field(default_factory=Phase)
     # the state that recall searches for: further seen items, or the only ones that may be found
-    recall: Phase[Callable[[Request, Release, StoredUser], StoredUser]] = field(default_factory=Phase)
+    recall: Phase[Callable[[Request, Release, StoredUser], StoredUser]] = field(
+        default_factory=Phase
+    )
     # what recall has found, before it is ranked
-    candidates: Phase[Callable[[Request, Release, StoredUser, Candidates], Candidates]] = field(default_factory=Phase)
+    candidates: Phase[
+        Callable[[Request, Release, StoredUser, Candidates], Candidates]
+    ] = field(default_factory=Phase)
     # the ranked or popular list: other orders, fewer items
     rerank: Phase[Callable[[Slate], None]] = field(default_factory=Phase)
     # the items that are shown (`Slate.items`): what is recorded of them

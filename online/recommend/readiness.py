@@ -12,7 +12,9 @@ from online.clients.base import Client, ServiceError
 from online.recommend.outcomes import NoReleaseError
 from online.recommend.releases import Releases
 
-FRESH_S = 0.5  # how long a result is reused, so that frequent probes do not load the services
+FRESH_S = (
+    0.5  # how long a result is reused, so that frequent probes do not load the services
+)
 
 
 class ServiceState(BaseModel):
@@ -22,19 +24,27 @@ class ServiceState(BaseModel):
     version: str = ""
     took_ms: float = 0
     message: str = Field(default="", description="why it does not")
-    breaker: Literal["closed", "half_open", "open"] = Field(description="open: it is not called for a moment")
+    breaker: Literal["closed", "half_open", "open"] = Field(
+        description="open: it is not called for a moment"
+    )
 
 
 class Ready(BaseModel):
     """Whether the server could answer now, and how well."""
 
-    status: Literal["ready", "degraded", "unready"] = Field(description="degraded: it answers, without something")
-    ready: bool = Field(description="it answers: the status is not unready, and the HTTP status 200")
+    status: Literal["ready", "degraded", "unready"] = Field(
+        description="degraded: it answers, without something"
+    )
+    ready: bool = Field(
+        description="it answers: the status is not unready, and the HTTP status 200"
+    )
     release: str | None
     recipe: str | None
     message: str = ""
     services: dict[str, ServiceState]
-    notes: list[str] = Field(default=[], description="what extensions report: a release on trial, faults")
+    notes: list[str] = Field(
+        default=[], description="what extensions report: a release on trial, faults"
+    )
 
 
 class Readiness:
@@ -46,9 +56,13 @@ class Readiness:
     def __init__(self, releases: Releases, clients: Sequence[Client[Any, Any]]) -> None:
         self._releases = releases
         self._clients = clients
-        self.notes: list[Callable[[], str]] = []  # of extensions; empty text: nothing to report
+        self.notes: list[
+            Callable[[], str]
+        ] = []  # of extensions; empty text: nothing to report
         self._lock = threading.Lock()
-        self._found: tuple[float, Ready] | None = None  # until when it counts, in seconds of `time.monotonic`
+        self._found: tuple[float, Ready] | None = (
+            None  # until when it counts, in seconds of `time.monotonic`
+        )
 
     def __call__(self) -> Ready:
         """Current readiness, at most `FRESH_S` and the time of a probe old."""
@@ -71,7 +85,11 @@ class Readiness:
         with ThreadPoolExecutor(len(self._clients)) as pool:
             services = dict(pool.map(self._state_of, self._clients))  # all at once
         found: dict[str, Any] = {"release": None, "recipe": None}
-        status: Any = "ready" if all(service.ready for service in services.values()) else "degraded"
+        status: Any = (
+            "ready"
+            if all(service.ready for service in services.values())
+            else "degraded"
+        )
         try:
             manifest = self._releases.get().manifest
             found = {"release": manifest.release, "recipe": manifest.recipe.name}
@@ -80,7 +98,9 @@ class Readiness:
             status = "unready"
         if notes := [text for note in self.notes if (text := note())]:
             found["notes"] = notes
-        return Ready(status=status, ready=status != "unready", services=services, **found)
+        return Ready(
+            status=status, ready=status != "unready", services=services, **found
+        )
 
     def _state_of(self, client: Client[Any, Any]) -> tuple[str, ServiceState]:
         """A service's version, or what is wrong with it."""
@@ -90,6 +110,10 @@ class Readiness:
             version = client.ping()
         except ServiceError as error:
             message = f"{error.service} {error.what}."
-            return client.service, ServiceState(ready=False, message=message, breaker=breaker)
+            return client.service, ServiceState(
+                ready=False, message=message, breaker=breaker
+            )
         took_ms = round((time.perf_counter() - began) * 1e3, 2)
-        return client.service, ServiceState(ready=True, version=version, took_ms=took_ms, breaker=breaker)
+        return client.service, ServiceState(
+            ready=True, version=version, took_ms=took_ms, breaker=breaker
+        )

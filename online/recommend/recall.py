@@ -39,21 +39,30 @@ def encoder_queries(
     return queries
 
 
-def query_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
+def query_vectors(
+    manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int
+) -> dict[str, Float32]:
     """Channel name -> query vector (dim,), of the searched channels that have one.
 
     Raises StoredError for a vector that is not as wide as the index's, and where none can be computed.
     """
     with _usable(user):
-        vectors = candidates.search_vectors(manifest.recipe.recall, channels, user, timestamp)
+        vectors = candidates.search_vectors(
+            manifest.recipe.recall, channels, user, timestamp
+        )
     for name, vector in vectors.items():
         expected = manifest.vector_dims[name]
         if len(vector) != expected:
-            raise StoredError("redis", f"gives a user vector of {len(vector)} numbers for {name}, not {expected}")
+            raise StoredError(
+                "redis",
+                f"gives a user vector of {len(vector)} numbers for {name}, not {expected}",
+            )
     return vectors
 
 
-def fused_candidates(release: Release, user: StoredUser, timestamp: int, searched: Sequence[Hits]) -> Candidates:
+def fused_candidates(
+    release: Release, user: StoredUser, timestamp: int, searched: Sequence[Hits]
+) -> Candidates:
     """Fuse what the channels have found for a request at ``timestamp`` (seconds). Raises StoredError.
 
     Items that the release's catalogue lacks are left out: there is nothing to show of them.
@@ -63,17 +72,25 @@ def fused_candidates(release: Release, user: StoredUser, timestamp: int, searche
     """
     recipe = release.manifest.recipe.recall
     with _usable(user):
-        lists = candidates.channel_lists(recipe, release.channels, user, timestamp, searched)
+        lists = candidates.channel_lists(
+            recipe, release.channels, user, timestamp, searched
+        )
     found = candidates.fused_lists(recipe, lists)
     item_numbers = found.item_numbers.tolist()
     if release.catalogue.keys() >= set(item_numbers):
         return found
     known = np.array([number in release.catalogue for number in item_numbers], np.bool_)
-    log.warning("items %s are not in the catalogue of release %s", found.item_numbers[~known].tolist(), release.release)
+    log.warning(
+        "items %s are not in the catalogue of release %s",
+        found.item_numbers[~known].tolist(),
+        release.release,
+    )
     return found.only(known)
 
 
-def with_popular(release: Release, user: StoredUser, found: Candidates | None = None) -> Candidates:
+def with_popular(
+    release: Release, user: StoredUser, found: Candidates | None = None
+) -> Candidates:
     """Candidates, filled up by popular unseen items that can be ranked; ``found``: None: the channels found nothing."""
     popular = release.by_popularity.ids
     rankable = popular[np.isin(popular, release.items.current().item_numbers)]
@@ -81,7 +98,12 @@ def with_popular(release: Release, user: StoredUser, found: Candidates | None = 
 
 
 def search_channels(
-    search: Search, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int, size: int | None = None
+    search: Search,
+    manifest: Manifest,
+    channels: ChannelSet,
+    user: StoredUser,
+    timestamp: int,
+    size: int | None = None,
 ) -> dict[str, Hits]:
     """Channel name -> its best unseen items, in the recipe's order: ``size``, or the recipe's number of candidates.
 
@@ -92,7 +114,9 @@ def search_channels(
     if size is not None:
         recipe = recipe.model_copy(update={"candidates": size})
     vectors = query_vectors(manifest, channels, user, timestamp)
-    searched = search(ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen, user.only))
+    searched = search(
+        ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen, user.only)
+    )
     with _usable(user):
         return candidates.channel_lists(recipe, channels, user, timestamp, searched)
 

@@ -31,12 +31,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import columns
-from data_exchange_center.candidates import Candidates, ItemQuery, StoredUser, model_inputs
+from data_exchange_center.candidates import (
+    Candidates,
+    ItemQuery,
+    StoredUser,
+    model_inputs,
+)
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.history import History
 from data_exchange_center.settings import ServerSettings, Settings
-from online.clients.base import Client, Deadline, GoneError, ServiceError, StoredError, until
+from online.clients.base import (
+    Client,
+    Deadline,
+    GoneError,
+    ServiceError,
+    StoredError,
+    until,
+)
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureStore, UserFeatures, encoded_user
 from online.clients.redis import RedisUsers, UserQuery
@@ -44,7 +56,12 @@ from online.clients.triton import EncoderQuery, ScoreQuery, TritonScores, Triton
 from online.recommend import recall, types
 from online.recommend.known_users import KnownUsers
 from online.recommend.loaded_release import Release, load_release
-from online.recommend.outcomes import Degradation, Outcome, UnknownReleaseError, sentences
+from online.recommend.outcomes import (
+    Degradation,
+    Outcome,
+    UnknownReleaseError,
+    sentences,
+)
 from online.recommend.phases import Phases
 from online.recommend.readiness import Readiness
 from online.recommend.releases import Releases
@@ -86,7 +103,12 @@ class Recommender:
         self.scorer = scorer
         self.encoder = encoder
         self.server = server
-        self.clients: tuple[Client[Any, Any], ...] = (users, items, features, scorer)  # as a request calls them
+        self.clients: tuple[Client[Any, Any], ...] = (
+            users,
+            items,
+            features,
+            scorer,
+        )  # as a request calls them
         if encoder is not None:
             encoder.breaker = scorer.breaker  # both are Triton's
         self.user_features = UserFeatures(features)
@@ -119,7 +141,12 @@ class Recommender:
 
     # --- a request
 
-    def recommend(self, request: Request, watch: Stopwatch | None = None, preferred: str | None = None) -> Answer:
+    def recommend(
+        self,
+        request: Request,
+        watch: Stopwatch | None = None,
+        preferred: str | None = None,
+    ) -> Answer:
         """Recommend the best unseen items.
 
         The answer says what it lacks because of a service that does not answer; a strict request raises its
@@ -138,7 +165,9 @@ class Recommender:
             took_ms=watch.took_ms(),
         )
 
-    def slate(self, request: Request, watch: Stopwatch, preferred: str | None = None) -> Slate:
+    def slate(
+        self, request: Request, watch: Stopwatch, preferred: str | None = None
+    ) -> Slate:
         """Make all parts of the answer to a request, after extensions have seen it. Raises as `recommend`."""
         release = self.releases.get(request.release, preferred)
         types.check_userid(request.userid, release.user_ids)
@@ -146,14 +175,20 @@ class Recommender:
         for rerank in self.phases.rerank.of(request):
             rerank(slate)
         shown = slate.ranked.shown(request.size)  # (size,) indices
-        slate.items = types.items_of(release.catalogue, slate.ranked.item_numbers[shown], slate.ranked.scores[shown])
+        slate.items = types.items_of(
+            release.catalogue,
+            slate.ranked.item_numbers[shown],
+            slate.ranked.scores[shown],
+        )
         for record in self.phases.page.of(request):
             record(slate)
         for annotate in self.phases.annotate.of(request):
             annotate(slate)
         return slate
 
-    def ranked_list(self, request: Request, release: Release, watch: Stopwatch) -> Slate:
+    def ranked_list(
+        self, request: Request, release: Release, watch: Stopwatch
+    ) -> Slate:
         """A user's unseen items, best first; the popular list for a user of whom nothing is known.
 
         Raises UnknownReleaseError, and ServiceError for a strict request.
@@ -162,7 +197,9 @@ class Recommender:
         deadline = self.deadline_of(request, watch)
         popular = Ranked(release.by_popularity.ids, release.by_popularity.scores)
         slate = Slate(request, release, watch, deadline, popular)
-        if not strict and waited_too_long(watch, deadline):  # more work on it would make later requests late, too
+        if not strict and waited_too_long(
+            watch, deadline
+        ):  # more work on it would make later requests late, too
             slate.degraded.append(Degradation.of(Outcome.POPULAR, "server", BUSY))
             return slate
 
@@ -172,7 +209,9 @@ class Recommender:
                 stored = self._read_state(request, release, deadline)
         except ServiceError as error:
             stored = self.known_users.state(release.release, request.userid)
-            self._degrade(slate, Outcome.LAST_STATE if stored else Outcome.POPULAR, error)
+            self._degrade(
+                slate, Outcome.LAST_STATE if stored else Outcome.POPULAR, error
+            )
         known = stored
         for supply in self.phases.state.of(request):
             stored = supply(request, release, stored)
@@ -198,13 +237,17 @@ class Recommender:
         pending = None
         if user.number:
             recall_deadline = deadline.share(RECALL_SHARE)
-            pending = self.user_features.fetch(release.release, user.number, recall_deadline, strict=strict)
+            pending = self.user_features.fetch(
+                release.release, user.number, recall_deadline, strict=strict
+            )
 
         # One vector for each channel, from the history; some are made by an encoder in Triton.
         if self.encoder and release.channels.encoded:
             try:
                 with watch.stage("encoder"):
-                    user = self._encode(release, user, request, deadline.share(ENCODER_SHARE))
+                    user = self._encode(
+                        release, user, request, deadline.share(ENCODER_SHARE)
+                    )
             except ServiceError as error:
                 self._degrade(slate, Outcome.NOT_ENCODED, error)
         slate.user = user
@@ -229,17 +272,25 @@ class Recommender:
         features: Encoded | None = Encoded.none(release.spec.of("user"), 1)
         if pending is not None:
             try:
-                features = encoded_user(release.spec, self.user_features.result(pending))
+                features = encoded_user(
+                    release.spec, self.user_features.result(pending)
+                )
             except ServiceError as error:
                 features = self.known_users.features(release.release, request.userid)
-                outcome = Outcome.NOT_RANKED if features is None else Outcome.LAST_FEATURES
+                outcome = (
+                    Outcome.NOT_RANKED if features is None else Outcome.LAST_FEATURES
+                )
                 self._degrade(slate, outcome, error)
             else:
                 if features is None:
-                    lacks = Degradation.of(Outcome.NO_USER_FEATURES, "feast", "does not know this user")
+                    lacks = Degradation.of(
+                        Outcome.NO_USER_FEATURES, "feast", "does not know this user"
+                    )
                     slate.degraded.append(lacks)
                 else:
-                    self.known_users.keep_features(release.release, request.userid, features)
+                    self.known_users.keep_features(
+                        release.release, request.userid, features
+                    )
             took_s = (pending.ended or time.perf_counter()) - pending.began
             watch.stages["feast"] = Stage(pending.began, took_s, pending.failed)
         if features is None or not len(candidates.item_numbers):
@@ -248,18 +299,26 @@ class Recommender:
             features = features.having(columns.Columns.N_RATINGS, [n_events])
 
         # The ranking model's scores, by Triton, give the order; ties by number.
-        query, scored = score_query(release, features, user.history, candidates, request.timestamp)
+        query, scored = score_query(
+            release, features, user.history, candidates, request.timestamp
+        )
         try:
             with watch.stage("triton"):
-                scores = self.scorer.call(query, deadline.share(SCORES_SHARE), strict=strict)  # (n,)
+                scores = self.scorer.call(
+                    query, deadline.share(SCORES_SHARE), strict=strict
+                )  # (n,)
         except ServiceError as error:
             self._degrade(slate, Outcome.NOT_RANKED, error)
             return slate
         order = np.lexsort((scored.item_numbers, -scores))
-        slate.ranked = Ranked(scored.item_numbers[order], scores[order], query, rows=order)
+        slate.ranked = Ranked(
+            scored.item_numbers[order], scores[order], query, rows=order
+        )
         unscored = len(candidates.item_numbers) - len(scored.item_numbers)
         if unscored:
-            lacks = Degradation.of(Outcome.NO_ITEM_FEATURES, "feast", f"lacks {unscored} of the candidates")
+            lacks = Degradation.of(
+                Outcome.NO_ITEM_FEATURES, "feast", f"lacks {unscored} of the candidates"
+            )
             slate.degraded.append(lacks)
         return slate
 
@@ -269,25 +328,37 @@ class Recommender:
         waited_s = time.perf_counter() - watch.began
         return Deadline.after((request.budget_ms or server_ms) / 1e3 - waited_s)
 
-    def _read_state(self, request: Request, release: Release, deadline: Deadline) -> StoredUser | None:
+    def _read_state(
+        self, request: Request, release: Release, deadline: Deadline
+    ) -> StoredUser | None:
         """Read a user's state from Redis, and keep it for when Redis does not answer; None: an unknown user."""
         forgotten = self.known_users.forgotten
         query = UserQuery(request.userid, release.release, release.dataset)
-        answer = self.users.call(query, deadline.share(STATE_SHARE), strict=request.strict)
+        answer = self.users.call(
+            query, deadline.share(STATE_SHARE), strict=request.strict
+        )
         if not answer.kept:
             if request.release:
                 raise UnknownReleaseError(request.release)
-            raise StoredError("redis", f"lacks the data of release {release.release}, which is active")
+            raise StoredError(
+                "redis", f"lacks the data of release {release.release}, which is active"
+            )
         if answer.user is None:
             self.known_users.forget(request.userid, release.release)
         else:
-            self.known_users.keep_state(release.release, request.userid, answer.user, forgotten)
+            self.known_users.keep_state(
+                release.release, request.userid, answer.user, forgotten
+            )
         return answer.user
 
-    def _encode(self, release: Release, user: StoredUser, request: Request, deadline: Deadline) -> StoredUser:
+    def _encode(
+        self, release: Release, user: StoredUser, request: Request, deadline: Deadline
+    ) -> StoredUser:
         """The user, with the vectors that encoders in Triton make. Raises ServiceError."""
         assert self.encoder is not None  # noqa: S101 (the caller has looked)
-        queries = recall.encoder_queries(release.manifest, release.channels, user, request.timestamp)
+        queries = recall.encoder_queries(
+            release.manifest, release.channels, user, request.timestamp
+        )
         vectors = dict(user.vectors)
         for channel, query in queries.items():
             vectors[channel] = self.encoder.call(query, deadline, strict=request.strict)
@@ -297,8 +368,17 @@ class Recommender:
         """The candidates that the channels find. Raises StoredError for a state that they cannot use."""
         request, release = slate.request, slate.opened
         manifest = release.manifest
-        vectors = recall.query_vectors(manifest, release.channels, user, request.timestamp)
-        query = ItemQuery(release.release, manifest.recipe.recall, vectors, user.terms, user.seen, user.only)
+        vectors = recall.query_vectors(
+            manifest, release.channels, user, request.timestamp
+        )
+        query = ItemQuery(
+            release.release,
+            manifest.recipe.recall,
+            vectors,
+            user.terms,
+            user.seen,
+            user.only,
+        )
         try:
             with slate.watch.stage("elasticsearch"):
                 by_deadline = slate.deadline.share(RECALL_SHARE)
@@ -321,7 +401,14 @@ class Recommender:
     # --- the process
 
     def _load(self, release: str) -> Release:
-        loaded = load_release(self.users, self.items, self.features, self.server, self._background, release)
+        loaded = load_release(
+            self.users,
+            self.items,
+            self.features,
+            self.server,
+            self._background,
+            release,
+        )
         return self.extended(loaded)
 
     def extended(self, release: Release) -> Release:
@@ -368,17 +455,27 @@ def waited_too_long(watch: Stopwatch, deadline: Deadline) -> bool:
 
 
 def score_query(
-    release: Release, user: Encoded, history: History, candidates: Candidates, timestamp: int
+    release: Release,
+    user: Encoded,
+    history: History,
+    candidates: Candidates,
+    timestamp: int,
 ) -> tuple[ScoreQuery, Candidates]:
     """The query to the ranking model for a request at ``timestamp`` (seconds), and the n candidates that it scores.
 
     Candidates without features cannot be scored and are left out.
     """
-    known, items = release.items.current().find(candidates.item_numbers)  # mask of those that have features; their rows
+    known, items = release.items.current().find(
+        candidates.item_numbers
+    )  # mask of those that have features; their rows
     if not known.all():
-        log.warning("no features for items %s", candidates.item_numbers[~known].tolist())
+        log.warning(
+            "no features for items %s", candidates.item_numbers[~known].tolist()
+        )
         candidates = candidates.only(known)
-    inputs = model_inputs(release.spec, user, items, candidates, history, timestamp)  # (n, columns), history once
+    inputs = model_inputs(
+        release.spec, user, items, candidates, history, timestamp
+    )  # (n, columns), history once
     return ScoreQuery(inputs, release.model_version, release.model), candidates
 
 
@@ -426,4 +523,7 @@ def recalled(slate: Slate) -> dict[str, list[OwnId]]:
     lists: dict[str, NDArray[np.integer]] = {types.FUSED: candidates.item_numbers}
     for channel, hits in candidates.by_channel.items():
         lists[channel] = hits.ids
-    return {name: [catalogue[each].own_id for each in ids.tolist() if each in catalogue] for name, ids in lists.items()}
+    return {
+        name: [catalogue[each].own_id for each in ids.tolist() if each in catalogue]
+        for name, ids in lists.items()
+    }

@@ -37,7 +37,9 @@ class Releases:
         experiments: the running experiments, serialized, as Redis said last.
     """
 
-    def __init__(self, users: RedisUsers, load: Callable[[str], Release], known_users: KnownUsers) -> None:
+    def __init__(
+        self, users: RedisUsers, load: Callable[[str], Release], known_users: KnownUsers
+    ) -> None:
         """``load`` reads a release from the services; ``known_users`` are dropped when somebody was forgotten."""
         self._users = users
         self._load_release = load
@@ -47,7 +49,9 @@ class Releases:
         self._loaded: dict[str, Release] = {}
         self._answering = ""  # the release that answers: the active one, or the one before it until that is loaded
         self._published: Sequence[str] | None = None  # None: Redis has not said yet
-        self._failures: dict[str, tuple[float, RecsysError]] = {}  # release -> monotonic seconds, error
+        self._failures: dict[
+            str, tuple[float, RecsysError]
+        ] = {}  # release -> monotonic seconds, error
         self._to_reload: set[str] = set()
         self._reloaded_at = -math.inf  # monotonic seconds
         self._active_id: str | None = None  # as Redis said last
@@ -150,7 +154,9 @@ class Releases:
             return
         except Exception as error:
             log.exception("release %s cannot be loaded", release)
-            damaged = NoReleaseError(f"It is damaged ({type(error).__name__})", "Load it again: `make sync`.")
+            damaged = NoReleaseError(
+                f"It is damaged ({type(error).__name__})", "Load it again: `make sync`."
+            )
             self._failures[release] = time.monotonic(), damaged
             return
         self._failures.pop(release, None)
@@ -165,8 +171,16 @@ class Releases:
 
     def _drop_others(self, releases: Sequence[str]) -> None:
         with self._lock:
-            self._loaded = {name: loaded for name, loaded in self._loaded.items() if name in releases}
-        self._failures = {name: failure for name, failure in self._failures.items() if name in releases}
+            self._loaded = {
+                name: loaded
+                for name, loaded in self._loaded.items()
+                if name in releases
+            }
+        self._failures = {
+            name: failure
+            for name, failure in self._failures.items()
+            if name in releases
+        }
 
     def reload(self, release: str) -> None:
         """Have a release loaded again, at most every `RETRY_AFTER_S`: a store no longer has what was loaded of it."""

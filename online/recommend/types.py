@@ -18,7 +18,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, IdKind, OwnId, own_id
 from online.clients import base, elastic, triton
-from online.recommend.outcomes import NO_MORE, BadRequestError, Degradation, UnknownReleaseError, WrongIdError
+from online.recommend.outcomes import (
+    NO_MORE,
+    BadRequestError,
+    Degradation,
+    UnknownReleaseError,
+    WrongIdError,
+)
 
 if TYPE_CHECKING:
     from online.recommend.loaded_release import Release
@@ -36,11 +42,15 @@ def _storable(text: str) -> str:
     return text
 
 
-OwnText = Annotated[str, Field(min_length=1, max_length=MAX_BYTES), AfterValidator(_storable)]
+OwnText = Annotated[
+    str, Field(min_length=1, max_length=MAX_BYTES), AfterValidator(_storable)
+]
 UserId = Annotated[int, Field(ge=1, le=MAX_INTEGER)] | OwnText
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 # Seconds since 1970-01-01 UTC; now, where none is given
-Timestamp = Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=lambda: int(time.time()))]
+Timestamp = Annotated[
+    int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=lambda: int(time.time()))
+]
 
 
 class Request(BaseModel):
@@ -56,9 +66,13 @@ class Request(BaseModel):
     timestamp: Timestamp
     # "recall": what recall found; true: why each item is there (extras/explain)
     explain: bool | Literal["recall"] = False
-    budget_ms: Annotated[int, Field(ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS, default_factory=int)]  # 0: not given
+    budget_ms: Annotated[
+        int, Field(ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS, default_factory=int)
+    ]  # 0: not given
     strict: bool = False  # rather no answer than one without a service: for checks and measurements
-    release: Annotated[str, Field(pattern=RELEASE)] | None = None  # instead of the live one
+    release: Annotated[str, Field(pattern=RELEASE)] | None = (
+        None  # instead of the live one
+    )
 
     @property
     def fewest(self) -> int:
@@ -68,8 +82,13 @@ class Request(BaseModel):
 
 def read_id(field: str, text: str, kind: IdKind) -> OwnId:
     """Parse an id from a URL, as a number or string like the release's ids. Raises WrongIdError."""
-    if kind == "integer" and not (re.fullmatch(r"[1-9]\d{0,9}", text, re.ASCII) and int(text) <= MAX_INTEGER):
-        raise WrongIdError(field, f"{field} must be a whole number from 1 to {MAX_INTEGER} in this release.")
+    if kind == "integer" and not (
+        re.fullmatch(r"[1-9]\d{0,9}", text, re.ASCII) and int(text) <= MAX_INTEGER
+    ):
+        raise WrongIdError(
+            field,
+            f"{field} must be a whole number from 1 to {MAX_INTEGER} in this release.",
+        )
     return own_id(text, kind)
 
 
@@ -83,8 +102,14 @@ def check_userid(userid: OwnId, kind: IdKind) -> None:
     if is_of_kind(userid, kind):
         return
     if kind == "string":
-        raise WrongIdError("userid", f'userid must be a string in this release, for example {{"userid": "{userid}"}}.')
-    raise WrongIdError("userid", 'userid must be a whole number from 1 on in this release, for example {"userid": 1}.')
+        raise WrongIdError(
+            "userid",
+            f'userid must be a string in this release, for example {{"userid": "{userid}"}}.',
+        )
+    raise WrongIdError(
+        "userid",
+        'userid must be a whole number from 1 on in this release, for example {"userid": 1}.',
+    )
 
 
 class Item(BaseModel, extra="allow", title="Item"):
@@ -102,19 +127,35 @@ _ITEMS: Final = TypeAdapter(list[Item])
 
 
 def items_of(
-    catalogue: Mapping[int, elastic.CatalogueItem], item_numbers: NDArray[np.integer], scores: NDArray[np.floating]
+    catalogue: Mapping[int, elastic.CatalogueItem],
+    item_numbers: NDArray[np.integer],
+    scores: NDArray[np.floating],
 ) -> list[Item]:
     """Build the items of an answer, validated in one batch: a third of the time of one after the other."""
-    shown = ((catalogue[itemid], score) for itemid, score in zip(item_numbers.tolist(), scores.tolist(), strict=True))
+    shown = (
+        (catalogue[itemid], score)
+        for itemid, score in zip(item_numbers.tolist(), scores.tolist(), strict=True)
+    )
     return _ITEMS.validate_python(
-        [{**item.attributes, "itemid": item.own_id, "score": float(f"{score:.6g}"), "title": item.title}
-         for item, score in shown]
-    )  # fmt: skip
+        [
+            {
+                **item.attributes,
+                "itemid": item.own_id,
+                "score": float(f"{score:.6g}"),
+                "title": item.title,
+            }
+            for item, score in shown
+        ]
+    )
 
 
 def absent_by_default(default: Any, description: str) -> Any:
     """A field that is left out of the JSON where it has its default."""
-    return Field(default=default, description=description, exclude_if=lambda found: found == default)
+    return Field(
+        default=default,
+        description=description,
+        exclude_if=lambda found: found == default,
+    )
 
 
 class Answer(BaseModel):
@@ -122,19 +163,30 @@ class Answer(BaseModel):
 
     userid: OwnId
     release: str = Field(description="which one has answered")
-    recommendation: str = Field(description="the answer's name, for events that come of it")
+    recommendation: str = Field(
+        description="the answer's name, for events that come of it"
+    )
     cold_start: bool = Field(description="unknown user: the popular list")
-    degraded: list[Degradation] = absent_by_default([], "what the answer lacks; absent when it lacks nothing")
-    reason: str = absent_by_default("", "the same in sentences, and why an answer is not personal")
+    degraded: list[Degradation] = absent_by_default(
+        [], "what the answer lacks; absent when it lacks nothing"
+    )
+    reason: str = absent_by_default(
+        "", "the same in sentences, and why an answer is not personal"
+    )
     item_list: list[Item]
     filled_up: int = absent_by_default(
-        0, "how many items of the list are popular ones that complete it, as recall found too few"
+        0,
+        "how many items of the list are popular ones that complete it, as recall found too few",
     )
-    short: str = absent_by_default("", "why the list has fewer items than the request's size: a word for programs")
+    short: str = absent_by_default(
+        "", "why the list has fewer items than the request's size: a word for programs"
+    )
     recall: dict[str, list[OwnId]] = absent_by_default(
         {}, 'with explain: "recall": what each channel found, best first'
     )
-    took_ms: dict[str, float] = Field(description="milliseconds with each service, on diversity, and in total")
+    took_ms: dict[str, float] = Field(
+        description="milliseconds with each service, on diversity, and in total"
+    )
 
     @property
     def itemids(self) -> list[OwnId]:
@@ -148,13 +200,21 @@ class Ranked:
 
     item_numbers: NDArray[np.integer]  # (n,)
     scores: NDArray[np.float32]  # (n,)
-    query: triton.ScoreQuery | None = None  # to the ranking model; None where it did not rank
+    query: triton.ScoreQuery | None = (
+        None  # to the ranking model; None where it did not rank
+    )
     rows: NDArray[np.intp] | None = None  # (n,) row of each item in ``query``
-    order: NDArray[np.intp] | None = None  # (n,) indices into item_numbers in display order; None: as ranked
+    order: NDArray[np.intp] | None = (
+        None  # (n,) indices into item_numbers in display order; None: as ranked
+    )
 
     def shown(self, size: int) -> NDArray[np.intp]:
         """(size,) indices into item_numbers of the first ``size`` items in display order."""
-        return np.arange(len(self.item_numbers))[:size] if self.order is None else self.order[:size]
+        return (
+            np.arange(len(self.item_numbers))[:size]
+            if self.order is None
+            else self.order[:size]
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -220,7 +280,10 @@ class Stopwatch:
         try:
             yield
             failed = False
-        except (BadRequestError, UnknownReleaseError):  # the client's, and no failure of the service
+        except (
+            BadRequestError,
+            UnknownReleaseError,
+        ):  # the client's, and no failure of the service
             failed = False
             raise
         finally:
@@ -228,5 +291,7 @@ class Stopwatch:
 
     def took_ms(self) -> dict[str, float]:
         """Milliseconds of each stage, and in total so far, to two places."""
-        took = {name: round(stage.seconds * 1e3, 2) for name, stage in self.stages.items()}
+        took = {
+            name: round(stage.seconds * 1e3, 2) for name, stage in self.stages.items()
+        }
         return {**took, "total": round((time.perf_counter() - self.began) * 1e3, 2)}

@@ -28,19 +28,28 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 Reply = tuple[int, Headers, bytes]  # status, headers, body
 
-MAX_BODY: Final = 256 * 1024  # bytes; a request needs forty, a list of events or of items more
+MAX_BODY: Final = (
+    256 * 1024
+)  # bytes; a request needs forty, a list of events or of items more
 BODY_TOO_LARGE: Final = f"The body is larger than {MAX_BODY} bytes."
 # In a request's WSGI environment: since when it is complete, in seconds of `time.perf_counter`. The wait for a thread
 # counts. Flask's own server does not set it.
 COMPLETE_SINCE: Final = "recsys.complete_since"
 ALIVE: Final = "/healthz"  # answered in the event loop: it calls no service
-METRICS: Final = "/metrics"  # answered by a thread of its own, also while all others are busy
+METRICS: Final = (
+    "/metrics"  # answered by a thread of its own, also while all others are busy
+)
 HEALTH_PATHS: Final = (ALIVE, METRICS)
 HEALTH_QUEUE: Final = 8  # of the latter at once
 RETRY_AFTER_S: Final = 1
 # Of every answer that has no others: nobody keeps it, histories above all, and no browser takes it for a script.
-DEFAULT_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-RECONNECTS: Final = 1 / 16  # share of the answers that ask the client to connect again, while all threads are busy
+DEFAULT_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+RECONNECTS: Final = (
+    1 / 16
+)  # share of the answers that ask the client to connect again, while all threads are busy
 
 
 class Error(BaseModel, extra="forbid"):
@@ -48,7 +57,9 @@ class Error(BaseModel, extra="forbid"):
 
     code: str = Field(description="for programs")
     message: str = Field(description="a sentence for people")
-    field: str = Field(default="", description="400: which field of the request, or body")
+    field: str = Field(
+        default="", description="400: which field of the request, or body"
+    )
     service: str = Field(default="", description="503: which service")
 
 
@@ -60,7 +71,9 @@ class ErrorAnswer(BaseModel, extra="forbid"):
 
 def error_body(code: str, message: str, **more: str) -> str:
     """An error as JSON. ``more``: ``field`` or ``service``, where there is one."""
-    return ErrorAnswer(error=Error(code=code, message=message, **more)).model_dump_json(exclude_unset=True)
+    return ErrorAnswer(error=Error(code=code, message=message, **more)).model_dump_json(
+        exclude_unset=True
+    )
 
 
 class Refusal(NamedTuple):
@@ -74,8 +87,14 @@ class Refusal(NamedTuple):
     def reply(self) -> Reply:
         """An error of the usual shape. The connection ends where the body has not been read."""
         refused.labels(self.code).inc()
-        body = error_body(self.code, self.message, **({"field": self.field} if self.field else {})).encode()
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **DEFAULT_HEADERS}
+        body = error_body(
+            self.code, self.message, **({"field": self.field} if self.field else {})
+        ).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **DEFAULT_HEADERS,
+        }
         if self is OVERLOADED:
             headers["Retry-After"] = str(RETRY_AFTER_S)
         else:
@@ -83,10 +102,14 @@ class Refusal(NamedTuple):
         return self.status, _encoded(headers.items()), body
 
 
-OVERLOADED: Final = Refusal(503, "overloaded", "This server is overloaded: try again later.")
+OVERLOADED: Final = Refusal(
+    503, "overloaded", "This server is overloaded: try again later."
+)
 TOO_LARGE: Final = Refusal(413, "body_too_large", BODY_TOO_LARGE, "body")
 TOO_LATE: Final = Refusal(408, "request_timeout", "The request did not arrive in time.")
-NO_LENGTH: Final = Refusal(411, "length_required", "The header Content-Length is missing.")
+NO_LENGTH: Final = Refusal(
+    411, "length_required", "The header Content-Length is missing."
+)
 
 
 class Pool:
@@ -97,10 +120,14 @@ class Pool:
         self.threads, self.most = threads, most
         self.in_hand = 0  # read and written by the event loop alone
 
-    async def run(self, reply: Callable[[dict[str, Any]], Reply], environ: dict[str, Any]) -> Reply:
+    async def run(
+        self, reply: Callable[[dict[str, Any]], Reply], environ: dict[str, Any]
+    ) -> Reply:
         """Reply on a thread of the pool. Its place is freed when the thread is done, even if the client hangs up."""
         self.in_hand += 1
-        future = asyncio.get_running_loop().run_in_executor(self._executor, reply, environ)
+        future = asyncio.get_running_loop().run_in_executor(
+            self._executor, reply, environ
+        )
         future.add_done_callback(self._left)
         return await asyncio.shield(future)
 
@@ -115,7 +142,9 @@ class Edge:
         self.connections = Connections.from_settings(settings)
         self._app = app
         self._arrives_within_s = settings.arrival_timeout_s
-        self._pool = Pool(settings.threads, max(settings.threads, settings.max_in_flight), "request")
+        self._pool = Pool(
+            settings.threads, max(settings.threads, settings.max_in_flight), "request"
+        )
         self._watched = Pool(1, HEALTH_QUEUE, "watched")
         self._reconnects = RECONNECTS if settings.workers > 1 else 0.0
 
@@ -125,7 +154,9 @@ class Edge:
         if reply is None:  # the client has gone
             return
         status, headers, body = reply
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send(
+            {"type": "http.response.start", "status": status, "headers": headers}
+        )
         await send({"type": "http.response.body", "body": body})
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply | None:
@@ -155,11 +186,16 @@ class Edge:
         pool = self._watched if scope["path"] == METRICS else self._pool
         if pool.in_hand >= pool.most:
             return OVERLOADED.reply()
-        status, reply_headers, content = await pool.run(self._respond, _environ(scope, body))
+        status, reply_headers, content = await pool.run(
+            self._respond, _environ(scope, body)
+        )
         # Clients that connect at the same moment may all be accepted by one worker, and would stay with it. So a worker
         # whose threads are all busy asks some of them to connect again: whichever worker is free accepts them. It is a
         # hint: gunicorn serves the connection for as long as the client keeps it.
-        if self._pool.in_hand >= self._pool.threads and random.random() < self._reconnects:  # noqa: S311
+        if (
+            self._pool.in_hand >= self._pool.threads
+            and random.random() < self._reconnects  # noqa: S311
+        ):
             reply_headers.append((b"connection", b"close"))
         return status, reply_headers, content
 
@@ -170,7 +206,10 @@ class Edge:
 
 def _encoded(headers: Iterable[tuple[str, str]]) -> Headers:
     """Headers as ASGI has them."""
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in headers
+    ]
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -191,7 +230,9 @@ def _environ(scope: Scope, body: bytes) -> dict[str, Any]:
     environ = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
-        "PATH_INFO": unquote_to_bytes(scope["raw_path"].partition(b"?")[0]).decode("latin-1"),
+        "PATH_INFO": unquote_to_bytes(scope["raw_path"].partition(b"?")[0]).decode(
+            "latin-1"
+        ),
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_NAME": host,
         "SERVER_PORT": str(port),

@@ -17,7 +17,11 @@ from prometheus_client import Counter
 
 from data_exchange_center.settings import ServerSettings
 
-refused = Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
+refused = Counter(
+    "recsys_refused",
+    "Requests that were refused before the application saw them",
+    ["code"],
+)
 
 Address = tuple[str, int]  # of a client: its connection's name in ASGI scopes
 
@@ -42,7 +46,9 @@ class Connections:
         self._most = most
         self._timeout_s = timeout_s
         self._open: dict[Address, _Open] = {}
-        self._waiting: dict[Address, None] = {}  # those that wait for their client, the longest first
+        self._waiting: dict[
+            Address, None
+        ] = {}  # those that wait for their client, the longest first
 
     @classmethod
     def from_settings(cls, settings: ServerSettings) -> Self:
@@ -65,9 +71,13 @@ class Connections:
         if len(self._open) >= self._most:
             self._close_longest_waiting()
         milliseconds = round(self._timeout_s * 1e3)
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        transport.get_extra_info("socket").setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds
+        )
         # closed, not aborted: nothing waits to be sent
-        first_head = asyncio.get_running_loop().call_later(self._timeout_s, transport.close)
+        first_head = asyncio.get_running_loop().call_later(
+            self._timeout_s, transport.close
+        )
         self._open[client] = _Open(transport, first_head)
         self._waiting[client] = None
 

@@ -59,9 +59,15 @@ class Record:
     status: int = 0
     seconds: float = 0.0
     outcome: str = ""  # "personal", "cold_start" or "degraded" for an answer, the error's code for an error
-    degradations: tuple[tuple[str, str], ...] = ()  # the service that an answer lacks, and what it lacks of it
-    facts: dict[str, Any] = field(default_factory=dict)  # whatever else its line in the log should say; no secrets
-    scopes: frozenset[str] = frozenset()  # of its API key; none: it came without a valid one
+    degradations: tuple[
+        tuple[str, str], ...
+    ] = ()  # the service that an answer lacks, and what it lacks of it
+    facts: dict[str, Any] = field(
+        default_factory=dict
+    )  # whatever else its line in the log should say; no secrets
+    scopes: frozenset[str] = (
+        frozenset()
+    )  # of its API key; none: it came without a valid one
     trusted: bool = True  # False: it comes from another site's page, or without a key to an open server
 
     def may(self, scope: Scope) -> bool:
@@ -70,10 +76,15 @@ class Record:
 
     def recommended(self, answer: Answer) -> None:
         """Record how a recommendation ended."""
-        self.degradations = tuple((each.service, each.outcome.value) for each in answer.degraded)
+        self.degradations = tuple(
+            (each.service, each.outcome.value) for each in answer.degraded
+        )
         ended = Outcome.COLD_START if answer.cold_start else Outcome.PERSONAL
         self.outcome = "degraded" if self.degradations else ended.value
-        self.facts |= {"recommendation": answer.recommendation, "release": answer.release}
+        self.facts |= {
+            "recommendation": answer.recommendation,
+            "release": answer.release,
+        }
         if self.degradations:
             self.facts["degraded"] = tuple(outcome for _, outcome in self.degradations)
 
@@ -98,16 +109,22 @@ def needs_scope(scope: Scope) -> Callable[[View], View]:
 
 
 only_reads = needs_scope("read")  # a POST that changes nothing
-open_at_first = needs_scope("events")  # records events: on this machine it needs no key until a first one exists
+open_at_first = needs_scope(
+    "events"
+)  # records events: on this machine it needs no key until a first one exists
 
 
-def register_records(app: Flask, server: ServerSettings, observers: Sequence[Observer]) -> None:
+def register_records(
+    app: Flask, server: ServerSettings, observers: Sequence[Observer]
+) -> None:
     """Give every request a record and an id, and call the observers with it when it has its response.
 
     Refuses requests to other host names (400, by Flask), and from other machines unless the settings allow (403).
     """
     local = is_loopback(server.host) and not server.proxies
-    if allowed := [host.strip() for host in server.allowed_hosts.split(",") if host.strip()]:
+    if allowed := [
+        host.strip() for host in server.allowed_hosts.split(",") if host.strip()
+    ]:
         app.config["TRUSTED_HOSTS"] = allowed
     elif local:
         app.config["TRUSTED_HOSTS"] = [*_LOCAL_NAMES, server.host]
@@ -115,17 +132,26 @@ def register_records(app: Flask, server: ServerSettings, observers: Sequence[Obs
 
     @app.before_request
     def begin() -> None:
-        given, view = request.headers.get(HEADER, ""), current_app.view_functions.get(request.endpoint or "")
-        complete = request.environ.get(asgi.COMPLETE_SINCE)  # the wait for a thread counts
+        given, view = (
+            request.headers.get(HEADER, ""),
+            current_app.view_functions.get(request.endpoint or ""),
+        )
+        complete = request.environ.get(
+            asgi.COMPLETE_SINCE
+        )  # the wait for a thread counts
         g.record = Record(
             id=given if _GIVEN.fullmatch(given) else uuid.uuid4().hex[:16],
             endpoint=request.url_rule.rule if request.url_rule else UNMATCHED,
             watch=Stopwatch(complete or time.perf_counter()),
-            scope="read" if request.method in _READS or view is None else getattr(view, "scope", "admin"),
+            scope="read"
+            if request.method in _READS or view is None
+            else getattr(view, "scope", "admin"),
         )
         # Flask's own server listens where its command line says, whatever the settings say.
         if local and request.remote_addr and not loopback(request.remote_addr):
-            raise Forbidden("This server serves its own machine only; RECSYS_SERVER__HOST=0.0.0.0 opens it to others.")
+            raise Forbidden(
+                "This server serves its own machine only; RECSYS_SERVER__HOST=0.0.0.0 opens it to others."
+            )
 
     @app.after_request
     def end(response: Response) -> Response:
@@ -189,40 +215,59 @@ def may_record_exposures() -> bool:
 
 def missing_scope(scope: Scope) -> HTTPException:
     """The error of a request that needs a key: 401 without a valid one, 403 with one that lacks the scope."""
-    record, create = current_record(), f"make api-key name=<name> scope={scope} creates one."
+    record, create = (
+        current_record(),
+        f"make api-key name=<name> scope={scope} creates one.",
+    )
     if record.scopes:
-        return Forbidden(f"The key {record.facts['key']!r} lacks the scope {scope}; {create}")
+        return Forbidden(
+            f"The key {record.facts['key']!r} lacks the scope {scope}; {create}"
+        )
     return Unauthorized(
         f"This request needs an API key with the scope {scope}: send the header Authorization: Bearer <key>; {create}",
         www_authenticate=WWWAuthenticate("bearer"),
     )
 
 
-def expect_within_budget(server: ServerSettings, *, strict: bool, budget_ms: int = 0) -> None:
+def expect_within_budget(
+    server: ServerSettings, *, strict: bool, budget_ms: int = 0
+) -> None:
     """Raise Forbidden for a request that may take longer than the server's budget, from a client without a key.
 
     Only on an open server. Strict requests wait for the timeouts of the services.
     """
     beyond = budget_ms > server.budget_ms
-    if not (strict or beyond) or server.strict_for == "all" or not server.is_open or current_record().may("read"):
+    if (
+        not (strict or beyond)
+        or server.strict_for == "all"
+        or not server.is_open
+        or current_record().may("read")
+    ):
         return
     what = "A strict request" if strict else f"budget_ms above {server.budget_ms}"
-    raise Forbidden(f"{what} needs an API key on an open server, or RECSYS_SERVER__STRICT_FOR=all.")
+    raise Forbidden(
+        f"{what} needs an API key on an open server, or RECSYS_SERVER__STRICT_FOR=all."
+    )
 
 
 # --- its body
 
 
 def validated(
-    body: bytes, validate: Callable[[bytes], Parsed], expected: Mapping[str, str],
-    example: str = 'for example {"userid": 1, "size": 50}', shape: str = "a JSON object",
-) -> Parsed:  # fmt: skip
+    body: bytes,
+    validate: Callable[[bytes], Parsed],
+    expected: Mapping[str, str],
+    example: str = 'for example {"userid": 1, "size": 50}',
+    shape: str = "a JSON object",
+) -> Parsed:
     """Parse a body by ``validate``, whatever its Content-Type, so that a plain `curl -d` works. Raises BadRequestError.
 
     ``expected``: what each field must be; ``example``: of a body, and ``shape``: what it must be as a whole.
     """
     if not body.strip():
-        raise BadRequestError(errors.BODY, f"The body is empty; expected {shape}, {example}.")
+        raise BadRequestError(
+            errors.BODY, f"The body is empty; expected {shape}, {example}."
+        )
     try:
         return validate(body)
     except ValidationError as error:
@@ -239,7 +284,10 @@ def log_request(record: Record) -> None:
         "ms": round(record.seconds * 1e3, 1),
         **({"outcome": record.outcome} if record.outcome else {}),
         **record.facts,
-        **{f"{name}_ms": round(stage.seconds * 1e3, 1) for name, stage in record.watch.stages.items()},
+        **{
+            f"{name}_ms": round(stage.seconds * 1e3, 1)
+            for name, stage in record.watch.stages.items()
+        },
     }
     access.info(facts)
 
@@ -250,7 +298,12 @@ class JsonLines(JsonFormatter):
     def __init__(self) -> None:
         names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
         first = {"time": None}
-        super().__init__(["levelname", "name", "message"], rename_fields=names, defaults=first, timestamp="time")
+        super().__init__(
+            ["levelname", "name", "message"],
+            rename_fields=names,
+            defaults=first,
+            timestamp="time",
+        )
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         if has_request_context() and "record" in g:

@@ -19,7 +19,10 @@ from online.web.asgi import ErrorAnswer
 DESCRIPTION_PATH: Final = "/openapi.json"
 PAGE_PATH: Final = "/docs"
 REF: Final = "#/components/schemas/{model}"
-KEY: Final[list[dict[str, list[str]]]] = [{}, {"key": []}]  # needed where the server wants one
+KEY: Final[list[dict[str, list[str]]]] = [
+    {},
+    {"key": []},
+]  # needed where the server wants one
 # The page's own style and script, the server it came from, and nothing else.
 _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
@@ -43,7 +46,10 @@ _ERRORS: Final = {
     503: "A service is missing, no release is live, or the server is overloaded.",
 }
 
-_IMPLIES: Final = {401: 403, 411: 413}  # a key may lack the scope; a body may be too large
+_IMPLIES: Final = {
+    401: 403,
+    411: 413,
+}  # a key may lack the scope; a body may be too large
 
 
 class Alive(BaseModel):
@@ -60,7 +66,11 @@ def register_description(app: Flask, content: Mapping[str, Any]) -> None:
 
     @pages.get(PAGE_PATH)
     def docs() -> Response:
-        response = make_response(render_template("docs.html", api=content, schemas=content["components"]["schemas"]))
+        response = make_response(
+            render_template(
+                "docs.html", api=content, schemas=content["components"]["schemas"]
+            )
+        )
         response.headers["Content-Security-Policy"] = _POLICY
         return response
 
@@ -68,21 +78,29 @@ def register_description(app: Flask, content: Mapping[str, Any]) -> None:
 
 
 def description(
-    request: type[Request], answer: type[Answer], paths: Mapping[str, Any], models: Sequence[type[BaseModel]]
+    request: type[Request],
+    answer: type[Answer],
+    paths: Mapping[str, Any],
+    models: Sequence[type[BaseModel]],
 ) -> dict[str, Any]:
     """Build the OpenAPI 3.1 document.
 
     ``request``, ``answer``: models with the fields of extras; ``paths``, ``models``: those that extras add.
     """
     every: list[type[BaseModel]] = [request, answer, ErrorAnswer, Alive, Ready, *models]
-    _, schemas = models_json_schema([(model, "validation") for model in every], ref_template=REF)
+    _, schemas = models_json_schema(
+        [(model, "validation") for model in every], ref_template=REF
+    )
     recommend = operation(
         "recommend",
         "The best items that a user has not seen",
         responses(answer, 400, 401, 404, 408, 411, 429, 500, 503),
         description="The Content-Type is ignored; the body is read as JSON.",
         security=KEY,
-        requestBody={"required": True, "content": json_of(request, example={"userid": 1, "size": 5})},
+        requestBody={
+            "required": True,
+            "content": json_of(request, example={"userid": 1, "size": 5}),
+        },
     )
     alive = operation("alive", "Whether this process runs", responses(Alive, 500))
     unready = {"503": {"description": "It could not.", "content": json_of(Ready)}}
@@ -90,35 +108,61 @@ def description(
     ready = operation("ready", ready_says, responses(Ready, 500) | unready)
     itself = responses("OpenAPI 3.1.", 401, 429, 500, mimetype="application/json")
     describe = operation("describe", "This description", itself)
-    read = operation("read", "This description, to be read", responses("A page.", 401, 429, 500))
+    read = operation(
+        "read", "This description, to be read", responses("A page.", 401, 429, 500)
+    )
     about = "Recommendations by Redis, Elasticsearch, Feast and Triton. Every error has one shape."
     return {
         "openapi": "3.1.0",
         "info": {"title": "recsys_pipeline", "version": VERSION, "description": about},
         "paths": {
-            "/ml/rec": {"post": recommend}, "/healthz": {"get": alive}, "/readyz": {"get": ready},
-            **paths, DESCRIPTION_PATH: {"get": describe}, PAGE_PATH: {"get": read},
+            "/ml/rec": {"post": recommend},
+            "/healthz": {"get": alive},
+            "/readyz": {"get": ready},
+            **paths,
+            DESCRIPTION_PATH: {"get": describe},
+            PAGE_PATH: {"get": read},
         },
-        "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}, "schemas": schemas["$defs"]},
-    }  # fmt: skip
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": schemas["$defs"],
+        },
+    }
 
 
-def operation(name: str, summary: str, responses: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+def operation(
+    name: str, summary: str, responses: Mapping[str, Any], **more: Any
+) -> dict[str, Any]:
     return {"operationId": name, "summary": summary, **more, "responses": responses}
 
 
-def responses(answer: type[BaseModel] | str, *statuses: int, mimetype: str = "text/html") -> dict[str, Any]:
+def responses(
+    answer: type[BaseModel] | str, *statuses: int, mimetype: str = "text/html"
+) -> dict[str, Any]:
     """An answer, by its model, or in words with its ``mimetype``; and the errors that there may be instead."""
     if isinstance(answer, str):
         schema = {"type": "object" if mimetype == "application/json" else "string"}
         good = {"description": answer, "content": {mimetype: {"schema": schema}}}
     else:
-        good = {"description": (answer.__doc__ or "").splitlines()[0], "content": json_of(answer)}
-    every = sorted({*statuses, *(_IMPLIES[status] for status in statuses if status in _IMPLIES)})
-    errors = {str(status): {"description": _ERRORS[status], "content": json_of(ErrorAnswer)} for status in every}
+        good = {
+            "description": (answer.__doc__ or "").splitlines()[0],
+            "content": json_of(answer),
+        }
+    every = sorted(
+        {*statuses, *(_IMPLIES[status] for status in statuses if status in _IMPLIES)}
+    )
+    errors = {
+        str(status): {"description": _ERRORS[status], "content": json_of(ErrorAnswer)}
+        for status in every
+    }
     return {"200": good, **errors}
 
 
 def json_of(model: type[BaseModel], **more: Any) -> dict[str, Any]:
     """A body, by its model."""
-    return {"application/json": {"schema": {"$ref": REF.format(model=model.__name__)}, **more}}
+    return {
+        "application/json": {
+            "schema": {"$ref": REF.format(model=model.__name__)},
+            **more,
+        }
+    }

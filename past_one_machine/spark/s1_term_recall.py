@@ -45,7 +45,9 @@ def main(settings: Settings) -> None:
 
     def seen(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, people in some_users(part):
-            yield terms.seen_items(users.past_of(ratings), people[Columns.USER], dataset.allows_repeats)
+            yield terms.seen_items(
+                users.past_of(ratings), people[Columns.USER], dataset.allows_repeats
+            )
 
     def states(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, people in some_users(part):
@@ -65,9 +67,18 @@ def main(settings: Settings) -> None:
         ):
             users.write(table, folder, users.run(spark, parts, made, table.columns))
 
-        rows = users.run(spark, parts, clicks, CLICKS).groupBy(Columns.ITEM).sum("users")
-        total = rows.toDF(*CLICKS).toPandas().astype({Columns.ITEM: "int32"}).set_index(Columns.ITEM)["users"]
-        artifacts.POPULAR.write(folder, terms.popularity(total.drop(EVERYBODY), int(total[EVERYBODY])))
+        rows = (
+            users.run(spark, parts, clicks, CLICKS).groupBy(Columns.ITEM).sum("users")
+        )
+        total = (
+            rows.toDF(*CLICKS)
+            .toPandas()
+            .astype({Columns.ITEM: "int32"})
+            .set_index(Columns.ITEM)["users"]
+        )
+        artifacts.POPULAR.write(
+            folder, terms.popularity(total.drop(EVERYBODY), int(total[EVERYBODY]))
+        )
     preferring, everybody = _preferring(settings)
     step.write_report(settings, preferring / everybody, everybody)
 
@@ -76,12 +87,18 @@ def _feature(settings: Settings, column: str) -> OneHotFeature:
     """A profile's column, with the values that users have."""
     parts = parts_of(artifacts.USERS.require(settings.exchange_dir))
     batches = ds.dataset(parts).to_batches(columns=[column])
-    return one_hot(column, "user", list({value for batch in batches for value in batch.column(0).to_pylist()}))
+    return one_hot(
+        column,
+        "user",
+        list({value for batch in batches for value in batch.column(0).to_pylist()}),
+    )
 
 
 def _preferring(settings: Settings) -> tuple[int, int]:
     """Number of users with a preferred genre, and of all users."""
-    lists = artifacts.USER_PREFERENCES.read_arrow(settings.exchange_dir, [Columns.GENRES])[Columns.GENRES]
+    lists = artifacts.USER_PREFERENCES.read_arrow(
+        settings.exchange_dir, [Columns.GENRES]
+    )[Columns.GENRES]
     return sum(len(each) > 0 for each in lists), len(lists)
 
 

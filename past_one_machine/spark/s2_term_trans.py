@@ -25,23 +25,37 @@ def main(settings: Settings) -> None:
     folder, window = settings.exchange_dir, settings.recipe.data.window
     genres, item_terms = step.genres_of_items(folder)
     parts = users.ranges(folder, SparkSettings.load().partitions)
-    some_users = partial(users.some_users, folder, columns=terms.COUNTED_FROM, batch=users.BATCH)
-    statistics = dict.fromkeys(terms.columns_of(genres, terms.IMPRESSIONS, terms.CLICKS), pa.int8())
+    some_users = partial(
+        users.some_users, folder, columns=terms.COUNTED_FROM, batch=users.BATCH
+    )
+    statistics = dict.fromkeys(
+        terms.columns_of(genres, terms.IMPRESSIONS, terms.CLICKS), pa.int8()
+    )
 
     def before(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, _ in some_users(part):
-            yield terms.impression_terms(users.past_of(ratings), item_terms, genres, window)
+            yield terms.impression_terms(
+                users.past_of(ratings), item_terms, genres, window
+            )
 
     def newest(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, people in some_users(part):
-            yield terms.user_terms(users.past_of(ratings), people[Columns.USER], item_terms, genres, window)
+            yield terms.user_terms(
+                users.past_of(ratings), people[Columns.USER], item_terms, genres, window
+            )
 
     with session(SparkSettings.load()) as spark:
-        of_rows = users.run(spark, parts, before, {**artifacts.IMPRESSION_TERMS.columns, **statistics})
+        of_rows = users.run(
+            spark, parts, before, {**artifacts.IMPRESSION_TERMS.columns, **statistics}
+        )
         rows = users.write(artifacts.IMPRESSION_TERMS, folder, of_rows)
-        of_users = users.run(spark, parts, newest, {**artifacts.USER_TERMS.columns, **statistics})
+        of_users = users.run(
+            spark, parts, newest, {**artifacts.USER_TERMS.columns, **statistics}
+        )
         users.write(artifacts.USER_TERMS, folder, of_users)
-    artifacts.TERMS_REPORT.write(folder, provenance.made_from(folder, settings.recipe, provenance.TERMS))
+    artifacts.TERMS_REPORT.write(
+        folder, provenance.made_from(folder, settings.recipe, provenance.TERMS)
+    )
     step.say(folder, rows, genres, item_terms)
 
 

@@ -13,6 +13,10 @@ class SparkSettings(ExtensionSettings, env_prefix="RECSYS_SPARK__"):
     """The engine Spark, which `make spark` installs."""
 
     # local[2], local-cluster[2,1,1024], spark://host:7077
-    master: Annotated[str, Field(pattern=r"^(local(-cluster)?\[[\d,*]+\]|(spark|k8s)://\S+|yarn)$")] = "local[2]"
-    partitions: Annotated[int, Field(ge=1)] = 8  # of a shuffle, and of a table that is written
+    master: Annotated[
+        str, Field(pattern=r"^(local(-cluster)?\[[\d,*]+\]|(spark|k8s)://\S+|yarn)$")
+    ] = "local[2]"
+    partitions: Annotated[int, Field(ge=1)] = (
+        8  # of a shuffle, and of a table that is written
+    )
     driver_memory: Annotated[str, Field(pattern=r"^[1-9]\d*[mg]$")] = "1g"

@@ -47,16 +47,24 @@ class Users(NamedTuple):
     size: int
 
 
-def ranges(exchange_dir: Path, partitions: int, table: Table = artifacts.USERS) -> list[Users]:
+def ranges(
+    exchange_dir: Path, partitions: int, table: Table = artifacts.USERS
+) -> list[Users]:
     """Cut the users of ``table``, one a row, into ranges of the same size."""
     ids = table.read_arrow(exchange_dir, [Columns.USER])[Columns.USER].to_numpy()
     if np.any(np.diff(ids) <= 0):
         raise table.wrong(exchange_dir, "is not sorted by user")
     parts = np.array_split(np.arange(len(ids)), min(partitions, len(ids)))
-    return [Users(int(ids[part[0]]), int(ids[part[-1]]), int(part[0]), len(part)) for part in parts if len(part)]
+    return [
+        Users(int(ids[part[0]]), int(ids[part[-1]]), int(part[0]), len(part))
+        for part in parts
+        if len(part)
+    ]
 
 
-def rows_of(table: Table, exchange_dir: Path, users: Users, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def rows_of(
+    table: Table, exchange_dir: Path, users: Users, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Read the range's rows of a table that has a row a user."""
     own = [(Columns.USER, ">=", users.first), (Columns.USER, "<=", users.last)]
     return table.read(exchange_dir, None if columns is None else list(columns), own)
@@ -83,11 +91,17 @@ def some_users(
     begin = 0
     for ratings in whole_users(_batches(table, exchange_dir, users, columns, batch)):
         rows = ratings.to_pandas()
-        end = int(np.searchsorted(people[Columns.USER], rows[Columns.USER].iloc[-1], side="right"))
+        end = int(
+            np.searchsorted(
+                people[Columns.USER], rows[Columns.USER].iloc[-1], side="right"
+            )
+        )
         yield rows, people[begin:end]
         begin = end
     if begin < len(people):
-        nothing = pa.schema([(name, kind) for name, kind in table.columns.items() if name in columns]).empty_table()
+        nothing = pa.schema(
+            [(name, kind) for name, kind in table.columns.items() if name in columns]
+        ).empty_table()
         yield nothing.to_pandas(), people[begin:]
 
 
@@ -102,18 +116,37 @@ def _batches(
     """The range's rows, in order; groups of rows without any of them are not read."""
     for path in parts_of(table.require(exchange_dir)):
         with pq.ParquetFile(path) as file:
-            groups = [number for number in range(file.num_row_groups) if _holds(file.metadata.row_group(number), users)]
-            for batch in file.iter_batches(size, row_groups=groups, columns=list(columns)) if groups else ():
+            groups = [
+                number
+                for number in range(file.num_row_groups)
+                if _holds(file.metadata.row_group(number), users)
+            ]
+            for batch in (
+                file.iter_batches(size, row_groups=groups, columns=list(columns))
+                if groups
+                else ()
+            ):
                 ids = batch.column(Columns.USER).to_numpy()
-                begin, end = np.searchsorted(ids, users.first), np.searchsorted(ids, users.last, side="right")
+                begin, end = (
+                    np.searchsorted(ids, users.first),
+                    np.searchsorted(ids, users.last, side="right"),
+                )
                 yield batch.slice(begin, end - begin)
 
 
 def _holds(group: pq.RowGroupMetaData, users: Users) -> bool:
     """Whether a group of rows may hold some of the users, by the statistics that Parquet keeps."""
-    column = next(group.column(n) for n in range(group.num_columns) if group.column(n).path_in_schema == Columns.USER)
+    column = next(
+        group.column(n)
+        for n in range(group.num_columns)
+        if group.column(n).path_in_schema == Columns.USER
+    )
     known = column.statistics
-    return known is None or not known.has_min_max or (known.min <= users.last and known.max >= users.first)
+    return (
+        known is None
+        or not known.has_min_max
+        or (known.min <= users.last and known.max >= users.first)
+    )
 
 
 def whole_users(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -123,7 +156,9 @@ def whole_users(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         if not batch.num_rows:
             continue
         users = batch.column(Columns.USER).to_numpy()
-        begin = int(np.searchsorted(users, users[-1]))  # of the last user, who may go on in the next batch
+        begin = int(
+            np.searchsorted(users, users[-1])
+        )  # of the last user, who may go on in the next batch
         if begin or (held and _last(held) != users[-1]):
             yield pa.Table.from_batches([*held, batch.slice(0, begin)])
             held = []
@@ -148,7 +183,9 @@ def run(
         make: yields data frames or Arrow tables.
         columns: of these.
     """
-    from pyspark.sql.pandas.types import from_arrow_schema  # installed in Spark's environment only
+    from pyspark.sql.pandas.types import (
+        from_arrow_schema,
+    )  # installed in Spark's environment only
 
     schema = pa.schema(list(columns.items()))
 
@@ -158,9 +195,15 @@ def run(
                 for made in make(parts[number]):
                     if isinstance(made, pd.DataFrame):
                         made = pa.Table.from_pandas(made, schema, preserve_index=False)
-                    yield from made.cast(schema).replace_schema_metadata(None).to_batches(AT_ONCE)
+                    yield from (
+                        made.cast(schema)
+                        .replace_schema_metadata(None)
+                        .to_batches(AT_ONCE)
+                    )
 
-    return spark.range(0, len(parts), 1, len(parts)).mapInArrow(of_tasks, from_arrow_schema(schema))
+    return spark.range(0, len(parts), 1, len(parts)).mapInArrow(
+        of_tasks, from_arrow_schema(schema)
+    )
 
 
 @contextmanager
@@ -214,9 +257,14 @@ def write_parts(rows: DataFrame, folder: Path) -> None:
 
     def running() -> bool:
         stages = {
-            stage for job in tracker.getJobIdsForGroup() for stage in getattr(tracker.getJobInfo(job), "stageIds", ())
+            stage
+            for job in tracker.getJobIdsForGroup()
+            for stage in getattr(tracker.getJobInfo(job), "stageIds", ())
         }
-        return any(getattr(tracker.getStageInfo(stage), "numActiveTasks", 0) for stage in stages)
+        return any(
+            getattr(tracker.getStageInfo(stage), "numActiveTasks", 0)
+            for stage in stages
+        )
 
     try:
         rows.write.mode("overwrite").parquet(folder.as_uri())

@@ -71,7 +71,12 @@ class Side(NamedTuple):
 
 
 def take_turns(
-    ask: Ask, sides: Mapping[str, Side], loadings: Sequence[Loading], drawn: Drawn, requests: int, rounds: int
+    ask: Ask,
+    sides: Mapping[str, Side],
+    loadings: Sequence[Loading],
+    drawn: Drawn,
+    requests: int,
+    rounds: int,
 ) -> list[dict[str, list[Run]]]:
     """Level -> side -> its turns, one per round. Meanwhile processes that only the other side needs are paused."""
     taken: list[dict[str, list[Run]]] = [{name: [] for name in sides} for _ in loadings]
@@ -79,9 +84,24 @@ def take_turns(
         for loading, turns in in_turns(list(zip(loadings, taken, strict=True)), number):
             for name in in_turns(list(sides), number):
                 url, parts = sides[name]
-                others = {part: of for side in sides.values() for part, of in side.parts.items() if of != parts[part]}
+                others = {
+                    part: of
+                    for side in sides.values()
+                    for part, of in side.parts.items()
+                    if of != parts[part]
+                }
                 with held(others):
-                    turns[name].append(take_turn(ask, url, parts, loading, drawn, requests, at_least=_MIN_ANSWERED))
+                    turns[name].append(
+                        take_turn(
+                            ask,
+                            url,
+                            parts,
+                            loading,
+                            drawn,
+                            requests,
+                            at_least=_MIN_ANSWERED,
+                        )
+                    )
     return taken
 
 
@@ -93,7 +113,9 @@ def warm_up(ask: Ask, url: str, settings: Settings, drawn: Drawn) -> None:
     while (before := searches(settings)) < _WARM:
         ask(url, drawn.next(400), Loading(_GATED[-1]))
         if searches(settings) == before:
-            raise StepError(f"{url} answers without a search of Elasticsearch: is it ready?")
+            raise StepError(
+                f"{url} answers without a search of Elasticsearch: is it ready?"
+            )
 
 
 # --- Both sides' costs of a request, and their ratios
@@ -113,13 +135,18 @@ def ratios(this: Sequence[Run], other: Sequence[Run]) -> dict[str, Any]:
     The 99th percentiles are those of all turns together. ``turns`` has the ratio of each pair.
     """
     pairs = list(zip(this, other, strict=True))
-    turns = {name: [round(of(mine) / of(theirs), 3) for mine, theirs in pairs] for name, of in _COMPARED.items()}
+    turns = {
+        name: [round(of(mine) / of(theirs), 3) for mine, theirs in pairs]
+        for name, of in _COMPARED.items()
+    }
     medians = {name: round(statistics.median(each), 3) for name, each in turns.items()}
     together = round(summary(this)["p99_ms"] / summary(other)["p99_ms"], 3)
     return {**medians, "p99_ms": together, "turns": turns}
 
 
-def comparison(loadings: Sequence[Loading], taken: Sequence[Mapping[str, Sequence[Run]]]) -> list[dict[str, Any]]:
+def comparison(
+    loadings: Sequence[Loading], taken: Sequence[Mapping[str, Sequence[Run]]]
+) -> list[dict[str, Any]]:
     """Both sides at each level, and this one's ratios to the other. ``taken``: as `take_turns` gives it."""
     return [
         {
@@ -136,11 +163,16 @@ def comparison(loadings: Sequence[Loading], taken: Sequence[Mapping[str, Sequenc
 
 AT_MOST: Final = 1.1  # times the other's p50 and processor time
 MORE: Final = 0.01  # share of requests that may be degraded beyond the other's
-_JUDGED: Final = {"p50_ms": ("p50", "stage_p50_ms"), "processor_ms": ("processor time", "processor_ms")}
+_JUDGED: Final = {
+    "p50_ms": ("p50", "stage_p50_ms"),
+    "processor_ms": ("processor time", "processor_ms"),
+}
 _SUMS: Final = ("all", "total")
 
 
-def grown(levels: Sequence[Mapping[str, Any]], this: str, other: str, at_most: float = AT_MOST) -> list[str]:
+def grown(
+    levels: Sequence[Mapping[str, Any]], this: str, other: str, at_most: float = AT_MOST
+) -> list[str]:
     """A sentence for each level and each figure that is more than ``at_most`` times the other's: empty, if none is.
 
     Each names the stage, or the process, that grew most in milliseconds.
@@ -150,14 +182,18 @@ def grown(levels: Sequence[Mapping[str, Any]], this: str, other: str, at_most: f
         for key, (name, by_stage) in _JUDGED.items():
             ratio = level["ratio"][key]
             if ratio > at_most:
-                stage, before, after = _most_grown(level[other][by_stage], level[this][by_stage])
+                stage, before, after = _most_grown(
+                    level[other][by_stage], level[this][by_stage]
+                )
                 found.append(
                     f"{level['level']}: {name} is {ratio:.2f} times what it was (at most {at_most:g}); most of it: "
                     f"{stage}, {before:.2f} ms before, {after:.2f} ms now"
                 )
         mine, theirs = _share_degraded(level[this]), _share_degraded(level[other])
         if mine > theirs + MORE:
-            found.append(f"{level['level']}: {mine:.1%} of the answers are degraded, {theirs:.1%} were")
+            found.append(
+                f"{level['level']}: {mine:.1%} of the answers are degraded, {theirs:.1%} were"
+            )
     return found
 
 
@@ -166,7 +202,8 @@ def unanswered(levels: Sequence[Mapping[str, Any]], this: str) -> list[str]:
     return [
         f"{level['level']}: {of['refused']} requests were refused and {of['failed']} failed, {of['answered']} answered"
         for level in levels
-        if (of := level[this])["answered"] < ANSWERED * (of["answered"] + of["refused"] + of["failed"])
+        if (of := level[this])["answered"]
+        < ANSWERED * (of["answered"] + of["refused"] + of["failed"])
     ]
 
 
@@ -174,9 +211,13 @@ def _share_degraded(side: Mapping[str, Any]) -> float:
     return float(side["degraded"] / side["answered"])
 
 
-def _most_grown(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[str, float, float]:
+def _most_grown(
+    before: Mapping[str, float], after: Mapping[str, float]
+) -> tuple[str, float, float]:
     """The stage that grew most; the sum, if both sides share no stage."""
-    known = [stage for stage in after if stage in before and stage not in _SUMS] or [s for s in _SUMS if s in after]
+    known = [stage for stage in after if stage in before and stage not in _SUMS] or [
+        s for s in _SUMS if s in after
+    ]
     stage = max(known, key=lambda name: after[name] - before.get(name, 0.0))
     return stage, before.get(stage, 0.0), after[stage]
 
@@ -197,14 +238,23 @@ _OF_THE_SERVICES: Final = (
     ":(exclude)*.md",
 )
 # Variables that an outer make passes on, or that let Python find other code before the checkout's.
-_NOT_PASSED_ON: Final = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHONPATH", "VIRTUAL_ENV")
+_NOT_PASSED_ON: Final = (
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+    "MAKEOVERRIDES",
+    "PYTHONPATH",
+    "VIRTUAL_ENV",
+)
 
 
 def commit_of(ref: str) -> str:
     """Raises StepError for a ref that git does not know."""
     done = _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     if done.returncode:
-        raise StepError(f"git knows no commit {ref!r} here: name a branch, a tag or a commit, or fetch it first")
+        raise StepError(
+            f"git knows no commit {ref!r} here: name a branch, a tag or a commit, or fetch it first"
+        )
     return done.stdout.strip()
 
 
@@ -220,7 +270,13 @@ def same_services(commit: str) -> bool:
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(("git", *arguments), cwd=figures.ROOT, check=False, capture_output=True, text=True)
+    return subprocess.run(
+        ("git", *arguments),
+        cwd=figures.ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
 
 
 class OtherCheckout:
@@ -232,15 +288,29 @@ class OtherCheckout:
         shares_services: its server uses the services that run here, for the release that is live in them.
     """
 
-    def __init__(self, commit: str, settings: Settings, exchange: Path | None, *, shares_services: bool) -> None:
+    def __init__(
+        self,
+        commit: str,
+        settings: Settings,
+        exchange: Path | None,
+        *,
+        shares_services: bool,
+    ) -> None:
         self._commit, self._shares_services = commit, shares_services
         self._folder = settings.services_dir / "bench" / commit[:12]
         self._checkout = self._folder / "checkout"
         self._artifacts = None if exchange else settings.offline_dir
         self._exchange = settings.exchange_dir
-        own = {"exchange_dir": exchange or self._folder / "exchange", "services_dir": self._checkout / ".services"}
+        own = {
+            "exchange_dir": exchange or self._folder / "exchange",
+            "services_dir": self._checkout / ".services",
+        }
         moved = on_free_ports(settings)
-        ports = settings.model_copy(update={"server": moved.server}) if shares_services else moved
+        ports = (
+            settings.model_copy(update={"server": moved.server})
+            if shares_services
+            else moved
+        )
         self.settings = ports.model_copy(update=own)
 
     @contextmanager
@@ -248,12 +318,20 @@ class OtherCheckout:
         """Run its server and services inside the block. ``keep``: its files stay for next time. Raises StepError."""
         if not self._checkout.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
-            done = _git("worktree", "add", "--detach", str(self._checkout), self._commit)
+            done = _git(
+                "worktree", "add", "--detach", str(self._checkout), self._commit
+            )
             if done.returncode:
-                raise StepError(f"git could not check {self._commit[:12]} out: {done.stderr.strip()}")
+                raise StepError(
+                    f"git could not check {self._commit[:12]} out: {done.stderr.strip()}"
+                )
         try:
-            if not (self._serve_alone() if self._shares_services else self._serve_all()):
-                raise StepError(f"the server of {self._commit[:12]} did not become ready: see above")
+            if not (
+                self._serve_alone() if self._shares_services else self._serve_all()
+            ):
+                raise StepError(
+                    f"the server of {self._commit[:12]} did not become ready: see above"
+                )
             if not self._shares_services:
                 self._require_the_same_data()
             yield
@@ -286,7 +364,10 @@ class OtherCheckout:
         if self._artifacts is None:
             self._make("sync")
         elif not self._run("make", "sync"):
-            log.warning("%s cannot use this checkout's artifacts: it makes its own", self._commit[:12])
+            log.warning(
+                "%s cannot use this checkout's artifacts: it makes its own",
+                self._commit[:12],
+            )
             shutil.rmtree(offline)
             self._make("offline", "sync")
         return self._serves()
@@ -302,20 +383,33 @@ class OtherCheckout:
             )
 
     def _serves(self) -> bool:
-        return self._run("make", "serve") or becomes_ready(self.settings.server.url, _READY_WITHIN_S)
+        return self._run("make", "serve") or becomes_ready(
+            self.settings.server.url, _READY_WITHIN_S
+        )
 
     def _stack(self, command: str) -> bool:
         return self._run(".venv/bin/python", "-m", "stack", command)
 
     def _make(self, *targets: str) -> None:
         if not self._run("make", *targets):
-            raise StepError(f"`make {' '.join(targets)}` failed in {self._checkout}: see above")
+            raise StepError(
+                f"`make {' '.join(targets)}` failed in {self._checkout}: see above"
+            )
 
     def _run(self, *command: str) -> bool:
         """Run a command in its checkout. Returns whether it succeeded."""
-        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in _NOT_PASSED_ON
+        }
         environment = {**inherited, **environment_of(self.settings)}
-        return subprocess.run(command, cwd=self._checkout, env=environment, check=False).returncode == 0
+        return (
+            subprocess.run(
+                command, cwd=self._checkout, env=environment, check=False
+            ).returncode
+            == 0
+        )
 
 
 # --- The command
@@ -323,21 +417,57 @@ class OtherCheckout:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m research.bench.against", description="This server against another commit's, in turns."
+        prog="python -m research.bench.against",
+        description="This server against another commit's, in turns.",
     )
-    parser.add_argument("commit", nargs="?", help="what git calls it; default: where this branch left origin/main")
-    parser.add_argument("--exchange", type=Path, help="that commit's exchange folder, trained with its own code")
-    parser.add_argument("--own-services", action="store_true", help="services for each server, whatever has changed")
-    parser.add_argument("--keep", action="store_true", help="keep its worktree and its data for the next time")
     parser.add_argument(
-        "--levels", type=int, nargs="*", help=f"requests in flight; default: {_LEVELS}, {_GATED} as a gate"
+        "commit",
+        nargs="?",
+        help="what git calls it; default: where this branch left origin/main",
     )
-    parser.add_argument("--rates", type=float, nargs="*", help=f"requests a second; default: {_RATES}, none as a gate")
-    parser.add_argument("--requests", type=int, default=400, help="of a level's turn; default: %(default)s")
+    parser.add_argument(
+        "--exchange",
+        type=Path,
+        help="that commit's exchange folder, trained with its own code",
+    )
+    parser.add_argument(
+        "--own-services",
+        action="store_true",
+        help="services for each server, whatever has changed",
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep its worktree and its data for the next time",
+    )
+    parser.add_argument(
+        "--levels",
+        type=int,
+        nargs="*",
+        help=f"requests in flight; default: {_LEVELS}, {_GATED} as a gate",
+    )
+    parser.add_argument(
+        "--rates",
+        type=float,
+        nargs="*",
+        help=f"requests a second; default: {_RATES}, none as a gate",
+    )
+    parser.add_argument(
+        "--requests",
+        type=int,
+        default=400,
+        help="of a level's turn; default: %(default)s",
+    )
     parser.add_argument("--rounds", type=int, default=4, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--gate", action="store_true", help=f"fail where something is over {AT_MOST:g} times its")
-    parser.add_argument("--output", type=Path, help=f"default: {OUTPUT}; none as a gate")
+    parser.add_argument(
+        "--gate",
+        action="store_true",
+        help=f"fail where something is over {AT_MOST:g} times its",
+    )
+    parser.add_argument(
+        "--output", type=Path, help=f"default: {OUTPUT}; none as a gate"
+    )
     given = parser.parse_args()
     given.commit = given.commit or before_this_branch()
     given.levels = given.levels or (_GATED if given.gate else _LEVELS)
@@ -348,9 +478,14 @@ def _arguments() -> argparse.Namespace:
 
 def main(settings: Settings) -> None:
     given = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # what is paused resumes, what was started stops
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("ended")
+    )  # what is paused resumes, what was started stops
     commit = commit_of(given.commit)
-    loadings = [*(Loading(in_flight=level) for level in given.levels), *(Loading(per_s=rate) for rate in given.rates)]
+    loadings = [
+        *(Loading(in_flight=level) for level in given.levels),
+        *(Loading(per_s=rate) for rate in given.rates),
+    ]
     drawn = Drawn(known_userids(settings), given.seed)
     shared = not given.own_services and given.exchange is None and same_services(commit)
     exchange = given.exchange.resolve() if given.exchange else None
@@ -359,23 +494,34 @@ def main(settings: Settings) -> None:
         # This checkout's stack starts again, so that its own code answers, and as both have to be of one age: processes
         # that had run for half an hour took up to 1.4 times the processor time of new ones.
         if subprocess.run(
-            ("make", *(() if shared else ("down", "up")), "serve"), cwd=figures.ROOT, check=False
+            ("make", *(() if shared else ("down", "up")), "serve"),
+            cwd=figures.ROOT,
+            check=False,
         ).returncode:
             raise StepError("this checkout's server did not start: see above")
-        sides = {name: Side(of.server.url, parts_of(of)) for name, of in ((THIS, settings), (OTHER, other.settings))}
+        sides = {
+            name: Side(of.server.url, parts_of(of))
+            for name, of in ((THIS, settings), (OTHER, other.settings))
+        }
         server = ready(settings.server.url)
         for of in (settings, other.settings):
             warm_up(ask, of.server.url, of, drawn)
         taken = take_turns(ask, sides, loadings, drawn, given.requests, given.rounds)
         warm = searches(other.settings)
     levels = comparison(loadings, taken)
-    about = {"command": f"make bench against={given.commit}", "against": commit, "recipe": server["recipe"]}
+    about = {
+        "command": f"make bench against={given.commit}",
+        "against": commit,
+        "recipe": server["recipe"],
+    }
     turns = {"rounds": given.rounds, "requests": given.requests, "levels": levels}
     measured = {"same_services": shared, "other_searches": warm, **turns}
     found = report(settings, server, about, measured)
     for side in (THIS, OTHER):
         figures.show({level["level"]: level[side] for level in levels}, side)
-    figures.show({level["level"]: level["ratio"] for level in levels}, "this, times the other")
+    figures.show(
+        {level["level"]: level["ratio"] for level in levels}, "this, times the other"
+    )
     if none := unanswered(levels, THIS):
         raise StepError("\n".join(("this is no result:", *none)))
     if given.output:

@@ -84,7 +84,9 @@ class Run:
     seconds: float  # from the first request to the last answer
     answers: tuple[Answered, ...]  # in the order in which they came
     generator_s: float  # processor time of the generator
-    used_s: Mapping[str, float] = field(default_factory=dict)  # processor seconds of each part of the stack meanwhile
+    used_s: Mapping[str, float] = field(
+        default_factory=dict
+    )  # processor seconds of each part of the stack meanwhile
 
     @property
     def good(self) -> list[Answered]:
@@ -99,7 +101,9 @@ class Run:
     @property
     def refused(self) -> int:
         """Requests that got a 503."""
-        return sum(answer.status == HTTPStatus.SERVICE_UNAVAILABLE for answer in self.answers)
+        return sum(
+            answer.status == HTTPStatus.SERVICE_UNAVAILABLE for answer in self.answers
+        )
 
     @property
     def requests_per_s(self) -> float:
@@ -119,8 +123,14 @@ def expect_answers(url: str, run: Run, at_least: float = ANSWERED) -> Run:
     if len(run.good) >= at_least * len(run.answers):
         return run
     answer = next(answer for answer in run.answers if not answer.ok)
-    what = f"answered {answer.status}: {answer.error}" if answer.status else "gave no answer"
-    raise StepError(f"{url} {what} ({len(run.answers) - len(run.good)} of {len(run.answers)} requests)")
+    what = (
+        f"answered {answer.status}: {answer.error}"
+        if answer.status
+        else "gave no answer"
+    )
+    raise StepError(
+        f"{url} {what} ({len(run.answers) - len(run.good)} of {len(run.answers)} requests)"
+    )
 
 
 # --- The generator of load
@@ -138,7 +148,9 @@ class _Connections:
     def __init__(self, url: str) -> None:
         where = urlsplit(url)
         self._address = where.hostname or "127.0.0.1", where.port or 80
-        self._head = f"POST /ml/rec HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: "
+        self._head = (
+            f"POST /ml/rec HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: "
+        )
         self._idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
         self._places = asyncio.Semaphore(_MOST_CONNECTIONS)
 
@@ -182,7 +194,9 @@ class _Connections:
             writer.close()
 
 
-async def _closed_loop(connections: _Connections, userids: Sequence[OwnId], in_flight: int) -> list[Came]:
+async def _closed_loop(
+    connections: _Connections, userids: Sequence[OwnId], in_flight: int
+) -> list[Came]:
     left, came = iter(userids), []
 
     async def client() -> None:
@@ -199,7 +213,9 @@ async def _closed_loop(connections: _Connections, userids: Sequence[OwnId], in_f
     return came
 
 
-async def _fixed_rate(connections: _Connections, userids: Sequence[OwnId], per_s: float) -> list[Came]:
+async def _fixed_rate(
+    connections: _Connections, userids: Sequence[OwnId], per_s: float
+) -> list[Came]:
     came: list[Came] = []
 
     async def one(userid: OwnId, due: float) -> None:
@@ -248,8 +264,12 @@ Ask = Callable[[str, Sequence[OwnId], Loading], Run]
 @contextmanager
 def generator() -> Iterator[Ask]:
     """`generate`, in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield lambda url, userids, loading: pool.submit(generate, url, userids, loading).result()
+    with ProcessPoolExecutor(
+        1, mp_context=multiprocessing.get_context("spawn")
+    ) as pool:
+        yield lambda url, userids, loading: pool.submit(
+            generate, url, userids, loading
+        ).result()
 
 
 # --- One turn of a server at one level of load, and what several come to
@@ -274,7 +294,9 @@ def take_turn(
     """
     ask(url, drawn.next(max(warm_up, loading.in_flight)), loading)
     before = used_s(parts)
-    run = expect_answers(url, ask(url, drawn.next(max(requests, loading.in_flight)), loading), at_least)
+    run = expect_answers(
+        url, ask(url, drawn.next(max(requests, loading.in_flight)), loading), at_least
+    )
     after = used_s(parts)
     return replace(run, used_s={name: after[name] - before[name] for name in after})
 
@@ -289,7 +311,9 @@ def in_turns(names: Sequence[Name], number: int) -> list[Name]:
 
 def percentile_ms(answers: Sequence[Answered], percent: float) -> float:
     """Percentile of the answers' latency, in milliseconds."""
-    return round(float(np.percentile([answer.seconds for answer in answers], percent)) * 1e3, 2)
+    return round(
+        float(np.percentile([answer.seconds for answer in answers], percent)) * 1e3, 2
+    )
 
 
 def summary(turns: Sequence[Run]) -> dict[str, Any]:
@@ -299,27 +323,46 @@ def summary(turns: Sequence[Run]) -> dict[str, Any]:
     refused = sum(turn.refused for turn in turns)
     timed = [answer.took_ms for answer in good if answer.took_ms]
     processor_ms = {
-        part: round(1e3 * sum(turn.used_s[part] for turn in turns) / len(good), 2) for part in turns[0].used_s
+        part: round(1e3 * sum(turn.used_s[part] for turn in turns) / len(good), 2)
+        for part in turns[0].used_s
     }
     return {
         "answered": len(good),
         "degraded": sum(turn.degraded for turn in turns),
         "refused": refused,
         "failed": requests - len(good) - refused,
-        "requests_per_s": round(statistics.median(turn.requests_per_s for turn in turns), 1),
+        "requests_per_s": round(
+            statistics.median(turn.requests_per_s for turn in turns), 1
+        ),
         "p50_ms": percentile_ms(good, 50),
         "p99_ms": percentile_ms(good, 99),
         "turns": {
             "requests_per_s": [round(turn.requests_per_s, 1) for turn in turns],
-            **{f"p{percent}_ms": [turn.percentile_ms(percent) for turn in turns] for percent in (50, 99)},
+            **{
+                f"p{percent}_ms": [turn.percentile_ms(percent) for turn in turns]
+                for percent in (50, 99)
+            },
         },
         "stage_p50_ms": {  # of the server's stages, which overlap
-            stage: round(statistics.median(took[stage] for took in timed if stage in took), 2)
+            stage: round(
+                statistics.median(took[stage] for took in timed if stage in took), 2
+            )
             for stage in STAGES
             if any(stage in took for took in timed)
         },
-        **({"processor_ms": {**processor_ms, "all": round(sum(processor_ms.values()), 2)}} if processor_ms else {}),
-        "generator_ms": round(1e3 * sum(turn.generator_s for turn in turns) / len(good), 3),
+        **(
+            {
+                "processor_ms": {
+                    **processor_ms,
+                    "all": round(sum(processor_ms.values()), 2),
+                }
+            }
+            if processor_ms
+            else {}
+        ),
+        "generator_ms": round(
+            1e3 * sum(turn.generator_s for turn in turns) / len(good), 3
+        ),
     }
 
 
@@ -335,13 +378,18 @@ class Drawn:
 
     def next(self, count: int) -> list[OwnId]:
         known = len(self._userids)
-        return [self._userids[place] for place in self._rng.choice(known, count, replace=count > known).tolist()]
+        return [
+            self._userids[place]
+            for place in self._rng.choice(known, count, replace=count > known).tolist()
+        ]
 
 
 def known_userids(settings: Settings) -> list[OwnId]:
     """The users that the release knows, by their own ids."""
     own_ids = read_own_ids(settings.exchange_dir).users
-    known = artifacts.USER_SEEN.read(settings.exchange_dir, [Columns.USER])[Columns.USER].tolist()
+    known = artifacts.USER_SEEN.read(settings.exchange_dir, [Columns.USER])[
+        Columns.USER
+    ].tolist()
     return [own_ids[number] for number in known]
 
 
@@ -351,7 +399,9 @@ def ready(url: str) -> dict[str, Any]:
         with local_session() as session:
             return dict(session.get(f"{url}/readyz", timeout=_TIMEOUT_S).json())
     except (OSError, http.client.HTTPException) as error:
-        raise StepError(f"No server answers at {url} ({error}). Start it with `make serve`.") from error
+        raise StepError(
+            f"No server answers at {url} ({error}). Start it with `make serve`."
+        ) from error
 
 
 def becomes_ready(url: str, within_s: float) -> bool:
@@ -374,7 +424,9 @@ def becomes_ready(url: str, within_s: float) -> bool:
 def searches(settings: Settings) -> int:
     """Searches that Elasticsearch has answered since its start: its JVM compiles what has run often."""
     with elastic_client(settings, _TIMEOUT_S) as client:
-        nodes = client.nodes.stats(metric="indices", index_metric="search")["nodes"].values()
+        nodes = client.nodes.stats(metric="indices", index_metric="search")[
+            "nodes"
+        ].values()
     return sum(node["indices"]["search"]["query_total"] for node in nodes)
 
 
@@ -396,8 +448,13 @@ def report(
     return {
         **about,
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
-        "server": {"workers": settings.server.workers, "threads": settings.server.threads},
-        "services": {name: service.get("version") for name, service in server["services"].items()},
+        "server": {
+            "workers": settings.server.workers,
+            "threads": settings.server.threads,
+        },
+        "services": {
+            name: service.get("version") for name, service in server["services"].items()
+        },
         "packages": {name: version(name) for name in _PACKAGES},
         **({"searches": searches(settings)} if own else {}),
         **measured,

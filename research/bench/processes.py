@@ -21,7 +21,9 @@ _UNNOTICED_S: Final = 10.0
 _SIGN_OF_LIFE_S: Final = 2.0
 
 PARTS: Final = ("server", "redis", "elasticsearch", "feast", "triton")
-Parts = dict[str, tuple[psutil.Process, ...]]  # those that listen on a part's port, and their children
+Parts = dict[
+    str, tuple[psutil.Process, ...]
+]  # those that listen on a part's port, and their children
 Read = TypeVar("Read")
 
 
@@ -31,8 +33,14 @@ def parts_of(settings: Settings) -> Parts:
     for name in PARTS:
         place = listens_on(settings, name)
         if not (processes := found_on.get(place)):
-            raise StepError(f"nothing of yours listens on {place}, where {name} should: run `make up serve`")
-        family = {each.pid: each for one in processes for each in (one, *one.children(recursive=True))}
+            raise StepError(
+                f"nothing of yours listens on {place}, where {name} should: run `make up serve`"
+            )
+        family = {
+            each.pid: each
+            for one in processes
+            for each in (one, *one.children(recursive=True))
+        }
         found[name] = tuple(family[pid] for pid in sorted(family))
     return found
 
@@ -54,7 +62,11 @@ def listening() -> dict[int | str, list[psutil.Process]]:
     found: dict[int | str, list[psutil.Process]] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            for path in {str(connection.laddr) for connection in process.net_connections("unix") if connection.laddr}:
+            for path in {
+                str(connection.laddr)
+                for connection in process.net_connections("unix")
+                if connection.laddr
+            }:
                 found.setdefault(path, []).append(process)
             for connection in process.net_connections("tcp"):
                 if connection.status == psutil.CONN_LISTEN and connection.laddr:
@@ -62,21 +74,27 @@ def listening() -> dict[int | str, list[psutil.Process]]:
     return found
 
 
-def of_each(parts: Parts, read: Callable[[psutil.Process], Read]) -> dict[str, list[Read]]:
+def of_each(
+    parts: Parts, read: Callable[[psutil.Process], Read]
+) -> dict[str, list[Read]]:
     """What ``read`` says of each part's processes. Raises StepError when one has ended."""
     found = {}
     for name, processes in parts.items():
         try:
             found[name] = [read(process) for process in processes]
         except psutil.NoSuchProcess as error:
-            raise StepError(f"{name}: process {error.pid} has ended while it was measured") from error
+            raise StepError(
+                f"{name}: process {error.pid} has ended while it was measured"
+            ) from error
     return found
 
 
 def used_s(parts: Parts) -> dict[str, float]:
     """Processor seconds of each part since it began. Raises StepError when a process has ended."""
     times = of_each(parts, lambda process: process.cpu_times())
-    return {name: sum(each.user + each.system for each in of) for name, of in times.items()}
+    return {
+        name: sum(each.user + each.system for each in of) for name, of in times.items()
+    }
 
 
 @contextlib.contextmanager
@@ -107,12 +125,18 @@ def _go_on(processes: Iterable[psutil.Process]) -> None:
 
 def on_free_ports(settings: Settings) -> Settings:
     """These settings, with every port of the stack moved to one that nobody listens on."""
-    with contextlib.ExitStack() as held:  # all are held until the last is found, so they differ
+    with (
+        contextlib.ExitStack() as held
+    ):  # all are held until the last is found, so they differ
         for port in (port for service in PROGRAMS for port in service.ports):
             free = held.enter_context(socket.socket())
             free.bind((LOOPBACK, 0))
             group, name = port.setting
-            place = getattr(settings, group).model_copy(update={name: free.getsockname()[1]})
+            place = getattr(settings, group).model_copy(
+                update={name: free.getsockname()[1]}
+            )
             settings = settings.model_copy(update={group: place})
-    redis = settings.redis.model_copy(update={"socket_dir": None})  # that of the stack that runs
+    redis = settings.redis.model_copy(
+        update={"socket_dir": None}
+    )  # that of the stack that runs
     return settings.model_copy(update={"redis": redis})

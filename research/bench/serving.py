@@ -17,7 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tenacity import Retrying, TryAgain, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import (
+    Retrying,
+    TryAgain,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
@@ -61,16 +67,25 @@ def measure(
     taken = {}
     with generator() as ask:
         for level in levels:
-            taken[level] = take_turn(ask, url, parts or {}, Loading(level), drawn, requests, warm_up=warm_up)
+            taken[level] = take_turn(
+                ask, url, parts or {}, Loading(level), drawn, requests, warm_up=warm_up
+            )
             good = taken[level].good
-            if others := {answer.release for answer in good} - {release or good[0].release}:
-                raise StepError(f"{url} answered from release {', '.join(sorted(others))}, too")
+            if others := {answer.release for answer in good} - {
+                release or good[0].release
+            }:
+                raise StepError(
+                    f"{url} answered from release {', '.join(sorted(others))}, too"
+                )
     return taken
 
 
 def levels_of(rounds: Sequence[Levels]) -> list[dict[str, Any]]:
     """Sum the rounds of a server up, level by level; every other round was measured in descending order."""
-    return [{"concurrency": level, **summary([each[level] for each in rounds])} for level in sorted(rounds[0])]
+    return [
+        {"concurrency": level, **summary([each[level] for each in rounds])}
+        for level in sorted(rounds[0])
+    ]
 
 
 _SWITCH_S = 60.0  # until every worker serves a release that has gone live
@@ -87,21 +102,52 @@ def until_served(url: str, userids: Sequence[OwnId], release: str) -> None:
 
     again = retry_if_exception_type(TryAgain)
     try:
-        Retrying(stop=stop_after_delay(_SWITCH_S), wait=wait_fixed(0.2), retry=again, reraise=True)(requested)
+        Retrying(
+            stop=stop_after_delay(_SWITCH_S),
+            wait=wait_fixed(0.2),
+            retry=again,
+            reraise=True,
+        )(requested)
     except TryAgain as error:
-        raise StepError(f"{url} does not answer from release {release} after {_SWITCH_S:.0f} s") from error
+        raise StepError(
+            f"{url} does not answer from release {release} after {_SWITCH_S:.0f} s"
+        ) from error
 
 
 def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m research.bench.serving", description="How fast the server answers."
+        prog="python -m research.bench.serving",
+        description="How fast the server answers.",
     )
-    parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
-    parser.add_argument("--requests", type=int, default=1_000, help="of each level; default: %(default)s")
-    parser.add_argument("--warm-up", type=int, default=300, help="requests before each level; default: %(default)s")
-    parser.add_argument("--levels", type=int, nargs="+", default=[1, 4, 16, 64], help="requests in flight")
+    parser.add_argument(
+        "--url", default=settings.server.url, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--requests",
+        type=int,
+        default=1_000,
+        help="of each level; default: %(default)s",
+    )
+    parser.add_argument(
+        "--warm-up",
+        type=int,
+        default=300,
+        help="requests before each level; default: %(default)s",
+    )
+    parser.add_argument(
+        "--levels",
+        type=int,
+        nargs="+",
+        default=[1, 4, 16, 64],
+        help="requests in flight",
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each level; default: %(default)s")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=3,
+        help="turns of each level; default: %(default)s",
+    )
     parser.add_argument("--output", type=Path, help="default: pic/figures/serving.json")
     given = parser.parse_args()
     url, userids = given.url.rstrip("/"), known_userids(settings)
@@ -110,8 +156,16 @@ def main(settings: Settings) -> None:
     turns = []
     for number in range(given.rounds):
         levels = in_turns(given.levels, number)  # every other turn descends
-        turns.append(measure(url, Drawn(userids, given.seed), levels, given.requests, given.warm_up))
-    about = {"command": "make bench", "recipe": server["recipe"], "release": server["release"]}
+        turns.append(
+            measure(
+                url, Drawn(userids, given.seed), levels, given.requests, given.warm_up
+            )
+        )
+    about = {
+        "command": "make bench",
+        "recipe": server["recipe"],
+        "release": server["release"],
+    }
     found = report(settings, server, about, {"levels": levels_of(turns)}, url)
     figures.write(given.output or figures.FIGURES / "serving.json", found)
     figures.show(found["levels"])

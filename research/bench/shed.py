@@ -48,20 +48,33 @@ SLOWS: Final = 1.2  # times a request's budget, at most: p99 of what is answered
 _WARM_UP: Final = 50
 
 
-def best_rate(ask: Ask, url: str, drawn: Drawn, seconds: float, rounds: int) -> dict[str, Any]:
+def best_rate(
+    ask: Ask, url: str, drawn: Drawn, seconds: float, rounds: int
+) -> dict[str, Any]:
     """The closed loop with the most whole answers a second. Raises StepError where too few are answered."""
     runs: dict[int, list[Run]] = {in_flight: [] for in_flight in CLOSED}
     for _ in range(rounds):
         for in_flight, taken in runs.items():
-            warm = expect_answers(url, ask(url, drawn.next(_WARM_UP), Loading(in_flight)))
+            warm = expect_answers(
+                url, ask(url, drawn.next(_WARM_UP), Loading(in_flight))
+            )
             count = int(seconds * len(warm.answers) / warm.seconds) + in_flight
-            taken.append(expect_answers(url, ask(url, drawn.next(count), Loading(in_flight))))
+            taken.append(
+                expect_answers(url, ask(url, drawn.next(count), Loading(in_flight)))
+            )
     found = []
     for in_flight, taken in runs.items():
         rates = [round(len(_whole(run)) / run.seconds, 1) for run in taken]
         p99_ms = percentile_ms([answer for run in taken for answer in run.good], 99)
         rate = statistics.median(rates)
-        found.append({"in_flight": in_flight, "requests_per_s": rate, "turns": rates, "p99_ms": p99_ms})
+        found.append(
+            {
+                "in_flight": in_flight,
+                "requests_per_s": rate,
+                "turns": rates,
+                "p99_ms": p99_ms,
+            }
+        )
     return max(found, key=lambda level: level["requests_per_s"])
 
 
@@ -72,8 +85,14 @@ def _whole(run: Run) -> list[Answered]:
 def point(turns: Sequence[Run], factor: float, best: dict[str, Any]) -> dict[str, Any]:
     """Results at ``factor`` times the best rate: the median turn's goodput, all else over all turns together."""
     good = [answer for run in turns for answer in run.good]
-    goodput = [round(len(_whole(run)) / run.seconds / best["requests_per_s"], 3) for run in turns]
-    count, refused = sum(len(run.answers) for run in turns), sum(run.refused for run in turns)
+    goodput = [
+        round(len(_whole(run)) / run.seconds / best["requests_per_s"], 3)
+        for run in turns
+    ]
+    count, refused = (
+        sum(len(run.answers) for run in turns),
+        sum(run.refused for run in turns),
+    )
     return {
         "factor": factor,
         "requests": count,
@@ -87,7 +106,9 @@ def point(turns: Sequence[Run], factor: float, best: dict[str, Any]) -> dict[str
         "shed": round(refused / count, 3),
         "degraded": round(sum(run.degraded for run in turns) / count, 3),
         "failed": count - len(good) - refused,
-        "generator_cores": round(sum(run.generator_s for run in turns) / sum(run.seconds for run in turns), 2),
+        "generator_cores": round(
+            sum(run.generator_s for run in turns) / sum(run.seconds for run in turns), 2
+        ),
     }
 
 
@@ -96,16 +117,37 @@ def verdict(points: Sequence[dict[str, Any]], budget_ms: int) -> dict[str, Any]:
     limit_ms = SLOWS * budget_ms
     judged = [each for each in points if each["factor"] <= JUDGED]
     useful = all(each["goodput"] >= min(each["factor"], 1) * KEEPS for each in judged)
-    in_time = all(each["p99_ms"] is not None and each["p99_ms"] <= limit_ms for each in judged)
-    return {"judged": JUDGED, "goodput_at_least": KEEPS, "p99_ms_at_most": limit_ms, "holds": useful and in_time}
+    in_time = all(
+        each["p99_ms"] is not None and each["p99_ms"] <= limit_ms for each in judged
+    )
+    return {
+        "judged": JUDGED,
+        "goodput_at_least": KEEPS,
+        "p99_ms_at_most": limit_ms,
+        "holds": useful and in_time,
+    }
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(prog="python -m research.bench.shed", description="More than the server can do.")
-    parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
-    parser.add_argument("--seconds", type=float, default=8.0, help="at each rate; default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each rate; default: %(default)s")
-    parser.add_argument("--factors", type=float, nargs="+", default=FACTORS, help="of the best rate, ascending")
+    parser = argparse.ArgumentParser(
+        prog="python -m research.bench.shed", description="More than the server can do."
+    )
+    parser.add_argument(
+        "--url", default=settings.server.url, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=8.0, help="at each rate; default: %(default)s"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="turns of each rate; default: %(default)s"
+    )
+    parser.add_argument(
+        "--factors",
+        type=float,
+        nargs="+",
+        default=FACTORS,
+        help="of the best rate, ascending",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args()
@@ -116,14 +158,30 @@ def main(settings: Settings) -> None:
         for number in range(given.rounds):
             for factor in in_turns(list(turns), number):
                 per_s = factor * best["requests_per_s"]
-                turns[factor].append(ask(given.url, drawn.next(int(per_s * given.seconds)), Loading(per_s=per_s)))
+                turns[factor].append(
+                    ask(
+                        given.url,
+                        drawn.next(int(per_s * given.seconds)),
+                        Loading(per_s=per_s),
+                    )
+                )
                 ask(given.url, drawn.next(_WARM_UP), Loading(1))  # drains the queue
     points = [point(taken, factor, best) for factor, taken in turns.items()]
     for each in points:
-        log.info("%g times the best rate: the generator used %.2f cores", each["factor"], each["generator_cores"])
+        log.info(
+            "%g times the best rate: the generator used %.2f cores",
+            each["factor"],
+            each["generator_cores"],
+        )
     about = {"command": "make bench-shed", "recipe": server["recipe"]}
-    measured = {"best": best, "points": points, **verdict(points, settings.server.budget_ms)}
-    figures.write(given.output, report(settings, server, about, measured, given.url.rstrip("/")))
+    measured = {
+        "best": best,
+        "points": points,
+        **verdict(points, settings.server.budget_ms),
+    }
+    figures.write(
+        given.output, report(settings, server, about, measured, given.url.rstrip("/"))
+    )
     figures.show(points)
 
 

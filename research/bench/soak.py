@@ -66,10 +66,14 @@ class Plan(NamedTuple):
 class Soak:
     """A run: the results of its requests, and samples of the processes."""
 
-    def __init__(self, settings: Settings, releases: tuple[str, str], plan: Plan) -> None:
+    def __init__(
+        self, settings: Settings, releases: tuple[str, str], plan: Plan
+    ) -> None:
         self._settings, self._releases, self._plan = settings, releases, plan
         self.answers: list[Answered] = []
-        self.p99s_ms: list[float] = []  # of the requests between two switches, without those during one
+        self.p99s_ms: list[
+            float
+        ] = []  # of the requests between two switches, without those during one
         self.samples: list[dict[str, Any]] = []
         self.switches = 0
 
@@ -89,9 +93,13 @@ class Soak:
                 self.answers += requests.result().answers
                 if requests.result().good:
                     self.p99s_ms.append(requests.result().percentile_ms(99))
-                if until == switch_due:  # the other release goes live while requests go on coming
+                if (
+                    until == switch_due
+                ):  # the other release goes live while requests go on coming
                     self.switches += 1
-                    requests = asking.submit(ask, url, drawn.next(int(3 * per_s)), Loading(per_s=per_s))
+                    requests = asking.submit(
+                        ask, url, drawn.next(int(3 * per_s)), Loading(per_s=per_s)
+                    )
                     activate(self._settings, self._releases[self.switches % 2])
                     self.answers += requests.result().answers
 
@@ -104,10 +112,14 @@ class Soak:
             "switches": self.switches,
             "requests": len(self.answers),
             "failed": sum(statuses.values()),
-            "errors": {str(status): count for status, count in sorted(statuses.items())},
+            "errors": {
+                str(status): count for status, count in sorted(statuses.items())
+            },
             "degraded": sum(bool(answer.degraded) for answer in good),
             "releases": dict(Counter(answer.release for answer in good)),
-            "of_neither_release": sum(answer.release not in self._releases for answer in good),
+            "of_neither_release": sum(
+                answer.release not in self._releases for answer in good
+            ),
             "p50_ms": percentile_ms(good, 50),
             "p99_ms": percentile_ms(good, 99),
             "turns": {"p99_ms": self.p99s_ms},
@@ -125,9 +137,13 @@ def problems(measured: Mapping[str, Any]) -> list[str]:
         if each["times"] > measured["grows_at_most"]
     ]
     if measured["errors"]:
-        found.append(f"some of {measured['requests']} requests failed; number by status: {measured['errors']}")
+        found.append(
+            f"some of {measured['requests']} requests failed; number by status: {measured['errors']}"
+        )
     if measured["of_neither_release"]:
-        found.append(f"{measured['of_neither_release']} answers come from neither release")
+        found.append(
+            f"{measured['of_neither_release']} answers come from neither release"
+        )
     return found
 
 
@@ -144,19 +160,35 @@ def sample(parts: Parts, at_s: float) -> list[dict[str, Any]]:
     def use(process: psutil.Process) -> dict[str, Any]:
         with process.oneshot():
             rss_mb, threads = process.memory_info().rss / 2**20, process.num_threads()
-            return {"at_s": at_s, "rss_mb": rss_mb, "threads": threads, "open_files": process.num_fds()}
+            return {
+                "at_s": at_s,
+                "rss_mb": rss_mb,
+                "threads": threads,
+                "open_files": process.num_fds(),
+            }
 
     uses = of_each(parts, use).items()
-    return [{"process": f"{name} {number}", **one} for name, of in uses for number, one in enumerate(of, start=1)]
+    return [
+        {"process": f"{name} {number}", **one}
+        for name, of in uses
+        for number, one in enumerate(of, start=1)
+    ]
 
 
-def growth(samples: Sequence[Mapping[str, Any]], warm_up_s: float) -> list[dict[str, Any]]:
+def growth(
+    samples: Sequence[Mapping[str, Any]], warm_up_s: float
+) -> list[dict[str, Any]]:
     """Medians of each process's first samples after the warm-up, and of its last ones."""
     table = pd.DataFrame(samples)
     found = []
-    for process, uses in table[table["at_s"] >= warm_up_s].groupby("process", sort=False):
+    for process, uses in table[table["at_s"] >= warm_up_s].groupby(
+        "process", sort=False
+    ):
         window = max(1, round(_WINDOW * len(uses)))
-        first, last = (float(some.median()) for some in (uses["rss_mb"][:window], uses["rss_mb"][-window:]))
+        first, last = (
+            float(some.median())
+            for some in (uses["rss_mb"][:window], uses["rss_mb"][-window:])
+        )
         found.append(
             {
                 "process": process,
@@ -190,7 +222,9 @@ def one_user_changed(settings: Settings) -> Iterator[Settings]:
             (twin.offline_dir / path.name).symlink_to(path)
         preferences = artifacts.USER_PREFERENCES.read(settings.exchange_dir)
         genres = [[], *preferences["genres"].iloc[1:]]
-        artifacts.USER_PREFERENCES.write(twin.exchange_dir, preferences.assign(genres=genres))
+        artifacts.USER_PREFERENCES.write(
+            twin.exchange_dir, preferences.assign(genres=genres)
+        )
         yield twin
 
 
@@ -207,7 +241,9 @@ def two_releases(settings: Settings) -> tuple[str, str]:
     if not others:
         with one_user_changed(settings) as twin:
             environment = {**os.environ, "RECSYS_EXCHANGE_DIR": str(twin.exchange_dir)}
-            if subprocess.run(("make", "publish"), cwd=figures.ROOT, env=environment, check=False).returncode:
+            if subprocess.run(
+                ("make", "publish"), cwd=figures.ROOT, env=environment, check=False
+            ).returncode:
                 raise StepError("the second release could not be loaded: see above")
         others = store.listed()[1][:1]
     return live, others[0]
@@ -217,31 +253,57 @@ def two_releases(settings: Settings) -> tuple[str, str]:
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(prog="python -m research.bench.soak", description="Does anything grow?")
-    parser.add_argument("--minutes", type=float, default=60.0, help="default: %(default)s")
-    parser.add_argument("--rate", type=float, default=50.0, help="requests a second; default: %(default)s")
-    parser.add_argument("--switch-every", type=float, default=120.0, help="seconds; default: %(default)s")
+    parser = argparse.ArgumentParser(
+        prog="python -m research.bench.soak", description="Does anything grow?"
+    )
     parser.add_argument(
-        "--grows-at-most", type=float, default=AT_MOST, help="times its memory after the warm-up; default: %(default)s"
+        "--minutes", type=float, default=60.0, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=50.0,
+        help="requests a second; default: %(default)s",
+    )
+    parser.add_argument(
+        "--switch-every",
+        type=float,
+        default=120.0,
+        help="seconds; default: %(default)s",
+    )
+    parser.add_argument(
+        "--grows-at-most",
+        type=float,
+        default=AT_MOST,
+        help="times its memory after the warm-up; default: %(default)s",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args()
     plan = Plan(given.minutes * 60, given.rate, given.switch_every)
     if plan.warm_up_s >= plan.seconds:
-        raise StepError(f"{given.minutes:g} minutes are all warm-up: make it longer, or switch more often")
+        raise StepError(
+            f"{given.minutes:g} minutes are all warm-up: make it longer, or switch more often"
+        )
     server = ready(settings.server.url)
     live, other = two_releases(settings)
     soak = Soak(settings, (live, other), plan)
     try:
         with generator() as ask:
-            soak.run(ask, Drawn(known_userids(settings), given.seed), parts_of(settings))
+            soak.run(
+                ask, Drawn(known_userids(settings), given.seed), parts_of(settings)
+            )
     finally:
         activate(settings, live)
     measured = soak.figures(given.grows_at_most)
-    about = {"command": f"make soak minutes={given.minutes:g}", "recipe": server["recipe"]}
+    about = {
+        "command": f"make soak minutes={given.minutes:g}",
+        "recipe": server["recipe"],
+    }
     found = problems(measured)
-    figures.write(given.output, report(settings, server, about, {**measured, "holds": not found}))
+    figures.write(
+        given.output, report(settings, server, about, {**measured, "holds": not found})
+    )
     figures.show(measured["processes"])
     if found:
         raise StepError("; ".join(found))

@@ -45,11 +45,14 @@ def compared(path: Path, other: Path) -> dict[str, Any]:
                 "events of servers in it, have changed. Train and evaluate it again on these, then this one."
             )
         metrics = {
-            name: compare(found[name], earlier[name]) | {"baseline": float(np.nanmean(earlier[name]))}
+            name: compare(found[name], earlier[name])
+            | {"baseline": float(np.nanmean(earlier[name]))}
             for name in HEADLINES
             if name in found and name in earlier
         }
-        return plain({"release": other.stem, "recipe": str(earlier[RECIPE]), "metrics": metrics})
+        return plain(
+            {"release": other.stem, "recipe": str(earlier[RECIPE]), "metrics": metrics}
+        )
 
 
 def find(path: Path, other: str, *, server: bool = False) -> Path:
@@ -59,12 +62,17 @@ def find(path: Path, other: str, *, server: bool = False) -> Path:
     """
     if (of_release := path.parent / f"{other}.npz").is_file():
         return of_release
-    evaluated = sorted(path.parent.glob("*.npz"), key=lambda each: each.stat().st_mtime, reverse=True)
+    evaluated = sorted(
+        path.parent.glob("*.npz"), key=lambda each: each.stat().st_mtime, reverse=True
+    )
     recipes = {each: str(np.load(each)[RECIPE]) for each in evaluated if each != path}
     for each, recipe in recipes.items():
         if recipe == other:
             return each
-    known = ", ".join(f"{each.stem} ({recipe})" for each, recipe in recipes.items()) or "none"
+    known = (
+        ", ".join(f"{each.stem} ({recipe})" for each, recipe in recipes.items())
+        or "none"
+    )
     raise StepError(
         f"neither a release nor a recipe {other!r} was evaluated here before (evaluated: {known})",
         f"Run RECSYS_RECIPE={other} make offline {'sync serve evaluate' if server else 'evaluate-offline'}, then the "
@@ -76,27 +84,46 @@ def differences(other: Mapping[str, Any]) -> Table:
     """Paired differences from another release, with their intervals."""
     title = f"ranked, against release {other['release']} ({other['recipe']}): paired by user"
     columns = ("baseline", "difference", "95% interval", "p", "users")
-    shown = Table(Column(""), *(Column(name, justify="right", no_wrap=True) for name in columns), title=title)
+    shown = Table(
+        Column(""),
+        *(Column(name, justify="right", no_wrap=True) for name in columns),
+        title=title,
+    )
     for name, row in other["metrics"].items():
         interval = f"{row['low']:+.4f} to {row['high']:+.4f}"
-        values = f"{row['baseline']:.4f}", f"{row['difference']:+.4f}", interval, f"{row['p_value']:.2g}"
+        values = (
+            f"{row['baseline']:.4f}",
+            f"{row['difference']:+.4f}",
+            interval,
+            f"{row['p_value']:.2g}",
+        )
         shown.add_row(name, *values, f"{row['users']:,}")
     return shown
 
 
 def main(settings: Settings, other: str, *, server: bool = False) -> None:
-    path = evaluate.kept(settings, release_of_artifacts(settings).release, server=server)
+    path = evaluate.kept(
+        settings, release_of_artifacts(settings).release, server=server
+    )
     before = find(path, other, server=server)  # before minutes are spent
     evaluate.main(settings, answers_of_server(settings) if server else None)
     found = compared(path, before)
-    report = evaluate.folder_of(settings) / f"evaluation{'' if server else '_offline'}.json"
-    write_json(report, json.loads(report.read_text(encoding="utf-8")) | {"against": found})
+    report = (
+        evaluate.folder_of(settings) / f"evaluation{'' if server else '_offline'}.json"
+    )
+    write_json(
+        report, json.loads(report.read_text(encoding="utf-8")) | {"against": found}
+    )
     Console().print(differences(found))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("other", metavar="recipe or release")
-    parser.add_argument("--server", action="store_true", help="evaluate the running server")
+    parser.add_argument(
+        "--server", action="store_true", help="evaluate the running server"
+    )
     given = parser.parse_args()
     run(partial(main, other=given.other, server=given.server))

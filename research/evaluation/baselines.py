@@ -19,7 +19,11 @@ EASE: Final = "EASE"
 
 def baselines(holdout: Holdout, size: int) -> dict[str, Lists]:
     """Fit the baselines on the past: name -> (users, size) codes, best first; excluded is the whole past."""
-    past, known, left_out = holdout.past.seen(), holdout.known.seen(), holdout.past.left_out()
+    past, known, left_out = (
+        holdout.past.seen(),
+        holdout.known.seen(),
+        holdout.past.left_out(),
+    )
     return {
         POPULARITY: popularity(holdout, size),
         KNN: best_unseen(known @ item_knn(past), left_out, size),
@@ -27,7 +31,9 @@ def baselines(holdout: Holdout, size: int) -> dict[str, Lists]:
     }
 
 
-def item_knn(seen: sp.csr_matrix, neighbours: int = 100, shrink: float = 20.0) -> Float32:
+def item_knn(
+    seen: sp.csr_matrix, neighbours: int = 100, shrink: float = 20.0
+) -> Float32:
     """Cosine item-kNN (Sarwar et al. 2001): each column keeps its most similar ``neighbours`` rows."""
     gram = (seen.T @ seen).toarray().astype(np.float32)
     norm = np.sqrt(np.diag(gram))

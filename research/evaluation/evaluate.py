@@ -49,7 +49,10 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(
-    settings: Settings, command: str, answerer: Answerer | None = None, source: Settings | None = None
+    settings: Settings,
+    command: str,
+    answerer: Answerer | None = None,
+    source: Settings | None = None,
 ) -> dict[str, Any]:
     """Report on the answers of the artifacts or, with ``answerer``, of the server that serves them.
 
@@ -74,7 +77,10 @@ def evaluate(
     if source and name != SOURCE.name:
         with timed("the source's recipe", seconds):
             other = served.answers(source, holdout)
-        systems |= {f"{SOURCE.name}: recall": other.fused, f"{SOURCE.name}: ranked": other.ranked}
+        systems |= {
+            f"{SOURCE.name}: recall": other.fused,
+            f"{SOURCE.name}: ranked": other.ranked,
+        }
     systems |= one_table.systems(name, answers)
 
     def answers_to(requested: Holdout) -> tuple[Lists, Lists]:
@@ -86,14 +92,22 @@ def evaluate(
     with timed("the same requests as of now", seconds):
         in_session = protocols.compared(holdout, answers_to)
     log.info("metrics of %d systems", len(systems))
-    found = report(holdout, systems, answers, inputs.genres.astype("float64"), (one_table.POPULARITY, EASE))
+    found = report(
+        holdout,
+        systems,
+        answers,
+        inputs.genres.astype("float64"),
+        (one_table.POPULARITY, EASE),
+    )
     opening |= {"seconds": seconds, "protocols": {protocols.IN_SESSION: in_session}}
     if answerer:
         opening["live against exact"] = live_against_exact(holdout, answers, exact)
     return plain(opening | found)
 
 
-def live_against_exact(holdout: Holdout, live: Answers, exact: Answers) -> dict[str, Any]:
+def live_against_exact(
+    holdout: Holdout, live: Answers, exact: Answers
+) -> dict[str, Any]:
     """Compare the running server with exact search over the artifacts.
 
     Per stage: share of exact search's items that the server returns too (mean over users), number of users whose lists
@@ -101,15 +115,24 @@ def live_against_exact(holdout: Holdout, live: Answers, exact: Answers) -> dict[
     """
     live, exact = live.shown(), exact.shown()
     stages = {"fused": (live.fused, exact.fused), "ranked": (live.ranked, exact.ranked)}
-    stages |= {f"channel {name}": (lists, exact.channels[name]) for name, lists in live.channels.items()}
+    stages |= {
+        f"channel {name}": (lists, exact.channels[name])
+        for name, lists in live.channels.items()
+    }
     found = {}
     for stage, pair in stages.items():
-        one, other = (per_user(holdout.relevance, holdout.judged(lists)) for lists in pair)
+        one, other = (
+            per_user(holdout.relevance, holdout.judged(lists)) for lists in pair
+        )
         found[stage] = {
             "shared": shared(*pair),
             "users with the same list": int((pair[0] == pair[1]).all(axis=1).sum()),
             "users": len(pair[0]),
-            **{name: float(np.nanmean(one[name] - other[name])) for name in HEADLINES if name in one and name in other},
+            **{
+                name: float(np.nanmean(one[name] - other[name]))
+                for name in HEADLINES
+                if name in one and name in other
+            },
         }
     return found
 
@@ -117,7 +140,9 @@ def live_against_exact(holdout: Holdout, live: Answers, exact: Answers) -> dict[
 def shared(first: Lists, second: Lists) -> float:
     """Share of the items of ``second`` that are on ``first`` too, mean over users who have some."""
     shares = [
-        np.isin(other[other > 0], one[one > 0]).mean() for one, other in zip(first, second, strict=True) if other.any()
+        np.isin(other[other > 0], one[one > 0]).mean()
+        for one, other in zip(first, second, strict=True)
+        if other.any()
     ]
     return float(np.mean(shares)) if shares else float("nan")
 
@@ -134,7 +159,9 @@ def timed(what: str, seconds: dict[str, float]) -> Iterator[None]:
 
 def show(found: Mapping[str, Any], console: Console) -> None:
     """Print the headline metrics as tables: all users, users without a past, each protocol."""
-    one_table.show({name: part for name, part in found.items() if name != "against"}, console)
+    one_table.show(
+        {name: part for name, part in found.items() if name != "against"}, console
+    )
     for name, by_time in found.get("protocols", {}).items():
         rows = {
             f"{when}, {users} ({row['users']:,}): {order}": row[order]
@@ -160,7 +187,10 @@ def source_artifacts(settings: Settings) -> Settings:
     kept = source.model_copy(update={"exchange_dir": settings.offline_dir / FOLDER})
     try:
         release_of_artifacts(kept)  # whether they are of one run
-        data, same = (artifacts.DATASET.read(each.exchange_dir)["sha256"] for each in (settings, kept))
+        data, same = (
+            artifacts.DATASET.read(each.exchange_dir)["sha256"]
+            for each in (settings, kept)
+        )
         current = bool(data == same)
     except ArtifactError:
         current = False
@@ -175,21 +205,36 @@ def source_artifacts(settings: Settings) -> Settings:
 # --- the command ---
 
 
-def main(settings: Settings, *, server: bool = False, with_source: bool = False) -> None:
-    answerer = answers_of_server(settings) if server else None  # before minutes are spent
+def main(
+    settings: Settings, *, server: bool = False, with_source: bool = False
+) -> None:
+    answerer = (
+        answers_of_server(settings) if server else None
+    )  # before minutes are spent
     source = source_artifacts(settings) if with_source else None
     command = f"make evaluate-full{' server=1' if server else ''}{' with_source=1' if source else ''}"
     found = evaluate(settings, command, answerer, source)
     with timed("protocols with fits of their own", found["seconds"]):
         found["protocols"] |= protocols.fitted(settings, found["release"])
-    figures.write(figures.path_of(found, settings, "evaluation" if server else "evaluation_offline"), found)
+    figures.write(
+        figures.path_of(
+            found, settings, "evaluation" if server else "evaluation_offline"
+        ),
+        found,
+    )
     show(found, Console())
     check(found)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", action="store_true", help="evaluate the running server")
-    parser.add_argument("--with-source", action="store_true", help="evaluate the source's recipe too")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--server", action="store_true", help="evaluate the running server"
+    )
+    parser.add_argument(
+        "--with-source", action="store_true", help="evaluate the source's recipe too"
+    )
     given = parser.parse_args()
     run(partial(main, server=given.server, with_source=given.with_source))

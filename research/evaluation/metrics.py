@@ -26,11 +26,15 @@ def user_auc(scores: Floats, labels: Floats) -> Floats:
     absent.
     """
     labelled = ~np.isnan(labels)
-    ranks = stats.rankdata(np.where(labelled, scores, -np.inf), axis=1) - (~labelled).sum(axis=1, keepdims=True)
+    ranks = stats.rankdata(np.where(labelled, scores, -np.inf), axis=1) - (
+        ~labelled
+    ).sum(axis=1, keepdims=True)
     ones, zeros = (labels == 1).sum(axis=1), (labels == 0).sum(axis=1)
     right = np.where(labels == 1, ranks, 0).sum(axis=1) - ones * (ones + 1) / 2
     pairs = ones * zeros
-    areas: Floats = np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    areas: Floats = np.divide(
+        right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0
+    )
     return areas
 
 
@@ -39,7 +43,9 @@ def gauc(scores: Floats, labels: Floats) -> float:
     areas = user_auc(scores, labels)
     there = ~np.isnan(areas)
     rows = (~np.isnan(labels)).sum(axis=1)[there]
-    return float(np.average(areas[there], weights=rows)) if there.any() else float("nan")
+    return (
+        float(np.average(areas[there], weights=rows)) if there.any() else float("nan")
+    )
 
 
 def coverage(lists: Lists, n_items: int) -> float:
@@ -64,7 +70,9 @@ def novelty(lists: Lists, popularity: Floats) -> Floats:
     information = -np.log2(np.maximum(popularity, popularity[popularity > 0].min()))
     counts = np.count_nonzero(lists, axis=1)
     total = np.where(lists > 0, information[lists], 0).sum(axis=1)
-    means: Floats = np.divide(total, counts, out=np.full(len(lists), np.nan), where=counts > 0)
+    means: Floats = np.divide(
+        total, counts, out=np.full(len(lists), np.nan), where=counts > 0
+    )
     return means
 
 

@@ -34,13 +34,23 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras import comparison
 from offline.data.lists import Lists as RecalledLists
-from offline.data.lists import ListsConfig, StoredFeatures, ranker_of_lists, recall_lists
+from offline.data.lists import (
+    ListsConfig,
+    StoredFeatures,
+    ranker_of_lists,
+    recall_lists,
+)
 from offline.data.sequences import Inputs, Points, Sequences
 from offline.data.statistics import list_spec
 from offline.evaluation import replay
 from offline.evaluation.metrics import Lists, per_user, plain
 from offline.evaluation.replay import Holdout
-from offline.models.kinds import ListExamples, fit_channels, fit_training_channels, ranker_class
+from offline.models.kinds import (
+    ListExamples,
+    fit_channels,
+    fit_training_channels,
+    ranker_class,
+)
 from offline.models.training import tensors_of
 from offline.readers import read_with_holdout
 from research.evaluation.slices import slices as all_slices
@@ -58,7 +68,9 @@ GAPS: Final = (  # from, and to less than, so many seconds
 )
 LEAST = 5  # events before a session that is evaluated
 BEFORE = 0.9  # share of all events that come before the one moment
-MOST_EVENTS: Final = 10  # of a user that are held out where the rule, a basket, has no limit
+MOST_EVENTS: Final = (
+    10  # of a user that are held out where the rule, a basket, has no limit
+)
 MEASURES: Final = ("recall@200", "recall@50", "ndcg@50")
 
 
@@ -67,8 +79,12 @@ MEASURES: Final = ("recall@200", "recall@50", "ndcg@50")
 
 def last_sessions(data: Sequences, least: int = LEAST) -> Holdout:
     """Hold out each user's last session, unless fewer than ``least`` events come before it."""
-    begins = (np.diff(data.times, prepend=data.times[:1]) >= BREAK_S) | (data.positions == 0)
-    last = np.zeros(data.n_users, dtype=np.int64)  # position of the event that begins each user's last session
+    begins = (np.diff(data.times, prepend=data.times[:1]) >= BREAK_S) | (
+        data.positions == 0
+    )
+    last = np.zeros(
+        data.n_users, dtype=np.int64
+    )  # position of the event that begins each user's last session
     np.maximum.at(last, data.users[begins], data.positions[begins])
     held_out = (last >= least)[data.users] & (data.positions >= last[data.users])
     return replay.holdout_of(data.select(~held_out), data.select(held_out))
@@ -78,7 +94,9 @@ def holdout_at(data: Sequences, time: int, horizon: int) -> Holdout:
     """Hold out, from ``time`` (seconds) on, the next ``horizon`` events of users who had rated something by then."""
     before = visible_at(data.times, time)
     known = data.select(before).lengths
-    first = np.repeat(known, data.lengths)  # position of each user's first event from the time on
+    first = np.repeat(
+        known, data.lengths
+    )  # position of each user's first event from the time on
     following = ~before & (first > 0) & (data.positions < first + horizon)
     return replay.holdout_of(data.select(before), data.select(following))
 
@@ -100,10 +118,14 @@ class Stages:
 def fit_recall(past: Sequences, inputs: Inputs, recipe: Recipe) -> FittedRecall:
     """Fit the channels that make the ranker's training lists, and those that are served, as the steps do."""
     training_channels = fit_training_channels(past, inputs, recipe)
-    return training_channels, tuple(each.channel for each in fit_channels(past, inputs, recipe))
+    return training_channels, tuple(
+        each.channel for each in fit_channels(past, inputs, recipe)
+    )
 
 
-def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe, recall: FittedRecall | None = None) -> Stages:
+def fit_stages(
+    past: Sequences, inputs: Inputs, recipe: Recipe, recall: FittedRecall | None = None
+) -> Stages:
     """Fit channels and ranker on ``past``, as the steps do. Raises StepError for a ranker not trained on lists.
 
     Args:
@@ -113,9 +135,13 @@ def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe, recall: FittedRe
     training_channels, channels = recall or fit_recall(past, inputs, recipe)
     lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, training_channels)
     spec = list_spec(inputs, recipe, ranker)
-    examples = ListExamples(past, inputs, recipe, spec, training_channels, channels, lists)
+    examples = ListExamples(
+        past, inputs, recipe, spec, training_channels, channels, lists
+    )
     fitted = ranker_class(ranker.kind).fit(ranker, examples)
-    return Stages(channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe))
+    return Stages(
+        channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe)
+    )
 
 
 def points_of(holdout: Holdout) -> Points:
@@ -125,17 +151,28 @@ def points_of(holdout: Holdout) -> Points:
     return Points(users, holdout.known.lengths[users], holdout.times[users])
 
 
-def in_both_orders(stages: Stages, recipe: Recipe, inputs: Inputs, holdout: Holdout) -> tuple[Lists, Lists]:
+def in_both_orders(
+    stages: Stages, recipe: Recipe, inputs: Inputs, holdout: Holdout
+) -> tuple[Lists, Lists]:
     """(users, candidates) of the fused lists, in recall's order and in the ranker's; 0 for users without a request."""
     points = points_of(holdout)
-    found = recall_lists(holdout.past, points, inputs.profiles, stages.channels, ListsConfig.of(recipe))
-    recalled, served = np.zeros((2, holdout.past.n_users, recipe.recall.candidates), dtype=np.int64)
+    found = recall_lists(
+        holdout.past, points, inputs.profiles, stages.channels, ListsConfig.of(recipe)
+    )
+    recalled, served = np.zeros(
+        (2, holdout.past.n_users, recipe.recall.candidates), dtype=np.int64
+    )
     recalled[points.users] = found.candidates
     served[points.users] = ranked(stages.ranker, found, stages.stored)
     return recalled, served
 
 
-def ranked(model: nn.Module, lists: RecalledLists, stored: StoredFeatures, batch_size: int = 256) -> NDArray[np.int64]:
+def ranked(
+    model: nn.Module,
+    lists: RecalledLists,
+    stored: StoredFeatures,
+    batch_size: int = 256,
+) -> NDArray[np.int64]:
     """(m, c) candidates in the ranker's order, padding last; ties keep the fused order."""
     model.eval()
     out = []
@@ -144,14 +181,20 @@ def ranked(model: nn.Module, lists: RecalledLists, stored: StoredFeatures, batch
             part = lists.take(np.arange(start, min(start + batch_size, len(lists))))
             scores = model(*tensors_of(stored.inputs(part)))[..., 0].numpy()  # (m, c)
             scores = np.where(part.candidates > 0, scores, -np.inf)
-            out.append(np.take_along_axis(part.candidates, np.argsort(-scores, axis=1, kind="stable"), axis=1))
+            out.append(
+                np.take_along_axis(
+                    part.candidates, np.argsort(-scores, axis=1, kind="stable"), axis=1
+                )
+            )
     return np.concatenate(out)
 
 
 # --- What is compared
 
 
-def slices(holdout: Holdout, counts: NDArray[np.bool_]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def slices(
+    holdout: Holdout, counts: NDArray[np.bool_]
+) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Name and (users,) of each group among the users who count. ``holdout``: with requests at their own times."""
     gap, by_name = replay.gaps(holdout.past, holdout.times), all_slices(holdout)
     yield ALL, counts
@@ -161,7 +204,9 @@ def slices(holdout: Holdout, counts: NDArray[np.bool_]) -> Iterator[tuple[str, N
         yield name, counts & by_name[name]
 
 
-def compared(holdout: Holdout, answer: Callable[[Holdout], tuple[Lists, Lists]]) -> dict[str, Any]:
+def compared(
+    holdout: Holdout, answer: Callable[[Holdout], tuple[Lists, Lists]]
+) -> dict[str, Any]:
     """Compare recall's order with the served one: when -> slice -> number of users, means, paired difference.
 
     Args:
@@ -171,7 +216,10 @@ def compared(holdout: Holdout, answer: Callable[[Holdout], tuple[Lists, Lists]])
     found: dict[str, Any] = {}
     now = holdout.at(np.full_like(holdout.times, int(time.time())))
     for when, requested in ((AT_ITS_TIME, holdout), (AS_OF_NOW, now)):
-        one, other = (per_user(holdout.relevance, requested.judged(lists)) for lists in answer(requested))
+        one, other = (
+            per_user(holdout.relevance, requested.judged(lists))
+            for lists in answer(requested)
+        )
         counts = np.diff(holdout.relevance.indptr) > 0
         if when == AS_OF_NOW:
             counts &= replay.gaps(holdout.past, holdout.times) >= BREAK_S
@@ -179,10 +227,15 @@ def compared(holdout: Holdout, answer: Callable[[Holdout], tuple[Lists, Lists]])
         found[when] = {
             name: {
                 "users": int(users.sum()),
-                "recall": {metric: float(one[metric][users].mean()) for metric in measured},
-                "ranked": {metric: float(other[metric][users].mean()) for metric in measured},
+                "recall": {
+                    metric: float(one[metric][users].mean()) for metric in measured
+                },
+                "ranked": {
+                    metric: float(other[metric][users].mean()) for metric in measured
+                },
                 "difference": {
-                    metric: comparison.compare(other[metric][users], one[metric][users]) for metric in measured
+                    metric: comparison.compare(other[metric][users], one[metric][users])
+                    for metric in measured
                 },
             }
             for name, users in slices(holdout, counts)
@@ -197,7 +250,10 @@ def fitted(settings: Settings, release: str) -> dict[str, Any]:
     They take minutes, and are kept with the artifacts, for the next evaluation of the same ``release``; after a change
     of the evaluation's own code remove the file.
     """
-    path, recipe = settings.offline_dir / "evaluation" / "protocols.json", settings.recipe
+    path, recipe = (
+        settings.offline_dir / "evaluation" / "protocols.json",
+        settings.recipe,
+    )
     if not isinstance(recipe.ranker, ListsRecipe):
         return {}
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -208,17 +264,28 @@ def fitted(settings: Settings, release: str) -> dict[str, Any]:
     moment = int(np.quantile(inputs.data.times, BEFORE))
     for name, holdout in (
         (NEXT_SESSION, last_sessions(inputs.data)),
-        (ONE_MOMENT, holdout_at(inputs.data, moment, inputs.dataset.holdout.longest or MOST_EVENTS)),
+        (
+            ONE_MOMENT,
+            holdout_at(
+                inputs.data, moment, inputs.dataset.holdout.longest or MOST_EVENTS
+            ),
+        ),
     ):
         if not holdout.relevance.nnz:
             log.warning("%s: nobody liked anything then", name)
             continue
-        log.info("%s: everything is fitted on the %s events before", name, f"{len(holdout.past.items):,}")
+        log.info(
+            "%s: everything is fitted on the %s events before",
+            name,
+            f"{len(holdout.past.items):,}",
+        )
         try:
             stages = fit_stages(holdout.past, inputs, recipe)
         except StepError as error:
             log.warning("%s: %s", name, error)
             continue
-        found[name] = plain(compared(holdout, partial(in_both_orders, stages, recipe, inputs)))
+        found[name] = plain(
+            compared(holdout, partial(in_both_orders, stages, recipe, inputs))
+        )
     write_json(path, {"release": release, "protocols": found})
     return found

@@ -21,12 +21,24 @@ from offline.evaluation.evaluate import POPULARITY, tables
 from offline.evaluation.metrics import CUTS, HEADLINES, Floats, Lists, per_user
 from offline.evaluation.replay import Answers, Holdout, only
 from research.evaluation.baselines import EASE
-from research.evaluation.metrics import auc, coverage, diversity, gauc, gini, novelty, user_auc
+from research.evaluation.metrics import (
+    auc,
+    coverage,
+    diversity,
+    gauc,
+    gini,
+    novelty,
+    user_auc,
+)
 from research.evaluation.slices import judged_answers, popularity, slices
 
 
 def report(
-    holdout: Holdout, systems: Mapping[str, Lists], answers: Answers, genres: Floats, baselines: Sequence[str]
+    holdout: Holdout,
+    systems: Mapping[str, Lists],
+    answers: Answers,
+    genres: Floats,
+    baselines: Sequence[str],
 ) -> dict[str, Any]:
     """The whole report, of the lists as the holdout judges them.
 
@@ -40,7 +52,9 @@ def report(
     answers = judged_answers(holdout, answers)
     return {
         **tables(holdout, systems),
-        "systems": {name: _system(holdout, lists, genres) for name, lists in systems.items()},
+        "systems": {
+            name: _system(holdout, lists, genres) for name, lists in systems.items()
+        },
         "against": {
             baseline: {
                 name: comparisons(holdout, lists, systems[baseline])
@@ -66,12 +80,17 @@ def funnel(holdout: Holdout, answers: Answers) -> dict[str, Any]:
     def stages(k: int) -> dict[str, Any]:
         tops = {name: lists[:, :k] for name, lists in answers.channels.items()}
         found = {name: metrics.hits(lists, relevance) for name, lists in tops.items()}
-        finders = np.zeros(relevance.shape, dtype=np.int8)  # how many channels found what was liked
+        finders = np.zeros(
+            relevance.shape, dtype=np.int8
+        )  # how many channels found what was liked
         for name, lists in tops.items():
             finders[rows, lists] += found[name]
         return {
             "channels": {
-                name: {"found": share(part), "by no other": share(part & (finders[rows, tops[name]] == 1))}
+                name: {
+                    "found": share(part),
+                    "by no other": share(part & (finders[rows, tops[name]] == 1)),
+                }
                 for name, part in found.items()
             },
             "found by any": share(finders > 0),
@@ -79,8 +98,14 @@ def funnel(holdout: Holdout, answers: Answers) -> dict[str, Any]:
             "ranked": share(metrics.hits(answers.ranked[:, :k], relevance)),
         }
 
-    candidates = {"size": answers.fused.shape[1], "found": share(metrics.hits(answers.fused, relevance))}
-    return {"candidates": candidates, **{str(k): stages(k) for k in sorted(CUTS, reverse=True)}}
+    candidates = {
+        "size": answers.fused.shape[1],
+        "found": share(metrics.hits(answers.fused, relevance)),
+    }
+    return {
+        "candidates": candidates,
+        **{str(k): stages(k) for k in sorted(CUTS, reverse=True)},
+    }
 
 
 def labelled(holdout: Holdout, answers: Answers) -> dict[str, Any]:
@@ -93,7 +118,10 @@ def labelled(holdout: Holdout, answers: Answers) -> dict[str, Any]:
     disliked = metrics.hits(answers.ranked, holdout.disliked)
     recalled = -_ranks_of(answers.ranked, answers.fused)
     out = {}
-    for name, rows in (("rated", liked | disliked), ("all candidates", answers.ranked > 0)):
+    for name, rows in (
+        ("rated", liked | disliked),
+        ("all candidates", answers.ranked > 0),
+    ):
         labels = np.where(rows, liked.astype(np.float64), np.nan)
         out[f"liked against {name}"] = {
             "rows": int(rows.sum()),
@@ -109,14 +137,21 @@ def labelled(holdout: Holdout, answers: Answers) -> dict[str, Any]:
 def comparisons(holdout: Holdout, first: Lists, second: Lists) -> dict[str, Any]:
     """Compare every metric: paired difference ``first`` - ``second``, its interval and p-value."""
     one, other = per_user(holdout.relevance, first), per_user(holdout.relevance, second)
-    return {name: comparison.compare(one[name], other[name]) for name in one if name in other}
+    return {
+        name: comparison.compare(one[name], other[name])
+        for name in one
+        if name in other
+    }
 
 
 def _system(holdout: Holdout, lists: Lists, genres: Floats) -> dict[str, Any]:
     top, shares = lists[:, :50], popularity(holdout)
     n_items = len(shares) - 1
     return {
-        **{name: comparison.mean(values) for name, values in per_user(holdout.relevance, lists).items()},
+        **{
+            name: comparison.mean(values)
+            for name, values in per_user(holdout.relevance, lists).items()
+        },
         "coverage@50": coverage(top, n_items),
         "gini@50": gini(top, n_items),
         "novelty@50": comparison.mean(novelty(top, shares)),
@@ -128,7 +163,10 @@ def _slices(holdout: Holdout, lists: Lists) -> dict[str, Any]:
     """Headlines by groups of users; and by films: the most-rated ones with half of all ratings, and all others."""
     values = _headlines(holdout.relevance, lists)
     found = {
-        slice_name: {name: comparison.mean(np.where(inside, value, np.nan)) for name, value in values.items()}
+        slice_name: {
+            name: comparison.mean(np.where(inside, value, np.nan))
+            for name, value in values.items()
+        }
         for slice_name, inside in slices(holdout).items()
     }
     shares = popularity(holdout)
@@ -175,7 +213,11 @@ BOUNDS: Final[dict[str, dict[tuple[str, str], tuple[float, float]]]] = {
         ("ranked", "ndcg@50"): (0.299, 0.34),
     },
 }
-BEATEN: Final = ("recall@200", "recall@50", "ndcg@50")  # must be above both baselines', on both data sets
+BEATEN: Final = (
+    "recall@200",
+    "recall@50",
+    "ndcg@50",
+)  # must be above both baselines', on both data sets
 BETTER_RANKED: Final = ("recall@50", "ndcg@50")
 P_VALUE: Final = 0.01
 # protocol, time of the request -> NDCG@50 of the served order, at least
@@ -193,7 +235,9 @@ def check(found: Mapping[str, Any]) -> None:
     if found["recipe"] != DEFAULT.name or found["dataset"] not in BOUNDS:
         return
     if missed := list(_missed(found)):
-        raise StepError(f"the {DEFAULT.name} recipe on {found['dataset']}: {'; '.join(missed)}.")
+        raise StepError(
+            f"the {DEFAULT.name} recipe on {found['dataset']}: {'; '.join(missed)}."
+        )
 
 
 def _missed(found: Mapping[str, Any]) -> Iterator[str]:
@@ -209,9 +253,13 @@ def _missed(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} of the {kind} list is {value:.4f} and should be at least {floor:.3f}"
         if value > ceiling:
             yield f"{name} of the {kind} list is {value:.4f}, above {ceiling:.3f}: was the holdout trained on?"
-    if found["dataset"] == "ml-1m":  # on ml-100k the gain cannot be distinguished from chance
+    if (
+        found["dataset"] == "ml-1m"
+    ):  # on ml-100k the gain cannot be distinguished from chance
         for name in BETTER_RANKED:
-            change, p_value = (found["ranking"][name][key] for key in ("difference", "p_value"))
+            change, p_value = (
+                found["ranking"][name][key] for key in ("difference", "p_value")
+            )
             if not (change > 0 and p_value < P_VALUE):
                 yield f"the ranker changes {name} of recall's order by {change:+.4f} with p = {p_value:.2g}"
         yield from _missed_by_protocols(found.get("protocols", {}))

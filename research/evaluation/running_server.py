@@ -19,14 +19,20 @@ import requests
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center.http import local_session
-from data_exchange_center.release_parts import DatasetIds, read_own_ids, release_of_artifacts
+from data_exchange_center.release_parts import (
+    DatasetIds,
+    read_own_ids,
+    release_of_artifacts,
+)
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress, run
 from offline.evaluation import evaluate
 from offline.evaluation.replay import SHOWN, Answerer, Answers, Holdout
 
 Body = Mapping[str, Any]
-IN_FLIGHT = 4  # requests at a time: more would only queue, as the server runs on this machine
+IN_FLIGHT = (
+    4  # requests at a time: more would only queue, as the server runs on this machine
+)
 TIMEOUT_S = 30.0
 OPENING = "release_opening"  # error code of a 503 while a worker opens a release
 OPENING_S = 30.0  # until every worker serves a release that has gone live
@@ -34,14 +40,28 @@ OPENING_S = 30.0  # until every worker serves a release that has gone live
 
 def answers_of_server(settings: Settings) -> Answerer:
     """Requests to the server that serves the artifacts. Raises StepError when none does."""
-    recall, release, url = settings.recipe.recall, release_of_artifacts(settings).release, settings.server.url
+    recall, release, url = (
+        settings.recipe.recall,
+        release_of_artifacts(settings).release,
+        settings.server.url,
+    )
     expect_release(url, release)
-    channels, own_ids = [channel.name for channel in recall.channels], read_own_ids(settings.exchange_dir)
-    return lambda holdout: server_answers(url, release, channels, recall.candidates, holdout, own_ids)
+    channels, own_ids = (
+        [channel.name for channel in recall.channels],
+        read_own_ids(settings.exchange_dir),
+    )
+    return lambda holdout: server_answers(
+        url, release, channels, recall.candidates, holdout, own_ids
+    )
 
 
 def server_answers(
-    url: str, release: str, channels: Sequence[str], size: int, holdout: Holdout, own_ids: DatasetIds
+    url: str,
+    release: str,
+    channels: Sequence[str],
+    size: int,
+    holdout: Holdout,
+    own_ids: DatasetIds,
 ) -> Answers:
     """Request the recommendations of every user from the server at ``url``.
 
@@ -55,19 +75,33 @@ def server_answers(
     """
     expect_release(url, release)
     shown, users = min(size, SHOWN), holdout.past.n_users
-    codes = {own_ids.items[number]: code for code, number in enumerate(holdout.past.item_numbers.tolist(), start=1)}
+    codes = {
+        own_ids.items[number]: code
+        for code, number in enumerate(holdout.past.item_numbers.tolist(), start=1)
+    }
     sizes = dict.fromkeys((*channels, "fused"), size) | {"ranked": shown}
-    lists = {name: np.zeros((users, width), dtype=np.int64) for name, width in sizes.items()}
+    lists = {
+        name: np.zeros((users, width), dtype=np.int64) for name, width in sizes.items()
+    }
     scores = np.full((users, shown), np.nan)
     for user, body in enumerate(_requested(url, release, holdout, shown, own_ids)):
         ranked = [item["itemid"] for item in body["item_list"]]
-        recalled = {"fused": ranked} if body["cold_start"] else body["recall"]  # an unknown user gets the popular list
+        recalled = (
+            {"fused": ranked} if body["cold_start"] else body["recall"]
+        )  # an unknown user gets the popular list
         for name, ids in {**recalled, "ranked": ranked}.items():
             if unknown := [own_id for own_id in ids if own_id not in codes]:
-                raise StepError(f"The server recommends items that the artifacts do not know: {unknown}.")
+                raise StepError(
+                    f"The server recommends items that the artifacts do not know: {unknown}."
+                )
             lists[name][user, : len(ids)] = [codes[own_id] for own_id in ids]
         scores[user, : len(ranked)] = [item["score"] for item in body["item_list"]]
-    return Answers({name: lists[name] for name in channels}, lists["fused"], lists["ranked"], scores)
+    return Answers(
+        {name: lists[name] for name in channels},
+        lists["fused"],
+        lists["ranked"],
+        scores,
+    )
 
 
 def expect_release(url: str, release: str) -> None:
@@ -79,7 +113,9 @@ def expect_release(url: str, release: str) -> None:
     except (requests.JSONDecodeError, KeyError, TypeError) as error:
         raise StepError(f"What answers at {url} is not this server.") from error
     except requests.RequestException as error:
-        raise StepError(f"No server answers at {url} ({error}). Start it: make up sync serve.") from error
+        raise StepError(
+            f"No server answers at {url} ({error}). Start it: make up sync serve."
+        ) from error
     if live != release:
         raise StepError(
             f"The server at {url} serves release {live}, the artifacts are release {release}. Run `make sync` to serve "
@@ -88,7 +124,9 @@ def expect_release(url: str, release: str) -> None:
         )
 
 
-def _requested(url: str, release: str, holdout: Holdout, size: int, own_ids: DatasetIds) -> list[Body]:
+def _requested(
+    url: str, release: str, holdout: Holdout, size: int, own_ids: DatasetIds
+) -> list[Body]:
     """Request an answer for every user, in the order of the users.
 
     Requests are strict, as a degraded answer says nothing of the recommendations. A worker that is still
@@ -98,23 +136,41 @@ def _requested(url: str, release: str, holdout: Holdout, size: int, own_ids: Dat
     opening = retry_if_result(lambda body: body.get("release") != release)
     times = zip(holdout.past.user_numbers.tolist(), holdout.times.tolist(), strict=True)
     wanted = [
-        {"userid": own_ids.users[number], "timestamp": time, "size": size, "explain": "recall", "strict": True}
+        {
+            "userid": own_ids.users[number],
+            "timestamp": time,
+            "size": size,
+            "explain": "recall",
+            "strict": True,
+        }
         for number, time in times
     ]
 
     def ask(request: Body) -> Body:
-        again = Retrying(stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening)
+        again = Retrying(
+            stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening
+        )
         try:
             return again(_answer, session, url, request)
         except RetryError as error:
             live = error.last_attempt.result().get("release")
-            raise StepError(f"The server at {url} answers from release {live}, not {release}.") from error
+            raise StepError(
+                f"The server at {url} answers from release {live}, not {release}."
+            ) from error
 
     with ExitStack() as stack:
-        session = stack.enter_context(local_session())  # its connections are the threads'
+        session = stack.enter_context(
+            local_session()
+        )  # its connections are the threads'
         pool = stack.enter_context(ThreadPoolExecutor(IN_FLIGHT))
-        stack.callback(pool.shutdown, cancel_futures=True)  # after a failure no more requests are sent
-        return list(progress(pool.map(ask, wanted), total=len(wanted), desc="requests", unit="user"))
+        stack.callback(
+            pool.shutdown, cancel_futures=True
+        )  # after a failure no more requests are sent
+        return list(
+            progress(
+                pool.map(ask, wanted), total=len(wanted), desc="requests", unit="user"
+            )
+        )
 
 
 def _answer(session: requests.Session, url: str, request: Body) -> Body:
@@ -122,7 +178,9 @@ def _answer(session: requests.Session, url: str, request: Body) -> Body:
         response = session.post(f"{url}/ml/rec", json=request, timeout=TIMEOUT_S)
         body: Body = response.json()
     except requests.RequestException as error:
-        raise StepError(f"The server at {url} gave no answer for user {request['userid']!r} ({error}).") from error
+        raise StepError(
+            f"The server at {url} gave no answer for user {request['userid']!r} ({error})."
+        ) from error
     if not isinstance(body, dict):
         raise StepError(f"What answers at {url} is not this server.")
     found = body.get("error", {})

@@ -31,7 +31,9 @@ def slices(holdout: Holdout) -> Mapping[str, NDArray[np.bool_]]:
 
 def popularity(holdout: Holdout) -> Floats:
     """(items + 1,) share of users who rated an item before."""
-    share: Floats = np.asarray(holdout.past.seen().sum(axis=0)).ravel() / max(holdout.past.n_users, 1)
+    share: Floats = np.asarray(holdout.past.seen().sum(axis=0)).ravel() / max(
+        holdout.past.n_users, 1
+    )
     return share
 
 
@@ -39,5 +41,8 @@ def judged_answers(holdout: Holdout, answers: Answers) -> Answers:
     """All lists `Holdout.judged`, with their scores, and then cut to the length that is shown."""
     judges = holdout.judges(answers.ranked)
     channels = {name: holdout.judged(lists) for name, lists in answers.channels.items()}
-    ranked, scores = kept(answers.ranked, judges, 0), kept(answers.scores, judges, np.nan)
+    ranked, scores = (
+        kept(answers.ranked, judges, 0),
+        kept(answers.scores, judges, np.nan),
+    )
     return Answers(channels, holdout.judged(answers.fused), ranked, scores).shown()

@@ -37,7 +37,16 @@ from data_exchange_center.history import History
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import progress
-from extras.canary.decision import ACTIVE, CANARY, CanarySettings, Decision, Likes, as_counts, bucket_of, decide
+from extras.canary.decision import (
+    ACTIVE,
+    CANARY,
+    CanarySettings,
+    Decision,
+    Likes,
+    as_counts,
+    bucket_of,
+    decide,
+)
 from extras.canary.hook import Titles, overlap_of, problems
 from extras.canary.likes import relative
 from extras.canary.state import STEPS
@@ -57,7 +66,9 @@ RATE: Final = 50.0  # requests a second of all users
 SHARE: Final = 0.05
 STEP_USERS: Final = 10_000  # `users=` of the simulated canaries
 LOOKS: Final = 40  # decisions in a step; servers decide twice a second
-COMPARED: Final = 1_000  # lists of a step that are compared with the active release's, at most
+COMPARED: Final = (
+    1_000  # lists of a step that are compared with the active release's, at most
+)
 NOTICED: Final = 0.5
 EQUAL: Final = 500  # comparisons of the active release with itself
 STALE: Final = 20  # of each user's last events, which a stale release does not have
@@ -99,7 +110,9 @@ class Collected:
 
     def slower(self, share: float, milliseconds: float) -> Collected:
         """The same with a delay of a share of the answers."""
-        return replace(self, milliseconds=self.milliseconds + self.drawn(share) * milliseconds)
+        return replace(
+            self, milliseconds=self.milliseconds + self.drawn(share) * milliseconds
+        )
 
 
 # --- Releases: the active one, with a fault
@@ -115,7 +128,9 @@ class Scorer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._scorer, name)
 
-    def call(self, query: ScoreQuery, deadline: Deadline = NEVER, *, strict: bool = True) -> Scores:
+    def call(
+        self, query: ScoreQuery, deadline: Deadline = NEVER, *, strict: bool = True
+    ) -> Scores:
         return self._change(self._scorer.call(query, deadline, strict=strict), query)
 
 
@@ -131,7 +146,9 @@ def scored(recommender: Recommender, change: ChangeScores) -> Iterator[None]:
 
 
 @contextmanager
-def loaded(recommender: Recommender, view: Callable[[Release], Release]) -> Iterator[None]:
+def loaded(
+    recommender: Recommender, view: Callable[[Release], Release]
+) -> Iterator[None]:
     """A release of which a process has loaded something else."""
     before: dict[str, Release] = {}
 
@@ -153,7 +170,11 @@ def known(recommender: Recommender, keeps: Callable[[int], Flags]) -> Iterator[N
     def view(user: StoredUser) -> StoredUser:
         history = user.history
         kept = keeps(len(history))
-        events = (history.item_numbers[kept], history.ratings[kept], history.times[kept])
+        events = (
+            history.item_numbers[kept],
+            history.ratings[kept],
+            history.times[kept],
+        )
         return replace(user, history=History(*events))
 
     hook = recommender.phases.state.append(lambda _, __, user: user and view(user))
@@ -231,10 +252,14 @@ def swapped(numbers: Numbers) -> Callable[[Release], Release]:
 # --- Their lists
 
 
-def ask(recommender: Recommender, requests: Requests, name: str, release: str) -> list[Answer]:
+def ask(
+    recommender: Recommender, requests: Requests, name: str, release: str
+) -> list[Answer]:
     """Answers of what is loaded now, a user after the other."""
     answers = []
-    for row in progress(requests.rows, total=len(requests.rows), desc=name, unit="user"):
+    for row in progress(
+        requests.rows, total=len(requests.rows), desc=name, unit="user"
+    ):
         request = Request(
             userid=requests.userids[row],
             timestamp=int(requests.holdout.times[row]),
@@ -246,7 +271,9 @@ def ask(recommender: Recommender, requests: Requests, name: str, release: str) -
     return answers
 
 
-def collected(requests: Requests, opened: Release, answers: list[Answer], active: list[Answer]) -> Collected:
+def collected(
+    requests: Requests, opened: Release, answers: list[Answer], active: list[Answer]
+) -> Collected:
     """What counts of some answers. ``opened``, ``active``: the active release and its answers."""
     titles = Titles(opened)
     found = []
@@ -262,7 +289,9 @@ def collected(requests: Requests, opened: Release, answers: list[Answer], active
     )
 
 
-def liked(requests: Requests, answers: list[Answer], numbers: Mapping[OwnId, int]) -> Numbers:
+def liked(
+    requests: Requests, answers: list[Answer], numbers: Mapping[OwnId, int]
+) -> Numbers:
     """(users,) held-out liked items on each list, by the ids that it shows."""
     holdout = requests.holdout
     lists = np.zeros((len(requests.userids), K), np.int64)
@@ -301,7 +330,9 @@ class Bad:
     likes: float = 1.0
 
 
-def bad_releases(recommender: Recommender, requests: Requests, release: str) -> tuple[Collected, list[Bad]]:
+def bad_releases(
+    recommender: Recommender, requests: Requests, release: str
+) -> tuple[Collected, list[Bad]]:
     """The release as it is, and the bad ones."""
     opened = recommender.releases.get(release)
     ask(recommender, requests, "warm-up", release)
@@ -316,12 +347,21 @@ def bad_releases(recommender: Recommender, requests: Requests, release: str) -> 
         "scores of shuffled labels": (worse, scored(recommender, shuffled)),
         "scores of the opposite sign": (worse, scored(recommender, reversed_scores)),
         "all scores equal": (("scores",), scored(recommender, equal_scores)),
-        "NaN for one item in a thousand": (("scores",), scored(recommender, with_nan(codes, item))),
+        "NaN for one item in a thousand": (
+            ("scores",),
+            scored(recommender, with_nan(codes, item)),
+        ),
         "80 ms slower": (("latency",), scored(recommender, delayed)),
         "half of the data": (worse, known(recommender, every_other)),
-        f"stale: without the last {STALE} events": (worse, known(recommender, without_newest)),
+        f"stale: without the last {STALE} events": (
+            worse,
+            known(recommender, without_newest),
+        ),
         "item features in another order": (worse, loaded(recommender, old_items)),
-        "wrong ids in 2 % of the lists": (("wrong",), loaded(recommender, swapped(seldom))),
+        "wrong ids in 2 % of the lists": (
+            ("wrong",),
+            loaded(recommender, swapped(seldom)),
+        ),
         "wrong ids in all lists": (("wrong",), loaded(recommender, swapped(numbers))),
     }
     found = []
@@ -330,7 +370,9 @@ def bad_releases(recommender: Recommender, requests: Requests, release: str) -> 
             lists = ask(recommender, requests, name, release)
         found.append(Bad(name, reasons, collected(requests, opened, lists, answers)))
     others = np.random.default_rng(SEED).permutation(len(answers))
-    of_others = collected(requests, opened, [answers[other] for other in others], answers)
+    of_others = collected(
+        requests, opened, [answers[other] for other in others], answers
+    )
     of_others = replace(active, overlap=of_others.overlap, likes=of_others.likes)
     return active, [
         *found,
@@ -338,11 +380,19 @@ def bad_releases(recommender: Recommender, requests: Requests, release: str) -> 
         Bad("3 % fewer likes", ("likes",), active, 0.97),
         Bad("10 % fewer likes", ("likes",), active, 0.9),
         Bad("20 % fewer likes", ("likes",), active, 0.8),
-        Bad("errors in 2 % of the requests", ("errors",), active.where(0.02, "errors", lost=True)),
+        Bad(
+            "errors in 2 % of the requests",
+            ("errors",),
+            active.where(0.02, "errors", lost=True),
+        ),
         Bad("5 % degraded", ("degraded",), active.where(0.05, "degraded")),
         Bad("4 % short lists", ("short",), active.where(0.04, "short")),
         Bad("2 % empty lists", ("short",), active.where(0.02, "short", lost=True)),
-        Bad("5 % of the requests 250 ms slower", ("latency",), active.slower(0.05, 250.0)),
+        Bad(
+            "5 % of the requests 250 ms slower",
+            ("latency",),
+            active.slower(0.05, 250.0),
+        ),
         Bad("30 ms slower", ("latency",), active.slower(1.0, 30.0)),
     ]
 
@@ -353,7 +403,13 @@ def bad_releases(recommender: Recommender, requests: Requests, release: str) -> 
 class Simulation:
     """One canary, from its start to its end. ``likes``: as of `Bad`."""
 
-    def __init__(self, active: Collected, canary: Collected, generator: np.random.Generator, likes: float) -> None:
+    def __init__(
+        self,
+        active: Collected,
+        canary: Collected,
+        generator: np.random.Generator,
+        likes: float,
+    ) -> None:
         self.active = active
         self.canary = canary
         self.generator = generator
@@ -363,7 +419,9 @@ class Simulation:
         self.users = 0
         self.likes_lost = 0.0
         self.known = Likes()
-        self.treated: list[Flags] = []  # a look's users of both groups: whether they have the canary
+        self.treated: list[
+            Flags
+        ] = []  # a look's users of both groups: whether they have the canary
         self.values: list[Numbers] = []  # and their likes
         self.ends: list[float] = []  # when those are known
 
@@ -376,7 +434,9 @@ class Simulation:
             self.clock += users / (RATE * share)
             self.look(stored, users)
             seconds = self.clock - began
-            counts = as_counts(stored, users=look * users, seconds=seconds, likes=self.known)
+            counts = as_counts(
+                stored, users=look * users, seconds=seconds, likes=self.known
+            )
             decision = decide(counts, self.limits, STEP_USERS)
             if decision.action == "roll back":
                 break
@@ -409,7 +469,10 @@ class Simulation:
 
 
 def simulate(
-    active: Collected, canary: Collected, generator: np.random.Generator, likes: float = 1.0
+    active: Collected,
+    canary: Collected,
+    generator: np.random.Generator,
+    likes: float = 1.0,
 ) -> dict[str, Any]:
     """How one canary ends. ``likes``: as of `Bad`."""
     simulation = Simulation(active, canary, generator, likes)
@@ -430,7 +493,9 @@ def simulate(
     }
 
 
-def count(stored: Counter[str], arm: str, collected: Collected, chosen: Numbers) -> None:
+def count(
+    stored: Counter[str], arm: str, collected: Collected, chosen: Numbers
+) -> None:
     """Add answers to counts, as `extras.canary.hook.Tally` does."""
     stored[f"{arm}requests"] += len(chosen)
     for name in NAMES:
@@ -439,14 +504,18 @@ def count(stored: Counter[str], arm: str, collected: Collected, chosen: Numbers)
         stored[f"{arm}<{bucket_of(milliseconds)}"] += 1
 
 
-def measured(settings: Settings, release: str, active: Collected, bad: list[Bad]) -> dict[str, Any]:
+def measured(
+    settings: Settings, release: str, active: Collected, bad: list[Bad]
+) -> dict[str, Any]:
     """Simulate each bad release once, and the active one against itself."""
     generator = np.random.default_rng(SEED)
     ends = []
     for each in bad:
         ended = simulate(active, each.collected, generator, each.likes)
         right = ended["reason"] in each.reasons
-        ends.append({"name": each.name, "expected": each.reasons, **ended, "right": right})
+        ends.append(
+            {"name": each.name, "expected": each.reasons, **ended, "right": right}
+        )
     reasons: Counter[str] = Counter()
     for _ in progress(range(EQUAL), total=EQUAL):
         reasons[simulate(active, active, generator)["reason"]] += 1
@@ -461,7 +530,11 @@ def measured(settings: Settings, release: str, active: Collected, bad: list[Bad]
         "bad": ends,
         "taken back": sum(bool(each["reason"]) for each in ends),
         "right": sum(each["right"] for each in ends),
-        "equal": {"comparisons": EQUAL, "rolled back": rolled_back, "reasons": dict(reasons)},
+        "equal": {
+            "comparisons": EQUAL,
+            "rolled back": rolled_back,
+            "reasons": dict(reasons),
+        },
     }
 
 
@@ -472,7 +545,10 @@ def main(settings: Settings) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     size = parse_users(parser, USERS)
-    requests, release = Requests.of(settings, size), release_of_artifacts(settings).release
+    requests, release = (
+        Requests.of(settings, size),
+        release_of_artifacts(settings).release,
+    )
     with closing(recommender_of(settings, 0, release)) as recommender:
         active, bad = bad_releases(recommender, requests, release)
     found = measured(settings, release, active, bad)

@@ -56,10 +56,16 @@ MODELS: Final = {  # exporter, which begins with its library's name -> its model
     "recbole": ("bpr", "lightgcn", "ease", "itemknn"),
 }
 NAMES: Final = {  # name of the model, as in its bundle -> exporter, model
-    f"{exporter.split('_')[0]}_{model}": (exporter, model) for exporter, models in MODELS.items() for model in models
+    f"{exporter.split('_')[0]}_{model}": (exporter, model)
+    for exporter, models in MODELS.items()
+    for model in models
 }
 # One of each kind: vectors, item-item, encoder -> what its exporter gets, too. They show time, not quality.
-ONE_OF_EACH: Final = {"implicit_als": (), "rectools_ease": (), "rectools_sasrec": ("--epochs", "1")}
+ONE_OF_EACH: Final = {
+    "implicit_als": (),
+    "rectools_ease": (),
+    "rectools_sasrec": ("--epochs", "1"),
+}
 METRIC: Final = "recall@50"
 REQUESTS: Final = 500  # one after another
 
@@ -68,9 +74,15 @@ def execute(*command: str, **variables: str) -> float:
     """Run a command in the root; its seconds. Raises StepError where it fails."""
     began = time.monotonic()
     done = subprocess.run(
-        command, cwd=figures.ROOT, env={**os.environ, **variables}, check=False, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        command,
+        cwd=figures.ROOT,
+        env={**os.environ, **variables},
+        check=False,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if done.returncode:
         raise StepError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}")
     return time.monotonic() - began
@@ -91,7 +103,15 @@ def export(name: str, events: Path, *more: str) -> tuple[Path, float]:
         uv = str(Path(sys.executable).with_name("uv"))
         given = ("--model", model, *more)
         seconds = execute(
-            uv, "run", "--quiet", *python, script, str(events), str(part), *given, EXPORTED_USERS=str(10**9)
+            uv,
+            "run",
+            "--quiet",
+            *python,
+            script,
+            str(events),
+            str(part),
+            *given,
+            EXPORTED_USERS=str(10**9),
         )
         (part / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
         part.rename(folder)
@@ -100,7 +120,9 @@ def export(name: str, events: Path, *more: str) -> tuple[Path, float]:
 
 def library_lists(settings: Settings, folder: Path, holdout: Holdout) -> Lists:
     """(users, 50) item codes of the lists in a bundle; 0 for users without a list and after a list's end."""
-    users, items = ({each: row for row, each in enumerate(ids)} for ids in own_ids(settings))
+    users, items = (
+        {each: row for row, each in enumerate(ids)} for ids in own_ids(settings)
+    )
     expected = bundle.read_expected(folder)
     lists = np.zeros((holdout.past.n_users, 50), np.int64)
     for user, listed in zip(expected.users, expected.items, strict=True):
@@ -116,7 +138,10 @@ def quality(settings: Settings, folder: Path) -> dict[str, Any]:
         "library": library_lists(settings, folder, holdout),
         "stack": served.answers(settings, holdout).ranked[:, :50],
     }
-    found = {name: per_user(holdout.relevance, holdout.judged(lists))[METRIC] for name, lists in both.items()}
+    found = {
+        name: per_user(holdout.relevance, holdout.judged(lists))[METRIC]
+        for name, lists in both.items()
+    }
     return {name: float(np.nanmean(values)) for name, values in found.items()}
 
 
@@ -126,7 +151,9 @@ def go_live(settings: Settings, recipe: Path, folder: Path) -> dict[str, float]:
     imported = execute("make", "import-model", f"bundle={folder}")
     for target in ("offline", "sync"):
         execute("make", target, RECSYS_RECIPE=str(recipe))
-    until_served(settings.server.url, known_userids(settings)[:32], live_release(settings))
+    until_served(
+        settings.server.url, known_userids(settings)[:32], live_release(settings)
+    )
     return {"import_s": imported, "live_s": time.monotonic() - began}
 
 
@@ -138,7 +165,9 @@ def live_release(settings: Settings) -> str:
     return live
 
 
-def one(settings: Settings, name: str, events: Path, more: Sequence[str]) -> dict[str, Any]:
+def one(
+    settings: Settings, name: str, events: Path, more: Sequence[str]
+) -> dict[str, Any]:
     """A row of the table. ``more``: as of `export`."""
     folder, trained = export(name, events, *more)
     recipe = settings.exchange_dir / "models" / f"{name}.json"
@@ -159,15 +188,28 @@ def one(settings: Settings, name: str, events: Path, more: Sequence[str]) -> dic
 def plain_requests(settings: Settings) -> dict[str, float]:
     """p50 and processor milliseconds of a request to the live release, one at a time."""
     drawn, parts = Drawn(known_userids(settings), 0), parts_of(settings)
-    turn = measure(settings.server.url, drawn, [1], REQUESTS, release=live_release(settings), parts=parts)
+    turn = measure(
+        settings.server.url,
+        drawn,
+        [1],
+        REQUESTS,
+        release=live_release(settings),
+        parts=parts,
+    )
     level, *_ = levels_of([turn])
     return {"p50_ms": level["p50_ms"], "processor_ms": level["processor_ms"]["all"]}
 
 
-def main(settings: Settings, *, only: Collection[str] = (), of_each_kind: bool = False) -> None:
-    wanted: Mapping[str, Sequence[str]] = ONE_OF_EACH if of_each_kind else dict.fromkeys(NAMES, ())
+def main(
+    settings: Settings, *, only: Collection[str] = (), of_each_kind: bool = False
+) -> None:
+    wanted: Mapping[str, Sequence[str]] = (
+        ONE_OF_EACH if of_each_kind else dict.fromkeys(NAMES, ())
+    )
     options = " options=--one-of-each-kind" if of_each_kind else ""
-    opening = figures.head(f"make evaluate-imported{options}", settings, settings.recipe)
+    opening = figures.head(
+        f"make evaluate-imported{options}", settings, settings.recipe
+    )
     path = figures.path_of(opening, settings, "imported_models", part=bool(only))
     found = figures.resumed(path, opening, {"own": {}, "rows": {}})
     if not found["own"]:
@@ -185,7 +227,9 @@ def main(settings: Settings, *, only: Collection[str] = (), of_each_kind: bool =
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=NAMES, default=[])
     parser.add_argument("--one-of-each-kind", action="store_true")
     given = parser.parse_args()

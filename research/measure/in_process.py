@@ -23,16 +23,22 @@ SEED: Final = 0
 OPENS_WITHIN_S: Final = 60.0  # on a busy machine; usually it takes one second
 
 
-def parse_users(parser: argparse.ArgumentParser, usual: int | None = None) -> int | None:
+def parse_users(
+    parser: argparse.ArgumentParser, usual: int | None = None
+) -> int | None:
     """Number of users that the command line names, or ``usual``; None: all. Raises StepError for what is no number."""
     parser.add_argument(
-        "--users", default=usual or "all", help="how many, drawn at random, or all; default: %(default)s"
+        "--users",
+        default=usual or "all",
+        help="how many, drawn at random, or all; default: %(default)s",
     )
     users = str(parser.parse_args().users)
     if users == "all":
         return None
     if not (users.isascii() and users.isdecimal() and int(users)):
-        raise StepError(f"users={users} is no number of users.", "Name at least 1, or all.")
+        raise StepError(
+            f"users={users} is no number of users.", "Name at least 1, or all."
+        )
     return int(users)
 
 
@@ -46,9 +52,15 @@ def sample(n_users: int, size: int | None) -> NDArray[np.intp]:
 def recommender_of(settings: Settings, known_users: int, release: str) -> Recommender:
     """Build a recommender that serves the live release. Raises StepError unless that is ``release``."""
     server = settings.server.model_copy(update={"known_users": known_users})
-    recommender = Recommender.from_settings(settings.model_copy(update={"server": server}))
+    recommender = Recommender.from_settings(
+        settings.model_copy(update={"server": server})
+    )
     not_yet = retry_if_result(lambda live: live is None)
-    opening = Retrying(stop=stop_after_delay(OPENS_WITHIN_S), retry=not_yet, retry_error_callback=lambda _: None)
+    opening = Retrying(
+        stop=stop_after_delay(OPENS_WITHIN_S),
+        retry=not_yet,
+        retry_error_callback=lambda _: None,
+    )
 
     def opened() -> str | None:
         recommender.releases.follow()
@@ -58,7 +70,10 @@ def recommender_of(settings: Settings, known_users: int, release: str) -> Recomm
     live = opening(opened)
     if live != release:
         recommender.close()
-        raise StepError(f"Release {live} is live, the artifacts are release {release}.", "Run `make up sync`.")
+        raise StepError(
+            f"Release {live} is live, the artifacts are release {release}.",
+            "Run `make up sync`.",
+        )
     return recommender
 
 

@@ -29,7 +29,11 @@ from numpy.typing import NDArray
 from data_exchange_center import steps, wire
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.events import Event
-from data_exchange_center.release_parts import DatasetIds, read_own_ids, release_of_artifacts
+from data_exchange_center.release_parts import (
+    DatasetIds,
+    read_own_ids,
+    release_of_artifacts,
+)
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
 from extras.client import Client
@@ -49,7 +53,12 @@ USERS: Final = 2_000  # take a quarter of an hour on two cores
 KEPT_AT_ONCE: Final = 50  # users; what an interrupted run asks again at most
 K: Final = 50
 NEVER: Final = 1_000_000  # events late
-LATE: Final = {"sent at once": 0, "sent 1 event late": 1, "sent 5 events late": 5, "never sent": NEVER}
+LATE: Final = {
+    "sent at once": 0,
+    "sent 1 event late": 1,
+    "sent 5 events late": 5,
+    "never sent": NEVER,
+}
 GIVEN: Final = (0, 1, 2, 3, 5, 10)  # events that an unknown user is known by
 LONG: Final = 200  # items that a server answers with at most
 PREFIX: Final = "evaluate-live:"  # of eventids
@@ -69,7 +78,9 @@ class ServerLoop(Client):
     def __init__(self, settings: Settings, release: str, dataset: str) -> None:
         """``release``: the one that has to answer; ``dataset``: its `Dataset.base_name`."""
         key = settings.server.key.get_secret_value() if settings.server.key else None
-        super().__init__(settings.server.url, key, timeout_s=TIMEOUT_S, retries=0)  # a retry is no measurement
+        super().__init__(
+            settings.server.url, key, timeout_s=TIMEOUT_S, retries=0
+        )  # a retry is no measurement
         self._release = release
         self._dataset = dataset
         self._redis = redis_client(settings)
@@ -78,7 +89,9 @@ class ServerLoop(Client):
         """Request a strict list: a degraded one says nothing of the recommendations. Raises StepError, ServerError."""
         answer = self.recommend(userid, timestamp=timestamp, size=size, strict=True)
         if answer.release != self._release:
-            raise StepError(f"The server at {self.url} answers from release {answer.release} by now.")
+            raise StepError(
+                f"The server at {self.url} answers from release {answer.release} by now."
+            )
         return answer.itemids
 
     def tell(self, events: Sequence[Event]) -> None:
@@ -166,10 +179,14 @@ class Replay:
 
     def event(self, place: int, userid: OwnId) -> Event:
         dataset = self.dataset
-        rates = next(name for name, effect in dataset.event_types.items() if effect == "rates")
+        rates = next(
+            name for name, effect in dataset.event_types.items() if effect == "rates"
+        )
         level = int(self.data.ratings[place]) - 1
         value = dataset.levels[level] if dataset.has_values else None
-        return Event(f"{PREFIX}{place}", userid, self.item(place), rates, self.time(place), value)
+        return Event(
+            f"{PREFIX}{place}", userid, self.item(place), rates, self.time(place), value
+        )
 
 
 class Replayed(NamedTuple):
@@ -195,7 +212,9 @@ def of_user(loop: ServerLoop, user: int, replay: Replay) -> Replayed:
     return Replayed(user, ranks, as_unknown_user(loop, user, replay).tolist())
 
 
-def replayed(loop: ServerLoop, user: int, replay: Replay, late: int, never: Floats | None = None) -> Floats:
+def replayed(
+    loop: ServerLoop, user: int, replay: Replay, late: int, never: Floats | None = None
+) -> Floats:
     """(held out,) rank, from 1, of each liked event's item in the list just before; inf: not on the list; NaN where
     it was not liked, or liked before.
 
@@ -252,7 +271,11 @@ def as_unknown_user(loop: ServerLoop, user: int, replay: Replay) -> Floats:
 
 
 def replay_all(
-    replay: Replay, users: Sequence[int], kept: Path, about: Mapping[str, Any], each: Each
+    replay: Replay,
+    users: Sequence[int],
+    kept: Path,
+    about: Mapping[str, Any],
+    each: Each,
 ) -> list[Replayed]:
     """Replay users; those in ``kept``, which an interrupted run has left there, are not replayed again.
 
@@ -268,7 +291,9 @@ def replay_all(
         one = Replayed(*values)
         found[one.user] = one
     left = [user for user in users if user not in found]
-    with progress(total=len(users), initial=len(found), desc="replayed", unit="user") as bar:
+    with progress(
+        total=len(users), initial=len(found), desc="replayed", unit="user"
+    ) as bar:
         for one in each(partial(of_user, replay=replay), left):
             found[one.user] = one
             report["replayed"].append(one)
@@ -282,7 +307,9 @@ def summary(found: Sequence[Replayed]) -> dict[str, Any]:
     """The means over users, with intervals."""
     rows = {name: of_ranks([user.ranks[name] for user in found]) for name in LATE}
     shares = np.array([user.shares for user in found])  # (users, given)
-    unknown_users = {str(given): mean(column) for given, column in zip(GIVEN, shares.T, strict=True)}
+    unknown_users = {
+        str(given): mean(column) for given, column in zip(GIVEN, shares.T, strict=True)
+    }
     return {"replay": rows, "unknown_users": unknown_users}
 
 
@@ -294,11 +321,17 @@ def of_ranks(found: Sequence[list[float]]) -> dict[str, Any]:
     there = ~np.isnan(ranks)
     events = there.sum(axis=1)
     hits = ranks <= K
-    values = {"hit@10": ranks <= 10, f"hit@{K}": hits, f"ndcg@{K}": 1 / np.log2(ranks + 1)}
+    values = {
+        "hit@10": ranks <= 10,
+        f"hit@{K}": hits,
+        f"ndcg@{K}": 1 / np.log2(ranks + 1),
+    }
     summary: dict[str, Any] = {"events": int(events.sum())}
     for name, value in values.items():
         total = np.where(there, value, 0.0).sum(axis=1)
-        summary[name] = mean(np.where(events > 0, total / np.maximum(events, 1), np.nan))
+        summary[name] = mean(
+            np.where(events > 0, total / np.maximum(events, 1), np.nan)
+        )
     by_event = summary["by event"] = []
     for step, users in enumerate(there.T):
         by_event.append(float(hits[users, step].mean()) if users.any() else None)
@@ -335,7 +368,11 @@ def main(settings: Settings) -> None:
     figures.write(figures.path_of(found, settings, "evaluation_live_events"), found)
     rows = {}
     for name, row in found["replay"].items():
-        rows[name] = {metric: value["mean"] for metric, value in row.items() if isinstance(value, dict)}
+        rows[name] = {
+            metric: value["mean"]
+            for metric, value in row.items()
+            if isinstance(value, dict)
+        }
     figures.show(rows)
     kept.unlink(missing_ok=True)
 

@@ -41,7 +41,12 @@ SIZES: Final = (10, 20)
 CHUNK: Final = 1000  # users at once
 PERSONAL, TIFU, RANKED = "personal top", "TIFU-KNN", "ranked"
 # TIFU-KNN's metrics, by its authors
-PUBLISHED: Final = {"recall@10": 0.130, "ndcg@10": 0.101, "recall@20": 0.181, "ndcg@20": 0.121}
+PUBLISHED: Final = {
+    "recall@10": 0.130,
+    "ndcg@10": 0.101,
+    "recall@20": 0.181,
+    "ndcg@20": 0.121,
+}
 # TIFU-KNN's values for Ta Feng, by its authors
 NEIGHBOURS: Final = 300  # nearest users, by Euclidean distance
 GROUPS: Final = 7  # of a user's baskets
@@ -87,7 +92,8 @@ def tifu(data: Sequences, rows: Ints) -> sp.csr_matrix:
     recency = WITHIN ** (count - 1 - number) * BETWEEN ** (GROUPS - 1 - group)
     vectors = frequencies(data, recency / in_group / np.minimum(count, GROUPS))
     neighbours = [
-        mean_of_nearest(vectors[rows[begin : begin + CHUNK]], vectors) for begin in range(0, len(rows), CHUNK)
+        mean_of_nearest(vectors[rows[begin : begin + CHUNK]], vectors)
+        for begin in range(0, len(rows), CHUNK)
     ]
     return sp.csr_matrix(OWN * vectors[rows] + (1 - OWN) * sp.vstack(neighbours))
 
@@ -97,15 +103,21 @@ def mean_of_nearest(some: sp.csr_matrix, vectors: sp.csr_matrix) -> sp.csr_matri
     known = vectors[np.diff(vectors.indptr) > 0]
     n = min(NEIGHBOURS, known.shape[0])
     lengths = np.asarray(known.multiply(known).sum(axis=1)).ravel()
-    distances = lengths - 2 * (some @ known.T).toarray()  # but for the user's own length, which changes no order
+    distances = (
+        lengths - 2 * (some @ known.T).toarray()
+    )  # but for the user's own length, which changes no order
     nearest = np.argpartition(distances, n - 1, axis=1)[:, :n]
     share = np.full(nearest.size, 1 / n, np.float32)
     ends = np.arange(0, nearest.size + 1, n)
-    chosen = sp.csr_matrix((share, nearest.ravel(), ends), shape=(len(nearest), known.shape[0]))
+    chosen = sp.csr_matrix(
+        (share, nearest.ravel(), ends), shape=(len(nearest), known.shape[0])
+    )
     return sp.csr_matrix(chosen @ known)
 
 
-def best(holdout: Holdout, rows: Ints, scores: sp.csr_matrix, ties: Floats | float = 0.0) -> Lists:
+def best(
+    holdout: Holdout, rows: Ints, scores: sp.csr_matrix, ties: Floats | float = 0.0
+) -> Lists:
     """(users, k) codes, best first, of some users; 0 for the others. ``ties``: (items + 1,) added to the scores."""
     left_out = holdout.past.left_out()[rows]
     lists = np.zeros((holdout.past.n_users, max(SIZES)), np.int64)
@@ -125,7 +137,9 @@ def evaluated(holdout: Holdout) -> NDArray[np.bool_]:
     return (counts >= LEAST) & (np.diff(holdout.relevance.indptr) > 0)
 
 
-def measured(holdout: Holdout, lists: Lists, users: NDArray[np.bool_]) -> dict[str, Floats]:
+def measured(
+    holdout: Holdout, lists: Lists, users: NDArray[np.bool_]
+) -> dict[str, Floats]:
     """Metric -> (users,) values; recall of what was had before and of what is new, of users who have such targets."""
     found: dict[str, Floats] = {}
     for k in SIZES:
@@ -150,7 +164,9 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     """
     inputs = read_with_holdout(settings)
     if not inputs.dataset.holdout.basket:
-        raise StepError("This data set does not hold out the last basket: [holdout] basket = true in its dataset.toml.")
+        raise StepError(
+            "This data set does not hold out the last basket: [holdout] basket = true in its dataset.toml."
+        )
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     users = evaluated(holdout)
     rows = np.flatnonzero(users)
@@ -159,7 +175,9 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     log.info("baselines")
     own = frequencies(holdout.past, np.ones(len(holdout.past.items)))[rows]
     popularity = np.bincount(holdout.past.items, minlength=holdout.past.n_items + 1)
-    popularity = popularity / (popularity.max() + 1)  # below one: it orders what was had equally often
+    popularity = popularity / (
+        popularity.max() + 1
+    )  # below one: it orders what was had equally often
     lists = {
         "popularity": best(holdout, rows, 0 * own, popularity),
         PERSONAL: best(holdout, rows, own, popularity),
@@ -167,18 +185,24 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         "recall": answers.fused,
         RANKED: answers.ranked,
     }
-    found = {name: measured(holdout, holdout.judged(each), users) for name, each in lists.items()}
+    found = {
+        name: measured(holdout, holdout.judged(each), users)
+        for name, each in lists.items()
+    }
     against = {}
     for other in (PERSONAL, TIFU, "recall"):
         ours, theirs = found[RANKED], found[other]
-        against[other] = {name: comparison.compare(ours[name], theirs[name]) for name in theirs}
+        against[other] = {
+            name: comparison.compare(ours[name], theirs[name]) for name in theirs
+        }
     had = holdout.relevance.multiply(holdout.known.seen()).tocsr()[users].nnz
     return plain(
         {
             **figures.head("make evaluate-baskets", settings, settings.recipe),
             "release": release_of_artifacts(settings).release,
             "users": int(users.sum()),
-            "share of the targets that were had before": had / holdout.relevance[users].nnz,
+            "share of the targets that were had before": had
+            / holdout.relevance[users].nnz,
             "published": PUBLISHED,
             "table": {name: means(values) for name, values in found.items()},
             "ranked against": against,

@@ -55,14 +55,20 @@ class Query(NamedTuple):
 
 def read_queries(titles: Mapping[str, int]) -> list[Query]:
     """Raises StepError where the catalogue lacks one of the films."""
-    raw: dict[str, dict[str, list[str]]] = tomllib.loads(QUERIES.read_text(encoding="utf-8"))
+    raw: dict[str, dict[str, list[str]]] = tomllib.loads(
+        QUERIES.read_text(encoding="utf-8")
+    )
     found = []
     for kind, queries in raw.items():
         for number, (text, films) in enumerate(queries.items()):
             for title in films:
                 if title not in titles:
-                    raise StepError(f"The catalogue has no {title!r}: the queries are for MovieLens-1M.")
-            found.append(Query(kind, number % 2, text, {titles[title] for title in films}))
+                    raise StepError(
+                        f"The catalogue has no {title!r}: the queries are for MovieLens-1M."
+                    )
+            found.append(
+                Query(kind, number % 2, text, {titles[title] for title in films})
+            )
     return found
 
 
@@ -104,14 +110,18 @@ def nearest(vectors: Float32, numbers: Sequence[int], query: Float32) -> Hits:
     return Hits(np.array(numbers, np.int64)[order], cosines[order])
 
 
-def orders_of(hits: Hits, every: Hits, ranks: Mapping[int, int], text_weight: float) -> dict[str, list[int]]:
+def orders_of(
+    hits: Hits, every: Hits, ranks: Mapping[int, int], text_weight: float
+) -> dict[str, list[int]]:
     """Order -> numbers, best first; ``every``: all items by their nearness in meaning."""
     orders = {"BM25": hits.ids.tolist(), "encoder": every.ids.tolist()}
     for weight in WEIGHTS:
         orders[f"words {weight:g}"] = mixed(hits, ranks, weight)
     near = Hits(every.ids[:NEAREST], every.scores[:NEAREST])
     for weight in ENCODER_WEIGHTS:
-        orders[f"encoder {weight:g}"] = mixed(fused(hits, near, weight), ranks, text_weight)
+        orders[f"encoder {weight:g}"] = mixed(
+            fused(hits, near, weight), ranks, text_weight
+        )
     return orders
 
 
@@ -120,7 +130,11 @@ def orders_of(hits: Hits, every: Hits, ranks: Mapping[int, int], text_weight: fl
 
 def halves(lists: Lists, half: int, order: str) -> dict[str, Measures]:
     """Kind -> means of one order over half of the queries."""
-    return {kind: means(rows) for (kind, of, name), rows in lists.items() if (of, name) == (half, order)}
+    return {
+        kind: means(rows)
+        for (kind, of, name), rows in lists.items()
+        if (of, name) == (half, order)
+    }
 
 
 def overall(by_kind: Mapping[str, Measures]) -> float:
@@ -128,21 +142,39 @@ def overall(by_kind: Mapping[str, Measures]) -> float:
     return float(np.mean([row[CHOSEN_BY] for row in by_kind.values()]))
 
 
-def best_weight(without: Mapping[str, Measures], weights: Mapping[str, Mapping[str, Measures]]) -> str:
+def best_weight(
+    without: Mapping[str, Measures], weights: Mapping[str, Mapping[str, Measures]]
+) -> str:
     """The best weight of the encoder, of those with which queries with words find no less than ``without`` it."""
     least = without["words"][CHOSEN_BY]
-    keeping = {weight: overall(row) for weight, row in weights.items() if row["words"][CHOSEN_BY] >= least}
+    keeping = {
+        weight: overall(row)
+        for weight, row in weights.items()
+        if row["words"][CHOSEN_BY] >= least
+    }
     return max(keeping, key=lambda weight: keeping[weight], default="none")
 
 
 def report(lists: Lists, served: SearchSettings) -> dict[str, Any]:
     """Weights as the first half chooses them, and the table of the other half."""
-    words = {f"{weight:g}": overall(halves(lists, 0, f"words {weight:g}")) for weight in WEIGHTS}
-    encoder = {f"{weight:g}": halves(lists, 0, f"encoder {weight:g}") for weight in ENCODER_WEIGHTS}
-    without, with_it = f"words {served.text_weight:g}", f"encoder {served.meaning_weight:g}"
+    words = {
+        f"{weight:g}": overall(halves(lists, 0, f"words {weight:g}"))
+        for weight in WEIGHTS
+    }
+    encoder = {
+        f"{weight:g}": halves(lists, 0, f"encoder {weight:g}")
+        for weight in ENCODER_WEIGHTS
+    }
+    without, with_it = (
+        f"words {served.text_weight:g}",
+        f"encoder {served.meaning_weight:g}",
+    )
     change = {}
     for kind in ("words", "paraphrases"):
-        pair = [np.array([row[CHOSEN_BY] for row in lists[kind, 1, order]]) for order in (with_it, without)]
+        pair = [
+            np.array([row[CHOSEN_BY] for row in lists[kind, 1, order]])
+            for order in (with_it, without)
+        ]
         change[kind] = compare(*pair)
     systems = {
         "BM25 alone": "BM25",
@@ -154,7 +186,11 @@ def report(lists: Lists, served: SearchSettings) -> dict[str, Any]:
     return {
         "weights": words,
         "chosen": max(words, key=lambda weight: words[weight]),
-        "encoder": {"weights": encoder, "chosen": best_weight(halves(lists, 0, without), encoder), "change": change},
+        "encoder": {
+            "weights": encoder,
+            "chosen": best_weight(halves(lists, 0, without), encoder),
+            "change": change,
+        },
         "systems": {name: halves(lists, 1, order) for name, order in systems.items()},
     }
 
@@ -172,19 +208,25 @@ def main(settings: Settings) -> None:
             words = searched_words(query.text, served.ignored)
             by_words.append(search.call(TextQuery(release, words, nothing_seen)))
     encoder = Encoder.read(settings.service_dir("search"))
-    of_items = encoder.vectors([text_of(item.title, item.attributes) for item in items.values()])
+    of_items = encoder.vectors(
+        [text_of(item.title, item.attributes) for item in items.values()]
+    )
     of_queries = encoder.vectors([query.text for query in queries])
     lists: Lists = {}
     for query, hits, vector in zip(queries, by_words, of_queries, strict=True):
         every = nearest(of_items, list(items), vector)
         for name, order in orders_of(hits, every, ranks, served.text_weight).items():
-            lists.setdefault((query.kind, query.half, name), []).append(measures(order, query.films))
+            lists.setdefault((query.kind, query.half, name), []).append(
+                measures(order, query.films)
+            )
     found = figures.head("make evaluate-search", settings, settings.recipe)
     found |= {"release": release, **report(lists, served)}
     figures.write(figures.path_of(found, settings, "search"), found)
     chosen = found["chosen"], found["encoder"]["chosen"]
     if chosen != (usual := (f"{served.text_weight:g}", f"{served.meaning_weight:g}")):
-        raise StepError(f"The weights {chosen} of words and encoder would be chosen, and {usual} are served.")
+        raise StepError(
+            f"The weights {chosen} of words and encoder would be chosen, and {usual} are served."
+        )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,12 @@ log = logging.getLogger(__name__)
 
 SIZE: Final = 256  # of a list
 CHOSEN_BY: Final = "ndcg@50"
-WEIGHTS: Final = (0.25, 0.5, 1.0, 2.0)  # of a list that joins the fusion; the first has 1
+WEIGHTS: Final = (
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+)  # of a list that joins the fusion; the first has 1
 FUSION: Final = "the best fusion of them"
 Setting = Mapping[str, Any]
 WORKER: Final = Path(__file__).with_name("worker.py")
@@ -95,28 +100,44 @@ def popularity(_: Path, inputs: Inputs, holdout: Holdout, setting: Setting) -> F
     past = holdout.past
     since = past.times.max() - setting["days"] * 86_400
     recent = past.liked & (past.times > since)
-    likes = np.bincount(past.items[recent], minlength=past.n_items + 1).astype(np.float32)
+    likes = np.bincount(past.items[recent], minlength=past.n_items + 1).astype(
+        np.float32
+    )
     everybodys = np.broadcast_to(likes, (past.n_users, len(likes)))
     return Fitted(best_unseen(everybodys, past.left_out(), SIZE), 0.0)
 
 
-def channel(kind: type[ChannelRecipe], _: Path, inputs: Inputs, holdout: Holdout, setting: Setting) -> Fitted:
+def channel(
+    kind: type[ChannelRecipe],
+    _: Path,
+    inputs: Inputs,
+    holdout: Holdout,
+    setting: Setting,
+) -> Fitted:
     """A recall channel alone; ``setting``: of its recipe."""
     begin = time.process_time()
     usual = Settings().recipe
     recall = usual.recall.model_copy(update={"channels": (kind(**setting),)})
     recipe = usual.model_copy(update={"recall": recall})
     past = holdout.past
-    found = fit_channel(recall.channels[0], past, replace(inputs, data=past), recipe.data)
-    seconds = time.process_time() - begin + found.report.get("seconds", 0)  # of a process of its own
+    found = fit_channel(
+        recall.channels[0], past, replace(inputs, data=past), recipe.data
+    )
+    seconds = (
+        time.process_time() - begin + found.report.get("seconds", 0)
+    )  # of a process of its own
     points = points_of(holdout)
     config = replace(ListsConfig.of(recipe), size=SIZE)
     lists = np.zeros((past.n_users, SIZE), np.int64)
-    lists[points.users] = recall_lists(past, points, inputs.profiles, [found.channel], config).candidates
+    lists[points.users] = recall_lists(
+        past, points, inputs.profiles, [found.channel], config
+    ).candidates
     return Fitted(lists, seconds)
 
 
-def other_library(model: str, folder: Path, inputs: Inputs, holdout: Holdout, setting: Setting) -> Fitted:
+def other_library(
+    model: str, folder: Path, inputs: Inputs, holdout: Holdout, setting: Setting
+) -> Fitted:
     """A model of `worker.py`, trained in its environment. Raises StepError where that fails.
 
     Args:
@@ -136,14 +157,26 @@ def other_library(model: str, folder: Path, inputs: Inputs, holdout: Holdout, se
         "shape": (past.n_users, past.n_items + 1),
     }
     save(folder / "events.npz", **events)
-    of_model = {name: given for name, given in setting.items() if name not in ("disliked", "power")}
+    of_model = {
+        name: given
+        for name, given in setting.items()
+        if name not in ("disliked", "power")
+    }
     write_json(folder / "job.json", {"model": model, "setting": of_model, "size": SIZE})
     requirements = WORKER.with_name("requirements.txt")
     uv = Path(sys.executable).with_name("uv")
-    environment = ["--no-project", "--with-requirements", str(requirements), "--python", sys.executable]
+    environment = [
+        "--no-project",
+        "--with-requirements",
+        str(requirements),
+        "--python",
+        sys.executable,
+    ]
     command = [str(uv), "run", *environment, "python", str(WORKER), str(folder)]
     if code := subprocess.run(command, check=False).returncode:
-        raise StepError(f"{model}: {WORKER.name} ended with {code} in {folder}; its output is above.")
+        raise StepError(
+            f"{model}: {WORKER.name} ended with {code} in {folder}; its output is above."
+        )
     return read_fitted(folder / "lists.npz")
 
 
@@ -160,11 +193,20 @@ def read_fitted(path: Path) -> Fitted:
 RIVALS: Final[Mapping[str, Rival]] = {
     "popularity": Rival({"days": (20_000, 30, 90)}, popularity),
     "EASE": Rival(
-        {"power": (0.75, 0.5, 1.0, 1.5), "disliked": (0.5, 0.25, 1.0), "l2": (1000.0, 300.0, 3000.0)},
+        {
+            "power": (0.75, 0.5, 1.0, 1.5),
+            "disliked": (0.5, 0.25, 1.0),
+            "l2": (1000.0, 300.0, 3000.0),
+        },
         partial(other_library, "EASE"),
     ),
     "Markov chain": Rival(
-        {"lags": (20, 5, 10, 40), "power": (0.5, 0.25, 1.0), "prior": (20.0, 5.0, 100.0, 500.0), "others": (0.3, 1.0)},
+        {
+            "lags": (20, 5, 10, 40),
+            "power": (0.5, 0.25, 1.0),
+            "prior": (20.0, 5.0, 100.0, 500.0),
+            "others": (0.3, 1.0),
+        },
         partial(channel, FollowersRecipe),
     ),
     "item-kNN": Rival(
@@ -188,34 +230,49 @@ RIVALS: Final[Mapping[str, Rival]] = {
         },
         partial(other_library, "iALS"),
     ),
-    "eSASRec": Rival({"history": (50,), "epochs": (6, 15)}, partial(channel, SequenceRecipe)),
+    "eSASRec": Rival(
+        {"history": (50,), "epochs": (6, 15)}, partial(channel, SequenceRecipe)
+    ),
 }
 
 
 # --- Their fusion
 
 
-def fused(lists: Mapping[str, Lists], weights: Mapping[str, float], n_items: int) -> Lists:
+def fused(
+    lists: Mapping[str, Lists], weights: Mapping[str, float], n_items: int
+) -> Lists:
     """Weighted reciprocal ranks (Cormack, Clarke & Buettcher 2009): (users, `SIZE`) codes, 0 pads."""
     users = np.arange(len(next(iter(lists.values()))))[:, None]
     scores = np.zeros((len(users), n_items + 1), np.float32)
     for name, weight in weights.items():
         codes = lists[name]  # (users, size)
         earned = weight / (RRF_K + 1 + np.arange(codes.shape[1]))
-        np.add.at(scores, (users, codes), np.broadcast_to(earned.astype(np.float32), codes.shape))
+        np.add.at(
+            scores,
+            (users, codes),
+            np.broadcast_to(earned.astype(np.float32), codes.shape),
+        )
     scores[:, 0] = 0
     order = np.argsort(-scores, axis=1, kind="stable")[:, :SIZE]
     found: Lists = np.where(np.take_along_axis(scores, order, axis=1) > 0, order, 0)
     return found
 
 
-def best_fusion(lists: Mapping[str, Lists], value: Callable[[Lists], float], n_items: int) -> dict[str, float]:
+def best_fusion(
+    lists: Mapping[str, Lists], value: Callable[[Lists], float], n_items: int
+) -> dict[str, float]:
     """Weights: the best single list; then, as long as that helps, the list and weight that help most."""
     reached = {name: value(each) for name, each in lists.items()}
     first = max(reached, key=lambda name: reached[name])
     chosen, best = {first: 1.0}, reached[first]
     while True:
-        joined = [{**chosen, name: weight} for name in lists if name not in chosen for weight in WEIGHTS]
+        joined = [
+            {**chosen, name: weight}
+            for name in lists
+            if name not in chosen
+            for weight in WEIGHTS
+        ]
         values = [value(fused(lists, weights, n_items)) for weights in joined]
         if max(values, default=best) <= best:
             return chosen
@@ -258,11 +315,15 @@ class Contest:
             for each in tried:
                 if each["setting"] == setting:
                     return float(each[CHOSEN_BY])
-            found = value(self.validation, self.fit(name, self.validation, setting).lists)
+            found = value(
+                self.validation, self.fit(name, self.validation, setting).lists
+            )
             tried.append({"setting": setting, CHOSEN_BY: found})
             return found
 
-        best: dict[str, Any] = {each: values[0] for each, values in RIVALS[name].values.items()}
+        best: dict[str, Any] = {
+            each: values[0] for each, values in RIVALS[name].values.items()
+        }
         before: dict[str, Any] = {}
         while best != before:
             before = best
@@ -273,11 +334,17 @@ class Contest:
 
 def value(holdout: Holdout, lists: Lists) -> float:
     """Mean of `CHOSEN_BY`, the lists being judged."""
-    return float(np.nanmean(per_user(holdout.relevance, holdout.judged(lists))[CHOSEN_BY]))
+    return float(
+        np.nanmean(per_user(holdout.relevance, holdout.judged(lists))[CHOSEN_BY])
+    )
 
 
 def contest(
-    settings: Settings, rule: HoldoutRule, only: Sequence[str], path: Path, keep: Callable[[dict[str, Any]], None]
+    settings: Settings,
+    rule: HoldoutRule,
+    only: Sequence[str],
+    path: Path,
+    keep: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     """The report. ``path``: of an interrupted run, ``keep``: writes it as far as it is measured.
 
@@ -295,7 +362,9 @@ def contest(
 
     def add(name: str, setting: Setting, made: Lists, seconds: float) -> None:
         judged = test.judged(made)
-        to_ours = comparison.compare(per_user(test.relevance, judged)[CHOSEN_BY], of_ours)
+        to_ours = comparison.compare(
+            per_user(test.relevance, judged)[CHOSEN_BY], of_ours
+        )
         metrics = plain({**summary(test, judged), "to the recipe": to_ours})
         rows[name] = {"setting": dict(setting), "seconds": round(seconds, 1), **metrics}
         keep(found)
@@ -322,12 +391,16 @@ def main(settings: Settings, *, only: Sequence[str] = ()) -> None:
     rule = read_with_holdout(settings).dataset.holdout
     opening = figures.head("", settings, settings.recipe)
     path = figures.path_of(opening, settings, "rivals", part=bool(only))
-    found = contest(settings, rule, only, path, partial(figures.write, path, finished=False))
+    found = contest(
+        settings, rule, only, path, partial(figures.write, path, finished=False)
+    )
     figures.write(path, found, finished=set(RIVALS) <= set(found["rows"]))
     figures.show(found["rows"])
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=list(RIVALS), default=[])
     run(partial(main, only=parser.parse_args().only))

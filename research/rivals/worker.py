@@ -33,7 +33,13 @@ class Ease:
         self.items = (inverse / -np.diag(inverse)).astype(np.float32)
         np.fill_diagonal(self.items, 0)
 
-    def recommend(self, users: Any, request: csr_matrix, N: int, filter_items: list[int]) -> tuple[Any, Any]:  # noqa: N803
+    def recommend(
+        self,
+        users: Any,
+        request: csr_matrix,
+        N: int,  # noqa: N803
+        filter_items: list[int],
+    ) -> tuple[Any, Any]:
         scores = request @ self.items
         scores[request.nonzero()] = scores[:, filter_items] = -np.inf
         codes = np.argsort(-scores, axis=1, kind="stable")[:, :N]
@@ -47,7 +53,9 @@ def main(folder: Path) -> None:
 
     def matrix(weights: Any) -> csr_matrix:
         places = events["users"], events["items"]
-        return csr_matrix((weights.astype(np.float32), places), shape=tuple(events["shape"]))
+        return csr_matrix(
+            (weights.astype(np.float32), places), shape=tuple(events["shape"])
+        )
 
     begin, more = time.process_time(), {}
     if job["model"] == "iALS":
@@ -62,9 +70,13 @@ def main(folder: Path) -> None:
     model.fit(matrix(events["weights"]), show_progress=False)
     seconds = time.process_time() - begin
     users, request = np.unique(events["users"]), matrix(events["request"])
-    codes, scores = model.recommend(users, request[users], N=job["size"], filter_items=[0], **more)
+    codes, scores = model.recommend(
+        users, request[users], N=job["size"], filter_items=[0], **more
+    )
     lists = np.zeros((events["shape"][0], job["size"]), np.int64)
-    lists[users, : codes.shape[1]] = np.where((codes > 0) & (scores > np.finfo(np.float32).min), codes, 0)
+    lists[users, : codes.shape[1]] = np.where(
+        (codes > 0) & (scores > np.finfo(np.float32).min), codes, 0
+    )
     part = folder / ".lists.npz"
     np.savez_compressed(part, lists=lists, seconds=seconds)
     part.replace(folder / "lists.npz")

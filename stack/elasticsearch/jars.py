@@ -41,7 +41,11 @@ class Jar(NamedTuple):
 
 @cache
 def locked_jars() -> tuple[Jar, ...]:
-    return tuple(Jar(*line.split()) for line in LOCK.read_text(encoding="utf-8").splitlines() if line)
+    return tuple(
+        Jar(*line.split())
+        for line in LOCK.read_text(encoding="utf-8").splitlines()
+        if line
+    )
 
 
 def fetch(jar: Jar, folder: Path) -> None:
@@ -49,7 +53,11 @@ def fetch(jar: Jar, folder: Path) -> None:
 
     Raises StackError when it cannot be downloaded or has another sha256.
     """
-    from maven_artifact import Artifact, Downloader, RequestException  # where nothing is fetched, it is not installed
+    from maven_artifact import (
+        Artifact,
+        Downloader,
+        RequestException,
+    )  # where nothing is fetched, it is not installed
 
     path = folder / jar.filename
     if path.is_file() and sha256(path) == jar.sha256:
@@ -73,10 +81,16 @@ def fetch_all(folder: Path) -> None:
     """Download the locked jars, eight at a time. Raises StackError naming the jar that failed."""
     folder.mkdir(parents=True, exist_ok=True)
     jars = locked_jars()
-    with redirect_stdout(StringIO()), ThreadPoolExecutor(8) as pool:  # the downloader prints two lines a jar
+    with (
+        redirect_stdout(StringIO()),
+        ThreadPoolExecutor(8) as pool,
+    ):  # the downloader prints two lines a jar
         fetched = pool.map(lambda jar: fetch(jar, folder), jars)
         list(progress(fetched, total=len(jars), desc="Elasticsearch", unit="jar"))
 
 
 if __name__ == "__main__":
-    run(lambda: fetch_all(Path(sys.argv[1])), interrupted="interrupted; run it again to resume")
+    run(
+        lambda: fetch_all(Path(sys.argv[1])),
+        interrupted="interrupted; run it again to resume",
+    )

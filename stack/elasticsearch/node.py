@@ -30,7 +30,10 @@ from stack.service import LOOPBACK
 
 _PLUGIN: Final = "modules/transport-netty4"
 _SECURITY: Final = "xpack.security.enabled"
-_OF_OTHER_MODULES: Final = ("xpack.", "ingest.geoip.")  # settings for the official image, unknown to this node
+_OF_OTHER_MODULES: Final = (
+    "xpack.",
+    "ingest.geoip.",
+)  # settings for the official image, unknown to this node
 # Limits on the cost of one search; our own look up terms and vectors. A node that runs out of memory ends.
 LIMITS: Final = {
     "search.allow_expensive_queries": "false",  # regular expressions, wildcards, prefixes, joins, scripts as scores
@@ -71,14 +74,18 @@ def lay_out(library: Path, home: Path) -> None:
     for jar in locked_jars():
         if jar.in_plugin:
             shutil.copyfile(library / jar.filename, home / _PLUGIN / jar.filename)
-    (home / _PLUGIN / "plugin-descriptor.properties").write_text(_DESCRIPTOR, encoding="utf-8")
+    (home / _PLUGIN / "plugin-descriptor.properties").write_text(
+        _DESCRIPTOR, encoding="utf-8"
+    )
     (home / "config" / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
 
 
 def node_settings(home: Path, given: Mapping[str, str]) -> dict[str, str]:
     """Settings of a single node, unless ``given`` differs. Raises SystemExit for X-Pack's security."""
     if given.get(_SECURITY, "false") != "false":
-        sys.exit(f"{_SECURITY} is {given[_SECURITY]!r}, but this node has no X-Pack: use the official image.")
+        sys.exit(
+            f"{_SECURITY} is {given[_SECURITY]!r}, but this node has no X-Pack: use the official image."
+        )
     return {
         "path.home": str(home),
         "path.data": str(home / "data"),
@@ -86,13 +93,21 @@ def node_settings(home: Path, given: Mapping[str, str]) -> dict[str, str]:
         "cluster.name": "recsys",
         "node.name": "node-1",
         "network.host": LOOPBACK,
-        **({} if "cluster.initial_master_nodes" in given else {"discovery.type": "single-node"}),
+        **(
+            {}
+            if "cluster.initial_master_nodes" in given
+            else {"discovery.type": "single-node"}
+        ),
         # CORS with no origin allowed: a web page's requests are refused; without CORS they would be carried out.
         "http.cors.enabled": "true",
         # A disk that is 90 % full is common on a laptop, and 4,000 documents do not fill it.
         "cluster.routing.allocation.disk.threshold_enabled": "false",
         **LIMITS,
-        **{name: value for name, value in given.items() if not name.startswith(_OF_OTHER_MODULES)},
+        **{
+            name: value
+            for name, value in given.items()
+            if not name.startswith(_OF_OTHER_MODULES)
+        },
     }
 
 
@@ -109,7 +124,9 @@ def start_java(library: Path, options: Sequence[str]) -> None:
         "-Dlog4j2.disable.jmx=true",
         "--add-modules=jdk.net",
         "--enable-native-access=ALL-UNNAMED",
-        classpath=[str(library / jar.filename) for jar in locked_jars() if not jar.in_plugin],
+        classpath=[
+            str(library / jar.filename) for jar in locked_jars() if not jar.in_plugin
+        ],
     )
 
 
@@ -123,8 +140,13 @@ def make_node(home: Path, values: Mapping[str, str]) -> Any:
         settings = settings.put(key, value)
 
     folder, name = java("java.nio.file.Path").of, values["node.name"]
-    environment = java("org.elasticsearch.node.InternalSettingsPreparer").prepareEnvironment(
-        settings.build(), java("java.util.Map").of(), folder(str(home / "config")), lambda: name
+    environment = java(
+        "org.elasticsearch.node.InternalSettingsPreparer"
+    ).prepareEnvironment(
+        settings.build(),
+        java("java.util.Map").of(),
+        folder(str(home / "config")),
+        lambda: name,
     )
     logs.registerErrorListener()
     logs.setNodeName(name)
@@ -146,7 +168,9 @@ def require_password(node: Any, user: str, password: str) -> None:
     validator, and drops the body of one that it refuses.
     """
     java = jpype.JClass
-    transport = node.injector().getInstance(java("org.elasticsearch.http.HttpServerTransport"))
+    transport = node.injector().getInstance(
+        java("org.elasticsearch.http.HttpServerTransport")
+    )
     loader = transport.getClass().getClassLoader()  # of the plugin
 
     def of_plugin(name: str) -> Any:
@@ -156,7 +180,9 @@ def require_password(node: Any, user: str, password: str) -> None:
     refused = java("org.elasticsearch.ElasticsearchStatusException")
     unauthorized = java("org.elasticsearch.rest.RestStatus").UNAUTHORIZED
 
-    @jpype.JImplements(java(of_plugin("org.elasticsearch.http.netty4.internal.HttpValidator")))
+    @jpype.JImplements(
+        java(of_plugin("org.elasticsearch.http.netty4.internal.HttpValidator"))
+    )
     class Validator:
         @jpype.JOverride  # type: ignore[untyped-decorator]
         def validate(self, request: Any, channel: Any, listener: Any) -> None:
@@ -164,9 +190,13 @@ def require_password(node: Any, user: str, password: str) -> None:
             if hmac.compare_digest(given.encode(), expected):
                 listener.onResponse(None)
             else:
-                listener.onFailure(refused("the password is missing or wrong", unauthorized))
+                listener.onFailure(
+                    refused("the password is missing or wrong", unauthorized)
+                )
 
-    field = of_plugin("org.elasticsearch.http.netty4.Netty4HttpServerTransport").getDeclaredField("httpValidator")
+    field = of_plugin(
+        "org.elasticsearch.http.netty4.Netty4HttpServerTransport"
+    ).getDeclaredField("httpValidator")
     field.setAccessible(True)
     field.set(transport, Validator())
 
@@ -174,11 +204,15 @@ def require_password(node: Any, user: str, password: str) -> None:
 def close_transport(node: Any) -> None:
     """Listen no longer for other nodes, whose protocol asks for no password."""
     java = jpype.JClass
-    transport = node.injector().getInstance(java("org.elasticsearch.transport.Transport"))
+    transport = node.injector().getInstance(
+        java("org.elasticsearch.transport.Transport")
+    )
     close = java("org.elasticsearch.common.network.CloseableChannel").closeChannels
 
     def of_transport(name: str) -> Any:
-        field = java("org.elasticsearch.transport.TcpTransport").class_.getDeclaredField(name)
+        field = java(
+            "org.elasticsearch.transport.TcpTransport"
+        ).class_.getDeclaredField(name)
         field.setAccessible(True)
         return field.get(transport)
 
@@ -190,16 +224,41 @@ def close_transport(node: Any) -> None:
 def main() -> None:
     """Run a node until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--library", type=Path, required=True, help="folder with the jars of jars.lock")
-    parser.add_argument("--home", type=Path, required=True, help="folder for data, logs and configuration")
-    parser.add_argument("--environment", action="store_true", help="variables with a dot in their name are settings")
-    parser.add_argument("settings", nargs="*", metavar="name=value", help="as elasticsearch.yml has them")
+    parser.add_argument(
+        "--library", type=Path, required=True, help="folder with the jars of jars.lock"
+    )
+    parser.add_argument(
+        "--home",
+        type=Path,
+        required=True,
+        help="folder for data, logs and configuration",
+    )
+    parser.add_argument(
+        "--environment",
+        action="store_true",
+        help="variables with a dot in their name are settings",
+    )
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="name=value",
+        help="as elasticsearch.yml has them",
+    )
     arguments = parser.parse_args()
     home = arguments.home.resolve()
-    given = {name: value for name, value in os.environ.items() if "." in name and arguments.environment}
-    values = node_settings(home, given | dict(each.split("=", 1) for each in arguments.settings))
+    given = {
+        name: value
+        for name, value in os.environ.items()
+        if "." in name and arguments.environment
+    }
+    values = node_settings(
+        home, given | dict(each.split("=", 1) for each in arguments.settings)
+    )
     lay_out(arguments.library, home)
-    start_java(arguments.library, shlex.split(os.environ.get("ES_JAVA_OPTS", f"-Xms{HEAP} -Xmx{HEAP}")))
+    start_java(
+        arguments.library,
+        shlex.split(os.environ.get("ES_JAVA_OPTS", f"-Xms{HEAP} -Xmx{HEAP}")),
+    )
     node = make_node(home, values)
     if PASSWORD in os.environ:
         require_password(node, os.environ[USER], os.environ[PASSWORD])

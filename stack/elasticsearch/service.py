@@ -8,11 +8,20 @@ from typing import Final
 
 from data_exchange_center.settings import ELASTICSEARCH_NODES, Settings
 from stack.elasticsearch.jars import fetch_all, locked_jars
-from stack.service import NotReadyError, Port, Program, Service, cluster_program, generated_secret
+from stack.service import (
+    NotReadyError,
+    Port,
+    Program,
+    Service,
+    cluster_program,
+    generated_secret,
+)
 
 VERSION: Final = "8.19.21"
 HEAP: Final = "512m"
-USER: Final = "RECSYS_ELASTICSEARCH__USER"  # variables in which a node finds whom it answers
+USER: Final = (
+    "RECSYS_ELASTICSEARCH__USER"  # variables in which a node finds whom it answers
+)
 PASSWORD: Final = "RECSYS_ELASTICSEARCH__PASSWORD"  # noqa: S105 (a name)
 
 
@@ -21,7 +30,9 @@ def library(settings: Settings) -> Path:
     return settings.services_dir / f"elasticsearch-{VERSION}"
 
 
-def node_command(settings: Settings, home: Path, http_port: int, transport_port: int, *more: str) -> tuple[str, ...]:
+def node_command(
+    settings: Settings, home: Path, http_port: int, transport_port: int, *more: str
+) -> tuple[str, ...]:
     """Command of a node on this machine.
 
     Args:
@@ -47,7 +58,12 @@ class Elasticsearch(Service):
     title = "Elasticsearch"
     ports = (
         Port(("elasticsearch", "port"), 9200, in_a_row=ELASTICSEARCH_NODES),
-        Port(("elasticsearch", "transport_port"), 9300, in_a_row=ELASTICSEARCH_NODES, in_cluster_only=True),
+        Port(
+            ("elasticsearch", "transport_port"),
+            9300,
+            in_a_row=ELASTICSEARCH_NODES,
+            in_cluster_only=True,
+        ),
     )
 
     def prepare(self, settings: Settings) -> None:
@@ -55,15 +71,25 @@ class Elasticsearch(Service):
 
         The node lays out the rest.
         """
-        (settings.service_dir("elasticsearch") / "data").mkdir(parents=True, exist_ok=True)
+        (settings.service_dir("elasticsearch") / "data").mkdir(
+            parents=True, exist_ok=True
+        )
         own = settings.password_file("elasticsearch")
         if settings.elasticsearch.password_file == own:
             generated_secret(own)
 
     def missing(self, settings: Settings) -> str | None:
         folder = library(settings)
-        absent = [jar.filename for jar in locked_jars() if not (folder / jar.filename).is_file()]
-        return f"{len(absent)} of Elasticsearch's jars are missing from {folder}" if absent else None
+        absent = [
+            jar.filename
+            for jar in locked_jars()
+            if not (folder / jar.filename).is_file()
+        ]
+        return (
+            f"{len(absent)} of Elasticsearch's jars are missing from {folder}"
+            if absent
+            else None
+        )
 
     def install(self, settings: Settings) -> None:
         if self.missing(settings) is not None:
@@ -76,16 +102,25 @@ class Elasticsearch(Service):
         login = place.login
         # Not on the command line, which other accounts can read
         environment = dict(zip((USER, PASSWORD), login, strict=True)) if login else {}
-        return Program(node_command(settings, home, place.port, transport_port=0), environment)
+        return Program(
+            node_command(settings, home, place.port, transport_port=0), environment
+        )
 
     def version(self, settings: Settings) -> str:
-        health = self.ask(settings, "/_cluster/health", login=settings.elasticsearch.login).json()
+        health = self.ask(
+            settings, "/_cluster/health", login=settings.elasticsearch.login
+        ).json()
         if health["status"] == "red" or health["initializing_shards"]:
             raise NotReadyError(
                 f"Elasticsearch is {health['status']}, {health['initializing_shards']} shards initializing"
             )
-        if settings.elasticsearch.cluster and health["number_of_nodes"] < ELASTICSEARCH_NODES:
-            raise NotReadyError(f"{health['number_of_nodes']} of Elasticsearch's {ELASTICSEARCH_NODES} nodes are there")
+        if (
+            settings.elasticsearch.cluster
+            and health["number_of_nodes"] < ELASTICSEARCH_NODES
+        ):
+            raise NotReadyError(
+                f"{health['number_of_nodes']} of Elasticsearch's {ELASTICSEARCH_NODES} nodes are there"
+            )
         return VERSION
 
 

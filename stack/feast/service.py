@@ -6,14 +6,21 @@ import sys
 from importlib.metadata import version as installed_version
 from typing import Final
 
-from data_exchange_center.feast_repo import feast_environment, feature_repo, prepare_feast_repo
+from data_exchange_center.feast_repo import (
+    feast_environment,
+    feature_repo,
+    prepare_feast_repo,
+)
 from data_exchange_center.settings import Settings
 from stack.service import BIN, LOOPBACK, Port, Program, Service
 
 FLAGS: Final = (
     *("--registry_ttl_sec", "2"),  # how soon a newly applied release is known
     *("--workers", "1"),
-    *("--max-requests", "0"),  # its default ends a worker every thousand requests, and with one worker the service
+    *(
+        "--max-requests",
+        "0",
+    ),  # its default ends a worker every thousand requests, and with one worker the service
     "--no-access-log",
 )
 

@@ -14,13 +14,17 @@ from data_exchange_center import VERSION
 
 
 def main(root: Path) -> None:
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
     folder = root / "recsys_pipeline.dist-info"
     folder.mkdir(exist_ok=True)
     metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {VERSION}\n"
     (folder / "METADATA").write_text(metadata, encoding="utf-8")
     groups = [
-        "\n".join([f"[{group}]", *(f"{name} = {value}" for name, value in points.items()), ""])
+        "\n".join(
+            [f"[{group}]", *(f"{name} = {value}" for name, value in points.items()), ""]
+        )
         for group, points in project["entry-points"].items()
     ]
     (folder / "entry_points.txt").write_text("\n".join(groups), encoding="utf-8")

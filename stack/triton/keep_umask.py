@@ -48,8 +48,12 @@ def refuse_fchmod() -> None:
     )
     program = Program(len(instructions), b"".join(instructions))
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0) or libc.prctl(SET_SECCOMP, FILTER_MODE, ctypes.byref(program)):
-        raise OSError(ctypes.get_errno(), "this kernel does not filter system calls (seccomp)")
+    if libc.prctl(SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0) or libc.prctl(
+        SET_SECCOMP, FILTER_MODE, ctypes.byref(program)
+    ):
+        raise OSError(
+            ctypes.get_errno(), "this kernel does not filter system calls (seccomp)"
+        )
 
 
 if __name__ == "__main__":
@@ -57,5 +61,7 @@ if __name__ == "__main__":
     try:
         refuse_fchmod()
     except OSError as error:
-        sys.exit(f"Triton's shared memory cannot be closed to other accounts: {error.strerror}. Use Docker.")
+        sys.exit(
+            f"Triton's shared memory cannot be closed to other accounts: {error.strerror}. Use Docker."
+        )
     os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606 (no shell is needed)

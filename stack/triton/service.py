@@ -17,7 +17,15 @@ from typing import Final
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import TRITON_SOCKET, Settings
 from online.clients.http import Http
-from stack.service import LOOPBACK, NotReadyError, Port, Program, Service, StackError, make_private
+from stack.service import (
+    LOOPBACK,
+    NotReadyError,
+    Port,
+    Program,
+    Service,
+    StackError,
+    make_private,
+)
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +34,9 @@ REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
 KEEP_UMASK: Final = Path(__file__).with_name("keep_umask.py")
 BACKEND: Final = Path(__file__).with_name("backends") / "onnxruntime" / "model.py"
 UV: Final = (sys.executable, "-m", "uv")
-PYTHONS: Final = tuple((3, minor) for minor in range(8, 14))  # those the wheel has a stub for
+PYTHONS: Final = tuple(
+    (3, minor) for minor in range(8, 14)
+)  # those the wheel has a stub for
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 # These calls write to files or to the memory of processes. They require a header whose value is a line feed, which no
 # header can have: nobody may call them.
@@ -59,9 +69,15 @@ def backends_dir(settings: Settings) -> Path:
 def libpython_dir() -> Path | None:
     """The folder with this Python's shared library, which Triton's stub links to; None when there is none."""
     name = f"libpython{PYTHON}.so.1.0"
-    folders = [sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("LIBPL"), f"{sys.base_prefix}/lib"]
+    folders = [
+        sysconfig.get_config_var("LIBDIR"),
+        sysconfig.get_config_var("LIBPL"),
+        f"{sys.base_prefix}/lib",
+    ]
     if multiarch := sysconfig.get_config_var("MULTIARCH"):
-        folders += [f"{folder}/{multiarch}" for folder in ("/usr/lib", "/lib", folders[0])]
+        folders += [
+            f"{folder}/{multiarch}" for folder in ("/usr/lib", "/lib", folders[0])
+        ]
     folders += os.environ.get("LD_LIBRARY_PATH", "").split(":")
     for folder in filter(None, folders):
         if (Path(folder) / name).is_file():
@@ -127,12 +143,17 @@ def run_quietly(*command: str) -> None:
     """Run a command of the installation. Raises StackError with what it said."""
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
-        raise StackError(f"`{' '.join(command)}` failed; run `make services` again. It said:\n{done.stderr.strip()}")
+        raise StackError(
+            f"`{' '.join(command)}` failed; run `make services` again. It said:\n{done.stderr.strip()}"
+        )
 
 
 def lay_out_backends(settings: Settings) -> None:
     """Copy the Python backend and the stub for this Python into one folder; Triton accepts no links in it."""
-    wheel, folder = site_packages(settings) / "pytriton" / "tritonserver", backends_dir(settings) / "python"
+    wheel, folder = (
+        site_packages(settings) / "pytriton" / "tritonserver",
+        backends_dir(settings) / "python",
+    )
     stub = wheel / "python_backend_stubs" / PYTHON / "triton_python_backend_stub"
     for file in (*(wheel / "backends" / "python").iterdir(), stub):
         with written_in_place(folder / file.name, mode=0o644) as temporary:
@@ -154,7 +175,9 @@ class Triton(Service):
         """Make the model repository, and copy our backend, which may have changed since the installation."""
         check_libpython()
         own_libpython(settings)
-        with written_in_place(backends_dir(settings) / "onnxruntime" / "model.py", mode=0o644) as temporary:
+        with written_in_place(
+            backends_dir(settings) / "onnxruntime" / "model.py", mode=0o644
+        ) as temporary:
             shutil.copyfile(BACKEND, temporary)
         settings.service_dir("triton").mkdir(parents=True, exist_ok=True)
         if settings.triton.socket_dir:
@@ -177,11 +200,17 @@ class Triton(Service):
         ready_file(settings).unlink(missing_ok=True)
         python = folder / "bin" / "python"
         if not python.exists():
-            shutil.rmtree(folder, ignore_errors=True)  # what an interruption left; uv clears environments alone
+            shutil.rmtree(
+                folder, ignore_errors=True
+            )  # what an interruption left; uv clears environments alone
             run_quietly(*UV, "venv", "--quiet", "--python", sys.executable, str(folder))
-        run_quietly(*UV, "pip", "sync", "--quiet", "--python", str(python), str(REQUIREMENTS))
+        run_quietly(
+            *UV, "pip", "sync", "--quiet", "--python", str(python), str(REQUIREMENTS)
+        )
         lay_out_backends(settings)
-        with written_in_place(ready_file(settings), mode=0o644) as temporary:  # last: what is interrupted is not ready
+        with written_in_place(
+            ready_file(settings), mode=0o644
+        ) as temporary:  # last: what is interrupted is not ready
             temporary.write_text(stamp(), encoding="utf-8")
 
     def program(self, settings: Settings) -> Program:
@@ -190,7 +219,11 @@ class Triton(Service):
         Its metrics are on a port in either case: Prometheus reads no sockets.
         """
         site, triton = site_packages(settings), settings.triton
-        libraries = (environment_dir(settings) / "libpython", site / "nvidia_pytriton.libs", libpython_dir())
+        libraries = (
+            environment_dir(settings) / "libpython",
+            site / "nvidia_pytriton.libs",
+            libpython_dir(),
+        )
         socket = triton.socket_dir / TRITON_SOCKET if triton.socket_dir else None
         return Program(
             command=(
@@ -205,7 +238,9 @@ class Triton(Service):
                 *FLAGS,
             ),
             environment={
-                "LD_LIBRARY_PATH": ":".join(str(folder) for folder in libraries if folder),
+                "LD_LIBRARY_PATH": ":".join(
+                    str(folder) for folder in libraries if folder
+                ),
                 # Not the caller's PATH, which differs between shells: a changed environment restarts the program.
                 "PATH": f"{environment_dir(settings) / 'bin'}:{os.defpath}",
                 "PYTHONPATH": str(site),
@@ -219,7 +254,9 @@ class Triton(Service):
                 # live, not ready: Triton is not ready for as long as it remembers a version that it could not load
                 live = http.get("/v2/health/live")
             except OSError as error:
-                raise NotReadyError(f"{self.title} does not answer on {self.where(settings)} yet") from error
+                raise NotReadyError(
+                    f"{self.title} does not answer on {self.where(settings)} yet"
+                ) from error
         if live.status != HTTPStatus.OK:
             raise NotReadyError(f"{self.title} is starting")
         return VERSION

@@ -32,10 +32,16 @@ class Site:
 
 
 @pytest.fixture
-def site(fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:  # noqa: F811
+def site(
+    fakes: Fakes,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Site]:
     path = tmp_path / "api_keys"
     monkeypatch.setenv("RECSYS_SERVER__FAULTS", "on")
-    app = create_app(fakes.recommender, Settings(server={"keys_file": path}), fakes.stores)
+    app = create_app(
+        fakes.recommender, Settings(server={"keys_file": path}), fakes.stores
+    )
     with serving(app) as address:
         yield Site(f"{address}/", keys.add(path, "person"))
 
@@ -49,7 +55,11 @@ class Said:
 
     @property
     def unexpected(self) -> list[str]:
-        return [each for each in self.complaints if not any(status in each for status in self.expected)]
+        return [
+            each
+            for each in self.complaints
+            if not any(status in each for status in self.expected)
+        ]
 
 
 @pytest.fixture
@@ -59,7 +69,9 @@ def said() -> Said:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, locale="en-US"
+    )
     context.set_default_timeout(PATIENCE_MS)
     yield context
     context.close()
@@ -69,7 +81,12 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 def page(context: BrowserContext, site: Site, said: Said) -> Iterator[Page]:
     """The page, with the first user's list. Afterwards: nothing was complained of that was not expected."""
     page = context.new_page()
-    page.on("console", lambda message: said.complaints.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: (
+            said.complaints.append(message.text) if message.type == "error" else None
+        ),
+    )
     page.on("pageerror", lambda error: said.complaints.append(str(error)))
     page.goto(site.url)
     page.locator(".card").first.wait_for()

@@ -54,13 +54,21 @@ def test_the_fifty_are_cards_in_the_servers_order(page: Page) -> None:
     years = [item["title"].replace("(1999)", "1999") for item in answer["item_list"]]
     assert titles(page) == years
     first = page.locator(".card").first
-    expect(first.locator(".score")).to_contain_text(f"{answer['item_list'][0]['score']:.3f}")
-    expect(first.locator(".tags span").first).to_have_text(answer["item_list"][0]["genres"][0])
-    explained = page.request.post(f"{page.url}ml/rec", data={"userid": 1, "explain": True}).json()["explained"][0]
+    expect(first.locator(".score")).to_contain_text(
+        f"{answer['item_list'][0]['score']:.3f}"
+    )
+    expect(first.locator(".tags span").first).to_have_text(
+        answer["item_list"][0]["genres"][0]
+    )
+    explained = page.request.post(
+        f"{page.url}ml/rec", data={"userid": 1, "explain": True}
+    ).json()["explained"][0]
     expect(first.locator(".reason")).to_have_text(explained["reason"]["sentence"]["en"])
     first.get_by_text("Details").click()
     for name, place in explained["channels"].items():
-        expect(first.get_by_role("row", name=name)).to_contain_text(f"{place['rank'] or '–'}{place['of']}")
+        expect(first.get_by_role("row", name=name)).to_contain_text(
+            f"{place['rank'] or '–'}{place['of']}"
+        )
     expect(first.get_by_text("What moved the ranking model")).to_be_visible()
 
 
@@ -78,7 +86,9 @@ def test_list_filtered_by_genre_and_similar_items_on_a_card(page: Page) -> None:
     expect(page.locator(".card .tags", has_not_text="Comedy").first).to_be_visible()
 
 
-def test_titles_are_searched_by_words_and_the_list_comes_back(page: Page, fakes: Fakes) -> None:
+def test_titles_are_searched_by_words_and_the_list_comes_back(
+    page: Page, fakes: Fakes
+) -> None:
     before = titles(page)
     wanted = max(set(fakes.world.trained) - set(fakes.world.seen[1]))
     box = page.get_by_role("searchbox", name="Search", exact=True)
@@ -106,12 +116,19 @@ def test_typed_words_stay_when_an_answer_arrives(page: Page, fakes: Fakes) -> No
 
 def test_user_with_few_ratings_and_unknown_user(page: Page, fakes: Fakes) -> None:
     """Somebody else than who is there, though chance would have it so."""
-    fewest = sorted(fakes.world.userids, key=lambda userid: len(fakes.world.histories[userid]))[:15]
-    page.evaluate("share => { Math.random = () => share; }", (fewest.index(1) + 0.01) / len(fewest))
+    fewest = sorted(
+        fakes.world.userids, key=lambda userid: len(fakes.world.histories[userid])
+    )[:15]
+    page.evaluate(
+        "share => { Math.random = () => share; }",
+        (fewest.index(1) + 0.01) / len(fewest),
+    )
     page.get_by_role("button", name="User with few ratings").click()
     heading = page.locator("aside h2")
     others = [userid for userid in fewest if userid != 1]
-    expect(heading).to_have_text(re.compile("|".join(f"^User {userid}$" for userid in others)))
+    expect(heading).to_have_text(
+        re.compile("|".join(f"^User {userid}$" for userid in others))
+    )
     page.get_by_role("button", name="Unknown user").click()
     expect(page.get_by_text("Nothing yet: an unknown user.")).to_be_visible()
     expect(page.get_by_text("This user is unknown here")).to_be_visible()
@@ -137,7 +154,9 @@ def test_user_is_kept_after_a_page_reload(page: Page, fakes: Fakes, site: Site) 
     expect(page.locator("aside h2")).to_have_text(f"User {fakes.world.userids[0]}")
 
 
-def test_a_browser_that_keeps_nothing_is_served(context: BrowserContext, site: Site) -> None:
+def test_a_browser_that_keeps_nothing_is_served(
+    context: BrowserContext, site: Site
+) -> None:
     context.add_init_script(
         "for (const name of ['localStorage', 'sessionStorage'])"
         " Object.defineProperty(window, name, { get() { throw new DOMException('denied', 'SecurityError'); } });"
@@ -150,7 +169,9 @@ def test_a_browser_that_keeps_nothing_is_served(context: BrowserContext, site: S
 
 
 @pytest.mark.parametrize("width", [320, 1280])
-def test_titles_may_be_anything(context: BrowserContext, fakes: Fakes, site: Site, said: Said, width: int) -> None:
+def test_titles_may_be_anything(
+    context: BrowserContext, fakes: Fakes, site: Site, said: Said, width: int
+) -> None:
     """HTML, without a space, from right to left."""
     odd = [
         "<img src=x onerror=alert(1)><b>bold</b>",
@@ -160,7 +181,9 @@ def test_titles_may_be_anything(context: BrowserContext, fakes: Fakes, site: Sit
         "\u202eevil",
     ]
     world = fakes.world
-    world.titles.update({itemid: odd[n % len(odd)] for n, itemid in enumerate(world.itemids)})
+    world.titles.update(
+        {itemid: odd[n % len(odd)] for n, itemid in enumerate(world.itemids)}
+    )
     fakes.recommender.releases.reload(world.release)
     fakes.follow()
     page = context.new_page()
@@ -176,11 +199,15 @@ def test_titles_may_be_anything(context: BrowserContext, fakes: Fakes, site: Sit
     for name in VIEWS:
         page.goto(f"{site.url}#{name}")
         page.locator("main[aria-busy=false]").wait_for()
-        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        overflow = page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
         assert overflow <= 0, f"{name} is {overflow} pixels wider than the screen"
     page.goto(f"{site.url}#list")
     from_the_right = page.locator(".card h3").filter(has_text="שלום").first
-    assert from_the_right.inner_text() == "\u2068שלום (עולם) 3\u2069 1999", "the year stays behind it"
+    assert from_the_right.inner_text() == "\u2068שלום (עולם) 3\u2069 1999", (
+        "the year stays behind it"
+    )
     assert said.complaints == []
 
 
@@ -196,7 +223,9 @@ def test_another_time_reorders_the_list(page: Page) -> None:
             expect(card.locator(".moved")).to_have_text("new")
         elif before.index(title) != rank:
             way = "up" if before.index(title) > rank else "down"
-            expect(card.locator(".moved")).to_contain_text(f"{way} {abs(before.index(title) - rank)}")
+            expect(card.locator(".moved")).to_contain_text(
+                f"{way} {abs(before.index(title) - rank)}"
+            )
     page.get_by_text("now", exact=True).click()
     expect(page.locator(".card h3").first).to_have_text(before[0])
     assert titles(page) == before
@@ -207,15 +236,25 @@ def test_a_diverse_list_is_the_servers_in_every_view(page: Page) -> None:
     page.get_by_label("Diversity").fill("0.5")
     page.locator(".moved").first.wait_for()
     url = page.url.split("#")[0]
-    answer = page.request.post(f"{url}ml/rec", data={"userid": 1, "diversity": 0.5, "explain": True}).json()
-    assert titles(page) == [item["title"].replace("(1999)", "1999") for item in answer["item_list"]] != before
+    answer = page.request.post(
+        f"{url}ml/rec", data={"userid": 1, "diversity": 0.5, "explain": True}
+    ).json()
+    assert (
+        titles(page)
+        == [item["title"].replace("(1999)", "1999") for item in answer["item_list"]]
+        != before
+    )
     expect(page.locator(".diversity output")).to_have_text("0.50")
     card = page.locator(".card").nth(9)
     expect(card.locator(".reason")).not_to_have_text("…")
     card.get_by_text("Details").click()
     ranked = answer["explained"][9]["ranked"]
-    expect(card.get_by_role("row", name="ranking")).to_contain_text(f"{ranked['rank']}{ranked['of']}")
-    expect(card.get_by_role("row", name="made diverse")).to_contain_text(f"10{ranked['of']}")
+    expect(card.get_by_role("row", name="ranking")).to_contain_text(
+        f"{ranked['rank']}{ranked['of']}"
+    )
+    expect(card.get_by_role("row", name="made diverse")).to_contain_text(
+        f"10{ranked['of']}"
+    )
     view(page, "Request trace")
     expect(page.locator(".trace h3").last).to_contain_text("Diversity")
     expect(page.locator(".trace")).to_contain_text("50 that differ")
@@ -240,7 +279,9 @@ COUNT_ANIMATIONS = """
 
 
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
-def test_cards_are_animated_unless_motion_is_not_wanted(page: Page, motion: str) -> None:
+def test_cards_are_animated_unless_motion_is_not_wanted(
+    page: Page, motion: str
+) -> None:
     page.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
     page.add_init_script(COUNT_ANIMATIONS)
     page.reload()
@@ -254,11 +295,18 @@ def test_any_title_can_be_explained(page: Page, fakes: Fakes) -> None:
     seen = int(fakes.world.histories[1].item_numbers[0])
     listed = page.locator(".card h3").first.inner_text()
     view(page, "Why not?")
-    for title, reported in ((f"[{seen}]", "The user has seen it"), (listed.split()[1], "It is number 1 of the list.")):
+    for title, reported in (
+        (f"[{seen}]", "The user has seen it"),
+        (listed.split()[1], "It is number 1 of the list."),
+    ):
         page.get_by_label("Search a title").fill(f"film {title}")
-        page.get_by_role("list", name="Titles").get_by_role("button", name=title).first.click()
+        page.get_by_role("list", name="Titles").get_by_role(
+            "button", name=title
+        ).first.click()
         expect(page.get_by_role("article").get_by_text(reported)).to_be_visible()
-    expect(page.get_by_role("article").get_by_role("row", name="fusion")).to_be_visible()
+    expect(
+        page.get_by_role("article").get_by_role("row", name="fusion")
+    ).to_be_visible()
     page.get_by_label("Search a title").fill("no such words")
     expect(page.get_by_text("No title has these words.")).to_be_visible()
 
@@ -270,13 +318,21 @@ def test_two_releases_stand_side_by_side(page: Page, fakes: Fakes) -> None:
     view(page, "Compare")
     page.locator(".columns .rows li").first.wait_for()
     requested = [
-        page.request.post(f"{page.url.split('#')[0]}ml/rec", data={"userid": 1, **named}).json()
+        page.request.post(
+            f"{page.url.split('#')[0]}ml/rec", data={"userid": 1, **named}
+        ).json()
         for named in ({}, {"release": OTHER})
     ]
-    left, right = ([item["itemid"] for item in answer["item_list"]] for answer in requested)
-    expect(page.get_by_text(f"{len(set(left) & set(right))} titles in both")).to_be_visible()
+    left, right = (
+        [item["itemid"] for item in answer["item_list"]] for answer in requested
+    )
+    expect(
+        page.get_by_text(f"{len(set(left) & set(right))} titles in both")
+    ).to_be_visible()
     columns = page.locator(".columns > div")
-    assert columns.nth(0).get_by_text("only here").count() == len(set(left) - set(right))
+    assert columns.nth(0).get_by_text("only here").count() == len(
+        set(left) - set(right)
+    )
     assert columns.nth(1).locator("h3").inner_text() == f"Right {OTHER}"
 
 
@@ -284,7 +340,12 @@ def test_request_trace_shows_each_stage(page: Page, fakes: Fakes) -> None:
     view(page, "Request trace")
     stops = page.locator(".trace h3")
     expect(stops).to_have_count(4)
-    assert [stop.split()[0] for stop in stops.all_inner_texts()] == ["redis", "elasticsearch", "feast", "triton"]
+    assert [stop.split()[0] for stop in stops.all_inner_texts()] == [
+        "redis",
+        "elasticsearch",
+        "feast",
+        "triton",
+    ]
     pipeline = page.locator(".trace")
     expect(pipeline).to_contain_text(f"{len(fakes.world.histories[1])} ratings")
     for name, width in fakes.world.vector_dims.items():
@@ -307,7 +368,11 @@ def test_the_map_names_the_title_that_is_pointed_at(page: Page, fakes: Fakes) ->
     answer = page.request.get(f"{page.url}ml/map").json()
     assert len(answer["item_list"]) == len(fakes.world.trained)
     view(page, "Map")
-    expect(page.get_by_text(f"{len(fakes.world.trained)} titles by the vectors of {answer['channel']}")).to_be_visible()
+    expect(
+        page.get_by_text(
+            f"{len(fakes.world.trained)} titles by the vectors of {answer['channel']}"
+        )
+    ).to_be_visible()
     canvas = page.get_by_role("application")
     drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(each => each)"
     assert canvas.evaluate(drawn)
@@ -329,7 +394,9 @@ def test_the_map_is_walked_with_the_arrow_keys(page: Page) -> None:
         before = page.locator(".near").inner_text()
         page.keyboard.press("ArrowRight")
         expect(page.locator(".near")).not_to_have_text(before)
-        near.append(page.locator(".near").inner_text().split(" ·")[0].replace("1999", "(1999)"))
+        near.append(
+            page.locator(".near").inner_text().split(" ·")[0].replace("1999", "(1999)")
+        )
     places = [titles[title]["x"] for title in near]
     assert 0 < places[0] < places[1] < places[2]
 
@@ -339,10 +406,14 @@ def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes) -> No
     expect(page.get_by_text("All services are ready.")).to_be_visible()
     expect(page.locator(".service.good")).to_have_count(4)
     fakes.features.down = True
-    for attempt in Retrying(stop=stop_after_delay(60), reraise=True):  # the services are probed twice a second at most
+    for attempt in Retrying(
+        stop=stop_after_delay(60), reraise=True
+    ):  # the services are probed twice a second at most
         with attempt:
             page.get_by_role("button", name="Refresh").click()
-            expect(page.get_by_text("Answers are degraded.")).to_be_visible(timeout=5_000)
+            expect(page.get_by_text("Answers are degraded.")).to_be_visible(
+                timeout=5_000
+            )
     expect(page.locator(".service.bad h3")).to_contain_text("feast")
 
 
@@ -364,19 +435,27 @@ def test_a_service_is_broken_by_a_button_and_lists_are_compared(
     expect(page.get_by_role("alert")).to_contain_text("This needs a key")
     page.get_by_label("API key").fill(site.key)
     button.click()
-    tile = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="triton down"))
+    tile = page.get_by_role("listitem").filter(
+        has=page.get_by_role("heading", name="triton down")
+    )
     expect(tile).to_contain_text(re.compile(r"down, \d+ s left"))
-    expect(page.locator(".notice.warn")).to_contain_text("not ranked, in recall's order")
+    expect(page.locator(".notice.warn")).to_contain_text(
+        "not ranked, in recall's order"
+    )
     columns = page.locator(".columns > div")
     expect(columns.nth(0).locator("h3")).to_contain_text("Before")
-    expect(columns.nth(0).locator(".title").first).to_contain_text(before[0].rsplit(" ", 1)[0])
+    expect(columns.nth(0).locator(".title").first).to_contain_text(
+        before[0].rsplit(" ", 1)[0]
+    )
     expect(columns.nth(1).locator("h3")).to_contain_text("During")
     expect(page.get_by_text("titles in both")).to_be_visible()
     page.get_by_role("button", name="End all faults").click()
     expect(page.get_by_text("s left")).to_have_count(0)
 
 
-def test_a_random_schedule_begins_faults_until_it_is_ended(page: Page, site: Site, fakes: Fakes) -> None:
+def test_a_random_schedule_begins_faults_until_it_is_ended(
+    page: Page, site: Site, fakes: Fakes
+) -> None:
     give(page, site.key)
     view(page, "Status")
     button = page.get_by_role("button", name="Random faults")
@@ -392,7 +471,9 @@ def test_a_random_schedule_begins_faults_until_it_is_ended(page: Page, site: Sit
 
 
 @pytest.mark.parametrize("design", ["split", "interleaved"])
-def test_running_experiments_and_the_users_arm_are_shown(page: Page, fakes: Fakes, design: str) -> None:
+def test_running_experiments_and_the_users_arm_are_shown(
+    page: Page, fakes: Fakes, design: str
+) -> None:
     view(page, "Status")
     expect(page.locator(".service.good")).to_have_count(4)
     expect(page.get_by_role("heading", name="Running experiments")).to_have_count(0)
@@ -401,17 +482,25 @@ def test_running_experiments_and_the_users_arm_are_shown(page: Page, fakes: Fake
     fakes.store.stop("over")
     experiment = fakes.store.run("ranker", fakes.world.release, OTHER, kind=design)
     url = page.url.split("#")[0]
-    for requested in ({"release": OTHER}, {"experiments": False}):  # that one is open, and the server has heard
+    for requested in (
+        {"release": OTHER},
+        {"experiments": False},
+    ):  # that one is open, and the server has heard
         assert page.request.post(f"{url}ml/rec", data={"userid": 1, **requested}).ok
     page.goto(url)
     page.locator(".card").first.wait_for()
     expect(page.locator(".reason").last).not_to_have_text("…")
     assert all(reason for reason in page.locator(".reason").all_inner_texts())
     view(page, "Status")
-    tile = page.locator(".release").filter(has=page.get_by_role("heading", name="ranker"))
+    tile = page.locator(".release").filter(
+        has=page.get_by_role("heading", name="ranker")
+    )
     expect(tile).to_contain_text(f"{design}100 % of the users")
     share = 50 if design == "split" else 100
-    arms = [f"control: {fakes.world.release}, {share} %", f"treatment: {OTHER}, {share} %"]
+    arms = [
+        f"control: {fakes.world.release}, {share} %",
+        f"treatment: {OTHER}, {share} %",
+    ]
     expect(tile.get_by_role("listitem")).to_have_text(arms)
     expect(page.get_by_role("heading", name="over", exact=True)).to_have_count(0)
     mine = "control + treatment" if design == "interleaved" else arm_of(experiment, 1)
@@ -421,7 +510,9 @@ def test_running_experiments_and_the_users_arm_are_shown(page: Page, fakes: Fake
     expect(tile).to_contain_text(f"用户 1：{mine}")
 
 
-def test_a_release_is_activated_with_the_key(page: Page, fakes: Fakes, site: Site, said: Said) -> None:
+def test_a_release_is_activated_with_the_key(
+    page: Page, fakes: Fakes, site: Site, said: Said
+) -> None:
     """The field for it appears when it is needed, and stays for the session."""
     said.expected.append("401")
     second_release(fakes)
@@ -438,7 +529,9 @@ def test_a_release_is_activated_with_the_key(page: Page, fakes: Fakes, site: Sit
     expect(page.get_by_label("API key")).to_have_value(site.key)
 
 
-def test_a_title_is_added_and_shows_where_it_goes(page: Page, fakes: Fakes, site: Site, said: Said) -> None:
+def test_a_title_is_added_and_shows_where_it_goes(
+    page: Page, fakes: Fakes, site: Site, said: Said
+) -> None:
     said.expected.append("401")
     view(page, "Add a title")
     page.get_by_label("Title", exact=True).fill("A film of mine (2026)")
@@ -459,7 +552,9 @@ def test_errors_say_what_to_do(page: Page, fakes: Fakes, said: Said) -> None:
     said.expected += ["503", "ERR_CONNECTION_REFUSED", "ERR_FAILED"]
     fakes.users.down = True
     page.get_by_role("button", name="Unknown user").click()
-    expect(page.get_by_role("alert")).to_contain_text("redis does not answer. “make status” says what runs")
+    expect(page.get_by_role("alert")).to_contain_text(
+        "redis does not answer. “make status” says what runs"
+    )
     fakes.users.down = False
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_text("Nothing yet: an unknown user.")).to_be_visible()
@@ -468,7 +563,9 @@ def test_errors_say_what_to_do(page: Page, fakes: Fakes, said: Said) -> None:
     expect(page.get_by_role("alert")).to_contain_text("make serve")
 
 
-def test_without_a_release_the_page_says_how_to_load_one(context: BrowserContext, fakes: Fakes, site: Site) -> None:
+def test_without_a_release_the_page_says_how_to_load_one(
+    context: BrowserContext, fakes: Fakes, site: Site
+) -> None:
     fakes.users.live_release = None
     fakes.users.history = []
     fakes.recommender.releases._loaded = {}  # as at a server's start
@@ -485,7 +582,9 @@ def test_chinese(page: Page) -> None:
     for name in ("为什么没有？", "对比", "请求追踪", "地图", "状态"):
         view(page, name)
         expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
-    assert not re.search(r"[一-鿿][,:;] |[,:;] ?[一-鿿]", page.locator("main").inner_text())
+    assert not re.search(
+        r"[一-鿿][,:;] |[,:;] ?[一-鿿]", page.locator("main").inner_text()
+    )
     view(page, "请求追踪")
     assert ", " not in page.locator("main").inner_text()
     page.reload()
@@ -517,13 +616,17 @@ def test_keyboard_focus_stays_after_rate_hide_and_undo(page: Page, site: Site) -
     expect(page.locator(".card").nth(1).locator("h3")).to_be_focused()
     for _ in range(6):  # past five stars
         page.keyboard.press("Tab")
-    expect(page.locator(".card").nth(1).get_by_role("button", name="Hide")).to_be_focused()
+    expect(
+        page.locator(".card").nth(1).get_by_role("button", name="Hide")
+    ).to_be_focused()
     hidden = page.locator(".card h3").nth(1).inner_text()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name=hidden, exact=True)).to_have_count(0)
     expect(reported).to_have_text(f"{hidden.rsplit(' ', 1)[0]}: hidden")
     expect(page.locator(".card").nth(1).locator("h3")).to_be_focused()
-    undo = page.get_by_role("region", name="What you did").get_by_role("button", name="Undo")
+    undo = page.get_by_role("region", name="What you did").get_by_role(
+        "button", name="Undo"
+    )
     undo.first.focus()
     page.keyboard.press("Enter")
     expect(undo).to_have_count(1)
@@ -579,7 +682,9 @@ def test_a_list_without_its_reasons_is_a_list(page: Page, said: Said) -> None:
     expect(page.locator(".card .reason").first).not_to_be_empty()
 
 
-def test_a_rating_that_failed_is_sent_again_and_counts_once(page: Page, site: Site, fakes: Fakes, said: Said) -> None:
+def test_a_rating_that_failed_is_sent_again_and_counts_once(
+    page: Page, site: Site, fakes: Fakes, said: Said
+) -> None:
     said.expected.append("ERR_FAILED")
     give(page, site.key)
     first, sent = titles(page)[0], []
@@ -599,11 +704,15 @@ def test_a_rating_that_failed_is_sent_again_and_counts_once(page: Page, site: Si
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("region", name="What you did")).to_contain_text("rated 5 ★")
     expect(page.get_by_role("heading", name=first, exact=True)).to_have_count(0)
-    assert set(sent) == {logged.event.eventid for logged in fakes.users.events_of(fakes.world.dataset, 1)}
+    assert set(sent) == {
+        logged.event.eventid for logged in fakes.users.events_of(fakes.world.dataset, 1)
+    }
     assert len(fakes.users.events_of(fakes.world.dataset, 1)) == 1
 
 
-def test_looking_for_a_user_says_what_is_wrong(page: Page, fakes: Fakes, said: Said) -> None:
+def test_looking_for_a_user_says_what_is_wrong(
+    page: Page, fakes: Fakes, said: Said
+) -> None:
     said.expected.append("503")
     fakes.users.down = True
     page.get_by_label("User id").fill("2")
@@ -612,7 +721,9 @@ def test_looking_for_a_user_says_what_is_wrong(page: Page, fakes: Fakes, said: S
     expect(page.get_by_text("No user id starts with this.")).to_have_count(0)
     fakes.users.down = False
     person.get_by_role("button", name="Try again").click()
-    expect(page.get_by_role("list", name="Users").get_by_role("button").first).to_contain_text("2")
+    expect(
+        page.get_by_role("list", name="Users").get_by_role("button").first
+    ).to_contain_text("2")
     expect(person.get_by_role("alert")).to_have_count(0)
     fakes.users.down = True
     page.get_by_role("button", name="User with few ratings").click()
@@ -633,15 +744,24 @@ TYPE = """(field, texts) => {
 
 def test_users_are_fetched_when_typing_pauses(page: Page) -> None:
     requested: list[str] = []
-    page.on("request", lambda request: requested.append(request.url) if "/ml/users" in request.url else None)
+    page.on(
+        "request",
+        lambda request: (
+            requested.append(request.url) if "/ml/users" in request.url else None
+        ),
+    )
     page.get_by_label("User id").evaluate(TYPE, ["1", "12"])
-    expect(page.get_by_role("list", name="Users").get_by_role("button").first).to_contain_text("12")
+    expect(
+        page.get_by_role("list", name="Users").get_by_role("button").first
+    ).to_contain_text("12")
     assert [url.split("?")[1] for url in requested] == ["q=12&size=8"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_each_view_is_accessible(page: Page, fakes: Fakes, scheme: str, width: int) -> None:
+def test_each_view_is_accessible(
+    page: Page, fakes: Fakes, scheme: str, width: int
+) -> None:
     second_release(fakes)
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.set_viewport_size({"width": width, "height": 844})
@@ -653,7 +773,9 @@ def test_each_view_is_accessible(page: Page, fakes: Fakes, scheme: str, width: i
         page.wait_for_function("() => document.getAnimations().length === 0")
         results = Axe().run(page)
         assert results.violations_count == 0, results.generate_report()
-        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        overflow = page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
         assert overflow <= 0, f"{name} is {overflow} pixels wider than the screen"
 
 

@@ -17,7 +17,9 @@ from tests.own_stack import own_or_running_stack
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    with own_or_running_stack(lambda: all_clustered(tmp_path_factory.mktemp("exchange"))) as settings:
+    with own_or_running_stack(
+        lambda: all_clustered(tmp_path_factory.mktemp("exchange"))
+    ) as settings:
         yield settings
 
 
@@ -28,8 +30,16 @@ def all_clustered(exchange_dir: Path) -> Settings:
     """
     settings = patient(clustered(settings_on_free_ports(exchange_dir)), 2.5)
     first = free_block(2 * ELASTICSEARCH_NODES)
-    search = {"cluster": True, "port": first, "transport_port": first + ELASTICSEARCH_NODES}
-    elasticsearch = settings.elasticsearch.model_copy(update={**search, "shards": 3, "replicas": 1})
+    search = {
+        "cluster": True,
+        "port": first,
+        "transport_port": first + ELASTICSEARCH_NODES,
+    }
+    elasticsearch = settings.elasticsearch.model_copy(
+        update={**search, "shards": 3, "replicas": 1}
+    )
     on_port = {"socket_dir": None, "nodes": f"{LOOPBACK}:{settings.triton.http_port}"}
     triton = settings.triton.model_copy(update=on_port)
-    return settings.model_copy(update={"elasticsearch": elasticsearch, "triton": triton})
+    return settings.model_copy(
+        update={"elasticsearch": elasticsearch, "triton": triton}
+    )

@@ -34,7 +34,11 @@ class ServiceProcess:
         environment = {**os.environ, **program.environment}
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                program.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+                program.command,
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
         process = self._process
 
@@ -65,11 +69,17 @@ def balanced(addresses: tuple[str, str], folder: Path) -> Iterator[str]:
     """Address of HAProxy in front of two servers; it logs to a file in the folder. Skips where it is missing."""
     haproxy = program("haproxy")
     (port,) = free_ports(1)
-    variables = {"BIND": f"{LOOPBACK}:{port}", "SERVER_1": addresses[0], "SERVER_2": addresses[1]}
+    variables = {
+        "BIND": f"{LOOPBACK}:{port}",
+        "SERVER_1": addresses[0],
+        "SERVER_2": addresses[1],
+    }
     command = [haproxy, "-db", "-f", str(ROOT / "past_one_machine" / "haproxy.cfg")]
     log = folder / "haproxy.log"
     with log.open("w") as output:
-        process = subprocess.Popen(command, env=os.environ | variables, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=os.environ | variables, stdout=output, stderr=subprocess.STDOUT
+        )
     try:
         until(lambda: is_taken(port) or process.poll() is not None, said=log.read_text)
         assert process.poll() is None, log.read_text()

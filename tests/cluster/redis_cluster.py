@@ -19,8 +19,15 @@ from tests.own_stack import own_stack
 
 def clustered(settings: Settings, timeout_s: float = 5.0) -> Settings:
     """These settings, with Redis as a cluster on ports of its own."""
-    changed = {"cluster": True, "socket_dir": None, "port": free_block(2 * REDIS_SERVERS), "timeout_s": timeout_s}
-    return settings.model_copy(update={"redis": settings.redis.model_copy(update=changed)})
+    changed = {
+        "cluster": True,
+        "socket_dir": None,
+        "port": free_block(2 * REDIS_SERVERS),
+        "timeout_s": timeout_s,
+    }
+    return settings.model_copy(
+        update={"redis": settings.redis.model_copy(update=changed)}
+    )
 
 
 @contextmanager
@@ -37,7 +44,9 @@ def server_process(settings: Settings, port: int) -> psutil.Process:
     """The server that listens on a port."""
     for process in members(settings):
         command = process.cmdline()
-        if "--cluster-enabled" in command and command[command.index("--port") + 1] == str(port):
+        if "--cluster-enabled" in command and command[
+            command.index("--port") + 1
+        ] == str(port):
             return process
     raise AssertionError(f"no server listens on {port}")
 
@@ -56,19 +65,29 @@ def masters(settings: Settings) -> dict[int, set[int]]:
     """Port of each master that answers -> its replicas' ports."""
     for host, port in settings.redis.addresses:
         try:
-            with redis.Redis(host, port, password=password_of(settings), socket_timeout=2) as server:
+            with redis.Redis(
+                host, port, password=password_of(settings), socket_timeout=2
+            ) as server:
                 nodes = server.execute_command("CLUSTER NODES")
         except redis.RedisError:
             continue
         alive = {
             place: each
             for place, each in nodes.items()
-            if each["connected"] and not {"fail", "fail?", "noaddr"} & set(each["flags"].split(","))
+            if each["connected"]
+            and not {"fail", "fail?", "noaddr"} & set(each["flags"].split(","))
         }
-        port_of = {each["node_id"]: int(place.rpartition(":")[2]) for place, each in alive.items()}
-        found: dict[int, set[int]] = {port_of[each["node_id"]]: set() for each in alive.values() if each["slots"]}
+        port_of = {
+            each["node_id"]: int(place.rpartition(":")[2])
+            for place, each in alive.items()
+        }
+        found: dict[int, set[int]] = {
+            port_of[each["node_id"]]: set() for each in alive.values() if each["slots"]
+        }
         for each in alive.values():
             if each["master_id"] in port_of:
-                found.setdefault(port_of[each["master_id"]], set()).add(port_of[each["node_id"]])
+                found.setdefault(port_of[each["master_id"]], set()).add(
+                    port_of[each["node_id"]]
+                )
         return found
     raise AssertionError("no server of the cluster answers")

@@ -38,7 +38,9 @@ class MadeUp:
 @contextmanager
 def behind_haproxy(folder: Path, one: MadeUp, other: MadeUp) -> Iterator[str]:
     with ExitStack() as ends:
-        first, second = (f"{LOOPBACK}:{ends.enter_context(serving(each))}" for each in (one, other))
+        first, second = (
+            f"{LOOPBACK}:{ends.enter_context(serving(each))}" for each in (one, other)
+        )
         yield ends.enter_context(balanced((first, second), folder))
 
 
@@ -58,8 +60,12 @@ def test_recommendations_are_retried_and_events_sent_once(tmp_path: Path) -> Non
     assert bad.sent["/ml/event"] > 0
 
 
-@pytest.mark.parametrize(("healthy", "noticed"), [(True, "server-2 is DOWN"), (False, "no server available")])
-def test_unhealthy_backends_are_used_only_if_all_are_unhealthy(tmp_path: Path, healthy: bool, noticed: str) -> None:
+@pytest.mark.parametrize(
+    ("healthy", "noticed"), [(True, "server-2 is DOWN"), (False, "no server available")]
+)
+def test_unhealthy_backends_are_used_only_if_all_are_unhealthy(
+    tmp_path: Path, healthy: bool, noticed: str
+) -> None:
     log = tmp_path / "haproxy.log"
     one, other = MadeUp(healthy=healthy), MadeUp(healthy=False)
     with behind_haproxy(tmp_path, one, other) as url:

@@ -25,7 +25,13 @@ from extras.experiments.store import ExperimentStore
 from offline_to_online.stores.base import redis_client
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
-from tests.cluster.redis_cluster import has_taken_over, masters, own_cluster, password_of, server_process
+from tests.cluster.redis_cluster import (
+    has_taken_over,
+    masters,
+    own_cluster,
+    password_of,
+    server_process,
+)
 from tests.unit.extras.experiments.contracts import ExperimentStoreContract
 from tests.waiting import until
 
@@ -72,7 +78,9 @@ class Writer(threading.Thread):
         with closing(EventLog(self._settings.redis)) as log:
             for turn in itertools.count():
                 userid = self._number * 100 + turn % 50
-                event = Event(f"e{turn}", userid, turn + 1, "rating", 1_000_000 + turn, 5.0)
+                event = Event(
+                    f"e{turn}", userid, turn + 1, "rating", 1_000_000 + turn, 5.0
+                )
                 while True:
                     try:
                         log.call(Recording(FILMS, [event]))
@@ -87,7 +95,9 @@ class Writer(threading.Thread):
                     return
 
 
-def test_a_master_killed_under_load_loses_no_acknowledged_event(settings: Settings, tmp_path: Path) -> None:
+def test_a_master_killed_under_load_loses_no_acknowledged_event(
+    settings: Settings, tmp_path: Path
+) -> None:
     kept(settings)
     stop = threading.Event()
     writers = [Writer(settings, number, stop) for number in range(1, WRITERS + 1)]
@@ -104,7 +114,12 @@ def test_a_master_killed_under_load_loses_no_acknowledged_event(settings: Settin
             server_process(settings, port).kill()
             until(lambda gone=port, heir=replica: has_taken_over(settings, heir, gone))
             before = [len(writer.acknowledged) for writer in writers]
-            until(lambda b=before: all(len(w.acknowledged) > n + 20 for w, n in zip(writers, b, strict=True)))
+            until(
+                lambda b=before: all(
+                    len(w.acknowledged) > n + 20
+                    for w, n in zip(writers, b, strict=True)
+                )
+            )
             until(lambda: healed(settings), despite=(redis.RedisError,))
     finally:
         stop.set()
@@ -118,14 +133,18 @@ def test_a_master_killed_under_load_loses_no_acknowledged_event(settings: Settin
         events, _ = consumer.bring(client, FILMS, parts)
     logged = [(entry.event.userid, entry.event.eventid) for entry in entries(settings)]
     sent = {(event.userid, event.eventid) for event in acknowledged}
-    assert sent <= set(logged), f"{len(sent - set(logged))} of {len(sent)} acknowledged events are lost"
+    assert sent <= set(logged), (
+        f"{len(sent - set(logged))} of {len(sent)} acknowledged events are lost"
+    )
     assert len(logged) == len(set(logged)) == events, "each once"
     with closing(RedisUsers(settings.redis)) as users:
         for userid in {event.userid for event in acknowledged}:
             user = users.call(UserQuery(userid, RELEASE, FILMS)).user
             assert user is not None
             there = {each.event.eventid for each in user.events}
-            assert {event.eventid for event in acknowledged if event.userid == userid} <= there
+            assert {
+                event.eventid for event in acknowledged if event.userid == userid
+            } <= there
 
 
 def entries(settings: Settings) -> list[consumer.Entry]:
@@ -133,11 +152,16 @@ def entries(settings: Settings) -> list[consumer.Entry]:
     with redis_client(settings) as client:
         for partition in range(wire.EVENT_PARTITIONS):
             key = event_log_key(FILMS, partition)
-            found += [consumer.entry_of(key, raw, fields) for raw, fields in client.xrange(key)]
+            found += [
+                consumer.entry_of(key, raw, fields)
+                for raw, fields in client.xrange(key)
+            ]
     return [each for each in found if each.event is not None]
 
 
-def test_events_without_a_replica_are_acknowledged_by_setting(settings: Settings) -> None:
+def test_events_without_a_replica_are_acknowledged_by_setting(
+    settings: Settings,
+) -> None:
     userid = 7
     key = event_log_key(FILMS, wire.event_partition(userid))
     until(lambda: healed(settings), despite=(redis.RedisError,))
@@ -149,20 +173,30 @@ def test_events_without_a_replica_are_acknowledged_by_setting(settings: Settings
     quick = settings.redis.model_copy(update={"timeout_s": 10.0})
     process.suspend()
     try:
-        with closing(EventLog(quick)) as log, pytest.raises(ServiceError, match="TooFewReplicas"):
+        with (
+            closing(EventLog(quick)) as log,
+            pytest.raises(ServiceError, match="TooFewReplicas"),
+        ):
             log.call(Recording(FILMS, [event]))
         with closing(EventLog(alone)) as log:
-            assert log.call(Recording(FILMS, [event])) == (False,), "it was written, and not acknowledged"
+            assert log.call(Recording(FILMS, [event])) == (False,), (
+                "it was written, and not acknowledged"
+            )
     finally:
         process.resume()
     until(lambda: healed(settings), despite=(redis.RedisError,))
     with closing(EventLog(settings.redis)) as log:
-        assert log.call(Recording(FILMS, [event])) == (False,), "sent again it is acknowledged, and counts once"
+        assert log.call(Recording(FILMS, [event])) == (False,), (
+            "sent again it is acknowledged, and counts once"
+        )
 
 
 def test_somebody_forgotten_is_forgotten_in_every_partition(settings: Settings) -> None:
     kept(settings)
-    with closing(EventLog(settings.redis)) as log, closing(RedisUsers(settings.redis)) as users:
+    with (
+        closing(EventLog(settings.redis)) as log,
+        closing(RedisUsers(settings.redis)) as users,
+    ):
         log.call(Recording(FILMS, [Event("e1", 11, 1, "rating", 1_000_000, 5.0)]))
         before = users.control().forgotten
         assert log.forget(11, FILMS).events == 1
@@ -181,19 +215,33 @@ def test_clients_without_the_password_are_refused(settings: Settings) -> None:
 
 def test_feast_knows_it(settings: Settings) -> None:
     reported = feast_environment(settings)
-    config = RedisOnlineStoreConfig(connection_string=reported["FEAST_REDIS"], redis_type=reported["FEAST_REDIS_TYPE"])
+    config = RedisOnlineStoreConfig(
+        connection_string=reported["FEAST_REDIS"],
+        redis_type=reported["FEAST_REDIS_TYPE"],
+    )
     assert RedisOnlineStore()._get_client(config).ping()
 
 
 def test_a_slot_that_moves_to_another_master_is_found_there(settings: Settings) -> None:
     kept(settings)
     event = Event("moves", 23, 1, "rating", 1_000_000, 5.0)
-    with closing(EventLog(settings.redis)) as log, closing(RedisUsers(settings.redis)) as users:
+    with (
+        closing(EventLog(settings.redis)) as log,
+        closing(RedisUsers(settings.redis)) as users,
+    ):
         log.call(Recording(FILMS, [event]))
-        assert users.call(UserQuery(event.userid, RELEASE, FILMS)).user, "both clients know where the slot is"
+        assert users.call(UserQuery(event.userid, RELEASE, FILMS)).user, (
+            "both clients know where the slot is"
+        )
         move_slot(settings, event_log_key(FILMS, wire.event_partition(event.userid)))
-        until(lambda: log.call(Recording(FILMS, [event])) == (False,), despite=(ServiceError,))
-        until(lambda: users.call(UserQuery(event.userid, RELEASE, FILMS)).user, despite=(ServiceError,))
+        until(
+            lambda: log.call(Recording(FILMS, [event])) == (False,),
+            despite=(ServiceError,),
+        )
+        until(
+            lambda: users.call(UserQuery(event.userid, RELEASE, FILMS)).user,
+            despite=(ServiceError,),
+        )
         found = users.call(UserQuery(event.userid, RELEASE, FILMS)).user
     assert found is not None
     assert event.eventid in {each.event.eventid for each in found.events}
@@ -209,7 +257,9 @@ def move_slot(settings: Settings, key: str) -> None:
         redis.Redis(port=new, password=password_of(settings)) as taker,
     ):
         taker_id = taker.execute_command("CLUSTER MYID").decode()
-        taker.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", giver.execute_command("CLUSTER MYID"))
+        taker.execute_command(
+            "CLUSTER SETSLOT", slot, "IMPORTING", giver.execute_command("CLUSTER MYID")
+        )
         giver.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", taker_id)
         while keys := giver.execute_command("CLUSTER GETKEYSINSLOT", slot, 100):
             giver.migrate("127.0.0.1", new, keys, 0, 10_000, auth=password_of(settings))

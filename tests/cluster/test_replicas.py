@@ -44,7 +44,9 @@ def moved(settings: Settings) -> Settings:
     """The same, with Feast and Triton on other ports."""
     free = iter(free_ports(sum(map(len, PORTS.values()))))
     changed = {
-        group: getattr(settings, group).model_copy(update={port: next(free) for port in ports})
+        group: getattr(settings, group).model_copy(
+            update={port: next(free) for port in ports}
+        )
         for group, ports in PORTS.items()
     }
     return settings.model_copy(update=changed)
@@ -54,11 +56,18 @@ def with_both(one: Settings, other: Settings) -> Settings:
     """Settings that name both feature servers, and both Tritons."""
 
     def nodes(group: str, port: str) -> str:
-        return ",".join(f"{LOOPBACK}:{getattr(getattr(each, group), port)}" for each in (one, other))
+        return ",".join(
+            f"{LOOPBACK}:{getattr(getattr(each, group), port)}" for each in (one, other)
+        )
 
     feast = one.feast.model_copy(update={"nodes": nodes("feast", "port")})
-    triton = {"nodes": nodes("triton", "http_port"), "http_nodes": nodes("triton", "http_port")}
-    return one.model_copy(update={"feast": feast, "triton": one.triton.model_copy(update=triton)})
+    triton = {
+        "nodes": nodes("triton", "http_port"),
+        "http_nodes": nodes("triton", "http_port"),
+    }
+    return one.model_copy(
+        update={"feast": feast, "triton": one.triton.model_copy(update=triton)}
+    )
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,10 @@ def twice(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A release of the default recipe is live."""
     other, logs = moved(stack), tmp_path_factory.mktemp("logs")
     with ExitStack() as ends:
-        second = {each.name: ServiceProcess(each, other, logs / f"{each.name}.log") for each in (FEAST, TRITON)}
+        second = {
+            each.name: ServiceProcess(each, other, logs / f"{each.name}.log")
+            for each in (FEAST, TRITON)
+        }
         for each in second.values():
             ends.callback(each.stop)
             each.start()
@@ -89,7 +101,10 @@ class Replica(ServiceProcess):
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         server = {"port": free_ports(1)[0], "workers": 1, "budget_ms": BUDGET_MS}
-        own = {"exchange_dir": folder, "server": settings.server.model_copy(update=server)}
+        own = {
+            "exchange_dir": folder,
+            "server": settings.server.model_copy(update=server),
+        }
         super().__init__(SERVER, settings.model_copy(update=own), folder / "server.log")
 
     @property
@@ -123,11 +138,18 @@ class Busy:
 
 @pytest.fixture(scope="module")
 def busy(twice: Twice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
-    replicas = [Replica(twice.settings, tmp_path_factory.mktemp("replica")) for _ in range(2)]
-    bodies: list[dict[str, Any]] = [{"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in USERS]
+    replicas = [
+        Replica(twice.settings, tmp_path_factory.mktemp("replica")) for _ in range(2)
+    ]
+    bodies: list[dict[str, Any]] = [
+        {"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in USERS
+    ]
     with ExitStack() as ends:
         url = ends.enter_context(
-            balanced((replicas[0].address, replicas[1].address), tmp_path_factory.mktemp("haproxy"))
+            balanced(
+                (replicas[0].address, replicas[1].address),
+                tmp_path_factory.mktemp("haproxy"),
+            )
         )
         for each in replicas:
             ends.callback(each.stop)
@@ -137,7 +159,11 @@ def busy(twice: Twice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus
 
 
 def failed(answers: Sequence[Answered]) -> list[Answered]:
-    return [each for each in answers if each.status != requests.codes.ok or not each.body["item_list"]]
+    return [
+        each
+        for each in answers
+        if each.status != requests.codes.ok or not each.body["item_list"]
+    ]
 
 
 def test_both_replicas_answer(busy: Busy) -> None:
@@ -156,7 +182,9 @@ def test_a_killed_replica_fails_no_request_and_is_used_again(busy: Busy) -> None
 
 
 @pytest.mark.parametrize("service", [FEAST, TRITON], ids=lambda each: each.name)
-def test_one_of_two_killed_under_load_costs_no_answer(twice: Twice, busy: Busy, service: Service) -> None:
+def test_one_of_two_killed_under_load_costs_no_answer(
+    twice: Twice, busy: Busy, service: Service
+) -> None:
     """The second one, and when it is back the first: were the second not used again, all answers would lack it."""
     busy.load.wait(lambda each: each.whole, PATIENCE_S)
     second, begin = twice.second[service.name], time.monotonic()
@@ -178,7 +206,10 @@ Content = list[tuple[Any, ...]]
 
 
 def content(answer: Answered) -> Content:
-    return [(item["itemid"], item["title"], item["score"]) for item in answer.body["item_list"]]
+    return [
+        (item["itemid"], item["title"], item["score"])
+        for item in answer.body["item_list"]
+    ]
 
 
 def alone(busy: Busy, release: str) -> dict[tuple[str, int], Content]:
@@ -187,7 +218,8 @@ def alone(busy: Busy, release: str) -> dict[tuple[str, int], Content]:
     for user in USERS:
         answer = busy.load.wait(
             lambda each, requested=user: (
-                each.whole and (each.body["userid"], each.body["release"]) == (requested, release)
+                each.whole
+                and (each.body["userid"], each.body["release"]) == (requested, release)
             ),
             PATIENCE_S,
         )
@@ -195,7 +227,9 @@ def alone(busy: Busy, release: str) -> dict[tuple[str, int], Content]:
     return found
 
 
-def test_rolling_restart_during_a_release_switch_is_seamless(twice: Twice, busy: Busy) -> None:
+def test_rolling_restart_during_a_release_switch_is_seamless(
+    twice: Twice, busy: Busy
+) -> None:
     before = live(twice.settings).manifest.release
     expected = alone(busy, before)
     begin = time.monotonic()
@@ -220,5 +254,9 @@ def test_rolling_restart_during_a_release_switch_is_seamless(twice: Twice, busy:
     assert all(expected[before, user] != expected[after, user] for user in USERS)
     whole = [each for each in answers if each.whole]
     assert few([each for each in answers if not each.whole], answers)
-    mixed = [each for each in whole if content(each) != expected[each.body["release"], each.body["userid"]]]
+    mixed = [
+        each
+        for each in whole
+        if content(each) != expected[each.body["release"], each.body["userid"]]
+    ]
     assert mixed == []

@@ -23,7 +23,14 @@ from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.recommend import Recommender
 from stack.supervision import members
 from tests.cluster.redis_cluster import has_taken_over, masters, server_process
-from tests.services.offline_to_online.releases import REQUESTS, SYNC, answer, live, same, written
+from tests.services.offline_to_online.releases import (
+    REQUESTS,
+    SYNC,
+    answer,
+    live,
+    same,
+    written,
+)
 from tests.services.online.gunicorn_server import running
 from tests.services.online.load import Load, few, load
 from tests.waiting import until
@@ -47,9 +54,16 @@ def test_a_release_goes_live_as_on_single_services(settings: Settings) -> None:
     release = published.manifest.release
     assert published.manifest.parity is not None, "offline and online agree"
     with elastic_client(settings) as client:
-        index = client.indices.get_settings(index=wire.item_index(release))[wire.item_index(release)]["settings"]
-        assert (index["index"]["number_of_shards"], index["index"]["number_of_replicas"]) == ("3", "1")
-        assert client.cluster.health(index=wire.item_index(release))["status"] == "green"
+        index = client.indices.get_settings(index=wire.item_index(release))[
+            wire.item_index(release)
+        ]["settings"]
+        assert (
+            index["index"]["number_of_shards"],
+            index["index"]["number_of_replicas"],
+        ) == ("3", "1")
+        assert (
+            client.cluster.health(index=wire.item_index(release))["status"] == "green"
+        )
         shards = client.cat.shards(index=wire.item_index(release), format="json")
         assert len({shard["node"] for shard in shards}) == 3
     with closing(RedisUsers(settings.redis)) as users:
@@ -78,14 +92,22 @@ def test_activate_next_roll_back_and_delete(settings: Settings) -> None:
 
 
 @pytest.fixture(scope="module")
-def requested(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
+def requested(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Load]:
     """A server under requests without a pause."""
-    bodies = [{"userid": userid, "timestamp": at, "budget_ms": BUDGET_MS} for userid, at in REQUESTS.items()]
+    bodies = [
+        {"userid": userid, "timestamp": at, "budget_ms": BUDGET_MS}
+        for userid, at in REQUESTS.items()
+    ]
     bodies += [{"userid": userid, "budget_ms": BUDGET_MS} for userid in range(1, 40)]
     folder = tmp_path_factory.mktemp("server")
     server = settings.server.model_copy(update={"budget_ms": BUDGET_MS, "workers": 1})
     own = settings.model_copy(update={"exchange_dir": folder, "server": server})
-    with running(folder, own) as (started, _), load(started.server.url, bodies, CLIENTS, PAUSE_S) as requested:
+    with (
+        running(folder, own) as (started, _),
+        load(started.server.url, bodies, CLIENTS, PAUSE_S) as requested,
+    ):
         requested.wait(lambda each: each.whole, 120)
         yield requested
 
@@ -93,7 +115,10 @@ def requested(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> I
 def node_process(settings: Settings, number: int) -> psutil.Process:
     for process in members(settings):
         command = process.cmdline()
-        if "stack.elasticsearch.node" in command and f"node.name=node-{number}" in command:
+        if (
+            "stack.elasticsearch.node" in command
+            and f"node.name=node-{number}" in command
+        ):
             return process
     raise AssertionError(f"no node {number}")
 
@@ -109,20 +134,31 @@ def test_an_elasticsearch_node_killed_under_load_costs_no_answer(
     node_process(settings, elected if which == "master" else elected % 3 + 1).kill()
     with elastic_client(settings) as client:
         patient = client.options(request_timeout=BACK_WITHIN_S + 10)
-        for nodes in ("<3", "3"):  # it is missed first: the health before that is not worth a thing
-            found = patient.cluster.health(wait_for_nodes=nodes, timeout=f"{BACK_WITHIN_S}s")
+        for nodes in (
+            "<3",
+            "3",
+        ):  # it is missed first: the health before that is not worth a thing
+            found = patient.cluster.health(
+                wait_for_nodes=nodes, timeout=f"{BACK_WITHIN_S}s"
+            )
             assert not found["timed_out"]
-        back = patient.cluster.health(wait_for_status="green", timeout=f"{BACK_WITHIN_S}s")
+        back = patient.cluster.health(
+            wait_for_status="green", timeout=f"{BACK_WITHIN_S}s"
+        )
     assert not back["timed_out"]
     answers = requested.between(begin, time.monotonic())
     wrong = [each for each in answers if each.status != requests.codes.ok]
     assert len(answers) > 50
     assert wrong == []
     degraded = [each for each in answers if "elasticsearch" in each.degraded]
-    assert few(degraded, answers), f"{len(degraded)} of {len(answers)} answers lack what Elasticsearch has"
+    assert few(degraded, answers), (
+        f"{len(degraded)} of {len(answers)} answers lack what Elasticsearch has"
+    )
 
 
-def test_a_redis_master_killed_under_load_costs_no_answer(settings: Settings, requested: Load) -> None:
+def test_a_redis_master_killed_under_load_costs_no_answer(
+    settings: Settings, requested: Load
+) -> None:
     """For some seconds users of its slots are answered from the state last known, and the answers say so."""
     requested.wait(lambda each: each.whole, 120)
     until(lambda: sorted(map(len, masters(settings).values())) == [1, 1, 1])
@@ -134,7 +170,9 @@ def test_a_redis_master_killed_under_load_costs_no_answer(settings: Settings, re
 
     def the_replica_answers_for_it() -> bool:
         newest = requested.between(over, float("inf"))[-40:]
-        return len(newest) == 40 and not any("redis" in each.degraded for each in newest)
+        return len(newest) == 40 and not any(
+            "redis" in each.degraded for each in newest
+        )
 
     until(the_replica_answers_for_it, 60)
     answers = requested.between(begin, time.monotonic())
@@ -144,7 +182,9 @@ def test_a_redis_master_killed_under_load_costs_no_answer(settings: Settings, re
 def test_the_doctor_finds_nothing(settings: Settings, requested: Load) -> None:
     """The nodes are back, a server runs, and the artifacts of the release that is live lie here again."""
     again = written(settings, "default", 1)
-    for attempt in Retrying(stop=stop_after_delay(BACK_WITHIN_S), wait=wait_fixed(1), reraise=True):
+    for attempt in Retrying(
+        stop=stop_after_delay(BACK_WITHIN_S), wait=wait_fixed(1), reraise=True
+    ):
         with attempt, closing(Recommender.from_settings(again)) as server:
             found = doctor.examine(again, server.clients, Stores.of(again))
             assert [each for each in found if not each.well] == []

@@ -16,12 +16,20 @@ from data_exchange_center import artifacts
 from stack.commands import PROGRAMS, by_name
 from stack.service import LOOPBACK, Service
 from stack.triton import service as triton
-from tests.containers.conftest import PASSWORD, TOKEN, UID, Containers, while_docker_keeps_its_proxies
+from tests.containers.conftest import (
+    PASSWORD,
+    TOKEN,
+    UID,
+    Containers,
+    while_docker_keeps_its_proxies,
+)
 from tests.services.online.load import load
 from tests.waiting import until
 
 ids = {"ids": lambda service: service.name}
-ENGINE = Path(os.environ.get("RECSYS_ENGINE_DIR", "/var/tmp/recsys-engine"))  # .ci/engine's
+ENGINE = Path(
+    os.environ.get("RECSYS_ENGINE_DIR", "/var/tmp/recsys-engine")
+)  # .ci/engine's
 
 
 class TestDemo:
@@ -32,7 +40,9 @@ class TestDemo:
         assert [int(row) for row in rows] == list(range(1, 51))
         assert "Ask it yourself:" in containers.output
 
-    def test_every_check_of_the_sync_ran_and_the_release_is_live(self, containers: Containers) -> None:
+    def test_every_check_of_the_sync_ran_and_the_release_is_live(
+        self, containers: Containers
+    ) -> None:
         assert "each read back equal to its source" in containers.output
         assert "offline against online" in containers.output
         assert re.search(r"release \w+ is live", containers.output)
@@ -40,19 +50,28 @@ class TestDemo:
     def test_the_server_answers_this_machine(self, containers: Containers) -> None:
         assert len(containers.itemids()) == 50
         url = f"{containers.settings.server.url}/readyz"  # of any worker: another one may still open the release
-        until(lambda: requests.get(url, timeout=30).ok, said=lambda: requests.get(url, timeout=30).text)
+        until(
+            lambda: requests.get(url, timeout=30).ok,
+            said=lambda: requests.get(url, timeout=30).text,
+        )
         ready = requests.get(url, timeout=30)
         assert ready.json()["services"]["triton"]["version"] == triton.VERSION
 
     def test_written_files_belong_to_the_user(self, containers: Containers) -> None:
         exchange = containers.settings.exchange_dir
-        owners = {path.lstat().st_uid for path in exchange.rglob("*") if "secrets" not in path.parts}
+        owners = {
+            path.lstat().st_uid
+            for path in exchange.rglob("*")
+            if "secrets" not in path.parts
+        }
         assert owners == {UID}
         assert artifacts.DATASET.read(exchange)["counts"]["ratings"] == 100_000
 
 
 @pytest.mark.parametrize("service", PROGRAMS, **ids)
-def test_no_secret_is_shown_by_docker_inspect(containers: Containers, service: Service) -> None:
+def test_no_secret_is_shown_by_docker_inspect(
+    containers: Containers, service: Service
+) -> None:
     shown = containers.succeeds("docker", "inspect", containers.container(service.name))
     assert PASSWORD not in shown
     assert PASSWORD.partition(" ")[0] not in shown
@@ -64,21 +83,42 @@ def test_no_layer_has_a_secret_of_the_build(containers: Containers, image: str) 
     assert TOKEN not in containers.succeeds("docker", "history", "--no-trunc", name)
     found = containers.run(
         *("docker", "run", "--rm", "--user", "0", "--entrypoint", "grep", name),
-        *("--recursive", "--binary-files=without-match", "--files-with-matches", "--no-messages"),
+        *(
+            "--recursive",
+            "--binary-files=without-match",
+            "--files-with-matches",
+            "--no-messages",
+        ),
         *("--exclude-dir=proc", "--exclude-dir=sys", "--exclude-dir=dev", TOKEN, "/"),
     )
-    assert (found.returncode, found.stdout) == (1, "")  # grep's way to say that there is none
+    assert (found.returncode, found.stdout) == (
+        1,
+        "",
+    )  # grep's way to say that there is none
 
 
 def test_the_server_is_small_and_has_no_torch(containers: Containers) -> None:
     name = f"{containers.project}-server"
-    assert int(containers.succeeds("docker", "image", "inspect", "--format", "{{.Size}}", name)) < 500_000_000
-    missing = containers.run("docker", "run", "--rm", name, "python", "-c", "import torch")
+    assert (
+        int(
+            containers.succeeds(
+                "docker", "image", "inspect", "--format", "{{.Size}}", name
+            )
+        )
+        < 500_000_000
+    )
+    missing = containers.run(
+        "docker", "run", "--rm", name, "python", "-c", "import torch"
+    )
     assert "No module named 'torch'" in missing.stdout
 
 
-@pytest.mark.parametrize("service", [by_name("elasticsearch"), by_name("server")], **ids)
-def test_one_that_is_killed_under_load_comes_back(containers: Containers, service: Service) -> None:
+@pytest.mark.parametrize(
+    "service", [by_name("elasticsearch"), by_name("server")], **ids
+)
+def test_one_that_is_killed_under_load_comes_back(
+    containers: Containers, service: Service
+) -> None:
     """Until then requests get its error, in our own shape, or that the server, which is back, opens its release;
     afterwards the answers are the same."""
     before = containers.itemids()
@@ -93,13 +133,21 @@ def test_one_that_is_killed_under_load_comes_back(containers: Containers, servic
     known = [answer for answer in requested.answers if answer.status]
     assert {answer.status for answer in known} <= {200, 503}
     errors = [answer.body["error"] for answer in known if answer.status == 503]
-    unexplained = [error for error in errors if "service" not in error and error["code"] != "release_opening"]
+    unexplained = [
+        error
+        for error in errors
+        if "service" not in error and error["code"] != "release_opening"
+    ]
     assert unexplained == []
-    assert service.name == "server" or len(known) == len(requested.answers)  # nobody else's end cuts a connection
+    assert service.name == "server" or len(known) == len(
+        requested.answers
+    )  # nobody else's end cuts a connection
     assert containers.itemids() == before
 
 
-def test_containers_and_local_stack_read_each_others_data(containers: Containers) -> None:
+def test_containers_and_local_stack_read_each_others_data(
+    containers: Containers,
+) -> None:
     with while_docker_keeps_its_proxies(containers):
         before = containers.itemids()
         containers.succeeds("make", "docker-down")
@@ -112,16 +160,25 @@ def test_containers_and_local_stack_read_each_others_data(containers: Containers
         containers.succeeds("make", "docker-up")
         containers.until_ready()
         assert containers.itemids() == before
-        owners = {path.lstat().st_uid for path in (containers.settings.exchange_dir / "online/redis").rglob("*")}
+        owners = {
+            path.lstat().st_uid
+            for path in (containers.settings.exchange_dir / "online/redis").rglob("*")
+        }
         assert owners == {UID}
 
 
 def test_quality_is_measured_in_a_container(containers: Containers) -> None:
     containers.compose("run", "--rm", "steps", "make", "quality")
-    until(lambda: requests.get(f"{containers.settings.server.url}/ml/quality", timeout=30).json()["made"])
+    until(
+        lambda: requests.get(
+            f"{containers.settings.server.url}/ml/quality", timeout=30
+        ).json()["made"]
+    )
 
 
-@pytest.mark.skipif(not (ENGINE / "pid").is_file(), reason="the engine is not the tests' own")
+@pytest.mark.skipif(
+    not (ENGINE / "pid").is_file(), reason="the engine is not the tests' own"
+)
 def test_the_engine_restarts_and_brings_it_back(containers: Containers) -> None:
     with while_docker_keeps_its_proxies(containers):
         before = containers.itemids()
@@ -155,12 +212,18 @@ class TestFaults:
         for service in PROGRAMS:
             published = containers.inspect(service.name)["NetworkSettings"]["Ports"]
             bound = {port for port, hosts in published.items() if hosts}
-            assert bound == ({"5000/tcp"} if service.name == "server" else set()), service.name
+            assert bound == ({"5000/tcp"} if service.name == "server" else set()), (
+                service.name
+            )
         containers.succeeds("make", "docker-down")
 
-    def test_services_are_published_for_somebody_who_looks_inside(self, containers: Containers) -> None:
+    def test_services_are_published_for_somebody_who_looks_inside(
+        self, containers: Containers
+    ) -> None:
         containers.succeeds("make", "docker-up", ports="all")
-        health = requests.get(f"{containers.settings.elasticsearch.urls[0]}/_cluster/health", timeout=30)
+        health = requests.get(
+            f"{containers.settings.elasticsearch.urls[0]}/_cluster/health", timeout=30
+        )
         assert health.json()["cluster_name"] == "recsys"
         with pytest.raises(redis.AuthenticationError):
             redis.Redis(port=containers.settings.redis.port).ping()
@@ -168,16 +231,31 @@ class TestFaults:
 
     def test_steps_alone_start_what_they_need(self, containers: Containers) -> None:
         """Compose without our script: the second command of the compose file's head."""
-        containers.compose("--profile", "steps", "run", "--rm", "--no-TTY", "steps", "make", "releases")
+        containers.compose(
+            "--profile", "steps", "run", "--rm", "--no-TTY", "steps", "make", "releases"
+        )
         containers.until_ready()
 
     def test_two_redis_on_one_folder_are_refused(self, containers: Containers) -> None:
         """The stack runs, by the test before; on other ports both would write to the same files."""
-        second = containers.run("docker", "compose", "run", "--rm", "--no-deps", "--no-TTY", "redis", seconds=60)
+        second = containers.run(
+            "docker",
+            "compose",
+            "run",
+            "--rm",
+            "--no-deps",
+            "--no-TTY",
+            "redis",
+            seconds=60,
+        )
         assert second.returncode == 1, second.stdout
-        assert "another Redis has its data in this folder: end that first." in second.stdout
+        assert (
+            "another Redis has its data in this folder: end that first."
+            in second.stdout
+        )
         local = containers.run("make", "up")
         assert local.returncode != 0
         assert (
-            f"containers run on {containers.settings.exchange_dir}: end them first (make docker-down)" in local.stdout
+            f"containers run on {containers.settings.exchange_dir}: end them first (make docker-down)"
+            in local.stdout
         )

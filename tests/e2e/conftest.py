@@ -12,5 +12,7 @@ from tests.e2e.pipeline import Pipeline, demo, ml_100k
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     folder = tmp_path_factory.mktemp("demo")
-    with demo(folder / "exchange", 11_000, RECSYS_DATA=str(ml_100k(folder / "data"))) as pipeline:
+    with demo(
+        folder / "exchange", 11_000, RECSYS_DATA=str(ml_100k(folder / "data"))
+    ) as pipeline:
         yield pipeline

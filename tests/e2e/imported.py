@@ -10,7 +10,9 @@ import pytest
 
 from tests.e2e.pipeline import ROOT, Pipeline
 
-LIBRARY_SECONDS = 1_500  # with the download of what the library needs, on a busy machine
+LIBRARY_SECONDS = (
+    1_500  # with the download of what the library needs, on a busy machine
+)
 
 
 def exported_events(pipeline: Pipeline, folder: Path) -> Path:
@@ -21,7 +23,12 @@ def exported_events(pipeline: Pipeline, folder: Path) -> Path:
 
 
 def imported(
-    pipeline: Pipeline, events: Path, library: str, model: str, *options: str, exporter: str = ""
+    pipeline: Pipeline,
+    events: Path,
+    library: str,
+    model: str,
+    *options: str,
+    exporter: str = "",
 ) -> tuple[Path, Path]:
     """Train, export and import a model: its bundle and its recipe. The import has compared all lists of the bundle.
 
@@ -31,9 +38,22 @@ def imported(
     """
     bundle = events / f"{library}_{model}"
     script = f"extras/models/exporters/from_{exporter or library}.py"
-    python = ("--python", sys.executable) if sys.version_info < (3, 13) else ()  # that PyTorch is here already
+    python = (
+        ("--python", sys.executable) if sys.version_info < (3, 13) else ()
+    )  # that PyTorch is here already
     uv = str(ROOT / ".venv/bin/uv")
-    command = (uv, "run", "--quiet", *python, script, str(events), str(bundle), "--model", model, *options)
+    command = (
+        uv,
+        "run",
+        "--quiet",
+        *python,
+        script,
+        str(events),
+        str(bundle),
+        "--model",
+        model,
+        *options,
+    )
     done = pipeline.run(*command, seconds=LIBRARY_SECONDS)
     assert done.returncode == 0, done.stdout
     done = pipeline.run("make", "import-model", f"bundle={bundle}")
@@ -41,7 +61,9 @@ def imported(
     return bundle, pipeline.settings.exchange_dir / "models" / f"{bundle.name}.json"
 
 
-def check_served(pipeline: Pipeline, bundle: Path, recipe: Path, users: int = 60) -> None:
+def check_served(
+    pipeline: Pipeline, bundle: Path, recipe: Path, users: int = 60
+) -> None:
     """The live server's lists are those of the library."""
     expected = pd.read_parquet(bundle / "expected.parquet").head(users)
     with pipeline.with_release(RECSYS_RECIPE=str(recipe)) as live:
@@ -50,5 +72,7 @@ def check_served(pipeline: Pipeline, bundle: Path, recipe: Path, users: int = 60
             answer = live.recommend(int(user), size=len(items), explain="recall").json()
             assert bundle.name in answer["recall"]
             listed = [str(item["itemid"]) for item in answer["item_list"]]
-            same.append(len(set(listed) & set(map(str, items))) / len(items))  # the last may have equal scores
+            same.append(
+                len(set(listed) & set(map(str, items))) / len(items)
+            )  # the last may have equal scores
     assert sum(same) / len(same) == pytest.approx(1, abs=0.01)

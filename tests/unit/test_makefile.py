@@ -36,7 +36,8 @@ def make(
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("RECSYS_", "MAKE", "MFLAGS")) and name != "PYTHON"  # named for the run of these tests
+        if not name.startswith(("RECSYS_", "MAKE", "MFLAGS"))
+        and name != "PYTHON"  # named for the run of these tests
     }
     return subprocess.run(
         ["make", "--no-print-directory", *arguments],
@@ -60,10 +61,15 @@ def test_a_relative_path_is_handed_over_absolute() -> None:
     there = str(ROOT.parent / "there")
     variables = dict.fromkeys(PATHS, "../there")
     assert handed_over(**variables) == [there] * 4
-    assert handed_over(*(f"{name}=../there" for name in PATHS)) == [there] * 4  # on make's command line
+    assert (
+        handed_over(*(f"{name}=../there" for name in PATHS)) == [there] * 4
+    )  # on make's command line
 
 
-@pytest.mark.parametrize(("given", "expected"), [("there/my.json", f"{ROOT}/there/my.json"), ("source", "source")])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("there/my.json", f"{ROOT}/there/my.json"), ("source", "source")],
+)
 def test_a_recipes_file_is_handed_over_absolute(given: str, expected: str) -> None:
     probe = 'include Makefile\n.PHONY: probe\nprobe:\n\t@echo "$${RECSYS_RECIPE:-}"\n'
     by_variable = make("--file=-", "probe", text=probe, RECSYS_RECIPE=given)
@@ -73,7 +79,10 @@ def test_a_recipes_file_is_handed_over_absolute(given: str, expected: str) -> No
 
 def test_absolute_paths_stay_and_unset_ones_are_not_passed() -> None:
     data = "/data/my films/it's $HOME.zip"
-    assert handed_over(RECSYS_DATA=data, RECSYS_SERVICES_DIR="/opt/s")[::2] == [data, "/opt/s"]
+    assert handed_over(RECSYS_DATA=data, RECSYS_SERVICES_DIR="/opt/s")[::2] == [
+        data,
+        "/opt/s",
+    ]
     assert handed_over(RECSYS_DATA="my films/a.zip")[0] == str(ROOT / "my films/a.zip")
     assert handed_over() == ["", "", "", ".services"]
 
@@ -92,12 +101,18 @@ def program(path: Path, script: str) -> Path:
 
 
 def test_the_newest_python_that_runs_is_taken(tmp_path: Path) -> None:
-    program(tmp_path / "python3.13", "exit 127")  # as pyenv's for a version that is not chosen
+    program(
+        tmp_path / "python3.13", "exit 127"
+    )  # as pyenv's for a version that is not chosen
     expected = program(tmp_path / "python3.12", "exit 0")
     program(tmp_path / "python3.11", "exit 0")
     path = f"{tmp_path}:{os.environ['PATH']}"
-    assert make("--file=-", "which", text=PYTHON_PROBE, PATH=path).stdout.strip() == str(expected)
-    named = make("--file=-", "which", "PYTHON=/opt/python3.11", text=PYTHON_PROBE, PATH=path)
+    assert make(
+        "--file=-", "which", text=PYTHON_PROBE, PATH=path
+    ).stdout.strip() == str(expected)
+    named = make(
+        "--file=-", "which", "PYTHON=/opt/python3.11", text=PYTHON_PROBE, PATH=path
+    )
     assert named.stdout.strip() == "/opt/python3.11"
 
 
@@ -114,10 +129,17 @@ def test_the_newest_python_that_runs_is_taken(tmp_path: Path) -> None:
     ],
     ids=["fits", "older", "newer", "no-venv"],
 )
-def test_an_unfit_python_is_one_sentence(change: str, sentence: str, tmp_path: Path) -> None:
+def test_an_unfit_python_is_one_sentence(
+    change: str, sentence: str, tmp_path: Path
+) -> None:
     """``change`` runs in that Python before the Makefile's own lines."""
     script = f"""exec {sys.executable} -c "$(printf '%s\\n%s' "{change}" "$2")" """
-    done = make("--file=-", "fits", f"PYTHON={program(tmp_path / 'python', script)}", text=PYTHON_PROBE)
+    done = make(
+        "--file=-",
+        "fits",
+        f"PYTHON={program(tmp_path / 'python', script)}",
+        text=PYTHON_PROBE,
+    )
     assert (done.returncode != 0) == bool(sentence), done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
@@ -166,7 +188,13 @@ def test_a_services_folder_with_a_space_is_one_target(tmp_path: Path) -> None:
     ready.parent.mkdir()
     ready.touch()  # newer than what it is made from
     probe = "include Makefile\nprobe: $(SERVICES_READY)\n\t@echo '$<'\n"
-    done = make("--file=-", "probe", "--assume-old=.venv/.ready", text=probe, RECSYS_SERVICES_DIR=str(ready.parent))
+    done = make(
+        "--file=-",
+        "probe",
+        "--assume-old=.venv/.ready",
+        text=probe,
+        RECSYS_SERVICES_DIR=str(ready.parent),
+    )
     assert done.stdout.strip() == str(ready), done.stderr
 
 
@@ -176,14 +204,20 @@ def test_clean_lists_and_removes_what_is_named(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "data_exchange_center/README.md").touch()
     listed = make("clean", cwd=tmp_path)
-    assert all(f"what={name}" in listed.stdout for name in ("venv", "services", "data", "caches"))
+    assert all(
+        f"what={name}" in listed.stdout
+        for name in ("venv", "services", "data", "caches")
+    )
     assert (tmp_path / ".services").is_dir()
     assert make("clean", "what=nothing", cwd=tmp_path).returncode != 0
     assert make("clean", "what=data", cwd=tmp_path).returncode == 0
     assert not (tmp_path / "data_exchange_center/offline").exists()
     assert (tmp_path / ".services").is_dir()
     make("clean", "what=all", cwd=tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["Makefile", "data_exchange_center"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "Makefile",
+        "data_exchange_center",
+    ]
     assert (tmp_path / "data_exchange_center/README.md").is_file()
 
 
@@ -203,8 +237,19 @@ def test_clean_refuses_the_data_of_running_containers(tmp_path: Path) -> None:
     assert not lock.exists()
 
 
-@pytest.mark.parametrize(("given", "expected"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
-def test_commands_that_rank_use_one_thread_of_blas(given: dict[str, str], expected: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")]
+)
+def test_commands_that_rank_use_one_thread_of_blas(
+    given: dict[str, str], expected: str
+) -> None:
     probe = 'include Makefile\nevaluate-offline: probe\nprobe:\n\t@echo "BLAS $$OPENBLAS_NUM_THREADS"\n'
-    done = make("--file=-", "--assume-old=setup", "evaluate-offline", "BIN=true #", text=probe, **given)
+    done = make(
+        "--file=-",
+        "--assume-old=setup",
+        "evaluate-offline",
+        "BIN=true #",
+        text=probe,
+        **given,
+    )
     assert f"BLAS {expected}" in done.stdout, done.stderr

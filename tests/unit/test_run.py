@@ -19,57 +19,106 @@ from tests.no_services import ServiceReachedError, services_refused
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_part_that_fails_fails_the_whole_and_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_fails_fails_the_whole_and_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run, "LOGS", tmp_path)
-    monkeypatch.setattr(run, "QUEUES", {"test": ({"good": "true", "bad": "false | cat"}, {"background": "true"})})
+    monkeypatch.setattr(
+        run,
+        "QUEUES",
+        {"test": ({"good": "true", "bad": "false | cat"}, {"background": "true"})},
+    )
     monkeypatch.setattr(run.signal, "signal", lambda *_: None)
     assert run.main("test") == 1
     parts = json.loads((tmp_path / "times.json").read_text())["parts"]
-    assert {part["part"]: part["ok"] for part in parts} == {"good": True, "bad": False, "background": True}
+    assert {part["part"]: part["ok"] for part in parts} == {
+        "good": True,
+        "bad": False,
+        "background": True,
+    }
     monkeypatch.setattr(run, "QUEUES", {"test": ({"good": "true"},)})
     assert run.main("test") == 0
 
 
 def test_a_skip_that_is_not_on_the_list_is_refused() -> None:
-    listed = ("tests/e2e/demo/test_demo.py::test_it", "NOT TESTED: MovieLens-1M is missing: make data")
+    listed = (
+        "tests/e2e/demo/test_demo.py::test_it",
+        "NOT TESTED: MovieLens-1M is missing: make data",
+    )
     elsewhere = ("tests/unit/test_run.py::test_it", "the engine is not the tests' own")
     assert conftest.refused([listed]) == []
     assert conftest.refused([listed, elsewhere]) == [f"{elsewhere[0]}: {elsewhere[1]}"]
 
 
-def test_a_test_that_reaches_for_a_service_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with services_refused(monkeypatch) as reached, pytest.raises(ServiceReachedError, match="where Redis listens"):
+def test_a_test_that_reaches_for_a_service_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (
+        services_refused(monkeypatch) as reached,
+        pytest.raises(ServiceReachedError, match="where Redis listens"),
+    ):
         socket.create_connection(("127.0.0.1", 6379), 1)
     assert len(reached) == 1
 
 
 def test_every_test_can_be_imported() -> None:
     """Those too that run against services alone."""
-    parts = [f"tests/{name}" for name in ("services", "browser", "e2e", "cluster", "containers")]
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-p", "no:cacheprovider", *parts]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    parts = [
+        f"tests/{name}"
+        for name in ("services", "browser", "e2e", "cluster", "containers")
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--collect-only",
+        "-qq",
+        "-p",
+        "no:cacheprovider",
+        *parts,
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-5_000:]
 
 
 def test_a_script_runs_only_when_all_of_its_module_is_there() -> None:
     """What follows `if __name__ == "__main__"` is not defined yet when it runs."""
-    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.py"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     for path in tracked.split():
         body = ast.parse((ROOT / path).read_bytes()).body
         runs = [
-            number for number, node in enumerate(body) if isinstance(node, ast.If) and "__main__" in ast.unparse(node)
+            number
+            for number, node in enumerate(body)
+            if isinstance(node, ast.If) and "__main__" in ast.unparse(node)
         ]
         assert runs in ([], [len(body) - 1]), path
-        assert not re.match(r"(off|past_one).*/s\d_", path) or "about=" in ast.unparse(body[-1]), path
+        assert not re.match(r"(off|past_one).*/s\d_", path) or "about=" in ast.unparse(
+            body[-1]
+        ), path
 
 
 @pytest.mark.parametrize(
-    "script", ["offline/step_runner", "offline/preprocess/s1_data_split", "research/evaluation/running_server"]
+    "script",
+    [
+        "offline/step_runner",
+        "offline/preprocess/s1_data_split",
+        "research/evaluation/running_server",
+    ],
 )
 def test_a_command_without_arguments_has_help(
     script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("RECSYS_RECIPE", "none")  # so that one that goes on fails at once
+    monkeypatch.setenv(
+        "RECSYS_RECIPE", "none"
+    )  # so that one that goes on fails at once
     for argument, code in (("--help", 0), ("--all", 2)):
         monkeypatch.setattr(sys, "argv", [script, argument])
         with pytest.raises(SystemExit, match=rf"^{code}$"):

@@ -16,7 +16,9 @@ from cornac.models import BPR, MF, PMF
 from write import arguments, best_unseen, lists, parts, sample, vectors, write
 
 MODELS = {
-    "bpr": lambda: BPR(k=32, max_iter=100, learning_rate=0.01, lambda_reg=0.001, seed=0),
+    "bpr": lambda: BPR(
+        k=32, max_iter=100, learning_rate=0.01, lambda_reg=0.001, seed=0
+    ),
     "mf": lambda: MF(k=32, max_iter=50, learning_rate=0.01, lambda_reg=0.02, seed=0),
     "pmf": lambda: PMF(k=32, max_iter=50, learning_rate=0.001, lambda_reg=0.01, seed=0),
 }
@@ -26,7 +28,17 @@ def main() -> None:
     given = arguments(list(MODELS))
     for events, folder in parts(given):
         rows = events.drop_duplicates(["user", "item"])
-        train = Dataset.build(list(zip(rows["user"], rows["item"], rows["rating"].astype(float), strict=True)), seed=0)
+        train = Dataset.build(
+            list(
+                zip(
+                    rows["user"],
+                    rows["item"],
+                    rows["rating"].astype(float),
+                    strict=True,
+                )
+            ),
+            seed=0,
+        )
         model = MODELS[given.model]()
         model.fit(train)
         users, items = np.array(list(train.user_ids)), np.array(list(train.item_ids))
@@ -38,9 +50,19 @@ def main() -> None:
         some, best = sample(users), []
         for user in some:
             own = np.asarray(model.score(user), np.float64)
-            best.append(best_unseen(own - np.median(own - scores[user]), train.csr_matrix[user].indices))
-        found, listed = [items[places] for places, _ in best], [each for _, each in best]
-        tables = {"items": vectors(items, of_items, bias), "users": vectors(users, of_users)}
+            best.append(
+                best_unseen(
+                    own - np.median(own - scores[user]), train.csr_matrix[user].indices
+                )
+            )
+        found, listed = (
+            [items[places] for places, _ in best],
+            [each for _, each in best],
+        )
+        tables = {
+            "items": vectors(items, of_items, bias),
+            "users": vectors(users, of_users),
+        }
         write(
             folder,
             f"cornac_{given.model}",

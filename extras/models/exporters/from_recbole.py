@@ -19,32 +19,69 @@ from recbole.utils import get_model, get_trainer, init_seed
 from write import arguments, best_unseen, lists, parts, sample, vectors, write
 
 NAMES = {"bpr": "BPR", "lightgcn": "LightGCN", "ease": "EASE", "itemknn": "ItemKNN"}
-SETTINGS = {"bpr": {"epochs": 10}, "lightgcn": {"epochs": 10}, "ease": {"reg_weight": 500.0}, "itemknn": {"k": 200}}
-FILES = {"load_col": {"inter": ["user_id", "item_id"]}, "eval_args": {"split": {"RS": [1, 0, 0]}, "mode": "full"}}
+SETTINGS = {
+    "bpr": {"epochs": 10},
+    "lightgcn": {"epochs": 10},
+    "ease": {"reg_weight": 500.0},
+    "itemknn": {"k": 200},
+}
+FILES = {
+    "load_col": {"inter": ["user_id", "item_id"]},
+    "eval_args": {"split": {"RS": [1, 0, 0]}, "mode": "full"},
+}
 
 
 def main() -> None:
     given = arguments(list(NAMES))
     for events, folder in parts(given):
-        with tempfile.TemporaryDirectory() as data, contextlib.chdir(data):  # where it writes its logs, too
+        with (
+            tempfile.TemporaryDirectory() as data,
+            contextlib.chdir(data),
+        ):  # where it writes its logs, too
             Path(data, "events").mkdir()
-            rows = events[["user", "item"]].drop_duplicates().set_axis(["user_id:token", "item_id:token"], axis=1)
+            rows = (
+                events[["user", "item"]]
+                .drop_duplicates()
+                .set_axis(["user_id:token", "item_id:token"], axis=1)
+            )
             rows.to_csv(Path(data, "events", "events.inter"), sep="\t", index=False)
-            own = {"data_path": data, "checkpoint_dir": data, "use_gpu": False, "state": "ERROR", **FILES}
-            config = Config(NAMES[given.model], "events", config_dict=own | SETTINGS[given.model])
+            own = {
+                "data_path": data,
+                "checkpoint_dir": data,
+                "use_gpu": False,
+                "state": "ERROR",
+                **FILES,
+            }
+            config = Config(
+                NAMES[given.model], "events", config_dict=own | SETTINGS[given.model]
+            )
             init_seed(config["seed"], reproducibility=True)
             cut = (dataset := create_dataset(config)).build()
             sampler, *_ = create_samplers(config, dataset, cut)
-            train = get_dataloader(config, "train")(config, cut[0], sampler, shuffle=True)
+            train = get_dataloader(config, "train")(
+                config, cut[0], sampler, shuffle=True
+            )
             model = get_model(config["model"])(config, train.dataset)
-            get_trainer(config["MODEL_TYPE"], config["model"])(config, model).fit(train, saved=False)
+            get_trainer(config["MODEL_TYPE"], config["model"])(config, model).fit(
+                train, saved=False
+            )
             model.eval().requires_grad_(False)
-        users, items = (dataset.field2id_token[name][1:] for name in ("user_id", "item_id"))  # number 0 is padding
+        users, items = (
+            dataset.field2id_token[name][1:] for name in ("user_id", "item_id")
+        )  # number 0 is padding
         some, seen, best = sample(users), dataset.inter_matrix(form="csr")[1:, 1:], []
         for user in some:
-            scores = model.full_sort_predict(Interaction({"user_id": torch.tensor([user + 1])}))
+            scores = model.full_sort_predict(
+                Interaction({"user_id": torch.tensor([user + 1])})
+            )
             best.append(best_unseen(scores.numpy().ravel()[1:], seen[user].indices))
-        tables = {"expected": lists(users[some], [items[places] for places, _ in best], [each for _, each in best])}
+        tables = {
+            "expected": lists(
+                users[some],
+                [items[places] for places, _ in best],
+                [each for _, each in best],
+            )
+        }
         kind = "item-item" if given.model in ("ease", "itemknn") else "vectors"
         if kind == "item-item":
             weights = model.w if given.model == "itemknn" else model.item_similarity
@@ -52,8 +89,18 @@ def main() -> None:
         else:
             layers = model.user_embedding.weight, model.item_embedding.weight
             of_users, of_items = model() if given.model == "lightgcn" else layers
-            tables |= {"items": vectors(items, of_items[1:]), "users": vectors(users, of_users[1:])}
-        write(folder, f"recbole_{given.model}", kind, f"recbole {recbole.__version__}", events=len(events), **tables)
+            tables |= {
+                "items": vectors(items, of_items[1:]),
+                "users": vectors(users, of_users[1:]),
+            }
+        write(
+            folder,
+            f"recbole_{given.model}",
+            kind,
+            f"recbole {recbole.__version__}",
+            events=len(events),
+            **tables,
+        )
 
 
 if __name__ == "__main__":

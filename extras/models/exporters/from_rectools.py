@@ -15,13 +15,20 @@ from implicit.als import AlternatingLeastSquares
 from implicit.nearest_neighbours import TFIDFRecommender
 from rectools import Columns
 from rectools.dataset import Dataset
-from rectools.models import EASEModel, ImplicitALSWrapperModel, ImplicitItemKNNWrapperModel, PureSVDModel
+from rectools.models import (
+    EASEModel,
+    ImplicitALSWrapperModel,
+    ImplicitItemKNNWrapperModel,
+    PureSVDModel,
+)
 from write import LISTED, arguments, lists, parts, sample, vectors, write
 
 MODELS = {
     "ease": lambda: EASEModel(regularization=500),
     "svd": lambda: PureSVDModel(factors=64),
-    "als": lambda: ImplicitALSWrapperModel(AlternatingLeastSquares(factors=64, iterations=15, random_state=0)),
+    "als": lambda: ImplicitALSWrapperModel(
+        AlternatingLeastSquares(factors=64, iterations=15, random_state=0)
+    ),
     "tfidf": lambda: ImplicitItemKNNWrapperModel(TFIDFRecommender(K=200)),
 }
 
@@ -38,19 +45,40 @@ def main() -> None:
         model.fit(data)
         users, items = data.user_id_map.external_ids, data.item_id_map.external_ids
         some = users[sample(users)]
-        found = model.recommend(some, data, k=LISTED, filter_viewed=True).groupby(Columns.User, sort=False)
-        by = {user: (of[Columns.Item].to_numpy(), of[Columns.Score].to_numpy()) for user, of in found}
-        tables = {"expected": lists(list(by), [row for row, _ in by.values()], [of for _, of in by.values()])}
+        found = model.recommend(some, data, k=LISTED, filter_viewed=True).groupby(
+            Columns.User, sort=False
+        )
+        by = {
+            user: (of[Columns.Item].to_numpy(), of[Columns.Score].to_numpy())
+            for user, of in found
+        }
+        tables = {
+            "expected": lists(
+                list(by), [row for row, _ in by.values()], [of for _, of in by.values()]
+            )
+        }
         if given.model in ("ease", "tfidf"):
             # its EASE scores an item by the item's own row of weights
-            weights = model.weight.T if given.model == "ease" else model.model.similarity
+            weights = (
+                model.weight.T if given.model == "ease" else model.model.similarity
+            )
             tables |= {"items": vectors(items), "weights": weights}
             kind = "item-item"
         else:
             of_users, of_items = model.get_vectors()
-            tables |= {"items": vectors(items, of_items), "users": vectors(users, of_users)}
+            tables |= {
+                "items": vectors(items, of_items),
+                "users": vectors(users, of_users),
+            }
             kind = "vectors"
-        write(folder, f"rectools_{given.model}", kind, f"rectools {rectools.__version__}", events=len(events), **tables)
+        write(
+            folder,
+            f"rectools_{given.model}",
+            kind,
+            f"rectools {rectools.__version__}",
+            events=len(events),
+            **tables,
+        )
 
 
 if __name__ == "__main__":

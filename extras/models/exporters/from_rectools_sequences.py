@@ -18,8 +18,16 @@ from rectools.models import BERT4RecModel, SASRecModel
 from rectools.models.nn.transformers.ligr import LiGRLayers
 from write import LISTED, lists, parts, sample, vectors
 
-ESASREC = {"transformer_layers_type": LiGRLayers, "loss": "sampled_softmax", "n_negatives": 256}
-MODELS = {"sasrec": (SASRecModel, {}), "esasrec": (SASRecModel, ESASREC), "bert4rec": (BERT4RecModel, {})}
+ESASREC = {
+    "transformer_layers_type": LiGRLayers,
+    "loss": "sampled_softmax",
+    "n_negatives": 256,
+}
+MODELS = {
+    "sasrec": (SASRecModel, {}),
+    "esasrec": (SASRecModel, ESASREC),
+    "bert4rec": (BERT4RecModel, {}),
+}
 
 
 class UserVector(torch.nn.Module):
@@ -33,7 +41,9 @@ class UserVector(torch.nn.Module):
         # of its ids 0 pads; BERT4Rec's 1 is the mask, in the place of the next item
         ids = torch.where(items > 0, items + int(self.masked), 0)
         session = torch.nn.functional.pad(ids, (0, 1), value=1) if self.masked else ids
-        return self.model.encode_sessions({"x": session}, self.model.item_model.get_all_embeddings())[:, -1]
+        return self.model.encode_sessions(
+            {"x": session}, self.model.item_model.get_all_embeddings()
+        )[:, -1]
 
 
 def main() -> None:
@@ -42,21 +52,49 @@ def main() -> None:
     masked = given.model == "bert4rec"
     for events, folder in parts(given):
         # the order of the file decides between events of one second
-        table = events.assign(time=pd.to_datetime(range(len(events)), unit="s"), weight=1.0)
-        data = Dataset.construct(table.rename(columns={"user": "user_id", "item": "item_id", "time": "datetime"}))
-        sizes = {"n_blocks": 2, "n_heads": 2, "n_factors": given.dims, "session_max_len": given.history + int(masked)}
-        model = kind(**sizes, **more, lr=1e-3, epochs=given.epochs, batch_size=128, deterministic=True)
+        table = events.assign(
+            time=pd.to_datetime(range(len(events)), unit="s"), weight=1.0
+        )
+        data = Dataset.construct(
+            table.rename(
+                columns={"user": "user_id", "item": "item_id", "time": "datetime"}
+            )
+        )
+        sizes = {
+            "n_blocks": 2,
+            "n_heads": 2,
+            "n_factors": given.dims,
+            "session_max_len": given.history + int(masked),
+        }
+        model = kind(
+            **sizes,
+            **more,
+            lr=1e-3,
+            epochs=given.epochs,
+            batch_size=128,
+            deterministic=True,
+        )
         model.fit(data)
         users = data.user_id_map.external_ids
-        found = model.recommend(users[sample(users)], data, k=LISTED, filter_viewed=True)
+        found = model.recommend(
+            users[sample(users)], data, k=LISTED, filter_viewed=True
+        )
         by = dict(list(found.groupby("user_id", sort=False)))
         ids = model.data_preparator.get_known_item_ids()
         net = model.torch_model.cpu().eval()
-        of_items = net.item_model.get_all_embeddings().detach().numpy()[1 + int(masked) :]
-        expected = lists(list(by), [of["item_id"] for of in by.values()], [of["score"] for of in by.values()])
+        of_items = (
+            net.item_model.get_all_embeddings().detach().numpy()[1 + int(masked) :]
+        )
+        expected = lists(
+            list(by),
+            [of["item_id"] for of in by.values()],
+            [of["score"] for of in by.values()],
+        )
         name, library = f"rectools_{given.model}", f"rectools {rectools.__version__}"
         tables = {"items": vectors(ids, of_items), "expected": expected}
-        write_encoder(folder, name, library, UserVector(net, masked), given.history, **tables)
+        write_encoder(
+            folder, name, library, UserVector(net, masked), given.history, **tables
+        )
 
 
 if __name__ == "__main__":

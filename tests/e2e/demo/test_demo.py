@@ -15,7 +15,9 @@ from tests import readmes
 from tests.e2e.pipeline import ROOT, Pipeline
 
 
-def test_the_demo_prints_fifty_films_and_where_the_server_is(pipeline: Pipeline) -> None:
+def test_the_demo_prints_fifty_films_and_where_the_server_is(
+    pipeline: Pipeline,
+) -> None:
     answer = pipeline.recommend(1).json()
     assert len(answer["item_list"]) == 50
     for item in answer["item_list"][:3]:
@@ -28,12 +30,22 @@ def test_the_steps_print_what_the_data_hold(pipeline: Pipeline) -> None:
     splits = ratings["split"].value_counts()
     clicks = int(ratings["label"].sum())
     plain = pipeline.output.replace(",", "").replace("_", "")
-    for count in (clicks, len(ratings) - clicks, *(int(splits[name]) for name in ("train", "test", "holdout"))):
+    for count in (
+        clicks,
+        len(ratings) - clicks,
+        *(int(splits[name]) for name in ("train", "test", "holdout")),
+    ):
         assert str(count) in plain
 
 
 def test_a_bare_curl_works(pipeline: Pipeline) -> None:
-    done = pipeline.run("curl", "-s", "-d", '{"userid": 1, "strict": true}', f"{pipeline.settings.server.url}/ml/rec")
+    done = pipeline.run(
+        "curl",
+        "-s",
+        "-d",
+        '{"userid": 1, "strict": true}',
+        f"{pipeline.settings.server.url}/ml/rec",
+    )
     answer = json.loads(done.stdout)
     assert answer["userid"] == 1
     assert answer["cold_start"] is False
@@ -42,7 +54,9 @@ def test_a_bare_curl_works(pipeline: Pipeline) -> None:
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1 for score in scores)
     assert all(item["title"] and item["genres"] for item in answer["item_list"])
-    assert {"redis", "elasticsearch", "feast", "triton", "total"} <= set(answer["took_ms"])
+    assert {"redis", "elasticsearch", "feast", "triton", "total"} <= set(
+        answer["took_ms"]
+    )
 
 
 def test_no_answer_holds_a_seen_film(pipeline: Pipeline) -> None:
@@ -57,9 +71,13 @@ def test_the_client_prints_a_table(pipeline: Pipeline) -> None:
 
 
 def test_status_shows_everything_ready(pipeline: Pipeline) -> None:
-    for attempt in Retrying(stop=stop_after_delay(120), wait=wait_fixed(1), reraise=True):
+    for attempt in Retrying(
+        stop=stop_after_delay(120), wait=wait_fixed(1), reraise=True
+    ):
         with attempt:
-            shown = pipeline.stack("status").lower()  # which fails where one is not, or takes its time
+            shown = pipeline.stack(
+                "status"
+            ).lower()  # which fails where one is not, or takes its time
             for service in ("redis", "elasticsearch", "feast", "triton", "server"):
                 assert re.search(rf"^ *{service} +yes ", shown, re.MULTILINE), shown
 
@@ -67,14 +85,26 @@ def test_status_shows_everything_ready(pipeline: Pipeline) -> None:
 def test_the_development_server_of_flask_answers_too(pipeline: Pipeline) -> None:
     port = pipeline.settings.server.port + 1
     name = "test_the_development_server_of_flask_answers_too"
-    shown = next(command.text for command in readmes.commands("online/README.md") if command.run_by == name)
+    shown = next(
+        command.text
+        for command in readmes.commands("online/README.md")
+        if command.run_by == name
+    )
     assert shown.endswith(" run)")
-    command = shown.replace(" run)", f" run --port={port})").replace("&& flask", "&& exec flask")
-    server = subprocess.Popen(["bash", "-c", command.strip("()")], cwd=ROOT, env=pipeline.activated())
+    command = shown.replace(" run)", f" run --port={port})").replace(
+        "&& flask", "&& exec flask"
+    )
+    server = subprocess.Popen(
+        ["bash", "-c", command.strip("()")], cwd=ROOT, env=pipeline.activated()
+    )
     try:
-        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.2), reraise=True):
+        for attempt in Retrying(
+            stop=stop_after_delay(60), wait=wait_fixed(0.2), reraise=True
+        ):
             with attempt:
-                response = requests.post(f"http://127.0.0.1:{port}/ml/rec", data='{"userid": 1}', timeout=30)
+                response = requests.post(
+                    f"http://127.0.0.1:{port}/ml/rec", data='{"userid": 1}', timeout=30
+                )
         assert len(response.json()["item_list"]) == 50
     finally:
         server.terminate()

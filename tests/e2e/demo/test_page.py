@@ -20,11 +20,18 @@ VIEWS = ("list", "whyNot", "compare", "trace", "map", "status")
 def page(browser: Browser, pipeline: Pipeline) -> Iterator[Page]:
     """The first user's list. Afterwards: the browser has complained of nothing."""
     complaints: list[str] = []
-    with browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US") as context:
+    with browser.new_context(
+        viewport={"width": 1280, "height": 900}, locale="en-US"
+    ) as context:
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         page.on(
-            "console", lambda each: complaints.append(f"{each.text} {each.location}") if each.type == "error" else None
+            "console",
+            lambda each: (
+                complaints.append(f"{each.text} {each.location}")
+                if each.type == "error"
+                else None
+            ),
         )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(pipeline.settings.server.url)

@@ -20,20 +20,35 @@ ELSEWHERE = {
 
 def first_hour() -> list[str]:
     """Commands of the numbered list, in order, each with those in brackets behind it."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The first hour")[2].partition("\n## ")[0]
+    text = (
+        (ROOT / "README.md")
+        .read_text(encoding="utf-8")
+        .partition("## The first hour")[2]
+        .partition("\n## ")[0]
+    )
     return [
-        command for line in re.findall(r"^\d+\. (.+)$", text, re.MULTILINE) for command in re.findall(r"`(.+?)`", line)
+        command
+        for line in re.findall(r"^\d+\. (.+)$", text, re.MULTILINE)
+        for command in re.findall(r"`(.+?)`", line)
     ]
 
 
 def test_the_first_hour_has_ten_lines() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The first hour")[2]
+    text = (
+        (ROOT / "README.md")
+        .read_text(encoding="utf-8")
+        .partition("## The first hour")[2]
+    )
     assert len(re.findall(r"^\d+\. .*\[.+?\]\(.+?\).*`.+?`", text, re.MULTILINE)) == 10
 
 
 @pytest.mark.parametrize("command", first_hour())
 def test_a_command_of_the_first_hour_works(pipeline: Pipeline, command: str) -> None:
-    named = [test for word, test in ELSEWHERE.items() if word in command and "service=" not in command]
+    named = [
+        test
+        for word, test in ELSEWHERE.items()
+        if word in command and "service=" not in command
+    ]
     if named:
         assert (ROOT / named[0]).exists()
         return

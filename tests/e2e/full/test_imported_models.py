@@ -25,5 +25,7 @@ def events(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.mark.parametrize(("library", "model"), MODELS)
-def test_an_imported_model_has_the_librarys_lists(pipeline: Pipeline, events: Path, library: str, model: str) -> None:
+def test_an_imported_model_has_the_librarys_lists(
+    pipeline: Pipeline, events: Path, library: str, model: str
+) -> None:
     imported(pipeline, events, library, model)

@@ -16,13 +16,21 @@ PATIENT = {"RECSYS_SERVER__BUDGET_MS": "5000"}
 
 
 @pytest.mark.timeout(1_500)
-def test_nothing_grows_while_releases_take_turns(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_nothing_grows_while_releases_take_turns(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
     figures = tmp_path / "soak.json"
     before = pipeline.recommend(1).json()["release"]
     patient = replace(pipeline, env={**pipeline.env, **PATIENT})
     try:
         assert patient.run("make", "serve").returncode == 0
-        done = patient.run("make", "soak", "minutes=2.5", f"options={OPTIONS} --output {figures}", seconds=1_400)
+        done = patient.run(
+            "make",
+            "soak",
+            "minutes=2.5",
+            f"options={OPTIONS} --output {figures}",
+            seconds=1_400,
+        )
     finally:
         pipeline.run("make", "serve")
     assert done.returncode == 0, done.stdout
@@ -32,6 +40,10 @@ def test_nothing_grows_while_releases_take_turns(pipeline: Pipeline, tmp_path: P
     assert found["errors"] == {}
     assert len(found["releases"]) == 2
     assert {each["process"].split()[0] for each in found["processes"]} == {
-        "server", "redis", "elasticsearch", "feast", "triton",
-    }  # fmt: skip
+        "server",
+        "redis",
+        "elasticsearch",
+        "feast",
+        "triton",
+    }
     assert pipeline.wait_for_release(before)["release"] == before

@@ -27,16 +27,24 @@ def events(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.mark.parametrize(("library", "model"), MODELS)
-def test_an_imported_model_has_the_librarys_lists(pipeline: Pipeline, events: Path, library: str, model: str) -> None:
+def test_an_imported_model_has_the_librarys_lists(
+    pipeline: Pipeline, events: Path, library: str, model: str
+) -> None:
     imported(pipeline, events, library, model)
 
 
 @pytest.mark.parametrize("model", ["sasrec", "esasrec", "bert4rec"])
-def test_an_imported_encoder_has_the_librarys_lists(pipeline: Pipeline, events: Path, model: str) -> None:
+def test_an_imported_encoder_has_the_librarys_lists(
+    pipeline: Pipeline, events: Path, model: str
+) -> None:
     small = ("--epochs", "1", "--dims", "32", "--history", "50")
     imported(pipeline, events, "rectools", model, *small, exporter="rectools_sequences")
 
 
-@pytest.mark.parametrize(("library", "model"), [("implicit", "als"), ("rectools", "ease")])
-def test_the_server_answers_with_the_librarys_lists(pipeline: Pipeline, events: Path, library: str, model: str) -> None:
+@pytest.mark.parametrize(
+    ("library", "model"), [("implicit", "als"), ("rectools", "ease")]
+)
+def test_the_server_answers_with_the_librarys_lists(
+    pipeline: Pipeline, events: Path, library: str, model: str
+) -> None:
     check_served(pipeline, *imported(pipeline, events, library, model))

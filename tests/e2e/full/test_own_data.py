@@ -10,22 +10,36 @@ from tests.e2e.pipeline import Pipeline
 from tests.made_up_data import shop, supermarket
 
 
-def test_fifty_unseen_items_by_the_shops_own_ids(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_fifty_unseen_items_by_the_shops_own_ids(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
     with pipeline.with_release(RECSYS_DATA=str(shop(tmp_path / "shop"))) as sold:
         folder = sold.settings.exchange_dir
-        ids, seen = read_own_ids(folder), artifacts.USER_SEEN.read(folder).set_index("userid")["seen"]
+        ids, seen = (
+            read_own_ids(folder),
+            artifacts.USER_SEEN.read(folder).set_index("userid")["seen"],
+        )
         few = seen[seen.map(len) <= 25]
         for number in few.index[:20]:
             answer = sold.recommend(ids.users[number], explain="recall").json()
             assert answer["userid"] == ids.users[number]
             itemids = [item["itemid"] for item in answer["item_list"]]
             assert len(set(itemids)) == 50
-            assert set(itemids) <= set(answer["recall"]["fused"]) <= set(ids.items.values())
+            assert (
+                set(itemids)
+                <= set(answer["recall"]["fused"])
+                <= set(ids.items.values())
+            )
             assert not set(itemids) & {ids.items[item] for item in seen[number]}
-            assert all(list(item) == ["itemid", "score", "title"] for item in answer["item_list"])
+            assert all(
+                list(item) == ["itemid", "score", "title"]
+                for item in answer["item_list"]
+            )
 
 
-def test_a_declaration_is_proposed_from_the_files(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_a_declaration_is_proposed_from_the_files(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
     folder = shop(tmp_path / "shop")
     (folder / "dataset.toml").unlink()
     done = pipeline.run("make", "new-data", f"folder={folder}")
@@ -34,10 +48,14 @@ def test_a_declaration_is_proposed_from_the_files(pipeline: Pipeline, tmp_path: 
 
 
 def test_habits_are_recommended_again(pipeline: Pipeline, tmp_path: Path) -> None:
-    with pipeline.with_release(RECSYS_DATA=str(supermarket(tmp_path / "market"))) as market:
+    with pipeline.with_release(
+        RECSYS_DATA=str(supermarket(tmp_path / "market"))
+    ) as market:
         folder = market.settings.exchange_dir
         ids, states = read_own_ids(folder), artifacts.USER_STATE.read(folder)
-        for number, items in zip(states["userid"][10:20], states["items"][10:20], strict=True):
+        for number, items in zip(
+            states["userid"][10:20], states["items"][10:20], strict=True
+        ):
             answer = market.recommend(ids.users[number], explain="recall").json()
             had = {ids.items[item] for item in items.tolist()}
             assert set(answer["recall"]["own"]) == had

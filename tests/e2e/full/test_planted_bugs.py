@@ -32,7 +32,9 @@ Plant = Callable[[Settings, pytest.MonkeyPatch], Settings | None]
 
 
 @pytest.fixture
-def copied(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def copied(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """Settings of a copy of the artifacts, in which a file that has changed since is not refused for that alone."""
     shutil.copytree(pipeline.settings.offline_dir, tmp_path / "offline")
     monkeypatch.setattr(provenance, "expect_one_run", lambda *_: None)
@@ -42,11 +44,17 @@ def copied(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def rolled(settings: Settings, artifact: artifacts.Table, key: str) -> None:
     """Each row gets its neighbour's values."""
     table = artifact.read(settings.exchange_dir)
-    values = {name: np.roll(table[name].to_numpy(), 1) for name in table.columns if name != key}
+    values = {
+        name: np.roll(table[name].to_numpy(), 1)
+        for name in table.columns
+        if name != key
+    }
     artifact.write(settings.exchange_dir, table.assign(**values))
 
 
-def channels_changed(settings: Settings, change: Callable[[str, np.ndarray], np.ndarray]) -> None:
+def channels_changed(
+    settings: Settings, change: Callable[[str, np.ndarray], np.ndarray]
+) -> None:
     """Change the arrays of the served channels: ``change`` gets each one's name and content."""
     with np.load(io.BytesIO(artifacts.CHANNELS.read(settings.exchange_dir))) as stored:
         arrays = {name: change(name, array) for name, array in stored.items()}
@@ -69,15 +77,28 @@ def the_holdout_is_trained_on(settings: Settings, patch: pytest.MonkeyPatch) -> 
 
 def fusion_weights_are_swapped(settings: Settings, patch: pytest.MonkeyPatch) -> None:
     real = candidates.fusion.fuse
-    patch.setattr(candidates.fusion, "fuse", lambda hits, weights, size: real(hits, weights[::-1], size))
+    patch.setattr(
+        candidates.fusion,
+        "fuse",
+        lambda hits, weights, size: real(hits, weights[::-1], size),
+    )
 
 
 def lag_is_off_by_one(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    channels_changed(settings, lambda name, array: np.roll(array, 1, axis=2) if name.endswith(".lag") else array)
+    channels_changed(
+        settings,
+        lambda name, array: (
+            np.roll(array, 1, axis=2) if name.endswith(".lag") else array
+        ),
+    )
 
 
 def seen_items_are_returned(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ExactItems, "allowed", lambda self, query: np.ones(len(self.item_numbers), np.bool_))
+    patch.setattr(
+        ExactItems,
+        "allowed",
+        lambda self, query: np.ones(len(self.item_numbers), np.bool_),
+    )
 
 
 def scores_are_negated(settings: Settings, patch: pytest.MonkeyPatch) -> None:
@@ -87,7 +108,12 @@ def scores_are_negated(settings: Settings, patch: pytest.MonkeyPatch) -> None:
 
 def popularity_is_all(settings: Settings, patch: pytest.MonkeyPatch) -> None:
     channels_changed(
-        settings, lambda name, array: 0 * array if name.endswith((".rows", ".base")) or "profile" in name else array
+        settings,
+        lambda name, array: (
+            0 * array
+            if name.endswith((".rows", ".base")) or "profile" in name
+            else array
+        ),
     )
 
 
@@ -102,11 +128,16 @@ def items_are_mixed_up(settings: Settings, patch: pytest.MonkeyPatch) -> None:
 def the_oldest_event_comes_first(settings: Settings, patch: pytest.MonkeyPatch) -> None:
     table = artifacts.USER_STATE.read(settings.exchange_dir)
     events = (Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
-    turned = {name: table[name].map(lambda each: np.asarray(each)[::-1].copy()) for name in events}
+    turned = {
+        name: table[name].map(lambda each: np.asarray(each)[::-1].copy())
+        for name in events
+    }
     artifacts.USER_STATE.write(settings.exchange_dir, table.assign(**turned))
 
 
-def candidates_columns_are_in_another_order(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+def candidates_columns_are_in_another_order(
+    settings: Settings, patch: pytest.MonkeyPatch
+) -> None:
     real = candidates.fusion.fuse
 
     def fuse(*given: Any) -> Any:
@@ -119,10 +150,15 @@ def candidates_columns_are_in_another_order(settings: Settings, patch: pytest.Mo
 def the_ranker_is_not_trained(settings: Settings, patch: pytest.MonkeyPatch) -> None:
     import torch
 
-    weights = torch.load(io.BytesIO(artifacts.RANK_WEIGHTS.read(settings.exchange_dir)), weights_only=True)
+    weights = torch.load(
+        io.BytesIO(artifacts.RANK_WEIGHTS.read(settings.exchange_dir)),
+        weights_only=True,
+    )
     generator = torch.Generator().manual_seed(0)
     shuffled = {
-        name: each.flatten()[torch.randperm(each.numel(), generator=generator)].reshape(each.shape)
+        name: each.flatten()[torch.randperm(each.numel(), generator=generator)].reshape(
+            each.shape
+        )
         for name, each in weights.items()
     }
     buffer = io.BytesIO()
@@ -147,7 +183,9 @@ BUGS = [
 
 
 @pytest.mark.parametrize("plant", BUGS, ids=lambda plant: plant.__name__)
-def test_a_planted_bug_is_caught(copied: Settings, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_bug_is_caught(
+    copied: Settings, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(copied, monkeypatch)
     found = evaluate.evaluate(copied, "a planted bug")
     with pytest.raises(StepError, match=f"the {DEFAULT.name} recipe on ml-100k: "):

@@ -14,17 +14,35 @@ from tests.e2e.pipeline import Pipeline
 
 def run(pipeline: Pipeline, command: str) -> subprocess.CompletedProcess[str]:
     """In the repository's root, in the activated environment, against the demo's ports."""
-    default = Settings.model_construct()  # the ports that the READMEs name, whatever the environment says
+    default = (
+        Settings.model_construct()
+    )  # the ports that the READMEs name, whatever the environment says
     for service in ("server", "feast"):
-        theirs, ours = getattr(default, service).port, getattr(pipeline.settings, service).port
+        theirs, ours = (
+            getattr(default, service).port,
+            getattr(pipeline.settings, service).port,
+        )
         command = command.replace(f"127.0.0.1:{theirs}/", f"127.0.0.1:{ours}/")
         command = command.replace(f"localhost:{theirs}/", f"localhost:{ours}/")
     activated = replace(pipeline, env=pipeline.activated())
-    return activated.run("bash", "-euo", "pipefail", "-c", command.replace("curl ", "curl -sS --fail "), seconds=300)
+    return activated.run(
+        "bash",
+        "-euo",
+        "pipefail",
+        "-c",
+        command.replace("curl ", "curl -sS --fail "),
+        seconds=300,
+    )
 
 
-@pytest.mark.parametrize("command", readmes.to_run(), ids=lambda command: f"{command.readme}: {command.text}"[:90])
-def test_a_command_of_the_readmes_works(pipeline: Pipeline, command: readmes.Command) -> None:
+@pytest.mark.parametrize(
+    "command",
+    readmes.to_run(),
+    ids=lambda command: f"{command.readme}: {command.text}"[:90],
+)
+def test_a_command_of_the_readmes_works(
+    pipeline: Pipeline, command: readmes.Command
+) -> None:
     done = run(pipeline, command.text)
     assert done.returncode == 0, done.stdout
     assert done.stdout.strip()
@@ -32,7 +50,12 @@ def test_a_command_of_the_readmes_works(pipeline: Pipeline, command: readmes.Com
 
 
 def test_the_demo_runs_the_steps_that_the_readmes_show(pipeline: Pipeline) -> None:
-    shown = [c for readme in readmes.readmes() for c in readmes.commands(readme) if c.run_by == "pipeline"]
+    shown = [
+        c
+        for readme in readmes.readmes()
+        for c in readmes.commands(readme)
+        if c.run_by == "pipeline"
+    ]
     steps = [step for command in shown for step in command.steps]
     assert "make demo" in {command.text for command in shown}
     assert len(steps) >= 12

@@ -27,7 +27,10 @@ def report(pipeline: Pipeline) -> dict[str, Any]:
 def twin(pipeline: Pipeline, folder: Path, name: str = "twin") -> str:
     """The live release's recipe under another name: its releases are as good."""
     path = folder / f"{name}.json"
-    path.write_text(pipeline.settings.recipe.model_copy(update={"name": name}).model_dump_json(), encoding="utf-8")
+    path.write_text(
+        pipeline.settings.recipe.model_copy(update={"name": name}).model_dump_json(),
+        encoding="utf-8",
+    )
     return str(path)
 
 
@@ -38,11 +41,16 @@ def test_a_service_that_dies_in_the_middle(pipeline: Pipeline, tmp_path: Path) -
         try:
             printed = renew(pipeline, RECSYS_RECIPE=recipe)
             assert "the live release answers on" in printed, printed
-            assert pipeline.recommend(1, strict=False).json()["release"] == before["release"]
+            assert (
+                pipeline.recommend(1, strict=False).json()["release"]
+                == before["release"]
+            )
         finally:
             pipeline.stack("up", "triton")
         gate = report(pipeline)["gate"]
-        assert gate["all"]["difference"] == pytest.approx(0, abs=5e-3)  # it was not fitted on the events held back
+        assert gate["all"]["difference"] == pytest.approx(
+            0, abs=5e-3
+        )  # it was not fitted on the events held back
         printed = renew(pipeline, RECSYS_RECIPE=recipe)
         assert '"verdict": "activated"' in printed, printed
         assert "=== offline/" not in printed  # nothing is trained again

@@ -42,19 +42,27 @@ def ended(pipeline: Pipeline) -> dict[str, Any]:
     """How the canary has ended, while all users request lists in turns."""
 
     def canaries() -> dict[str, Any]:
-        return dict(requests.get(f"{pipeline.settings.server.url}/ml/canary", timeout=30).json())
+        return dict(
+            requests.get(f"{pipeline.settings.server.url}/ml/canary", timeout=30).json()
+        )
 
     users = read_own_ids(pipeline.settings.exchange_dir).users.values()
-    with load(pipeline.settings.server.url, [{"userid": user} for user in users], clients=4) as answered:
+    with load(
+        pipeline.settings.server.url, [{"userid": user} for user in users], clients=4
+    ) as answered:
         until(lambda: canaries()["running"] is None, within_s=400, every_s=0.5)
     assert {each.status for each in answered.answers} == {200}
     assert all(each.body["item_list"] for each in answered.answers)
     last = canaries()["ended"][0]
-    assert {last["active"], last["release"]} == {each.body["release"] for each in answered.answers}
+    assert {last["active"], last["release"]} == {
+        each.body["release"] for each in answered.answers
+    }
     return dict(last)
 
 
-def test_a_candidate_is_activated_after_its_canary(trying: Pipeline, tmp_path: Path) -> None:
+def test_a_candidate_is_activated_after_its_canary(
+    trying: Pipeline, tmp_path: Path
+) -> None:
     printed = renew(trying, "canary=1", RECSYS_RECIPE=twin(trying, tmp_path, "tried"))
     found = report(trying)
     assert found["verdict"] == "canary", printed
@@ -72,8 +80,14 @@ def test_a_worse_candidate_is_rolled_back_and_not_tried_again(trying: Pipeline) 
     found = report(trying)
     assert found["verdict"] == "canary", printed
     last = ended(trying)
-    assert (last["release"], last["verdict"], last["reason"]) == (found["candidate"], "rolled back", "distance"), last
+    assert (last["release"], last["verdict"], last["reason"]) == (
+        found["candidate"],
+        "rolled back",
+        "distance",
+    ), last
     assert trying.recommend(1).json()["release"] == found["live"]
-    assert f"make canary release={found['candidate']}" in renew(trying, *arguments, **recipe)
+    assert f"make canary release={found['candidate']}" in renew(
+        trying, *arguments, **recipe
+    )
     assert report(trying)["verdict"] == "refused"
     assert release_of_artifacts(trying.settings).release == found["live"]

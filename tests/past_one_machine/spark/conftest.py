@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-NEED_SPARK = ["test_twins.py", "test_failures.py"]  # without it `test_environment.py` says so
+NEED_SPARK = [
+    "test_twins.py",
+    "test_failures.py",
+]  # without it `test_environment.py` says so
 collect_ignore = [] if find_spec("pyspark") else NEED_SPARK
 
 
@@ -18,7 +21,9 @@ def spark() -> Iterator[Any]:
     from past_one_machine.spark.settings import SparkSettings
 
     with session(SparkSettings(master="local[2]", partitions=2)) as started:
-        started.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "100")  # a partition is many batches
+        started.conf.set(
+            "spark.sql.execution.arrow.maxRecordsPerBatch", "100"
+        )  # a partition is many batches
         yield started
 
 

@@ -48,10 +48,14 @@ def test_a_final_failure_leaves_earlier_output(spark: Any, tmp_path: Path) -> No
     with pytest.raises(Exception, match="as the test wants it"):
         written(spark, tmp_path, times=10**6)
     assert artifacts.POPULAR.read(tmp_path)["itemid"].tolist() == [9]
-    assert [path.name for path in artifacts.POPULAR.at(tmp_path).parent.iterdir()] == ["popular.parquet"]
+    assert [path.name for path in artifacts.POPULAR.at(tmp_path).parent.iterdir()] == [
+        "popular.parquet"
+    ]
 
 
-def test_a_task_that_outlives_its_job_writes_nothing_later(spark: Any, tmp_path: Path) -> None:
+def test_a_task_that_outlives_its_job_writes_nothing_later(
+    spark: Any, tmp_path: Path
+) -> None:
     """When the job has failed, the second task goes on until the folder is gone, or for a second."""
     folder, marks = artifacts.POPULAR.at(tmp_path).parent, tmp_path / "marks"
     marks.mkdir()
@@ -59,7 +63,10 @@ def test_a_task_that_outlives_its_job_writes_nothing_later(spark: Any, tmp_path:
     def until(condition: Callable[[], bool], seconds: float) -> None:
         again = retry_if_result(lambda there: not there)
         Retrying(
-            stop=stop_after_delay(seconds), wait=wait_fixed(0.01), retry=again, retry_error_callback=lambda _: None
+            stop=stop_after_delay(seconds),
+            wait=wait_fixed(0.01),
+            retry=again,
+            retry_error_callback=lambda _: None,
         )(condition)
 
     def made(part: users.Users) -> Iterator[pd.DataFrame]:

@@ -27,7 +27,12 @@ from past_one_machine.spark.settings import SparkSettings
 from tests.past_one_machine.spark.worlds import NOW, World, settings_of, world
 
 Twin = Callable[[ModuleType, Settings], None]
-OF_TERMS = (artifacts.IMPRESSION_TERMS, artifacts.USER_TERMS, artifacts.ITEM_TERMS, artifacts.GENRES)
+OF_TERMS = (
+    artifacts.IMPRESSION_TERMS,
+    artifacts.USER_TERMS,
+    artifacts.ITEM_TERMS,
+    artifacts.GENRES,
+)
 OF_TERM_RECALL = (
     artifacts.USER_PREFERENCES,
     artifacts.USER_SEEN,
@@ -72,13 +77,20 @@ def test_terms_and_term_recall(run_twin: Twin, made: World, tmp_path: Path) -> N
         step.main(here)
     for twin in (terms_on_spark, term_recall_on_spark):
         run_twin(twin, there)
-    expect_same_files(here.exchange_dir, there.exchange_dir, (*OF_TERMS, *OF_TERM_RECALL))
-    assert len(list(artifacts.USER_SEEN.at(there.exchange_dir).iterdir())) == SparkSettings.load().partitions
+    expect_same_files(
+        here.exchange_dir, there.exchange_dir, (*OF_TERMS, *OF_TERM_RECALL)
+    )
+    assert (
+        len(list(artifacts.USER_SEEN.at(there.exchange_dir).iterdir()))
+        == SparkSettings.load().partitions
+    )
 
 
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("made", [world(seconds=2), world(users=9, most=3_000, seed=2)])
-def test_split(run_twin: Twin, made: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_split(
+    run_twin: Twin, made: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     here, there = made.read(tmp_path / "here"), made.read(tmp_path / "there")
     s1_data_split.main(here)
     said = capsys.readouterr().out
@@ -86,14 +98,26 @@ def test_split(run_twin: Twin, made: World, tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out == said
     tables = (artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
     expect_same_files(here.exchange_dir, there.exchange_dir, tables)
-    assert len(list(artifacts.RATINGS.at(there.exchange_dir).iterdir())) == SparkSettings.load().partitions
+    assert (
+        len(list(artifacts.RATINGS.at(there.exchange_dir).iterdir()))
+        == SparkSettings.load().partitions
+    )
 
 
 def test_feedback_of_the_server_is_refused(run_twin: Twin, tmp_path: Path) -> None:
     there = world().read(tmp_path)
-    event = {"eventid": "a", "userid": "u 10é", "itemid": "1", "type": "rating", "value": 5.0, "timestamp": NOW}
+    event = {
+        "eventid": "a",
+        "userid": "u 10é",
+        "itemid": "1",
+        "type": "rating",
+        "value": 5.0,
+        "timestamp": NOW,
+    }
     frame = pd.DataFrame([event]).reindex(columns=list(artifacts.EVENTS.columns))
-    frame = frame.astype({"recommendation": object}).fillna({"acknowledged_ms": 0, "sequence": 0})
+    frame = frame.astype({"recommendation": object}).fillna(
+        {"acknowledged_ms": 0, "sequence": 0}
+    )
     artifacts.EVENTS.write(tmp_path, frame)
     with pytest.raises(StepError, match="RECSYS_ENGINE=pandas alone merges"):
         run_twin(split_on_spark, there)
@@ -103,17 +127,26 @@ def test_feedback_of_the_server_is_refused(run_twin: Twin, tmp_path: Path) -> No
 def test_ranges_of_users_are_read_alone_and_in_order(tmp_path: Path) -> None:
     """From tables in parts, too, in batches of every size."""
     folder = world().split(tmp_path).exchange_dir
-    ratings, people = (table.read(folder) for table in (artifacts.RATINGS, artifacts.USERS))
+    ratings, people = (
+        table.read(folder) for table in (artifacts.RATINGS, artifacts.USERS)
+    )
     with users.in_parts(artifacts.RATINGS, folder) as parts:
         for number, rows in enumerate((ratings[:200], ratings[200:205], ratings[205:])):
-            rows.to_parquet(parts / f"part-{number}.parquet", index=False, row_group_size=50)
+            rows.to_parquet(
+                parts / f"part-{number}.parquet", index=False, row_group_size=50
+            )
     for size in (1, 7, 1000):
         found = [
             some
             for part in users.ranges(folder, 5)
             for some in users.some_users(folder, part, list(ratings), batch=size)
         ]
-        pd.testing.assert_frame_equal(pd.concat([rows for rows, _ in found if len(rows)], ignore_index=True), ratings)
-        pd.testing.assert_frame_equal(pd.concat([some for _, some in found], ignore_index=True), people)
+        pd.testing.assert_frame_equal(
+            pd.concat([rows for rows, _ in found if len(rows)], ignore_index=True),
+            ratings,
+        )
+        pd.testing.assert_frame_equal(
+            pd.concat([some for _, some in found], ignore_index=True), people
+        )
         for rows, some in found:
             assert set(rows["userid"]) <= set(some["userid"])

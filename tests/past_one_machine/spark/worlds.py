@@ -43,7 +43,10 @@ class World:
     def read(self, exchange_dir: Path) -> Settings:
         """Write what step 0 leaves. Settings of the folder."""
         tables = zip(artifacts.RAW, (self.raw, self.users, self.items), strict=True)
-        digests = {Path(table.path).name: sha256(table.write(exchange_dir, rows)) for table, rows in tables}
+        digests = {
+            Path(table.path).name: sha256(table.write(exchange_dir, rows))
+            for table, rows in tables
+        }
         dataset = self.dataset.model_copy(update={"sha256": digests})
         artifacts.DATASET.write(exchange_dir, dataset.model_dump(mode="json"))
         artifacts.EVENTS.write(exchange_dir, SCHEMA.empty_table().to_pandas())
@@ -52,7 +55,9 @@ class World:
     def split(self, exchange_dir: Path) -> Settings:
         """Write what steps 0 and 1 leave. Settings of the folder."""
         artifacts.DATASET.write(exchange_dir, self.dataset.model_dump(mode="json"))
-        artifacts.RATINGS.write(exchange_dir, label_and_split(self.raw, self.dataset, 0.8))
+        artifacts.RATINGS.write(
+            exchange_dir, label_and_split(self.raw, self.dataset, 0.8)
+        )
         artifacts.USERS.write(exchange_dir, self.users)
         artifacts.ITEMS.write(exchange_dir, self.items)
         return settings_of(exchange_dir)
@@ -62,7 +67,9 @@ def settings_of(exchange_dir: Path) -> Settings:
     return Settings(exchange_dir=exchange_dir, engine="spark")
 
 
-def world(users: int = 40, items: int = 30, most: int = 0, seconds: int = 4_000, seed: int = 1) -> World:
+def world(
+    users: int = 40, items: int = 30, most: int = 0, seconds: int = 4_000, seed: int = 1
+) -> World:
     """User k has about k events, some have none.
 
     Args:
@@ -74,14 +81,19 @@ def world(users: int = 40, items: int = 30, most: int = 0, seconds: int = 4_000,
     lengths[[0, 7, users - 1]] = 0
     lengths[4] += most
     userids = np.repeat(np.arange(10, 10 + 3 * users, 3), lengths)
-    items_rated, ratings = random.integers(0, items, len(userids)), random.integers(1, 6, len(userids))
+    items_rated, ratings = (
+        random.integers(0, items, len(userids)),
+        random.integers(1, 6, len(userids)),
+    )
     times = random.integers(0, seconds, len(userids))
     raw = pd.DataFrame(
         {
             Columns.USER: userids.astype(np.int32),
             Columns.ITEM: (items_rated * 2 + 1).astype(np.int32),
             Columns.RATING: ratings.astype(np.int8),
-            Columns.TIMESTAMP: NOW + times + np.where(2 * times > seconds, 2 * BREAK_S, 0),
+            Columns.TIMESTAMP: NOW
+            + times
+            + np.where(2 * times > seconds, 2 * BREAK_S, 0),
         }
     ).sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
     everybody = np.arange(10, 10 + 3 * users, 3, dtype=np.int32)
@@ -99,14 +111,22 @@ def world(users: int = 40, items: int = 30, most: int = 0, seconds: int = 4_000,
             Columns.ITEM: itemids,
             Columns.OWN_ID: itemids.astype(str),
             Columns.TITLE: [f"Épisode {item}" for item in itemids],
-            Columns.GENRES: [list(random.choice(GENRES, random.integers(0, 4), replace=False)) for _ in itemids],
+            Columns.GENRES: [
+                list(random.choice(GENRES, random.integers(0, 4), replace=False))
+                for _ in itemids
+            ],
             "year": np.where(itemids % 5 == 0, np.nan, 1950.0 + itemids),
         }
     )
     dataset = Dataset(
         name="world",
         origin="made up",
-        counts={"ratings": len(raw), "users": users, "items": items, "genres": len(GENRES)},
+        counts={
+            "ratings": len(raw),
+            "users": users,
+            "items": items,
+            "genres": len(GENRES),
+        },
         sha256={},
         levels=(1, 2, 3, 4, 5),
         positive_level=3,

@@ -16,7 +16,16 @@ import pytest
 import redis
 from redis.client import Pipeline
 
-_REDIS_READS: Final = {"GET", "HGETALL", "EXISTS", "LRANGE", "SCAN", "INFO", "PING", "HGET"}
+_REDIS_READS: Final = {
+    "GET",
+    "HGETALL",
+    "EXISTS",
+    "LRANGE",
+    "SCAN",
+    "INFO",
+    "PING",
+    "HGET",
+}
 _HTTP_READ: Final = re.compile(
     rb"(GET|HEAD) |POST \S*(/_search|/_count|/_msearch|/_mget|/_search/scroll|/get-online-features|/index)[ ?]"
 )
@@ -54,7 +63,11 @@ class Writes:
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Audit hook for files, processes and HTTP."""
         if event in _FILES:
-            paths = [str(argument) for argument in arguments if isinstance(argument, (str, os.PathLike))]
+            paths = [
+                str(argument)
+                for argument in arguments
+                if isinstance(argument, (str, os.PathLike))
+            ]
             if any(path.startswith(str(self.folder)) for path in paths):
                 self.write(f"{event} {paths}")
         elif event == "open" and isinstance(arguments[0], (str, os.PathLike)):
@@ -64,7 +77,11 @@ class Writes:
         elif event == "subprocess.Popen":
             self.write(f"{event} {arguments[1]}")
         elif event == "http.client.send":
-            head = bytes(arguments[1]) if isinstance(arguments[1], (bytes, bytearray)) else b""
+            head = (
+                bytes(arguments[1])
+                if isinstance(arguments[1], (bytes, bytearray))
+                else b""
+            )
             if _HTTP_LINE.match(head) and not _HTTP_READ.match(head):
                 self.write(head.split(b" HTTP")[0].decode())
 
@@ -73,11 +90,15 @@ _active: list[Writes] = []
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if _active and (event in _FILES or event in ("open", "subprocess.Popen", "http.client.send")):
+    if _active and (
+        event in _FILES or event in ("open", "subprocess.Popen", "http.client.send")
+    ):
         _active[-1].audit(event, arguments)
 
 
-sys.addaudithook(_hook)  # for good: hooks cannot be taken away, but this one sleeps outside of `writes`
+sys.addaudithook(
+    _hook
+)  # for good: hooks cannot be taken away, but this one sleeps outside of `writes`
 
 
 @contextmanager
@@ -87,7 +108,9 @@ def writes(folder: Path, kill_at: int = 0) -> Iterator[Writes]:
     execute, execute_all = redis.Redis.execute_command, Pipeline.execute
 
     def one(client: redis.Redis, *command: Any, **options: Any) -> Any:
-        if str(command[0]).split()[0].upper() not in _REDIS_READS and not isinstance(client, Pipeline):
+        if str(command[0]).split()[0].upper() not in _REDIS_READS and not isinstance(
+            client, Pipeline
+        ):
             watched.write(f"redis {command[:2]}")
         return execute(client, *command, **options)
 

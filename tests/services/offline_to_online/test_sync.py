@@ -32,10 +32,21 @@ from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place, TritonStore
 from online.clients.http import Http
 from tests.redis_of import redis_of
-from tests.services.offline_to_online.releases import LOADS, REQUESTS, answer, live, same, written
+from tests.services.offline_to_online.releases import (
+    LOADS,
+    REQUESTS,
+    answer,
+    live,
+    same,
+    written,
+)
 from tests.waiting import until
 
-RELEASES = {"first": (1, "source"), "second": (2, "default"), "third": (3, "source")}  # seed, recipe
+RELEASES = {
+    "first": (1, "source"),
+    "second": (2, "default"),
+    "third": (3, "source"),
+}  # seed, recipe
 
 
 def made(settings: Settings, name: str) -> Settings:
@@ -82,7 +93,9 @@ def background_requests(settings: Settings, published: Published) -> Iterator[No
     thread.start()
     try:
         yield
-        until(lambda: requested > 3, 30)  # what ends sooner than some requests do is followed by them
+        until(
+            lambda: requested > 3, 30
+        )  # what ends sooner than some requests do is followed by them
     finally:
         stop.set()
         thread.join()
@@ -90,13 +103,22 @@ def background_requests(settings: Settings, published: Published) -> Iterator[No
 
 
 @pytest.fixture(scope="module")
-def ids(clean_stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def ids(
+    clean_stack: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
     """Ids of the three releases, none of which is loaded yet."""
-    folders = {name: Settings(exchange_dir=tmp_path_factory.mktemp(name)) for name in RELEASES}
-    return {name: release_of_artifacts(made(settings, name)).release for name, settings in folders.items()}
+    folders = {
+        name: Settings(exchange_dir=tmp_path_factory.mktemp(name)) for name in RELEASES
+    }
+    return {
+        name: release_of_artifacts(made(settings, name)).release
+        for name, settings in folders.items()
+    }
 
 
-def test_a_sync_goes_live(stack: Settings, ids: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sync_goes_live(
+    stack: Settings, ids: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = load(stack, "first")
     assert feast.live_release(stack) is None  # not before every check is passed
     s3_check_offline_and_online.main(settings)
@@ -105,13 +127,18 @@ def test_a_sync_goes_live(stack: Settings, ids: dict[str, str], capsys: pytest.C
     assert feast.live_release(stack) == ids["first"]
     said = capsys.readouterr().out
     assert "60 users in Redis" in said
-    assert "fm: 100.0000% of the exact 200 candidates found (worst user 100.00%, all of them for 60)" in said
+    assert (
+        "fm: 100.0000% of the exact 200 candidates found (worst user 100.00%, all of them for 60)"
+        in said
+    )
     assert f"release {ids['first']} is live" in said
     published = live(stack)
     assert manifest_of(stack) == release_of_artifacts(settings)
     assert sum(len(each.scores) for each in answer(stack, published)) > 100
     with elastic_client(stack) as elastic:
-        assert list(elastic.indices.get_alias(name=wire.ITEM_ALIAS)) == [wire.item_index(ids["first"])]
+        assert list(elastic.indices.get_alias(name=wire.ITEM_ALIAS)) == [
+            wire.item_index(ids["first"])
+        ]
     curl = requests.post(
         f"{stack.feast.url}/get-online-features",
         data='{"feature_service": "ml_item", "entities": {"itemid": [1, 3, 5]}}',
@@ -149,17 +176,23 @@ def test_releases_of_two_recipes_coexist(stack: Settings, second: Settings) -> N
     name = f"ml_rec_{manifest.feature_spec.sizes}"
     assert (published.triton_model, place.model) == ("ml_rec", name)
     assert TritonStore(stack).models() == ["ml_rec", name]
-    other = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
+    other = Published(
+        manifest=manifest, triton_model=place.model, triton_version=place.version
+    )
     answers = answer(stack, other)
     assert [set(each.found) for each in answers] == [{"tower", "ease"}] * len(REQUESTS)
     assert not same(answers, answer(stack, published))
 
 
-def test_a_half_loaded_release_is_replaced_by_a_rerun(stack: Settings, ids: dict[str, str], second: Settings) -> None:
+def test_a_half_loaded_release_is_replaced_by_a_rerun(
+    stack: Settings, ids: dict[str, str], second: Settings
+) -> None:
     published = live(stack)
     with redis_client(stack) as client:
         client.delete(wire.users_key(ids["second"]))
-    with pytest.raises(StepError, match=r"not in Redis, or not wholly, .*: run .*s1_user_to_redis\.py"):
+    with pytest.raises(
+        StepError, match=r"not in Redis, or not wholly, .*: run .*s1_user_to_redis\.py"
+    ):
         s3_check_offline_and_online.main(second)
     s1_user_to_redis.main(second)
 
@@ -167,26 +200,45 @@ def test_a_half_loaded_release_is_replaced_by_a_rerun(stack: Settings, ids: dict
         index = wire.item_index(ids["second"])
         elastic.indices.put_mapping(index=index, meta={})
         elastic.delete(index=index, id=str(item_rows(stack.exchange_dir)[0].number))
-        with pytest.raises(StepError, match=r"not in Elasticsearch, or not wholly, .*: run .*s2_item_to_es\.py"):
+        with pytest.raises(
+            StepError,
+            match=r"not in Elasticsearch, or not wholly, .*: run .*s2_item_to_es\.py",
+        ):
             s3_check_offline_and_online.main(second)
         s2_item_to_es.main(second)
         assert elastic.count(index=index)["count"] == 320
     assert live(stack) == published
 
 
-def test_a_complete_index_is_mended_in_place(stack: Settings, ids: dict[str, str], second: Settings) -> None:
+def test_a_complete_index_is_mended_in_place(
+    stack: Settings, ids: dict[str, str], second: Settings
+) -> None:
     index = wire.item_index(ids["second"])
     with elastic_client(stack) as elastic:
-        created = elastic.indices.get(index=index)[index]["settings"]["index"]["creation_date"]
+        created = elastic.indices.get(index=index)[index]["settings"]["index"][
+            "creation_date"
+        ]
         elastic.delete(index=index, id=str(item_rows(stack.exchange_dir)[0].number))
-        elastic.index(index=index, id="surplus", document={Columns.ITEM: 999_999, "title": "x", "genres": [1]})
+        elastic.index(
+            index=index,
+            id="surplus",
+            document={Columns.ITEM: 999_999, "title": "x", "genres": [1]},
+        )
         s2_item_to_es.main(second)
-        assert elastic.indices.get(index=index)[index]["settings"]["index"]["creation_date"] == created
+        assert (
+            elastic.indices.get(index=index)[index]["settings"]["index"][
+                "creation_date"
+            ]
+            == created
+        )
         assert elastic.count(index=index)["count"] == 320
 
 
 def test_the_second_goes_live_and_the_first_can_be_had_again(
-    stack: Settings, ids: dict[str, str], second: Settings, capsys: pytest.CaptureFixture[str]
+    stack: Settings,
+    ids: dict[str, str],
+    second: Settings,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = live(stack)
     before = answer(stack, first)
@@ -206,10 +258,14 @@ def test_the_second_goes_live_and_the_first_can_be_had_again(
     assert same(answer(stack, first), before)
     assert feast.live_release(stack) == ids["first"]
     with elastic_client(stack) as elastic:
-        assert list(elastic.indices.get_alias(name=wire.ITEM_ALIAS)) == [wire.item_index(ids["first"])]
+        assert list(elastic.indices.get_alias(name=wire.ITEM_ALIAS)) == [
+            wire.item_index(ids["first"])
+        ]
 
 
-def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: dict[str, str], second: Settings) -> None:
+def test_the_third_clears_the_oldest_out_of_every_store(
+    stack: Settings, ids: dict[str, str], second: Settings
+) -> None:
     """Live before: first, then second. Third and first are kept, as first was served last."""
     gone = require_loaded(Stores.of(second), ids["second"])
     settings = load(stack, "third").model_copy(update={"kept_releases": 2})
@@ -220,7 +276,11 @@ def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: di
     assert store.listed() == (ids["third"], [ids["third"], ids["first"]])
     assert [each.releases() for each in Stores.of(stack)] == [kept] * 4
     with redis_client(stack) as client:
-        assert [client.exists(wire.channels_key(ids[name])) for name in RELEASES] == [1, 0, 1]
+        assert [client.exists(wire.channels_key(ids[name])) for name in RELEASES] == [
+            1,
+            0,
+            1,
+        ]
     assert TritonStore(stack).models() == ["ml_rec"]
     with redis_of(stack, db=stack.redis.feast_db) as client:
         column = _mmh3(f"ml_user_{ids['second']}:age")

@@ -19,7 +19,14 @@ from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.feast import FeastFeatures, FeatureQuery
 from tests.services.offline_to_online.killed_at import writes
-from tests.services.offline_to_online.releases import LOADS, SYNC, answer, live, same, written
+from tests.services.offline_to_online.releases import (
+    LOADS,
+    SYNC,
+    answer,
+    live,
+    same,
+    written,
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,9 @@ class Standing:
 
     def is_served(self) -> bool:
         """Whether the second is live, and whole."""
-        return live(self.settings) == self.published and same(answer(self.settings, self.published), self.answers)
+        return live(self.settings) == self.published and same(
+            answer(self.settings, self.published), self.answers
+        )
 
 
 def synced(settings: Settings) -> Published:
@@ -48,10 +57,14 @@ def standing(clean_stack: Settings) -> Standing:
     published = synced(written(clean_stack, "source", 12))
     answers = answer(clean_stack, published)
     settings = written(clean_stack, "source", 13)
-    return Standing(settings, release_of_artifacts(settings).release, published, answers)
+    return Standing(
+        settings, release_of_artifacts(settings).release, published, answers
+    )
 
 
-@pytest.mark.parametrize("step", LOADS, ids=lambda step: step.__name__.rpartition(".")[2])
+@pytest.mark.parametrize(
+    "step", LOADS, ids=lambda step: step.__name__.rpartition(".")[2]
+)
 def test_a_load_that_is_killed(standing: Standing, step: ModuleType) -> None:
     """Before each of its writes; every further try begins with what the one before has left."""
     kill_at = 0
@@ -73,7 +86,9 @@ def named(settings: Settings) -> tuple[str, bool]:
         (index,) = client.indices.get_alias(name=wire.ITEM_ALIAS)
     release = index.removeprefix(f"{wire.ITEM_ALIAS}-")
     with closing(FeastFeatures(settings.feast)) as features:
-        plain, own = (features.call(FeatureQuery("item", of, [1, 3, 5])) for of in (None, release))
+        plain, own = (
+            features.call(FeatureQuery("item", of, [1, 3, 5])) for of in (None, release)
+        )
     return release, plain == own
 
 

@@ -30,7 +30,9 @@ class Linear(torch.nn.Module):
         super().__init__()
         self.weights = torch.nn.Parameter(torch.from_numpy(world.weights[:, None]))
 
-    def forward(self, rows: torch.Tensor, history: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, rows: torch.Tensor, history: torch.Tensor | None = None
+    ) -> torch.Tensor:
         width = rows.shape[-1]
         scores = rows @ self.weights[:width]  # (..., n, 1)
         if history is not None:
@@ -40,8 +42,14 @@ class Linear(torch.nn.Module):
 
 def load_redis(client: redis.Redis, world: World) -> None:
     for userid in world.userids:
-        client.hset(wire.user_key(world.release, world.own_user(userid)), mapping=world.stored(userid).fields())
-    names = {str(world.own_user(userid)): len(world.histories[userid]) for userid in world.userids}
+        client.hset(
+            wire.user_key(world.release, world.own_user(userid)),
+            mapping=world.stored(userid).fields(),
+        )
+    names = {
+        str(world.own_user(userid)): len(world.histories[userid])
+        for userid in world.userids
+    }
     client.zadd(wire.ids_key(world.release), dict.fromkeys(names, 0))
     client.zadd(wire.event_counts_key(world.release), names)
     client.set(wire.popular_key(world.release), json.dumps(world.popular))
@@ -52,17 +60,35 @@ def load_redis(client: redis.Redis, world: World) -> None:
 def load_elasticsearch(settings: Settings, world: World) -> None:
     rows = []
     for itemid in world.itemids:
-        vectors = {name: known[itemid] for name, known in world.item_vectors.items() if itemid in known}
+        vectors = {
+            name: known[itemid]
+            for name, known in world.item_vectors.items()
+            if itemid in known
+        }
         shown = {"title": world.titles[itemid], "attributes": world.attributes(itemid)}
-        rows.append(ItemRow(itemid, world.genres[itemid], vectors, own_id=world.own_item(itemid), **shown))
+        rows.append(
+            ItemRow(
+                itemid,
+                world.genres[itemid],
+                vectors,
+                own_id=world.own_item(itemid),
+                **shown,
+            )
+        )
     with base.elastic_client(settings) as client:
-        elasticsearch.write_items(client, world.release, rows, world.vector_dims, world.recipe.recall.index)
+        elasticsearch.write_items(
+            client, world.release, rows, world.vector_dims, world.recipe.recall.index
+        )
 
 
 def load_feast(settings: Settings, world: World) -> None:
     frames = {
-        "user": pd.DataFrame([{"userid": key, **row} for key, row in world.user_features.items()]),
-        "item": pd.DataFrame([{"itemid": key, **row} for key, row in world.item_features.items()]),
+        "user": pd.DataFrame(
+            [{"userid": key, **row} for key, row in world.user_features.items()]
+        ),
+        "item": pd.DataFrame(
+            [{"itemid": key, **row} for key, row in world.item_features.items()]
+        ),
     }
     at = pd.Timestamp("2001-01-01", tz="UTC")
     feast.write_features(settings, world.release, world.spec, frames, at)
@@ -82,12 +108,16 @@ def worlds(stack: Settings) -> dict[type[World], World]:
     return load_worlds(stack, ALL_KINDS)
 
 
-def load_worlds(stack: Settings, kinds: Iterable[type[World]]) -> dict[type[World], World]:
+def load_worlds(
+    stack: Settings, kinds: Iterable[type[World]]
+) -> dict[type[World], World]:
     """Load worlds into every service, with their manifests."""
     loaded = {}
     for kind in kinds:
         bare = kind()
-        content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.sizes, bare.release)
+        content = onnx_export.export_onnx(
+            ScoringModel(Linear(bare)), bare.spec.sizes, bare.release
+        )
         place = TritonStore(stack).load(bare.release, bare.spec.sizes, content)
         world = loaded[kind] = kind(model=place.model, model_version=place.version)
         load_elasticsearch(stack, world)
@@ -98,11 +128,16 @@ def load_worlds(stack: Settings, kinds: Iterable[type[World]]) -> dict[type[Worl
 
 
 @pytest.fixture(scope="module", params=ALL_KINDS, ids=lambda kind: kind.__name__)
-def world(stack: Settings, worlds: dict[type[World], World], request: pytest.FixtureRequest) -> Iterator[World]:
+def world(
+    stack: Settings, worlds: dict[type[World], World], request: pytest.FixtureRequest
+) -> Iterator[World]:
     """The one that is live for a module. What was live before is live again afterwards."""
     world = worlds[request.param]
     with redis_of(stack) as client:
-        before, activated = client.get(wire.LIVE_KEY), client.lrange(wire.PUBLISHED_KEY, 0, -1)
+        before, activated = (
+            client.get(wire.LIVE_KEY),
+            client.lrange(wire.PUBLISHED_KEY, 0, -1),
+        )
         client.set(wire.LIVE_KEY, world.release)
         client.lpush(wire.PUBLISHED_KEY, world.release)
         yield world

@@ -29,12 +29,20 @@ def running(
     ``variables``: further ones of its environment.
     """
     settings = settings or settings_on_free_ports(folder)
-    settings = settings.model_copy(update={"server": settings.server.model_copy(update=server_settings)})
+    settings = settings.model_copy(
+        update={"server": settings.server.model_copy(update=server_settings)}
+    )
     program = SERVER.program(settings)
     environment = {**program.environment, **(variables or {})}
     log = folder / "server.log"
     with log.open("w") as output:
-        process = subprocess.Popen(program.command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            program.command,
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     try:
         for attempt in Retrying(stop=stop_after_delay(120), wait=wait_fixed(0.1)):
             with attempt:

@@ -51,9 +51,18 @@ class Load:
 
     def between(self, begin: float, end: float) -> list[Answered]:
         """Answers to requests that began and ended within a stretch of time."""
-        return [each for each in tuple(self.answers) if begin <= each.began and each.ended <= end]
+        return [
+            each
+            for each in tuple(self.answers)
+            if begin <= each.began and each.ended <= end
+        ]
 
-    def wait(self, what: Callable[[Answered], bool], within_s: float, since: float | None = None) -> Answered:
+    def wait(
+        self,
+        what: Callable[[Answered], bool],
+        within_s: float,
+        since: float | None = None,
+    ) -> Answered:
         """The first answer to a request from now on, or ``since``, of which ``what`` is true. Fails without one."""
         now, seen = time.monotonic(), 0
         while time.monotonic() < now + within_s:
@@ -63,11 +72,15 @@ class Load:
                     return each
             seen = len(fresh)
             time.sleep(0.02)
-        raise AssertionError(f"no such answer within {within_s} s; the last: {self.answers[-3:]}")
+        raise AssertionError(
+            f"no such answer within {within_s} s; the last: {self.answers[-3:]}"
+        )
 
 
 @contextmanager
-def load(url: str, bodies: Sequence[dict[str, Any]], clients: int, pause_s: float = 0.0) -> Iterator[Load]:
+def load(
+    url: str, bodies: Sequence[dict[str, Any]], clients: int, pause_s: float = 0.0
+) -> Iterator[Load]:
     """``clients`` ask one after the other of ``bodies``, each ``pause_s`` after its last answer, until the block ends.
 
     A connection that the server closes between two requests is opened again, as every client of HTTP does.
@@ -128,7 +141,9 @@ def kill(settings: Settings, name: str) -> None:
     processes = listeners(settings, name)
     for process in processes:
         process.suspend()  # so that none starts another child meanwhile
-    children = [child for process in processes for child in process.children(recursive=True)]
+    children = [
+        child for process in processes for child in process.children(recursive=True)
+    ]
     for process in {*processes, *children}:
         process.kill()
 

@@ -37,14 +37,23 @@ max_batch_size: 8
 input [ { name: "x" data_type: TYPE_FP32 dims: [ 1 ] } ]
 output [ { name: "y" data_type: TYPE_FP32 dims: [ 1 ] } ]
 """
-REQUEST: Final = b'{"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [7.5]}]}'
+REQUEST: Final = (
+    b'{"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [7.5]}]}'
+)
 
 
 def write_model(settings: Settings) -> None:
     """Put a model that returns its input into Triton's repository."""
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in "xy")
-    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], MODEL, [x], [y])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1])
+        for name in "xy"
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], MODEL, [x], [y]
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
     folder = settings.service_dir("triton") / MODEL
     (folder / "1").mkdir(parents=True)
     (folder / "config.pbtxt").write_text(CONFIG)
@@ -88,11 +97,19 @@ def another_account() -> Iterator[Callable[[], set[str]]]:
 
 def shared_memory(settings: Settings) -> set[Path]:
     """Files of the shared memory that processes of this stack have mapped."""
-    mapped = (Path(each.path) for process in members(settings) for each in process.memory_maps())
+    mapped = (
+        Path(each.path)
+        for process in members(settings)
+        for each in process.memory_maps()
+    )
     return {path for path in mapped if path.parent == SHARED_MEMORY}
 
 
-@retry(stop=stop_after_delay(60), wait=wait_fixed(0.1), retry=retry_if_result(lambda body: body is None))
+@retry(
+    stop=stop_after_delay(60),
+    wait=wait_fixed(0.1),
+    retry=retry_if_result(lambda body: body is None),
+)
 def answer(settings: Settings) -> bytes | None:
     with closing(Http(settings.triton.url, timeout_s=30)) as http:
         answered = http.post(f"/v2/models/{MODEL}/infer", REQUEST)

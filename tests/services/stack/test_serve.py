@@ -24,9 +24,13 @@ from tests.waiting import until
 
 CLIENTS = 4
 PATIENCE_S = 60.0  # on a busy machine
-BODIES = [{"userid": userid, "timestamp": AT, "budget_ms": 5_000} for userid in (1, 2, 3)]
+BODIES = [
+    {"userid": userid, "timestamp": AT, "budget_ms": 5_000} for userid in (1, 2, 3)
+]
 
-pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
+)
 
 
 def serve(settings: Settings) -> None:
@@ -49,12 +53,24 @@ def workers_of(settings: Settings) -> set[int]:
 
 
 def with_server(settings: Settings, **values: object) -> Settings:
-    return settings.model_copy(update={"server": settings.server.model_copy(update=values)})
+    return settings.model_copy(
+        update={"server": settings.server.model_copy(update=values)}
+    )
 
 
-@pytest.mark.parametrize("changed", [{}, {"budget_ms": 260, "workers": 3}], ids=["same settings", "other settings"])
-def test_no_request_is_lost_when_the_server_restarts(served: Settings, world: World, changed: dict[str, int]) -> None:
-    former, master, settings = workers_of(served), pid_of(served), with_server(served, **changed)
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"budget_ms": 260, "workers": 3}],
+    ids=["same settings", "other settings"],
+)
+def test_no_request_is_lost_when_the_server_restarts(
+    served: Settings, world: World, changed: dict[str, int]
+) -> None:
+    former, master, settings = (
+        workers_of(served),
+        pid_of(served),
+        with_server(served, **changed),
+    )
     with load(served.server.url, BODIES, CLIENTS) as requested:
         requested.wait(lambda answer: answer.status == 200, PATIENCE_S)
         before = len(requested.answers)
@@ -62,7 +78,10 @@ def test_no_request_is_lost_when_the_server_restarts(served: Settings, world: Wo
         meanwhile = len(requested.answers) - before
         requested.wait(lambda answer: answer.whole, PATIENCE_S)
         # the old ones end when they have answered what they had accepted
-        until(lambda: len(workers_of(served)) == settings.server.workers, despite=(psutil.NoSuchProcess,))
+        until(
+            lambda: len(workers_of(served)) == settings.server.workers,
+            despite=(psutil.NoSuchProcess,),
+        )
         requested.wait(lambda answer: answer.whole, PATIENCE_S)
     assert pid_of(served) == master
     assert not workers_of(served) & former
@@ -74,17 +93,25 @@ def test_no_request_is_lost_when_the_server_restarts(served: Settings, world: Wo
 
 
 def test_workers_have_the_settings_of_the_last_serve(served: Settings) -> None:
-    metrics = lambda: requests.get(f"{served.server.url}/metrics", timeout=30).status_code  # noqa: E731
+    metrics = lambda: (  # noqa: E731
+        requests.get(f"{served.server.url}/metrics", timeout=30).status_code
+    )
     assert metrics() == 200
     serve(with_server(served, extras="none"))
     assert {metrics() for _ in range(20)} == {404}
 
 
 def state(settings: Settings) -> tuple[int, set[int], str]:
-    return pid_of(settings), workers_of(settings), Supervisor(settings).described(SERVER)
+    return (
+        pid_of(settings),
+        workers_of(settings),
+        Supervisor(settings).described(SERVER),
+    )
 
 
-@pytest.mark.parametrize("variable", ["RECSYS_SERVER__DIVERSITY", "RECSYS_SERVER__EXTRAS"])
+@pytest.mark.parametrize(
+    "variable", ["RECSYS_SERVER__DIVERSITY", "RECSYS_SERVER__EXTRAS"]
+)
 def test_a_wrong_setting_leaves_the_running_server_untouched(
     served: Settings, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
@@ -99,16 +126,27 @@ def test_a_wrong_setting_leaves_the_running_server_untouched(
     assert requests.get(f"{served.server.url}/healthz", timeout=30).status_code == 200
 
 
-def test_broken_code_leaves_the_running_server_untouched(served: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "TRIAL", (sys.executable, "-c", "raise ImportError('this module is broken')"))
+def test_broken_code_leaves_the_running_server_untouched(
+    served: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        server,
+        "TRIAL",
+        (sys.executable, "-c", "raise ImportError('this module is broken')"),
+    )
     before = state(served)
-    with pytest.raises(StackError, match=r"(?s)does not start.*goes on as before.*this module is broken"):
+    with pytest.raises(
+        StackError,
+        match=r"(?s)does not start.*goes on as before.*this module is broken",
+    ):
         serve(served)
     assert state(served) == before
     assert requests.get(f"{served.server.url}/healthz", timeout=30).status_code == 200
 
 
-def test_workers_that_do_not_start_leave_the_former_settings(served: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_do_not_start_leave_the_former_settings(
+    served: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A failure that the trial has not found."""
     before = state(served)
     monkeypatch.setenv("RECSYS_SERVER__DIVERSITY", "2")
@@ -117,12 +155,17 @@ def test_workers_that_do_not_start_leave_the_former_settings(served: Settings, m
     with pytest.raises(StackError, match="not all workers"):
         serve(served)
     assert state(served)[::2] == before[::2]
-    until(lambda: len(workers_of(served)) >= served.server.workers, despite=(psutil.NoSuchProcess,))
+    until(
+        lambda: len(workers_of(served)) >= served.server.workers,
+        despite=(psutil.NoSuchProcess,),
+    )
     assert requests.get(f"{served.server.url}/healthz", timeout=30).status_code == 200
 
 
 @pytest.mark.parametrize("name", [service.name for service in SERVICES])
-def test_a_service_that_is_up_again_is_called(patient: Settings, world: World, name: str) -> None:
+def test_a_service_that_is_up_again_is_called(
+    patient: Settings, world: World, name: str
+) -> None:
     """`up` returns once the next request is answered in full, even where requests have found the service dead."""
     settings = with_server(patient, warm_up_s=2.0)
     bodies = [{**body, "budget_ms": 10_000} for body in BODIES]
@@ -135,6 +178,8 @@ def test_a_service_that_is_up_again_is_called(patient: Settings, world: World, n
             now = time.monotonic()
             requested.wait(lambda answer: answer.began > now, PATIENCE_S)
             time.sleep(1)
-        assert [each.degraded for each in requested.between(now, math.inf) if not each.whole] == []
+        assert [
+            each.degraded for each in requested.between(now, math.inf) if not each.whole
+        ] == []
     finally:
         commands.down(settings, [SERVER])

@@ -23,7 +23,11 @@ from tests.free_ports import settings_on_free_ports
 from tests.redis_of import redis_of
 
 
-@retry(stop=stop_after_delay(180), wait=wait_fixed(0.1), retry=retry_if_exception_type((NotReadyError, AssertionError)))
+@retry(
+    stop=stop_after_delay(180),
+    wait=wait_fixed(0.1),
+    retry=retry_if_exception_type((NotReadyError, AssertionError)),
+)
 def until_back(settings: Settings, name: str, former_pid: int) -> None:
     info = Supervisor(settings).processes()[name]
     assert info["pid"] not in (0, former_pid)
@@ -33,10 +37,18 @@ def until_back(settings: Settings, name: str, former_pid: int) -> None:
 def test_nobody_listens_beyond_this_machine(stack: Settings) -> None:
     """Elasticsearch, Feast and Triton ask for no password, so nobody else may reach them."""
     addresses = listening(stack)
-    assert {address.ip for address in addresses} <= {LOOPBACK, "::1", f"::ffff:{LOOPBACK}"}
+    assert {address.ip for address in addresses} <= {
+        LOOPBACK,
+        "::1",
+        f"::ffff:{LOOPBACK}",
+    }
 
 
-@retry(stop=stop_after_delay(120), wait=wait_fixed(0.1), retry=retry_if_exception_type(AssertionError))
+@retry(
+    stop=stop_after_delay(120),
+    wait=wait_fixed(0.1),
+    retry=retry_if_exception_type(AssertionError),
+)
 def listening(settings: Settings) -> list[Any]:
     """Addresses that the services' processes listen on, once there is one for each port: a worker may be replaced."""
     pids = {process.pid for process in members(settings)}
@@ -45,7 +57,12 @@ def listening(settings: Settings) -> list[Any]:
         for connection in psutil.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN and connection.pid in pids
     ]
-    expected = {number for service in SERVICES for port in service.ports for number in port.numbers(settings)}
+    expected = {
+        number
+        for service in SERVICES
+        for port in service.ports
+        for number in port.numbers(settings)
+    }
     assert expected <= {each.port for each in found}
     return found
 
@@ -73,19 +90,25 @@ class TestOwnStack:
 
     names = ("redis", "elasticsearch")
 
-    def test_down_and_up_keep_the_data_and_leave_no_process(self, own: Settings) -> None:
+    def test_down_and_up_keep_the_data_and_leave_no_process(
+        self, own: Settings
+    ) -> None:
         services = [by_name(name) for name in self.names]
         document = f"{own.elasticsearch.url}/test/_doc/1"
         commands.up(own, services)
         with redis_of(own, decode_responses=True) as client:
             client.set("test:key", "value")
-        requests.put(document, json={"a": 1}, auth=own.elasticsearch.login, timeout=30).raise_for_status()
+        requests.put(
+            document, json={"a": 1}, auth=own.elasticsearch.login, timeout=30
+        ).raise_for_status()
 
         started = members(own)
         assert len(started) >= 3  # supervisord and two services
         commands.down(own, None)
         assert members(own) == []
-        assert psutil.wait_procs(started, timeout=30)[1] == []  # one that has ended is listed until init reaps it
+        assert (
+            psutil.wait_procs(started, timeout=30)[1] == []
+        )  # one that has ended is listed until init reaps it
 
         commands.up(own, services)
         with redis_of(own, decode_responses=True) as client:
@@ -94,7 +117,11 @@ class TestOwnStack:
         assert answer.json()["_source"] == {"a": 1}
 
     def test_a_new_password_restarts_redis_and_is_required(self, own: Settings) -> None:
-        secret = own.model_copy(update={"redis": own.redis.model_copy(update={"password": SecretStr("hush")})})
+        secret = own.model_copy(
+            update={
+                "redis": own.redis.model_copy(update={"password": SecretStr("hush")})
+            }
+        )
         try:
             commands.up(own, [by_name("redis")])
             commands.up(secret, [by_name("redis")])
@@ -103,13 +130,18 @@ class TestOwnStack:
         finally:
             commands.down(own, None)
 
-    def test_a_service_that_ends_at_once_shows_the_end_of_its_log(self, own: Settings, tmp_path: Path) -> None:
+    def test_a_service_that_ends_at_once_shows_the_end_of_its_log(
+        self, own: Settings, tmp_path: Path
+    ) -> None:
         broken = own.service_dir("redis") / "appendonlydir" / "appendonly.aof.manifest"
         broken.parent.mkdir(parents=True, exist_ok=True)
         whole = broken.read_bytes() if broken.exists() else b""
         broken.write_bytes(b"this is no manifest\r\n" * 10)
         try:
-            with pytest.raises(StackError, match=r"(?s)Redis ended right after its start.*AOF manifest file"):
+            with pytest.raises(
+                StackError,
+                match=r"(?s)Redis ended right after its start.*AOF manifest file",
+            ):
                 commands.up(own, [by_name("redis")])
         finally:
             commands.down(own, None)

@@ -9,8 +9,15 @@ import pytest
 from data_exchange_center.artifacts import ArtifactError, Binary, Document, Table
 from data_exchange_center.files import written_in_place
 
-TABLE = Table("t/x.parquet", "maker.py", {"userid": pa.int32(), "items": pa.list_(pa.int32())})
-OPEN = Table("t/open.parquet", "maker.py", {"userid": pa.int32()}, open_ended=(pa.string(), pa.int64()))
+TABLE = Table(
+    "t/x.parquet", "maker.py", {"userid": pa.int32(), "items": pa.list_(pa.int32())}
+)
+OPEN = Table(
+    "t/open.parquet",
+    "maker.py",
+    {"userid": pa.int32()},
+    open_ended=(pa.string(), pa.int64()),
+)
 DOCUMENT = Document("t/x.json", "maker.py")
 
 
@@ -23,10 +30,15 @@ def frame() -> pd.DataFrame:
     ("wrong", "message"),
     [
         (pd.DataFrame({"userid": [1]}), r"\['items'\] are absent"),
-        (pd.DataFrame({"userid": [1], "items": [[1]], "more": [1]}), r"\['more'\] unexpected"),
+        (
+            pd.DataFrame({"userid": [1], "items": [[1]], "more": [1]}),
+            r"\['more'\] unexpected",
+        ),
     ],
 )
-def test_a_table_with_other_columns_is_not_written(tmp_path: Path, wrong: pd.DataFrame, message: str) -> None:
+def test_a_table_with_other_columns_is_not_written(
+    tmp_path: Path, wrong: pd.DataFrame, message: str
+) -> None:
     with pytest.raises(ArtifactError, match=message):
         TABLE.write(tmp_path, wrong)
     assert not TABLE.at(tmp_path).exists()
@@ -34,16 +46,26 @@ def test_a_table_with_other_columns_is_not_written(tmp_path: Path, wrong: pd.Dat
 
 @pytest.mark.parametrize(
     ("artifact", "damage"),
-    [(TABLE, b""), (TABLE, b"not parquet"), (DOCUMENT, b""), (DOCUMENT, b"[1]"), (DOCUMENT, b"{")],
+    [
+        (TABLE, b""),
+        (TABLE, b"not parquet"),
+        (DOCUMENT, b""),
+        (DOCUMENT, b"[1]"),
+        (DOCUMENT, b"{"),
+    ],
 )
-def test_a_damaged_file_says_run_the_step_again(tmp_path: Path, artifact: Table | Document, damage: bytes) -> None:
+def test_a_damaged_file_says_run_the_step_again(
+    tmp_path: Path, artifact: Table | Document, damage: bytes
+) -> None:
     (tmp_path / "t").mkdir()
     artifact.at(tmp_path).write_bytes(damage)
     with pytest.raises(ArtifactError, match=r"maker\.py: run that step again"):
         artifact.read(tmp_path)
 
 
-def test_a_table_of_another_make_is_refused(tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_a_table_of_another_make_is_refused(
+    tmp_path: Path, frame: pd.DataFrame
+) -> None:
     (tmp_path / "t").mkdir()
     frame.to_parquet(TABLE.at(tmp_path))
     with pytest.raises(ArtifactError, match="not as expected"):
@@ -68,5 +90,7 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
 def test_a_binary_that_cannot_be_unpacked_is_named(tmp_path: Path) -> None:
     numbers = Binary("n.bin", "maker.py")
     numbers.write(tmp_path, b"twelve")
-    with pytest.raises(ArtifactError, match=r"n\.bin: cannot be read .*maker\.py: run that step again"):
+    with pytest.raises(
+        ArtifactError, match=r"n\.bin: cannot be read .*maker\.py: run that step again"
+    ):
         numbers.read_as(tmp_path, int)

@@ -8,7 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_exchange_center.channels import ChannelSet, HistorySum, Requests, index_vectors
+from data_exchange_center.channels import (
+    ChannelSet,
+    HistorySum,
+    Requests,
+    index_vectors,
+)
 from data_exchange_center.fusion import NOT_FOUND
 from data_exchange_center.history import History
 
@@ -24,32 +29,53 @@ def channel(name: str = "tower") -> HistorySum:
     rows = normal(2, ITEMS + 1, DIM)
     rows[:, 0] = 0
     return HistorySum(
-        name, rows, lag=normal(2, 2, LAGS), rating_weight=normal(2, 2, 6), base=normal(2, DIM),
-        profile=(normal(3, DIM), normal(2, DIM)), items=normal(ITEMS + 1, DIM), bias=normal(ITEMS + 1),
+        name,
+        rows,
+        lag=normal(2, 2, LAGS),
+        rating_weight=normal(2, 2, 6),
+        base=normal(2, DIM),
+        profile=(normal(3, DIM), normal(2, DIM)),
+        items=normal(ITEMS + 1, DIM),
+        bias=normal(ITEMS + 1),
         trained=np.arange(ITEMS + 1) > 0,
-    )  # fmt: skip
+    )
 
 
 def deeper() -> HistorySum:
     """The same with three hidden units."""
     rng = np.random.default_rng(1)
     shapes = (2, DIM, 3), (3,), (3, DIM)
-    return replace(channel(), hidden=tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes))
+    return replace(
+        channel(),
+        hidden=tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes),
+    )
 
 
-def requests(items: list[list[int]], ratings: list[list[int]], profiles: list[list[int]], ago: int) -> Requests:
+def requests(
+    items: list[list[int]],
+    ratings: list[list[int]],
+    profiles: list[list[int]],
+    ago: int,
+) -> Requests:
     """Requests of users whose events lie ``ago`` seconds back."""
     codes = np.array(items)
     return Requests(
-        codes, np.array(ratings), np.zeros_like(codes), (codes > 0).sum(axis=1), np.array(profiles),
+        codes,
+        np.array(ratings),
+        np.zeros_like(codes),
+        (codes > 0).sum(axis=1),
+        np.array(profiles),
         np.full(len(codes), ago),
-    )  # fmt: skip
+    )
 
 
 def test_a_new_rating_shifts_the_history() -> None:
     one = channel()
     history = (np.arange(1, LAGS + 4) % ITEMS + 1).tolist()
-    whole, cut = (requests([codes], [[4] * len(codes)], [[]], ago=60) for codes in (history, history[:LAGS]))
+    whole, cut = (
+        requests([codes], [[4] * len(codes)], [[]], ago=60)
+        for codes in (history, history[:LAGS])
+    )
     assert np.array_equal(one.user_vectors(whole), one.user_vectors(cut))
 
 
@@ -57,7 +83,9 @@ ITEMIDS = np.arange(10, 10 * (ITEMS + 1), 10)  # code c is item 10 c
 
 
 def one_user() -> History:
-    return History(np.array([30, 999, 50]), np.array([5, 5, 2]), np.array([1_000, 700, 200]))
+    return History(
+        np.array([30, 999, 50]), np.array([5, 5, 2]), np.array([1_000, 700, 200])
+    )
 
 
 def test_a_set_of_channels_survives_the_wire() -> None:
@@ -65,9 +93,13 @@ def test_a_set_of_channels_survives_the_wire() -> None:
     got = ChannelSet.unpack(sent.pack())
     assert [one.name for one in got.channels] == ["one", "two"]
     profile = np.array([1, 1])
-    ours, theirs = (each.query_vectors(one_user(), profile, 1_200) for each in (sent, got))
+    ours, theirs = (
+        each.query_vectors(one_user(), profile, 1_200) for each in (sent, got)
+    )
     assert all(np.array_equal(ours[name], theirs[name]) for name in ("one", "two"))
-    assert np.array_equal(got.channels[1].item_vectors(), sent.channels[1].item_vectors())
+    assert np.array_equal(
+        got.channels[1].item_vectors(), sent.channels[1].item_vectors()
+    )
     assert ChannelSet.unpack(ChannelSet(ITEMIDS, ()).pack()).channels == ()
     assert sent.pack() == sent.pack()
 
@@ -87,25 +119,50 @@ def test_channel_set_maps_ids_and_regimes_by_time() -> None:
     channels = ChannelSet(ITEMIDS, (channel(),))
     profile = np.array([2, 0])
     for timestamp, ago in ((4_599, 3_599), (4_600, 3_600)):
-        expected = channel().user_vectors(requests([[3, 0, 5]], [[5, 5, 2]], [[2, 0]], ago))[0]
-        assert np.array_equal(channels.query_vectors(one_user(), profile, timestamp)["tower"], expected)
+        expected = channel().user_vectors(
+            requests([[3, 0, 5]], [[5, 5, 2]], [[2, 0]], ago)
+        )[0]
+        assert np.array_equal(
+            channels.query_vectors(one_user(), profile, timestamp)["tower"], expected
+        )
 
 
 def test_a_user_without_ratings_has_the_profiles_vector() -> None:
     one = channel()
-    found = ChannelSet(ITEMIDS, (one,)).query_vectors(History.empty(), np.array([1, 1]), 10**9)["tower"]
-    assert found[:DIM] == pytest.approx(one.base[0] + one.profile[0][1] + one.profile[1][1])
+    found = ChannelSet(ITEMIDS, (one,)).query_vectors(
+        History.empty(), np.array([1, 1]), 10**9
+    )["tower"]
+    assert found[:DIM] == pytest.approx(
+        one.base[0] + one.profile[0][1] + one.profile[1][1]
+    )
 
 
 def test_a_channel_with_equal_scores_is_not_searched() -> None:
     """Without a history a linear item-item model knows nothing: all inner products are 0, and any items would do."""
-    silent = replace(channel("ease"), base=np.zeros((2, DIM), np.float32), profile=(), bias=np.zeros(ITEMS + 1))
+    silent = replace(
+        channel("ease"),
+        base=np.zeros((2, DIM), np.float32),
+        profile=(),
+        bias=np.zeros(ITEMS + 1),
+    )
     popular = replace(silent, name="popular", bias=channel().bias)
-    channels, profile = ChannelSet(ITEMIDS, (channel(), silent, popular)), np.array([1, 1])
-    unknown_users = History(np.array([999]), np.array([5]), np.array([700]))  # an unknown item
+    channels, profile = (
+        ChannelSet(ITEMIDS, (channel(), silent, popular)),
+        np.array([1, 1]),
+    )
+    unknown_users = History(
+        np.array([999]), np.array([5]), np.array([700])
+    )  # an unknown item
     for history in (History.empty(), unknown_users):
-        assert set(channels.query_vectors(history, profile, 1_200)) == {"tower", "popular"}
-    assert set(channels.query_vectors(one_user(), profile, 1_200)) == {"tower", "ease", "popular"}
+        assert set(channels.query_vectors(history, profile, 1_200)) == {
+            "tower",
+            "popular",
+        }
+    assert set(channels.query_vectors(one_user(), profile, 1_200)) == {
+        "tower",
+        "ease",
+        "popular",
+    }
 
 
 def test_an_item_that_it_was_not_trained_on_is_not_found() -> None:
@@ -116,6 +173,10 @@ def test_an_item_that_it_was_not_trained_on_is_not_found() -> None:
 
 def test_every_item_vector_finds_itself_first() -> None:
     random = np.random.default_rng(0)
-    items = index_vectors(random.normal(size=(300, 4)).astype(np.float32), random.normal(size=300))
+    items = index_vectors(
+        random.normal(size=(300, 4)).astype(np.float32), random.normal(size=300)
+    )
     assert (np.argmax(items @ items.T, axis=1) == np.arange(300)).all()
-    np.testing.assert_allclose(np.linalg.norm(items, axis=1), np.linalg.norm(items[0]), rtol=1e-6)
+    np.testing.assert_allclose(
+        np.linalg.norm(items, axis=1), np.linalg.norm(items[0]), rtol=1e-6
+    )

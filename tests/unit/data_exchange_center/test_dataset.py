@@ -17,37 +17,57 @@ LENGTHS = st.lists(st.integers(0, 400), max_size=20)
 
 
 def test_a_basket_has_no_longest_holdout() -> None:
-    rules = (HoldoutRule(basket=True), HoldoutRule(last=3), HoldoutRule(share=0.1, at_most=7))
+    rules = (
+        HoldoutRule(basket=True),
+        HoldoutRule(last=3),
+        HoldoutRule(share=0.1, at_most=7),
+    )
     assert [rule.longest for rule in rules] == [None, 3, 7]
 
 
 @given(LENGTHS, st.floats(0.01, 0.99), st.integers(0, 3), st.integers(3, 12))
-def test_a_share_is_held_out_within_its_bounds(lengths: list[int], share: float, least: int, most: int) -> None:
+def test_a_share_is_held_out_within_its_bounds(
+    lengths: list[int], share: float, least: int, most: int
+) -> None:
     sizes = holdout_sizes(
-        HoldoutRule(share=share, at_least=least, at_most=most), np.array(lengths, int), np.array(lengths, int)
+        HoldoutRule(share=share, at_least=least, at_most=most),
+        np.array(lengths, int),
+        np.array(lengths, int),
     )
-    assert sizes.tolist() == [min(n, max(least, min(most, int(share * n + 1e-9)))) for n in lengths]
+    assert sizes.tolist() == [
+        min(n, max(least, min(most, int(share * n + 1e-9)))) for n in lengths
+    ]
 
 
 def test_a_share_of_0_and_a_final_data_set_hold_nothing_out() -> None:
     lengths = np.array([0, 1, 30, 400])
     assert not holdout_sizes(HoldoutRule(share=0.0), lengths, lengths).any()
-    assert not holdout_sizes(STARS.model_copy(update={"final": True}).holdout_now, lengths, lengths).any()
+    assert not holdout_sizes(
+        STARS.model_copy(update={"final": True}).holdout_now, lengths, lengths
+    ).any()
     assert np.array_equal(
-        holdout_sizes(STARS.holdout_now, lengths, lengths), holdout_sizes(STARS.holdout, lengths, lengths)
+        holdout_sizes(STARS.holdout_now, lengths, lengths),
+        holdout_sizes(STARS.holdout, lengths, lengths),
     )
 
 
 def test_the_last_basket_of_those_who_have_two_is_held_out() -> None:
     lengths, newest = np.array([0, 3, 3, 8]), np.array([0, 3, 1, 5])
-    assert holdout_sizes(HoldoutRule(basket=True), lengths, newest).tolist() == [0, 0, 1, 5]
+    assert holdout_sizes(HoldoutRule(basket=True), lengths, newest).tolist() == [
+        0,
+        0,
+        1,
+        5,
+    ]
 
 
 @given(st.integers(1, 99), st.integers(1, 400))
 @example(29, 100)
 def test_a_share_of_what_it_divides_is_whole(percent: int, length: int) -> None:
     rule = HoldoutRule(share=percent / 100, at_least=0, at_most=400)
-    assert holdout_sizes(rule, np.array([length]), np.array([1])).tolist() == [length * percent // 100]
+    assert holdout_sizes(rule, np.array([length]), np.array([1])).tolist() == [
+        length * percent // 100
+    ]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +79,9 @@ def test_a_share_of_what_it_divides_is_whole(percent: int, length: int) -> None:
         ({"last": 3, "share": 0.1}, "exactly one of last, share"),
     ],
 )
-def test_bounds_that_cannot_hold_are_refused(rule: dict[str, float], message: str) -> None:
+def test_bounds_that_cannot_hold_are_refused(
+    rule: dict[str, float], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         HoldoutRule.model_validate(rule)
 
@@ -86,12 +108,16 @@ def test_strings_of_any_content_go_both_ways(texts: list[str]) -> None:
     assert all(isinstance(own, str) for own in known.values())
 
 
-@pytest.mark.parametrize("name", ["../../..", "a/b", ".hidden", "", "shop+other", "x" * 200])
+@pytest.mark.parametrize(
+    "name", ["../../..", "a/b", ".hidden", "", "shop+other", "x" * 200]
+)
 def test_a_name_that_is_no_part_of_a_path_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="name"):
         Dataset.model_validate(STARS.model_dump() | {"name": name})
 
 
-@pytest.mark.parametrize("name", ["ml-1m", "ml-1m+events", "ml-1m+events+final", "läden_2.0"])
+@pytest.mark.parametrize(
+    "name", ["ml-1m", "ml-1m+events", "ml-1m+events+final", "läden_2.0"]
+)
 def test_the_names_in_use_are_accepted(name: str) -> None:
     assert Dataset.model_validate(STARS.model_dump() | {"name": name}).name == name

@@ -30,9 +30,20 @@ def after(
         for place, (kind, item, time, value) in enumerate(events)
     ]
     results, history_before = [], history_of(old)
-    for order in itertools.islice(itertools.permutations(logged), 24):  # in whatever order they are stored
-        history, items = updated(history_before, seen(history_before), order, ITEMS, dataset, before)
-        rows = list(zip(history.item_numbers.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True))
+    for order in itertools.islice(
+        itertools.permutations(logged), 24
+    ):  # in whatever order they are stored
+        history, items = updated(
+            history_before, seen(history_before), order, ITEMS, dataset, before
+        )
+        rows = list(
+            zip(
+                history.item_numbers.tolist(),
+                history.ratings.tolist(),
+                history.times.tolist(),
+                strict=True,
+            )
+        )
         results.append((rows, items.tolist()))
         assert items.dtype == np.int32, "as it is stored"
     assert all(result == results[0] for result in results)
@@ -44,28 +55,76 @@ def seen(history: History) -> np.ndarray:
 
 
 NEW = {  # what happens -> events, and how history and seen items look then
-    "a rating is the newest event, and is seen": ([("rating", 9, 400, 5)], [(9, 5, 400), *OLD], [1, 2, 3, 9]),
-    "a late one stands where it happened": ([("rating", 9, 150, 2)], [*OLD[:2], (9, 2, 150), OLD[2]], [1, 2, 3, 9]),
-    "of one second the one acknowledged last is newest": (
-        [("rating", 8, 300, 5), ("rating", 9, 300, 4)], [(9, 4, 300), (8, 5, 300), *OLD], [1, 2, 3, 8, 9],
+    "a rating is the newest event, and is seen": (
+        [("rating", 9, 400, 5)],
+        [(9, 5, 400), *OLD],
+        [1, 2, 3, 9],
     ),
-    "a rating replaces the earlier one": ([("rating", 2, 400, 1)], [(2, 1, 400), OLD[0], OLD[2]], [1, 2, 3]),
+    "a late one stands where it happened": (
+        [("rating", 9, 150, 2)],
+        [*OLD[:2], (9, 2, 150), OLD[2]],
+        [1, 2, 3, 9],
+    ),
+    "of one second the one acknowledged last is newest": (
+        [("rating", 8, 300, 5), ("rating", 9, 300, 4)],
+        [(9, 4, 300), (8, 5, 300), *OLD],
+        [1, 2, 3, 8, 9],
+    ),
+    "a rating replaces the earlier one": (
+        [("rating", 2, 400, 1)],
+        [(2, 1, 400), OLD[0], OLD[2]],
+        [1, 2, 3],
+    ),
     "but no later one": ([("rating", 3, 250, 1)], OLD, [1, 2, 3]),
-    "in whatever order they come": ([("rating", 9, 401, 3), ("rating", 9, 400, 1)], [(9, 3, 401), *OLD], [1, 2, 3, 9]),
-    "a hidden item is seen, and no part of the history": ([("hide", 9, 400, None)], OLD, [1, 2, 3, 9]),
-    "a view is only noted": ([("click", 9, 400, None), ("view", 9, 400, None)], OLD, [1, 2, 3]),
-    "a rating is undone": ([("rating", 9, 400, 5), ("undo", 9, 401, None)], OLD, [1, 2, 3]),
-    "a hiding is undone": ([("hide", 9, 400, None), ("undo", 9, 401, None)], OLD, [1, 2, 3]),
-    "what the release knows is undone, too": ([("undo", 2, 400, None)], [OLD[0], OLD[2]], [1, 3]),
+    "in whatever order they come": (
+        [("rating", 9, 401, 3), ("rating", 9, 400, 1)],
+        [(9, 3, 401), *OLD],
+        [1, 2, 3, 9],
+    ),
+    "a hidden item is seen, and no part of the history": (
+        [("hide", 9, 400, None)],
+        OLD,
+        [1, 2, 3, 9],
+    ),
+    "a view is only noted": (
+        [("click", 9, 400, None), ("view", 9, 400, None)],
+        OLD,
+        [1, 2, 3],
+    ),
+    "a rating is undone": (
+        [("rating", 9, 400, 5), ("undo", 9, 401, None)],
+        OLD,
+        [1, 2, 3],
+    ),
+    "a hiding is undone": (
+        [("hide", 9, 400, None), ("undo", 9, 401, None)],
+        OLD,
+        [1, 2, 3],
+    ),
+    "what the release knows is undone, too": (
+        [("undo", 2, 400, None)],
+        [OLD[0], OLD[2]],
+        [1, 3],
+    ),
     "but not what is said later": ([("undo", 3, 250, None)], OLD, [1, 2, 3]),
-    "an item that the release does not know": ([("rating", 777, 400, 5)], OLD, [1, 2, 3]),
+    "an item that the release does not know": (
+        [("rating", 777, 400, 5)],
+        OLD,
+        [1, 2, 3],
+    ),
     "a type that is not declared": ([("purchase", 9, 400, 5)], OLD, [1, 2, 3]),
-    "no value of the data set's": ([("rating", 9, 400, 3.5), ("rating", 9, 400, None)], OLD, [1, 2, 3]),
-}  # fmt: skip
+    "no value of the data set's": (
+        [("rating", 9, 400, 3.5), ("rating", 9, 400, None)],
+        OLD,
+        [1, 2, 3],
+    ),
+}
 
 
 @pytest.mark.parametrize(("events", "history", "seen"), NEW.values(), ids=NEW)
-def test_events_update_a_users_state(events: list[Any], history: list[Any], seen: list[int]) -> None:
+def test_events_update_a_users_state(
+    events: list[Any], history: list[Any], seen: list[int]
+) -> None:
     assert after(events) == (history, seen)
 
 
@@ -85,14 +144,26 @@ def test_with_repeats_only_hidden_items_are_excluded() -> None:
 @pytest.mark.parametrize("dataset", [STARS, CLICKS])
 def test_events_in_the_release_count_once(dataset: Dataset) -> None:
     kind = "rating" if dataset.has_values else "click"
-    old = [(item, rating if dataset.has_values else 1, time) for item, rating, time in OLD]
-    assert after([(kind, item, time, rating) for item, rating, time in old], old, dataset) == (old, [1, 2, 3])
+    old = [
+        (item, rating if dataset.has_values else 1, time) for item, rating, time in OLD
+    ]
+    assert after(
+        [(kind, item, time, rating) for item, rating, time in old], old, dataset
+    ) == (old, [1, 2, 3])
 
 
 def test_as_of_a_second_only_earlier_events_are_known() -> None:
-    events = [("rating", 9, 250, 5.0), ("rating", 2, 260, 1.0), ("hide", 8, 260, None), ("undo", 1, 300, None)]
+    events = [
+        ("rating", 9, 250, 5.0),
+        ("rating", 2, 260, 1.0),
+        ("hide", 8, 260, None),
+        ("undo", 1, 300, None),
+    ]
     assert after(events, before=260) == ([(9, 5, 250), *OLD[1:]], [1, 2, 9])
-    assert after(events, before=261) == ([(2, 1, 260), (9, 5, 250), OLD[2]], [1, 2, 8, 9])
+    assert after(events, before=261) == (
+        [(2, 1, 260), (9, 5, 250), OLD[2]],
+        [1, 2, 8, 9],
+    )
     assert after(events, before=50) == ([], [])
 
 
@@ -100,7 +171,12 @@ def test_many_events_are_as_one_after_the_other() -> None:
     """Against the plainest way to do it: a dictionary by item."""
     rng = np.random.default_rng(0)
     events = [
-        (str(rng.choice(["rating", "hide", "undo"])), int(rng.integers(1, 9)), 301 + place, float(rng.integers(1, 6)))
+        (
+            str(rng.choice(["rating", "hide", "undo"])),
+            int(rng.integers(1, 9)),
+            301 + place,
+            float(rng.integers(1, 6)),
+        )
         for place in range(60)
     ]
     rated, hidden = {item: (time, rating) for item, rating, time in OLD}, set()
@@ -112,20 +188,36 @@ def test_many_events_are_as_one_after_the_other() -> None:
         else:
             rated.pop(item, None)
             hidden.discard(item)
-    expected = sorted(((item, rating, time) for item, (time, rating) in rated.items()), key=lambda row: -row[2])
+    expected = sorted(
+        ((item, rating, time) for item, (time, rating) in rated.items()),
+        key=lambda row: -row[2],
+    )
     assert after(events) == (expected, sorted(hidden | rated.keys()))
 
 
 def test_an_event_survives_its_way_through_redis() -> None:
     event = Event("é\n1", "u 8f", "sku/1", "rating", 1_700_000_000, 4.5, "abc")
-    assert Logged.unpack(f"1764115200000-3 {event.pack()}".encode()) == (1_700_000_000, (1764115200000, 3), event)
+    assert Logged.unpack(f"1764115200000-3 {event.pack()}".encode()) == (
+        1_700_000_000,
+        (1764115200000, 3),
+        event,
+    )
     least = Event("1", 1, 2, "view", 0)
     assert Event.unpack(least.pack()) == least
-    assert least.pack() == '{"eventid":"1","userid":1,"itemid":2,"type":"view","timestamp":0}'
+    assert (
+        least.pack()
+        == '{"eventid":"1","userid":1,"itemid":2,"type":"view","timestamp":0}'
+    )
 
 
 def test_the_code_of_a_value() -> None:
-    assert [STARS.code(value) for value in (1, 5.0, 3.5, 6, None)] == [1, 5, None, None, None]
+    assert [STARS.code(value) for value in (1, 5.0, 3.5, 6, None)] == [
+        1,
+        5,
+        None,
+        None,
+        None,
+    ]
     assert [CLICKS.code(value) for value in (None, 17.0)] == [1, 1]
     binned = STARS.model_copy(update={"binned": True, "levels": (1.0, 10.0, 100.0)})
     assert [binned.code(value) for value in (-5, 5.6, 1e9, None)] == [1, 2, 3, None]

@@ -17,7 +17,10 @@ from feast.repo_config import RegistryConfig, load_repo_config
 from data_exchange_center.feast_repo import feast_environment, prepare_feast_repo
 from data_exchange_center.settings import RedisSettings, Settings
 
-FIELDS = {"user": [["gender", "String"], ["age", "Int64"]], "item": [["genre_drama", "Int64"]]}
+FIELDS = {
+    "user": [["gender", "String"], ["age", "Int64"]],
+    "item": [["genre_drama", "Int64"]],
+}
 
 
 @pytest.fixture
@@ -57,14 +60,21 @@ def test_a_view_reads_the_release_s_file(repo: Path) -> None:
     assert view.batch_source.path == "releases/aaa/users.parquet"
 
 
-@pytest.mark.parametrize(("pointer", "behind"), [(None, "bbb"), ("aaa", "aaa"), ("gone", "bbb"), (..., "bbb")])
-def test_the_plain_names_are_the_live_release_or_the_newest(repo: Path, pointer: object, behind: str) -> None:
+@pytest.mark.parametrize(
+    ("pointer", "behind"),
+    [(None, "bbb"), ("aaa", "aaa"), ("gone", "bbb"), (..., "bbb")],
+)
+def test_the_plain_names_are_the_live_release_or_the_newest(
+    repo: Path, pointer: object, behind: str
+) -> None:
     add_release(repo, "aaa", 60)
     add_release(repo, "bbb", 10)
     if pointer is not ...:
         (repo / "live.json").write_text(json.dumps({"live": pointer}))
     service = defined(repo, FeatureService)["ml_item"]
-    assert [projection.name for projection in service.feature_view_projections] == [f"ml_item_{behind}"]
+    assert [projection.name for projection in service.feature_view_projections] == [
+        f"ml_item_{behind}"
+    ]
 
 
 @pytest.fixture
@@ -75,15 +85,21 @@ def short_path() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("folder", ["a folder", "it's $HOME #1"])
-def test_feast_s_client_takes_redis_s_socket(folder: str, short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feast_s_client_takes_redis_s_socket(
+    folder: str, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = Settings(exchange_dir=short_path / folder)
     repository = prepare_feast_repo(settings)
     reported = {"FEAST_REGISTRY": "data/next.db"}
     for name, value in (feast_environment(settings) | reported).items():
         monkeypatch.setenv(name, value)
-    online = load_repo_config(repository, repository / "feature_store.yaml").online_store
+    online = load_repo_config(
+        repository, repository / "feature_store.yaml"
+    ).online_store
     client = RedisOnlineStore()._get_client(online)
-    assert client.connection_pool.connection_kwargs["path"] == str(settings.redis.socket)
+    assert client.connection_pool.connection_kwargs["path"] == str(
+        settings.redis.socket
+    )
     assert client.connection_pool.connection_kwargs["db"] == settings.redis.feast_db
 
 
@@ -92,12 +108,16 @@ def test_feast_reads_what_the_settings_and_its_commands_say(
     repo: Path, monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:
     """It puts the environment's values into the text, and then reads it as YAML."""
-    settings = Settings(redis=RedisSettings(host="redis", port=6400, feast_db=3, password=password))
+    settings = Settings(
+        redis=RedisSettings(host="redis", port=6400, feast_db=3, password=password)
+    )
     reported = {"FEAST_REGISTRY": "data/next.db"}
     for name, value in (feast_environment(settings) | reported).items():
         monkeypatch.setenv(name, value)
     config = load_repo_config(repo, repo / "feature_store.yaml")
-    assert config.online_store.connection_string == f"redis:6400,db=3,password={password}"
+    assert (
+        config.online_store.connection_string == f"redis:6400,db=3,password={password}"
+    )
     assert config.online_store.skip_dedup
     assert config.registry.path == "data/next.db"
     assert (config.offline_store.type, config.batch_engine.type) == ("file", "local")

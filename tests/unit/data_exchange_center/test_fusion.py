@@ -10,9 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_exchange_center.fusion import NO_HITS, NOT_FOUND, Hits, Vocabulary, candidate_columns, fuse, top_k
+from data_exchange_center.fusion import (
+    NO_HITS,
+    NOT_FOUND,
+    Hits,
+    Vocabulary,
+    candidate_columns,
+    fuse,
+    top_k,
+)
 
-listed = st.lists(st.tuples(st.integers(1, 30), st.integers(-8, 8)), unique_by=lambda pair: pair[0], max_size=12)
+listed = st.lists(
+    st.tuples(st.integers(1, 30), st.integers(-8, 8)),
+    unique_by=lambda pair: pair[0],
+    max_size=12,
+)
 Channel = list[tuple[int, float]]
 
 
@@ -20,7 +32,9 @@ def hits(items: list[int]) -> Hits:
     return Hits(np.array(items, dtype=np.int64), np.linspace(2, 1, len(items)))
 
 
-def plain(channels: list[Channel], weights: list[float], size: int) -> list[tuple[int, float, list[float]]]:
+def plain(
+    channels: list[Channel], weights: list[float], size: int
+) -> list[tuple[int, float, list[float]]]:
     """(id, fused score, features) of each candidate, best first: the definition, candidate by candidate."""
     found = []
     for item in {item for channel in channels for item, _ in channel}:
@@ -33,23 +47,40 @@ def plain(channels: list[Channel], weights: list[float], size: int) -> list[tupl
                 continue
             score = scores[ranks.get(item, -1)]  # of what is not listed, the last one's
             spread = max(pstdev(scores), 1e-6)
-            features += [score, (score - fmean(scores)) / spread, math.log1p(ranks.get(item, len(channel)))]
+            features += [
+                score,
+                (score - fmean(scores)) / spread,
+                math.log1p(ranks.get(item, len(channel))),
+            ]
             total += weight / (61 + ranks[item]) if item in ranks else 0.0
         found.append((item, total, features))
     found.sort(key=lambda each: (-each[1], each[0]))
-    return [(item, total, [*row, math.log1p(place)]) for place, (item, total, row) in enumerate(found[:size])]
+    return [
+        (item, total, [*row, math.log1p(place)])
+        for place, (item, total, row) in enumerate(found[:size])
+    ]
 
 
 @given(
-    st.lists(listed, min_size=1, max_size=3), st.lists(st.integers(1, 4), min_size=3, max_size=3), st.integers(1, 20)
+    st.lists(listed, min_size=1, max_size=3),
+    st.lists(st.integers(1, 4), min_size=3, max_size=3),
+    st.integers(1, 20),
 )
 def test_fusion_is_what_a_plain_loop_gives(
     given_lists: list[list[tuple[int, int]]], weights: list[int], size: int
 ) -> None:
-    channels: list[Channel] = [sorted(each, key=lambda pair: -pair[1]) for each in given_lists]
+    channels: list[Channel] = [
+        sorted(each, key=lambda pair: -pair[1]) for each in given_lists
+    ]
     own = [float(weight) for weight in weights[: len(channels)]]
     fused = fuse(
-        [Hits(np.array([i for i, _ in c], np.int64), np.array([s for _, s in c], np.float64)) for c in channels],
+        [
+            Hits(
+                np.array([i for i, _ in c], np.int64),
+                np.array([s for _, s in c], np.float64),
+            )
+            for c in channels
+        ],
         own,
         size,
     )
@@ -57,18 +88,34 @@ def test_fusion_is_what_a_plain_loop_gives(
     assert fused.ids.tolist() == [item for item, _, _ in expected]
     assert fused.scores == pytest.approx([score for _, score, _ in expected], rel=1e-6)
     assert fused.scores.dtype == fused.features.dtype == np.float32
-    assert fused.features.shape == (len(expected), len(candidate_columns("abc"[: len(channels)])))
+    assert fused.features.shape == (
+        len(expected),
+        len(candidate_columns("abc"[: len(channels)])),
+    )
     for row, (_, _, features) in zip(fused.features, expected, strict=True):
         assert row.tolist() == pytest.approx(features, rel=1e-5, abs=1e-5)
 
 
 def test_columns_are_named_in_the_order_of_the_features() -> None:
     assert candidate_columns(("a", "b")) == (
-        "a_score", "a_z_score", "a_log_rank", "b_score", "b_z_score", "b_log_rank", "fused_log_rank",
-    )  # fmt: skip
+        "a_score",
+        "a_z_score",
+        "a_log_rank",
+        "b_score",
+        "b_z_score",
+        "b_log_rank",
+        "fused_log_rank",
+    )
     fused = fuse([hits([1, 2]), hits([3]), NO_HITS], [2, 1, 1], 10)
-    row = dict(zip(candidate_columns(("a", "b", "c")), fused.features[2].tolist(), strict=True))
-    assert (row["a_score"], row["a_z_score"], row["b_log_rank"], row["c_score"]) == (1, -1, 0, 0)
+    row = dict(
+        zip(candidate_columns(("a", "b", "c")), fused.features[2].tolist(), strict=True)
+    )
+    assert (row["a_score"], row["a_z_score"], row["b_log_rank"], row["c_score"]) == (
+        1,
+        -1,
+        0,
+        0,
+    )
     assert row["a_log_rank"] == row["fused_log_rank"] == pytest.approx(np.log1p(2))
 
 
@@ -78,14 +125,22 @@ def test_the_callers_lists_stay_as_they_are() -> None:
     assert first.ids.tolist() == [3, 1, 2]
 
 
-SCORES = st.lists(st.sampled_from([NOT_FOUND, 0.0, 1.0, 2.0]), min_size=2, max_size=40)  # full of ties
+SCORES = st.lists(
+    st.sampled_from([NOT_FOUND, 0.0, 1.0, 2.0]), min_size=2, max_size=40
+)  # full of ties
 
 
-@given(st.lists(st.integers(-5, 5), max_size=8), st.lists(st.integers(-9, 9), max_size=8))
-def test_codes_follow_the_order_of_the_ids_and_zero_is_unknown(ids: list[int], wanted: list[int]) -> None:
+@given(
+    st.lists(st.integers(-5, 5), max_size=8), st.lists(st.integers(-9, 9), max_size=8)
+)
+def test_codes_follow_the_order_of_the_ids_and_zero_is_unknown(
+    ids: list[int], wanted: list[int]
+) -> None:
     known = sorted(set(ids))
     codes = Vocabulary.of(np.array(ids, np.int64)).codes(np.array(wanted, np.int64))
-    assert codes.tolist() == [known.index(each) + 1 if each in known else 0 for each in wanted]
+    assert codes.tolist() == [
+        known.index(each) + 1 if each in known else 0 for each in wanted
+    ]
 
 
 def test_words_have_codes_in_any_shape() -> None:
@@ -95,12 +150,18 @@ def test_words_have_codes_in_any_shape() -> None:
 
 
 @given(SCORES, st.lists(st.integers(1, 39), max_size=10), st.integers(1, 45))
-def test_ties_prefer_the_smaller_code_also_at_the_cut(scores: list[float], seen: list[int], size: int) -> None:
+def test_ties_prefer_the_smaller_code_also_at_the_cut(
+    scores: list[float], seen: list[int], size: int
+) -> None:
     codes = np.array([code for code in seen if code < len(scores)], dtype=np.int64)
-    rows = np.array([scores, scores], dtype=np.float32)  # of two users the second has seen something
+    rows = np.array(
+        [scores, scores], dtype=np.float32
+    )  # of two users the second has seen something
     first, second = top_k(rows, size, np.ones_like(codes), codes)
     for hits, known in ((first, set()), (second, set(codes.tolist()))):
-        there = [c for c in range(1, len(scores)) if c not in known and scores[c] > NOT_FOUND]
+        there = [
+            c for c in range(1, len(scores)) if c not in known and scores[c] > NOT_FOUND
+        ]
         best = sorted(there, key=lambda code: (-scores[code], code))[:size]
         assert hits.ids.tolist() == best
         assert hits.scores.tolist() == [scores[code] for code in best]

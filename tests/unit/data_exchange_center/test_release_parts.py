@@ -31,8 +31,12 @@ def test_release_id_does_not_depend_on_the_folder(tmp_path: Path) -> None:
     assert here == there
 
 
-@pytest.mark.parametrize("artifact", artifacts.RELEASE_PARTS, ids=lambda artifact: artifact.path)
-def test_another_byte_in_any_part_is_another_release(tmp_path: Path, settings: Settings, artifact: Binary) -> None:
+@pytest.mark.parametrize(
+    "artifact", artifacts.RELEASE_PARTS, ids=lambda artifact: artifact.path
+)
+def test_another_byte_in_any_part_is_another_release(
+    tmp_path: Path, settings: Settings, artifact: Binary
+) -> None:
     before = release_of_artifacts(settings)
     path = artifact.at(tmp_path)
     if path.suffix == ".json":
@@ -57,33 +61,62 @@ def test_parts_of_two_runs_are_refused_with_the_step_to_run(
     write_artifacts(tmp_path / "one", seed=1)
     write_artifacts(tmp_path / "other", seed=2)
     shutil.copyfile(changed.at(tmp_path / "other"), changed.at(tmp_path / "one"))
-    with pytest.raises(ArtifactError, match=rf"{changed.path} is not the file that .*{again}\.py was run on\. Run"):
+    with pytest.raises(
+        ArtifactError,
+        match=rf"{changed.path} is not the file that .*{again}\.py was run on\. Run",
+    ):
         release_of_artifacts(Settings(exchange_dir=tmp_path / "one"))
 
 
-def test_artifacts_of_another_recipe_are_refused_with_what_to_do(settings: Settings) -> None:
-    with pytest.raises(ArtifactError, match=r"s1_data_split\.py was run with recipe 'default'; .* RECSYS_RECIPE"):
+def test_artifacts_of_another_recipe_are_refused_with_what_to_do(
+    settings: Settings,
+) -> None:
+    with pytest.raises(
+        ArtifactError,
+        match=r"s1_data_split\.py was run with recipe 'default'; .* RECSYS_RECIPE",
+    ):
         release_of_artifacts(settings.model_copy(update={"recipe_name": "source"}))
 
 
-def test_a_recipe_that_changed_since_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_that_changed_since_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changed = RECIPES["default"].model_copy(update={"recall": RECIPES["source"].recall})
     monkeypatch.setitem(RECIPES, "default", changed)
-    with pytest.raises(ArtifactError, match="recipe 'default', as it was then; the recipe now is 'default'"):
+    with pytest.raises(
+        ArtifactError,
+        match="recipe 'default', as it was then; the recipe now is 'default'",
+    ):
         release_of_artifacts(settings)
 
 
 @pytest.mark.parametrize(
     ("document", "content", "said"),
     [
-        (artifacts.FEATURE_SPEC, {"one_hot": []}, r"is no feature spec \(multi_hot: .*s1_feature_engi\.py"),
-        (artifacts.RANK_REPORT, {"auc": {}}, r"ranker_report\.json: holds no 'model'.*s2_model_train\.py"),
-        (artifacts.RECALL_REPORT, {"inputs": []}, r"recall_report\.json.*s2_vector_recall\.py: run that step again"),
+        (
+            artifacts.FEATURE_SPEC,
+            {"one_hot": []},
+            r"is no feature spec \(multi_hot: .*s1_feature_engi\.py",
+        ),
+        (
+            artifacts.RANK_REPORT,
+            {"auc": {}},
+            r"ranker_report\.json: holds no 'model'.*s2_model_train\.py",
+        ),
+        (
+            artifacts.RECALL_REPORT,
+            {"inputs": []},
+            r"recall_report\.json.*s2_vector_recall\.py: run that step again",
+        ),
     ],
     ids=lambda value: getattr(value, "path", ""),
 )
 def test_an_incomplete_document_is_a_one_sentence_error(
-    tmp_path: Path, settings: Settings, document: Document, content: dict[str, object], said: str
+    tmp_path: Path,
+    settings: Settings,
+    document: Document,
+    content: dict[str, object],
+    said: str,
 ) -> None:
     document.write(tmp_path, content)
     if "inputs" not in content:
@@ -92,9 +125,13 @@ def test_an_incomplete_document_is_a_one_sentence_error(
         release_of_artifacts(settings)
 
 
-def test_the_manifest_names_every_part_with_its_size_and_hash(tmp_path: Path, settings: Settings) -> None:
+def test_the_manifest_names_every_part_with_its_size_and_hash(
+    tmp_path: Path, settings: Settings
+) -> None:
     manifest = release_of_artifacts(settings)
-    assert [part.path for part in manifest.parts] == [artifact.path for artifact in artifacts.RELEASE_PARTS]
+    assert [part.path for part in manifest.parts] == [
+        artifact.path for artifact in artifacts.RELEASE_PARTS
+    ]
     for part in manifest.parts:
         assert part.bytes == (tmp_path / part.path).stat().st_size
         assert part.sha256 == sha256(tmp_path / part.path)
@@ -109,7 +146,14 @@ def test_how_the_index_is_searched_asks_for_no_new_training(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = release_of_artifacts(settings)
-    recall = settings.recipe.recall.model_copy(update={"num_candidates": 999, "index": "hnsw"})
-    monkeypatch.setitem(RECIPES, "default", settings.recipe.model_copy(update={"recall": recall}))
+    recall = settings.recipe.recall.model_copy(
+        update={"num_candidates": 999, "index": "hnsw"}
+    )
+    monkeypatch.setitem(
+        RECIPES, "default", settings.recipe.model_copy(update={"recall": recall})
+    )
     after = release_of_artifacts(settings)
-    assert (after.release != before.release, after.parts == before.parts) == (True, True)
+    assert (after.release != before.release, after.parts == before.parts) == (
+        True,
+        True,
+    )

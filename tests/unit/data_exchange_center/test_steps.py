@@ -25,7 +25,11 @@ class FullError(RecsysError):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(StepError("no such folder"), 1), (ArtifactError("x is missing"), 1), (FullError("disk full"), 3)],
+    [
+        (StepError("no such folder"), 1),
+        (ArtifactError("x is missing"), 1),
+        (FullError("disk full"), 3),
+    ],
 )
 def test_a_mistake_is_a_sentence_and_an_exit_code(
     error: RecsysError, code: int, capsys: pytest.CaptureFixture[str]
@@ -51,28 +55,43 @@ def test_an_uncreatable_folder_is_named_in_the_error(tmp_path: Path) -> None:
 
 def test_ctrl_c_while_a_command_imports_prints_no_trace() -> None:
     code = "import data_exchange_center; import os, signal; os.kill(os.getpid(), signal.SIGINT); input()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "interrupted\n")
 
 
-PRINTS = "from data_exchange_center.steps import run; run(lambda _: print('x' * 100_000))"
+PRINTS = (
+    "from data_exchange_center.steps import run; run(lambda _: print('x' * 100_000))"
+)
 
 
 def test_a_reader_who_has_enough_ends_a_command_without_a_word() -> None:
     command = f"{sys.executable} -c {shlex.quote(PRINTS)} | head -c 1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (141, "x", "")
 
 
 def test_an_output_that_is_full_is_a_sentence_about_it() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-c", PRINTS], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-c", PRINTS],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
-    assert (done.returncode, done.stderr) == (1, "the output cannot be written: No space left on device.\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "the output cannot be written: No space left on device.\n",
+    )
 
 
-@pytest.mark.parametrize("bug", [ZeroDivisionError(), OSError("not raised by the system")])
+@pytest.mark.parametrize(
+    "bug", [ZeroDivisionError(), OSError("not raised by the system")]
+)
 def test_a_bug_keeps_its_stack_trace(bug: Exception) -> None:
     def main(settings: Settings) -> None:
         raise bug
@@ -81,7 +100,9 @@ def test_a_bug_keeps_its_stack_trace(bug: Exception) -> None:
         run(main)
 
 
-def test_a_file_gets_lines_and_no_carriage_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_gets_lines_and_no_carriage_returns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "LINE_EVERY_S", 1e-9)
     stream = io.StringIO()
     with progress(total=4, desc="ranker", unit="batch", stream=stream) as bar:
@@ -90,13 +111,17 @@ def test_a_file_gets_lines_and_no_carriage_returns(monkeypatch: pytest.MonkeyPat
             bar.update()
     lines = stream.getvalue().splitlines()
     assert "\r" not in stream.getvalue()
-    assert lines[1].startswith("ranker: 2 of 4 batch (50%), 00:00 gone, 00:00 to go, loss=1")
+    assert lines[1].startswith(
+        "ranker: 2 of 4 batch (50%), 00:00 gone, 00:00 to go, loss=1"
+    )
     assert lines[-1].startswith("ranker: 4 of 4")
     assert all(lines)
 
 
 def test_an_error_has_problem_and_remedy_and_can_be_pickled() -> None:
-    there = pickle.loads(pickle.dumps(StepError("Redis does not answer", "Run `make up`.")))
+    there = pickle.loads(
+        pickle.dumps(StepError("Redis does not answer", "Run `make up`."))
+    )
     assert str(there) == "Redis does not answer. Run `make up`."
     assert (there.problem, there.remedy) == ("Redis does not answer", "Run `make up`.")
     assert str(StepError("x is missing: run s1")) == "x is missing: run s1"

@@ -23,20 +23,36 @@ RUNS = "import onnxruntime, sys; onnxruntime.InferenceSession(sys.argv[1], provi
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "same", tensors[:1], tensors[1:])
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1])
+        for name in ("x", "y")
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], "same", tensors[:1], tensors[1:]
+    )
     path = tmp_path / "model.onnx"
-    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)]), path)
+    onnx.save(
+        helper.make_model(
+            graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)]
+        ),
+        path,
+    )
     return path
 
 
-@pytest.mark.parametrize(("first", "leaves"), [("import data_exchange_center; ", False), ("", True)])
-def test_onnxruntime_leaves_no_files_with_our_settings(tmp_path: Path, model: Path, first: str, leaves: bool) -> None:
+@pytest.mark.parametrize(
+    ("first", "leaves"), [("import data_exchange_center; ", False), ("", True)]
+)
+def test_onnxruntime_leaves_no_files_with_our_settings(
+    tmp_path: Path, model: Path, first: str, leaves: bool
+) -> None:
     """Without them it does: else this test would look in the wrong place."""
     home = tmp_path / "home"
     home.mkdir()
     there = {
-        name: value for name, value in os.environ.items() if name not in {*NO_TELEMETRY, "XDG_CACHE_HOME", "CI"}
+        name: value
+        for name, value in os.environ.items()
+        if name not in {*NO_TELEMETRY, "XDG_CACHE_HOME", "CI"}
     }  # it sends nothing in CI
     command = [sys.executable, "-c", first + RUNS, str(model)]
     subprocess.run(command, env={**there, "HOME": str(home)}, check=True, timeout=120)
@@ -44,6 +60,8 @@ def test_onnxruntime_leaves_no_files_with_our_settings(tmp_path: Path, model: Pa
 
 
 @pytest.mark.parametrize("service", PROGRAMS, ids=lambda service: service.name)
-def test_every_program_of_the_stack_sends_no_telemetry(service: Service, tmp_path: Path) -> None:
+def test_every_program_of_the_stack_sends_no_telemetry(
+    service: Service, tmp_path: Path
+) -> None:
     described = json.loads(describe(service, Settings(exchange_dir=tmp_path)))
     assert described["environment"].items() >= NO_TELEMETRY.items()

@@ -15,11 +15,16 @@ from data_exchange_center.wire import product_of_score, replacement, score_of_pr
 from data_exchange_center.words import words_of
 
 
-@given(st.lists(st.floats(width=32, allow_nan=False)), st.lists(st.integers(-(2**31), 2**31 - 1)))
+@given(
+    st.lists(st.floats(width=32, allow_nan=False)),
+    st.lists(st.integers(-(2**31), 2**31 - 1)),
+)
 def test_vectors_and_ids_survive_the_wire(vector: list[float], ids: list[int]) -> None:
     assert wire.unpack_vector(wire.pack_vector(vector)).tolist() == vector
     assert wire.unpack_ids(wire.pack_ids(ids)).tolist() == ids
-    assert wire.pack_vector(np.array([1.0])) == b"\x00\x00\x80\x3f"  # float32, little-endian
+    assert (
+        wire.pack_vector(np.array([1.0])) == b"\x00\x00\x80\x3f"
+    )  # float32, little-endian
 
 
 PRODUCTS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30)
@@ -35,14 +40,18 @@ def test_scores_are_positive_monotonic_and_invertible(values: list[float]) -> No
 
 
 def test_elasticsearchs_own_examples() -> None:
-    np.testing.assert_array_equal(score_of_product(np.array([0.0, 2.0, -1.0, -3.0])), [1.0, 3.0, 0.5, 0.25])
+    np.testing.assert_array_equal(
+        score_of_product(np.array([0.0, 2.0, -1.0, -3.0])), [1.0, 3.0, 0.5, 0.25]
+    )
     assert np.isnan(score_of_product(np.array([np.nan]))).all()
     assert score_of_product(np.zeros(1, np.float32)).dtype == np.float32
 
 
 @pytest.mark.filterwarnings("error")
 def test_genres_and_vectors_add_up() -> None:
-    channel = SOURCE.recall.channels[0].model_copy(update={"term_weight": 2.0, "vector_weight": 0.5})
+    channel = SOURCE.recall.channels[0].model_copy(
+        update={"term_weight": 2.0, "vector_weight": 0.5}
+    )
     products = np.array([1.0, -1.0, np.nan, np.nan])
     scores = hybrid_scores(products, np.array([True, False, True, False]), channel)
     np.testing.assert_array_equal(scores, [2.0 + 0.5 * 2.0, 0.5 * 0.5, 2.0, np.nan])
@@ -60,11 +69,18 @@ def test_a_replacement_key_has_the_same_slot_and_release() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("Amélie's Animated Wars", ["amelie", "anim", "war"]), ("Animation, Children's", ["anim", "children"]),
-        ("Misérables, Les (1995)", ["miserabl", "les", "1995"]), ("the king", ["the", "king"]),
-        ("黑客帝国 2", ["黑", "客", "帝", "国", "2"]), ("Film-Noir_x", ["film", "noir", "x"]), ("", []), ("!?", []),
-        ("तारे ज़मीन पर", ["तारे", "ज़मीन", "पर"]), ("தமிழ் படம்", ["தமிழ்", "படம்"]), ("ฉลาดเกมส์โกง 2", ["ฉลาดเกมส์โกง", "2"]),
+        ("Amélie's Animated Wars", ["amelie", "anim", "war"]),
+        ("Animation, Children's", ["anim", "children"]),
+        ("Misérables, Les (1995)", ["miserabl", "les", "1995"]),
+        ("the king", ["the", "king"]),
+        ("黑客帝国 2", ["黑", "客", "帝", "国", "2"]),
+        ("Film-Noir_x", ["film", "noir", "x"]),
+        ("", []),
+        ("!?", []),
+        ("तारे ज़मीन पर", ["तारे", "ज़मीन", "पर"]),
+        ("தமிழ் படம்", ["தமிழ்", "படம்"]),
+        ("ฉลาดเกมส์โกง 2", ["ฉลาดเกมส์โกง", "2"]),
     ],
-)  # fmt: skip
+)
 def test_words_are_searched_as_they_are_indexed(text: str, words: list[str]) -> None:
     assert words_of(text) == words

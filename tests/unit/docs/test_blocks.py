@@ -17,7 +17,9 @@ from tests.readmes import CHINESE, ENGLISH, ROOT, readmes
 PAGES = [*readmes(ENGLISH), *readmes(CHINESE)]
 # bash, python: tests/readmes.py; csv: tests/unit/extras/own_data; no language: answers; toctree: the site's navigation
 LANGUAGES = {"bash", "python", "toml", "json", "csv", "text", "", "{toctree}"}
-BLOCK = re.compile(r"^```(?P<language>\S*)[^\n]*\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```(?P<language>\S*)[^\n]*\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -26,7 +28,9 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 def body(page: str, language: str, containing: str) -> str:
-    (found,) = [text for of, text in blocks(page) if of == language and containing in text]
+    (found,) = [
+        text for of, text in blocks(page) if of == language and containing in text
+    ]
     return found
 
 
@@ -38,23 +42,33 @@ def test_blocks_are_of_languages_that_tests_read(page: str) -> None:
 
 
 def test_the_rules_of_the_chapter_are_rules(tmp_path: Path) -> None:
-    (tmp_path / "rules.toml").write_text(body("extras/questions/README.md", "toml", "hidden"))
+    (tmp_path / "rules.toml").write_text(
+        body("extras/questions/README.md", "toml", "hidden")
+    )
     read = rules.read(tmp_path / "rules.toml", known={1, 2, 50})
     assert (set(read.hidden), set(read.boosted)) == ({1, 2}, {50})
 
 
 def test_the_encoder_of_the_chapter_is_an_encoder() -> None:
-    about = About.model_validate(tomllib.loads(body("extras/models/README.md", "toml", "encoder")))
+    about = About.model_validate(
+        tomllib.loads(body("extras/models/README.md", "toml", "encoder"))
+    )
     assert about.kind == "encoder"
 
 
 @pytest.mark.parametrize("page", ["online/README.md", "online/README.zh-CN.md"])
 def test_the_entry_point_of_the_chapter_has_a_group_that_exists(page: str) -> None:
-    (group,) = tomllib.loads(body(page, "toml", "entry-points"))["project"]["entry-points"]
-    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    (group,) = tomllib.loads(body(page, "toml", "entry-points"))["project"][
+        "entry-points"
+    ]
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "entry-points"
+    ]
     assert group in ours
 
 
 def test_the_assistants_configuration_names_a_module_that_exists() -> None:
-    (server,) = json.loads(body("extras/mcp/README.md", "json", "mcpServers"))["mcpServers"].values()
+    (server,) = json.loads(body("extras/mcp/README.md", "json", "mcpServers"))[
+        "mcpServers"
+    ].values()
     assert find_spec(server["args"][1])

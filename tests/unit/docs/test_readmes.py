@@ -15,7 +15,9 @@ from data_exchange_center.recipes import RECIPES
 from tests import readmes
 
 ROOT = Path(__file__).parents[3]
-PAIRS = [(name.replace(".zh-CN", ""), name) for name in readmes.readmes(readmes.CHINESE)]
+PAIRS = [
+    (name.replace(".zh-CN", ""), name) for name in readmes.readmes(readmes.CHINESE)
+]
 
 
 def text_of(readme: str) -> str:
@@ -29,7 +31,9 @@ def readme(request: pytest.FixtureRequest) -> str:
 
 def tracked(pattern: str) -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
 
 
 def test_a_chinese_page_has_an_english_twin() -> None:
@@ -45,8 +49,12 @@ def test_the_first_page_is_short(name: str) -> None:
 @pytest.mark.parametrize("name", [readmes.ENGLISH, readmes.CHINESE])
 def test_badges_say_what_the_project_says(name: str) -> None:
     project = tomllib.loads(text_of("pyproject.toml"))["project"]
-    versions = re.findall(r"3\.\d+", re.findall(r"badge/Python-(\S+)-blue", text_of(name))[0])
-    assert [f">={versions[0]}", f"<3.{int(versions[-1][2:]) + 1}"] == project["requires-python"].split(",")
+    versions = re.findall(
+        r"3\.\d+", re.findall(r"badge/Python-(\S+)-blue", text_of(name))[0]
+    )
+    assert [f">={versions[0]}", f"<3.{int(versions[-1][2:]) + 1}"] == project[
+        "requires-python"
+    ].split(",")
     assert f"badge/licence-{project['license']}-blue" in text_of(name)
     workflow = re.findall(r"actions/workflows/([\w.]+)/badge.svg", text_of(name))
     assert (ROOT / ".github/workflows" / workflow[0]).is_file()
@@ -58,23 +66,38 @@ def test_every_make_command_is_a_target(readme: str) -> None:
     named = re.findall(r"`(?:[A-Z_]+=\S+ )*make ([^`]+)`", readme) + re.findall(
         r"^make ([^#\n]+)", readme, re.MULTILINE
     )
-    words = {word for line in named for part in line.split("&&") for word in part.removeprefix(" make ").split()}
+    words = {
+        word
+        for line in named
+        for part in line.split("&&")
+        for word in part.removeprefix(" make ").split()
+    }
     assert {word for word in words if "=" not in word} <= targets
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])
-def test_both_languages_show_the_same_commands_and_figures(pair: tuple[str, str]) -> None:
+def test_both_languages_show_the_same_commands_and_figures(
+    pair: tuple[str, str],
+) -> None:
     english, chinese = map(text_of, pair)
     printed = [re.findall(r"\[\[\[cog (\w+)\(", text) for text in (english, chinese)]
     assert printed[0] == printed[1]
-    shown = [[(c.text, bool(c.not_run), c.run_by) for c in readmes.commands(name)] for name in pair]
+    shown = [
+        [(c.text, bool(c.not_run), c.run_by) for c in readmes.commands(name)]
+        for name in pair
+    ]
     assert shown[0] == shown[1]
 
 
 def test_every_command_is_run_by_a_test_or_says_why_not() -> None:
     """Those without a note are run by tests/e2e/full/test_readmes.py, which reads them here."""
-    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "e2e").rglob("*.py"))
-    found = [command for name in readmes.readmes() for command in readmes.commands(name)]
+    tests = "".join(
+        path.read_text(encoding="utf-8")
+        for path in (ROOT / "tests" / "e2e").rglob("*.py")
+    )
+    found = [
+        command for name in readmes.readmes() for command in readmes.commands(name)
+    ]
     assert len(readmes.to_run()) >= 10
     for command in found:
         if command.run_by:
@@ -86,9 +109,12 @@ def test_every_command_is_run_by_a_test_or_says_why_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "not_run"), [pair for name in readmes.readmes() for pair in readmes.python_blocks(name)]
+    ("block", "not_run"),
+    [pair for name in readmes.readmes() for pair in readmes.python_blocks(name)],
 )
-def test_python_examples_run(block: str, not_run: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_examples_run(
+    block: str, not_run: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code = compile(block, "README", "exec")
     if not_run:
         tests = re.findall(r"tests/[\w/.]+", not_run)

@@ -46,7 +46,9 @@ def test_a_setting_has_variable_type_default_and_meaning() -> None:
 
 
 def test_settings_of_extensions_are_found() -> None:
-    prefixes = {str(kind.model_config["env_prefix"]) for kind in reference.extension_settings()}
+    prefixes = {
+        str(kind.model_config["env_prefix"]) for kind in reference.extension_settings()
+    }
     assert {
         "RECSYS_PANDAS__",
         "RECSYS_TRACING__",
@@ -57,21 +59,31 @@ def test_settings_of_extensions_are_found() -> None:
 
 def test_every_artifact_has_its_row() -> None:
     page = reference.artifacts_page()
-    assert [each.path for each in artifacts.ARTIFACTS if f"`{each.path}`" not in page] == []
+    assert [
+        each.path for each in artifacts.ARTIFACTS if f"`{each.path}`" not in page
+    ] == []
 
 
-@pytest.mark.parametrize("text", ["## POST /ml/rec", "## POST /ml/event", "### Answer", "budget\\_ms", "`503`"])
+@pytest.mark.parametrize(
+    "text",
+    ["## POST /ml/rec", "## POST /ml/event", "### Answer", "budget\\_ms", "`503`"],
+)
 def test_the_api_page_has_paths_and_models(text: str) -> None:
     assert text.replace("\\_", "_") in reference.http_api_page()
 
 
 def test_steps_stand_in_the_order_of_the_pipeline() -> None:
     page = reference.steps_page()
-    places = [page.index(f"## {step}") for step in dict.fromkeys(each.made_by for each in artifacts.ARTIFACTS)]
+    places = [
+        page.index(f"## {step}")
+        for step in dict.fromkeys(each.made_by for each in artifacts.ARTIFACTS)
+    ]
     assert places == sorted(places)
 
 
 def test_every_kind_of_channel_and_ranker_has_its_section() -> None:
     page = reference.recipes_page()
-    assert [kind for kind in plugins.find(plugins.MODELS) if f"## {kind}" not in page] == []
+    assert [
+        kind for kind in plugins.find(plugins.MODELS) if f"## {kind}" not in page
+    ] == []
     assert "`fusion_weight`" in page

@@ -20,11 +20,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = os.environ | dict.fromkeys(
         ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"
     )
-    options = ("--fail-on-warning", "--keep-going", "--quiet", "-c", "docs", "-d", str(folder / "doctrees"))
+    options = (
+        "--fail-on-warning",
+        "--keep-going",
+        "--quiet",
+        "-c",
+        "docs",
+        "-d",
+        str(folder / "doctrees"),
+    )
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", *options, ".", str(folder / "html")],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout
     return folder / "html"
 
@@ -54,7 +67,9 @@ def test_every_picture_of_a_page_is_there(site: Path) -> None:
     found = {
         page.parent / source
         for page in site.rglob("*.html")
-        for source in re.findall(r'<img\b[^>]*\bsrc="([^":?#]+)"', page.read_text(encoding="utf-8"))
+        for source in re.findall(
+            r'<img\b[^>]*\bsrc="([^":?#]+)"', page.read_text(encoding="utf-8")
+        )
         if not source.endswith("badge.svg")  # of the code's host
     }
     assert found
@@ -68,5 +83,9 @@ def test_the_search_box_has_an_index(site: Path) -> None:
 
 
 def test_pages_name_no_folder_of_the_machine(site: Path) -> None:
-    found = [path.name for path in site.rglob("*.html") if str(ROOT) in path.read_text(encoding="utf-8")]
+    found = [
+        path.name
+        for path in site.rglob("*.html")
+        if str(ROOT) in path.read_text(encoding="utf-8")
+    ]
     assert found == []

@@ -62,13 +62,22 @@ SMALL: Final = {
 EASE: Final = EaseRecipe(dim=8, l2=10.0)
 RECALL: Final = RecallRecipe(channels=(EASE,), candidates=30, num_candidates=30)
 MLP: Final = Recipe(name="my_mlp", recall=RECALL, ranker=MLPRecipe(**SMALL))
-KNOWN: Final = Recipe(name="my_list_ranker", recall=RECALL, ranker=ListRankerRecipe(kernels=2, **SMALL))
-RECENT: Final = RecentRecipe(days=40, fusion_weight=0.5)
-FM: Final = FMRecipe(dim=4, train=TrainRecipe(epochs=1, batch_size=64, learning_rate=0.01, weight_decay=0))
-THIRD: Final = Recipe(
-    name="third", recall=RECALL.model_copy(update={"channels": (EASE, RECENT, FM)}), ranker=KNOWN.ranker
+KNOWN: Final = Recipe(
+    name="my_list_ranker", recall=RECALL, ranker=ListRankerRecipe(kernels=2, **SMALL)
 )
-ALONE: Final = THIRD.model_copy(update={"name": "alone", "recall": RecallRecipe(channels=(RECENT,), candidates=30)})
+RECENT: Final = RecentRecipe(days=40, fusion_weight=0.5)
+FM: Final = FMRecipe(
+    dim=4,
+    train=TrainRecipe(epochs=1, batch_size=64, learning_rate=0.01, weight_decay=0),
+)
+THIRD: Final = Recipe(
+    name="third",
+    recall=RECALL.model_copy(update={"channels": (EASE, RECENT, FM)}),
+    ranker=KNOWN.ranker,
+)
+ALONE: Final = THIRD.model_copy(
+    update={"name": "alone", "recall": RecallRecipe(channels=(RECENT,), candidates=30)}
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,10 +101,16 @@ def last_rated(past: Sequences, overall: Overall) -> Ints:
 
 
 def last_rated_again(served: ServedRatings) -> pd.Series:
-    return served.ratings.groupby(Columns.ITEM)[Columns.TIMESTAMP].max().reindex(served.ids, fill_value=NEVER)
+    return (
+        served.ratings.groupby(Columns.ITEM)[Columns.TIMESTAMP]
+        .max()
+        .reindex(served.ids, fill_value=NEVER)
+    )
 
 
-LAST_RATED = ItemStatistic(ElapsedFeature(name="item_last_rated", entity="item", scale=5.0), last_rated)
+LAST_RATED = ItemStatistic(
+    ElapsedFeature(name="item_last_rated", entity="item", scale=5.0), last_rated
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -111,10 +126,24 @@ def registered(installed: None) -> Iterator[None]:
 
 def run_with(recipe: Recipe, folder: Path) -> Settings:
     """Where the seven steps have run, over events of half a year."""
-    random, ratings = np.random.default_rng(0), made_up_movielens(folder / "ml") / "ratings.dat"
+    random, ratings = (
+        np.random.default_rng(0),
+        made_up_movielens(folder / "ml") / "ratings.dat",
+    )
     lines = (line.rsplit("::", 1)[0] for line in ratings.read_text().splitlines())
-    ratings.write_text("".join(f"{line}::{random.integers(10_100 * DAY_S, 10_280 * DAY_S)}\n" for line in lines))
-    return run_steps(Settings(data=ratings.parent, exchange_dir=folder / "exchange", recipe_name=recipe.name))
+    ratings.write_text(
+        "".join(
+            f"{line}::{random.integers(10_100 * DAY_S, 10_280 * DAY_S)}\n"
+            for line in lines
+        )
+    )
+    return run_steps(
+        Settings(
+            data=ratings.parent,
+            exchange_dir=folder / "exchange",
+            recipe_name=recipe.name,
+        )
+    )
 
 
 # A feature, and a ranker
@@ -123,16 +152,26 @@ def run_with(recipe: Recipe, folder: Path) -> Settings:
 def test_what_is_installed_counts_only_where_a_recipe_names_it() -> None:
     assert {"mlp", "recent"} < set(plugins.find(plugins.MODELS))
     assert "first_event" in plugins.find(plugins.STATISTICS)
-    columns = [each.column.name for each in statistics.statistics(ranker_of_lists(DEFAULT).statistics)]
+    columns = [
+        each.column.name
+        for each in statistics.statistics(ranker_of_lists(DEFAULT).statistics)
+    ]
     assert "first_event" not in columns
-    assert [each.column.name for each in statistics.statistics(ranker_of_lists(FIRST).statistics)] == [
+    assert [
+        each.column.name
+        for each in statistics.statistics(ranker_of_lists(FIRST).statistics)
+    ] == [
         *columns,
         "first_event",
     ]
 
 
-@pytest.fixture(scope="module", params=[MLP, KNOWN], ids=lambda recipe: recipe.ranker.kind)
-def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+@pytest.fixture(
+    scope="module", params=[MLP, KNOWN], ids=lambda recipe: recipe.ranker.kind
+)
+def finished(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
     return run_with(request.param, tmp_path_factory.mktemp("finished"))
 
 
@@ -140,14 +179,18 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def side(finished: Settings) -> OnlineSide:
     """The server's functions over fakes, against the offline truth: users without a past, and with much of one."""
     users = artifacts.USERS.read(finished.exchange_dir)[Columns.USER].tolist()
-    return OnlineSide(finished.exchange_dir, finished.recipe_name, [*users[10:14], *users[-4:]])
+    return OnlineSide(
+        finished.exchange_dir, finished.recipe_name, [*users[10:14], *users[-4:]]
+    )
 
 
 def test_the_first_event_is_stored(finished: Settings) -> None:
     folder = finished.exchange_dir
     ratings = artifacts.RATINGS.read(folder)
     past = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
-    stored = feature_frames(folder, read_feature_spec(folder))["user"].set_index(Columns.USER)["first_event"]
+    stored = feature_frames(folder, read_feature_spec(folder))["user"].set_index(
+        Columns.USER
+    )["first_event"]
     first = past.groupby(Columns.USER)[Columns.TIMESTAMP].min()
     assert stored.to_dict() == first.reindex(stored.index, fill_value=NEVER).to_dict()
     assert NEVER in set(stored)
@@ -162,11 +205,16 @@ def test_it_is_learned_from_point_in_time(finished: Settings) -> None:
     assert (lists.times > reported).all()
 
 
-def test_lists_of_other_statistics_are_not_trained_on(finished: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_of_other_statistics_are_not_trained_on(
+    finished: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that is registered, or taken away, between the two ranking steps."""
     others = tuple(each for each in statistics.STATISTICS if each is not LAST_RATED)
     monkeypatch.setattr(statistics, "STATISTICS", others)
-    with pytest.raises(StepError, match=r"feature_spec\.json.*statistics\.py.*s1_feature_engi\.py again"):
+    with pytest.raises(
+        StepError,
+        match=r"feature_spec\.json.*statistics\.py.*s1_feature_engi\.py again",
+    ):
         s2_model_train.main(finished)
 
 
@@ -174,14 +222,26 @@ def test_offline_and_online_agree(side: OnlineSide) -> None:
     assert max(side.check().values()) <= 1e-6
     column = side.spec.columns.index("first_event")
     user = side.userids[-1]
-    raw = {name: side.truth.ranker.users.loc[[user], name].to_numpy() for name in side.truth.ranker.users}
-    soon, late = (side.spec.encode("user", raw).at(at) for at in (10_300 * DAY_S, 10_301 * DAY_S))
+    raw = {
+        name: side.truth.ranker.users.loc[[user], name].to_numpy()
+        for name in side.truth.ranker.users
+    }
+    soon, late = (
+        side.spec.encode("user", raw).at(at) for at in (10_300 * DAY_S, 10_301 * DAY_S)
+    )
     assert (late != soon).sum() == 1
-    assert side.spec.of("user")[int((late != soon).argmax())].name == side.spec.columns[column]
+    assert (
+        side.spec.of("user")[int((late != soon).argmax())].name
+        == side.spec.columns[column]
+    )
 
 
-@pytest.mark.parametrize(("entity", "name"), [("user", "first_event"), ("item", "item_last_rated")])
-def test_a_moment_that_is_a_day_off_is_caught(side: OnlineSide, entity: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("entity", "name"), [("user", "first_event"), ("item", "item_last_rated")]
+)
+def test_a_moment_that_is_a_day_off_is_caught(
+    side: OnlineSide, entity: str, name: str
+) -> None:
     frame = side.features.frames[entity]
     frame[name] = frame[name] + DAY_S
     with pytest.raises(CheckError, match=rf"column '{name}', user \d+, item \d+"):
@@ -189,24 +249,33 @@ def test_a_moment_that_is_a_day_off_is_caught(side: OnlineSide, entity: str, nam
 
 
 def test_the_ranker_is_exported_and_scores_alike(side: OnlineSide) -> None:
-    content = export_onnx(side.truth.ranker.model, side.spec.sizes, side.manifest.release)
+    content = export_onnx(
+        side.truth.ranker.model, side.spec.sizes, side.manifest.release
+    )
     check_onnx(content, side.truth.ranker.model, side.spec.sizes)
     side.ranker = OnnxRanker(content)
     assert side.check()["score"] < 1e-6
-    assert len(np.unique(np.concatenate([answer.scores for answer in side.answers()]))) > 20
+    assert (
+        len(np.unique(np.concatenate([answer.scores for answer in side.answers()])))
+        > 20
+    )
 
 
 # A channel
 
 
 @pytest.fixture(scope="module", params=[THIRD, ALONE], ids=lambda recipe: recipe.name)
-def recalled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def recalled(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
     return run_with(request.param, tmp_path_factory.mktemp("finished"))
 
 
 def liked_recently(folder: Path, timestamp: int, seen: set[int]) -> list[int]:
     """The channel's list, counted again from the ratings."""
-    ratings = artifacts.RATINGS.read(folder).query(f"{Columns.SPLIT} != '{Split.HOLDOUT}'")
+    ratings = artifacts.RATINGS.read(folder).query(
+        f"{Columns.SPLIT} != '{Split.HOLDOUT}'"
+    )
     day = ratings[Columns.TIMESTAMP] // DAY_S
     today = min(timestamp // DAY_S, day.max() + 1)  # after the data: its last days
     window = (day >= today - RECENT.days) & (day < today)
@@ -218,25 +287,44 @@ def liked_recently(folder: Path, timestamp: int, seen: set[int]) -> list[int]:
 def test_the_release_holds_counts_and_no_vectors_of_it(recalled: Settings) -> None:
     manifest = release_of_artifacts(recalled)
     recall = recalled.recipe.recall
-    assert list(manifest.vector_dims) == [channel.name for channel in recall.channels if channel.kind != "recent"]
+    assert list(manifest.vector_dims) == [
+        channel.name for channel in recall.channels if channel.kind != "recent"
+    ]
     fields = item_mapping(manifest.vector_dims, {"type": "flat"})["properties"]
     assert vector_of("recent") not in fields
     assert vector_of("recent") not in artifacts.ITEM_VECTORS.read(recalled.exchange_dir)
-    assert manifest.feature_spec.candidate == candidate_columns([channel.name for channel in recall.channels])
+    assert manifest.feature_spec.candidate == candidate_columns(
+        [channel.name for channel in recall.channels]
+    )
     held = artifacts.CHANNELS.read_as(recalled.exchange_dir, ChannelSet.unpack).channels
     assert [channel.form for channel in held][-1] == "recent"
     assert held[-1].arrays().keys() == {"first_day", "likes", "days"}
 
 
 def test_it_finds_items_liked_in_the_days_before_a_request(recalled: Settings) -> None:
-    folder, channels = recalled.exchange_dir, artifacts.CHANNELS.read_as(recalled.exchange_dir, ChannelSet.unpack)
+    folder, channels = (
+        recalled.exchange_dir,
+        artifacts.CHANNELS.read_as(recalled.exchange_dir, ChannelSet.unpack),
+    )
     states = artifacts.USER_STATE.read(folder).set_index(Columns.USER)
     seen = artifacts.USER_SEEN.read(folder).set_index(Columns.USER)[Columns.SEEN]
     lengths = set()
-    for user, day in ((50, 10_120), (150, 10_200), (300, 10_281), (300, 10_315), (300, 10_330), (300, 20_000)):
-        history = [states.loc[user, name].astype(np.int64) for name in (Columns.ITEMS, Columns.RATINGS, Columns.TIMES)]
+    for user, day in (
+        (50, 10_120),
+        (150, 10_200),
+        (300, 10_281),
+        (300, 10_315),
+        (300, 10_330),
+        (300, 20_000),
+    ):
+        history = [
+            states.loc[user, name].astype(np.int64)
+            for name in (Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
+        ]
         at = day * DAY_S + 7
-        found = channels.lists(History(*history), states.loc[user, Columns.PROFILE], at, seen[user], 500)["recent"]
+        found = channels.lists(
+            History(*history), states.loc[user, Columns.PROFILE], at, seen[user], 500
+        )["recent"]
         assert found.ids.tolist() == liked_recently(folder, at, set(seen[user]))
         lengths.add(len(found.ids))
     assert min(lengths) > 0  # long after the data ends, too
@@ -246,7 +334,9 @@ def test_it_finds_items_liked_in_the_days_before_a_request(recalled: Settings) -
 def test_the_evaluation_has_a_row_of_it(recalled: Settings) -> None:
     found = evaluate(recalled, "make evaluate-offline")
     name = recalled.recipe.name
-    assert {f"{name}: channel recent", f"{name}: recall", f"{name}: ranked"} <= found["table"].keys()
+    assert {f"{name}: channel recent", f"{name}: recall", f"{name}: ranked"} <= found[
+        "table"
+    ].keys()
 
 
 def test_offline_and_online_agree_on_it(tmp_path: Path) -> None:
@@ -254,5 +344,7 @@ def test_offline_and_online_agree_on_it(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="third")
     side = OnlineSide(tmp_path, "third")
     assert max(side.check().values()) <= 1e-6
-    assert [channel.name for channel in side.manifest.recipe.recall.searched] == list(side.manifest.vector_dims)
+    assert [channel.name for channel in side.manifest.recipe.recall.searched] == list(
+        side.manifest.vector_dims
+    )
     assert all("recent" not in row.vectors for row in item_rows(tmp_path))

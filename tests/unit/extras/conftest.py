@@ -73,7 +73,9 @@ class Fakes(CoreFakes):
 @pytest.fixture
 def fakes(core_fakes: CoreFakes) -> Fakes:  # noqa: F811
     users = core_fakes.users
-    users.changed = core_fakes.follow  # at once, where a server's thread takes half a second
+    users.changed = (
+        core_fakes.follow
+    )  # at once, where a server's thread takes half a second
     return Fakes(
         **vars(core_fakes),
         log=FakeLog(users),
@@ -111,6 +113,8 @@ def url(fakes: Fakes) -> Iterator[str]:
 def with_a_key(fakes: Fakes, tmp_path: Path) -> FlaskClient:
     """Client of a server that has keys; sends one with every request."""
     path = tmp_path / "api_keys"
-    http = create_app(fakes.recommender, Settings(server={"keys_file": path}), fakes.stores).test_client()
+    http = create_app(
+        fakes.recommender, Settings(server={"keys_file": path}), fakes.stores
+    ).test_client()
     http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {keys.add(path, 'shop')}"
     return http

@@ -14,7 +14,10 @@ from online.recommend.recommend import Recommender
 def document() -> dict[str, Any]:
     recommender = Recommender.from_settings(Settings())
     try:
-        return dict(create_app(recommender, Settings()).test_client().get("/openapi.json").json or {})
+        return dict(
+            create_app(recommender, Settings()).test_client().get("/openapi.json").json
+            or {}
+        )
     finally:
         recommender.close()
 
@@ -24,5 +27,8 @@ DOCUMENT: Final = document()
 
 def conforms(content: Any, name: str) -> None:
     """Assert that a JSON value is as the document has it."""
-    schema = {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
+    schema = {
+        "$ref": f"#/components/schemas/{name}",
+        "components": DOCUMENT["components"],
+    }
     jsonschema.Draft202012Validator(schema).validate(content)

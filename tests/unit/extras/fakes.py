@@ -17,7 +17,14 @@ from extras.canary.state import GROUPS, Canaries, Canary, Member
 from extras.canary.store import Held
 from extras.events.log import Forgotten, Recording, TooManyEventsError
 from extras.experiments.declaration import EXPERIMENTS as ALL
-from extras.experiments.declaration import Declaration, Experiment, Experiments, named, started, stopped
+from extras.experiments.declaration import (
+    Declaration,
+    Experiment,
+    Experiments,
+    named,
+    started,
+    stopped,
+)
 from extras.experiments.store import Change, Exposure
 from extras.faults.declaration import ActiveFault, Fault
 from extras.items.store import Change as ItemChange
@@ -49,7 +56,9 @@ class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
         for event in query.events:
             key = (query.dataset, event.userid, event.eventid)
             new.append(key not in self.users.events)
-            self.users.events.setdefault(key, Logged(event.timestamp, (len(self.users.events), 0), event))
+            self.users.events.setdefault(
+                key, Logged(event.timestamp, (len(self.users.events), 0), event)
+            )
         return tuple(new)
 
     def forget(self, userid: OwnId, dataset: str) -> Forgotten:
@@ -59,7 +68,10 @@ class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
                 del self.users.events[key]
             self.users.forgotten.add((dataset, userid))
             self.users.forgets += 1
-            return Forgotten(len(keys), sum(userid in world.numbers for world in self.users.worlds.values()))
+            return Forgotten(
+                len(keys),
+                sum(userid in world.numbers for world in self.users.worlds.values()),
+            )
 
 
 class FakeItemStore(Fake, Client[Query, ItemChanges]):
@@ -76,13 +88,17 @@ class FakeItemStore(Fake, Client[Query, ItemChanges]):
         records = self.records.get(query.dataset, {})
         if query.version < 0:
             return ItemChanges(self.version, dict(records), whole=True)
-        changed = [own for own, version in self.changed.items() if version > query.version]
+        changed = [
+            own for own, version in self.changed.items() if version > query.version
+        ]
         return ItemChanges(self.version, {own: records.get(own) for own in changed})
 
     def change(self, dataset: str, changes: Mapping[OwnId, ItemChange]) -> int:
         with self._requested("change", tuple(changes)):
             records = self.records.setdefault(dataset, {})
-            for own, record in after(changes, records, len(records), self.version).items():
+            for own, record in after(
+                changes, records, len(records), self.version
+            ).items():
                 self.version += 1
                 self.changed[own] = self.version
                 if record is None:
@@ -93,7 +109,10 @@ class FakeItemStore(Fake, Client[Query, ItemChanges]):
 
     def forget(self, dataset: str, user: OwnId) -> int:
         records = self.records.get(dataset, {})
-        return self.change(dataset, {own: lambda was: was and was.with_like(user, ()) for own in records})
+        return self.change(
+            dataset,
+            {own: lambda was: was and was.with_like(user, ()) for own in records},
+        )
 
 
 class FakeExperiments(Fake, Client[None, Experiments]):
@@ -125,7 +144,9 @@ class FakeExperiments(Fake, Client[None, Experiments]):
         declared = Declaration.model_validate({"name": name, "arms": arms, **given})
         kept = dict.fromkeys((control, treatment), self.users.worlds[control].dataset)
         now = len(self.experiments)
-        return named(self.update(lambda before: started(before, declared, kept, now)), name)
+        return named(
+            self.update(lambda before: started(before, declared, kept, now)), name
+        )
 
     def stop(self, name: str) -> None:
         self.update(lambda before: stopped(before, name, len(self.experiments)))
@@ -137,9 +158,13 @@ class FakeExperiments(Fake, Client[None, Experiments]):
     def exposures(self, experiment: str, since_ms: int = 0) -> Iterator[Exposure]:
         return (each for each in self.exposed if each.experiment == experiment)
 
-    def events_of(self, dataset: str, userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
+    def events_of(
+        self, dataset: str, userids: Sequence[OwnId]
+    ) -> dict[OwnId, list[Event]]:
         logged = {userid: self.users.events_of(dataset, userid) for userid in userids}
-        return {userid: [each.event for each in theirs] for userid, theirs in logged.items()}
+        return {
+            userid: [each.event for each in theirs] for userid, theirs in logged.items()
+        }
 
 
 class FakeCanaryStore(Fake, Client[Held, bool]):
@@ -170,16 +195,25 @@ class FakeCanaryStore(Fake, Client[Held, bool]):
             self.state = change(self.state)
             return self.state
 
-    def add(self, canary: Canary, counts: Mapping[str, int], users: Mapping[Member, Collection[OwnId]]) -> None:
+    def add(
+        self,
+        canary: Canary,
+        counts: Mapping[str, int],
+        users: Mapping[Member, Collection[OwnId]],
+    ) -> None:
         with self._requested("add"):
             self.added.setdefault((canary.id, canary.step), Counter()).update(counts)
             for group, answered in users.items():
-                self.answered.setdefault((canary.id, canary.step, group), set()).update(answered)
+                self.answered.setdefault((canary.id, canary.step, group), set()).update(
+                    answered
+                )
 
     def counts(self, canary: Canary) -> tuple[dict[str, int], dict[Member, int]]:
         with self._requested("counts"):
             key = (canary.id, canary.step)
-            users = {group: len(self.answered.get((*key, group), ())) for group in GROUPS}
+            users = {
+                group: len(self.answered.get((*key, group), ())) for group in GROUPS
+            }
             return dict(self.added.get(key, {})), users
 
 
@@ -198,7 +232,9 @@ class FakeFaults(Fake, Client[None, dict[str, ActiveFault]]):
     def begin(self, fault: Fault) -> None:
         with self._requested("begin", fault):
             self.begun.append(fault)
-            self.active[fault.service] = ActiveFault(**fault.model_dump(), until=time.time() + fault.seconds)
+            self.active[fault.service] = ActiveFault(
+                **fault.model_dump(), until=time.time() + fault.seconds
+            )
 
     def end(self) -> None:
         with self._requested("end"):
@@ -227,10 +263,18 @@ class FakeUserList(Fake, Client[Listing, list[tuple[str, int]]]):
     def _call(self, query: Listing) -> list[tuple[str, int]]:
         self.users.some_users(query.release, 1)
         world = self.users.worlds[query.release]
-        events = {str(own): len(world.histories[number]) for own, number in world.numbers.items()}
+        events = {
+            str(own): len(world.histories[number])
+            for own, number in world.numbers.items()
+        }
         order = (lambda name: (events[name], name)) if query.fewest else str.encode
-        gone = {str(userid) for of, userid in self.users.forgotten if of == query.dataset}
-        found = sorted((name for name in events.keys() - gone if name.startswith(query.prefix)), key=order)
+        gone = {
+            str(userid) for of, userid in self.users.forgotten if of == query.dataset
+        }
+        found = sorted(
+            (name for name in events.keys() - gone if name.startswith(query.prefix)),
+            key=order,
+        )
         return [(name, events[name]) for name in found[: query.at_most]]
 
 
@@ -278,5 +322,7 @@ class FakeText(Fake, Client[TextQuery, Hits]):
         self._seen(query)
         world = self.items._world(query.release)
         shown = {number: world.shown(number) for number in world.itemids}
-        words = Words.of({number: (item.title, item.attributes) for number, item in shown.items()})
+        words = Words.of(
+            {number: (item.title, item.attributes) for number, item in shown.items()}
+        )
         return words.find(query.words, query.seen, query.only)

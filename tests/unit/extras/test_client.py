@@ -39,7 +39,10 @@ def test_an_explained_answer_shows_ranks_and_reason(url: str, fakes: Fakes) -> N
         line = next(line for line in text.splitlines() if item["title"] in line)
         assert str(fused.index(item["itemid"]) + 1) in line.split()
     words = set(text.split())
-    assert all(set(each["reason"]["sentence"]["en"].split()) <= words for each in answer["explained"])
+    assert all(
+        set(each["reason"]["sentence"]["en"].split()) <= words
+        for each in answer["explained"]
+    )
 
 
 def test_an_answer_that_is_not_personal_says_why(url: str) -> None:
@@ -57,25 +60,53 @@ def test_no_proxy_is_used(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "requested"),
-    [("7", 7), ("u-8f3a", "u-8f3a"), ('"7"', "7"), ("-7", "-7"), ("\u0667", "\u0667"), ('"', '"'), ("a b", "a b")],
+    [
+        ("7", 7),
+        ("u-8f3a", "u-8f3a"),
+        ('"7"', "7"),
+        ("-7", "-7"),
+        ("\u0667", "\u0667"),
+        ('"', '"'),
+        ("a b", "a b"),
+    ],
 )
-def test_a_userid_is_a_number_or_a_string_as_it_is_typed(typed: str, requested: OwnId) -> None:
+def test_a_userid_is_a_number_or_a_string_as_it_is_typed(
+    typed: str, requested: OwnId
+) -> None:
     assert s2_client.userid(typed) == requested
     assert type(s2_client.userid(typed)) is type(requested)
 
 
 @pytest.mark.parametrize("userid", [1, *STRANGE_IDS])
 def test_a_shell_reads_the_curl_as_it_is_meant(userid: OwnId) -> None:
-    program, option, body, address = shlex.split(as_curl("http://127.0.0.1:5000/", userid))
+    program, option, body, address = shlex.split(
+        as_curl("http://127.0.0.1:5000/", userid)
+    )
     assert (program, option, address) == ("curl", "-d", "http://127.0.0.1:5000/ml/rec")
-    assert validated(body.encode(), Request.model_validate_json, EXPECTED).userid == userid
+    assert (
+        validated(body.encode(), Request.model_validate_json, EXPECTED).userid == userid
+    )
 
 
 def test_items_without_titles_and_any_attributes_are_shown() -> None:
-    first = {"itemid": "sku [1]", "score": 0.5, "title": "sku [1]", "brand": ["a", "b"], "price": 9.5, "[w]": None}
-    answer = {"userid": "u [1]", "release": "r", "item_list": [first], "took_ms": {"triton": 1.5}}
+    first = {
+        "itemid": "sku [1]",
+        "score": 0.5,
+        "title": "sku [1]",
+        "brand": ["a", "b"],
+        "price": 9.5,
+        "[w]": None,
+    }
+    answer = {
+        "userid": "u [1]",
+        "release": "r",
+        "item_list": [first],
+        "took_ms": {"triton": 1.5},
+    }
     text = shown(answer)
-    parts = "For user u [1]|release r|sku [1]|0.5|brand|a, b|price|9.5|[w]|triton 1.5 ms"
+    parts = (
+        "For user u [1]|release r|sku [1]|0.5|brand|a, b|price|9.5|[w]|triton 1.5 ms"
+    )
     for part in parts.split("|"):
         assert part in text
     assert "None" not in text
@@ -84,14 +115,19 @@ def test_items_without_titles_and_any_attributes_are_shown() -> None:
 
 @pytest.mark.parametrize(
     ("url", "said"),
-    [("http://127.0.0.1:9", r"No server answers at http://127\.0\.0\.1:9\."), ("nonsense", "not a usable address")],
+    [
+        ("http://127.0.0.1:9", r"No server answers at http://127\.0\.0\.1:9\."),
+        ("nonsense", "not a usable address"),
+    ],
 )
 def test_where_no_server_is_it_is_one_sentence(url: str, said: str) -> None:
     with pytest.raises(RecsysError, match=said):
         ask(url, {"userid": 1, "size": 50})
 
 
-def test_server_errors_are_shown_and_other_servers_detected(url: str, fakes: Fakes) -> None:
+def test_server_errors_are_shown_and_other_servers_detected(
+    url: str, fakes: Fakes
+) -> None:
     fakes.users.down = True
     with pytest.raises(RecsysError, match="503: redis"):
         ask(url, {"userid": 1, "size": 50, "strict": True})
@@ -109,10 +145,23 @@ def test_the_calls_of_the_client(url: str, fakes: Fakes) -> None:
         assert (found.userid, len(found.item_list)) == (8, 5)
         assert len(found.explained) == 5  # type: ignore[attr-defined]  # an extra's field
         ids = found.itemids
-        assert client.recommend(history=[{"itemid": ids[0], "type": "rating", "value": 5}], size=3).userid == 0
+        assert (
+            client.recommend(
+                history=[{"itemid": ids[0], "type": "rating", "value": 5}], size=3
+            ).userid
+            == 0
+        )
         assert sorted(client.rank(ids, 8).itemids) == sorted(ids)  # type: ignore[type-var]
-        assert ids[0] not in [item.itemid for item in client.similar(ids[0], size=3).item_list]
-        event = {"eventid": "a", "userid": 8, "itemid": ids[0], "type": "rating", "value": 5}
+        assert ids[0] not in [
+            item.itemid for item in client.similar(ids[0], size=3).item_list
+        ]
+        event = {
+            "eventid": "a",
+            "userid": 8,
+            "itemid": ids[0],
+            "type": "rating",
+            "value": 5,
+        }
         assert [each.new for each in client.record(event, event)] == [True, False]
         with pytest.raises(ServerError, match="size must be") as refused:
             client.recommend(8, size=201)
@@ -120,9 +169,15 @@ def test_the_calls_of_the_client(url: str, fakes: Fakes) -> None:
 
 
 def test_items_are_changed_with_a_key(with_a_key: FlaskClient, fakes: Fakes) -> None:
-    new, key = fakes.world.own_item(999_001), with_a_key.environ_base["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
+    new, key = (
+        fakes.world.own_item(999_001),
+        with_a_key.environ_base["HTTP_AUTHORIZATION"].removeprefix("Bearer "),
+    )
     settings = Settings(server={"key": key}).server
-    with serving(with_a_key.application) as address, Client.of(settings, address) as client:
+    with (
+        serving(with_a_key.application) as address,
+        Client.of(settings, address) as client,
+    ):
         added = client.add_item(new, "A new one")
         assert (added.itemid, added.title) == (new, "A new one")
         assert client.change_item(new, title="Another name").title == "Another name"
@@ -147,7 +202,10 @@ def test_busy_servers_are_retried_and_slow_ones_time_out() -> None:
     with serving(application) as address, Client(address) as client:
         assert client.similar(1).release == "r"
         assert sent == ["GET"] * 3
-    with socket.create_server(("127.0.0.1", 0)) as silent, Client(retries=1, timeout_s=0.1) as client:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Client(retries=1, timeout_s=0.1) as client,
+    ):
         client.url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(ServerError, match=r"did not answer within 0\.1 s"):
             client.similar(1)

@@ -36,7 +36,10 @@ def settings(tmp_path: Path) -> Settings:
 
 def clients(*down: str) -> list[Any]:
     gone = {name: ServiceError(name, "cannot be reached") for name in down}
-    return [Mock(service=name, ping=Mock(side_effect=gone.get(name, ["1.2"]))) for name in SERVICES]
+    return [
+        Mock(service=name, ping=Mock(side_effect=gone.get(name, ["1.2"])))
+        for name in SERVICES
+    ]
 
 
 class Held(SimpleNamespace):
@@ -50,11 +53,21 @@ class Held(SimpleNamespace):
 
 
 def stores(
-    settings: Settings, *holds: str, live: str | None = None, published: tuple[str, ...] = (), without: str = ""
+    settings: Settings,
+    *holds: str,
+    live: str | None = None,
+    published: tuple[str, ...] = (),
+    without: str = "",
 ) -> Stores:
     def held(store: Any) -> Any:
         there = () if store.title == without else holds
-        return Held(title=store.title, step=store.step, holds=there, is_live=live, published=list(published))
+        return Held(
+            title=store.title,
+            step=store.step,
+            holds=there,
+            is_live=live,
+            published=list(published),
+        )
 
     return Stores(*map(held, Stores.of(settings)))
 
@@ -62,7 +75,9 @@ def stores(
 def next_command(found: list[Finding]) -> str:
     console = Console(record=True, width=200)
     show(found, console)
-    return re.search(r"Run next:  (.*)$|All is well", console.export_text(), re.MULTILINE)[0].strip()  # type: ignore[index]
+    return re.search(
+        r"Run next:  (.*)$|All is well", console.export_text(), re.MULTILINE
+    )[0].strip()  # type: ignore[index]
 
 
 def state(found: list[Finding], what: str) -> tuple[str, str]:
@@ -73,7 +88,10 @@ def state(found: list[Finding], what: str) -> tuple[str, str]:
 def test_before_anything_was_run(tmp_path: Path) -> None:
     settings = settings_on_free_ports(tmp_path)
     found = examine(settings, clients("redis"), stores(settings))
-    assert state(found, "s0_get_data.py") == ("missing", "there is no offline/raw/dataset.json")
+    assert state(found, "s0_get_data.py") == (
+        "missing",
+        "there is no offline/raw/dataset.json",
+    )
     assert state(found, "s2_model_train.py")[0] == "missing"
     assert next_command(found) == "Run next:  make offline"
 
@@ -89,8 +107,12 @@ def test_after_the_offline_steps_the_services_are_started(settings: Settings) ->
     assert next_command(found) == "Run next:  make up"
 
 
-@pytest.mark.parametrize(("keys_for", "named"), [(None, True), ("writes", True), ("all", False)])
-def test_a_server_that_answers_without_keys_is_named(settings: Settings, keys_for: str | None, named: bool) -> None:
+@pytest.mark.parametrize(
+    ("keys_for", "named"), [(None, True), ("writes", True), ("all", False)]
+)
+def test_a_server_that_answers_without_keys_is_named(
+    settings: Settings, keys_for: str | None, named: bool
+) -> None:
     server = settings.server.model_copy(update={"keys_for": keys_for})
     reached = doctor.access(settings.model_copy(update={"server": server})).detail
     assert (f"server ({server.port})" in reached) is named
@@ -102,10 +124,18 @@ def test_a_changed_input_is_named_and_its_outputs_are_stale(settings: Settings) 
     spec.write_text(spec.read_text() + "\n")
     found = list(doctor.offline_steps(settings))
     assert state(found, "s1_feature_engi.py")[0] == "done"
-    assert state(found, "s2_model_train.py") == ("stale", "offline/feature_spec.json has changed since")
-    artifacts.RATINGS.write(settings.exchange_dir, artifacts.RATINGS.read(settings.exchange_dir).iloc[:-1])
+    assert state(found, "s2_model_train.py") == (
+        "stale",
+        "offline/feature_spec.json has changed since",
+    )
+    artifacts.RATINGS.write(
+        settings.exchange_dir, artifacts.RATINGS.read(settings.exchange_dir).iloc[:-1]
+    )
     found = list(doctor.offline_steps(settings))
-    assert state(found, "s2_term_trans.py") == ("stale", "offline/ratings.parquet has changed since")
+    assert state(found, "s2_term_trans.py") == (
+        "stale",
+        "offline/ratings.parquet has changed since",
+    )
     assert next_command(found) == "Run next:  make offline"
 
 
@@ -113,7 +143,9 @@ def test_a_missing_file_of_events_is_named(settings: Settings) -> None:
     parts = EventParts(settings.events_dir("films"))
     for place in (1, 2):
         parts.append(3, [Entry((place, 0), 1, Event(f"e{place}", 1, 7, "rating", 5))])
-    assert "events" not in [each.what for each in examine(settings, clients(), stores(settings))]
+    assert "events" not in [
+        each.what for each in examine(settings, clients(), stores(settings))
+    ]
     parts.files()[0].unlink()
     found = examine(settings, clients(), stores(settings))
     assert state(found, "events")[0] == "missing"
@@ -121,7 +153,9 @@ def test_a_missing_file_of_events_is_named(settings: Settings) -> None:
 
 
 def test_another_recipe_makes_every_step_stale(settings: Settings) -> None:
-    found = list(doctor.offline_steps(settings.model_copy(update={"recipe_name": "source"})))
+    found = list(
+        doctor.offline_steps(settings.model_copy(update={"recipe_name": "source"}))
+    )
     for step in ("s2_term_trans.py", "s2_model_train.py"):
         name, detail = state(found, step)
         assert name == "stale"
@@ -131,7 +165,13 @@ def test_another_recipe_makes_every_step_stale(settings: Settings) -> None:
 
 def checked(settings: Settings) -> str:
     manifest = open_release(settings)
-    record = ParityRecord(users=1, pairs=256, largest_difference=1e-7, triton_model="ml_rec", triton_version=1)
+    record = ParityRecord(
+        users=1,
+        pairs=256,
+        largest_difference=1e-7,
+        triton_model="ml_rec",
+        triton_version=1,
+    )
     record_parity(settings, manifest, record)
     return manifest.release
 
@@ -140,13 +180,19 @@ def test_unsynced_releases_lead_to_make_sync(settings: Settings) -> None:
     release = open_release(settings).release
     found = examine(settings, clients(), stores(settings, release, without="Feast"))
     assert state(found, "s1_user_to_redis.py")[0] == "done"
-    assert state(found, "s1_feature_to_feast.py") == ("missing", f"release {release} is not in Feast, or not wholly")
+    assert state(found, "s1_feature_to_feast.py") == (
+        "missing",
+        f"release {release} is not in Feast, or not wholly",
+    )
     assert state(found, "s3_check_offline_and_online.py")[0] == "missing"
     assert state(found, "s1_go_live.py") == ("not live", "no release is")
     assert next_command(found) == "Run next:  make sync"
     checked(settings)
     found = examine(settings, clients(), stores(settings, release, live="another"))
-    assert state(found, "s3_check_offline_and_online.py") == ("done", "256 pairs agree to 1.0e-07")
+    assert state(found, "s3_check_offline_and_online.py") == (
+        "done",
+        "256 pairs agree to 1.0e-07",
+    )
     assert state(found, "s1_go_live.py") == ("not live", "release another is live")
     assert next_command(found) == "Run next:  make sync"
 
@@ -164,19 +210,34 @@ def answering(settings: Settings) -> Iterator[tuple[Settings, dict[str, Any]]]:
 @pytest.mark.parametrize(
     ("said", "expected", "command"),
     [
-        ({"status": "ready", "release": "theirs"}, ("up", "answers from release"), "All is well"),
+        (
+            {"status": "ready", "release": "theirs"},
+            ("up", "answers from release"),
+            "All is well",
+        ),
         (
             {"status": "ready", "release": "another"},
             ("not live", "from release another"),
             "Run next:  make serve",
         ),
-        ({"status": "unready", "release": None, "message": "no rel"}, ("not ready", "no rel"), "Run next:  make logs"),
-        ({"status": "degraded", "release": "theirs"}, ("degraded", "a service"), "Run next:  make logs"),
+        (
+            {"status": "unready", "release": None, "message": "no rel"},
+            ("not ready", "no rel"),
+            "Run next:  make logs",
+        ),
+        (
+            {"status": "degraded", "release": "theirs"},
+            ("degraded", "a service"),
+            "Run next:  make logs",
+        ),
         ({"not": "ours"}, ("down", "nothing answers"), "Run next:  make serve"),
     ],
 )
 def test_the_server_is_the_last_line(
-    answering: tuple[Settings, dict[str, Any]], said: dict[str, Any], expected: tuple[str, str], command: str
+    answering: tuple[Settings, dict[str, Any]],
+    said: dict[str, Any],
+    expected: tuple[str, str],
+    command: str,
 ) -> None:
     settings, answer = answering
     release = checked(settings)
@@ -187,14 +248,19 @@ def test_the_server_is_the_last_line(
     assert next_command(found) == command
 
 
-@pytest.mark.parametrize(("serving_from", "command"), [("earlier", "All is well"), ("later", "Run next:  make serve")])
+@pytest.mark.parametrize(
+    ("serving_from", "command"),
+    [("earlier", "All is well"), ("later", "Run next:  make serve")],
+)
 def test_a_rollback_needs_no_repair(
     answering: tuple[Settings, dict[str, Any]], serving_from: str, command: str
 ) -> None:
     settings, answer = answering
     release = checked(settings)
     answer |= {"status": "ready", "release": serving_from}
-    held = stores(settings, release, "earlier", live="earlier", published=("earlier", release))
+    held = stores(
+        settings, release, "earlier", live="earlier", published=("earlier", release)
+    )
     found = examine(settings, clients(), held)
     name, detail = state(found, "s1_go_live.py")
     assert name == "note"
@@ -203,15 +269,24 @@ def test_a_rollback_needs_no_repair(
     assert next_command(found) == command
 
 
-def test_a_store_that_fails_meanwhile_is_a_line_and_not_the_end(settings: Settings) -> None:
+def test_a_store_that_fails_meanwhile_is_a_line_and_not_the_end(
+    settings: Settings,
+) -> None:
     held = stores(settings)
-    held.redis.is_checked = Mock(side_effect=StepError("Redis at here failed", "Start it."))
+    held.redis.is_checked = Mock(
+        side_effect=StepError("Redis at here failed", "Start it.")
+    )
     found = examine(settings, clients(), held)
     assert state(found, "release") == ("unknown", "Redis at here failed")
 
 
-def test_exit_code_is_1_unless_all_is_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for found, code in (([Finding("redis", "up", "7")], 0), ([Finding("redis", "down", "away", "make up")], 1)):
+def test_exit_code_is_1_unless_all_is_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for found, code in (
+        ([Finding("redis", "up", "7")], 0),
+        ([Finding("redis", "down", "away", "make up")], 1),
+    ):
         monkeypatch.setattr(doctor, "examine", lambda *_, found=found: found)
         with pytest.raises(SystemExit) as ended:
             run(doctor.main)

@@ -13,7 +13,10 @@ import schemathesis
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from schemathesis.specs.openapi.checks import (
+    negative_data_rejection,
+    positive_data_acceptance,
+)
 
 from tests.unit.extras.document import DOCUMENT
 from tests.unit.online.world import DefaultWorld
@@ -21,7 +24,13 @@ from tests.unit.online.world import DefaultWorld
 URL = os.environ.get("FUZZ_URL")
 api = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = len(list(api.get_all_operations()))
-QUESTIONS = {"where", "exclude", "only", "history", "candidates"}  # fields with ids and values of the release
+QUESTIONS = {
+    "where",
+    "exclude",
+    "only",
+    "history",
+    "candidates",
+}  # fields with ids and values of the release
 CASES = math.ceil(int(os.environ.get("FUZZ_CASES", "450")) / OPERATIONS)  # of each
 
 
@@ -36,9 +45,17 @@ def test_no_request_is_too_much(case: schemathesis.Case, http: FlaskClient) -> N
     text = isinstance(body.get("userid"), str) or "userid" in (case.query or {})
     unsure = text or any(isinstance(value, float) for value in body.values())
     unsure |= not QUESTIONS.isdisjoint(body) or isinstance(body.get("cursor"), str)
-    unsure |= case.operation.path in ("/ml/event", "/ml/user/{userid}", "/ml/similar", "/ml/item", "/ml/item/{itemid}")
+    unsure |= case.operation.path in (
+        "/ml/event",
+        "/ml/user/{userid}",
+        "/ml/similar",
+        "/ml/item",
+        "/ml/item/{itemid}",
+    )
     unsure |= case.operation.path.startswith("/ml/items")
-    unsure |= case.operation.path.startswith("/api/")  # ids and types of events; n and offset together
+    unsure |= case.operation.path.startswith(
+        "/api/"
+    )  # ids and types of events; n and offset together
     # rather an error than an answer that came too late; and little time is refused where more than it is needed
     may_fail = body.get("strict") is True or bool(body.get("budget_ms"))
     excluded = [positive_data_acceptance] if unsure or may_fail else []

@@ -11,9 +11,17 @@ from tests.unit.online.web.test_openapi import *  # noqa: F403 (with the fixture
 
 def test_a_request_is_described_by_the_model_that_checks_it(http: FlaskClient) -> None:
     described = core.schemas(http)["Request"]
-    assert described["properties"].keys() == http.application.extensions["recsys"].request_model.model_fields.keys()
-    valid = jsonschema.Draft202012Validator(described | {"$defs": {}, "properties": {}, "additionalProperties": True})
-    assert [valid.is_valid(dict.fromkeys(given)) for given in ([], ["userid"], ["history"], ["userid", "history"])] == [
+    assert (
+        described["properties"].keys()
+        == http.application.extensions["recsys"].request_model.model_fields.keys()
+    )
+    valid = jsonschema.Draft202012Validator(
+        described | {"$defs": {}, "properties": {}, "additionalProperties": True}
+    )
+    assert [
+        valid.is_valid(dict.fromkeys(given))
+        for given in ([], ["userid"], ["history"], ["userid", "history"])
+    ] == [
         False,
         True,
         True,

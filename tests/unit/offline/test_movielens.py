@@ -17,13 +17,24 @@ from tests.unit.offline.synthetic import made_up_movielens
 ML_1M, GROUPLENS, RECBOLE = LAYOUTS
 RATINGS = b"1::10::5::978300760\n1::20::3::978300761\n2::10::1::978300762\n"
 USERS = b"1::F::1::10::48067\n2::M::56::16::70072\n"
-MOVIES = "10::Star Wars: Episode IV (1977)::Action|Sci-Fi\n20::Misérables, Les (1995)::Drama\n".encode("latin-1")
+MOVIES = "10::Star Wars: Episode IV (1977)::Action|Sci-Fi\n20::Misérables, Les (1995)::Drama\n".encode(
+    "latin-1"
+)
 
 
 def test_the_three_files_are_read() -> None:
     data = movielens.parse(ML_1M, RATINGS, USERS, MOVIES)
-    assert data.ratings.to_numpy().tolist() == [[1, 10, 5, 978300760], [1, 20, 3, 978300761], [2, 10, 1, 978300762]]
-    assert data.ratings.dtypes.astype(str).tolist() == ["int32", "int32", "int8", "int64"]
+    assert data.ratings.to_numpy().tolist() == [
+        [1, 10, 5, 978300760],
+        [1, 20, 3, 978300761],
+        [2, 10, 1, 978300762],
+    ]
+    assert data.ratings.dtypes.astype(str).tolist() == [
+        "int32",
+        "int32",
+        "int8",
+        "int64",
+    ]
     assert data.users.to_numpy().tolist() == [[1, "F", 1, "10"], [2, "M", 56, "16"]]
     assert data.items.to_numpy().tolist() == [
         [10, "Star Wars: Episode IV (1977)", ["Action", "Sci-Fi"]],
@@ -32,24 +43,43 @@ def test_the_three_files_are_read() -> None:
 
 
 def test_windows_line_ends_and_a_missing_last_newline_are_fine() -> None:
-    crlf = [content.rstrip(b"\n").replace(b"\n", b"\r\n") for content in (RATINGS, USERS, MOVIES)]
-    assert movielens.parse(ML_1M, *crlf).ratings.equals(movielens.parse(ML_1M, RATINGS, USERS, MOVIES).ratings)
+    crlf = [
+        content.rstrip(b"\n").replace(b"\n", b"\r\n")
+        for content in (RATINGS, USERS, MOVIES)
+    ]
+    assert movielens.parse(ML_1M, *crlf).ratings.equals(
+        movielens.parse(ML_1M, RATINGS, USERS, MOVIES).ratings
+    )
 
 
 MALFORMED = {
     r"ratings\.dat, line 2: userid, itemid, a rating of 1 to 5": (
-        b"1::10::5", b"1::10::6::978300760", b"1::10::0::978300760", b"1::10::4.5::978300760", b"x::10::5::978300760",
-        b"-1::10::5::978300760", b"1:10:5:978300760", b"1::10::5::978300760::9", b"1::99999999999::5::978300760",
-        b"1::10::5::", b"1::10::\xff::978300760", b"1::1\x000::5::978300760", b"",
+        b"1::10::5",
+        b"1::10::6::978300760",
+        b"1::10::0::978300760",
+        b"1::10::4.5::978300760",
+        b"x::10::5::978300760",
+        b"-1::10::5::978300760",
+        b"1:10:5:978300760",
+        b"1::10::5::978300760::9",
+        b"1::99999999999::5::978300760",
+        b"1::10::5::",
+        b"1::10::\xff::978300760",
+        b"1::1\x000::5::978300760",
+        b"",
     ),
     r"users\.dat, line 2": (b"1::F::old::10::48067", b"1::F::1", b"::F::1::10::1", b""),
     r"movies\.dat, line 2": (b"Toy Story::Drama", b"1::Toy Story", b"1::::Drama", b""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
     ("file", "message", "bad"),
-    [(file, message, bad) for file, (message, lines) in enumerate(MALFORMED.items()) for bad in lines],
+    [
+        (file, message, bad)
+        for file, (message, lines) in enumerate(MALFORMED.items())
+        for bad in lines
+    ],
 )
 def test_a_malformed_line_is_named(file: int, message: str, bad: bytes) -> None:
     contents = [RATINGS, USERS, MOVIES]
@@ -77,10 +107,22 @@ def ingested(folder: Path, *contents: bytes) -> Tables:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ((b"3::10::5::1\n", b"", b""), r"ratings\.dat, line 4: a userid that is listed in users\.dat .* found '3'"),
-        ((b"2::30::5::1\n", b"", b""), "line 4: a itemid that is listed in movies.dat expected, found '30'"),
-        ((b"", USERS, b""), "users.dat, line 3: a userid that is not there already expected, found '1'"),
-        ((b"", b"", MOVIES), "movies.dat, line 3: a itemid that is not there already expected, found '10'"),
+        (
+            (b"3::10::5::1\n", b"", b""),
+            r"ratings\.dat, line 4: a userid that is listed in users\.dat .* found '3'",
+        ),
+        (
+            (b"2::30::5::1\n", b"", b""),
+            "line 4: a itemid that is listed in movies.dat expected, found '30'",
+        ),
+        (
+            (b"", USERS, b""),
+            "users.dat, line 3: a userid that is not there already expected, found '1'",
+        ),
+        (
+            (b"", b"", MOVIES),
+            "movies.dat, line 3: a itemid that is not there already expected, found '10'",
+        ),
     ],
 )
 def test_files_that_contradict_each_other_are_refused(
@@ -97,18 +139,26 @@ def test_a_film_seen_twice_is_two_events(tmp_path: Path) -> None:
 def test_it_is_a_data_set_like_any_other(tmp_path: Path) -> None:
     found = ingested(tmp_path, RATINGS, USERS, MOVIES)
     assert found.ratings["rating"].tolist() == [5, 3, 1]
-    assert found.users.to_numpy().tolist() == [[1, "1", "F", 1, "10"], [2, "2", "M", 56, "16"]]
+    assert found.users.to_numpy().tolist() == [
+        [1, "1", "F", 1, "10"],
+        [2, "2", "M", 56, "16"],
+    ]
     assert found.items["year"].tolist() == [1977, 1995]
     assert found.items["id"].tolist() == ["10", "20"]
     dataset = found.dataset
     assert (dataset.user_ids, dataset.item_ids) == ("integer", "integer")
     assert (dataset.levels, dataset.positive_level) == ((1, 2, 3, 4, 5), 3)
-    assert (dataset.profile, dataset.crossed) == (("gender", "age", "occupation"), ("gender", "age"))
+    assert (dataset.profile, dataset.crossed) == (
+        ("gender", "age", "occupation"),
+        ("gender", "age"),
+    )
     assert (dataset.terms, dataset.holdout.last) == (("genres",), 10)
 
 
 def test_no_genres_listed_is_no_genre() -> None:
-    assert movielens.parse(ML_1M, RATINGS, USERS, b"1::A::(no genres listed)\n").items["genres"].tolist() == [[]]
+    assert movielens.parse(ML_1M, RATINGS, USERS, b"1::A::(no genres listed)\n").items[
+        "genres"
+    ].tolist() == [[]]
 
 
 def test_a_folder_and_a_zip_are_searched_at_any_depth(tmp_path: Path) -> None:
@@ -191,7 +241,9 @@ def damaged_zip(folder: Path, how: str) -> Path:
 
 
 @pytest.mark.parametrize("how", ["deflate", "checksum", "encrypted"])
-def test_a_zip_with_a_member_that_cannot_be_read_is_one_sentence(tmp_path: Path, how: str) -> None:
+def test_a_zip_with_a_member_that_cannot_be_read_is_one_sentence(
+    tmp_path: Path, how: str
+) -> None:
     path = damaged_zip(tmp_path, how)
     with pytest.raises(StepError, match=r"ml-1m/ratings\.dat") as error:
         tables_of(path)
@@ -199,7 +251,9 @@ def test_a_zip_with_a_member_that_cannot_be_read_is_one_sentence(tmp_path: Path,
     assert "RECSYS_DATA" in str(error.value)
 
 
-def test_a_zip_bomb_is_refused_before_unpacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zip_bomb_is_refused_before_unpacking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("ratings.dat", bytes(1 << 20))
@@ -207,22 +261,31 @@ def test_a_zip_bomb_is_refused_before_unpacking(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(StepError, match=r"bomb\.zip would unpack to 0\.0 GB"):
         tables_of(path)
     monkeypatch.undo()
-    with pytest.raises(StepError, match=f"{movielens.MOST_UNPACKED} times"):  # zeros shrink to a thousandth
+    with pytest.raises(
+        StepError, match=f"{movielens.MOST_UNPACKED} times"
+    ):  # zeros shrink to a thousandth
         tables_of(path)
 
 
-def test_a_data_set_without_a_reader_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_without_a_reader_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A folder that is missing is enough to be without it."""
     (tmp_path / "dataset.toml").write_text('name = "shop"')
     monkeypatch.setattr("data_exchange_center.plugins.find", lambda group: {})
-    with pytest.raises(StepError, match=r"holds no data set.* MovieLens: .*this installation lacks: .*extras.own_data"):
+    with pytest.raises(
+        StepError,
+        match=r"holds no data set.* MovieLens: .*this installation lacks: .*extras.own_data",
+    ):
         tables_of(tmp_path)
 
 
 # Files that are not what they seem
 
 
-def test_links_that_lead_out_of_the_folder_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_links_that_lead_out_of_the_folder_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder, secret = tmp_path / "data", tmp_path / "secret.dat"
     folder.mkdir()
     secret.write_text("secret")

@@ -15,7 +15,13 @@ import pytest
 import torch
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.artifacts import Artifact, ArtifactError, Binary, Document, Table
+from data_exchange_center.artifacts import (
+    Artifact,
+    ArtifactError,
+    Binary,
+    Document,
+    Table,
+)
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec
@@ -38,14 +44,18 @@ USERS, FEW, LAST = 60, 10, 10  # users 1..10 have no more ratings than are held 
 COLD = {5 * (user + 1) for user in range(FEW)}
 
 
-Touched = dict[tuple[str, str], set[str]]  # (step, "read" or "write") -> artifacts' paths
+Touched = dict[
+    tuple[str, str], set[str]
+]  # (step, "read" or "write") -> artifacts' paths
 
 
 def run_watched(settings: Settings) -> Touched:
     """Run the steps, and say what each has read and written."""
     touched: Touched = {}
 
-    def watching(step: str, verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def watching(
+        step: str, verb: str, method: Callable[..., Any]
+    ) -> Callable[..., Any]:
         def watched(artifact: Artifact, *args: Any, **named: Any) -> Any:
             touched.setdefault((step, verb), set()).add(artifact.path)
             return method(artifact, *args, **named)
@@ -54,30 +64,48 @@ def run_watched(settings: Settings) -> Touched:
 
     for number, each in enumerate(provenance.STEPS):
         with pytest.MonkeyPatch.context() as patch:
-            for kind, read in ((Table, "read_arrow"), (Document, "read"), (Binary, "read")):
+            for kind, read in (
+                (Table, "read_arrow"),
+                (Document, "read"),
+                (Binary, "read"),
+            ):
                 for verb, method in (("read", read), ("write", "write")):
-                    patch.setattr(kind, method, watching(each.path, verb, getattr(kind, method)))
+                    patch.setattr(
+                        kind, method, watching(each.path, verb, getattr(kind, method))
+                    )
             step(settings, number)
     return touched
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Settings, Touched]]:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Mapping[str, tuple[Settings, Touched]]:
     """Recipe -> where its steps have run, and what they touched."""
     folder = tmp_path_factory.mktemp("pipelines")
     data = made_up_movielens(folder / "ml")
-    pipelines = [Settings(data=data, exchange_dir=folder / name, recipe_name=name) for name in RECIPES]
-    return {settings.recipe_name: (settings, run_watched(settings)) for settings in pipelines}
+    pipelines = [
+        Settings(data=data, exchange_dir=folder / name, recipe_name=name)
+        for name in RECIPES
+    ]
+    return {
+        settings.recipe_name: (settings, run_watched(settings))
+        for settings in pipelines
+    }
 
 
 @pytest.fixture(scope="module")
-def pipelines(finished: Mapping[str, tuple[Settings, Touched]]) -> Mapping[str, Settings]:
+def pipelines(
+    finished: Mapping[str, tuple[Settings, Touched]],
+) -> Mapping[str, Settings]:
     """Recipe -> where its steps have run."""
     return {name: settings for name, (settings, _) in finished.items()}
 
 
 @pytest.fixture(params=sorted(RECIPES))
-def settings(request: pytest.FixtureRequest, pipelines: Mapping[str, Settings]) -> Settings:
+def settings(
+    request: pytest.FixtureRequest, pipelines: Mapping[str, Settings]
+) -> Settings:
     return pipelines[request.param]
 
 
@@ -94,35 +122,58 @@ def offline_rows(settings: Settings) -> pd.DataFrame:
 def test_every_artifact_is_there_and_makes_a_release(settings: Settings) -> None:
     manifest = release_of_artifacts(settings)
     assert manifest.dataset.name == "other"
-    assert manifest.dataset.counts == {"ratings": 1830, "users": USERS, "items": 80, "genres": 3}
-    vectors = artifacts.ITEM_VECTORS.read(settings.exchange_dir).drop(columns=Columns.ITEM)
-    widths = {name: column.dropna().map(len) for name, column in vectors.items()}
-    assert {vector_of(name): [width] for name, width in manifest.vector_dims.items()} == {
-        name: width.unique().tolist() for name, width in widths.items()
+    assert manifest.dataset.counts == {
+        "ratings": 1830,
+        "users": USERS,
+        "items": 80,
+        "genres": 3,
     }
-    assert list(manifest.vector_dims) == [channel.name for channel in settings.recipe.recall.searched]
+    vectors = artifacts.ITEM_VECTORS.read(settings.exchange_dir).drop(
+        columns=Columns.ITEM
+    )
+    widths = {name: column.dropna().map(len) for name, column in vectors.items()}
+    assert {
+        vector_of(name): [width] for name, width in manifest.vector_dims.items()
+    } == {name: width.unique().tolist() for name, width in widths.items()}
+    assert list(manifest.vector_dims) == [
+        channel.name for channel in settings.recipe.recall.searched
+    ]
     assert manifest.model["model"]["kind"] == settings.recipe.ranker.kind
-    losses = [epoch["loss"] for epoch in artifacts.RANK_REPORT.read(settings.exchange_dir)["epochs"]]
+    losses = [
+        epoch["loss"]
+        for epoch in artifacts.RANK_REPORT.read(settings.exchange_dir)["epochs"]
+    ]
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("declared", provenance.STEPS, ids=lambda declared: declared.path)
+@pytest.mark.parametrize(
+    "declared", provenance.STEPS, ids=lambda declared: declared.path
+)
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_step_reads_and_writes_what_is_declared(
-    declared: provenance.Step, name: str, finished: Mapping[str, tuple[Settings, Touched]]
+    declared: provenance.Step,
+    name: str,
+    finished: Mapping[str, tuple[Settings, Touched]],
 ) -> None:
     settings, touched = finished[name]
     inputs = [file.path for file in declared.inputs(settings.recipe)]
     reported = {artifacts.DATASET.path} - set(inputs)  # names figures
     assert touched.get((declared.path, "read"), set()) - reported == set(inputs)
-    assert touched[declared.path, "write"] == {file.path for file in declared.outputs(settings.recipe)}
+    assert touched[declared.path, "write"] == {
+        file.path for file in declared.outputs(settings.recipe)
+    }
     if declared.report:
-        assert list(declared.report.read(settings.exchange_dir)[provenance.INPUTS]) == inputs
+        assert (
+            list(declared.report.read(settings.exchange_dir)[provenance.INPUTS])
+            == inputs
+        )
 
 
 def with_another_future(raw: pd.DataFrame) -> pd.DataFrame:
     """Everybody's last ten ratings are of other items, the other way round and at other times, still the last."""
-    frame = raw.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
+    frame = raw.sort_values(
+        [Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True
+    )
     itemids = np.unique(frame[Columns.ITEM])
     parts = []
     for _, own in frame.groupby(Columns.USER):
@@ -130,39 +181,66 @@ def with_another_future(raw: pd.DataFrame) -> pd.DataFrame:
         unseen = np.setdiff1d(itemids, past[Columns.ITEM])
         other = np.roll(unseen, 7)[: len(future)]
         times = frame[Columns.TIMESTAMP].max() + 10_000 * np.arange(1, len(future) + 1)
-        turned = {Columns.ITEM: other, Columns.RATING: 6 - future[Columns.RATING], Columns.TIMESTAMP: times}
+        turned = {
+            Columns.ITEM: other,
+            Columns.RATING: 6 - future[Columns.RATING],
+            Columns.TIMESTAMP: times,
+        }
         parts += [past, future.assign(**turned)]
     return pd.concat(parts, ignore_index=True)
 
 
-def test_no_training_input_holds_the_last_ten(settings: Settings, tmp_path: Path) -> None:
+def test_no_training_input_holds_the_last_ten(
+    settings: Settings, tmp_path: Path
+) -> None:
     """Other last tens, and all that is trained on, trained or served stays the same, byte for byte."""
     data = parsed(settings.data)
-    other = Settings(data=tmp_path / "turned", exchange_dir=tmp_path / "exchange", recipe_name=settings.recipe_name)
+    other = Settings(
+        data=tmp_path / "turned",
+        exchange_dir=tmp_path / "exchange",
+        recipe_name=settings.recipe_name,
+    )
     dumped(data._replace(ratings=with_another_future(data.ratings)), other.data)
     run_steps(other)
-    before, after = (artifacts.RATINGS.read(pipeline.exchange_dir) for pipeline in (settings, other))
+    before, after = (
+        artifacts.RATINGS.read(pipeline.exchange_dir) for pipeline in (settings, other)
+    )
     held_out = before[Columns.SPLIT] == Split.HOLDOUT
     assert (before[~held_out] == after[~held_out]).all(axis=None)
-    assert (before[held_out] != after[held_out])[[Columns.ITEM, Columns.TIMESTAMP]].mean().min() > 0.9
+    assert (before[held_out] != after[held_out])[
+        [Columns.ITEM, Columns.TIMESTAMP]
+    ].mean().min() > 0.9
 
     reports = {report.path for report in provenance.REPORTS}
-    reported = {artifacts.DATASET.path, artifacts.RATINGS.path}  # what the other ratings are
+    reported = {
+        artifacts.DATASET.path,
+        artifacts.RATINGS.path,
+    }  # what the other ratings are
     compared = set()
     for file in files_of(settings) - reported - {artifacts.RAW_INTERACTIONS.path}:
-        one, two = ((pipeline.exchange_dir / file).read_bytes() for pipeline in (settings, other))
+        one, two = (
+            (pipeline.exchange_dir / file).read_bytes()
+            for pipeline in (settings, other)
+        )
         if file in reports:
             one, two = (without_inputs(content) for content in (one, two))
         assert one == two, file
         compared.add(file)
     assert {part.path for part in artifacts.RELEASE_PARTS} <= compared
-    trained_on = {"pairs": {artifacts.SAMPLES.path}, "lists": {artifacts.LISTS.path, artifacts.TRAINING_CHANNELS.path}}
+    trained_on = {
+        "pairs": {artifacts.SAMPLES.path},
+        "lists": {artifacts.LISTS.path, artifacts.TRAINING_CHANNELS.path},
+    }
     assert trained_on[settings.recipe.ranker.examples] <= compared
 
 
 def files_of(settings: Settings) -> set[str]:
     folder = settings.exchange_dir
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def without_inputs(report: bytes) -> bytes:
@@ -171,12 +249,16 @@ def without_inputs(report: bytes) -> bytes:
     return json.dumps(content).encode()
 
 
-def test_running_the_steps_again_gives_the_same_bytes(settings: Settings, tmp_path: Path) -> None:
+def test_running_the_steps_again_gives_the_same_bytes(
+    settings: Settings, tmp_path: Path
+) -> None:
     again = settings.model_copy(update={"exchange_dir": tmp_path / "exchange"})
     run_steps(again)
     assert files_of(again) == files_of(settings)
     for file in files_of(again):
-        assert (again.exchange_dir / file).read_bytes() == (settings.exchange_dir / file).read_bytes(), file
+        assert (again.exchange_dir / file).read_bytes() == (
+            settings.exchange_dir / file
+        ).read_bytes(), file
 
 
 def test_a_user_without_past_is_served_but_has_no_vector(settings: Settings) -> None:
@@ -187,17 +269,28 @@ def test_a_user_without_past_is_served_but_has_no_vector(settings: Settings) -> 
     for name in vectors:
         assert set(vectors.index[vectors[name].isna()]) == COLD
     assert set(state.index[state[Columns.ITEMS].str.len() == 0]) == COLD
-    preferences = artifacts.USER_PREFERENCES.read(folder).set_index(Columns.USER)[Columns.GENRES]
+    preferences = artifacts.USER_PREFERENCES.read(folder).set_index(Columns.USER)[
+        Columns.GENRES
+    ]
     assert all(len(preferences[user]) == 0 for user in COLD)
-    spec, features = read_feature_spec(folder), artifacts.USER_FEATURES.read(folder).set_index(Columns.USER, drop=False)
+    spec, features = (
+        read_feature_spec(folder),
+        artifacts.USER_FEATURES.read(folder).set_index(Columns.USER, drop=False),
+    )
     numbers = [n for n, feature in enumerate(spec.of("user")) if feature in spec.dense]
-    cold = {str(name): column.to_numpy() for name, column in features.loc[sorted(COLD)].items()}
+    cold = {
+        str(name): column.to_numpy()
+        for name, column in features.loc[sorted(COLD)].items()
+    }
     assert not spec.encode("user", cold).at(10**9)[:, numbers].any()
 
 
 def test_an_item_without_a_rating_has_no_vector(settings: Settings) -> None:
     rows = offline_rows(settings)
-    trained, rated = set(rows.loc[rows[Columns.SPLIT] == Split.TRAIN, Columns.ITEM]), set(rows[Columns.ITEM])
+    trained, rated = (
+        set(rows.loc[rows[Columns.SPLIT] == Split.TRAIN, Columns.ITEM]),
+        set(rows[Columns.ITEM]),
+    )
     vectors = artifacts.ITEM_VECTORS.read(settings.exchange_dir).set_index(Columns.ITEM)
     for channel in settings.recipe.recall.searched:
         there = vectors[vector_of(channel.name)].dropna()
@@ -236,27 +329,47 @@ def test_samples_are_what_the_spec_makes_of_the_stored_values(source: Settings) 
     assert samples[Columns.LABEL].equals(rows[Columns.LABEL])
 
 
-def test_serving_inputs_equal_training_inputs(pipelines: Mapping[str, Settings]) -> None:
+def test_serving_inputs_equal_training_inputs(
+    pipelines: Mapping[str, Settings],
+) -> None:
     """Lists and scores of the artifacts, as a server reads them, and by the functions that made the training lists."""
     default = pipelines["default"]
     folder, spec = default.exchange_dir, read_feature_spec(default.exchange_dir)
     everything, past = read_with_holdout(default), read_inputs(default).data
     holdout = replay.hold_out(everything.data, everything.dataset.holdout)
     gaps = replay.gaps(holdout.past, holdout.times)
-    users = np.flatnonzero((holdout.known.lengths > 0) & (gaps > 0))  # whose event is the first of its second
-    answers, points = served.answers(default, holdout), Points(users, past.lengths[users], holdout.times[users])
+    users = np.flatnonzero(
+        (holdout.known.lengths > 0) & (gaps > 0)
+    )  # whose event is the first of its second
+    answers, points = (
+        served.answers(default, holdout),
+        Points(users, past.lengths[users], holdout.times[users]),
+    )
     channels = artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels
-    lists = recall_lists(everything.data, points, everything.profiles, channels, ListsConfig.of(default.recipe))
+    lists = recall_lists(
+        everything.data,
+        points,
+        everything.profiles,
+        channels,
+        ListsConfig.of(default.recipe),
+    )
     assert len(users) > USERS / 3
     assert np.array_equal(lists.candidates, answers.fused[users])
 
     stored = StoredFeatures.of(past, everything, spec, default.recipe)
-    ranker = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"]).ranker
+    ranker = load_ranker(
+        artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"]
+    ).ranker
     with torch.no_grad():
-        taught = torch.sigmoid(ranker(*tensors_of(stored.inputs(lists))))[..., 0].numpy()
+        taught = torch.sigmoid(ranker(*tensors_of(stored.inputs(lists))))[
+            ..., 0
+        ].numpy()
     taught, reported = (  # by item
         np.take_along_axis(scores, np.argsort(codes, axis=1, kind="stable"), axis=1)
-        for scores, codes in ((taught, lists.candidates), (answers.scores[users], answers.ranked[users]))
+        for scores, codes in (
+            (taught, lists.candidates),
+            (answers.scores[users], answers.ranked[users]),
+        )
     )
     there = np.isfinite(reported)
     assert reported[there].std() > 0.001
@@ -266,7 +379,9 @@ def test_serving_inputs_equal_training_inputs(pipelines: Mapping[str, Settings])
 
 
 @pytest.mark.parametrize("recipe", ["source", "default"])
-def test_a_step_without_the_one_before_it_says_which(recipe: str, tmp_path: Path) -> None:
+def test_a_step_without_the_one_before_it_says_which(
+    recipe: str, tmp_path: Path
+) -> None:
     nowhere = Settings(exchange_dir=tmp_path, recipe_name=recipe)
     before = ("s0_get", "s1_data", "s2_term", "s0_get", "s0_get", "s1_feat")
     for number, name in enumerate(before, start=1):
@@ -278,24 +393,35 @@ def test_a_raw_file_that_changed_is_noticed(tmp_path: Path) -> None:
     settings = Settings(data=made_up_movielens(tmp_path / "ml"), exchange_dir=tmp_path)
     step(settings, 0)
     artifacts.RAW_USERS.write(tmp_path, artifacts.RAW_USERS.read(tmp_path)[1:])
-    with pytest.raises(StepError, match=r"users\.parquet is not the one that dataset.json describes"):
+    with pytest.raises(
+        StepError, match=r"users\.parquet is not the one that dataset.json describes"
+    ):
         step(settings, 1)
 
 
-def test_data_larger_than_memory_is_refused_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_larger_than_memory_is_refused_before_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = Settings(data=made_up_movielens(tmp_path / "ml"), exchange_dir=tmp_path)
     step(settings, 0)
     monkeypatch.setenv("RECSYS_PANDAS__MEMORY_GB", "0.00001")
-    with pytest.raises(StepError, match=r"1,830 events need .*RECSYS_PANDAS__MEMORY_GB=1 .*RECSYS_ENGINE=spark"):
+    with pytest.raises(
+        StepError,
+        match=r"1,830 events need .*RECSYS_PANDAS__MEMORY_GB=1 .*RECSYS_ENGINE=spark",
+    ):
         step(settings, 1)
     assert not artifacts.RATINGS.at(tmp_path).exists()
 
 
-@pytest.mark.parametrize(("users", "message"), [(11, "two items"), (16, "train the ranker on")])
+@pytest.mark.parametrize(
+    ("users", "message"), [(11, "two items"), (16, "train the ranker on")]
+)
 def test_too_little_to_train_the_default_on_is_one_sentence(
     tmp_path: Path, users: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("offline.preprocess.s1_data_split.validate_data", lambda *_: None)
+    monkeypatch.setattr(
+        "offline.preprocess.s1_data_split.validate_data", lambda *_: None
+    )
     data = made_up_movielens(tmp_path / "ml", users=users)
     settings = Settings(data=data, exchange_dir=tmp_path, recipe_name="default")
     with pytest.raises(StepError, match=message):
@@ -333,16 +459,25 @@ def named(text: str, recipe: str) -> set[str]:
 
 def paths(text: str) -> Iterator[str]:
     """``offline/{a,b}.json`` -> ``offline/a.json``, ``offline/b.json``."""
-    for folder, names, ending in re.findall(r"(offline/(?:raw/)?)(\{[\w,.]+\}|\w+)(\.\w+)?", text):
+    for folder, names, ending in re.findall(
+        r"(offline/(?:raw/)?)(\{[\w,.]+\}|\w+)(\.\w+)?", text
+    ):
         yield from (f"{folder}{name}{ending}" for name in names.strip("{}").split(","))
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
 @pytest.mark.parametrize("step", provenance.STEPS, ids=lambda step: step.path)
-def test_the_docstring_names_what_is_declared(step: provenance.Step, recipe: str) -> None:
+def test_the_docstring_names_what_is_declared(
+    step: provenance.Step, recipe: str
+) -> None:
     found = sections(step)
     assert tuple(found) == HEADINGS
     known = {artifact.path for artifact in artifacts.ARTIFACTS}
-    for heading, declared in (("Reads:", step.inputs(RECIPES[recipe])), ("Writes:", step.outputs(RECIPES[recipe]))):
-        assert named(found[heading], recipe) & known == {file.path for file in declared}, heading
+    for heading, declared in (
+        ("Reads:", step.inputs(RECIPES[recipe])),
+        ("Writes:", step.outputs(RECIPES[recipe])),
+    ):
+        assert named(found[heading], recipe) & known == {
+            file.path for file in declared
+        }, heading
     assert Path(step.path).name in found["Run:"]

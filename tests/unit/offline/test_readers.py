@@ -24,7 +24,9 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_a_holdout_of_another_length_is_refused(settings: Settings) -> None:
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
-    ratings.loc[(ratings[Columns.SPLIT] == Split.HOLDOUT).idxmax(), Columns.SPLIT] = Split.TEST
+    ratings.loc[(ratings[Columns.SPLIT] == Split.HOLDOUT).idxmax(), Columns.SPLIT] = (
+        Split.TEST
+    )
     artifacts.RATINGS.write(settings.exchange_dir, ratings)
     with pytest.raises(StepError, match="s1_data_split"):
         read_with_holdout(settings)
@@ -32,7 +34,9 @@ def test_a_holdout_of_another_length_is_refused(settings: Settings) -> None:
 
 def test_a_final_fit_holds_nothing_out_and_is_not_evaluated(tmp_path: Path) -> None:
     """Until the steps run without it: the data set's own rule comes back."""
-    settings = Settings(data=made_up_movielens(tmp_path / "films"), exchange_dir=tmp_path / "exchange")
+    settings = Settings(
+        data=made_up_movielens(tmp_path / "films"), exchange_dir=tmp_path / "exchange"
+    )
     final = settings.model_copy(update={"final": True})
     held_out = []
     for each in (settings, final, settings.model_copy(update={"data": None})):
@@ -45,7 +49,9 @@ def test_a_final_fit_holds_nothing_out_and_is_not_evaluated(tmp_path: Path) -> N
         assert inputs.dataset.name.endswith("+final") == each.final
         if each.final:
             assert len(inputs.data.items) == len(split)
-            with pytest.raises(StepError, match=r"fitted on all events.*without final=1"):
+            with pytest.raises(
+                StepError, match=r"fitted on all events.*without final=1"
+            ):
                 read_with_holdout(each)
         else:
             assert len(read_with_holdout(each).data.items) == len(split)

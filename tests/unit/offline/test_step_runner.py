@@ -29,17 +29,24 @@ def test_a_step_runs_in_its_own_folder_and_is_measured(
     found = step_runner.run_step("offline/s0.py", {})
     said = capfd.readouterr()
     assert said.err == "s0 | half of it\n"
-    assert re.fullmatch(r"\n=== offline/s0\.py\n12 rows\n--- offline/s0\.py: \d+ s\n", said.out)
+    assert re.fullmatch(
+        r"\n=== offline/s0\.py\n12 rows\n--- offline/s0\.py: \d+ s\n", said.out
+    )
     assert (tmp_path / "offline" / "here").is_file()
     assert found["peak_rss_mb"] > 190
     assert found["seconds"] >= 0
 
 
-def test_a_step_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_step_that_fails_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(step_runner, "ROOT", tmp_path)
     for script, said in (
         ("raise SystemExit(3)", "s1.py failed with exit code 3; last line above: none"),
-        ("raise SystemExit('begin\\nthe disk is full')", "last line above: the disk is full"),
+        (
+            "raise SystemExit('begin\\nthe disk is full')",
+            "last line above: the disk is full",
+        ),
     ):
         (tmp_path / "s1.py").write_text(script)
         with pytest.raises(StepError, match=re.escape(said)):
@@ -54,7 +61,9 @@ class Runs:
     begun: dict[str, tuple[dict[str, str], str | None]] = field(default_factory=dict)
     at: Callable[[str], object] = lambda step: None  # what happens in a step
 
-    def run_step(self, step: str, environment: dict[str, str], script: str | None) -> dict[str, str]:
+    def run_step(
+        self, step: str, environment: dict[str, str], script: str | None
+    ) -> dict[str, str]:
         self.begun[step] = environment, script
         self.at(step)
         return {"step": step}
@@ -84,18 +93,30 @@ def test_steps_run_with_the_recipe_and_the_data_of_the_settings(
         "RECSYS_EXCHANGE_DIR": str(tmp_path / "there"),
         "RECSYS_DATA": str(tmp_path / "offline" / "raw"),
     }
-    assert all({name: each[name] for name in expected} == expected for each, _ in runs.begun.values())
+    assert all(
+        {name: each[name] for name in expected} == expected
+        for each, _ in runs.begun.values()
+    )
     assert ended.index(provenance.SPLIT.path) == 1
-    assert ended[-1] in (provenance.RANKER.path, provenance.TERM_RECALL.path)  # both wait for all that they read
+    assert ended[-1] in (
+        provenance.RANKER.path,
+        provenance.TERM_RECALL.path,
+    )  # both wait for all that they read
 
 
-def test_into_the_own_folder_the_data_is_looked_for_there(monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
+def test_into_the_own_folder_the_data_is_looked_for_there(
+    monkeypatch: pytest.MonkeyPatch, runs: Runs
+) -> None:
     monkeypatch.delenv("RECSYS_DATA", raising=False)
     assert len(runs()) == len(runs.begun)
-    assert not any("RECSYS_DATA" in environment for environment, _ in runs.begun.values())
+    assert not any(
+        "RECSYS_DATA" in environment for environment, _ in runs.begun.values()
+    )
 
 
-def test_steps_that_read_nothing_of_one_another_run_at_once(monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
+def test_steps_that_read_nothing_of_one_another_run_at_once(
+    monkeypatch: pytest.MonkeyPatch, runs: Runs
+) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     together = Barrier(2, timeout=60)  # seconds; broken when the two do not meet
     pair = (provenance.VECTOR_RECALL.path, provenance.FEATURES.path)
@@ -103,15 +124,23 @@ def test_steps_that_read_nothing_of_one_another_run_at_once(monkeypatch: pytest.
     assert len(runs()) == len(provenance.STEPS)
 
 
-def test_of_ready_steps_the_later_ones_start_first(monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
+def test_of_ready_steps_the_later_ones_start_first(
+    monkeypatch: pytest.MonkeyPatch, runs: Runs
+) -> None:
     """They train; with lists, the statistics of the terms delay none of them."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     assert len(runs()) == len(provenance.STEPS)
-    assert [*runs.begun][2:5] == [provenance.FEATURES.path, provenance.VECTOR_RECALL.path, provenance.TERMS.path]
+    assert [*runs.begun][2:5] == [
+        provenance.FEATURES.path,
+        provenance.VECTOR_RECALL.path,
+        provenance.TERMS.path,
+    ]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_failed_step_keeps_those_behind_it_from_running(runs: Runs, recipe: str) -> None:
+def test_a_failed_step_keeps_those_behind_it_from_running(
+    runs: Runs, recipe: str
+) -> None:
     def fail(step: str) -> None:
         if step == provenance.SPLIT.path:
             raise StepError("no")
@@ -122,10 +151,14 @@ def test_a_failed_step_keeps_those_behind_it_from_running(runs: Runs, recipe: st
     assert [*runs.begun] == [provenance.GET_DATA.path, provenance.SPLIT.path]
 
 
-def test_an_engine_puts_scripts_in_the_place_of_steps(monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
+def test_an_engine_puts_scripts_in_the_place_of_steps(
+    monkeypatch: pytest.MonkeyPatch, runs: Runs
+) -> None:
     """Those that it has; the step itself is not started."""
     twins = {provenance.TERMS.path: "elsewhere/s2.py"}
-    monkeypatch.setattr(plugins, "engine", lambda name: {"large": SimpleNamespace(TWINS=twins)}[name])
+    monkeypatch.setattr(
+        plugins, "engine", lambda name: {"large": SimpleNamespace(TWINS=twins)}[name]
+    )
     assert len(runs(engine="large")) == len(provenance.STEPS)
     assert {step: script for step, (_, script) in runs.begun.items() if script} == twins
 
@@ -135,5 +168,7 @@ def test_the_script_in_a_steps_place_is_run_under_the_steps_name(
 ) -> None:
     (tmp_path / "twin.py").write_text("print('counted elsewhere')")
     monkeypatch.setattr(step_runner, "ROOT", tmp_path)
-    assert step_runner.run_step("offline/s1.py", {}, "twin.py")["step"] == "offline/s1.py"
+    assert (
+        step_runner.run_step("offline/s1.py", {}, "twin.py")["step"] == "offline/s1.py"
+    )
     assert "counted elsewhere" in capfd.readouterr().out

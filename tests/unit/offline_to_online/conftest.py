@@ -40,7 +40,10 @@ def history_side(folders: dict[str, Path]) -> OnlineSide:
 def truth(request: pytest.FixtureRequest, folders: dict[str, Path]) -> OfflineTruth:
     """The offline side of either recipe: a ranker is a ranker."""
     folder = folders[request.param]
-    return offline_truth(folder, release_of_artifacts(Settings(exchange_dir=folder, recipe_name=request.param)))
+    return offline_truth(
+        folder,
+        release_of_artifacts(Settings(exchange_dir=folder, recipe_name=request.param)),
+    )
 
 
 @pytest.fixture(scope="session")

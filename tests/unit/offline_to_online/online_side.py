@@ -19,7 +19,12 @@ from data_exchange_center.exact import ExactItems
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
 from data_exchange_center.manifest import Manifest, Published
-from data_exchange_center.release_parts import UserRow, read_channels, read_users, release_of_artifacts
+from data_exchange_center.release_parts import (
+    UserRow,
+    read_channels,
+    read_users,
+    release_of_artifacts,
+)
 from data_exchange_center.settings import Settings
 from offline_to_online.parity import (
     CheckedRequest,
@@ -80,7 +85,9 @@ class FakeFeatures(_Fake):
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
         key = wire.FEAST_KEY[query.entity]
-        found = self.frames[query.entity].set_index(key, drop=False).loc[list(query.ids)]
+        found = (
+            self.frames[query.entity].set_index(key, drop=False).loc[list(query.ids)]
+        )
         answer = {
             "metadata": {"feature_names": list(found.columns)},
             "results": [{"values": found[name].tolist()} for name in found.columns],
@@ -102,22 +109,35 @@ class OnnxRanker(FakeRanker):
 
     def __init__(self, exported: bytes) -> None:
         Client.__init__(self)
-        self.session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(
+            exported, providers=["CPUExecutionProvider"]
+        )
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
-        scores: NDArray[np.float32] = self.session.run([wire.MODEL_OUTPUT], query.inputs.by_name)[0]
+        scores: NDArray[np.float32] = self.session.run(
+            [wire.MODEL_OUTPUT], query.inputs.by_name
+        )[0]
         return scores[:, 0]
 
 
 class OnlineSide:
     """The server's answers, and the truth. Everything may be replaced."""
 
-    def __init__(self, folder: Path, recipe: str, userids: Sequence[int] = USERS) -> None:
+    def __init__(
+        self, folder: Path, recipe: str, userids: Sequence[int] = USERS
+    ) -> None:
         self.folder, self.userids = folder, userids
-        self.manifest = release_of_artifacts(Settings(exchange_dir=folder, recipe_name=recipe))
+        self.manifest = release_of_artifacts(
+            Settings(exchange_dir=folder, recipe_name=recipe)
+        )
         self.served = self.manifest  # what the server believes to serve
         self.spec = self.manifest.feature_spec
-        self.truth = recount(folder, offline_truth(folder, self.manifest), self.manifest.recipe.data, userids)
+        self.truth = recount(
+            folder,
+            offline_truth(folder, self.manifest),
+            self.manifest.recipe.data,
+            userids,
+        )
         self.users, self.items = FakeUsers(folder), FakeItems(folder, self.manifest)
         self.channels = read_channels(folder)
         self.users.channels = lambda _: self.channels
@@ -126,9 +146,17 @@ class OnlineSide:
 
     def answers(self) -> list[CheckedRequest]:
         published = Published(manifest=self.served, triton_version=1)
-        services = {"users": self.users, "items": self.items, "features": self.features, "scorer": self.ranker}
+        services = {
+            "users": self.users,
+            "items": self.items,
+            "features": self.features,
+            "scorer": self.ranker,
+        }
         server: Any = SimpleNamespace(**services, encoder=None)
-        times = {row.own_id: request_time(row) for row in (self.truth.states[user] for user in self.userids)}
+        times = {
+            row.own_id: request_time(row)
+            for row in (self.truth.states[user] for user in self.userids)
+        }
         return online_answers(server, published, times, self.truth.own_ids)
 
     def check(self) -> dict[str, float]:

@@ -22,22 +22,34 @@ from online.clients.triton import ScoreQuery
 from tests.unit.offline_to_online.online_side import OnlineSide, OnnxRanker
 
 
-def test_the_export_has_the_pinned_opset_and_names(exported: bytes, truth: OfflineTruth) -> None:
+def test_the_export_has_the_pinned_opset_and_names(
+    exported: bytes, truth: OfflineTruth
+) -> None:
     proto = onnx.load_from_string(exported)
     assert proto.ir_version <= MAX_IR
     assert {entry.domain: entry.version for entry in proto.opset_import}[""] == OPSET
-    given = {each.name: [dim.dim_param or dim.dim_value for dim in each.type.tensor_type.shape.dim]
-             for each in (*proto.graph.input, *proto.graph.output)}  # fmt: skip
+    given = {
+        each.name: [
+            dim.dim_param or dim.dim_value for dim in each.type.tensor_type.shape.dim
+        ]
+        for each in (*proto.graph.input, *proto.graph.output)
+    }
     rows, sizes = "rows", truth.spec.sizes  # any number of rows
     history = {wire.MODEL_HISTORY: [1, sizes.events, 3]} if sizes.events else {}
-    assert given == {wire.MODEL_INPUT: [rows, sizes.columns], **history, wire.MODEL_OUTPUT: [rows, 1]}
+    assert given == {
+        wire.MODEL_INPUT: [rows, sizes.columns],
+        **history,
+        wire.MODEL_OUTPUT: [rows, 1],
+    }
 
 
 def test_the_export_says_nothing_of_the_machine_it_was_made_on(exported: bytes) -> None:
     assert str(Path(__file__).parents[4]).encode() not in exported
 
 
-def test_the_same_weights_give_the_same_bytes(exported: bytes, truth: OfflineTruth) -> None:
+def test_the_same_weights_give_the_same_bytes(
+    exported: bytes, truth: OfflineTruth
+) -> None:
     assert export_onnx(truth.ranker.model, truth.spec.sizes, "aaaaaaaaaaaa") == exported
 
 
@@ -45,9 +57,13 @@ def test_pytorch_s_cache_is_in_no_folder_that_another_account_can_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The export fails where it cannot make the folder."""
-    (tmp_path / f"torchinductor_{getpass.getuser()}").touch()  # PyTorch's own choice, in the temporary folder
+    (
+        tmp_path / f"torchinductor_{getpass.getuser()}"
+    ).touch()  # PyTorch's own choice, in the temporary folder
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it is as it was after the test
+    monkeypatch.setenv(
+        "TORCHINDUCTOR_CACHE_DIR", ""
+    )  # so that it is as it was after the test
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path / "exchange"))
     folders: list[str] = []
@@ -55,7 +71,9 @@ def test_pytorch_s_cache_is_in_no_folder_that_another_account_can_take(
     assert folders == [str(tmp_path / "exchange" / "offline" / "torchinductor")]
 
 
-def test_the_export_scores_as_pytorch_does(exported: bytes, truth: OfflineTruth, folders: dict[str, Path]) -> None:
+def test_the_export_scores_as_pytorch_does(
+    exported: bytes, truth: OfflineTruth, folders: dict[str, Path]
+) -> None:
     check_onnx(exported, truth.ranker.model, truth.spec.sizes)
     recipe = truth.manifest.recipe.name
     side = OnlineSide(folders[recipe], recipe)
@@ -64,17 +82,30 @@ def test_the_export_scores_as_pytorch_does(exported: bytes, truth: OfflineTruth,
 
 
 def test_a_model_without_profiles_scores_as_pytorch() -> None:
-    config = DeepFMConfig(wide=(5, 7), narrow=(), n_flags=3, n_dense=6, id_dim=4, side_dim=2, hidden=(8,), dropout=0.0)
+    config = DeepFMConfig(
+        wide=(5, 7),
+        narrow=(),
+        n_flags=3,
+        n_dense=6,
+        id_dim=4,
+        side_dim=2,
+        hidden=(8,),
+        dropout=0.0,
+    )
     width = 2 + 3 + 6
     model = load_ranker(weights_to_bytes(DeepFM(config)), config.model_dump())
     rows = np.random.default_rng(0).integers(0, 5, (20, width)).astype(np.float32)
     content = export_onnx(model, InputSizes(width, 0), "aaaaaaaaaaaa")
     check_onnx(content, model, InputSizes(width, 0))
     scores = OnnxRanker(content).call(ScoreQuery(ModelInputs(rows), 1, wire.MODEL))
-    np.testing.assert_allclose(scores, score(model, ModelInputs(rows)), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        scores, score(model, ModelInputs(rows)), rtol=0, atol=1e-6
+    )
 
 
-def test_an_export_of_other_weights_is_caught(exported: bytes, truth: OfflineTruth) -> None:
+def test_an_export_of_other_weights_is_caught(
+    exported: bytes, truth: OfflineTruth
+) -> None:
     class Drifted(torch.nn.Module):
         def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
             scores: torch.Tensor = truth.ranker.model(*inputs) + 1e-4
@@ -84,7 +115,9 @@ def test_an_export_of_other_weights_is_caught(exported: bytes, truth: OfflineTru
         check_onnx(exported, Drifted(), truth.spec.sizes)
 
 
-def test_a_dialect_that_is_too_new_is_caught(exported: bytes, truth: OfflineTruth) -> None:
+def test_a_dialect_that_is_too_new_is_caught(
+    exported: bytes, truth: OfflineTruth
+) -> None:
     proto = onnx.load_from_string(exported)
     proto.ir_version = MAX_IR + 1
     with pytest.raises(CheckError, match=f"IR {MAX_IR + 1}"):
@@ -94,5 +127,7 @@ def test_a_dialect_that_is_too_new_is_caught(exported: bytes, truth: OfflineTrut
 def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"not a model")
-    with pytest.raises(CheckError, match=r"model\.onnx is not an exported ranking model"):
+    with pytest.raises(
+        CheckError, match=r"model\.onnx is not an exported ranking model"
+    ):
         ModelFile.read(path)

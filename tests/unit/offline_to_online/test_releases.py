@@ -16,7 +16,14 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline_to_online import releases
 from offline_to_online.release import s1_go_live
-from offline_to_online.releases import CHECK, Stores, manifest_path, open_release, record_parity, require_parity
+from offline_to_online.releases import (
+    CHECK,
+    Stores,
+    manifest_path,
+    open_release,
+    record_parity,
+    require_parity,
+)
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.feast import FeastStore, check_features
 from offline_to_online.stores.redis import RedisStore
@@ -25,10 +32,23 @@ from online.clients.redis import RedisUsers
 from tests.http_server import serving
 from tests.synthetic_release import write_artifacts
 
-RECORD = ParityRecord(users=10, pairs=2_560, largest_difference=3e-7, triton_model="ml_rec", triton_version=4)
+RECORD = ParityRecord(
+    users=10,
+    pairs=2_560,
+    largest_difference=3e-7,
+    triton_model="ml_rec",
+    triton_version=4,
+)
 TITLES = ("Redis", "Elasticsearch", "Feast", "Triton")
 STORES = (RedisStore, ElasticsearchStore, FeastStore, TritonStore)
-CHANGES = ("wait_until_served", "publish", "activate", "retire", "delete", "apply_pending")
+CHANGES = (
+    "wait_until_served",
+    "publish",
+    "activate",
+    "retire",
+    "delete",
+    "apply_pending",
+)
 
 
 class Loaded:
@@ -41,9 +61,14 @@ class Loaded:
         self.stores = Stores(*(getattr(self.called, title) for title in TITLES))
         for title, store in zip(TITLES, self.stores, strict=True):
             store.title, store.step = title, f"offline_to_online/{title}/step.py"
-            store.is_checked.return_value, store.releases.return_value = True, {"oldest", "before", manifest.release}
+            store.is_checked.return_value, store.releases.return_value = (
+                True,
+                {"oldest", "before", manifest.release},
+            )
         redis = self.stores.redis
-        redis.retire.side_effect = lambda releases: releases - {manifest.release, "before"}
+        redis.retire.side_effect = lambda releases: (
+            releases - {manifest.release, "before"}
+        )
         redis.listed.return_value = manifest.release, [manifest.release, "before"]
         redis.published.side_effect = lambda _: redis.publish.call_args.args[0]
         self.stores.triton.find.return_value = Place("ml_rec", 4)
@@ -51,7 +76,11 @@ class Loaded:
     @property
     def changes(self) -> list[str]:
         """Calls of the stores, and waited for, in order."""
-        return [name for name, *_ in self.called.mock_calls if name.partition(".")[2] in CHANGES]
+        return [
+            name
+            for name, *_ in self.called.mock_calls
+            if name.partition(".")[2] in CHANGES
+        ]
 
     def publish(self) -> None:
         releases.publish(self.settings, self.manifest.release)
@@ -72,7 +101,9 @@ def manifest(settings: Settings) -> Manifest:
 
 
 @pytest.fixture
-def loaded(settings: Settings, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> Loaded:
+def loaded(
+    settings: Settings, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> Loaded:
     loaded = Loaded(settings, manifest)
     monkeypatch.setattr(Stores, "of", lambda _: loaded.stores)
     return loaded
@@ -87,13 +118,16 @@ def passed(loaded: Loaded) -> Loaded:
 
 def test_a_release_without_the_record_of_its_check_is_refused(loaded: Loaded) -> None:
     with pytest.raises(
-        StepError, match=rf"{loaded.manifest.release} must not be published.*s3_check_offline_and_online\.py"
+        StepError,
+        match=rf"{loaded.manifest.release} must not be published.*s3_check_offline_and_online\.py",
     ):
         loaded.publish()
     assert loaded.changes == []
 
 
-def test_loading_again_takes_the_record_away(settings: Settings, manifest: Manifest) -> None:
+def test_loading_again_takes_the_record_away(
+    settings: Settings, manifest: Manifest
+) -> None:
     record_parity(settings, manifest, RECORD)
     read, record = require_parity(settings, manifest.release)
     assert (read.release, record) == (manifest.release, RECORD)
@@ -103,8 +137,12 @@ def test_loading_again_takes_the_record_away(settings: Settings, manifest: Manif
         require_parity(settings, manifest.release)
 
 
-def test_a_damaged_or_foreign_manifest_is_refused(settings: Settings, manifest: Manifest) -> None:
-    content = json.loads(manifest.model_dump_json(exclude={"format"}))  # as the first format was
+def test_a_damaged_or_foreign_manifest_is_refused(
+    settings: Settings, manifest: Manifest
+) -> None:
+    content = json.loads(
+        manifest.model_dump_json(exclude={"format"})
+    )  # as the first format was
     reads = f"this version of the project reads {FORMAT}"
     for found, said in (
         ({}, "Field required"),
@@ -112,13 +150,19 @@ def test_a_damaged_or_foreign_manifest_is_refused(settings: Settings, manifest: 
         (content | {"format": 9}, f"it is of format 9, {reads}"),
     ):
         manifest_path(settings, manifest.release).write_text(json.dumps(found))
-        with pytest.raises(StepError, match=rf"manifest\.json cannot be read \({said}\)\. Run {CHECK} again"):
+        with pytest.raises(
+            StepError,
+            match=rf"manifest\.json cannot be read \({said}\)\. Run {CHECK} again",
+        ):
             require_parity(settings, manifest.release)
 
 
 def test_publishing_leaves_the_pointer_where_it_is(passed: Loaded) -> None:
     passed.publish()
-    assert passed.changes == [*(f"{title}.wait_until_served" for title in TITLES), "Redis.publish"]
+    assert passed.changes == [
+        *(f"{title}.wait_until_served" for title in TITLES),
+        "Redis.publish",
+    ]
     (document,) = passed.stores.redis.publish.call_args.args
     assert (document.triton_model, document.triton_version) == ("ml_rec", 4)
     assert document.manifest == passed.manifest.model_copy(update={"parity": RECORD})
@@ -127,7 +171,9 @@ def test_publishing_leaves_the_pointer_where_it_is(passed: Loaded) -> None:
 def test_the_pointer_moves_after_publishing_and_before_deleting(passed: Loaded) -> None:
     s1_go_live.main(passed.settings)
     served = [f"{title}.wait_until_served" for title in TITLES]
-    moved, deleted = ([f"{title}.{change}" for title in TITLES] for change in ("activate", "delete"))
+    moved, deleted = (
+        [f"{title}.{change}" for title in TITLES] for change in ("activate", "delete")
+    )
     assert passed.changes == [
         *served,
         "Redis.publish",
@@ -149,7 +195,9 @@ def test_a_release_activated_meanwhile_is_not_deleted(passed: Loaded) -> None:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_a_release_missing_in_a_store_names_its_step(passed: Loaded, number: int) -> None:
+def test_a_release_missing_in_a_store_names_its_step(
+    passed: Loaded, number: int
+) -> None:
     store = passed.stores[number]
     store.is_checked.return_value = False
     with pytest.raises(StepError, match=rf"not in {store.title}, .*: run {store.step}"):
@@ -159,14 +207,22 @@ def test_a_release_missing_in_a_store_names_its_step(passed: Loaded, number: int
 
 def test_a_model_that_was_exchanged_after_the_check_is_refused(passed: Loaded) -> None:
     passed.stores.triton.find.return_value = Place("ml_rec", 5)
-    with pytest.raises(StepError, match="was checked with ml_rec version 4 in Triton, and is ml_rec version 5 now"):
+    with pytest.raises(
+        StepError,
+        match="was checked with ml_rec version 4 in Triton, and is ml_rec version 5 now",
+    ):
         passed.publish()
 
 
-def test_activating_a_release_that_is_not_published_is_refused(passed: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activating_a_release_that_is_not_published_is_refused(
+    passed: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(RedisUsers, "published", lambda *_: None)
     passed.stores.redis.published.side_effect = RedisStore(passed.settings).published
-    with pytest.raises(StepError, match=rf"^release {passed.manifest.release} is not published, .*`make releases`"):
+    with pytest.raises(
+        StepError,
+        match=rf"^release {passed.manifest.release} is not published, .*`make releases`",
+    ):
         passed.activate()
 
 
@@ -184,19 +240,33 @@ def test_activation_deletes_nothing_and_needs_a_checked_release(passed: Loaded) 
 
 
 def test_a_service_that_is_down_is_a_one_sentence_error(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("RECSYS_REDIS__PORT", "1")
     for read in (RedisStore.listed, lambda store: store.published("aaaaaaaaaaaa")):
         with pytest.raises(SystemExit):
             run(lambda settings, read=read: read(RedisStore(settings)))
-        assert re.fullmatch(r"StepError: Redis at .*make up.*\n", capsys.readouterr().err)
+        assert re.fullmatch(
+            r"StepError: Redis at .*make up.*\n", capsys.readouterr().err
+        )
     with serving(lambda *_: (200, b"no JSON")) as port:
         monkeypatch.setenv("RECSYS_FEAST__PORT", f"{port}")
         with pytest.raises(SystemExit):
-            run(lambda settings: check_features(settings, "a", {"item": pd.DataFrame({"itemid": [1]})}, {}))
-    assert re.fullmatch(r"StepError: Feast at .* cannot be read .*\n", capsys.readouterr().err)
-    assert [record for record in caplog.records if record.name.startswith(("offline_to_online", "data_exchange"))] == []
+            run(
+                lambda settings: check_features(
+                    settings, "a", {"item": pd.DataFrame({"itemid": [1]})}, {}
+                )
+            )
+    assert re.fullmatch(
+        r"StepError: Feast at .* cannot be read .*\n", capsys.readouterr().err
+    )
+    assert [
+        record
+        for record in caplog.records
+        if record.name.startswith(("offline_to_online", "data_exchange"))
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -205,8 +275,18 @@ def test_a_service_that_is_down_is_a_one_sentence_error(
         (None, [], "", ()),
         ("before", ["before"], "", ("before",)),
         ("before", ["before", "older"], "", ("replaces release before",)),
-        ("before", ["before", "older", "oldest"], "", ("deletes oldest", "replaces release before")),
-        ("older", ["before", "older", "oldest"], "", ("deletes oldest", "replaces release older")),
+        (
+            "before",
+            ["before", "older", "oldest"],
+            "",
+            ("deletes oldest", "replaces release before"),
+        ),
+        (
+            "older",
+            ["before", "older", "oldest"],
+            "",
+            ("deletes oldest", "replaces release older"),
+        ),
         ("before", ["before"], "shop", ("before of another data set, shop",)),
     ],
 )
@@ -220,8 +300,12 @@ def test_loading_says_what_is_replaced_and_deleted(
 ) -> None:
     redis, manifest = passed.stores.redis, passed.manifest
     redis.listed.return_value = live, order
-    other = manifest.dataset.model_copy(update={"name": dataset or manifest.dataset.name})
-    redis.published.side_effect = lambda _: SimpleNamespace(manifest=SimpleNamespace(dataset=other))
+    other = manifest.dataset.model_copy(
+        update={"name": dataset or manifest.dataset.name}
+    )
+    redis.published.side_effect = lambda _: SimpleNamespace(
+        manifest=SimpleNamespace(dataset=other)
+    )
     monkeypatch.setattr(releases, "RedisStore", lambda _: redis)
     sentence = releases.consequences(passed.settings, manifest)
     assert bool(sentence) == bool(said)

@@ -14,11 +14,22 @@ from data_exchange_center.channels import BREAK_S, ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import ItemNumber
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
-from data_exchange_center.release_parts import read_feature_spec, read_users, release_of_artifacts
+from data_exchange_center.release_parts import (
+    read_feature_spec,
+    read_users,
+    release_of_artifacts,
+)
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from data_exchange_center.wire import vector_of
-from offline_to_online.rows import LONGEST, feature_frames, item_rows, recall_state, request_time, sampled_users
+from offline_to_online.rows import (
+    LONGEST,
+    feature_frames,
+    item_rows,
+    recall_state,
+    request_time,
+    sampled_users,
+)
 from tests.synthetic_release import write_artifacts, write_inputs
 from tests.unit.offline_to_online.online_side import OnlineSide, row_of
 
@@ -41,23 +52,40 @@ def test_somebody_who_is_in_no_list_of_users_is_one_sentence(tmp_path: Path) -> 
     write_artifacts(tmp_path, recipe="default")
     users = artifacts.USERS.read(tmp_path)
     artifacts.USERS.write(tmp_path, users[users[Columns.USER] != 7])
-    with pytest.raises(ArtifactError, match=r"users\.parquet: user number 7 is not in it.*s1_data_split\.py"):
+    with pytest.raises(
+        ArtifactError,
+        match=r"users\.parquet: user number 7 is not in it.*s1_data_split\.py",
+    ):
         read_users(tmp_path)
 
 
-def test_popular_list_order_and_channel_bytes_are_kept(folders: dict[str, Path]) -> None:
+def test_popular_list_order_and_channel_bytes_are_kept(
+    folders: dict[str, Path],
+) -> None:
     state = recall_state(folders["default"])
-    assert [itemid for itemid, _ in state.popular] == artifacts.POPULAR.read(folders["default"])[Columns.ITEM].tolist()
+    assert [itemid for itemid, _ in state.popular] == artifacts.POPULAR.read(
+        folders["default"]
+    )[Columns.ITEM].tolist()
     scores = [score for _, score in state.popular]
     assert scores == sorted(scores, reverse=True)
-    assert [channel.name for channel in ChannelSet.unpack(state.channels).channels] == ["tower", "ease"]
+    assert [channel.name for channel in ChannelSet.unpack(state.channels).channels] == [
+        "tower",
+        "ease",
+    ]
 
 
 @pytest.mark.parametrize("recipe", [SOURCE, DEFAULT], ids=lambda recipe: recipe.name)
-def test_items_without_a_vector_are_documents_without_one(folders: dict[str, Path], recipe: Recipe) -> None:
+def test_items_without_a_vector_are_documents_without_one(
+    folders: dict[str, Path], recipe: Recipe
+) -> None:
     folder = folders[recipe.name]
-    rows, vectors = item_rows(folder), artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM)
-    assert [row.number for row in rows] == sorted(artifacts.ITEMS.read(folder)[Columns.ITEM])
+    rows, vectors = (
+        item_rows(folder),
+        artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM),
+    )
+    assert [row.number for row in rows] == sorted(
+        artifacts.ITEMS.read(folder)[Columns.ITEM]
+    )
     some = item_rows(folder, (rows[2].number, rows[5].number))
     assert [row.document() for row in some] == [row.document() for row in rows[2:6]]
     for channel in recipe.recall.channels:
@@ -68,8 +96,13 @@ def test_items_without_a_vector_are_documents_without_one(folders: dict[str, Pat
 
 
 def test_samples_hold_the_longest_histories_and_repeat() -> None:
-    rows = [row_of(userid, [], [1.0], list(range(1, userid + 1))) for userid in range(1, 201)]
-    rows.append(row_of(999, [], None, list(range(1, 999))))  # neither vector nor history: nothing to compare
+    rows = [
+        row_of(userid, [], [1.0], list(range(1, userid + 1)))
+        for userid in range(1, 201)
+    ]
+    rows.append(
+        row_of(999, [], None, list(range(1, 999)))
+    )  # neither vector nor history: nothing to compare
     sample = sampled_users(rows, 50)
     userids = [row.number for row in sample]
     assert len(set(userids)) == 50
@@ -79,21 +112,38 @@ def test_samples_hold_the_longest_histories_and_repeat() -> None:
 
 
 def test_half_of_the_requests_come_after_a_break() -> None:
-    rows = [row_of(userid, [], None, [], [(1, 5, 1_000_000)]) for userid in range(1, 101)]
+    rows = [
+        row_of(userid, [], None, [], [(1, 5, 1_000_000)]) for userid in range(1, 101)
+    ]
     ages = [row.history.ages(request_time(row))[0] for row in rows]
-    assert sum(age < BREAK_S for age in ages) == sum(age >= BREAK_S for age in ages) == 50
+    assert (
+        sum(age < BREAK_S for age in ages) == sum(age >= BREAK_S for age in ages) == 50
+    )
     assert min(ages) > 0
-    assert request_time(row_of(1, [], None, [])) > 0  # nobody's history is empty in a sample, but it may be requested
+    assert (
+        request_time(row_of(1, [], None, [])) > 0
+    )  # nobody's history is empty in a sample, but it may be requested
 
 
 @pytest.mark.parametrize("absent", [True, False])
-def test_a_feature_without_a_column_or_a_value_is_named(tmp_path: Path, absent: bool) -> None:
+def test_a_feature_without_a_column_or_a_value_is_named(
+    tmp_path: Path, absent: bool
+) -> None:
     write_artifacts(tmp_path)
     spec, users = read_feature_spec(tmp_path), artifacts.USER_FEATURES.read(tmp_path)
     name = spec.stored("user")[-1].name
-    unlike = users.drop(columns=name) if absent else users.assign(**{name: users[name].where(users.index != 2)})
+    unlike = (
+        users.drop(columns=name)
+        if absent
+        else users.assign(**{name: users[name].where(users.index != 2)})
+    )
     artifacts.USER_FEATURES.write(tmp_path, unlike)
-    with pytest.raises(CheckError, match=f"no column '{name}'" if absent else f"^user 3 has no value for .* '{name}'"):
+    with pytest.raises(
+        CheckError,
+        match=f"no column '{name}'"
+        if absent
+        else f"^user 3 has no value for .* '{name}'",
+    ):
         feature_frames(tmp_path, spec)
 
 
@@ -113,8 +163,12 @@ def name_by_strings(folder: Path, recipe: str) -> None:
     """Give the users and items of the artifacts in ``folder`` other ids; items lose their titles."""
     users, items = artifacts.USERS.read(folder), artifacts.ITEMS.read(folder)
     own_items = items[Columns.ITEM].map(item_of)
-    artifacts.USERS.write(folder, users.assign(**{Columns.OWN_ID: users[Columns.USER].map(user_of)}))
-    artifacts.ITEMS.write(folder, items.assign(**{Columns.OWN_ID: own_items, Columns.TITLE: own_items}))
+    artifacts.USERS.write(
+        folder, users.assign(**{Columns.OWN_ID: users[Columns.USER].map(user_of)})
+    )
+    artifacts.ITEMS.write(
+        folder, items.assign(**{Columns.OWN_ID: own_items, Columns.TITLE: own_items})
+    )
     kinds = {"user_ids": "string", "item_ids": "string"}
     artifacts.DATASET.write(folder, artifacts.DATASET.read(folder) | kinds)
     write_inputs(folder, recipe)
@@ -142,21 +196,33 @@ def test_a_disagreement_names_user_and_item_as_people_do(side: OnlineSide) -> No
     stale = side.items.rows[3].number
     items = side.features.frames["item"]
     items.loc[items[Columns.ITEM] == stale, "item_likes"] += 1
-    with pytest.raises(CheckError, match=rf"user 'u .*', item {re.escape(repr(item_of(stale)))}: offline"):
+    with pytest.raises(
+        CheckError,
+        match=rf"user 'u .*', item {re.escape(repr(item_of(stale)))}: offline",
+    ):
         side.check()
 
 
 def test_a_user_who_has_somebody_elses_number_is_caught(side: OnlineSide) -> None:
     side.users.rows[user_of(5)] = replace(side.users.rows[user_of(5)], number=6)
-    with pytest.raises(CheckError, match=rf"user {re.escape(repr(user_of(5)))}: Redis gives the number 6"):
+    with pytest.raises(
+        CheckError,
+        match=rf"user {re.escape(repr(user_of(5)))}: Redis gives the number 6",
+    ):
         side.check()
 
 
 def test_the_release_id_depends_on_data_not_on_its_origin(tmp_path: Path) -> None:
     settings = Settings(exchange_dir=tmp_path, recipe_name="default")
     write_artifacts(tmp_path, recipe="default")
-    said, before = artifacts.DATASET.read(tmp_path), release_of_artifacts(settings).release
-    for change, same in (({"origin": "elsewhere", "sha256": {"a.csv": "0"}}, True), ({"user_ids": "string"}, False)):
+    said, before = (
+        artifacts.DATASET.read(tmp_path),
+        release_of_artifacts(settings).release,
+    )
+    for change, same in (
+        ({"origin": "elsewhere", "sha256": {"a.csv": "0"}}, True),
+        ({"user_ids": "string"}, False),
+    ):
         artifacts.DATASET.write(tmp_path, said | change)
         write_inputs(tmp_path)
         assert (release_of_artifacts(settings).release == before) == same
@@ -166,11 +232,22 @@ def test_attributes_have_their_declared_names(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="default")
     first = item_rows(tmp_path)[0]
     items = artifacts.ITEMS.read(tmp_path)
-    assert first.attributes == {"genres": items.loc[0, Columns.GENRES].tolist(), "year": items.loc[0, "year"]}
-    terms = [["brand: acme", "colour: red: dark", "colour: blue"], ["colour: red: dark"]] + [[]] * (len(items) - 2)
+    assert first.attributes == {
+        "genres": items.loc[0, Columns.GENRES].tolist(),
+        "year": items.loc[0, "year"],
+    }
+    terms = [
+        ["brand: acme", "colour: red: dark", "colour: blue"],
+        ["colour: red: dark"],
+    ] + [[]] * (len(items) - 2)
     prices = [9.5, 12.0] + [float("nan")] * (len(items) - 2)
-    artifacts.ITEMS.write(tmp_path, items.assign(**{Columns.GENRES: terms, "price": prices}))
-    declared = {"terms": ["brand", "colour"], "numbers": [ItemNumber(name="price (€)", column="price").model_dump()]}
+    artifacts.ITEMS.write(
+        tmp_path, items.assign(**{Columns.GENRES: terms, "price": prices})
+    )
+    declared = {
+        "terms": ["brand", "colour"],
+        "numbers": [ItemNumber(name="price (€)", column="price").model_dump()],
+    }
     artifacts.DATASET.write(tmp_path, artifacts.DATASET.read(tmp_path) | declared)
     assert [row.attributes for row in item_rows(tmp_path)[:3]] == [
         {"brand": ["acme"], "colour": ["red: dark", "blue"], "price (€)": 9.5},

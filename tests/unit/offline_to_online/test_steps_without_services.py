@@ -10,7 +10,11 @@ import redis
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.parity import server_of
-from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
+from offline_to_online.rank import (
+    s1_feature_to_feast,
+    s2_model_to_triton,
+    s3_check_offline_and_online,
+)
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError, StoredError
@@ -21,13 +25,25 @@ STORE = RedisStore(Settings())
 
 
 def test_a_refused_connection_names_address_and_remedy() -> None:
-    with pytest.raises(StepError, match=r"^Redis at unix:/.*OOM.*make up.*$"), STORE.translate_errors():
-        raise redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
+    with (
+        pytest.raises(StepError, match=r"^Redis at unix:/.*OOM.*make up.*$"),
+        STORE.translate_errors(),
+    ):
+        raise redis.ResponseError(
+            "OOM command not allowed when used memory > 'maxmemory'."
+        )
 
 
-@pytest.mark.parametrize(("error", "remedy"), [(ServiceError, "make up"), (StoredError, "make sync")])
-def test_client_errors_become_store_errors(error: type[ServiceError], remedy: str) -> None:
-    with pytest.raises(StepError, match=rf"^Triton at .* is too slow.*{remedy}"), server_of(Settings()):
+@pytest.mark.parametrize(
+    ("error", "remedy"), [(ServiceError, "make up"), (StoredError, "make sync")]
+)
+def test_client_errors_become_store_errors(
+    error: type[ServiceError], remedy: str
+) -> None:
+    with (
+        pytest.raises(StepError, match=rf"^Triton at .* is too slow.*{remedy}"),
+        server_of(Settings()),
+    ):
         raise error("triton", "is too slow")
 
 
@@ -43,7 +59,9 @@ def nothing_runs(tmp_path: Path) -> Settings:
     """Artifacts, and settings whose every port is one that nobody listens on."""
     write_artifacts(tmp_path)
     (port,) = free_ports(1)
-    services: dict[str, Any] = {name: {"port": port} for name in ("redis", "elasticsearch", "feast")}
+    services: dict[str, Any] = {
+        name: {"port": port} for name in ("redis", "elasticsearch", "feast")
+    }
     return Settings(exchange_dir=tmp_path, **services)
 
 
@@ -65,6 +83,10 @@ def test_a_step_without_its_service_says_which_one_and_where(
         step.main(nothing_runs)
     said = str(caught.value)
     assert said.startswith(service)
-    assert ("online/triton-sockets/http.sock" if service == "Triton" else str(nothing_runs.redis.port)) in said
+    assert (
+        "online/triton-sockets/http.sock"
+        if service == "Triton"
+        else str(nothing_runs.redis.port)
+    ) in said
     assert "make up" in said
     assert "\n" not in said

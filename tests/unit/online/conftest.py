@@ -21,7 +21,9 @@ from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUse
 from tests.unit.online.world import KINDS, World
 
 SERVICES = ("redis", "elasticsearch", "feast", "triton")
-PATIENT = ServerSettings(budget_ms=10_000, warm_up_s=0)  # on a busy machine, a service in memory takes its time, too
+PATIENT = ServerSettings(
+    budget_ms=10_000, warm_up_s=0
+)  # on a busy machine, a service in memory takes its time, too
 
 
 @dataclass
@@ -75,7 +77,9 @@ def kind(request: pytest.FixtureRequest) -> type[World]:
 
 
 @pytest.fixture
-def fakes(kind: type[World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fakes]:
+def fakes(
+    kind: type[World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Fakes]:
     monkeypatch.setattr(recommend, "POLL_S", 0.02)
     monkeypatch.setattr(recommend, "POLL_AGAIN_S", 0.02)
     world = kind()
@@ -103,9 +107,14 @@ def http(fakes: Fakes) -> FlaskClient:
 
 def outcomes(answer: Answer) -> tuple[Outcome, ...]:
     """What a recommendation is or lacks; nothing for a personal one of full quality."""
-    return (*((Outcome.COLD_START,) if answer.cold_start else ()), *(each.outcome for each in answer.degraded))
+    return (
+        *((Outcome.COLD_START,) if answer.cold_start else ()),
+        *(each.outcome for each in answer.degraded),
+    )
 
 
 def plain(settings: Settings) -> Settings:
     """Without extras."""
-    return settings.model_copy(update={"server": settings.server.model_copy(update={"extras": "none"})})
+    return settings.model_copy(
+        update={"server": settings.server.model_copy(update={"extras": "none"})}
+    )

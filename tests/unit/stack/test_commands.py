@@ -13,7 +13,13 @@ import pytest
 from data_exchange_center.settings import Settings
 from stack import commands, preflight
 from stack.commands import by_name
-from stack.service import AbsentError, NotReadyError, Service, StackError, environment_of
+from stack.service import (
+    AbsentError,
+    NotReadyError,
+    Service,
+    StackError,
+    environment_of,
+)
 from stack.supervision import describe
 
 
@@ -23,7 +29,9 @@ class FakeSupervisor:
     running = True
     environment: ClassVar[dict[str, str]] = {}
 
-    def __init__(self, former: Settings, names: Iterable[str], changed: Iterable[str] = ()) -> None:
+    def __init__(
+        self, former: Settings, names: Iterable[str], changed: Iterable[str] = ()
+    ) -> None:
         self.former, self.names, self.changed = former, set(names), changed
         self.done: list[str] = []
 
@@ -54,44 +62,84 @@ class FakeSupervisor:
     ("alive", "changed", "former", "given", "done"),
     [
         pytest.param(
-            {"redis", "elasticsearch", "triton"}, {"triton"}, {}, "redis", ["run triton", "wait redis", "wait triton"],
+            {"redis", "elasticsearch", "triton"},
+            {"triton"},
+            {},
+            "redis",
+            ["run triton", "wait redis", "wait triton"],
             id="what a new setting stopped is started again",
         ),
         pytest.param(
-            {"redis"}, {"triton", "redis"}, {}, "elasticsearch",
+            {"redis"},
+            {"triton", "redis"},
+            {},
+            "elasticsearch",
             ["run redis", "run elasticsearch", "wait redis", "wait elasticsearch"],
             id="what a person stopped stays stopped",
         ),
         pytest.param(
-            {"redis"}, set(), {}, "server", ["try", "run server", "wait server"], id="a server is tried, then started",
+            {"redis"},
+            set(),
+            {},
+            "server",
+            ["try", "run server", "wait server"],
+            id="a server is tried, then started",
         ),
         pytest.param(
-            {"redis", "server"}, set(), {}, "redis", ["wait redis"], id="nothing to do for a server that runs",
+            {"redis", "server"},
+            set(),
+            {},
+            "redis",
+            ["wait redis"],
+            id="nothing to do for a server that runs",
         ),
         pytest.param(
-            {"redis", "server"}, set(), {"budget_ms": 300}, "redis", ["try", "wait redis", "renew"],
+            {"redis", "server"},
+            set(),
+            {"budget_ms": 300},
+            "redis",
+            ["try", "wait redis", "renew"],
             id="a server with other settings gets new workers",
         ),
         pytest.param(
-            {"redis", "server"}, set(), {"port": 1}, "redis", ["try", "run server", "wait redis"],
+            {"redis", "server"},
+            set(),
+            {"port": 1},
+            "redis",
+            ["try", "run server", "wait redis"],
             id="a server with another address is restarted, and may have no release yet",
         ),
         pytest.param(
-            {"redis", "server"}, set(), {}, "feast", ["try", "run feast", "wait feast", "renew"],
+            {"redis", "server"},
+            set(),
+            {},
+            "feast",
+            ["try", "run feast", "wait feast", "renew"],
             id="new workers call a service that was started",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_up_does(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, alive: set[str], changed: set[str], former: dict[str, int],
-    given: str, done: list[str],
-) -> None:  # fmt: skip
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    alive: set[str],
+    changed: set[str],
+    former: dict[str, int],
+    given: str,
+    done: list[str],
+) -> None:
     server = settings.server.model_copy(update=former)
-    supervisor = FakeSupervisor(settings.model_copy(update={"server": server}), alive, changed)
+    supervisor = FakeSupervisor(
+        settings.model_copy(update={"server": server}), alive, changed
+    )
     monkeypatch.setattr(commands, "Supervisor", lambda _: supervisor)
     monkeypatch.setattr(preflight, "check", lambda *_: None)
-    monkeypatch.setattr(commands.server, "try_to_start", lambda *_: supervisor.done.append("try"))
-    monkeypatch.setattr(commands.server, "renew", lambda *_: supervisor.done.append("renew"))
+    monkeypatch.setattr(
+        commands.server, "try_to_start", lambda *_: supervisor.done.append("try")
+    )
+    monkeypatch.setattr(
+        commands.server, "renew", lambda *_: supervisor.done.append("renew")
+    )
     waits = lambda _, __, service: supervisor.done.append(f"wait {service.name}")  # noqa: E731
     monkeypatch.setattr(commands, "wait_until_ready", waits)
     commands.up(settings, [by_name(given)])
@@ -114,7 +162,9 @@ def test_what_up_does(
         ("RECSYS_RECIPE", "nothing.json"),
     ],
 )
-def test_a_wrong_setting_of_the_server_is_one_sentence(settings: Settings, variable: str, value: str) -> None:
+def test_a_wrong_setting_of_the_server_is_one_sentence(
+    settings: Settings, variable: str, value: str
+) -> None:
     """The sentence names the variable, and nothing was started."""
     answer = command(settings, "stack", "serve", **{variable: value})
     assert answer.returncode == 1
@@ -123,16 +173,28 @@ def test_a_wrong_setting_of_the_server_is_one_sentence(settings: Settings, varia
     assert not (settings.service_dir("supervisor") / "supervisord.pid").exists()
 
 
-def command(settings: Settings, module: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {**environment_of(settings), "PATH": "/usr/bin:/bin", "RECSYS_UID": "1000", **variables}
+def command(
+    settings: Settings, module: str, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **environment_of(settings),
+        "PATH": "/usr/bin:/bin",
+        "RECSYS_UID": "1000",
+        **variables,
+    }
     given = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(given, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        given, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 @pytest.mark.parametrize(
-    ("names", "said"), [(["redis"], "Redis is stopped"), ([], "everything is stopped; the data stays")]
+    ("names", "said"),
+    [(["redis"], "Redis is stopped"), ([], "everything is stopped; the data stays")],
 )
-def test_down_without_a_stack_is_no_error(settings: Settings, names: list[str], said: str) -> None:
+def test_down_without_a_stack_is_no_error(
+    settings: Settings, names: list[str], said: str
+) -> None:
     answer = command(settings, "stack", "down", *names)
     assert (answer.returncode, answer.stderr.strip()) == (0, said)
 
@@ -144,10 +206,17 @@ def test_status_without_a_stack_names_what_is_stopped(settings: Settings) -> Non
     assert "server: stopped" not in answer.stdout.lower()  # nobody need have started it
 
 
-@pytest.mark.parametrize("call", [("stack", "up"), ("stack", "serve"), ("stack.containers",)], ids=" ".join)
-def test_an_unusable_exchange_folder_is_one_sentence(settings: Settings, tmp_path: Path, call: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "call", [("stack", "up"), ("stack", "serve"), ("stack.containers",)], ids=" ".join
+)
+def test_an_unusable_exchange_folder_is_one_sentence(
+    settings: Settings, tmp_path: Path, call: tuple[str, ...]
+) -> None:
     (tmp_path / "file").touch()
-    answer = command(settings.model_copy(update={"exchange_dir": tmp_path / "file" / "exchange"}), *call)
+    answer = command(
+        settings.model_copy(update={"exchange_dir": tmp_path / "file" / "exchange"}),
+        *call,
+    )
     assert answer.returncode == 1
     (sentence,) = answer.stderr.strip().splitlines()
     assert str(tmp_path / "file") in sentence
@@ -164,12 +233,18 @@ def test_a_server_without_a_stopped_service_is_not_waited_for(
     server = by_name("server")
     monkeypatch.setattr(type(server), "version", version)
     started = time.monotonic()
-    with pytest.raises(AbsentError if degraded else StackError, match="redis cannot be reached"):
-        commands.wait_until_ready(settings, FakeSupervisor(settings, ["server"]), server)  # type: ignore[arg-type]
+    with pytest.raises(
+        AbsentError if degraded else StackError, match="redis cannot be reached"
+    ):
+        commands.wait_until_ready(
+            settings, FakeSupervisor(settings, ["server"]), server
+        )  # type: ignore[arg-type]
     assert time.monotonic() - started < 5
 
 
-def test_a_service_that_will_be_started_again_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_will_be_started_again_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     states, service = ["EXITED", "STARTING", "RUNNING"], by_name("redis")
 
     def version(*_: object) -> str:
@@ -178,5 +253,7 @@ def test_a_service_that_will_be_started_again_is_waited_for(monkeypatch: pytest.
         return "9.1"
 
     monkeypatch.setattr(type(service), "version", version)
-    supervisor = SimpleNamespace(processes=lambda: {"redis": {"statename": states.pop(0), "start": 1}})
+    supervisor = SimpleNamespace(
+        processes=lambda: {"redis": {"statename": states.pop(0), "start": 1}}
+    )
     assert commands.wait_until_ready(Settings(), supervisor, service) == "9.1"  # type: ignore[arg-type]

@@ -47,7 +47,9 @@ def loaded(name: str) -> dict[str, Any]:
     return yaml.load((ROOT / name).read_text(encoding="utf-8"), ComposeLoader)
 
 
-FILES = {name: loaded(f"docker-compose{name}.yml") for name in ("", ".official", ".ports")}
+FILES = {
+    name: loaded(f"docker-compose{name}.yml") for name in ("", ".official", ".ports")
+}
 COMPOSE, OFFICIAL, PORTS = FILES.values()
 SERVICES = COMPOSE["services"]
 
@@ -61,7 +63,11 @@ def env_file() -> dict[str, str]:
 
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES)
 def test_it_is_valid_by_the_compose_specification(content: dict[str, Any]) -> None:
-    schema = json.loads((files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json").read_text())
+    schema = json.loads(
+        (
+            files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json"
+        ).read_text()
+    )
     jsonschema.validate(content, schema)
 
 
@@ -69,7 +75,9 @@ def test_it_is_valid_by_the_compose_specification(content: dict[str, Any]) -> No
     ("name", "flags"),
     [("redis", REDIS_FLAGS), ("feast", FEAST_FLAGS), ("triton", triton.FLAGS)],
 )
-def test_a_container_runs_with_the_options_of_the_local_service(name: str, flags: tuple[str, ...]) -> None:
+def test_a_container_runs_with_the_options_of_the_local_service(
+    name: str, flags: tuple[str, ...]
+) -> None:
     command = SERVICES[name]["command"]
     words = command[-1].replace("'", "").split() if command[0] == "sh" else command
     assert [word for word in words if word in flags] == list(flags)
@@ -81,7 +89,12 @@ def test_elasticsearch_has_the_settings_of_the_local_node() -> None:
     assert {name: local[name] for name in environment if name in local} == {
         name: value for name, value in environment.items() if name in local
     }
-    assert set(local) - set(environment) == {"path.home", "path.data", "path.logs", "network.host"}
+    assert set(local) - set(environment) == {
+        "path.home",
+        "path.data",
+        "path.logs",
+        "network.host",
+    }
     assert environment["ES_JAVA_OPTS"] == f"-Xms{HEAP} -Xmx{HEAP}"
 
 
@@ -89,7 +102,9 @@ def test_every_container_gives_up_what_it_does_not_need() -> None:
     for name, service in SERVICES.items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-    assert {name for name, service in SERVICES.items() if "cap_add" in service} == {"prepare"}
+    assert {name for name, service in SERVICES.items() if "cap_add" in service} == {
+        "prepare"
+    }
     assert all(service["read_only"] for service in SERVICES.values())
     assert SERVICES["prepare"]["network_mode"] == "none"
 
@@ -100,13 +115,19 @@ def test_services_have_no_way_out_of_this_machine() -> None:
     for name in ("redis", "elasticsearch", "feast", "triton"):
         assert SERVICES[name]["networks"] == ["services"], name
         assert PORTS["services"][name]["networks"] == ["outward"], name
-    outward = {name for name, service in SERVICES.items() if "outward" in service.get("networks", ())}
+    outward = {
+        name
+        for name, service in SERVICES.items()
+        if "outward" in service.get("networks", ())
+    }
     assert outward == {"server", "steps", "prometheus", "grafana", "jaeger"}
 
 
 def test_every_container_has_limits() -> None:
     assert all(service["pids_limit"] for service in SERVICES.values())
-    assert {name for name, service in SERVICES.items() if "mem_limit" not in service} == {"steps"}
+    assert {
+        name for name, service in SERVICES.items() if "mem_limit" not in service
+    } == {"steps"}
 
 
 @pytest.mark.parametrize("service", PROGRAMS, **ids)
@@ -121,7 +142,11 @@ def test_ports_are_on_loopback_and_moved_by_the_settings(service: Service) -> No
 
 
 def test_only_the_server_is_published_by_default() -> None:
-    always = {name for name, service in SERVICES.items() if "profiles" not in service and "ports" in service}
+    always = {
+        name
+        for name, service in SERVICES.items()
+        if "profiles" not in service and "ports" in service
+    }
     assert always == {"server"}
 
 
@@ -130,10 +155,17 @@ def test_the_generated_password_is_mounted_where_it_is_read() -> None:
     default = Settings(exchange_dir=Path("/exchange")).password_file("redis")
     source = f"${{RECSYS_EXCHANGE_DIR:-./data_exchange_center}}/{default.parent.relative_to('/exchange')}"
     mount = f"{source}:/run/secrets/redis:ro"
-    readers = {name for name, service in SERVICES.items() if mount in service.get("volumes", ())}
+    readers = {
+        name
+        for name, service in SERVICES.items()
+        if mount in service.get("volumes", ())
+    }
     assert readers == {"redis", "feast", "server", "steps"}
     for name in ("server", "steps"):
-        assert SERVICES[name]["environment"]["RECSYS_REDIS__PASSWORD_FILE"] == f"/run/secrets/redis/{default.name}"
+        assert (
+            SERVICES[name]["environment"]["RECSYS_REDIS__PASSWORD_FILE"]
+            == f"/run/secrets/redis/{default.name}"
+        )
     for name in ("redis", "feast"):
         assert f"/run/secrets/redis/{default.name}" in SERVICES[name]["command"][-1]
 
@@ -147,10 +179,17 @@ def test_by_default_every_image_is_built_here() -> None:
 
 class TestOfficialImages:
     def test_they_replace_the_four_services_that_are_built(self) -> None:
-        assert set(OFFICIAL["services"]) == {"redis", "elasticsearch", "feast", "triton"}
+        assert set(OFFICIAL["services"]) == {
+            "redis",
+            "elasticsearch",
+            "feast",
+            "triton",
+        }
         for name, service in OFFICIAL["services"].items():
             assert service["build"] is RESET
-            assert service["image"] == f"${{{name.upper()}_IMAGE}}:${{{name.upper()}_TAG}}"
+            assert (
+                service["image"] == f"${{{name.upper()}_IMAGE}}:${{{name.upper()}_TAG}}"
+            )
 
     def test_feast_is_where_its_own_dockerfile_takes_it_from(self) -> None:
         """Feast has published to Docker Hub until 0.46 alone."""
@@ -158,21 +197,30 @@ class TestOfficialImages:
         (image,) = re.findall(r"^ARG BASE_IMAGE=(\S+)$", dockerfile, re.MULTILINE)
         assert env_file()["FEAST_IMAGE"] == image
 
-    def test_official_elasticsearch_stores_no_unreadable_task(self, tmp_path: Path) -> None:
+    def test_official_elasticsearch_stores_no_unreadable_task(
+        self, tmp_path: Path
+    ) -> None:
         own = OFFICIAL["services"]["elasticsearch"]["environment"]
         assert own["ingest.geoip.downloader.enabled"] == "false"
-        assert not set(own) & set(node_settings(tmp_path, own)), "settings of modules that our node does not have"
+        assert not set(own) & set(node_settings(tmp_path, own)), (
+            "settings of modules that our node does not have"
+        )
 
     def test_official_elasticsearch_limits_searches_as_ours(self) -> None:
         """Compose merges the environments of both files."""
-        merged = SERVICES["elasticsearch"]["environment"] | OFFICIAL["services"]["elasticsearch"]["environment"]
+        merged = (
+            SERVICES["elasticsearch"]["environment"]
+            | OFFICIAL["services"]["elasticsearch"]["environment"]
+        )
         assert {name: merged.get(name) for name in LIMITS} == LIMITS
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:
     for content in FILES.values():
         for name, service in content["services"].items():
-            assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
+            assert all(
+                port.startswith("127.0.0.1:") for port in service.get("ports", ())
+            ), name
             assert "network_mode" not in service or service["network_mode"] == "none"
 
 
@@ -181,22 +229,38 @@ def test_every_setting_of_the_server_reaches_it_with_its_default() -> None:
     # which it has of its own, as it listens everywhere within and is published on 127.0.0.1 alone, or does not read
     of_the_image = {"host", "port", "key", "keys_file", "allowed_hosts", "published_on"}
     extensions = (
-        CanarySettings, DiversitySettings, FaultSettings, QualitySettings, SearchSettings, SeenAgainSettings,
+        CanarySettings,
+        DiversitySettings,
+        FaultSettings,
+        QualitySettings,
+        SearchSettings,
+        SeenAgainSettings,
         TracingSettings,
-    )  # fmt: skip
+    )
     groups = [(each.model_config["env_prefix"], each()) for each in extensions]
     for prefix, settings in (("RECSYS_SERVER__", Settings().server), *groups):
         for name, value in settings.model_dump().items():
             variable = f"{prefix}{name.upper()}"
             if name not in of_the_image:
-                default = re.fullmatch(rf"\$\{{{variable}:-(.*)\}}", environment[variable])
+                default = re.fullmatch(
+                    rf"\$\{{{variable}:-(.*)\}}", environment[variable]
+                )
                 assert default is not None, variable
                 assert default[1] in ("", str(value)), variable
 
 
-def test_settings_of_the_steps_reach_them_and_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_the_steps_reach_them_and_may_be_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     environment = SERVICES["steps"]["environment"]
-    names = ("FINAL", "TRAIN_ON_EVENTS", "KEPT_RELEASES", "PANDAS__MEMORY_GB", "REDIS__TIMEOUT_S", "FEAST__TIMEOUT_S")
+    names = (
+        "FINAL",
+        "TRAIN_ON_EVENTS",
+        "KEPT_RELEASES",
+        "PANDAS__MEMORY_GB",
+        "REDIS__TIMEOUT_S",
+        "FEAST__TIMEOUT_S",
+    )
     before = Settings.load()
     for variable in (f"RECSYS_{name}" for name in names):
         assert environment[variable] == f"${{{variable}:-}}"
@@ -206,33 +270,65 @@ def test_settings_of_the_steps_reach_them_and_may_be_empty(monkeypatch: pytest.M
 
 def pins(path: Path) -> dict[str, str]:
     """Package -> version, as a file of locked packages has it."""
-    return dict(re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==([^\s;\\]+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+    return dict(
+        re.findall(
+            r"^([\w.-]+)(?:\[[\w,]+\])?==([^\s;\\]+)",
+            path.read_text(encoding="utf-8"),
+            re.MULTILINE,
+        )
+    )
 
 
-@pytest.mark.parametrize("image", ["redis", "elasticsearch", "feast", "server", "steps"])
+@pytest.mark.parametrize(
+    "image", ["redis", "elasticsearch", "feast", "server", "steps"]
+)
 def test_images_install_the_local_stacks_versions_by_hash(image: str) -> None:
     locked = IMAGES / f"{image}.txt"
     local = pins(ROOT / "requirements-dev.txt")
     found = pins(locked)
     assert found
-    assert {name: version for name, version in found.items() if local.get(name, version) != version} == {}
+    assert {
+        name: version
+        for name, version in found.items()
+        if local.get(name, version) != version
+    } == {}
     assert set(found) - set(local) <= {"gnumake"}  # which this machine brings itself
     assert locked.read_text(encoding="utf-8").count("--hash=sha256:") >= len(found)
 
 
 def test_builds_get_proxies_by_arguments_no_layer_keeps() -> None:
     """By Docker's own names for them: others would be in `docker history`. A name alone is the environment's value."""
-    proxies = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
-    for each in (service["build"] for service in SERVICES.values() if "build" in service):
-        assert each["args"] == {"PYTHON": "${PYTHON_IMAGE}:${PYTHON_TAG}", **dict.fromkeys(proxies)}
-    assert not re.search(r"^(ARG|ENV) .*proxy", (IMAGES / "Dockerfile").read_text(), re.IGNORECASE | re.MULTILINE)
+    proxies = (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+    )
+    for each in (
+        service["build"] for service in SERVICES.values() if "build" in service
+    ):
+        assert each["args"] == {
+            "PYTHON": "${PYTHON_IMAGE}:${PYTHON_TAG}",
+            **dict.fromkeys(proxies),
+        }
+    assert not re.search(
+        r"^(ARG|ENV) .*proxy",
+        (IMAGES / "Dockerfile").read_text(),
+        re.IGNORECASE | re.MULTILINE,
+    )
 
 
 def test_files_read_by_other_uids_use_the_chmod_stage() -> None:
     """A checkout under umask 077 has files that root alone could read in an image."""
     for stage in (IMAGES / "Dockerfile").read_text().split("\nFROM ")[1:]:
         name = stage.splitlines()[0].split(" AS ")[1]
-        plain = [line for line in stage.splitlines() if re.match(r"COPY (?!--from|--chmod|\S+ /locked/)", line)]
+        plain = [
+            line
+            for line in stage.splitlines()
+            if re.match(r"COPY (?!--from|--chmod|\S+ /locked/)", line)
+        ]
         # source mends the modes; jars runs as root, while building
         assert not plain or name in ("source", "jars"), name
 
@@ -247,15 +343,26 @@ def test_prometheus_can_read_a_key_that_only_its_owner_may() -> None:
     prometheus = SERVICES["prometheus"]
     assert prometheus["user"] == SERVICES["server"]["user"]
     assert all(
-        ":/prometheus" not in volume or volume.startswith("${RECSYS_EXCHANGE") for volume in prometheus["volumes"]
+        ":/prometheus" not in volume or volume.startswith("${RECSYS_EXCHANGE")
+        for volume in prometheus["volumes"]
     )
 
 
 def test_local_software_has_the_images_version() -> None:
     tags = env_file()
-    jars = {jar.coordinate.split(":")[2] for jar in locked_jars() if jar.coordinate.startswith("org.elasticsearch")}
+    jars = {
+        jar.coordinate.split(":")[2]
+        for jar in locked_jars()
+        if jar.coordinate.startswith("org.elasticsearch")
+    }
     assert jars == {tags["ELASTICSEARCH_TAG"]}
-    assert pins(ROOT / "requirements.txt")["feast"] == version("feast") == tags["FEAST_TAG"]
-    said = subprocess.run([str(binary()), "--version"], capture_output=True, text=True, check=True).stdout
+    assert (
+        pins(ROOT / "requirements.txt")["feast"]
+        == version("feast")
+        == tags["FEAST_TAG"]
+    )
+    said = subprocess.run(
+        [str(binary()), "--version"], capture_output=True, text=True, check=True
+    ).stdout
     assert f"Valkey server v={LINE}." in said
     assert tags["REDIS_TAG"].startswith(f"{LINE}.")

@@ -15,7 +15,9 @@ from stack.service import StackError
 def given(monkeypatch: pytest.MonkeyPatch) -> dict[Path, int]:
     """Calls of chown: path and owner."""
     handed: dict[Path, int] = {}
-    monkeypatch.setattr(os, "chown", lambda path, uid, gid, **_: handed.__setitem__(path, uid))
+    monkeypatch.setattr(
+        os, "chown", lambda path, uid, gid, **_: handed.__setitem__(path, uid)
+    )
     return handed
 
 
@@ -34,7 +36,9 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return known
 
 
-def test_only_roots_files_are_handed_over(tmp_path: Path, given: dict[Path, int], owner: dict[str, int]) -> None:
+def test_only_roots_files_are_handed_over(
+    tmp_path: Path, given: dict[Path, int], owner: dict[str, int]
+) -> None:
     owner["mine.aof"] = 1234
     folder = tmp_path / "online/redis"
     folder.mkdir(parents=True)
@@ -43,7 +47,11 @@ def test_only_roots_files_are_handed_over(tmp_path: Path, given: dict[Path, int]
     containers.main(Settings(exchange_dir=tmp_path), "1234")
     assert given[folder / "roots.aof"] == 1234
     assert folder / "mine.aof" not in given
-    assert (folder / "mine.aof").read_bytes() == (folder / "roots.aof").read_bytes() == b"kept"
+    assert (
+        (folder / "mine.aof").read_bytes()
+        == (folder / "roots.aof").read_bytes()
+        == b"kept"
+    )
 
 
 def test_redis_gets_a_password_that_only_its_owner_reads(
@@ -53,17 +61,25 @@ def test_redis_gets_a_password_that_only_its_owner_reads(
     containers.main(settings, "1234")
     file = settings.password_file("redis")
     assert len(password := file.read_text()) >= 32
-    assert (stat.S_IMODE(file.parent.stat().st_mode), stat.S_IMODE(file.stat().st_mode)) == (0o700, 0o600)
+    assert (
+        stat.S_IMODE(file.parent.stat().st_mode),
+        stat.S_IMODE(file.stat().st_mode),
+    ) == (0o700, 0o600)
     assert given[file] == given[file.parent] == 1234
     containers.main(settings, "1234")
     assert file.read_text() == password
 
 
-def test_a_sentence_says_whose_a_file_is(tmp_path: Path, given: dict[Path, int], owner: dict[str, int]) -> None:
+def test_a_sentence_says_whose_a_file_is(
+    tmp_path: Path, given: dict[Path, int], owner: dict[str, int]
+) -> None:
     owner["theirs.aof"] = 4321
     (tmp_path / "online/redis").mkdir(parents=True)
     (tmp_path / "online/redis/theirs.aof").touch()
-    with pytest.raises(StackError, match=r"theirs\.aof belongs to user 4321.* run as user 1234.*RECSYS_UID=4321"):
+    with pytest.raises(
+        StackError,
+        match=r"theirs\.aof belongs to user 4321.* run as user 1234.*RECSYS_UID=4321",
+    ):
         containers.main(Settings(exchange_dir=tmp_path), "1234")
 
 

@@ -26,12 +26,26 @@ PING, AUTH = b"*1\r\n$4\r\nPING\r\n", b"*2\r\n$4\r\nAUTH\r\n$6\r\ns3cret\r\n"
     [
         (None, [b"+PONG\r\n"], [PING], ""),
         ("s3cret", [b"+OK\r\n", b"+PONG\r\n"], [AUTH, PING], ""),
-        ("s3cret\n", [b"+OK\r\n", b"+PONG\r\n"], [AUTH, PING], ""),  # the newline that editors add
-        (None, [b"-NOAUTH Authentication required.\r\n"], [PING], "-NOAUTH Authentication required."),
+        (
+            "s3cret\n",
+            [b"+OK\r\n", b"+PONG\r\n"],
+            [AUTH, PING],
+            "",
+        ),  # the newline that editors add
+        (
+            None,
+            [b"-NOAUTH Authentication required.\r\n"],
+            [PING],
+            "-NOAUTH Authentication required.",
+        ),
     ],
 )
 def test_redis_is_healthy_where_it_answers_a_ping(
-    tmp_path: Path, password: str | None, answers: list[bytes], expected: list[bytes], said: str
+    tmp_path: Path,
+    password: str | None,
+    answers: list[bytes],
+    expected: list[bytes],
+    said: str,
 ) -> None:
     if password is not None:
         (tmp_path / "password").write_text(password)
@@ -86,16 +100,25 @@ def test_what_git_ignores_is_in_no_image() -> None:
         elif path.partition("/")[0] in kept:
             expected.add(path)
     assert expected <= set(in_docker)
-    assert max(in_docker.index(f"!{name}") for name in kept) < min(map(in_docker.index, expected))
+    assert max(in_docker.index(f"!{name}") for name in kept) < min(
+        map(in_docker.index, expected)
+    )
 
 
 def test_no_image_sends_telemetry() -> None:
     """onnxruntime writes a device id and a spool of events, unless this is in its environment."""
-    (base,) = re.findall(r"^ENV (.*)$", DOCKERFILE.partition(" AS source")[0], re.MULTILINE)
+    (base,) = re.findall(
+        r"^ENV (.*)$", DOCKERFILE.partition(" AS source")[0], re.MULTILINE
+    )
     assert "ORT_DISABLE_TELEMETRY=1" in base.split()
 
 
-RUN_IN_IT = ("stack.containers", "online.main.s1_server", "online.gunicorn_conf", "gunicorn.workers.gasgi")
+RUN_IN_IT = (
+    "stack.containers",
+    "online.main.s1_server",
+    "online.gunicorn_conf",
+    "gunicorn.workers.gasgi",
+)
 WITHOUT = """
 import importlib, json, sys
 
@@ -117,12 +140,17 @@ def test_it_starts_with_what_the_image_installs(module: str) -> None:
     absent = [
         package
         for package, distributions in packages_distributions().items()
-        if not {name.lower().replace("_", "-").replace(".", "-") for name in distributions} & installed
+        if not {
+            name.lower().replace("_", "-").replace(".", "-") for name in distributions
+        }
+        & installed
     ]
     assert {"torch", "pandas", "psutil"} <= set(absent)
     absent += sorted(set(of_this_project()) - set(copied("server")))
     command = [sys.executable, "-c", WITHOUT, module, json.dumps(absent)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -130,9 +158,13 @@ def test_python_finds_in_an_image_what_pyproject_declares(tmp_path: Path) -> Non
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     main(tmp_path)
     (found,) = distributions(path=[str(tmp_path)])
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
     assert (found.name, found.version) == (declared["name"], VERSION)
     points = {(point.group, point.name, point.value) for point in found.entry_points}
     assert points == {
-        (group, name, value) for group, named in declared["entry-points"].items() for name, value in named.items()
+        (group, name, value)
+        for group, named in declared["entry-points"].items()
+        for name, value in named.items()
     }

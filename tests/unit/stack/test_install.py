@@ -30,7 +30,9 @@ class Repository:
 
     def download(self, artifact: Any, filename: str) -> bool:
         if self.fails_after is not None and len(self.requested) >= self.fails_after:
-            Path(filename).write_bytes(self.content[:2])  # what a broken connection leaves
+            Path(filename).write_bytes(
+                self.content[:2]
+            )  # what a broken connection leaves
             raise maven_artifact.RequestException("connection lost")
         self.requested.append(str(artifact))
         Path(filename).write_bytes(self.content)
@@ -41,7 +43,10 @@ class Repository:
 def repository(monkeypatch: pytest.MonkeyPatch) -> Repository:
     made = Repository()
     monkeypatch.setattr(maven_artifact, "Downloader", lambda: made)
-    locked = tuple(Jar(f"org.example:part{n}:1.0", hashlib.sha256(CONTENT).hexdigest()) for n in range(20))
+    locked = tuple(
+        Jar(f"org.example:part{n}:1.0", hashlib.sha256(CONTENT).hexdigest())
+        for n in range(20)
+    )
     for module in (jars, service):
         monkeypatch.setattr(module, "locked_jars", lambda: locked)
     return made
@@ -49,19 +54,25 @@ def repository(monkeypatch: pytest.MonkeyPatch) -> Repository:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return settings_on_free_ports(tmp_path).model_copy(update={"services_dir": tmp_path / "services"})
+    return settings_on_free_ports(tmp_path).model_copy(
+        update={"services_dir": tmp_path / "services"}
+    )
 
 
 def fetch(settings: Settings) -> None:
     jars.fetch_all(service.library(settings))
 
 
-def test_an_interrupted_installation_goes_on_where_it_was(settings: Settings, repository: Repository) -> None:
+def test_an_interrupted_installation_goes_on_where_it_was(
+    settings: Settings, repository: Repository
+) -> None:
     repository.fails_after = 7
     with pytest.raises(StackError, match="could not be downloaded from Maven Central"):
         fetch(settings)
     left = list(service.library(settings).iterdir())
-    assert all(path.read_bytes() == CONTENT for path in left)  # nothing that is half written
+    assert all(
+        path.read_bytes() == CONTENT for path in left
+    )  # nothing that is half written
     assert service.ELASTICSEARCH.missing(settings) is not None
 
     repository.fails_after = None
@@ -71,7 +82,9 @@ def test_an_interrupted_installation_goes_on_where_it_was(settings: Settings, re
         assert len(repository.requested) == 20  # none was brought twice
 
 
-def test_bytes_that_are_not_the_locked_ones_are_refused(settings: Settings, repository: Repository) -> None:
+def test_bytes_that_are_not_the_locked_ones_are_refused(
+    settings: Settings, repository: Repository
+) -> None:
     repository.content = b"something else"
     with pytest.raises(StackError, match=r"part\d+:1.0: sha256 is .*, jars.lock says"):
         fetch(settings)
@@ -89,14 +102,18 @@ class TestTriton:
     """Its environment counts as whole only once everything has been done."""
 
     @pytest.fixture
-    def commands(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    def commands(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> list[str]:
         ran: list[str] = []
 
         def run(*command: str) -> None:
             ran.append(command[3])
             if command[3] == "pip":
                 wheel = triton.site_packages(settings) / "pytriton" / "tritonserver"
-                stub = f"python_backend_stubs/{triton.PYTHON}/triton_python_backend_stub"
+                stub = (
+                    f"python_backend_stubs/{triton.PYTHON}/triton_python_backend_stub"
+                )
                 for name in (stub, "backends/python/x.so"):
                     (wheel / name).parent.mkdir(parents=True, exist_ok=True)
                     (wheel / name).write_text("x")
@@ -105,7 +122,11 @@ class TestTriton:
         return ran
 
     def test_it_is_made_once_until_its_pins_are_others(
-        self, settings: Settings, commands: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self,
+        settings: Settings,
+        commands: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
     ) -> None:
         triton.TRITON.install(settings)
         assert commands == ["venv", "pip"]
@@ -154,7 +175,9 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_plugin_jars_leave_the_class_path_old_ones_go(library: Path, tmp_path: Path) -> None:
+def test_plugin_jars_leave_the_class_path_old_ones_go(
+    library: Path, tmp_path: Path
+) -> None:
     """Two versions of one jar in a plugin stop the node: it would not start on the data of an earlier version."""
     home = tmp_path / "home"
     plugin = home / "modules/transport-netty4"
@@ -164,25 +187,38 @@ def test_plugin_jars_leave_the_class_path_old_ones_go(library: Path, tmp_path: P
     (home / "data/kept").touch()
     node.lay_out(library, home)
     node.lay_out(library, home)
-    assert sorted(path.name for path in plugin.iterdir()) == ["netty-buffer-2.0.jar", "plugin-descriptor.properties"]
+    assert sorted(path.name for path in plugin.iterdir()) == [
+        "netty-buffer-2.0.jar",
+        "plugin-descriptor.properties",
+    ]
     assert (home / "data/kept").exists()
 
 
 def test_security_needs_the_official_image() -> None:
-    with pytest.raises(SystemExit, match=r"xpack\.security\.enabled is 'true'.*official image"):
+    with pytest.raises(
+        SystemExit, match=r"xpack\.security\.enabled is 'true'.*official image"
+    ):
         node.node_settings(Path("/home"), {"xpack.security.enabled": "true"})
 
 
-def test_a_bundled_library_is_stood_in_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundled_library_is_stood_in_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = Settings(services_dir=tmp_path)
-    bundled = triton.site_packages(settings) / "nvidia_pytriton.libs" / f"libpython3-0a1b.{sys.version_info[1]}.so.1.0"
+    bundled = (
+        triton.site_packages(settings)
+        / "nvidia_pytriton.libs"
+        / f"libpython3-0a1b.{sys.version_info[1]}.so.1.0"
+    )
     bundled.parent.mkdir(parents=True)
     bundled.touch()
     monkeypatch.setattr(triton, "libpython_dir", lambda: Path("/usr/lib/here"))
     for _ in range(2):  # each start
         link = triton.own_libpython(settings) / bundled.name
         assert link.readlink() == Path(f"/usr/lib/here/libpython{triton.PYTHON}.so.1.0")
-    first, second, *_ = triton.TRITON.program(settings).environment["LD_LIBRARY_PATH"].split(":")
+    first, second, *_ = (
+        triton.TRITON.program(settings).environment["LD_LIBRARY_PATH"].split(":")
+    )
     assert (first, second) == (str(link.parent), str(bundled.parent))
 
 

@@ -31,11 +31,15 @@ def refused(*parts: str) -> Iterator[None]:
         assert part in text
 
 
-def test_an_exchange_folder_of_another_user_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exchange_folder_of_another_user_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.exchange_dir.mkdir(parents=True, exist_ok=True)
     preflight.check_owner(settings)
     assert (settings.exchange_dir / "online").stat().st_mode & 0o777 == 0o700
-    monkeypatch.setattr(preflight.os, "geteuid", lambda: settings.exchange_dir.stat().st_uid + 1)
+    monkeypatch.setattr(
+        preflight.os, "geteuid", lambda: settings.exchange_dir.stat().st_uid + 1
+    )
     with pytest.raises(StackError, match=r"belongs to user \d+.*RECSYS_EXCHANGE_DIR"):
         preflight.check_owner(settings)
 
@@ -43,7 +47,9 @@ def test_an_exchange_folder_of_another_user_is_refused(settings: Settings, monke
 def test_a_taken_port_names_port_service_holder_and_setting(settings: Settings) -> None:
     port = settings.triton.metrics_port
     with socket.create_server(("127.0.0.1", port)):
-        with refused(str(port), "Triton", f"pid {os.getpid()}", "RECSYS_TRITON__METRICS_PORT"):
+        with refused(
+            str(port), "Triton", f"pid {os.getpid()}", "RECSYS_TRITON__METRICS_PORT"
+        ):
             preflight.check_ports(settings, SERVICES)
         preflight.check_ports(settings, [by_name("redis")])  # Triton is not started
 
@@ -62,13 +68,17 @@ def test_redis_of_a_container_on_the_same_folder(settings: Settings) -> None:
     preflight.check_containers(settings)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with refused(f"containers run on {settings.exchange_dir}: end them first (make docker-down)"):
+        with refused(
+            f"containers run on {settings.exchange_dir}: end them first (make docker-down)"
+        ):
             preflight.check_containers(settings)
     preflight.check_containers(settings)
 
 
 @pytest.mark.parametrize("name", ["exchange_dir", "services_dir"])
-def test_a_path_with_other_letters_than_ascii(settings: Settings, tmp_path: Path, name: str) -> None:
+def test_a_path_with_other_letters_than_ascii(
+    settings: Settings, tmp_path: Path, name: str
+) -> None:
     preflight.check_paths(settings)
     with refused(f"RECSYS_{name.upper()}", "épices", "ASCII"):
         preflight.check_paths(settings.model_copy(update={name: tmp_path / "épices"}))
@@ -76,12 +86,19 @@ def test_a_path_with_other_letters_than_ascii(settings: Settings, tmp_path: Path
 
 def test_a_full_disk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1.2e9))
-    with refused(str(settings.exchange_dir), "1.2 GB free", "2 GB are needed", "RECSYS_EXCHANGE_DIR"):
+    with refused(
+        str(settings.exchange_dir),
+        "1.2 GB free",
+        "2 GB are needed",
+        "RECSYS_EXCHANGE_DIR",
+    ):
         preflight.check_disk(settings)
 
 
 @pytest.mark.parametrize("minor", [7, 14])
-def test_a_python_that_only_triton_cannot_use(settings: Settings, minor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_that_only_triton_cannot_use(
+    settings: Settings, minor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "version_info", (3, minor, 0))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=9e9))
     with refused("Python 3.8 to 3.13"):
@@ -96,7 +113,9 @@ def test_no_libpython_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> N
         triton.check_libpython()
 
 
-def test_missing_software_says_make_services(settings: Settings, tmp_path: Path) -> None:
+def test_missing_software_says_make_services(
+    settings: Settings, tmp_path: Path
+) -> None:
     empty = settings.model_copy(update={"services_dir": tmp_path / "nothing"})
     with refused("make services"):
         preflight.check_software(empty, [by_name("elasticsearch")])
@@ -105,11 +124,15 @@ def test_missing_software_says_make_services(settings: Settings, tmp_path: Path)
 
 
 def moved(settings: Settings, service: str, **values: object) -> Settings:
-    return settings.model_copy(update={service: getattr(settings, service).model_copy(update=values)})
+    return settings.model_copy(
+        update={service: getattr(settings, service).model_copy(update=values)}
+    )
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
-def test_no_service_of_the_four_is_opened_to_others(settings: Settings, service: Service) -> None:
+def test_no_service_of_the_four_is_opened_to_others(
+    settings: Settings, service: Service
+) -> None:
     variable = f"RECSYS_{service.name.upper()}__HOST is '0.0.0.0'"
     with refused(variable, service.title, "127.0.0.1 alone", "unset it"):
         preflight.check_hosts(moved(settings, service.name, host="0.0.0.0"), SERVICES)
@@ -119,11 +142,16 @@ def test_remote_or_https_services_are_not_started(settings: Settings) -> None:
     with refused("RECSYS_REDIS__HOST is 'redis'"):
         preflight.check_hosts(moved(settings, "redis", host="redis"), SERVICES)
     with refused("RECSYS_ELASTICSEARCH__SCHEME"):
-        preflight.check_hosts(moved(settings, "elasticsearch", scheme="https"), SERVICES)
+        preflight.check_hosts(
+            moved(settings, "elasticsearch", scheme="https"), SERVICES
+        )
 
 
 def test_a_service_nobody_knows_names_those_there_are() -> None:
-    with pytest.raises(StackError, match="no service is called 'reddis'; there are: redis, elasticsearch, feast"):
+    with pytest.raises(
+        StackError,
+        match="no service is called 'reddis'; there are: redis, elasticsearch, feast",
+    ):
         by_name("reddis")
 
 

@@ -25,11 +25,18 @@ from stack.service import BIN, ROOT
     ],
 )
 def test_a_command_runs_its_module(
-    arguments: list[str], module: str, passed: list[str], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    module: str,
+    passed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ran = []
     monkeypatch.setattr(sys, "argv", ["recsys"])
-    monkeypatch.setattr(runpy, "run_module", lambda name, run_name: ran.append((name, run_name, sys.argv[1:])))
+    monkeypatch.setattr(
+        runpy,
+        "run_module",
+        lambda name, run_name: ran.append((name, run_name, sys.argv[1:])),
+    )
     main(arguments)
     assert ran == [(module, "__main__", passed)]
 
@@ -40,9 +47,13 @@ def test_help_names_every_command_and_what_it_does() -> None:
         assert f"{name} {about}" in text
 
 
-@pytest.mark.parametrize("arguments", [[], ["activate"], ["import"], ["nothing"], ["up", "--nothing"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["activate"], ["import"], ["nothing"], ["up", "--nothing"]]
+)
 def test_wrong_arguments_are_one_sentence(
-    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["recsys"])
     with pytest.raises(SystemExit) as ended:
@@ -59,17 +70,29 @@ def test_a_removed_extensions_command_is_gone(monkeypatch: pytest.MonkeyPatch) -
 def test_commands_are_make_targets() -> None:
     named = {"import": "new-data"}
     makefiles = [ROOT / "Makefile", *(ROOT / "extras").glob("*/Makefile")]
-    targets = set(re.findall(r"^([a-z-]+):", "\n".join(path.read_text() for path in makefiles), re.MULTILINE))
+    targets = set(
+        re.findall(
+            r"^([a-z-]+):",
+            "\n".join(path.read_text() for path in makefiles),
+            re.MULTILINE,
+        )
+    )
     assert {named.get(name, name) for name in COMMANDS} <= targets
 
 
 def test_the_installed_command_runs_in_any_folder(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "ratings.csv").write_text("user,item,stars,time\n1,2,5,978300760\n2,1,4,978300761\n")
+    (tmp_path / "data" / "ratings.csv").write_text(
+        "user,item,stars,time\n1,2,5,978300760\n2,1,4,978300761\n"
+    )
 
     def run(*arguments: str) -> str:
         return subprocess.run(
-            [BIN / "recsys", *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+            [BIN / "recsys", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
 
     assert run("--version").split() == ["recsys", VERSION]

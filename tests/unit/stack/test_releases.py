@@ -21,19 +21,27 @@ def test_activating_says_whose_files_there_are(
     write_artifacts(tmp_path)
     settings = Settings(exchange_dir=tmp_path)
     manifest = open_release(settings)
-    store = SimpleNamespace(published=lambda release: SimpleNamespace(manifest=manifest))
+    store = SimpleNamespace(
+        published=lambda release: SimpleNamespace(manifest=manifest)
+    )
     monkeypatch.setattr(releases, "RedisStore", lambda _: store)
     release, recipe = manifest.release, manifest.recipe.name
     releases.warn_of_other_files(settings, release)
-    assert [record for record in caplog.records if record.name == releases.log.name] == []
-    other = settings.model_copy(update={"recipe_name": "source" if recipe == "default" else "default"})
+    assert [
+        record for record in caplog.records if record.name == releases.log.name
+    ] == []
+    other = settings.model_copy(
+        update={"recipe_name": "source" if recipe == "default" else "default"}
+    )
     for each, live in ((other, release), (settings, "before")):
         caplog.clear()
         releases.warn_of_other_files(each, live)
         assert f"RECSYS_RECIPE={recipe} make offline" in caplog.text
 
 
-def test_list_has_each_releases_data_set_recipe_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_has_each_releases_data_set_recipe_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_artifacts(tmp_path)
     settings = Settings(exchange_dir=tmp_path)
     manifest = open_release(settings)
@@ -46,20 +54,40 @@ def test_list_has_each_releases_data_set_recipe_and_time(tmp_path: Path, monkeyp
         return SimpleNamespace(manifest=manifest)
 
     redis = SimpleNamespace(
-        title="Redis", releases=lambda: held, published=published,
+        title="Redis",
+        releases=lambda: held,
+        published=published,
         listed=lambda: (manifest.release, [manifest.release, "published"]),
-    )  # fmt: skip
+    )
     triton = SimpleNamespace(title="Triton", releases=lambda: held - {"loaded"})
-    others = [SimpleNamespace(title=title, releases=lambda: held) for title in ("Elasticsearch", "Feast")]
+    others = [
+        SimpleNamespace(title=title, releases=lambda: held)
+        for title in ("Elasticsearch", "Feast")
+    ]
     monkeypatch.setattr(Stores, "of", lambda _: Stores(redis, *others, triton))  # type: ignore[arg-type]
     table = releases.overview(settings)
     rows = zip(*(column.cells for column in table.columns), strict=True)
     assert list(rows) == [
-        (manifest.release, "live", manifest.dataset.name, manifest.recipe.name, "1970-01-02 00:00", "all"),
+        (
+            manifest.release,
+            "live",
+            manifest.dataset.name,
+            manifest.recipe.name,
+            "1970-01-02 00:00",
+            "all",
+        ),
         ("published", "published", "-", "-", "-", "all"),
         ("loaded", "loaded", "-", "-", "-", "Redis, Elasticsearch, Feast"),
     ]
     console = Console(width=80, record=True)
     console.print(table)
     shown = console.export_text()
-    assert all(word in shown for word in (manifest.release, manifest.dataset.name, manifest.recipe.name, "1970-01-02"))
+    assert all(
+        word in shown
+        for word in (
+            manifest.release,
+            manifest.dataset.name,
+            manifest.recipe.name,
+            "1970-01-02",
+        )
+    )

@@ -22,7 +22,10 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         monkeypatch.delenv(name, raising=False)
     known = ("/healthz", "/readyz")
     with serving(
-        lambda request, _: (200 if request.path in known else 404, json.dumps({"status": "ready"}).encode())
+        lambda request, _: (
+            200 if request.path in known else 404,
+            json.dumps({"status": "ready"}).encode(),
+        )
     ) as at:
         yield at
 

@@ -19,20 +19,50 @@ from stack.supervision import CONFIGURATION, MARK, Supervisor, describe
 LAUNCHER = CONFIGURATION.with_name("launch.py")
 
 
-@pytest.mark.parametrize("odd", ["50%(here)s;, x", "a\"b'c", "'ab'", "a #b", "two\nlines", '["a", "b"]', "\u00fcber"])
-def test_odd_names_of_folders_and_passwords_come_through(settings: Settings, tmp_path: Path, odd: str) -> None:
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "50%(here)s;, x",
+        "a\"b'c",
+        "'ab'",
+        "a #b",
+        "two\nlines",
+        '["a", "b"]',
+        "\u00fcber",
+    ],
+)
+def test_odd_names_of_folders_and_passwords_come_through(
+    settings: Settings, tmp_path: Path, odd: str
+) -> None:
     shows = "import json, os, sys; print(json.dumps([sys.argv[1], os.getcwd(), *map(os.getenv, ('ODD', sys.argv[2]))]))"
-    program = Program((sys.executable, "-c", shows, odd, MARK), environment={"ODD": odd})
+    program = Program(
+        (sys.executable, "-c", shows, odd, MARK), environment={"ODD": odd}
+    )
     service = Mock(program=lambda _: program)
     path = tmp_path / "program.json"
     path.write_text(describe(service, settings), encoding="utf-8")
-    done = subprocess.run([sys.executable, LAUNCHER, path], capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(done.stdout) == [odd, str(ROOT), odd, str(settings.service_dir("supervisor"))]
+    done = subprocess.run(
+        [sys.executable, LAUNCHER, path],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout) == [
+        odd,
+        str(ROOT),
+        odd,
+        str(settings.service_dir("supervisor")),
+    ]
 
 
 @pytest.fixture
 def secret(settings: Settings) -> Settings:
-    return settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr("hush")})})
+    return settings.model_copy(
+        update={
+            "redis": settings.redis.model_copy(update={"password": SecretStr("hush")})
+        }
+    )
 
 
 def test_no_password_stands_in_a_process_list(secret: Settings) -> None:
@@ -46,7 +76,9 @@ def test_no_password_stands_in_a_process_list(secret: Settings) -> None:
     assert config.stat().st_mode & 0o077 == 0
 
 
-def test_another_shell_describes_the_same_programs(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_shell_describes_the_same_programs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     before = [describe(service, settings) for service in PROGRAMS]
@@ -55,20 +87,34 @@ def test_another_shell_describes_the_same_programs(settings: Settings, monkeypat
     assert [describe(service, settings) for service in PROGRAMS] == before
 
 
-def test_a_changed_password_changes_redis_and_all_who_use_it(settings: Settings, secret: Settings) -> None:
+def test_a_changed_password_changes_redis_and_all_who_use_it(
+    settings: Settings, secret: Settings
+) -> None:
     """Redis reads it from a file of its own, so nothing else would make the supervisor restart it."""
-    changed = [p.name for p in PROGRAMS if p.program(secret).environment != p.program(settings).environment]
+    changed = [
+        p.name
+        for p in PROGRAMS
+        if p.program(secret).environment != p.program(settings).environment
+    ]
     assert changed == ["redis", "feast", "server"]
 
 
-def test_a_supervisor_that_stays_mute_is_one_sentence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_supervisor_that_stays_mute_is_one_sentence(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(supervision, "PATIENCE_S", 0.1)
-    monkeypatch.setattr(supervision.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
-    with pytest.raises(StackError, match=r"supervisord does not answer.*supervisord\.log"):
+    monkeypatch.setattr(
+        supervision.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0)
+    )
+    with pytest.raises(
+        StackError, match=r"supervisord does not answer.*supervisord\.log"
+    ):
         Supervisor(settings).launch()
 
 
-def test_the_exchange_folder_s_path_may_be_longer_than_a_sockets(tmp_path: Path) -> None:
+def test_the_exchange_folder_s_path_may_be_longer_than_a_sockets(
+    tmp_path: Path,
+) -> None:
     supervisor = Supervisor(Settings(exchange_dir=tmp_path / ("x" * 120)))
     try:
         supervisor.launch()

@@ -23,10 +23,14 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Load the version's model; a model that cannot be loaded fails here, and Triton reports it not ready."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # Triton runs several instances: more threads would fight over the cores
+        options.intra_op_num_threads = (
+            1  # Triton runs several instances: more threads would fight over the cores
+        )
         options.inter_op_num_threads = 1
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
         config = json.loads(args["model_config"])
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._outputs = [tensor["name"] for tensor in config["output"]]
@@ -37,14 +41,22 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Any:
         # By DLPack: this Triton's stub was built against numpy 1, and its as_numpy gives empty arrays with numpy 2.
-        feed = {name: np.from_dlpack(triton.get_input_tensor_by_name(request, name)) for name in self._inputs}
+        feed = {
+            name: np.from_dlpack(triton.get_input_tensor_by_name(request, name))
+            for name in self._inputs
+        }
         try:
             values = self._session.run(self._outputs, feed)
         except Exception as error:
-            return triton.InferenceResponse([], error=triton.TritonError(f"onnxruntime: {error}"))
+            return triton.InferenceResponse(
+                [], error=triton.TritonError(f"onnxruntime: {error}")
+            )
         tensors = zip(self._outputs, values, strict=True)
         return triton.InferenceResponse(
-            [triton.Tensor.from_dlpack(name, np.ascontiguousarray(value)) for name, value in tensors]
+            [
+                triton.Tensor.from_dlpack(name, np.ascontiguousarray(value))
+                for name, value in tensors
+            ]
         )
 
 
@@ -52,7 +64,9 @@ def _quiet(unraisable: Any) -> None:
     """Suppress numpy's error on freeing a DLPack capsule without the standard's name: this stub gives its own name, and
     every answer would leave an error in the log. (Renaming it needs ctypes, which a distribution's Python may not load
     here: the stub brings a libpython of its own.)"""
-    if "PyCapsule_GetPointer called with incorrect name" not in str(unraisable.exc_value):
+    if "PyCapsule_GetPointer called with incorrect name" not in str(
+        unraisable.exc_value
+    ):
         sys.__unraisablehook__(unraisable)
 
 

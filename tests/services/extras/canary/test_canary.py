@@ -25,7 +25,11 @@ from extras.canary.decision import Decision
 from extras.canary.report import CanaryReport
 from extras.canary.state import KEY, Canaries, Canary, CanaryError, member
 from extras.canary.store import CanaryStore, Held, overview
-from extras.experiments.declaration import Declaration, ExperimentError, published_releases
+from extras.experiments.declaration import (
+    Declaration,
+    ExperimentError,
+    published_releases,
+)
 from extras.experiments.declaration import started as experiment_started
 from extras.experiments.store import ExperimentStore
 from offline_to_online.stores import base
@@ -63,7 +67,9 @@ LIMITS = {
 
 
 @pytest.fixture
-def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> Iterator[World]:
+def other(
+    patient: Settings, world: World, worlds: dict[type[World], World]
+) -> Iterator[World]:
     """A release that is published next to the active one. Afterwards there was never a canary."""
     other = worlds[SourceWorld]
     with redis_of(patient) as client:
@@ -77,7 +83,11 @@ def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> 
 
 @pytest.fixture
 def served(
-    patient: Settings, world: World, other: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    patient: Settings,
+    world: World,
+    other: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[tuple[Settings, psutil.Process]]:
     with serving(patient, other, tmp_path, monkeypatch) as found:
         yield found
@@ -85,7 +95,11 @@ def served(
 
 @pytest.fixture
 def guarded(
-    patient: Settings, world: World, other: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    patient: Settings,
+    world: World,
+    other: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[tuple[Settings, psutil.Process]]:
     """With a guardrail on answers that lack something."""
     monkeypatch.setitem(LIMITS, "DEGRADED", 0.3)
@@ -95,13 +109,20 @@ def guarded(
 
 @contextmanager
 def serving(
-    patient: Settings, other: World, folder: Path, patch: pytest.MonkeyPatch, call_s: float = 2.5
+    patient: Settings,
+    other: World,
+    folder: Path,
+    patch: pytest.MonkeyPatch,
+    call_s: float = 2.5,
 ) -> Iterator[tuple[Settings, psutil.Process]]:
     """A server of two workers that have both releases loaded."""
     for name, value in LIMITS.items():
         patch.setenv(f"RECSYS_CANARY__{name}", str(value))
     own = base.patient(patient, call_s).model_copy(update={"exchange_dir": folder})
-    with running(folder, own, workers=2, threads=4, budget_ms=BUDGET_MS) as (settings, master):
+    with running(folder, own, workers=2, threads=4, budget_ms=BUDGET_MS) as (
+        settings,
+        master,
+    ):
         opened = lambda: all(ask(settings, 1, release=other.release) for _ in range(20))  # noqa: E731 (by both)
         until(opened, every_s=0.1, despite=(AssertionError,))
         yield settings, master
@@ -110,13 +131,17 @@ def serving(
 def remove(settings: Settings, other: World) -> None:
     """Remove a release's manifest and users: from now on its answers are from what the workers remember of a user."""
     with redis_of(settings) as client:
-        users = [wire.user_key(other.release, other.own_user(user)) for user in other.userids]
+        users = [
+            wire.user_key(other.release, other.own_user(user)) for user in other.userids
+        ]
         client.delete(wire.manifest_key(other.release), *users)
 
 
 def ask(settings: Settings, userid: int, **more: Any) -> Any:
     """Over a connection of its own, so that both workers get some."""
-    response = requests.post(f"{settings.server.url}/ml/rec", json={"userid": userid, **more}, timeout=30)
+    response = requests.post(
+        f"{settings.server.url}/ml/rec", json={"userid": userid, **more}, timeout=30
+    )
     assert response.ok, response.text
     return response.json()
 
@@ -138,9 +163,13 @@ def announced(settings: Settings, other: World, *, users: int = 10_000) -> Canar
 
 def _started(started: Callable[..., Canaries], *given: Any, **more: Any) -> Canaries:
     while True:  # until some of the twelve users are in each group
-        found = started(*given, **{**more, "known": 100_000, "new_id": uuid.uuid4().hex[:12]})
+        found = started(
+            *given, **{**more, "known": 100_000, "new_id": uuid.uuid4().hex[:12]}
+        )
         assert found.running is not None
-        if all(len(users_of(found.running, group)) >= 3 for group in ("canary", "active")):
+        if all(
+            len(users_of(found.running, group)) >= 3 for group in ("canary", "active")
+        ):
             return found
 
 
@@ -152,14 +181,20 @@ def begun(settings: Settings, other: World, *, users: int = 10_000) -> Canary:
 
 
 def users_of(canary: Canary, group: str) -> list[int]:
-    return [user for user in range(1, 13) if (found := member(canary, user)) and found[0] == group]
+    return [
+        user
+        for user in range(1, 13)
+        if (found := member(canary, user)) and found[0] == group
+    ]
 
 
 def ended(settings: Settings) -> bool:
     return canaries(settings).running is None
 
 
-with_world = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+with_world = pytest.mark.parametrize(
+    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
+)
 
 
 @with_world
@@ -172,7 +207,10 @@ def test_a_violated_guardrail_rolls_back_in_every_worker(
     for user in world.userids:
         expected = other.release if user in theirs else world.release
         assert {ask(settings, user)["release"] for _ in range(8)} == {expected}
-    assert "canary of release" in requests.get(f"{settings.server.url}/readyz", timeout=30).text
+    assert (
+        "canary of release"
+        in requests.get(f"{settings.server.url}/readyz", timeout=30).text
+    )
     remove(settings, other)
     for user in itertools.cycle([*theirs, *others]):
         ask(settings, user)
@@ -181,15 +219,22 @@ def test_a_violated_guardrail_rolls_back_in_every_worker(
     last = canaries(settings).ended[0]
     assert (last.verdict, last.reason) == ("rolled back", "degraded")
     time.sleep(2.0)
-    assert {ask(settings, user)["release"] for user in theirs for _ in range(8)} == {world.release}
+    assert {ask(settings, user)["release"] for user in theirs for _ in range(8)} == {
+        world.release
+    }
     assert str(last) in requests.get(f"{settings.server.url}/readyz", timeout=30).text
-    assert (tmp_path / "server.log").read_text().count(f"canary of release {other.release} rolled back") == 1
+    assert (tmp_path / "server.log").read_text().count(
+        f"canary of release {other.release} rolled back"
+    ) == 1
     assert overview(settings) is not None
 
 
 @with_world
 def test_it_is_activated_though_workers_and_redis_are_killed(
-    served: tuple[Settings, psutil.Process], patient: Settings, world: World, other: World
+    served: tuple[Settings, psutil.Process],
+    patient: Settings,
+    world: World,
+    other: World,
 ) -> None:
     settings, master = served
     begun(settings, other, users=3)
@@ -198,18 +243,37 @@ def test_it_is_activated_though_workers_and_redis_are_killed(
         with redis_of(settings) as client:
             return str(client.get(wire.LIVE_KEY), "utf-8")  # type: ignore[arg-type]
 
-    bodies = [{"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in world.userids]
+    bodies = [
+        {"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS}
+        for user in world.userids
+    ]
     with load(settings.server.url, bodies, clients=4, pause_s=0.05) as answered:
-        answered.wait(lambda answer: answer.body.get("release") == other.release, PATIENCE_S)
+        answered.wait(
+            lambda answer: answer.body.get("release") == other.release, PATIENCE_S
+        )
         master.children()[0].kill()
         kill(patient, "redis")
         stack_commands.wait_until_ready(patient, Supervisor(patient), by_name("redis"))
-        until(lambda: active() == other.release, every_s=0.2, despite=(redis.RedisError,), within_s=120)
-        until(lambda: ended(settings), every_s=0.2, despite=(AssertionError, requests.RequestException))
+        until(
+            lambda: active() == other.release,
+            every_s=0.2,
+            despite=(redis.RedisError,),
+            within_s=120,
+        )
+        until(
+            lambda: ended(settings),
+            every_s=0.2,
+            despite=(AssertionError, requests.RequestException),
+        )
     last = canaries(settings).ended[0]
     assert (last.verdict, last.reason, last.share) == ("activated", "", 0.5)
     # the worker that was started in place of the killed one may still be loading it
-    until(lambda: {ask(settings, user)["release"] for user in world.userids} == {other.release})
+    until(
+        lambda: (
+            {ask(settings, user)["release"] for user in world.userids}
+            == {other.release}
+        )
+    )
 
 
 # Faults
@@ -218,12 +282,17 @@ def test_it_is_activated_though_workers_and_redis_are_killed(
 def expected(canary: Canary, world: World, other: World) -> dict[int, str]:
     """Who is answered from which release."""
     theirs = users_of(canary, "canary")
-    return {user: other.release if user in theirs else world.release for user in world.userids}
+    return {
+        user: other.release if user in theirs else world.release
+        for user in world.userids
+    }
 
 
 def check_answers(found: list[Answered], expected: dict[int, str]) -> None:
     """All with a list, and of the user's release."""
-    assert {each.status for each in found} == {200}, [each.body for each in found if each.status != 200][:3]
+    assert {each.status for each in found} == {200}, [
+        each.body for each in found if each.status != 200
+    ][:3]
     assert all(each.body["item_list"] for each in found)
     seen = {(each.body["userid"], each.body["release"]) for each in found}
     assert seen <= expected.items(), seen - expected.items()
@@ -236,7 +305,10 @@ def meets(name: str, answer: Answered) -> bool:
 
 def notes(settings: Settings) -> set[str]:
     """What each worker knows of the canary: requests over connections of their own."""
-    found = [requests.get(f"{settings.server.url}/readyz", timeout=30).json() for _ in range(20)]
+    found = [
+        requests.get(f"{settings.server.url}/readyz", timeout=30).json()
+        for _ in range(20)
+    ]
     return {" ".join(each.get("notes", ())) for each in found}
 
 
@@ -245,26 +317,44 @@ def proxies(patient: Settings) -> Iterator[dict[str, FaultProxy]]:
     """In front of each service."""
     triton = patient.triton.url
     there = {
-        "redis": str(patient.redis.socket) if patient.redis.socket else patient.redis.port,
+        "redis": str(patient.redis.socket)
+        if patient.redis.socket
+        else patient.redis.port,
         "elasticsearch": patient.elasticsearch.port,
         "feast": patient.feast.port,
-        "triton": triton.removeprefix("unix:") if triton.startswith("unix:") else patient.triton.http_port,
+        "triton": triton.removeprefix("unix:")
+        if triton.startswith("unix:")
+        else patient.triton.http_port,
     }
     with ExitStack() as stack:
-        yield {name: stack.enter_context(FaultProxy(service)) for name, service in there.items()}
+        yield {
+            name: stack.enter_context(FaultProxy(service))
+            for name, service in there.items()
+        }
 
 
 @pytest.fixture
 def behind(
-    patient: Settings, other: World, proxies: dict[str, FaultProxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    patient: Settings,
+    other: World,
+    proxies: dict[str, FaultProxy],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Settings]:
     """As `served`, of a server that reaches the services through the proxies."""
-    ports: dict[str, Any] = {name: {"port": proxy.port} for name, proxy in proxies.items()}
+    ports: dict[str, Any] = {
+        name: {"port": proxy.port} for name, proxy in proxies.items()
+    }
     at = f"127.0.0.1:{proxies['triton'].port}"
     ports["redis"]["socket_dir"] = None
     ports["triton"] = {"socket_dir": None, "nodes": at, "http_nodes": at}
-    own = {name: getattr(patient, name).model_copy(update=changes) for name, changes in ports.items()}
-    with serving(patient.model_copy(update=own), other, tmp_path, monkeypatch, call_s=1.5) as (settings, _):
+    own = {
+        name: getattr(patient, name).model_copy(update=changes)
+        for name, changes in ports.items()
+    }
+    with serving(
+        patient.model_copy(update=own), other, tmp_path, monkeypatch, call_s=1.5
+    ) as (settings, _):
         yield settings
     assert "unexpected error" not in (tmp_path / "server.log").read_text()
 
@@ -275,7 +365,9 @@ def test_each_fault_of_each_service_keeps_answers_and_releases(
 ) -> None:
     canary = begun(behind, other)
     of_users = expected(canary, world, other)
-    bodies = [{"userid": user, "timestamp": AT, "budget_ms": 2_000} for user in world.userids]
+    bodies = [
+        {"userid": user, "timestamp": AT, "budget_ms": 2_000} for user in world.userids
+    ]
     with load(behind.server.url, bodies, clients=4, pause_s=0.05) as answered:
         for name, kind in itertools.product(proxies, KINDS):
             began = time.monotonic()
@@ -293,8 +385,13 @@ def test_each_fault_of_each_service_keeps_answers_and_releases(
             time.sleep(2.0)
             over = time.monotonic()
         for user in world.userids:
-            answered.wait(lambda each, user=user: each.body["userid"] == user, PATIENCE_S, over)
-        check_answers(answered.between(over, time.monotonic()), dict.fromkeys(world.userids, world.release))
+            answered.wait(
+                lambda each, user=user: each.body["userid"] == user, PATIENCE_S, over
+            )
+        check_answers(
+            answered.between(over, time.monotonic()),
+            dict.fromkeys(world.userids, world.release),
+        )
     last = canaries(behind).ended[0]
     assert last.verdict == "stopped"
     assert notes(behind) == {str(last)}
@@ -302,22 +399,33 @@ def test_each_fault_of_each_service_keeps_answers_and_releases(
 
 @with_world
 def test_killed_services_fail_no_request_and_keep_releases(
-    served: tuple[Settings, psutil.Process], patient: Settings, world: World, other: World
+    served: tuple[Settings, psutil.Process],
+    patient: Settings,
+    world: World,
+    other: World,
 ) -> None:
     settings, _ = served
     canary = begun(settings, other)
-    bodies = [{"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in world.userids]
+    bodies = [
+        {"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS}
+        for user in world.userids
+    ]
     with load(settings.server.url, bodies, clients=4, pause_s=0.05) as answered:
         for name in SERVICES:
             try:
                 kill(patient, name)
                 time.sleep(LASTS_S)
             finally:
-                stack_commands.wait_until_ready(patient, Supervisor(patient), by_name(name))
+                stack_commands.wait_until_ready(
+                    patient, Supervisor(patient), by_name(name)
+                )
             answered.wait(lambda answer: answer.whole, PATIENCE_S)
     check_answers(answered.answers, expected(canary, world, other))
     assert canaries(settings).running == canary
-    assert {service for each in answered.answers for service in each.degraded} >= {"redis", "triton"}
+    assert {service for each in answered.answers for service in each.degraded} >= {
+        "redis",
+        "triton",
+    }
 
 
 @with_world
@@ -335,22 +443,35 @@ def test_a_user_of_the_active_release_stays_until_away(
     time.sleep(AWAY_S + 0.5)
     assert {ask(settings, busy)["release"] for _ in range(8)} == {other.release}
     commands.stop(settings)
-    until(lambda: {ask(settings, user)["release"] for user in (busy, later) for _ in range(8)} == {world.release})
+    until(
+        lambda: (
+            {ask(settings, user)["release"] for user in (busy, later) for _ in range(8)}
+            == {world.release}
+        )
+    )
 
 
 # The commands and the store
 
 
 @with_world
-def test_commands_refuse_what_cannot_be(patient: Settings, world: World, other: World) -> None:
+def test_commands_refuse_what_cannot_be(
+    patient: Settings, world: World, other: World
+) -> None:
     with pytest.raises(CanaryError, match="No canary runs"):
         commands.stop(patient)
     with pytest.raises(CanaryError, match="is not published"):
         commands.start(patient, "f" * 12)
     with pytest.raises(CanaryError, match="users must be from 1 to 3"):
         commands.start(patient, other.release, 0.5, 4)
-    with closing(ExperimentStore(patient.redis)) as store, closing(RedisUsers(patient.redis)) as users:
-        arms = {"control": {"release": world.release}, "treatment": {"release": other.release}}
+    with (
+        closing(ExperimentStore(patient.redis)) as store,
+        closing(RedisUsers(patient.redis)) as users,
+    ):
+        arms = {
+            "control": {"release": world.release},
+            "treatment": {"release": other.release},
+        }
         declared = Declaration.model_validate({"name": "ranker", "arms": arms})
         _, published = published_releases(users)
         store.update(lambda before: experiment_started(before, declared, published, 1))
@@ -377,13 +498,30 @@ def store(settings: Settings) -> Iterator[CanaryStore]:
 def test_many_who_decide_at_once_make_one_transition(store: CanaryStore) -> None:
     canary = store.update(started).running
     assert canary is not None
-    advance = partial(state.after, canary=canary, decision=Decision("advance"), now=1_200.0, away_s=60.0)
+    advance = partial(
+        state.after,
+        canary=canary,
+        decision=Decision("advance"),
+        now=1_200.0,
+        away_s=60.0,
+    )
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: store.update(lambda before: advance(before)), range(32)))
+        found = list(
+            pool.map(lambda _: store.update(lambda before: advance(before)), range(32))
+        )
     assert {each.running.step for each in found if each.running} == {1}
-    back = partial(state.after, decision=Decision("roll back", "errors"), now=1_300.0, away_s=60.0)
+    back = partial(
+        state.after, decision=Decision("roll back", "errors"), now=1_300.0, away_s=60.0
+    )
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: store.update(lambda before: back(before, canary=found[0].running)), range(32)))
+        list(
+            pool.map(
+                lambda _: store.update(
+                    lambda before: back(before, canary=found[0].running)
+                ),
+                range(32),
+            )
+        )
     assert [each.verdict for each in store.canaries().ended] == ["rolled back"]
 
 
@@ -400,9 +538,16 @@ def test_counts_of_workers_add_up_by_step(store: CanaryStore) -> None:
     nobody = {"canary": 0, "active": 0}
     assert store.counts(canary) == ({}, nobody)
     store.add(canary, {"canary:requests": 3}, {"canary": {1, 2}})
-    store.add(canary, {"canary:requests": 4, "active:requests": 1}, {"canary": {2, "three"}, "active": {4}})
+    store.add(
+        canary,
+        {"canary:requests": 4, "active:requests": 1},
+        {"canary": {2, "three"}, "active": {4}},
+    )
     store.add(canary, {}, {})
-    assert store.counts(canary) == ({"canary:requests": 7, "active:requests": 1}, {"canary": 3, "active": 1})
+    assert store.counts(canary) == (
+        {"canary:requests": 7, "active:requests": 1},
+        {"canary": 3, "active": 1},
+    )
     assert store.counts(canary.model_copy(update={"step": 1})) == ({}, nobody)
 
 
@@ -417,7 +562,9 @@ def test_a_user_is_held_for_as_long_as_requests_come(store: CanaryStore) -> None
     assert not store.call(held(7, announce=False))
 
 
-def test_a_state_of_another_version_is_reported_and_kept(store: CanaryStore, client: redis.Redis) -> None:
+def test_a_state_of_another_version_is_reported_and_kept(
+    store: CanaryStore, client: redis.Redis
+) -> None:
     client.set(KEY, '{"running": {"from": "the future"}}')
     with pytest.raises(StoredError, match="cannot be read"):
         store.update(started)

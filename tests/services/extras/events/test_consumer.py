@@ -24,7 +24,9 @@ def _empty(client: redis.Redis) -> None:
 
 
 def rating(userid: int, number: int) -> Event:
-    return Event(f"u{userid}-e{number}", userid, number, "rating", 1_000_000 + number, 5.0)
+    return Event(
+        f"u{userid}-e{number}", userid, number, "rating", 1_000_000 + number, 5.0
+    )
 
 
 def eventids(parts: EventParts) -> list[str]:
@@ -33,11 +35,20 @@ def eventids(parts: EventParts) -> list[str]:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_consumer_killed_anywhere_loses_and_repeats_nothing(
-    moment: str, log: EventLog, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str,
+    log: EventLog,
+    client: redis.Redis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Killed around each of its writes in turn, with somebody forgotten in between."""
     parts = EventParts(tmp_path)
-    log.call(Recording(FILMS, [rating(userid, number) for userid in (1, 2, 3) for number in range(4)]))
+    log.call(
+        Recording(
+            FILMS,
+            [rating(userid, number) for userid in (1, 2, 3) for number in range(4)],
+        )
+    )
     log.forget(2, FILMS)
     log.call(Recording(FILMS, [rating(2, 9)]))
     original = EventParts._write
@@ -63,7 +74,9 @@ def test_a_consumer_killed_anywhere_loses_and_repeats_nothing(
                 continue
     else:
         pytest.fail("never got through")
-    expected = sorted([f"u{userid}-e{number}" for userid in (1, 3) for number in range(4)] + ["u2-e9"])
+    expected = sorted(
+        [f"u{userid}-e{number}" for userid in (1, 3) for number in range(4)] + ["u2-e9"]
+    )
     assert survived > 0
     assert eventids(parts) == expected
     assert bring(client, FILMS, parts) == (0, 0)
@@ -77,7 +90,9 @@ def test_two_consumers_with_folders_of_their_own_each_have_all(
     one, other = EventParts(tmp_path / "one"), EventParts(tmp_path / "other")
     original = EventParts.append
 
-    def in_turns(parts: EventParts, partition: int, entries: Sequence[Entry], *of: Position) -> None:
+    def in_turns(
+        parts: EventParts, partition: int, entries: Sequence[Entry], *of: Position
+    ) -> None:
         original(parts, partition, entries, *of)
         if parts is one:
             bring(client, FILMS, other, batch=2)
@@ -86,10 +101,16 @@ def test_two_consumers_with_folders_of_their_own_each_have_all(
     log.call(Recording(FILMS, [rating(1, 7)]))
     bring(client, FILMS, one, batch=1)
     bring(client, FILMS, other)
-    assert eventids(one) == eventids(other) == [f"u1-e{number}" for number in (0, 1, 2, 3, 4, 5, 7)]
+    assert (
+        eventids(one)
+        == eventids(other)
+        == [f"u1-e{number}" for number in (0, 1, 2, 3, 4, 5, 7)]
+    )
 
 
-def test_files_that_are_lost_are_written_again(log: EventLog, client: redis.Redis, tmp_path: Path) -> None:
+def test_files_that_are_lost_are_written_again(
+    log: EventLog, client: redis.Redis, tmp_path: Path
+) -> None:
     log.call(Recording(FILMS, [rating(1, 1), rating(2, 1)]))
     parts = EventParts(tmp_path)
     assert bring(client, FILMS, parts) == (2, 0)
@@ -100,7 +121,9 @@ def test_files_that_are_lost_are_written_again(log: EventLog, client: redis.Redi
     assert eventids(parts) == ["u1-e1", "u2-e1"]
 
 
-def test_a_missing_file_in_the_middle_is_written_again(log: EventLog, client: redis.Redis, tmp_path: Path) -> None:
+def test_a_missing_file_in_the_middle_is_written_again(
+    log: EventLog, client: redis.Redis, tmp_path: Path
+) -> None:
     """Also where the log has nothing left of its range: somebody was forgotten since."""
     for number in range(6):
         log.call(Recording(FILMS, [rating((1, 11)[number % 2], number)]))
@@ -121,7 +144,11 @@ def test_a_missing_file_in_the_middle_is_written_again(log: EventLog, client: re
     assert (eventids(parts), parts.gaps()) == (["u11-e1", "u11-e3", "u11-e5"], 0)
 
 
-def test_an_entry_that_is_no_event_is_named(client: redis.Redis, tmp_path: Path) -> None:
+def test_an_entry_that_is_no_event_is_named(
+    client: redis.Redis, tmp_path: Path
+) -> None:
     entry = client.xadd(event_log_key(FILMS, 0), {"event": "{}"})
-    with pytest.raises(StepError, match=rf"entry {entry.decode()} of ml:log:films:\{{0\}} .*XDEL"):
+    with pytest.raises(
+        StepError, match=rf"entry {entry.decode()} of ml:log:films:\{{0\}} .*XDEL"
+    ):
         bring(client, FILMS, EventParts(tmp_path))

@@ -39,13 +39,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     films = range(1, ITEMS + 4)
     files = (
         b"".join(
-            b"%d::%d::4::%d\n" % (user, ITEMS + n, 1_000 * n) for user, n in ((1, 1), (1, 2), (1, 3), (2, 1), (2, 2))
+            b"%d::%d::4::%d\n" % (user, ITEMS + n, 1_000 * n)
+            for user, n in ((1, 1), (1, 2), (1, 3), (2, 1), (2, 2))
         ),
         b"1::F::1::10::\n2::M::56::16::\n",
         b"".join(b"%d::Film %d (1977)::Action\n" % (film, film) for film in films),
     )
     folder = tmp_path_factory.mktemp("films")
-    for name, content in zip(("ratings.dat", "users.dat", "movies.dat"), files, strict=True):
+    for name, content in zip(
+        ("ratings.dat", "users.dat", "movies.dat"), files, strict=True
+    ):
         (folder / name).write_bytes(content)
     return tables_of(folder)
 
@@ -54,7 +57,10 @@ def load(client: redis.Redis, release: str, data: Tables) -> None:
     """A release that has been trained on ``data``, none of it held out."""
     nothing = np.empty(0, np.int32)
     for number, rows in data.ratings.groupby(Columns.USER):
-        columns = (rows[name].to_numpy(np.int64)[::-1] for name in (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP))
+        columns = (
+            rows[name].to_numpy(np.int64)[::-1]
+            for name in (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
+        )
         history = History(*columns)
         seen = np.unique(history.item_numbers).astype(np.int32)
         row = UserRow(int(number), (), seen, nothing, history, {}, own_id=int(number))
@@ -64,13 +70,17 @@ def load(client: redis.Redis, release: str, data: Tables) -> None:
 
 def current(users: RedisUsers, release: str, userid: int, data: Tables) -> StoredUser:
     user = users.call(UserQuery(userid, release, FILMS)).user
-    return user.current(data.dataset, {number: number for number in range(1, ITEMS + 4)}, None)
+    return user.current(
+        data.dataset, {number: number for number in range(1, ITEMS + 4)}, None
+    )
 
 
 def events_of(writer: int) -> Sequence[Event]:
     user = UNKNOWN_USER if writer % 2 else KNOWN
     items = range(1 + writer * EACH, 1 + (writer + 1) * EACH)
-    return [Event(f"e{item}", user, item, "rating", 1_000_000 + item, 5.0) for item in items]
+    return [
+        Event(f"e{item}", user, item, "rating", 1_000_000 + item, 5.0) for item in items
+    ]
 
 
 def wait_for(acknowledged: Semaphore, events: int) -> None:
@@ -79,11 +89,18 @@ def wait_for(acknowledged: Semaphore, events: int) -> None:
 
 
 def test_releases_switch_while_many_write(settings: Settings, data: Tables) -> None:
-    parts, trained, acknowledged = EventParts(settings.events_dir(FILMS)), Flag(), Semaphore(0)
+    parts, trained, acknowledged = (
+        EventParts(settings.events_dir(FILMS)),
+        Flag(),
+        Semaphore(0),
+    )
 
     def write(writer: int) -> None:
         """One event after the other; the next answer knows it, whichever release is live by then."""
-        with closing(EventLog(settings.redis)) as log, closing(RedisUsers(settings.redis)) as users:
+        with (
+            closing(EventLog(settings.redis)) as log,
+            closing(RedisUsers(settings.redis)) as users,
+        ):
             for number, event in enumerate(events_of(writer)):
                 if number == EACH // 2:
                     assert trained.wait(60)
@@ -120,11 +137,18 @@ def test_releases_switch_while_many_write(settings: Settings, data: Tables) -> N
         with closing(RedisUsers(settings.redis)) as users:
             for userid, own in ((KNOWN, 3), (UNKNOWN_USER, 0)):
                 expected = {
-                    int(event.itemid) for w in range(WRITERS) for event in events_of(w) if event.userid == userid
+                    int(event.itemid)
+                    for w in range(WRITERS)
+                    for event in events_of(w)
+                    if event.userid == userid
                 }
                 for release in (OLD, TRAINED, LAST):
                     user = current(users, release, userid, data)
                     assert len(user.history) == len(expected) + own, release
-                    assert set(user.history.item_numbers) - set(range(ITEMS + 1, ITEMS + 4)) == expected
+                    assert (
+                        set(user.history.item_numbers)
+                        - set(range(ITEMS + 1, ITEMS + 4))
+                        == expected
+                    )
                     assert set(user.seen) == set(user.history.item_numbers)
                     assert (np.diff(user.history.times) <= 0).all()

@@ -22,20 +22,31 @@ from data_exchange_center.settings import Settings
 from extras.events.log import EventLog, exposures_key
 from extras.experiments import store as exposures
 from extras.experiments.declaration import Declaration, Experiments, arm_of
-from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore, Exposure, ExposureQueue
+from extras.experiments.store import (
+    ALL_EXPERIMENTS_KEY,
+    ExperimentStore,
+    Exposure,
+    ExposureQueue,
+)
 from extras.keys import store as keys
 from offline_to_online.stores.base import redis_client
 from online.clients.base import ServiceError, StoredError
 from stack.supervision import Supervisor
 from tests.redis_of import redis_of
 from tests.services.online.gunicorn_server import running
-from tests.unit.extras.experiments.contracts import LIVE, ExperimentStoreContract, started_one
+from tests.unit.extras.experiments.contracts import (
+    LIVE,
+    ExperimentStoreContract,
+    started_one,
+)
 from tests.unit.online.world import DefaultWorld, SourceWorld, World
 from tests.waiting import until
 
 
 @pytest.fixture
-def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> Iterator[World]:
+def other(
+    patient: Settings, world: World, worlds: dict[type[World], World]
+) -> Iterator[World]:
     """A release that is kept next to the one that is live. Afterwards there is no experiment."""
     other = worlds[SourceWorld]
     with redis_of(patient) as client:
@@ -44,7 +55,12 @@ def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> 
             yield other
         finally:
             client.delete(wire.EXPERIMENTS_KEY, ALL_EXPERIMENTS_KEY)
-            client.delete(*(exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)))
+            client.delete(
+                *(
+                    exposures_key(partition)
+                    for partition in range(wire.EVENT_PARTITIONS)
+                )
+            )
 
 
 @pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
@@ -52,36 +68,58 @@ def test_every_worker_follows_it_and_none_loses_exposures(
     patient: Settings, world: World, other: World, tmp_path: Path
 ) -> None:
     key = {"Authorization": f"Bearer {keys.add(tmp_path / 'api_keys', 'test')}"}
-    arms = {"control": {"release": world.release}, "treatment": {"release": other.release}}
+    arms = {
+        "control": {"release": world.release},
+        "treatment": {"release": other.release},
+    }
     body = {"name": "gunicorn", "arms": arms}
     own = patient.model_copy(update={"exchange_dir": tmp_path})
-    more = {"keys_file": tmp_path / "api_keys", "budget_ms": 10_000, "workers": 2, "threads": 2}
+    more = {
+        "keys_file": tmp_path / "api_keys",
+        "budget_ms": 10_000,
+        "workers": 2,
+        "threads": 2,
+    }
     with running(tmp_path, own, **more) as (settings, _):
         url = settings.server.url
 
-        def ask(userid: int, **more: Any) -> Any:  # a connection each, so that both workers get some
-            response = requests.post(f"{url}/ml/rec", json={"userid": userid, **more}, timeout=30)
+        def ask(
+            userid: int, **more: Any
+        ) -> Any:  # a connection each, so that both workers get some
+            response = requests.post(
+                f"{url}/ml/rec", json={"userid": userid, **more}, timeout=30
+            )
             assert response.ok, response.text
             return response.json()
 
         opened = lambda: all(ask(1, release=other.release) for _ in range(20))  # noqa: E731 (by both)
         until(opened, every_s=0.1, despite=(AssertionError,))
-        started = requests.post(f"{url}/ml/experiments", json=body, headers=key, timeout=30)
+        started = requests.post(
+            f"{url}/ml/experiments", json=body, headers=key, timeout=30
+        )
         assert started.ok, started.text
-        until(lambda: all("experiments" in ask(1, timestamp=1_500_000_000) for _ in range(20)))  # by every worker
+        until(
+            lambda: all(
+                "experiments" in ask(1, timestamp=1_500_000_000) for _ in range(20)
+            )
+        )  # by every worker
         declared = Declaration.model_validate(body)
         unaware = 0
         for userid in world.userids:
             counted = 0
             while counted < 4:
                 if "experiments" in (answer := ask(userid)):
-                    assert answer["experiments"][0]["arms"] == [arm_of(declared, userid)]
+                    assert answer["experiments"][0]["arms"] == [
+                        arm_of(declared, userid)
+                    ]
                     counted += 1
                 else:  # by a worker without a request so far: it hears of the start with its first
                     unaware += 1
                     assert unaware < 2
     with closing(ExperimentStore(patient.redis)) as store:
-        found = list(store.exposures("gunicorn"))  # written when the workers ended, at the latest
+        found = list(
+            store.exposures("gunicorn")
+        )  # written when the workers ended, at the latest
     assert len(found) == 4 * len(world.userids)
 
 
@@ -96,9 +134,25 @@ def store(settings: Settings) -> Iterator[ExperimentStore]:
         yield store
 
 
-def exposure(userid: int | str, number: int, experiment: str = "ranker", answered: int | None = None) -> Exposure:
+def exposure(
+    userid: int | str,
+    number: int,
+    experiment: str = "ranker",
+    answered: int | None = None,
+) -> Exposure:
     answered = time.time_ns() // 1_000_000 if answered is None else answered
-    return Exposure(experiment, "a", f"r{number}", "films", userid, LIVE, True, number, answered, (number, number + 1))
+    return Exposure(
+        experiment,
+        "a",
+        f"r{number}",
+        "films",
+        userid,
+        LIVE,
+        True,
+        number,
+        answered,
+        (number, number + 1),
+    )
 
 
 class TestExperimentStore(ExperimentStoreContract):
@@ -114,14 +168,22 @@ def test_many_who_change_them_at_once_lose_nothing(store: ExperimentStore) -> No
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(start, range(64)))
     there = store.call(None)
-    assert sorted(each.name for each in there) == sorted(f"x{number}" for number in range(64))
+    assert sorted(each.name for each in there) == sorted(
+        f"x{number}" for number in range(64)
+    )
     assert len({each.buckets for each in there}) == 64
 
 
 def test_one_that_is_removed_leaves_nothing(store: ExperimentStore) -> None:
     for name in ("ranker", "other"):
         store.update(partial(started_one, name=name))
-    store.expose([exposure(userid, 1, name) for userid in range(20) for name in ("ranker", "other")])
+    store.expose(
+        [
+            exposure(userid, 1, name)
+            for userid in range(20)
+            for name in ("ranker", "other")
+        ]
+    )
     store.remove("ranker")
     assert [each.name for each in store.call(None)] == ["other"]
     assert list(store.exposures("ranker")) == []
@@ -131,7 +193,9 @@ def test_one_that_is_removed_leaves_nothing(store: ExperimentStore) -> None:
 
 def test_the_log_keeps_the_newest(store: ExperimentStore) -> None:
     for start in range(0, 2_000, 500):
-        store.expose([exposure(1, number) for number in range(start, start + 500)], kept=300)
+        store.expose(
+            [exposure(1, number) for number in range(start, start + 500)], kept=300
+        )
     found = [each.timestamp for each in store.exposures("ranker")]
     assert 300 <= len(found) < 600
     assert found == list(range(2_000 - len(found), 2_000))
@@ -139,10 +203,22 @@ def test_the_log_keeps_the_newest(store: ExperimentStore) -> None:
     assert not store.is_cut(int(time.time()) + 60, kept=300)
 
 
-def test_a_forgotten_user_is_in_no_exposure_even_a_queued_one(store: ExperimentStore, settings: Settings) -> None:
+def test_a_forgotten_user_is_in_no_exposure_even_a_queued_one(
+    store: ExperimentStore, settings: Settings
+) -> None:
     early = exposure(7, 1)
-    neighbour = next(userid for userid in range(8, 10_000) if wire.event_partition(userid) == wire.event_partition(7))
-    store.expose([early, exposure(neighbour, 1), *(exposure(7, number) for number in range(2_500))])
+    neighbour = next(
+        userid
+        for userid in range(8, 10_000)
+        if wire.event_partition(userid) == wire.event_partition(7)
+    )
+    store.expose(
+        [
+            early,
+            exposure(neighbour, 1),
+            *(exposure(7, number) for number in range(2_500)),
+        ]
+    )
     with closing(EventLog(settings.redis)) as log:
         log.forget(7, "films")
     store.expose([early])
@@ -159,7 +235,9 @@ def test_exposures_wait_for_a_redis_that_is_killed(
     queue = ExposureQueue(store.expose)
     for number in range(300):
         if number == 150:
-            psutil.Process(Supervisor(settings).processes()["redis"]["pid"]).send_signal(signal.SIGKILL)
+            psutil.Process(
+                Supervisor(settings).processes()["redis"]["pid"]
+            ).send_signal(signal.SIGKILL)
         queue.put(exposure(number, number))
         time.sleep(0.002)
     written = lambda: {each.userid for each in store.exposures("ranker")}  # noqa: E731
@@ -167,7 +245,9 @@ def test_exposures_wait_for_a_redis_that_is_killed(
     queue.close()
 
 
-def test_data_of_another_version_is_reported_and_kept(store: ExperimentStore, client: redis.Redis) -> None:
+def test_data_of_another_version_is_reported_and_kept(
+    store: ExperimentStore, client: redis.Redis
+) -> None:
     client.set(ALL_EXPERIMENTS_KEY, '[{"name": "from the future"}]')
     with pytest.raises(StoredError, match="cannot be read"):
         store.update(partial(started_one, name="ranker"))

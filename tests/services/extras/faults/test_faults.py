@@ -24,7 +24,9 @@ PATIENCE_S = 60.0
 USERS = (1, 2, 3)
 DEGRADED = "recsys_degradations_total{"
 
-pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
+)
 
 
 @dataclass
@@ -35,16 +37,28 @@ class Server:
 
     def metric(self, name: str) -> float:
         page = requests.get(f"{self.url}/metrics", timeout=30).text
-        return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(name))
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in page.splitlines()
+            if line.startswith(name)
+        )
 
 
 @pytest.fixture(scope="module")
-def server(patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """A server that allows faults, under load."""
-    bodies = [{"userid": userid, "timestamp": AT, "budget_ms": BUDGET_MS} for userid in USERS]
+    bodies = [
+        {"userid": userid, "timestamp": AT, "budget_ms": BUDGET_MS} for userid in USERS
+    ]
     folder = tmp_path_factory.mktemp("faults")
-    one = patient.server.model_copy(update={"budget_ms": BUDGET_MS, "workers": 2, "threads": 4})
-    own = base.patient(patient, CALL_S).model_copy(update={"exchange_dir": folder, "server": one})
+    one = patient.server.model_copy(
+        update={"budget_ms": BUDGET_MS, "workers": 2, "threads": 4}
+    )
+    own = base.patient(patient, CALL_S).model_copy(
+        update={"exchange_dir": folder, "server": one}
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_SERVER__FAULTS", "on")
         with (
@@ -59,20 +73,32 @@ def server(patient: Settings, world: World, tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_request_is_answered_and_the_fault_ends(server: Server, service: str, kind: str) -> None:
+def test_every_request_is_answered_and_the_fault_ends(
+    server: Server, service: str, kind: str
+) -> None:
     load = server.answers
     for userid in USERS:  # that both workers know then
         for _ in range(2):
-            load.wait(lambda answer, wanted=userid: answer.whole and answer.body["userid"] == wanted, PATIENCE_S)
+            load.wait(
+                lambda answer, wanted=userid: (
+                    answer.whole and answer.body["userid"] == wanted
+                ),
+                PATIENCE_S,
+            )
     counted = f'recsys_faults_injected_total{{kind="{kind}",service="{service}"}}'
-    begin, before = time.monotonic(), {name: server.metric(name) for name in (counted, DEGRADED)}
+    begin, before = (
+        time.monotonic(),
+        {name: server.metric(name) for name in (counted, DEGRADED)},
+    )
     fault = {"service": service, "kind": kind, "seconds": SECONDS, "wait_ms": 10_000}
     server.store.begin(Fault.model_validate(fault))
     load.wait(lambda answer: service in answer.degraded, PATIENCE_S, begin)
     time.sleep(max(0.0, begin + SECONDS - time.monotonic()))
     load.wait(lambda answer: answer.whole, PATIENCE_S)
     answers = load.between(begin, time.monotonic())
-    assert {each.status for each in answers} == {200}, [each.body for each in answers if each.status != 200][:3]
+    assert {each.status for each in answers} == {200}, [
+        each.body for each in answers if each.status != 200
+    ][:3]
     assert {len(each.body["item_list"]) for each in answers} == {50}
     degraded = [each.degraded[service] for each in answers if service in each.degraded]
     assert INSTEAD[service] <= {each["instead"] for each in degraded}

@@ -20,18 +20,27 @@ from tests.unit.extras.questions.asking import ask, ids
 from tests.unit.online.world import DefaultWorld, SourceWorld, World
 from tests.waiting import until
 
-pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
+)
 NEW = 5_000
 
 
 @pytest.fixture
-def workers(patient: Settings, world: World, tmp_path: Path) -> Iterator[tuple[FlaskClient, FlaskClient]]:
+def workers(
+    patient: Settings, world: World, tmp_path: Path
+) -> Iterator[tuple[FlaskClient, FlaskClient]]:
     """Two servers over the same services, each with a key; nothing is new when they start."""
     path = tmp_path / "api_keys"
-    settings = patient.model_copy(update={"server": patient.server.model_copy(update={"keys_file": path})})
+    settings = patient.model_copy(
+        update={"server": patient.server.model_copy(update={"keys_file": path})}
+    )
     key = keys.add(path, "shop")
     with redis_of(patient) as client, ExitStack() as ends:
-        keys_of_items = f"ml:items:{world.dataset}", f"{{ml:items:{world.dataset}}}:changed"
+        keys_of_items = (
+            f"ml:items:{world.dataset}",
+            f"{{ml:items:{world.dataset}}}:changed",
+        )
         client.delete(*keys_of_items)
         yield started(settings, key, ends), started(settings, key, ends)
         client.delete(*keys_of_items)
@@ -46,12 +55,21 @@ def started(settings: Settings, key: str, ends: ExitStack) -> FlaskClient:
     return http
 
 
-def test_every_worker_serves_a_new_item_soon(workers: tuple[FlaskClient, FlaskClient], world: World) -> None:
+def test_every_worker_serves_a_new_item_soon(
+    workers: tuple[FlaskClient, FlaskClient], world: World
+) -> None:
     first, second = workers
     ask(second)
     before = ask(first, size=200, strict=True, explain="recall")
     for n in range(40):
-        added = first.post("/ml/item", json={"itemid": NEW + n, "title": "New", "attributes": {"genres": ["Comedy"]}})
+        added = first.post(
+            "/ml/item",
+            json={
+                "itemid": NEW + n,
+                "title": "New",
+                "attributes": {"genres": ["Comedy"]},
+            },
+        )
         assert added.status_code == 200, added.text
     new = {NEW + n for n in range(40)}
     query = {"only": [*new, *world.trained[:99]], "size": 200, "explain": "recall"}
@@ -73,20 +91,33 @@ def test_every_worker_serves_a_new_item_soon(workers: tuple[FlaskClient, FlaskCl
     assert exact["recall"] == found["recall"]
     for n in range(40):
         assert first.delete(f"/ml/item/{NEW + n}").status_code == 200
-    until(lambda: ask(second, size=200, strict=True, explain="recall")["recall"] == before["recall"])
+    until(
+        lambda: (
+            ask(second, size=200, strict=True, explain="recall")["recall"]
+            == before["recall"]
+        )
+    )
 
 
-def test_lists_and_increments_reach_every_worker(workers: tuple[FlaskClient, FlaskClient], world: World) -> None:
+def test_lists_and_increments_reach_every_worker(
+    workers: tuple[FlaskClient, FlaskClient], world: World
+) -> None:
     first, second = workers
 
     def found(worker: FlaskClient) -> set[Any]:
         return set(ids(ask(worker, only=[NEW + n for n in range(200)], size=200)))
 
-    items = [{"itemid": NEW + n, "title": f"New {n}", "attributes": {"genres": ["Comedy"]}} for n in range(200)]
+    items = [
+        {"itemid": NEW + n, "title": f"New {n}", "attributes": {"genres": ["Comedy"]}}
+        for n in range(200)
+    ]
     assert first.post("/ml/items", json=items).status_code == 200
     until(lambda: len(found(second)) == 200)
     # the second worker reads the two that have changed since
-    assert first.patch(f"/ml/item/{NEW}", json={"title": "Another"}).json["title"] == "Another"
+    assert (
+        first.patch(f"/ml/item/{NEW}", json={"title": "Another"}).json["title"]
+        == "Another"
+    )
     assert second.delete(f"/ml/item/{NEW + 1}").status_code == 200
     until(lambda: len(found(first)) == len(found(second)) == 199)
     assert first.post("/ml/items", json=[items[1], items[2]]).status_code == 409
@@ -96,10 +127,15 @@ def test_lists_and_increments_reach_every_worker(workers: tuple[FlaskClient, Fla
 
 
 def test_it_stays_through_a_release(
-    workers: tuple[FlaskClient, FlaskClient], world: World, worlds: Mapping[type[World], World], stack: Settings
+    workers: tuple[FlaskClient, FlaskClient],
+    world: World,
+    worlds: Mapping[type[World], World],
+    stack: Settings,
 ) -> None:
     first, second = workers
-    assert first.post("/ml/item", json={"itemid": NEW, "title": "New"}).status_code == 200
+    assert (
+        first.post("/ml/item", json={"itemid": NEW, "title": "New"}).status_code == 200
+    )
     later = worlds[SourceWorld]
     with redis_of(stack) as client:
         client.set(wire.LIVE_KEY, later.release)

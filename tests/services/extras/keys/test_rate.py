@@ -17,13 +17,22 @@ def server(settings: Settings) -> FlaskClient:
     return create_app(Recommender.from_settings(settings), settings).test_client()
 
 
-def test_all_workers_count_together(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hook, "_TIMEOUT_S", 5.0)  # a busy machine is no reason to count by oneself
-    limited = stack.model_copy(update={"server": stack.server.model_copy(update={"rate": "3/hour"})})
+def test_all_workers_count_together(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        hook, "_TIMEOUT_S", 5.0
+    )  # a busy machine is no reason to count by oneself
+    limited = stack.model_copy(
+        update={"server": stack.server.model_copy(update={"rate": "3/hour"})}
+    )
     first, second = server(limited), server(limited)
     with redis_of(stack) as client:
         try:
-            given = [http.post("/ml/rec", data=b"{}").status_code for http in (first, second, first, second, first)]
+            given = [
+                http.post("/ml/rec", data=b"{}").status_code
+                for http in (first, second, first, second, first)
+            ]
             kept = list(client.scan_iter(f"*{RATE_PREFIX}*"))
         finally:
             for key in client.scan_iter(f"*{RATE_PREFIX}*"):

@@ -20,7 +20,12 @@ from online.recommend.outcomes import Outcome
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Request
 from tests.redis_of import redis_of
-from tests.services.online.conftest import Linear, load_elasticsearch, load_feast, load_redis
+from tests.services.online.conftest import (
+    Linear,
+    load_elasticsearch,
+    load_feast,
+    load_redis,
+)
 from tests.unit.extras.models.encoded_world import CHANNEL, EncodedWorld
 from tests.unit.online.world import AT
 
@@ -30,9 +35,13 @@ def encoded(patient: Settings) -> Iterator[EncodedWorld]:
     """The world, loaded; it is deleted at the end."""
     bare = EncodedWorld()
     with torch.no_grad():
-        content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.sizes, bare.release)
+        content = onnx_export.export_onnx(
+            ScoringModel(Linear(bare)), bare.spec.sizes, bare.release
+        )
     store = TritonStore(patient)
-    place = store.load(bare.release, bare.spec.sizes, content, {CHANNEL: bare.encoder.onnx.tobytes()})
+    place = store.load(
+        bare.release, bare.spec.sizes, content, {CHANNEL: bare.encoder.onnx.tobytes()}
+    )
     world = EncodedWorld(model=place.model, model_version=place.version)
     load_elasticsearch(patient, world)
     load_feast(patient, world)
@@ -52,20 +61,41 @@ def recommender(patient: Settings, encoded: EncodedWorld) -> Iterator[Recommende
         yield recommender
 
 
-def ask(recommender: Recommender, world: EncodedWorld, *, strict: bool = False) -> Answer:
-    request = Request(userid=1, timestamp=AT, explain="recall", strict=strict, release=world.release, budget_ms=10_000)
+def ask(
+    recommender: Recommender, world: EncodedWorld, *, strict: bool = False
+) -> Answer:
+    request = Request(
+        userid=1,
+        timestamp=AT,
+        explain="recall",
+        strict=strict,
+        release=world.release,
+        budget_ms=10_000,
+    )
     return recommender.recommend(request)
 
 
-def test_triton_gives_the_vector_of_the_artifacts(patient: Settings, encoded: EncodedWorld) -> None:
-    inputs = encoded.channels.encoder_inputs(encoded.histories[1], encoded.profile(1), AT)[CHANNEL]
-    query = EncoderQuery(inputs, wire.encoder_model(CHANNEL, encoded.release), encoded.vector_dims[CHANNEL])
+def test_triton_gives_the_vector_of_the_artifacts(
+    patient: Settings, encoded: EncodedWorld
+) -> None:
+    inputs = encoded.channels.encoder_inputs(
+        encoded.histories[1], encoded.profile(1), AT
+    )[CHANNEL]
+    query = EncoderQuery(
+        inputs,
+        wire.encoder_model(CHANNEL, encoded.release),
+        encoded.vector_dims[CHANNEL],
+    )
     with closing(TritonScores(patient.triton)) as scores:
         found = TritonVectors(scores).call(query)
-    np.testing.assert_allclose(found, encoded.user_vectors(1)[CHANNEL], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        found, encoded.user_vectors(1)[CHANNEL], rtol=1e-5, atol=1e-6
+    )
 
 
-def test_the_channel_finds_the_items_of_the_artifacts(recommender: Recommender, encoded: EncodedWorld) -> None:
+def test_the_channel_finds_the_items_of_the_artifacts(
+    recommender: Recommender, encoded: EncodedWorld
+) -> None:
     answer, recall = ask(recommender, encoded, strict=True), encoded.recipe.recall
     channel, vector = recall.searched[-1], encoded.user_vectors(1)[CHANNEL]
     expected = encoded.search(channel, vector, (), encoded.seen[1], recall.candidates)
@@ -78,9 +108,15 @@ def test_a_request_without_triton_lacks_the_channel_and_says_so(
 ) -> None:
     before = ask(recommender, encoded)
     assert isinstance(recommender.scorer, TritonScores)
-    with closing(Http("http://127.0.0.1:9", timeout_s=1)) as nowhere, monkeypatch.context() as patch:
+    with (
+        closing(Http("http://127.0.0.1:9", timeout_s=1)) as nowhere,
+        monkeypatch.context() as patch,
+    ):
         patch.setattr(recommender.scorer, "http", nowhere)
         answer = ask(recommender, encoded)
-    assert [each.outcome for each in answer.degraded] == [Outcome.NOT_ENCODED, Outcome.NOT_RANKED]
+    assert [each.outcome for each in answer.degraded] == [
+        Outcome.NOT_ENCODED,
+        Outcome.NOT_RANKED,
+    ]
     assert answer.recall[CHANNEL] == []
     assert answer.recall["tower"] == before.recall["tower"]

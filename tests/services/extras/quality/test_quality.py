@@ -34,7 +34,9 @@ def manifest(settings: Settings) -> Manifest:
 
 
 @pytest.fixture
-def active(settings: Settings, manifest: Manifest, client: redis.Redis) -> Iterator[Manifest]:
+def active(
+    settings: Settings, manifest: Manifest, client: redis.Redis
+) -> Iterator[Manifest]:
     """The release is active, and its scores on the training data are known."""
     published = Published(manifest=manifest, triton_version=1)
     client.set(wire.manifest_key(manifest.release), published.model_dump_json())
@@ -45,29 +47,59 @@ def active(settings: Settings, manifest: Manifest, client: redis.Redis) -> Itera
     scores = [n / 300 for n in range(300)]
     (folder / f"{manifest.release}.json").write_text(json.dumps({"scores": scores}))
     yield manifest
-    client.delete(wire.LIVE_KEY, wire.PUBLISHED_KEY, report_key(manifest.dataset.base_name, WINDOW_S))
+    client.delete(
+        wire.LIVE_KEY,
+        wire.PUBLISHED_KEY,
+        report_key(manifest.dataset.base_name, WINDOW_S),
+    )
 
 
-def shown(manifest: Manifest, user: OwnId, items: tuple[OwnId, ...], at: int) -> Exposure:
+def shown(
+    manifest: Manifest, user: OwnId, items: tuple[OwnId, ...], at: int
+) -> Exposure:
     name = f"{user} {at}"
     dataset = manifest.dataset.base_name
-    return Exposure("", "", name, dataset, user, manifest.release, True, at, at * 1000, items, score=0.99)
+    return Exposure(
+        "",
+        "",
+        name,
+        dataset,
+        user,
+        manifest.release,
+        True,
+        at,
+        at * 1000,
+        items,
+        score=0.99,
+    )
 
 
-def test_hit_rate_and_drift_are_measured_and_kept(settings: Settings, active: Manifest) -> None:
+def test_hit_rate_and_drift_are_measured_and_kept(
+    settings: Settings, active: Manifest
+) -> None:
     ids, dataset = read_own_ids(settings.exchange_dir), active.dataset
     users, items = list(ids.users.values()), tuple(list(ids.items.values())[:5])
     at = NOW - 2 * WINDOW_S
     exposures = [shown(active, user, items, at) for user in users[:SERVED]]
-    likes = [Event(f"like {user}", user, items[0], "rating", at + 10, 5) for user in users[:30]]
-    with closing(ServedStore(settings.redis)) as store, closing(EventLog(settings.redis)) as log:
-        store.expose([*exposures, shown(active, users[0], items, NOW)])  # the last one's window is not over
+    likes = [
+        Event(f"like {user}", user, items[0], "rating", at + 10, 5)
+        for user in users[:30]
+    ]
+    with (
+        closing(ServedStore(settings.redis)) as store,
+        closing(EventLog(settings.redis)) as log,
+    ):
+        store.expose(
+            [*exposures, shown(active, users[0], items, NOW)]
+        )  # the last one's window is not over
         log.call(Recording(dataset.base_name, likes))
     with closing(ExperimentStore(settings.redis)) as others:
         assert list(others.exposures("")) == [], "they have a log of their own"
     report, problem = measure(settings, WINDOW_S, NOW)
     assert problem == ""
-    assert [(each.release, each.lists, each.hits) for each in report.hit_rates] == [(active.release, SERVED, 30)]
+    assert [(each.release, each.lists, each.hits) for each in report.hit_rates] == [
+        (active.release, SERVED, 30)
+    ]
     drift = {each.feature: each.psi for each in report.drift}
     assert drift["score"] > 0.2, "all lists have one score"
     assert drift["events of a user"] < 0.2, "the users are those of the training data"
@@ -77,13 +109,20 @@ def test_hit_rate_and_drift_are_measured_and_kept(settings: Settings, active: Ma
         assert reports.call((dataset.base_name, WINDOW_S)) == report
 
 
-def test_unknown_users_are_drift_and_artifacts_must_match(settings: Settings, active: Manifest) -> None:
+def test_unknown_users_are_drift_and_artifacts_must_match(
+    settings: Settings, active: Manifest
+) -> None:
     newest = max(read_own_ids(settings.exchange_dir).users.values())
-    exposures = [shown(active, newest + n, (1,), NOW - 50) for n in range(1, 3 * SERVED)]
+    exposures = [
+        shown(active, newest + n, (1,), NOW - 50) for n in range(1, 3 * SERVED)
+    ]
     with closing(ServedStore(settings.redis)) as store:
         store.expose(exposures)
     report, _ = measure(settings, WINDOW_S, NOW)
-    assert next(each.psi for each in report.drift if each.feature == "gender") > report.threshold
+    assert (
+        next(each.psi for each in report.drift if each.feature == "gender")
+        > report.threshold
+    )
     write_artifacts(settings.exchange_dir, users=USERS, seed=1)
     before = report.drift
     report, problem = measure(settings, WINDOW_S, NOW)

@@ -22,17 +22,30 @@ from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.redis_of import redis_of
 from tests.unit.extras.questions.asking import USER, ask, ids
-from tests.unit.online.world import LONG_HISTORY_USER, NO_VECTOR_ITEM, DefaultWorld, World
+from tests.unit.online.world import (
+    LONG_HISTORY_USER,
+    NO_VECTOR_ITEM,
+    DefaultWorld,
+    World,
+)
 from tests.waiting import until
 
-ONE_WORLD = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+ONE_WORLD = pytest.mark.parametrize(
+    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
+)
 FAR = 99_999_999  # no item's
 
 
 @pytest.fixture(scope="module")
-def http(patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
-    keys = tmp_path_factory.mktemp("keys") / "api_keys"  # none: events may be sent without
-    settings = patient.model_copy(update={"server": patient.server.model_copy(update={"keys_file": keys})})
+def http(
+    patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FlaskClient]:
+    keys = (
+        tmp_path_factory.mktemp("keys") / "api_keys"
+    )  # none: events may be sent without
+    settings = patient.model_copy(
+        update={"server": patient.server.model_copy(update={"keys_file": keys})}
+    )
     with closing(Recommender.from_settings(settings)) as recommender:
         app = create_app(recommender, settings)
         recommender.releases.follow()
@@ -41,15 +54,28 @@ def http(patient: Settings, world: World, tmp_path_factory: pytest.TempPathFacto
 
 def chosen(world: World) -> list[int]:
     """A third of the items, one that was never trained among them."""
-    return [itemid for itemid in world.itemids[:-1] if itemid % 3 == 1 and (itemid // 3) % 3 != 0]
+    return [
+        itemid
+        for itemid in world.itemids[:-1]
+        if itemid % 3 == 1 and (itemid // 3) % 3 != 0
+    ]
 
 
 @pytest.mark.parametrize("userid", [USER, LONG_HISTORY_USER])
-def test_filtered_search_equals_exact_search_per_channel(http: FlaskClient, world: World, userid: int) -> None:
+def test_filtered_search_equals_exact_search_per_channel(
+    http: FlaskClient, world: World, userid: int
+) -> None:
     only = chosen(world)
     assert NO_VECTOR_ITEM in only
     own = [world.own_item(itemid) for itemid in only]
-    answer = ask(http, userid=world.own_user(userid), only=own, size=200, explain="recall", strict=True)
+    answer = ask(
+        http,
+        userid=world.own_user(userid),
+        only=own,
+        size=200,
+        explain="recall",
+        strict=True,
+    )
     left_out = [*world.seen[userid], *set(world.itemids).difference(only)]
     vectors, recall = world.user_vectors(userid), world.recipe.recall
     for channel in recall.channels:
@@ -58,9 +84,13 @@ def test_filtered_search_equals_exact_search_per_channel(http: FlaskClient, worl
         exact = world.search(channel, vector, terms, left_out, recall.candidates)
         scores = dict(zip(exact.ids.tolist(), exact.scores.tolist(), strict=True))
         assert sorted(found) == sorted(scores)
-        np.testing.assert_allclose([scores[each] for each in found], exact.scores, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            [scores[each] for each in found], exact.scores, rtol=1e-4, atol=1e-5
+        )
     unseen = set(only) - set(world.seen[userid])
-    assert {world.item_numbers[each] for each in ids(answer)} == unseen or len(ids(answer)) == 200
+    assert {world.item_numbers[each] for each in ids(answer)} == unseen or len(
+        ids(answer)
+    ) == 200
     assert answer["matching"] == len(only)
 
 
@@ -76,8 +106,14 @@ def test_rules_reach_every_worker_and_every_answer(
 ) -> None:
     """`make rules` without a release: two servers, that know of each other by Redis alone."""
     path, key = tmp_path / "rules.toml", rules_key(world.dataset)
-    with closing(Recommender.from_settings(patient)) as one, closing(Recommender.from_settings(patient)) as other:
-        workers = [create_app(recommender, patient).test_client() for recommender in (one, other)]
+    with (
+        closing(Recommender.from_settings(patient)) as one,
+        closing(Recommender.from_settings(patient)) as other,
+    ):
+        workers = [
+            create_app(recommender, patient).test_client()
+            for recommender in (one, other)
+        ]
         for each in (one, other):
             each.releases.follow()
         best = ids(ask(workers[0], strict=True))
@@ -89,7 +125,10 @@ def test_rules_reach_every_worker_and_every_answer(
         try:
             path.write_text(f"hidden = {best[:3]}")
             rules.main(patient, ["--file", f"{path}"])
-            unboosted = [followed(worker, lambda after: set(best[:3]).isdisjoint(after)) for worker in workers]
+            unboosted = [
+                followed(worker, lambda after: set(best[:3]).isdisjoint(after))
+                for worker in workers
+            ]
             assert unboosted[0] == unboosted[1]
             *left, last = unboosted[0][:40]
             path.write_text(f"hidden = {best[:3]}\nboosted = [{last}]")
@@ -97,13 +136,18 @@ def test_rules_reach_every_worker_and_every_answer(
             for worker in workers:
                 after = followed(worker, lambda after: last in after[:30])
                 assert after == [*left[:19], last, *left[19:], *unboosted[0][40:]]
-                assert set(best[:3]).isdisjoint(ids(ask(worker, path="/ml/rank", candidates=best)))
+                assert set(best[:3]).isdisjoint(
+                    ids(ask(worker, path="/ml/rank", candidates=best))
+                )
             rules.main(patient, [])
             assert "3 items are hidden, 1 boosted" in capsys.readouterr().out
         finally:
             rules.main(patient, ["--clear"])
             (patient.service_dir("server") / "rules.json").unlink(missing_ok=True)
-        assert [followed(worker, lambda after: set(best[:3]) <= set(after)) for worker in workers] == [best, best]
+        assert [
+            followed(worker, lambda after: set(best[:3]) <= set(after))
+            for worker in workers
+        ] == [best, best]
 
 
 # What the questions keep in Redis: what users were shown, and the items that rules may name
@@ -122,7 +166,9 @@ def shown(settings: Settings) -> Iterator[ShownItems]:
 def test_newest_answers_are_kept_until_the_user_is_forgotten(
     shown: ShownItems, log: EventLog, client: redis.Redis
 ) -> None:
-    shown.write([Shown(DATASET, ANN, n, (f"{n}", "always")) for n in range(ANSWERS + 5)])
+    shown.write(
+        [Shown(DATASET, ANN, n, (f"{n}", "always")) for n in range(ANSWERS + 5)]
+    )
     shown.write([Shown(DATASET, "bob", 1, ("other",))])
     items = shown.call((DATASET, ANN))
     assert items.count("always") == ANSWERS
@@ -130,8 +176,12 @@ def test_newest_answers_are_kept_until_the_user_is_forgotten(
     assert 0 < client.ttl(shown_key(DATASET, ANN)) <= KEPT_S  # type: ignore[operator]
     log.forget(ANN, DATASET)
     assert shown.call((DATASET, ANN)) == []
-    shown.write([Shown(DATASET, ANN, 1, ("late",)), Shown(DATASET, ANN, LATER, ("new",))])
-    assert shown.call((DATASET, ANN)) == ["new"], "an answer from before that was on its way is not kept"
+    shown.write(
+        [Shown(DATASET, ANN, 1, ("late",)), Shown(DATASET, ANN, LATER, ("new",))]
+    )
+    assert shown.call((DATASET, ANN)) == ["new"], (
+        "an answer from before that was on its way is not kept"
+    )
     assert shown.call((DATASET, "bob")) == ["other"]
 
 
@@ -143,6 +193,8 @@ def test_items_that_were_added_are_known(settings: Settings) -> None:
     assert added(settings, dataset) == {}
     store = ItemStore(settings.redis)
     for own, title in ((9001, "New"), (9002, None)):
-        store.change(dataset.base_name, {own: lambda before, title=title: Record(title=title)})  # type: ignore[misc]
+        store.change(
+            dataset.base_name, {own: lambda before, title=title: Record(title=title)}
+        )  # type: ignore[misc]
     assert added(settings, dataset) == {9001: "New"}
     store.close()

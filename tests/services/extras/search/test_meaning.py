@@ -13,7 +13,15 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
 from extras.search import load_encoder
-from extras.search.meaning import MODEL, NEAREST, NearItems, NearQuery, Sentences, meaning_index, text_of
+from extras.search.meaning import (
+    MODEL,
+    NEAREST,
+    NearItems,
+    NearQuery,
+    Sentences,
+    meaning_index,
+    text_of,
+)
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.triton import TritonStore
 from online.clients.base import StoredError
@@ -27,15 +35,21 @@ from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.extras.search.tiny_encoder import expected, tiny_encoder
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, World
 
-pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
+)
 USERS = pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 
 
 @pytest.fixture
-def loaded(patient: Settings, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+def loaded(
+    patient: Settings, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Settings]:
     """The settings of services that have a tiny encoder and the release's vectors."""
     monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "minilm")
-    monkeypatch.setattr(load_encoder.Encoder, "read", lambda folder: tiny_encoder(tmp_path))
+    monkeypatch.setattr(
+        load_encoder.Encoder, "read", lambda folder: tiny_encoder(tmp_path)
+    )
     load_encoder.sync(patient)
     yield patient
     monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "")
@@ -54,11 +68,19 @@ def comedies(world: World) -> set[int]:
     return {n for n in world.itemids if "Comedy" in world.attributes(n)["genres"]}
 
 
-def test_triton_and_elasticsearch_find_what_exact_search_finds(loaded: Settings, world: World, tmp_path: Path) -> None:
+def test_triton_and_elasticsearch_find_what_exact_search_finds(
+    loaded: Settings, world: World, tmp_path: Path
+) -> None:
     texts = [text_of(world.titles[n], world.attributes(n)) for n in world.itemids]
     cosines = tiny_encoder(tmp_path).vectors(texts) @ expected("funny", "drama")
-    seen, only = np.array(world.seen[USER], np.int32), np.array(sorted(world.itemids)[::2], np.int64)
-    with closing(TritonScores(loaded.triton)) as scores, closing(ElasticItems(loaded.elasticsearch)) as items:
+    seen, only = (
+        np.array(world.seen[USER], np.int32),
+        np.array(sorted(world.itemids)[::2], np.int64),
+    )
+    with (
+        closing(TritonScores(loaded.triton)) as scores,
+        closing(ElasticItems(loaded.elasticsearch)) as items,
+    ):
         vector = Sentences(scores).call("funny drama")
         np.testing.assert_allclose(vector, expected("funny", "drama"), atol=1e-5)
         found = NearItems(items).call(NearQuery(world.release, vector, seen))
@@ -66,19 +88,29 @@ def test_triton_and_elasticsearch_find_what_exact_search_finds(loaded: Settings,
         with pytest.raises(StoredError):
             NearItems(items).call(NearQuery("bbbbbbbbbbbb", vector, seen))
     allowed = ~np.isin(list(world.itemids), seen)
-    np.testing.assert_allclose(found.scores, np.sort(cosines[allowed])[::-1][:NEAREST], atol=1e-5)
+    np.testing.assert_allclose(
+        found.scores, np.sort(cosines[allowed])[::-1][:NEAREST], atol=1e-5
+    )
     assert not set(found.ids.tolist()) & set(seen.tolist())
     assert set(limited.ids.tolist()) <= set(only.tolist())
 
 
 @USERS
-def test_query_without_words_of_items_finds_what_it_means(http: FlaskClient, world: World, userid: int) -> None:
+def test_query_without_words_of_items_finds_what_it_means(
+    http: FlaskClient, world: World, userid: int
+) -> None:
     wanted = {"query": "funny", "userid": userid, "strict": True}
     first = ids(ask(http, **wanted, size=10))
     assert set(first) <= comedies(world)
-    assert not set(ids(ask(http, **wanted, size=10, exclude=first[:3]))) & set(first[:3])
+    assert not set(ids(ask(http, **wanted, size=10, exclude=first[:3]))) & set(
+        first[:3]
+    )
     none = {"genres": {"none": ["Drama"]}}
-    assert not [n for n in ids(ask(http, **wanted, size=10, where=none)) if "Drama" in world.attributes(n)["genres"]]
+    assert not [
+        n
+        for n in ids(ask(http, **wanted, size=10, where=none))
+        if "Drama" in world.attributes(n)["genres"]
+    ]
 
 
 @USERS
@@ -86,24 +118,34 @@ def test_words_answer_without_triton(
     http: FlaskClient, world: World, userid: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recommender = http.application.extensions["recsys"].recommender
-    with closing(Http("http://127.0.0.1:9", timeout_s=1)) as nowhere, monkeypatch.context() as patch:
+    with (
+        closing(Http("http://127.0.0.1:9", timeout_s=1)) as nowhere,
+        monkeypatch.context() as patch,
+    ):
         patch.setattr(recommender.scorer, "http", nowhere)
         answer = ask(http, userid=userid, query="comedy", size=10, budget_ms=10_000)
     assert len(ids(answer)) == 10
     assert set(ids(answer)) <= comedies(world)
-    assert ("triton", "words") in [(each["service"], each["instead"]) for each in answer["degraded"]]
+    assert ("triton", "words") in [
+        (each["service"], each["instead"]) for each in answer["degraded"]
+    ]
 
 
 def indices(client: Elasticsearch) -> set[str]:
     return {*client.indices.get(index=meaning_index("*"))}
 
 
-def test_vectors_of_published_releases_alone_are_kept(loaded: Settings, world: World, tmp_path: Path) -> None:
+def test_vectors_of_published_releases_alone_are_kept(
+    loaded: Settings, world: World, tmp_path: Path
+) -> None:
     encoder = tiny_encoder(tmp_path)
     with ElasticsearchStore(loaded).client() as client:
         assert load_encoder.is_loaded(client, world.release, encoder)
         kept = indices(client)
-        others = {meaning_index("bbbbbbbbbbbb"), f"{meaning_index(world.release)}-other"}  # deleted, of another encoder
+        others = {
+            meaning_index("bbbbbbbbbbbb"),
+            f"{meaning_index(world.release)}-other",
+        }  # deleted, of another encoder
         for each in others:
             client.indices.create(index=each)
         assert indices(client) == kept | others
@@ -124,13 +166,23 @@ def test_nothing_is_left_where_no_encoder_is_set(
 
 
 @USERS
-def test_half_loaded_vectors_are_not_searched(http: FlaskClient, loaded: Settings, world: World, userid: int) -> None:
-    with ElasticsearchStore(loaded).client() as client, closing(RedisUsers(loaded.redis)) as users:
+def test_half_loaded_vectors_are_not_searched(
+    http: FlaskClient, loaded: Settings, world: World, userid: int
+) -> None:
+    with (
+        ElasticsearchStore(loaded).client() as client,
+        closing(RedisUsers(loaded.redis)) as users,
+    ):
         (index,) = client.indices.get_alias(name=meaning_index(world.release))
         client.indices.delete(index=index)
         published = users.published(world.release)
         assert published is not None
         encoder = tiny_encoder(loaded.service_dir("search"))
-        assert load_encoder.make_index(client, loaded, published.manifest, encoder) == index
+        assert (
+            load_encoder.make_index(client, loaded, published.manifest, encoder)
+            == index
+        )
         answer = ask(http, userid=userid, query="comedy", size=10, budget_ms=10_000)
-    assert ("elasticsearch", "words") in [(each["service"], each["instead"]) for each in answer["degraded"]]
+    assert ("elasticsearch", "words") in [
+        (each["service"], each["instead"]) for each in answer["degraded"]
+    ]

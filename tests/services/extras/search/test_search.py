@@ -18,7 +18,9 @@ from online.recommend.recommend import Recommender
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, World
 
-pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
+)
 USERS = pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 
 
@@ -30,10 +32,16 @@ def http(patient: Settings, world: World) -> Iterator[FlaskClient]:
         yield app.test_client()
 
 
-@pytest.mark.parametrize("text", ["comedy", "film 1999 adventure", "the drama [31]", "dramas", "nothing"])
-def test_elasticsearch_finds_what_memory_finds(patient: Settings, world: World, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["comedy", "film 1999 adventure", "the drama [31]", "dramas", "nothing"]
+)
+def test_elasticsearch_finds_what_memory_finds(
+    patient: Settings, world: World, text: str
+) -> None:
     words, seen = searched_words(text, ""), np.array(world.seen[USER], np.int32)
-    memory = Words.of({n: (world.titles[n], world.attributes(n)) for n in world.itemids}).find(words, seen)
+    memory = Words.of(
+        {n: (world.titles[n], world.attributes(n)) for n in world.itemids}
+    ).find(words, seen)
     only = np.array(sorted(world.itemids)[::2], np.int64)
     with closing(ElasticItems(patient.elasticsearch)) as items:
         found = TextItems(items).call(TextQuery(world.release, words, seen))
@@ -46,11 +54,20 @@ def test_elasticsearch_finds_what_memory_finds(patient: Settings, world: World, 
 
 
 @USERS
-def test_query_with_filter_exclusion_and_pages(http: FlaskClient, world: World, userid: int) -> None:
-    wanted = {"query": "comedy", "where": {"genres": {"none": ["Drama"]}}, "strict": True, "userid": userid}
+def test_query_with_filter_exclusion_and_pages(
+    http: FlaskClient, world: World, userid: int
+) -> None:
+    wanted = {
+        "query": "comedy",
+        "where": {"genres": {"none": ["Drama"]}},
+        "strict": True,
+        "userid": userid,
+    }
     found = ids(ask(http, **wanted, size=200))
     genres = {n: world.attributes(n)["genres"] for n in world.itemids}
-    matching = {n for n in world.itemids if "Comedy" in genres[n] and "Drama" not in genres[n]}
+    matching = {
+        n for n in world.itemids if "Comedy" in genres[n] and "Drama" not in genres[n]
+    }
     assert set(found) == matching - set(world.seen[USER] if userid == USER else ())
     assert set(ids(ask(http, **wanted, size=200, exclude=found[:5]))) == set(found[5:])
     first = ask(http, **wanted, size=20, cursor=True)
@@ -61,7 +78,9 @@ def test_query_with_filter_exclusion_and_pages(http: FlaskClient, world: World, 
 
 
 @USERS
-def test_title_is_found_without_elasticsearch_too(http: FlaskClient, world: World, userid: int) -> None:
+def test_title_is_found_without_elasticsearch_too(
+    http: FlaskClient, world: World, userid: int
+) -> None:
     wanted = next(n for n in reversed(world.trained) if n not in world.seen[USER])
     full = ask(http, userid=userid, query=f"[{wanted}]", size=5, budget_ms=10_000)
     recommender = http.application.extensions["recsys"].recommender
@@ -69,4 +88,6 @@ def test_title_is_found_without_elasticsearch_too(http: FlaskClient, world: Worl
     degraded = ask(http, userid=userid, query=f"[{wanted}]", size=5, budget_ms=10_000)
     assert ids(full)[0] == ids(degraded)[0] == wanted
     assert "degraded" not in full
-    assert [(each["service"], each["instead"]) for each in degraded["degraded"]] == [("elasticsearch", "exact_search")]
+    assert [(each["service"], each["instead"]) for each in degraded["degraded"]] == [
+        ("elasticsearch", "exact_search")
+    ]

@@ -27,18 +27,27 @@ USERS = 2_500  # of which the last five have events, one to five
 
 @pytest.fixture(scope="module")
 def state() -> RecallState:
-    rows = [row_of(n, [], None, [], [(1, 5, at) for at in range(max(0, 5 - USERS + n))]) for n in range(1, USERS + 1)]
-    return RecallState(tuple(replace(row, own_id=f"ü{row.number}") for row in rows), (), b"channels")
+    rows = [
+        row_of(n, [], None, [], [(1, 5, at) for at in range(max(0, 5 - USERS + n))])
+        for n in range(1, USERS + 1)
+    ]
+    return RecallState(
+        tuple(replace(row, own_id=f"ü{row.number}") for row in rows), (), b"channels"
+    )
 
 
-def test_every_user_is_found_also_the_least_active(settings: Settings, state: RecallState) -> None:
+def test_every_user_is_found_also_the_least_active(
+    settings: Settings, state: RecallState
+) -> None:
     store = RedisStore(settings)
     store.load(MANIFEST, state)
     store.check(MANIFEST, state)
     events = {str(row.own_id): len(row.history) for row in state.users}
     with closing(UserList(settings.redis)) as users:
         listed = partial(Listing, RELEASE, "films")
-        assert users.call(listed(USERS)) == sorted(events.items(), key=lambda user: user[0].encode())
+        assert users.call(listed(USERS)) == sorted(
+            events.items(), key=lambda user: user[0].encode()
+        )
         assert [name for name, _ in users.call(listed(3))] == ["ü1", "ü10", "ü100"]
         assert users.call(listed(100, "ü2499")) == [("ü2499", 4)]
         assert users.call(listed(100, "no such id")) == []
@@ -46,7 +55,9 @@ def test_every_user_is_found_also_the_least_active(settings: Settings, state: Re
         assert users.call(listed(USERS, fewest=True))[-1] == ("ü2500", 5)
         assert users.call(listed(2, "ü249", fewest=True)) == [("ü249", 0), ("ü2490", 0)]
         for fewest in (False, True):
-            with pytest.raises(StoredError, match=f"no list of the users of release {NOWHERE}"):
+            with pytest.raises(
+                StoredError, match=f"no list of the users of release {NOWHERE}"
+            ):
                 users.call(Listing(NOWHERE, "films", 100, fewest=fewest))
 
 
@@ -58,7 +69,10 @@ def test_a_list_that_lacks_a_user_or_has_another_fails_the_check(
     store.load(MANIFEST, state)
     with redis_client(settings) as client:
         client.zadd(key, {"nobody": 0})
-        with pytest.raises(CheckError, match=f"{key} in Redis lists {USERS + 1} users; there are {USERS}"):
+        with pytest.raises(
+            CheckError,
+            match=f"{key} in Redis lists {USERS + 1} users; there are {USERS}",
+        ):
             store.check(MANIFEST, state)
         client.zrem(key, "nobody", "ü7")
         with pytest.raises(CheckError, match=r"user 'ü7' has 0 events.*: none"):
@@ -66,7 +80,9 @@ def test_a_list_that_lacks_a_user_or_has_another_fails_the_check(
     assert not store.is_checked(RELEASE)
 
 
-def test_a_load_without_users_leaves_none_of_the_ones_before(settings: Settings, state: RecallState) -> None:
+def test_a_load_without_users_leaves_none_of_the_ones_before(
+    settings: Settings, state: RecallState
+) -> None:
     store = RedisStore(settings)
     store.load(MANIFEST, state)
     nobody = replace(state, users=())
@@ -74,7 +90,9 @@ def test_a_load_without_users_leaves_none_of_the_ones_before(settings: Settings,
     store.check(MANIFEST, nobody)
 
 
-def test_loaded_releases_are_listed_until_deleted(settings: Settings, state: RecallState) -> None:
+def test_loaded_releases_are_listed_until_deleted(
+    settings: Settings, state: RecallState
+) -> None:
     """An interrupted load, too: by this list a forgotten user is found in each of them."""
     store = RedisStore(settings)
     with redis_client(settings) as client:

@@ -42,13 +42,21 @@ def test_a_release_deleted_while_it_is_activated_stays_deleted(
         assert users.listed()[0] == LIVE
 
 
-def test_the_active_release_is_kept_and_the_last_published(settings: Settings, client: redis.Redis) -> None:
-    with closing(RedisUsers(settings.redis)) as users, closing(connect(settings.redis)) as server:
+def test_the_active_release_is_kept_and_the_last_published(
+    settings: Settings, client: redis.Redis
+) -> None:
+    with (
+        closing(RedisUsers(settings.redis)) as users,
+        closing(connect(settings.redis)) as server,
+    ):
         assert users.listed() == (LIVE, [LIVE, OLD])
         assert server.retire_releases({OLD, LIVE}, 2) == set()
         server.publish_release(NEW, "{}")
         assert users.listed() == (LIVE, [NEW, LIVE, OLD])
-        assert server.retire_releases({OLD, LIVE, NEW, "dddddddddddd"}, 2) == {OLD, "dddddddddddd"}
+        assert server.retire_releases({OLD, LIVE, NEW, "dddddddddddd"}, 2) == {
+            OLD,
+            "dddddddddddd",
+        }
         assert users.listed() == (LIVE, [NEW, LIVE])
         assert not client.exists(wire.manifest_key(OLD))
         with pytest.raises(StoredError):
@@ -56,7 +64,10 @@ def test_the_active_release_is_kept_and_the_last_published(settings: Settings, c
 
 
 def test_the_release_that_is_replaced_is_retired_last(settings: Settings) -> None:
-    with closing(RedisUsers(settings.redis)) as users, closing(connect(settings.redis)) as server:
+    with (
+        closing(RedisUsers(settings.redis)) as users,
+        closing(connect(settings.redis)) as server,
+    ):
         server.publish_release(NEW, "{}")
         server.publish_release(OLD, "{}")
         users.activate(NEW)
@@ -82,10 +93,15 @@ def test_a_release_activated_meanwhile_is_not_retired(
     assert calls == 2
 
 
-def test_the_active_release_of_an_earlier_version_is_kept(settings: Settings, client: redis.Redis) -> None:
+def test_the_active_release_of_an_earlier_version_is_kept(
+    settings: Settings, client: redis.Redis
+) -> None:
     """An exchange folder of a version without the list has the pointer and the manifests alone."""
     client.delete(wire.PUBLISHED_KEY)
-    with closing(RedisUsers(settings.redis)) as users, closing(connect(settings.redis)) as server:
+    with (
+        closing(RedisUsers(settings.redis)) as users,
+        closing(connect(settings.redis)) as server,
+    ):
         assert users.listed() == (LIVE, [LIVE])
         server.publish_release(NEW, "{}")
         users.activate(NEW)

@@ -47,9 +47,14 @@ class TestFeastFeatures(contracts.FeastFeaturesContract):
 class TestTritonScores(contracts.TritonScoresContract):
     client = client_of(TritonScores, "triton")
 
-    def test_a_deleted_version_has_its_own_error(self, client: TritonScores, stack: Settings, world: World) -> None:
+    def test_a_deleted_version_has_its_own_error(
+        self, client: TritonScores, stack: Settings, world: World
+    ) -> None:
         """Triton polls its repository: it finds a version, or misses one, within a second or two."""
-        folder, aside = stack.service_dir("triton") / world.model, TritonStore(stack).aside
+        folder, aside = (
+            stack.service_dir("triton") / world.model,
+            TritonStore(stack).aside,
+        )
         copy, published = aside / "900", folder / "900"
         query = ScoreQuery(contracts.random_inputs(world, 1), 900, world.model)
         aside.mkdir(parents=True, exist_ok=True)
@@ -70,5 +75,9 @@ class TestTritonScores(contracts.TritonScoresContract):
 
         until(gone, 60, despite=(ServiceError,))
         # Triton calls itself not ready for the two seconds that an unloading takes.
-        ready = Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), retry=retry_if_exception_type(ServiceError))
+        ready = Retrying(
+            stop=stop_after_delay(60),
+            wait=wait_fixed(0.1),
+            retry=retry_if_exception_type(ServiceError),
+        )
         assert ready(client.ping)

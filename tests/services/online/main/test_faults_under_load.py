@@ -17,7 +17,17 @@ from stack import commands
 from stack.commands import by_name
 from stack.supervision import Supervisor
 from tests.services.online.gunicorn_server import running
-from tests.services.online.load import INSTEAD, RECOVERY_S, SERVICES, Answered, Load, few, kill, load, paused
+from tests.services.online.load import (
+    INSTEAD,
+    RECOVERY_S,
+    SERVICES,
+    Answered,
+    Load,
+    few,
+    kill,
+    load,
+    paused,
+)
 from tests.unit.online.world import AT, DefaultWorld, World
 
 CLIENTS, PAUSE_S = 4, 0.05
@@ -30,18 +40,29 @@ NOTICED_S = 3.0  # a killed service, if it is away for as long as it takes to as
 CALL_S = 2.5  # of a service
 PATIENCE_S = 60.0  # a process that starts again on a busy machine
 
-pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
+)
 
 
 @pytest.fixture(scope="module")
-def busy(patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
+def busy(
+    patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Load]:
     """A server under gunicorn that many ask."""
-    bodies = [{"userid": userid, "timestamp": AT, "budget_ms": BUDGET_MS} for userid in USERS]
+    bodies = [
+        {"userid": userid, "timestamp": AT, "budget_ms": BUDGET_MS} for userid in USERS
+    ]
     folder = tmp_path_factory.mktemp("busy")
-    server = patient.server.model_copy(update={"budget_ms": BUDGET_MS, "workers": 1, "threads": 8})
+    server = patient.server.model_copy(
+        update={"budget_ms": BUDGET_MS, "workers": 1, "threads": 8}
+    )
     settings = base.patient(patient, CALL_S)
     own = settings.model_copy(update={"exchange_dir": folder, "server": server})
-    with running(folder, own) as (started, _), load(started.server.url, bodies, CLIENTS, PAUSE_S) as requested:
+    with (
+        running(folder, own) as (started, _),
+        load(started.server.url, bodies, CLIENTS, PAUSE_S) as requested,
+    ):
         yield requested
     assert "unexpected error" not in (folder / "server.log").read_text()
 
@@ -52,7 +73,9 @@ def killed(stack: Settings, busy: Load, name: str) -> Iterator[None]:
     since = time.monotonic()
     try:
         for attempt in Retrying(
-            stop=stop_after_delay(PATIENCE_S), retry=retry_if_exception_type(AssertionError), reraise=True
+            stop=stop_after_delay(PATIENCE_S),
+            retry=retry_if_exception_type(AssertionError),
+            reraise=True,
         ):
             with attempt:
                 kill(stack, name)
@@ -71,7 +94,9 @@ FAULT_OF: dict[str, Callable[[Settings, Load, str], AbstractContextManager[None]
 def check_answers(answers: list[Answered]) -> None:
     """All of fifty items, all but a few within the budget."""
     assert answers
-    assert {each.status for each in answers} == {200}, [each.body for each in answers if each.status != 200][:3]
+    assert {each.status for each in answers} == {200}, [
+        each.body for each in answers if each.status != 200
+    ][:3]
     assert {len(each.body["item_list"]) for each in answers} == {50}
     late = [each.seconds for each in answers if each.seconds > MARGIN * BUDGET_MS / 1e3]
     assert few(late, answers), late
@@ -79,9 +104,16 @@ def check_answers(answers: list[Answered]) -> None:
 
 @pytest.mark.parametrize("fault", FAULT_OF)
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_fault_of_a_service(patient: Settings, busy: Load, name: str, fault: str) -> None:
+def test_a_fault_of_a_service(
+    patient: Settings, busy: Load, name: str, fault: str
+) -> None:
     for userid in USERS:  # that the server knows then
-        busy.wait(lambda answer, requested=userid: answer.whole and answer.body["userid"] == requested, PATIENCE_S)
+        busy.wait(
+            lambda answer, requested=userid: (
+                answer.whole and answer.body["userid"] == requested
+            ),
+            PATIENCE_S,
+        )
     begin = time.monotonic()
     with FAULT_OF[fault](patient, busy, name):
         busy.wait(lambda answer: name in answer.degraded, PATIENCE_S, begin)
@@ -90,14 +122,20 @@ def test_a_fault_of_a_service(patient: Settings, busy: Load, name: str, fault: s
     busy.wait(lambda answer: answer.whole, PATIENCE_S)
     time.sleep(max(0.0, recovered + RECOVERY_S - time.monotonic()))
     for attempt in Retrying(
-        stop=stop_after_delay(PATIENCE_S), retry=retry_if_exception_type(AssertionError), reraise=True
+        stop=stop_after_delay(PATIENCE_S),
+        retry=retry_if_exception_type(AssertionError),
+        reraise=True,
     ):
-        with attempt:  # a service that has just started times out again on a busy machine
+        with (
+            attempt
+        ):  # a service that has just started times out again on a busy machine
             well = time.monotonic()
             time.sleep(0.5)
             end = time.monotonic()
             after = busy.between(well, end)
-            assert few([each for each in after if not each.whole], after), [each.degraded for each in after]
+            assert few([each for each in after if not each.whole], after), [
+                each.degraded for each in after
+            ]
     answers = busy.between(begin, end)
     check_answers(answers)
     degraded = [each for each in answers if name in each.degraded]
@@ -105,6 +143,11 @@ def test_a_fault_of_a_service(patient: Settings, busy: Load, name: str, fault: s
     assert all(each.degraded[name]["reason"] for each in degraded)
     expected = {name, *ASKS.get(name, ())}
     others = [each for each in answers if each.degraded.keys() - expected]
-    reasons = {what["reason"] for each in others for service, what in each.degraded.items() if service not in expected}
+    reasons = {
+        what["reason"]
+        for each in others
+        for service, what in each.degraded.items()
+        if service not in expected
+    }
     assert all(OUT_OF_TIME in reason or BUSY in reason for reason in reasons), reasons
     assert few(others, answers), others[:5]

@@ -12,7 +12,15 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
-from tests.unit.online.world import AT, BLANK_USER, LATER, LONG_HISTORY_USER, NO_TERMS_USER, NO_VECTOR_USER, World
+from tests.unit.online.world import (
+    AT,
+    BLANK_USER,
+    LATER,
+    LONG_HISTORY_USER,
+    NO_TERMS_USER,
+    NO_VECTOR_USER,
+    World,
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +31,19 @@ def http(patient: Settings, world: World) -> Iterator[FlaskClient]:
         yield app.test_client()
 
 
-@pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER, NO_TERMS_USER, NO_VECTOR_USER, BLANK_USER])
+@pytest.mark.parametrize(
+    "userid", [1, LONG_HISTORY_USER, NO_TERMS_USER, NO_VECTOR_USER, BLANK_USER]
+)
 @pytest.mark.parametrize("timestamp", [AT, LATER])
 def test_the_answer_is_the_models_order_of_unseen_items(
     http: FlaskClient, world: World, userid: int, timestamp: int
 ) -> None:
-    request = {"userid": world.own_user(userid), "size": 200, "timestamp": timestamp, "strict": True}
+    request = {
+        "userid": world.own_user(userid),
+        "size": 200,
+        "timestamp": timestamp,
+        "strict": True,
+    }
     response = http.post("/ml/rec", json=request)
     assert response.status_code == 200, response.text
     items = response.json["item_list"]
@@ -37,5 +52,9 @@ def test_the_answer_is_the_models_order_of_unseen_items(
     assert len(itemids) == len(set(itemids)) > 100
     assert not set(itemids) & set(world.seen[userid])
     assert scores == sorted(scores, reverse=True)
-    np.testing.assert_allclose(scores, world.expected_scores(userid, itemids, timestamp), atol=1e-5)
-    assert [item["title"] for item in items] == [world.titles[itemid] for itemid in itemids]
+    np.testing.assert_allclose(
+        scores, world.expected_scores(userid, itemids, timestamp), atol=1e-5
+    )
+    assert [item["title"] for item in items] == [
+        world.titles[itemid] for itemid in itemids
+    ]

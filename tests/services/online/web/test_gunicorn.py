@@ -35,11 +35,17 @@ REDIS_TIMEOUT_S = 5.0  # a busy machine has all requests there before, and has r
 def stuck(folder: Path) -> Iterator[Settings]:
     """A server whose Redis takes connections and says nothing."""
     settings = settings_on_free_ports(folder)
-    redis = settings.redis.model_copy(update={"timeout_s": REDIS_TIMEOUT_S, "socket_dir": None})
+    redis = settings.redis.model_copy(
+        update={"timeout_s": REDIS_TIMEOUT_S, "socket_dir": None}
+    )
     with (
         socket.create_server(("127.0.0.1", redis.port), backlog=200),
         running(
-            folder, settings.model_copy(update={"redis": redis}), workers=1, threads=THREADS, max_in_flight=IN_FLIGHT
+            folder,
+            settings.model_copy(update={"redis": redis}),
+            workers=1,
+            threads=THREADS,
+            max_in_flight=IN_FLIGHT,
         ) as (settings, _),
     ):
         yield settings
@@ -55,19 +61,32 @@ def ask(settings: Settings) -> tuple[float, requests.Response]:
 def test_requests_beyond_the_queue_get_503_and_healthz_answers(tmp_path: Path) -> None:
     with stuck(tmp_path) as settings:
         with ThreadPoolExecutor(IN_FLIGHT + BEYOND) as clients:
-            requested = [clients.submit(ask, settings) for _ in range(IN_FLIGHT + BEYOND)]
+            requested = [
+                clients.submit(ask, settings) for _ in range(IN_FLIGHT + BEYOND)
+            ]
             one = HTTPConnection(settings.server.host, settings.server.port, timeout=90)
-            refused = lambda: [a.result() for a in requested if a.done() and a.result()[1].status_code == 503]  # noqa: E731
+            refused = lambda: [  # noqa: E731
+                a.result()
+                for a in requested
+                if a.done() and a.result()[1].status_code == 503
+            ]
             until(lambda: len(refused()) >= BEYOND)
             for path in ("healthz", "metrics"):
-                assert requests.get(f"{settings.server.url}/{path}", timeout=30).status_code == 200
+                assert (
+                    requests.get(
+                        f"{settings.server.url}/{path}", timeout=30
+                    ).status_code
+                    == 200
+                )
             one.request("POST", "/ml/rec", b'{"userid": 1}')
             response = one.getresponse()
             assert json.loads(response.read())["error"]["code"] == "overloaded"
             one.auto_open = 0  # type: ignore[assignment]  # a connection that is closed is not made again
             one.request("POST", "/ml/rec", b'{"userid": -1}')
             one.getresponse().read()
-        overloaded = [(s, r) for s, r in refused() if r.json()["error"]["code"] == "overloaded"]
+        overloaded = [
+            (s, r) for s, r in refused() if r.json()["error"]["code"] == "overloaded"
+        ]
         assert len(overloaded) == BEYOND
         for seconds, answer in overloaded:
             assert seconds < 0.75 * REDIS_TIMEOUT_S
@@ -86,7 +105,9 @@ def test_a_server_that_is_stopped_answers_what_it_has_in_hand(tmp_path: Path) ->
         page = lambda: requests.get(f"{settings.server.url}/metrics", timeout=30).text  # noqa: E731
         until(lambda: value(page(), "requests_in_flight") == THREADS)
     # here the server has ended
-    assert [answer.result()[1].json()["error"]["service"] for answer in requested] == ["redis"] * THREADS
+    assert [answer.result()[1].json()["error"]["service"] for answer in requested] == [
+        "redis"
+    ] * THREADS
     assert "SIGKILL" not in (tmp_path / "server.log").read_text()
 
 
@@ -95,7 +116,9 @@ def test_gunicorn_opens_no_control_socket(tmp_path: Path) -> None:
     with running(tmp_path, workers=1) as (settings, master):
         (worker,) = master.children()
         until(lambda: (settings.workers_dir("workers") / str(worker.pid)).exists())
-        assert [each.laddr for each in master.net_connections("unix") if each.laddr] == []
+        assert [
+            each.laddr for each in master.net_connections("unix") if each.laddr
+        ] == []
 
 
 def test_workers_are_counted_together(tmp_path: Path) -> None:
@@ -106,20 +129,38 @@ def test_workers_are_counted_together(tmp_path: Path) -> None:
 
         def ask(times: int) -> None:
             for _ in range(times):  # a connection each, so that both workers get some
-                assert requests.get(f"{settings.server.url}/nowhere", timeout=30).status_code == 404
+                assert (
+                    requests.get(
+                        f"{settings.server.url}/nowhere", timeout=30
+                    ).status_code
+                    == 404
+                )
 
         ask(30)
         assert requests_of(page(), 404, "not_found", "unmatched") == 30
         until(lambda: value(page(), "threads") == 6)
         former = master.children()
-        until(lambda: stack_server.workers(settings) == {worker.pid for worker in former})
+        until(
+            lambda: stack_server.workers(settings) == {worker.pid for worker in former}
+        )
         former[0].kill()
-        until(lambda: former[0].pid not in stack_server.workers(settings) and len(stack_server.workers(settings)) == 2)
+        until(
+            lambda: (
+                former[0].pid not in stack_server.workers(settings)
+                and len(stack_server.workers(settings)) == 2
+            )
+        )
         # the dead one's threads are gone, the new one's have come
-        until(lambda: value(page(), "threads") == 6, despite=(requests.ConnectionError,))
-        assert requests_of(page(), 404, "not_found", "unmatched") == 30  # what the dead one counted stays
+        until(
+            lambda: value(page(), "threads") == 6, despite=(requests.ConnectionError,)
+        )
+        assert (
+            requests_of(page(), 404, "not_found", "unmatched") == 30
+        )  # what the dead one counted stays
         left = [path.name for path in settings.service_dir("server").rglob("*.db")]
-        assert not [name for name in left if "live" in name and str(former[0].pid) in name]
+        assert not [
+            name for name in left if "live" in name and str(former[0].pid) in name
+        ]
     with running(tmp_path, port=settings.server.port, workers=1):
         assert requests_of(page(), 404, "not_found", "unmatched") == 0
         assert value(page(), "threads") == ServerSettings().threads
@@ -130,10 +171,20 @@ def test_a_recipe_file_with_a_channel_of_an_installed_package(tmp_path: Path) ->
     entry_points.main(tmp_path)
     recipe = tmp_path / "recent.json"
     recipe.write_text(RECIPE.model_dump_json(), encoding="utf-8")
-    settings = settings_on_free_ports(tmp_path).model_copy(update={"recipe_name": str(recipe)})
-    (tmp_path / "recsys_pipeline.dist-info").rename(tmp_path / "recsys_examples.dist-info")
-    with running(tmp_path, settings, {"PYTHONPATH": str(tmp_path)}, workers=1) as (settings, _):
-        assert requests.get(f"{settings.server.url}/healthz", timeout=30).status_code == 200
+    settings = settings_on_free_ports(tmp_path).model_copy(
+        update={"recipe_name": str(recipe)}
+    )
+    (tmp_path / "recsys_pipeline.dist-info").rename(
+        tmp_path / "recsys_examples.dist-info"
+    )
+    with running(tmp_path, settings, {"PYTHONPATH": str(tmp_path)}, workers=1) as (
+        settings,
+        _,
+    ):
+        assert (
+            requests.get(f"{settings.server.url}/healthz", timeout=30).status_code
+            == 200
+        )
 
 
 # Secrets are in no log, no answer and no metric, whatever goes wrong
@@ -146,19 +197,32 @@ def test_secrets_appear_nowhere(tmp_path: Path) -> None:
     settings = settings.model_copy(
         update={
             "redis": settings.redis.model_copy(update={"password": SecretStr(REDIS)}),
-            "elasticsearch": settings.elasticsearch.model_copy(update={"password": SecretStr(ELASTIC)}),
+            "elasticsearch": settings.elasticsearch.model_copy(
+                update={"password": SecretStr(ELASTIC)}
+            ),
         }
     )
     key = keys.add(settings.keys_file, "shop")
     digest = keys.read(settings.keys_file)["shop"].digest
-    more = {"workers": 1, "keys_for": "all", "rate": "100/second", "key": SecretStr(OWN)}
+    more = {
+        "workers": 1,
+        "keys_for": "all",
+        "rate": "100/second",
+        "key": SecretStr(OWN),
+    }
     with running(tmp_path, settings, **more) as (settings, _):
         url, good = settings.server.url, {"Authorization": f"Bearer {key}"}
         wrong = {"Authorization": f"Bearer {key}x"}
         answers = [
-            requests.post(f"{url}/ml/rec", json={"userid": 1}, headers=good, timeout=30),  # no service is there
-            requests.post(f"{url}/ml/rec?key={key}", json={"userid": 0}, headers=good, timeout=30),
-            requests.post(f"{url}/ml/rec", json={"userid": 1}, headers=wrong, timeout=30),
+            requests.post(
+                f"{url}/ml/rec", json={"userid": 1}, headers=good, timeout=30
+            ),  # no service is there
+            requests.post(
+                f"{url}/ml/rec?key={key}", json={"userid": 0}, headers=good, timeout=30
+            ),
+            requests.post(
+                f"{url}/ml/rec", json={"userid": 1}, headers=wrong, timeout=30
+            ),
             requests.get(f"{url}/ml/rec", headers=good, timeout=30),
             requests.get(f"{url}/readyz", timeout=30),
             requests.get(f"{url}/metrics", headers=good, timeout=30),
@@ -167,4 +231,6 @@ def test_secrets_appear_nowhere(tmp_path: Path) -> None:
     log = (tmp_path / "server.log").read_text()
     assert '"key": "shop"' in log
     reported = log + "".join(answer.text + str(answer.headers) for answer in answers)
-    assert [secret for secret in (REDIS, ELASTIC, OWN, key, digest) if secret in reported] == []
+    assert [
+        secret for secret in (REDIS, ELASTIC, OWN, key, digest) if secret in reported
+    ] == []

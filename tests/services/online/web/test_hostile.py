@@ -26,20 +26,27 @@ AT_ONCE_S = 12.0  # on a busy machine, and without having waited for anybody
 SLOW_CLIENTS = 200  # the server has two threads
 HEAD = b"POST /ml/rec HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 BAD_BODY = b'{"userid": -1}'
-BAD = HEAD + b"Content-Length: %d\r\n\r\n" % len(BAD_BODY) + BAD_BODY  # answered without a service: 400
+BAD = (
+    HEAD + b"Content-Length: %d\r\n\r\n" % len(BAD_BODY) + BAD_BODY
+)  # answered without a service: 400
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a server without services."""
     folder = tmp_path_factory.mktemp("gunicorn")
-    with running(folder, workers=1, threads=2, arrival_timeout_s=ARRIVES_WITHIN_S) as (settings, _):
+    with running(folder, workers=1, threads=2, arrival_timeout_s=ARRIVES_WITHIN_S) as (
+        settings,
+        _,
+    ):
         yield settings
 
 
 @contextmanager
 def connection(settings: Settings) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", settings.server.port), timeout=60) as client:
+    with socket.create_connection(
+        ("127.0.0.1", settings.server.port), timeout=60
+    ) as client:
         yield client
 
 
@@ -57,7 +64,11 @@ def read_response(client: socket.socket) -> tuple[int, bytes]:
     while b"\r\n\r\n" not in said:
         said += client.recv(1)
     head = said.decode().lower()
-    left = int(head.split("content-length: ")[1].split("\r\n")[0]) if "content-length" in head else 0
+    left = (
+        int(head.split("content-length: ")[1].split("\r\n")[0])
+        if "content-length" in head
+        else 0
+    )
     body = b""
     while len(body) < left:
         body += client.recv(left - len(body))
@@ -83,7 +94,9 @@ SLOW: dict[str, tuple[bytes, bytes]] = {
 
 
 @pytest.mark.parametrize(("first", "drop"), SLOW.values(), ids=SLOW)
-def test_nobody_waits_for_slow_clients(settings: Settings, first: bytes, drop: bytes) -> None:
+def test_nobody_waits_for_slow_clients(
+    settings: Settings, first: bytes, drop: bytes
+) -> None:
     done = threading.Event()
     with ExitStack() as stack, ThreadPoolExecutor(SLOW_CLIENTS) as threads:
         stack.callback(done.set)
@@ -93,7 +106,9 @@ def test_nobody_waits_for_slow_clients(settings: Settings, first: bytes, drop: b
             threads.submit(trickle, client, drop, done)
         for _ in range(5):
             started = time.perf_counter()
-            response = requests.post(f"{settings.server.url}/ml/rec", data=BAD_BODY, timeout=30)
+            response = requests.post(
+                f"{settings.server.url}/ml/rec", data=BAD_BODY, timeout=30
+            )
             assert response.json()["error"]["field"] == "userid"
             assert time.perf_counter() - started < AT_ONCE_S
         done.set()
@@ -113,8 +128,16 @@ def test_a_body_that_does_not_arrive_is_408(settings: Settings, name: str) -> No
 
 
 BY_THE_EDGE: dict[str, tuple[bytes, int, str]] = {
-    "a body of unsaid length": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", 411, "length_required"),
-    "too large a body": (HEAD + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1), 413, "body_too_large"),
+    "a body of unsaid length": (
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n",
+        411,
+        "length_required",
+    ),
+    "too large a body": (
+        HEAD + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1),
+        413,
+        "body_too_large",
+    ),
 }
 BY_GUNICORN: dict[str, tuple[bytes, int]] = {
     "no HTTP": (b"hello there\r\n\r\n", 400),
@@ -125,7 +148,9 @@ BY_GUNICORN: dict[str, tuple[bytes, int]] = {
 }
 
 
-@pytest.mark.parametrize(("sent", "status", "code"), BY_THE_EDGE.values(), ids=BY_THE_EDGE)
+@pytest.mark.parametrize(
+    ("sent", "status", "code"), BY_THE_EDGE.values(), ids=BY_THE_EDGE
+)
 def test_invalid_heads_are_refused_before_the_body_is_read(
     settings: Settings, sent: bytes, status: int, code: str
 ) -> None:
@@ -139,7 +164,9 @@ def test_invalid_heads_are_refused_before_the_body_is_read(
 
 
 @pytest.mark.parametrize(("sent", "status"), BY_GUNICORN.values(), ids=BY_GUNICORN)
-def test_a_malformed_request_closes_the_connection(settings: Settings, sent: bytes, status: int) -> None:
+def test_a_malformed_request_closes_the_connection(
+    settings: Settings, sent: bytes, status: int
+) -> None:
     with connection(settings) as client:
         with suppress(ConnectionError):
             client.sendall(sent)
@@ -154,7 +181,9 @@ def test_fragmented_and_pipelined_requests_are_answered(settings: Settings) -> N
             assert read_response(client)[0] == 400
         client.sendall(BAD + BAD)  # and two at once
         assert [read_response(client)[0] for _ in range(2)] == [400, 400]
-        client.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BAD_BODY))
+        client.sendall(
+            HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BAD_BODY)
+        )
         assert read_response(client)[0] == 100
         client.sendall(BAD_BODY)
         assert read_response(client)[0] == 400
@@ -166,24 +195,37 @@ SILENT, FILES = 2_000, 1_024
 def test_silent_connections_do_not_keep_others_from_answers(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= limits[1] < 2 * SILENT:
-        pytest.skip(f"this test needs {2 * SILENT} open files, and the hard limit is {limits[1]}")
+        pytest.skip(
+            f"this test needs {2 * SILENT} open files, and the hard limit is {limits[1]}"
+        )
     with ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, limits[1]))  # which the server inherits
-        settings, master = stack.enter_context(running(tmp_path, workers=1, threads=2, arrival_timeout_s=60.0))
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (FILES, limits[1])
+        )  # which the server inherits
+        settings, master = stack.enter_context(
+            running(tmp_path, workers=1, threads=2, arrival_timeout_s=60.0)
+        )
         resource.setrlimit(resource.RLIMIT_NOFILE, (2 * SILENT, limits[1]))
         for number in range(SILENT):
             stack.enter_context(connection(settings))
             if number % 200 == 0:
                 started = time.perf_counter()
-                response = requests.post(f"{settings.server.url}/ml/rec", data=BAD_BODY, timeout=30)
+                response = requests.post(
+                    f"{settings.server.url}/ml/rec", data=BAD_BODY, timeout=30
+                )
                 assert response.json()["error"]["field"] == "userid"
                 assert time.perf_counter() - started < AT_ONCE_S
-        assert requests.get(f"{settings.server.url}/healthz", timeout=30).status_code == 200
+        assert (
+            requests.get(f"{settings.server.url}/healthz", timeout=30).status_code
+            == 200
+        )
         (worker,) = master.children()
         assert worker.num_fds() < FILES
         page = requests.get(f"{settings.server.url}/metrics", timeout=30).text
-        assert value(page, "refused_total", code="too_many_connections") > SILENT - FILES
+        assert (
+            value(page, "refused_total", code="too_many_connections") > SILENT - FILES
+        )
     assert "Too many open files" not in (tmp_path / "server.log").read_text()
 
 
@@ -197,12 +239,21 @@ def read_slowly(client: socket.socket, done: threading.Event) -> None:
             client.recv(1024)
 
 
-@pytest.mark.parametrize("trickles", [False, True], ids=["reads nothing", "reads slowly"])
-def test_clients_that_do_not_read_do_not_keep_others_from_answers(tmp_path: Path, trickles: bool) -> None:
+@pytest.mark.parametrize(
+    "trickles", [False, True], ids=["reads nothing", "reads slowly"]
+)
+def test_clients_that_do_not_read_do_not_keep_others_from_answers(
+    tmp_path: Path, trickles: bool
+) -> None:
     done = threading.Event()
     with ExitStack() as stack:
         settings, master = stack.enter_context(
-            running(tmp_path, workers=1, max_connections=MOST, arrival_timeout_s=ARRIVES_WITHIN_S)
+            running(
+                tmp_path,
+                workers=1,
+                max_connections=MOST,
+                arrival_timeout_s=ARRIVES_WITHIN_S,
+            )
         )
         threads = stack.enter_context(ThreadPoolExecutor(UNREAD))
         stack.callback(done.set)
@@ -215,7 +266,10 @@ def test_clients_that_do_not_read_do_not_keep_others_from_answers(tmp_path: Path
                 threads.submit(read_slowly, client, done)
         for _ in range(15):
             started = time.perf_counter()
-            assert requests.get(f"{settings.server.url}/healthz", timeout=30).status_code == 200
+            assert (
+                requests.get(f"{settings.server.url}/healthz", timeout=30).status_code
+                == 200
+            )
             assert time.perf_counter() - started < AT_ONCE_S
         (worker,) = master.children()
         if not trickles:  # its deadline ends each of them
@@ -223,7 +277,9 @@ def test_clients_that_do_not_read_do_not_keep_others_from_answers(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["says nothing", "headers by the byte"])
-def test_a_connection_whose_first_head_is_late_is_closed(settings: Settings, name: str) -> None:
+def test_a_connection_whose_first_head_is_late_is_closed(
+    settings: Settings, name: str
+) -> None:
     first, drop = SLOW[name]
     done, started = threading.Event(), time.perf_counter()
     with connection(settings) as client, ThreadPoolExecutor(1) as threads:
@@ -260,10 +316,14 @@ def test_no_path_leads_out_of_the_page(settings: Settings, path: str) -> None:
 
 INNER = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SMUGGLED: dict[str, bytes] = {
-    "a length and chunks": b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + INNER,
-    "chunks in disguise": b"Content-Length: 4\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + INNER,
-    "chunks twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + INNER,
-    "two lengths": b"Content-Length: 0\r\nContent-Length: %d\r\n\r\n" % len(INNER) + INNER,
+    "a length and chunks": b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    + INNER,
+    "chunks in disguise": b"Content-Length: 4\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"
+    + INNER,
+    "chunks twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"
+    + INNER,
+    "two lengths": b"Content-Length: 0\r\nContent-Length: %d\r\n\r\n" % len(INNER)
+    + INNER,
     "lengths in a list": b"Content-Length: 0, %d\r\n\r\n" % len(INNER) + INNER,
     "a signed length": b"Content-Length: +0\r\n\r\n" + INNER,
     "a line feed alone": b"X: a\nContent-Length: 0\r\n\r\n" + INNER,

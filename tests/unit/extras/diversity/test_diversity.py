@@ -14,19 +14,32 @@ def rows(n: int, seed: int = 0) -> Float32:
     return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
 
 
-def worths(each: Float32, rarities: Float32, diversity: float, chosen: list[int], left: list[int]) -> list[float]:
+def worths(
+    each: Float32,
+    rarities: Float32,
+    diversity: float,
+    chosen: list[int],
+    left: list[int],
+) -> list[float]:
     """By the definition: what each item that is left adds to those that are chosen."""
     return [
         (1 - diversity) / np.log2(n + 2)
-        - diversity * (float(np.mean([each[n] @ each[other] for other in chosen])) if chosen else 0)
+        - diversity
+        * (float(np.mean([each[n] @ each[other] for other in chosen])) if chosen else 0)
         + diversity * float(rarities[n]) / 2
         for n in left
     ]
 
 
 @given(st.integers(0, 40), st.floats(0.01, 1), st.integers(1, 40), st.integers(0, 5))
-def test_each_choice_is_the_best_of_what_is_left(n: int, diversity: float, size: int, seed: int) -> None:
-    each, rarities, left = rows(n, seed), np.random.default_rng(9).random(n).astype(np.float32), list(range(n))
+def test_each_choice_is_the_best_of_what_is_left(
+    n: int, diversity: float, size: int, seed: int
+) -> None:
+    each, rarities, left = (
+        rows(n, seed),
+        np.random.default_rng(9).random(n).astype(np.float32),
+        list(range(n)),
+    )
     found = diverse_order(each, rarities, diversity, size).tolist()
     for place, choice in enumerate(found[:size]):
         worth = worths(each, rarities, diversity, found[:place], left)

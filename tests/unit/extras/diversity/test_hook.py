@@ -16,8 +16,20 @@ from tests.unit.online.world import AT, UNKNOWN_USER, World
 USER = 8
 
 
-def ask(fakes: Fakes, diversity: float | None, userid: int = USER, size: int = 50, **more: object) -> Answer:
-    given = {"userid": userid, "size": size, "timestamp": AT, "diversity": diversity, **more}
+def ask(
+    fakes: Fakes,
+    diversity: float | None,
+    userid: int = USER,
+    size: int = 50,
+    **more: object,
+) -> Answer:
+    given = {
+        "userid": userid,
+        "size": size,
+        "timestamp": AT,
+        "diversity": diversity,
+        **more,
+    }
     return fakes.recommender.recommend(fakes.parts.request_model.model_validate(given))
 
 
@@ -25,14 +37,21 @@ def likeness(world: World, items: list[int]) -> tuple[Float32, Float32]:
     """Rows by vectors and genres, and rarities."""
     everything = sorted(world.itemids)
     vectors = [
-        np.stack([each.get(itemid, np.full(world.vector_dims[name], np.nan)) for itemid in everything])
+        np.stack(
+            [
+                each.get(itemid, np.full(world.vector_dims[name], np.nan))
+                for itemid in everything
+            ]
+        )
         for name, each in world.item_vectors.items()
     ]
     flags = np.zeros((len(everything), len(world.spec.genres)), np.float32)
     for n, itemid in enumerate(everything):
         flags[n, [code - 1 for code in world.genres[itemid]]] = 1
     shares, at = dict(world.popular), np.searchsorted(everything, items)
-    return similarity_rows(vectors, flags)[at], rarity(np.array([shares[itemid] for itemid in everything]))[at]
+    return similarity_rows(vectors, flags)[at], rarity(
+        np.array([shares[itemid] for itemid in everything])
+    )[at]
 
 
 def test_diversity_reorders_the_rankers_list(fakes: Fakes) -> None:
@@ -47,29 +66,61 @@ def test_diversity_reorders_the_rankers_list(fakes: Fakes) -> None:
             order = diverse_order(*likeness(fakes.world, ranked), diversity, 200)
             assert whole == [ranked[place] for place in order]
         scores = {item.itemid: item.score for item in ask(fakes, 0, size=200).item_list}
-        assert all(scores.get(item.itemid, item.score) == item.score for item in answer.item_list), (
-            "the ranker's, as they were"
-        )
+        assert all(
+            scores.get(item.itemid, item.score) == item.score
+            for item in answer.item_list
+        ), "the ranker's, as they were"
     assert ask(fakes, 0.4).itemids != ranked[:50]
 
 
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
-def test_without_diversity_the_answer_is_what_it_was(http: FlaskClient, userid: int) -> None:
+def test_without_diversity_the_answer_is_what_it_was(
+    http: FlaskClient, userid: int
+) -> None:
     def body(**more: object) -> dict[str, object]:
-        answer = http.post("/ml/rec", json={"userid": userid, "timestamp": AT, "explain": True, "stages": True, **more})
+        answer = http.post(
+            "/ml/rec",
+            json={
+                "userid": userid,
+                "timestamp": AT,
+                "explain": True,
+                "stages": True,
+                **more,
+            },
+        )
         found = dict(answer.json or {})
         assert "diversity" not in str(found)
-        return {name: part for name, part in found.items() if name not in ("recommendation", "took_ms", "stages")}
+        return {
+            name: part
+            for name, part in found.items()
+            if name not in ("recommendation", "took_ms", "stages")
+        }
 
     assert body() == body(diversity=0) == body(diversity=None)
 
 
-def test_the_answer_has_the_diversity_and_its_time(fakes: Fakes, http: FlaskClient) -> None:
-    requested = {"userid": USER, "timestamp": AT, "size": 20, "diversity": 0.5, "explain": True, "stages": True}
+def test_the_answer_has_the_diversity_and_its_time(
+    fakes: Fakes, http: FlaskClient
+) -> None:
+    requested = {
+        "userid": USER,
+        "timestamp": AT,
+        "size": 20,
+        "diversity": 0.5,
+        "explain": True,
+        "stages": True,
+    }
     answer = http.post("/ml/rec", json=requested).json
     conforms(answer, "Answer")
     assert answer["diversity"] == 0.5
-    assert list(answer["took_ms"]) == ["redis", "elasticsearch", "feast", "triton", "diversity", "total"]
+    assert list(answer["took_ms"]) == [
+        "redis",
+        "elasticsearch",
+        "feast",
+        "triton",
+        "diversity",
+        "total",
+    ]
     stage = answer["stages"][-1]
     assert stage["stage"] == "diversity"
     best = ask(fakes, 0, size=20).itemids
@@ -78,26 +129,43 @@ def test_the_answer_has_the_diversity_and_its_time(fakes: Fakes, http: FlaskClie
     assert brought_up > 0
 
 
-def test_a_request_that_names_none_gets_the_servers_own(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_names_none_gets_the_servers_own(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RECSYS_SERVER__DIVERSITY", "0.3")
     http = create_app(fakes.recommender, Settings(), fakes.stores).test_client()
     requested = {"userid": USER, "timestamp": AT}
     answers = [
-        http.post("/ml/rec", json=requested | given).json for given in ({}, {"diversity": 0}, {"diversity": 0.3})
+        http.post("/ml/rec", json=requested | given).json
+        for given in ({}, {"diversity": 0}, {"diversity": 0.3})
     ]
-    own, none, more = ([item["itemid"] for item in answer["item_list"]] for answer in answers)
+    own, none, more = (
+        [item["itemid"] for item in answer["item_list"]] for answer in answers
+    )
     assert [answer.get("diversity") for answer in answers] == [0.3, None, 0.3]
     assert own == more != none
-    assert http.get("/ml/why-not", query_string={**requested, "itemid": own[-1]}).json["code"] == "in_the_list"
+    assert (
+        http.get("/ml/why-not", query_string={**requested, "itemid": own[-1]}).json[
+            "code"
+        ]
+        == "in_the_list"
+    )
 
 
 def test_it_works_on_the_popular_list(fakes: Fakes) -> None:
-    popular, answer = ask(fakes, None, UNKNOWN_USER), ask(fakes, 0.5, UNKNOWN_USER, explain=True)
+    popular, answer = (
+        ask(fakes, None, UNKNOWN_USER),
+        ask(fakes, 0.5, UNKNOWN_USER, explain=True),
+    )
     assert answer.cold_start
     assert answer.diversity == 0.5
     assert answer.itemids != popular.itemids
-    places = {itemid: place for place, (itemid, _) in enumerate(fakes.world.popular, start=1)}
-    for n, (each, itemid) in enumerate(zip(answer.explained, answer.itemids, strict=True), start=1):
+    places = {
+        itemid: place for place, (itemid, _) in enumerate(fakes.world.popular, start=1)
+    }
+    for n, (each, itemid) in enumerate(
+        zip(answer.explained, answer.itemids, strict=True), start=1
+    ):
         assert each.ranked.rank == places[itemid]
         assert (each.diversified.rank, each.diversified.of) == (n, len(places))
 
@@ -105,13 +173,20 @@ def test_it_works_on_the_popular_list(fakes: Fakes) -> None:
 def test_explanations_show_ranks_before_and_after_reordering(fakes: Fakes) -> None:
     ranked = ask(fakes, 0, size=200).itemids
     answer = ask(fakes, 0.5, explain=True)
-    plain = {each.itemid: each for each in ask(fakes, 0, size=200, explain=True).explained or ()}
-    for n, (each, itemid) in enumerate(zip(answer.explained, answer.itemids, strict=True), start=1):
+    plain = {
+        each.itemid: each
+        for each in ask(fakes, 0, size=200, explain=True).explained or ()
+    }
+    for n, (each, itemid) in enumerate(
+        zip(answer.explained, answer.itemids, strict=True), start=1
+    ):
         assert each.itemid == itemid
         assert (each.diversified.rank, each.diversified.score) == (n, None)
         if itemid in ranked:
             assert each.ranked.rank == ranked.index(itemid) + 1
-            assert each.effects == plain[itemid].effects or plain[itemid].effects is None
+            assert (
+                each.effects == plain[itemid].effects or plain[itemid].effects is None
+            )
             assert each.reason == plain[itemid].reason
 
 
@@ -119,14 +194,25 @@ def test_why_not_explains_the_requested_list(fakes: Fakes, http: FlaskClient) ->
     ranked, shown = ask(fakes, 0).itemids, ask(fakes, 0.5).itemids
     codes = set()
     moved_out = [itemid for itemid in ranked if itemid not in shown]
-    below = [itemid for itemid in ask(fakes, 0, size=200).itemids if itemid not in (*ranked, *shown)]
+    below = [
+        itemid
+        for itemid in ask(fakes, 0, size=200).itemids
+        if itemid not in (*ranked, *shown)
+    ]
     for itemid in (*moved_out[:3], *shown[::12], *below[:2]):
-        requested = {"userid": USER, "itemid": itemid, "timestamp": AT, "diversity": 0.5}
+        requested = {
+            "userid": USER,
+            "itemid": itemid,
+            "timestamp": AT,
+            "diversity": 0.5,
+        }
         found = http.get("/ml/why-not", query_string=requested).json
         conforms(found, "WhyNot")
         codes.add(found["code"])
         assert (found["code"] == "in_the_list") == (itemid in shown)
-        assert (found["code"] == "too_alike") == (itemid in ranked and itemid not in shown)
+        assert (found["code"] == "too_alike") == (
+            itemid in ranked and itemid not in shown
+        )
         if itemid in shown:
             assert f"number {shown.index(itemid) + 1} of" in found["sentence"]["en"]
         assert "None" not in str(found["sentence"])

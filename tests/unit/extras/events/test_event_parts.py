@@ -15,7 +15,18 @@ from tests.unit.offline_to_online.test_steps_without_services import nothing_run
 
 
 def entry(place: int, user: int | str = 1, **fields: object) -> Entry:
-    event = Event(**({"eventid": f"e{place}", "userid": user, "itemid": 7, "type": "rating", "timestamp": 5} | fields))
+    event = Event(
+        **(
+            {
+                "eventid": f"e{place}",
+                "userid": user,
+                "itemid": 7,
+                "type": "rating",
+                "timestamp": 5,
+            }
+            | fields
+        )
+    )
     return Entry((place, 0), user, event)
 
 
@@ -31,14 +42,25 @@ def test_appended_events_are_read_in_log_order(tmp_path: Path) -> None:
     parts = EventParts(tmp_path / "events")
     assert parts.last(3) == BEGINNING
     assert parts.read().empty
-    parts.append(3, [entry(11), entry(900, "Zoë", itemid="a/b", value=4.5, recommendation="r1")])
+    parts.append(
+        3, [entry(11), entry(900, "Zoë", itemid="a/b", value=4.5, recommendation="r1")]
+    )
     parts.append(3, [entry(1_000)])
     parts.append(4, [entry(12)])
-    assert (parts.last(3), parts.last(4), parts.last(5)) == ((1_000, 0), (12, 0), BEGINNING)
+    assert (parts.last(3), parts.last(4), parts.last(5)) == (
+        (1_000, 0),
+        (12, 0),
+        BEGINNING,
+    )
     table = parts.read()
     assert table["eventid"].tolist() == ["e11", "e12", "e900", "e1000"]
     row = table.iloc[2]
-    assert (row.userid, row.itemid, row.value, row.recommendation) == ("Zoë", "a/b", 4.5, "r1")
+    assert (row.userid, row.itemid, row.value, row.recommendation) == (
+        "Zoë",
+        "a/b",
+        4.5,
+        "r1",
+    )
     artifacts.EVENTS.write(tmp_path, table)
     assert artifacts.EVENTS.read(tmp_path).equals(table)
 
@@ -50,7 +72,9 @@ def test_a_forgotten_user_is_in_no_file(tmp_path: Path) -> None:
     assert eventids(parts) == ["e2", "e5", "e6"]
     table = parts.read()
     assert table.loc[table["eventid"].isna(), "userid"].tolist() == ["1"]
-    assert b"e1" not in b"".join(path.read_bytes() for path in tmp_path.glob("*.parquet"))
+    assert b"e1" not in b"".join(
+        path.read_bytes() for path in tmp_path.glob("*.parquet")
+    )
     parts.append(3, [forget(9, user=2)])
     assert (eventids(parts), parts.last(3)) == (["e5"], (9, 0))
 

@@ -20,30 +20,46 @@ from tests.unit.data_exchange_center.test_events import CLICKS, seen
 KNOWN: dict[Any, int] = {n: n for n in range(1, 9)}  # of which the releases know
 
 
-def made_up(seed: int, dataset: Dataset, size: int = 40) -> tuple[History, list[Logged]]:
+def made_up(
+    seed: int, dataset: Dataset, size: int = 40
+) -> tuple[History, list[Logged]]:
     """A user that a release knows, and events since; of few items, so that they meet."""
     rng = np.random.default_rng(seed)
     rates = "rating" if dataset.has_values else "click"
     kinds = rng.choice([rates, rates, "hide", "undo", "view", "unheard"], size).tolist()
-    columns = (rng.integers(1, 11, size), rng.integers(90, 130, size), rng.integers(1, 7, size))  # 9, 10: unknown
+    columns = (
+        rng.integers(1, 11, size),
+        rng.integers(90, 130, size),
+        rng.integers(1, 7, size),
+    )  # 9, 10: unknown
     events = [
-        Logged(time, (1_000, place), Event(f"e{place}", 7, item, kind, time, float(value)))
-        for place, (kind, item, time, value) in enumerate(zip(kinds, *(c.tolist() for c in columns), strict=True))
+        Logged(
+            time, (1_000, place), Event(f"e{place}", 7, item, kind, time, float(value))
+        )
+        for place, (kind, item, time, value) in enumerate(
+            zip(kinds, *(c.tolist() for c in columns), strict=True)
+        )
     ]
     items = rng.permutation(8)[:4] + 1
     codes = rng.integers(1, 6, 4) if dataset.has_values else np.ones(4, np.int64)
     return History(items, codes, np.sort(rng.integers(80, 110, 4))[::-1]), events
 
 
-def state(history: History, events: Sequence[Logged], dataset: Dataset) -> tuple[list[tuple[int, int, int]], list[int]]:
+def state(
+    history: History, events: Sequence[Logged], dataset: Dataset
+) -> tuple[list[tuple[int, int, int]], list[int]]:
     """The history after these events, without the order of one second, and what is seen."""
     now, items = updated(history, seen(history), events, KNOWN, dataset)
-    rows = zip(now.times.tolist(), now.item_numbers.tolist(), now.ratings.tolist(), strict=True)
+    rows = zip(
+        now.times.tolist(), now.item_numbers.tolist(), now.ratings.tolist(), strict=True
+    )
     return sorted(rows), items.tolist()
 
 
 def user(history: History, events: Sequence[Logged]) -> StoredUser:
-    return StoredUser(1, (), seen(history), np.empty(0, np.int32), history, {}, tuple(events))
+    return StoredUser(
+        1, (), seen(history), np.empty(0, np.int32), history, {}, tuple(events)
+    )
 
 
 def release(dataset: Dataset) -> Any:
@@ -52,9 +68,13 @@ def release(dataset: Dataset) -> Any:
 
 @pytest.mark.parametrize("dataset", [STARS, CLICKS], ids=["stars", "clicks"])
 @pytest.mark.parametrize("seed", range(30))
-def test_events_a_release_was_trained_on_change_nothing(dataset: Dataset, seed: int) -> None:
+def test_events_a_release_was_trained_on_change_nothing(
+    dataset: Dataset, seed: int
+) -> None:
     before, events = made_up(seed, dataset)
-    history, _ = updated(before, seen(before), events[: len(events) // 2], KNOWN, dataset)
+    history, _ = updated(
+        before, seen(before), events[: len(events) // 2], KNOWN, dataset
+    )
     gone = trained_on(user(history, events), events, KNOWN, dataset)
     left = [each for each in events if each.event.eventid not in gone]
     assert state(history, left, dataset) == state(history, events, dataset)
@@ -63,9 +83,14 @@ def test_events_a_release_was_trained_on_change_nothing(dataset: Dataset, seed: 
 
 
 def test_only_what_all_kept_releases_know_is_not_needed() -> None:
-    events = [Logged(200 + n, (1, n), Event(f"e{n}", 7, n, "rating", 200 + n, 5.0)) for n in (1, 2, 3)]
+    events = [
+        Logged(200 + n, (1, n), Event(f"e{n}", 7, n, "rating", 200 + n, 5.0))
+        for n in (1, 2, 3)
+    ]
     empty = History.empty()
-    histories = [updated(empty, seen(empty), events[:n], KNOWN, STARS)[0] for n in (0, 1, 2)]
+    histories = [
+        updated(empty, seen(empty), events[:n], KNOWN, STARS)[0] for n in (0, 1, 2)
+    ]
     states = [(user(history, events), release(STARS)) for history in histories]
     assert unneeded(states[1:]) == {"e1"}
     assert unneeded(states[2:]) == {"e1", "e2"}

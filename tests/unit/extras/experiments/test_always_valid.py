@@ -9,14 +9,27 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from extras.experiments.always_valid import ALPHA, FIRST, Path, difference_path, mean_path, sample_ratio_p_value
+from extras.experiments.always_valid import (
+    ALPHA,
+    FIRST,
+    Path,
+    difference_path,
+    mean_path,
+    sample_ratio_p_value,
+)
 
 RUNS, USERS, PLANNED = 400, 3_000, 1_000
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 KINDS: dict[str, tuple[Draw, float]] = {  # what users' values are like, and their mean
     "hits, 0 or 1": (lambda rng, n: (rng.random(n) < 0.1).astype(float), 0.1),
-    "counts, many of them 0": (lambda rng, n: rng.poisson(rng.gamma(0.5, 2.0, n)).astype(float), 1.0),
-    "preferences, -1 to 1": (lambda rng, n: rng.choice([-1.0, 0.0, 1 / 3, 1.0], n, p=[0.3, 0.4, 0.1, 0.2]), -0.2 / 3),
+    "counts, many of them 0": (
+        lambda rng, n: rng.poisson(rng.gamma(0.5, 2.0, n)).astype(float),
+        1.0,
+    ),
+    "preferences, -1 to 1": (
+        lambda rng, n: rng.choice([-1.0, 0.0, 1 / 3, 1.0], n, p=[0.3, 0.4, 0.1, 0.2]),
+        -0.2 / 3,
+    ),
 }
 # Of RUNS runs, more misses than this come by chance once in a thousand times where alpha holds.
 MOST = int(stats.binom.ppf(0.999, RUNS, ALPHA))
@@ -31,7 +44,9 @@ def excludes(path: Path, value: float) -> bool:
 def test_a_mean_is_missed_at_any_time_by_no_more_than_alpha(kind: str) -> None:
     draw, truth = KINDS[kind]
     rng = np.random.default_rng(0)
-    missed = sum(excludes(mean_path(draw(rng, USERS), PLANNED), truth) for _ in range(RUNS))
+    missed = sum(
+        excludes(mean_path(draw(rng, USERS), PLANNED), truth) for _ in range(RUNS)
+    )
     assert missed <= MOST
 
 
@@ -44,7 +59,10 @@ def test_intervals_miss_a_difference_at_most_alpha(kind: str, share: float) -> N
     missed = 0
     for _ in range(RUNS):
         treated = rng.random(USERS) < share
-        missed += excludes(difference_path(draw(rng, USERS) + lifted * treated, treated, PLANNED), lifted)
+        missed += excludes(
+            difference_path(draw(rng, USERS) + lifted * treated, treated, PLANNED),
+            lifted,
+        )
     assert missed <= MOST
 
 
@@ -62,7 +80,9 @@ def test_an_interval_is_narrowest_where_it_was_planned() -> None:
     width = {planned: path["high"] - path["low"] for planned, path in paths.items()}
     assert width[500][499] < width[5_000][499]
     assert width[500][4_999] > width[5_000][4_999]
-    assert 1.2 < width[500][499] / 2 / (1.96 / np.sqrt(500)) < 1.7  # wider than one that is looked at once
+    assert (
+        1.2 < width[500][499] / 2 / (1.96 / np.sqrt(500)) < 1.7
+    )  # wider than one that is looked at once
 
 
 def test_without_enough_users_in_each_arm_nothing_is_said() -> None:

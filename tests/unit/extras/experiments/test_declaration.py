@@ -57,11 +57,19 @@ def test_users_are_dealt_evenly(salt: str, purpose: bytes) -> None:
     assert stats.chisquare(counts).pvalue > STRANGE
 
 
-@pytest.mark.parametrize(("first", "second"), [(("main", b"layer"), ("main", b"arm")), (("a", b"arm"), ("b", b"arm"))])
-def test_experiments_are_independent(first: tuple[str, bytes], second: tuple[str, bytes]) -> None:
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(("main", b"layer"), ("main", b"arm")), (("a", b"arm"), ("b", b"arm"))],
+)
+def test_experiments_are_independent(
+    first: tuple[str, bytes], second: tuple[str, bytes]
+) -> None:
     together = [[0] * 10 for _ in range(10)]
     for userid in USERS:
-        one, other = (bucket(salt, userid, purpose) * 10 // BUCKETS for salt, purpose in (first, second))
+        one, other = (
+            bucket(salt, userid, purpose) * 10 // BUCKETS
+            for salt, purpose in (first, second)
+        )
         together[one][other] += 1
     assert stats.chi2_contingency(together).pvalue > STRANGE
 
@@ -73,7 +81,11 @@ def test_a_users_arm_is_deterministic() -> None:
 
 
 def test_arms_get_users_by_their_weights() -> None:
-    arms = {"a": Arm(release=LIVE, weight=3), "b": Arm(release=BEFORE), "c": Arm(release=LIVE, weight=4)}
+    arms = {
+        "a": Arm(release=LIVE, weight=3),
+        "b": Arm(release=BEFORE),
+        "c": Arm(release=LIVE, weight=4),
+    }
     counts = dict.fromkeys(arms, 0)
     for userid in USERS:
         counts[arm_of(experiment(arms=arms), userid)] += 1
@@ -82,8 +94,14 @@ def test_arms_get_users_by_their_weights() -> None:
 
 
 def test_no_two_experiments_have_a_user_in_common() -> None:
-    first, second = experiment("first", buckets=((0, 3_000),)), experiment("second", buckets=((3_000, 9_000),))
-    counts = Counter(found.name if (found := dealt([first, second], userid)) else "none" for userid in USERS)
+    first, second = (
+        experiment("first", buckets=((0, 3_000),)),
+        experiment("second", buckets=((3_000, 9_000),)),
+    )
+    counts = Counter(
+        found.name if (found := dealt([first, second], userid)) else "none"
+        for userid in USERS
+    )
     found = [counts[each] for each in ("first", "second", "none")]
     assert stats.chisquare(found, [6_000, 12_000, 2_000]).pvalue > STRANGE
     assert dealt([], 1) is None
@@ -91,7 +109,9 @@ def test_no_two_experiments_have_a_user_in_common() -> None:
 
 def size(ranges: Ranges) -> int:
     assert all(0 <= first < after <= BUCKETS for first, after in ranges)
-    assert all(after < first for (_, after), (first, _) in pairwise(ranges))  # neither overlapping nor touching
+    assert all(
+        after < first for (_, after), (first, _) in pairwise(ranges)
+    )  # neither overlapping nor touching
     return sum(after - first for first, after in ranges)
 
 
@@ -111,7 +131,11 @@ def test_as_few_users_as_possible_move(sizes: list[int], wanted: int) -> None:
         assert sum(map(size, others)) + wanted > BUCKETS
         return
     assert size(changed) == wanted
-    before, after, taken = places(mine), places(changed), {place for each in others for place in places(each)}
+    before, after, taken = (
+        places(mine),
+        places(changed),
+        {place for each in others for place in places(each)},
+    )
     assert not after & taken
     assert before <= after or after <= before
 
@@ -142,7 +166,10 @@ def test_one_is_started_resized_and_stopped_and_stays_known() -> None:
     experiments = stopped(experiments, "ranker", 7)
     (over,) = EXPERIMENTS.validate_json(EXPERIMENTS.dump_json(experiments))
     assert (over.started, over.stopped, over.runs) == (0, 7, False)
-    assert list(over.arms) == ["control", "treatment"]  # in the order of the declaration
+    assert list(over.arms) == [
+        "control",
+        "treatment",
+    ]  # in the order of the declaration
     for change in (stopped, reshared):
         with pytest.raises(ExperimentError, match="is stopped"):
             change(experiments, "ranker", 1)
@@ -152,14 +179,29 @@ def test_one_is_started_resized_and_stopped_and_stays_known() -> None:
     ("more", "field", "message"),
     [
         ({"name": "there"}, "name", "There is an experiment called 'there'"),
-        ({"arms": {**ARMS, "new": {"release": OTHER_DATA}}}, "arms", "several data sets: ml-1m, shop"),
-        ({"share": 0.5}, "share", "50.00% of the users are wanted, and 40.00% are in no other experiment"),
+        (
+            {"arms": {**ARMS, "new": {"release": OTHER_DATA}}},
+            "arms",
+            "several data sets: ml-1m, shop",
+        ),
+        (
+            {"share": 0.5},
+            "share",
+            "50.00% of the users are wanted, and 40.00% are in no other experiment",
+        ),
     ],
 )
-def test_an_experiment_that_cannot_start_says_why(more: dict[str, Any], field: str, message: str) -> None:
+def test_an_experiment_that_cannot_start_says_why(
+    more: dict[str, Any], field: str, message: str
+) -> None:
     experiments = running(declaration("there", share=0.6))
     with pytest.raises(ExperimentError, match=message) as reported:
-        started(experiments, Declaration.model_validate({"name": "new", "arms": ARMS, **more}), THERE, 9)
+        started(
+            experiments,
+            Declaration.model_validate({"name": "new", "arms": ARMS, **more}),
+            THERE,
+            9,
+        )
     assert reported.value.field == field
 
 
@@ -172,7 +214,9 @@ def test_stopped_experiments_use_no_share() -> None:
 def test_the_oldest_stopped_ones_are_dropped() -> None:
     experiments = running(declaration("kept", share=0.1))
     for number in range(KEPT + 5):
-        experiments = started(experiments, declaration(f"x{number}", share=0.1), THERE, number)
+        experiments = started(
+            experiments, declaration(f"x{number}", share=0.1), THERE, number
+        )
         experiments = stopped(experiments, f"x{number}", number)
     assert len(experiments) <= KEPT + 1
     assert named(experiments, "kept").runs
@@ -200,13 +244,24 @@ def test_a_declaration_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> 
 
 def arguments(**given: Any) -> argparse.Namespace:
     nothing = dict.fromkeys(("kind", "share", "metric", "horizon_s", "planned_users"))
-    return argparse.Namespace(**{**nothing, "name": "ranker", "arms": ["control=live:3", f"new={BEFORE}"], **given})
+    return argparse.Namespace(
+        **{
+            **nothing,
+            "name": "ranker",
+            "arms": ["control=live:3", f"new={BEFORE}"],
+            **given,
+        }
+    )
 
 
-@pytest.mark.parametrize("texts", [["control=live:3", f"new={BEFORE}"], [f"control=live:3  new={BEFORE}"]])
+@pytest.mark.parametrize(
+    "texts", [["control=live:3", f"new={BEFORE}"], [f"control=live:3  new={BEFORE}"]]
+)
 def test_the_command_line_accepts_arms_as_one_text(texts: list[str]) -> None:
     arms = {"control": {"release": LIVE, "weight": 3}, "new": {"release": BEFORE}}
-    assert declared(arguments(arms=texts, share=0.5), LIVE) == declaration(arms=arms, share=0.5)
+    assert declared(arguments(arms=texts, share=0.5), LIVE) == declaration(
+        arms=arms, share=0.5
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +273,9 @@ def test_the_command_line_accepts_arms_as_one_text(texts: list[str]) -> None:
         ({"name": "x2;id"}, "name must be 1 to 40 characters of a-z, 0-9, - and _"),
     ],
 )
-def test_a_wrong_command_line_is_one_sentence(given: dict[str, Any], message: str) -> None:
+def test_a_wrong_command_line_is_one_sentence(
+    given: dict[str, Any], message: str
+) -> None:
     with pytest.raises(BadRequestError, match=message):
         declared(arguments(**given), LIVE)
 

@@ -33,15 +33,21 @@ def kind() -> type[World]:
 @pytest.fixture
 def both(fakes: Fakes, http: FlaskClient) -> Fakes:
     """The live release, and another one that is open, too."""
-    fakes.add(type(fakes.world)(release=OTHER, model=wire.MODEL, model_version=2, seed=7))
+    fakes.add(
+        type(fakes.world)(release=OTHER, model=wire.MODEL, model_version=2, seed=7)
+    )
     fakes.users.history.append(OTHER)
     fakes.follow()
     return fakes
 
 
-def start(http: FlaskClient, fakes: Fakes, control: str | None = None, **given: Any) -> Experiment:
+def start(
+    http: FlaskClient, fakes: Fakes, control: str | None = None, **given: Any
+) -> Experiment:
     """Start one, of which the process hears by a request that takes no part."""
-    experiment = fakes.store.run("ranker", control or fakes.world.release, OTHER, **given)
+    experiment = fakes.store.run(
+        "ranker", control or fakes.world.release, OTHER, **given
+    )
     ask(http, experiments=False)
     return experiment
 
@@ -56,17 +62,23 @@ def user_in(experiment: Experiment, arm: str) -> int:
     return next(userid for userid in range(1, 13) if arm_of(experiment, userid) == arm)
 
 
-def test_without_an_experiment_nothing_is_added_or_logged(http: FlaskClient, both: Fakes) -> None:
+def test_without_an_experiment_nothing_is_added_or_logged(
+    http: FlaskClient, both: Fakes
+) -> None:
     both.users.calls.clear()
     assert "experiments" not in ask(http)
     assert len(both.users.calls) == 1
     assert both.store.exposed == []
 
 
-def test_users_are_answered_from_their_arms_in_one_round_trip(http: FlaskClient, both: Fakes) -> None:
+def test_users_are_answered_from_their_arms_in_one_round_trip(
+    http: FlaskClient, both: Fakes
+) -> None:
     experiment = start(http, both)
     both.users.calls.clear()
-    answers = {userid: ask(http, userid) for userid in (*both.world.userids, UNKNOWN_USER)}
+    answers = {
+        userid: ask(http, userid) for userid in (*both.world.userids, UNKNOWN_USER)
+    }
     assert len(both.users.calls) == len(answers)
     for userid, answer in answers.items():
         arm = arm_of(experiment, userid)
@@ -77,12 +89,21 @@ def test_users_are_answered_from_their_arms_in_one_round_trip(http: FlaskClient,
     logged = {each.userid: each for each in exposed(both, len(answers))}
     for userid, answer in answers.items():
         each = logged[userid]
-        assert (each.recommendation, each.release) == (answer["recommendation"], answer["release"])
+        assert (each.recommendation, each.release) == (
+            answer["recommendation"],
+            answer["release"],
+        )
         assert each.items == tuple(ids(answer))
-        assert (each.arm, each.as_dealt, each.teams) == (arm_of(experiment, userid), True, "")
+        assert (each.arm, each.as_dealt, each.teams) == (
+            arm_of(experiment, userid),
+            True,
+            "",
+        )
 
 
-def test_a_stop_is_heard_of_with_the_next_request(http: FlaskClient, both: Fakes) -> None:
+def test_a_stop_is_heard_of_with_the_next_request(
+    http: FlaskClient, both: Fakes
+) -> None:
     experiment = start(http, both)
     userid = user_in(experiment, "treatment")
     assert ask(http, userid)["release"] == OTHER
@@ -107,30 +128,44 @@ def test_a_stop_is_heard_of_with_the_next_request(http: FlaskClient, both: Fakes
     ],
 )
 def test_which_requests_take_part_and_which_count(
-    http: FlaskClient, both: Fakes, more: dict[str, Any], is_eligible: bool, counts: bool
+    http: FlaskClient,
+    both: Fakes,
+    more: dict[str, Any],
+    is_eligible: bool,
+    counts: bool,
 ) -> None:
     experiment = start(http, both)
     answer = ask(http, user_in(experiment, "treatment"), **more)
     assert answer["release"] == (OTHER if is_eligible else both.world.release)
     assert ("experiments" in answer) == is_eligible
-    ask(http, user_in(experiment, "control"))  # which counts: those before it are written by then
+    ask(
+        http, user_in(experiment, "control")
+    )  # which counts: those before it are written by then
     exposed(both, int(counts) + 1)
 
 
-def test_a_cross_site_or_keyless_read_is_no_exposure(both: Fakes, http: FlaskClient) -> None:
+def test_a_cross_site_or_keyless_read_is_no_exposure(
+    both: Fakes, http: FlaskClient
+) -> None:
     experiment = start(http, both)
     userid = user_in(experiment, "treatment")
     stores = both.stores
-    settings = Settings(server=ServerSettings(proxies=1, keys_for="writes", allowed_hosts="localhost"))
+    settings = Settings(
+        server=ServerSettings(proxies=1, keys_for="writes", allowed_hosts="localhost")
+    )
     open_to_all = create_app(both.recommender, settings, stores).test_client()
     assert ask(open_to_all, userid)["release"] == OTHER
-    cross = http.post("/ml/rec", json={"userid": userid}, headers={"Sec-Fetch-Site": "cross-site"})
+    cross = http.post(
+        "/ml/rec", json={"userid": userid}, headers={"Sec-Fetch-Site": "cross-site"}
+    )
     assert cross.status_code == 200
     ask(http, user_in(experiment, "control"))
     exposed(both, 1)
 
 
-def test_an_arm_without_its_release_gets_the_active_one(http: FlaskClient, both: Fakes) -> None:
+def test_an_arm_without_its_release_gets_the_active_one(
+    http: FlaskClient, both: Fakes
+) -> None:
     experiment = start(http, both)
     for service in both.services:
         del service.worlds[OTHER]
@@ -140,11 +175,19 @@ def test_an_arm_without_its_release_gets_the_active_one(http: FlaskClient, both:
     assert answer["release"] == both.world.release
     assert "degraded" not in answer
     (logged,) = exposed(both, 1)
-    assert (logged.arm, logged.release, logged.as_dealt) == ("treatment", both.world.release, False)
+    assert (logged.arm, logged.release, logged.as_dealt) == (
+        "treatment",
+        both.world.release,
+        False,
+    )
 
 
-def test_while_an_arm_is_not_loaded_the_active_release_answers(http: FlaskClient, fakes: Fakes) -> None:
-    fakes.add(type(fakes.world)(release=OTHER, model=wire.MODEL, model_version=2, seed=7))
+def test_while_an_arm_is_not_loaded_the_active_release_answers(
+    http: FlaskClient, fakes: Fakes
+) -> None:
+    fakes.add(
+        type(fakes.world)(release=OTHER, model=wire.MODEL, model_version=2, seed=7)
+    )
     experiment = start(http, fakes)
     userid = user_in(experiment, "treatment")
     assert ask(http, userid)["release"] == fakes.world.release
@@ -154,7 +197,9 @@ def test_while_an_arm_is_not_loaded_the_active_release_answers(http: FlaskClient
 
 
 @pytest.mark.parametrize("away", ["redis", "triton", "elasticsearch"])
-def test_without_a_service_the_arm_still_answers(http: FlaskClient, both: Fakes, away: str) -> None:
+def test_without_a_service_the_arm_still_answers(
+    http: FlaskClient, both: Fakes, away: str
+) -> None:
     experiment = start(http, both)
     userid = user_in(experiment, "treatment")
     before = ask(http, userid)
@@ -167,11 +212,18 @@ def test_without_a_service_the_arm_still_answers(http: FlaskClient, both: Fakes,
         assert answer["degraded"][0]["instead"] == "last_state"
 
 
-def test_interleaved_lists_name_teams_only_in_the_log(http: FlaskClient, both: Fakes) -> None:
+def test_interleaved_lists_name_teams_only_in_the_log(
+    http: FlaskClient, both: Fakes
+) -> None:
     start(http, both, kind="interleaved")
-    lists = [ids(ask(http, 1, release=release, size=20)) for release in (both.world.release, OTHER)]
+    lists = [
+        ids(ask(http, 1, release=release, size=20))
+        for release in (both.world.release, OTHER)
+    ]
     answer = ask(http, 1, size=20, explain=True)
-    assert answer["experiments"] == [{"experiment": "ranker", "arms": ["control", "treatment"]}]
+    assert answer["experiments"] == [
+        {"experiment": "ranker", "arms": ["control", "treatment"]}
+    ]
     assert [each["itemid"] for each in answer["explained"]] == ids(answer)
     assert len(set(ids(answer))) == 20
     (logged,) = exposed(both, 1)
@@ -180,18 +232,24 @@ def test_interleaved_lists_name_teams_only_in_the_log(http: FlaskClient, both: F
     for item, team in zip(logged.items, logged.teams, strict=True):
         assert item in lists[int(team)]
     assert logged.teams.count("0") == logged.teams.count("1") == 10
-    assert ids(ask(http, 1, size=20)) == ids(answer)  # as long as the lists are the same
+    assert ids(ask(http, 1, size=20)) == ids(
+        answer
+    )  # as long as the lists are the same
 
 
 @pytest.mark.parametrize("design", ["split", "interleaved"])
-def test_other_questions_are_answered_by_the_users_arm(http: FlaskClient, both: Fakes, design: str) -> None:
+def test_other_questions_are_answered_by_the_users_arm(
+    http: FlaskClient, both: Fakes, design: str
+) -> None:
     """Of an interleaved list by the first arm's."""
     experiment = both.store.run("ranker", OTHER, both.world.release, kind=design)
     ask(http, experiments=False)
     for arm in experiment.arms:
         userid = user_in(experiment, arm)
         release = experiment.arms["control" if design == "interleaved" else arm].release
-        assert http.get(f"/ml/why-not?userid={userid}&itemid=4").json["release"] == release
+        assert (
+            http.get(f"/ml/why-not?userid={userid}&itemid=4").json["release"] == release
+        )
         ranked = http.post("/ml/rank", json={"userid": userid, "candidates": [3, 4, 5]})
         assert ranked.json["release"] == release
 
@@ -206,7 +264,9 @@ def test_pages_are_of_one_list_the_first_arms(http: FlaskClient, both: Fakes) ->
     assert not any(each.as_dealt for each in exposed(both, 24))
 
 
-def test_a_degraded_interleaving_is_answered_by_the_first_arm(http: FlaskClient, both: Fakes) -> None:
+def test_a_degraded_interleaving_is_answered_by_the_first_arm(
+    http: FlaskClient, both: Fakes
+) -> None:
     start(http, both, kind="interleaved")
     both.scorer.down = True
     answer = ask(http, 1)
@@ -216,7 +276,9 @@ def test_a_degraded_interleaving_is_answered_by_the_first_arm(http: FlaskClient,
     assert (logged.arm, logged.as_dealt, logged.teams) == ("control", False, "")
 
 
-def test_an_experiment_over_another_data_set_is_empty(http: FlaskClient, both: Fakes) -> None:
+def test_an_experiment_over_another_data_set_is_empty(
+    http: FlaskClient, both: Fakes
+) -> None:
     experiment = start(http, both)
     userid = user_in(experiment, "treatment")
     elsewhere = type(both.world)(release="cccccccccccc", name="another")
@@ -242,8 +304,13 @@ def test_an_unreadable_experiment_is_ignored(http: FlaskClient, both: Fakes) -> 
 
 
 LIVE = DefaultWorld().release
-NOT_PUBLISHED = f"'new' names release ffffffffffff, which is not published; published: {LIVE}"
-BODY = {"name": "ranker", "arms": {"control": {"release": LIVE}, "same": {"release": LIVE, "weight": 3}}}
+NOT_PUBLISHED = (
+    f"'new' names release ffffffffffff, which is not published; published: {LIVE}"
+)
+BODY = {
+    "name": "ranker",
+    "arms": {"control": {"release": LIVE}, "same": {"release": LIVE, "weight": 3}},
+}
 
 
 def test_one_is_started_looked_up_and_stopped(with_a_key: FlaskClient) -> None:
@@ -266,11 +333,21 @@ def test_one_is_started_looked_up_and_stopped(with_a_key: FlaskClient) -> None:
         ({}, "name", "name is missing; expected 1 to 40 characters"),
         ({**BODY, "arms": {}}, "arms", "arms must be an object of 2 to 8 arms"),
         ({**BODY, "kind": "interleaved"}, "body", "interleaved arms have no weights"),
-        ({**BODY, "buckets": []}, "buckets", "'buckets' is not a field of this request"),
-        ({**BODY, "arms": {**BODY["arms"], "new": {"release": "f" * 12}}}, "arms", NOT_PUBLISHED),  # type: ignore[dict-item]
+        (
+            {**BODY, "buckets": []},
+            "buckets",
+            "'buckets' is not a field of this request",
+        ),
+        (
+            {**BODY, "arms": {**BODY["arms"], "new": {"release": "f" * 12}}},
+            "arms",
+            NOT_PUBLISHED,
+        ),  # type: ignore[dict-item]
     ],
 )
-def test_an_invalid_declaration_is_explained(with_a_key: FlaskClient, body: Any, field: str, message: str) -> None:
+def test_an_invalid_declaration_is_explained(
+    with_a_key: FlaskClient, body: Any, field: str, message: str
+) -> None:
     answer = with_a_key.post("/ml/experiments", json=body)
     assert answer.status_code == 400
     assert answer.json["error"]["field"] == field
@@ -281,11 +358,15 @@ LISTS = st.lists(st.integers(0, 30), unique=True, max_size=20)
 
 
 @given(LISTS, LISTS, st.integers(1, 25), st.integers())
-def test_every_item_once_and_both_teams_in_turns(first: list[int], second: list[int], size: int, seed: int) -> None:
+def test_every_item_once_and_both_teams_in_turns(
+    first: list[int], second: list[int], size: int, seed: int
+) -> None:
     places, teams = team_draft(first, second, size, Random(seed))
     lists = (first, second)
     items = [lists[team][place] for team, place in places]
-    assert len(set(items)) == len(items) == len(teams) == min(size, len({*first, *second}))
+    assert (
+        len(set(items)) == len(items) == len(teams) == min(size, len({*first, *second}))
+    )
     counted = teams.rstrip(NEITHER)
     assert NEITHER not in counted
     for end in range(0, len(counted) + 1, 2):

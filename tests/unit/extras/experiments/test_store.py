@@ -16,7 +16,19 @@ from tests.waiting import until
 
 
 def exposure(number: int) -> Exposure:
-    return Exposure("ranker", "control", f"r{number}", "films", "陌生人", "a" * 12, True, 7, 7_000, (1, "u-8"), "01")
+    return Exposure(
+        "ranker",
+        "control",
+        f"r{number}",
+        "films",
+        "陌生人",
+        "a" * 12,
+        True,
+        7,
+        7_000,
+        (1, "u-8"),
+        "01",
+    )
 
 
 class Redis:
@@ -73,7 +85,9 @@ def test_exposures_wait_for_redis_and_drops_are_counted(redis: Redis) -> None:
     queue.close()
 
 
-def test_at_the_end_what_waits_is_written(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_the_end_what_waits_is_written(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(store, "EVERY_S", 60.0)
     monkeypatch.setattr(store, "END_S", 60.0)
     queue = ExposureQueue(redis.write, redis.count)
@@ -82,7 +96,9 @@ def test_at_the_end_what_waits_is_written(redis: Redis, monkeypatch: pytest.Monk
     assert redis.written == [exposure(1)]
 
 
-def test_a_redis_that_is_away_is_logged_once(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_redis_that_is_away_is_logged_once(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     queue = ExposureQueue(redis.write)
     for number in range(2):  # away twice
         redis.away, redis.attempts = True, 0
@@ -111,9 +127,16 @@ def test_the_end_does_not_wait_for_a_redis_that_is_away(redis: Redis) -> None:
         (0, None, False),
     ],
 )
-def test_a_log_is_cut_if_full_and_begun_after_the_experiment(length: int, first: bytes | None, cut: bool) -> None:
+def test_a_log_is_cut_if_full_and_begun_after_the_experiment(
+    length: int, first: bytes | None, cut: bool
+) -> None:
     entry = None if first is None else (first, {b"user": b"7"})
-    assert is_cut({"length": length, "first-entry": entry, "entries-added": 5_000}, 1_000, 300) == cut
+    assert (
+        is_cut(
+            {"length": length, "first-entry": entry, "entries-added": 5_000}, 1_000, 300
+        )
+        == cut
+    )
 
 
 class TestFakeExperiments(contracts.ExperimentStoreContract):

@@ -19,7 +19,14 @@ from online.clients.base import ServiceError
 from online.recommend.types import Answer, Request
 from tests.unit.data_exchange_center.test_channels import ITEMS, channel, deeper
 from tests.unit.extras.conftest import Fakes
-from tests.unit.online.world import AT, LATER, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld, SourceWorld
+from tests.unit.online.world import (
+    AT,
+    LATER,
+    NO_FEATURES_USER,
+    UNKNOWN_USER,
+    DefaultWorld,
+    SourceWorld,
+)
 
 pytestmark = pytest.mark.usefixtures("opened")
 
@@ -27,7 +34,9 @@ default = pytest.mark.parametrize("kind", [DefaultWorld])
 source = pytest.mark.parametrize("kind", [SourceWorld])
 
 
-def explained(fakes: Fakes, userid: int = 8, size: int = 50, timestamp: int = AT) -> tuple[Explanation, ...]:
+def explained(
+    fakes: Fakes, userid: int = 8, size: int = 50, timestamp: int = AT
+) -> tuple[Explanation, ...]:
     answer = requested(fakes, userid, size, timestamp=timestamp)
     assert [each.itemid for each in answer.explained] == answer.itemids
     return tuple(answer.explained)
@@ -39,30 +48,52 @@ def requested(fakes: Fakes, userid: int = 8, size: int = 50, **more: Any) -> Ans
 
 
 def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
-    answer, recall = requested(fakes, 8, 20), requested(fakes, 8, 20, explain="recall").recall
+    answer, recall = (
+        requested(fakes, 8, 20),
+        requested(fakes, 8, 20, explain="recall").recall,
+    )
     assert not answer.recall  # long: only where it is requested
     for n, each in enumerate(answer.explained):
         assert each.ranked.rank == n + 1
         assert each.ranked.score == pytest.approx(answer.item_list[n].score, rel=1e-5)
         assert recall["fused"][each.fused.rank - 1] == each.itemid
-        assert list(each.channels) == [channel.name for channel in fakes.world.recipe.recall.channels]
+        assert list(each.channels) == [
+            channel.name for channel in fakes.world.recipe.recall.channels
+        ]
         for name, at in each.channels.items():
             found = recall[name]
             assert at.of == len(found)
-            assert (at.rank and found[at.rank - 1]) == (each.itemid if each.itemid in found else None)
+            assert (at.rank and found[at.rank - 1]) == (
+                each.itemid if each.itemid in found else None
+            )
 
 
 @default
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(userid=st.integers(1, 12), timestamp=st.sampled_from([AT, LATER]))
-def test_shares_are_exact_and_add_up_to_the_channels_score(fakes: Fakes, userid: int, timestamp: int) -> None:
+def test_shares_are_exact_and_add_up_to_the_channels_score(
+    fakes: Fakes, userid: int, timestamp: int
+) -> None:
     reported = [
-        at for each in explained(fakes, userid, timestamp=timestamp) for at in each.channels.values() if at.rank
+        at
+        for each in explained(fakes, userid, timestamp=timestamp)
+        for at in each.channels.values()
+        if at.rank
     ]
     assert reported
     for at in reported:
         shares, events = at.shares, sum(event.share for event in at.shares.history)
-        whole = shares.base + shares.popularity + sum(shares.profile.values()) + events + shares.others
+        whole = (
+            shares.base
+            + shares.popularity
+            + sum(shares.profile.values())
+            + events
+            + shares.others
+        )
         assert whole == pytest.approx(at.score, abs=1e-5)
 
 
@@ -79,7 +110,10 @@ def test_an_events_share_is_what_the_score_loses_without_it(fakes: Fakes) -> Non
         silenced = replace(tower, lag=tower.lag * (np.arange(tower.events) != n))
         without = replace(world.channels, channels=(silenced,))
         item = world.item_vectors["tower"][int(first.itemid)]
-        vectors = (each.query_vectors(history, world.profile(8), AT)["tower"] for each in (world.channels, without))
+        vectors = (
+            each.query_vectors(history, world.profile(8), AT)["tower"]
+            for each in (world.channels, without)
+        )
         lost = [float(item @ vector) for vector in vectors]
         assert event.share == pytest.approx(lost[0] - lost[1], abs=1e-4)
 
@@ -91,9 +125,16 @@ def test_a_channel_without_shares_is_explained_by_ranks(fakes: Fakes) -> None:
         (at,) = each.channels.values()
         assert at.shares is None
         codes.add(each.reason.code)
-        terms = {fakes.world.spec.genres[code - 1] for code in fakes.world.user_terms[8]}
-        has = {fakes.world.spec.genres[code - 1] for code in fakes.world.genres[int(each.itemid)]}
-        assert set(each.reason.values) == (terms & has if each.reason.code == "terms" else set())
+        terms = {
+            fakes.world.spec.genres[code - 1] for code in fakes.world.user_terms[8]
+        }
+        has = {
+            fakes.world.spec.genres[code - 1]
+            for code in fakes.world.genres[int(each.itemid)]
+        }
+        assert set(each.reason.values) == (
+            terms & has if each.reason.code == "terms" else set()
+        )
     assert codes <= {"terms", "taste"}
 
 
@@ -103,7 +144,10 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
     explanations = explained(fakes)
     inputs = fakes.scorer.calls[0].inputs
     rows = inputs.rows
-    scored = {round(float(score), 6): row for row, score in zip(rows, world.scores(inputs), strict=True)}
+    scored = {
+        round(float(score), 6): row
+        for row, score in zip(rows, world.scores(inputs), strict=True)
+    }
     for each in explanations[:5]:
         row = scored[round(each.ranked.score or 0, 6)]
         (score,) = world.scores(ModelInputs(row[None], inputs.history))
@@ -115,14 +159,18 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
             assert moved.value == pytest.approx(row[position], abs=1e-5)
             changed = row.copy()
             changed[position] = moved.instead
-            difference = float(score - world.scores(ModelInputs(changed[None], inputs.history))[0])
+            difference = float(
+                score - world.scores(ModelInputs(changed[None], inputs.history))[0]
+            )
             assert moved.effect == pytest.approx(difference, abs=1e-4)
             expected = 0 if moved.column == "itemid" else rows[:, position].mean()
             assert moved.instead == pytest.approx(expected, abs=1e-4)
         for gone in each.effects.history:
             history = world.histories[8]
             kept = history.item_numbers != gone.itemid
-            rest = History(history.item_numbers[kept], history.ratings[kept], history.times[kept])
+            rest = History(
+                history.item_numbers[kept], history.ratings[kept], history.times[kept]
+            )
             without = ModelInputs(row[None], world.spec.encode_history(rest, AT))
             difference = float(score - world.scores(without)[0])
             assert gone.effect == pytest.approx(difference, abs=1e-4)
@@ -146,7 +194,9 @@ def test_the_models_part_is_bounded(fakes: Fakes) -> None:
 
 def test_it_costs_only_who_asks(fakes: Fakes) -> None:
     for explain in (False, "recall"):
-        answer = fakes.recommender.recommend(Request(userid=8, timestamp=AT, explain=explain))
+        answer = fakes.recommender.recommend(
+            Request(userid=8, timestamp=AT, explain=explain)
+        )
         assert answer.explained == []
         assert "explained" not in answer.model_dump(mode="json")
     assert len(fakes.scorer.calls) == 2
@@ -159,7 +209,9 @@ def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
     reasons = [each.reason for each in explained(fakes)]
     assert {reason.code for reason in reasons} >= {"liked", "popular", "profile"}
     for reason in reasons:
-        assert all(word in reason.sentence.en for word in [item.title for item in reason.items])
+        assert all(
+            word in reason.sentence.en for word in [item.title for item in reason.items]
+        )
         assert all(item.title in reason.sentence.zh for item in reason.items)
         assert bool(reason.items) == (reason.code in ("liked", "rated"))
         if reason.code == "liked":
@@ -171,10 +223,17 @@ def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
 
 
 @default
-def test_a_reason_names_an_item_once(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reason_names_an_item_once(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a user with two events of each item, as of somebody who buys the same again."""
     history = fakes.world.histories[8]
-    twice = History(*(np.repeat(part, 2) for part in (history.item_numbers, history.ratings, history.times)))
+    twice = History(
+        *(
+            np.repeat(part, 2)
+            for part in (history.item_numbers, history.ratings, history.times)
+        )
+    )
     monkeypatch.setitem(fakes.world.histories, 8, twice)
     named = [[item.title for item in each.reason.items] for each in explained(fakes)]
     assert max(map(len, named)) == 2
@@ -183,14 +242,21 @@ def test_a_reason_names_an_item_once(fakes: Fakes, monkeypatch: pytest.MonkeyPat
 
 def test_an_unknown_user_is_explained_by_popularity(fakes: Fakes) -> None:
     for place, each in enumerate(explained(fakes, UNKNOWN_USER, 5), start=1):
-        assert (each.reason.code, each.channels, each.fused.rank, each.effects) == ("popular", {}, None, None)
+        assert (each.reason.code, each.channels, each.fused.rank, each.effects) == (
+            "popular",
+            {},
+            None,
+            None,
+        )
         assert (each.ranked.rank, each.ranked.of) == (place, len(fakes.world.popular))
 
 
 def test_explanations_end_with_the_budget(fakes: Fakes) -> None:
     requested(fakes)
     fakes.scorer.on_call = lambda: time.sleep(0.2)
-    late = fakes.recommender.recommend(Request(userid=8, timestamp=AT, explain=True, budget_ms=150))
+    late = fakes.recommender.recommend(
+        Request(userid=8, timestamp=AT, explain=True, budget_ms=150)
+    )
     assert len(late.item_list) == 50
     assert late.explained == []
 
@@ -199,7 +265,9 @@ def test_without_the_ranker_recall_is_explained(fakes: Fakes) -> None:
     for userid, away in ((NO_FEATURES_USER, False), (8, True)):
         fakes.scorer.down = away
         reported = explained(fakes, userid)
-        assert [each.fused.rank for each in reported] == [each.ranked.rank for each in reported]
+        assert [each.fused.rank for each in reported] == [
+            each.ranked.rank for each in reported
+        ]
         assert {each.effects for each in reported} == {None}
     assert any(each.reason.code != "popular" for each in reported)
 
@@ -214,27 +282,49 @@ def test_a_failed_explanation_is_an_error_only_if_strict(fakes: Fakes) -> None:
         requested(fakes, strict=True)
 
 
-def history_of(events: Sequence[tuple[int, int]], profile: tuple[int, int], ago: int) -> Requests:
+def history_of(
+    events: Sequence[tuple[int, int]], profile: tuple[int, int], ago: int
+) -> Requests:
     """Of one user: items and ratings, newest first."""
     n, history = len(events), np.array(events, np.int64).reshape(-1, 2).T
     nothing = np.zeros((1, n), np.int64)
-    return Requests(history[:1], history[1:], nothing, np.array([n]), np.array([profile]), np.array([ago]))
+    return Requests(
+        history[:1],
+        history[1:],
+        nothing,
+        np.array([n]),
+        np.array([profile]),
+        np.array([ago]),
+    )
 
 
-EVENTS = st.lists(st.tuples(st.integers(0, ITEMS), st.integers(1, 5)), max_size=9)  # more than the channel looks at
+EVENTS = st.lists(
+    st.tuples(st.integers(0, ITEMS), st.integers(1, 5)), max_size=9
+)  # more than the channel looks at
 
 
 @pytest.mark.parametrize("one", [channel(), deeper()], ids=["sum", "with hidden units"])
 @given(EVENTS, st.integers(0, 2), st.integers(0, 1), st.sampled_from([1, BREAK_S]))
-def test_shares_add_up(one: HistorySum, events: list[tuple[int, int]], gender: int, age: int, ago: int) -> None:
+def test_shares_add_up(
+    one: HistorySum, events: list[tuple[int, int]], gender: int, age: int, ago: int
+) -> None:
     requested = history_of(events, (gender, age), ago)
     shares = shares_of(one, requested, np.arange(ITEMS + 1))
     assert shares.events.shape == (ITEMS + 1, min(len(events), one.events))
     assert shares.profile.shape == (ITEMS + 1, 2)
     expected = (one.user_vectors(requested) @ one.item_vectors().T)[0]
-    total = shares.base + shares.popularity + shares.profile.sum(axis=1) + shares.events.sum(axis=1)
-    np.testing.assert_allclose(total[1:], expected[1:], rtol=1e-5, atol=1e-5)  # the latter is float32
-    assert (shares.events[:, requested.items[0, : one.events] == 0] == 0).all()  # an unknown item carries nothing
+    total = (
+        shares.base
+        + shares.popularity
+        + shares.profile.sum(axis=1)
+        + shares.events.sum(axis=1)
+    )
+    np.testing.assert_allclose(
+        total[1:], expected[1:], rtol=1e-5, atol=1e-5
+    )  # the latter is float32
+    assert (
+        shares.events[:, requested.items[0, : one.events] == 0] == 0
+    ).all()  # an unknown item carries nothing
 
 
 def test_each_share_is_of_its_own_terms() -> None:
@@ -247,5 +337,9 @@ def test_each_share_is_of_its_own_terms() -> None:
     profile = [found @ one.profile[0][2], found @ one.profile[1][1]]
     np.testing.assert_allclose(shares.profile, np.stack(profile, axis=1), atol=1e-5)
     for n, (code, rating) in enumerate([(3, 5), (7, 1)]):
-        weight = one.lag[:, regime, n] * one.rating_weight[:, regime, rating]  # a field each
-        np.testing.assert_allclose(shares.events[:, n], found @ (weight @ one.rows[:, code]), atol=1e-5)
+        weight = (
+            one.lag[:, regime, n] * one.rating_weight[:, regime, rating]
+        )  # a field each
+        np.testing.assert_allclose(
+            shares.events[:, n], found @ (weight @ one.rows[:, code]), atol=1e-5
+        )

@@ -11,18 +11,32 @@ from online.recommend.types import Request, Stopwatch
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.online.conftest import SERVICES
-from tests.unit.online.world import AT, NO_VECTOR_ITEM, SOURCE, UNKNOWN_USER, DefaultWorld, Recipe, SourceWorld
+from tests.unit.online.world import (
+    AT,
+    NO_VECTOR_ITEM,
+    SOURCE,
+    UNKNOWN_USER,
+    DefaultWorld,
+    Recipe,
+    SourceWorld,
+)
 
 USER = 8
 
 
-def why_not(fakes: Fakes, itemid: int, userid: int = USER, size: int = 50, timestamp: int = AT) -> WhyNot:
-    request = WhyNotRequest(userid=str(userid), itemid=str(itemid), size=size, timestamp=timestamp)
+def why_not(
+    fakes: Fakes, itemid: int, userid: int = USER, size: int = 50, timestamp: int = AT
+) -> WhyNot:
+    request = WhyNotRequest(
+        userid=str(userid), itemid=str(itemid), size=size, timestamp=timestamp
+    )
     return absent(fakes.parts, request, Stopwatch())
 
 
 def listed(fakes: Fakes, userid: int = USER, size: int = 200) -> list[int]:
-    answer = fakes.recommender.recommend(Request(userid=userid, size=size, timestamp=AT))
+    answer = fakes.recommender.recommend(
+        Request(userid=userid, size=size, timestamp=AT)
+    )
     return list(answer.itemids)
 
 
@@ -33,7 +47,9 @@ def test_it_says_of_every_item_what_the_list_says(fakes: Fakes) -> None:
             found = why_not(fakes, itemid, userid)
             assert (found.code == "in_the_list") == (itemid in there)
             assert (found.code == "seen") == (itemid in seen)
-            assert all("None" not in text for text in (found.sentence.en, found.sentence.zh))
+            assert all(
+                "None" not in text for text in (found.sentence.en, found.sentence.zh)
+            )
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld])
@@ -58,7 +74,9 @@ def test_an_item_ranked_below_the_cut(fakes: Fakes) -> None:
         position = fakes.world.spec.columns.index(moved.column)
         expected = 0 if moved.column == "itemid" else best[:, position].mean()
         assert moved.instead == pytest.approx(expected, abs=1e-4)
-    against = next((moved.column for moved in found.effects.columns if moved.effect < 0), None)
+    against = next(
+        (moved.column for moved in found.effects.columns if moved.effect < 0), None
+    )
     assert "60 of" in found.sentence.en
     assert against is None or against in found.sentence.en
     assert why_not(fakes, there[59], size=60).code == "in_the_list"
@@ -69,12 +87,16 @@ def test_an_item_found_by_no_channel(fakes: Fakes) -> None:
     world = fakes.world
     found = world.recalled(USER).ids
     vectors = world.user_vectors(USER)
-    for itemid in sorted(set(world.trained) - set(found.tolist()) - set(world.seen[USER])):
+    for itemid in sorted(
+        set(world.trained) - set(found.tolist()) - set(world.seen[USER])
+    ):
         answer = why_not(fakes, itemid)
         assert answer.code in ("not_found", "not_fused")
         for name, at in answer.channels.items():
             unseen = [i for i in world.trained if i not in world.seen[USER]]
-            products = np.array([world.item_vectors[name][i] @ vectors[name] for i in unseen])
+            products = np.array(
+                [world.item_vectors[name][i] @ vectors[name] for i in unseen]
+            )
             mine = products[unseen.index(itemid)]
             assert at.rank == 1 + (products > mine).sum()
             assert at.score == pytest.approx(mine, abs=1e-4)
@@ -103,9 +125,13 @@ def test_an_item_without_features(fakes: Fakes) -> None:
     item = fakes.world.no_features_item
     fakes.world.seen[USER].remove(item)
     for table in fakes.world.item_vectors.values():
-        table[item] = 10 * max(table.values(), key=lambda vector: float(np.linalg.norm(vector)))
+        table[item] = 10 * max(
+            table.values(), key=lambda vector: float(np.linalg.norm(vector))
+        )
     channel = fakes.world.recipe.recall.channels[0].name
-    fakes.world.item_vectors[channel][item] = 100 * np.sign(fakes.world.user_vectors(USER)[channel]).astype(np.float32)
+    fakes.world.item_vectors[channel][item] = 100 * np.sign(
+        fakes.world.user_vectors(USER)[channel]
+    ).astype(np.float32)
     assert why_not(fakes, item).code == "no_features"
 
 
@@ -129,8 +155,17 @@ def test_it_is_strict(fakes: Fakes, service: str) -> None:
 
 def test_over_http_it_is_as_described(http: FlaskClient, fakes: Fakes) -> None:
     there = listed(fakes)
-    for itemid in (there[0], there[-1], NO_VECTOR_ITEM, fakes.world.seen[USER][0], 123_456):
-        response = http.get("/ml/why-not", query_string={"userid": USER, "itemid": itemid, "timestamp": AT})
+    for itemid in (
+        there[0],
+        there[-1],
+        NO_VECTOR_ITEM,
+        fakes.world.seen[USER][0],
+        123_456,
+    ):
+        response = http.get(
+            "/ml/why-not",
+            query_string={"userid": USER, "itemid": itemid, "timestamp": AT},
+        )
         assert response.status_code == 200
         conforms(response.json, "WhyNot")
         assert response.json == why_not(fakes, itemid).model_dump()
@@ -138,7 +173,9 @@ def test_over_http_it_is_as_described(http: FlaskClient, fakes: Fakes) -> None:
 
 def test_an_item_that_a_rule_hides(fakes: Fakes) -> None:
     itemid = fakes.world.itemids[5]
-    query = WhyNotRequest(userid=f"{fakes.world.own_user(1)}", itemid=f"{fakes.world.own_item(itemid)}")
+    query = WhyNotRequest(
+        userid=f"{fakes.world.own_user(1)}", itemid=f"{fakes.world.own_item(itemid)}"
+    )
     fakes.parts.in_order = lambda opened, itemids: np.arange(0)
     found = absent(fakes.parts, query, Stopwatch())
     assert found.code == "hidden"
@@ -150,13 +187,17 @@ class NarrowWorld(SourceWorld):
 
     @property
     def recipe(self) -> Recipe:
-        recall = SOURCE.recall.model_copy(update={"candidates": 5, "num_candidates": 10})
+        recall = SOURCE.recall.model_copy(
+            update={"candidates": 5, "num_candidates": 10}
+        )
         return SOURCE.model_copy(update={"recall": recall})
 
 
 @pytest.mark.parametrize("kind", [NarrowWorld])
 def test_every_item_with_a_vector_has_a_rank(fakes: Fakes) -> None:
     unseen = sorted(set(fakes.world.trained) - set(fakes.world.seen[USER]))
-    ranks = [at.rank for itemid in unseen for at in why_not(fakes, itemid).channels.values()]
+    ranks = [
+        at.rank for itemid in unseen for at in why_not(fakes, itemid).channels.values()
+    ]
     assert None not in ranks
     assert len(set(ranks)) == len(unseen)

@@ -49,7 +49,9 @@ def admin(fakes: Fakes, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Flask
     """With a key, of a server that allows faults."""
     monkeypatch.setenv("RECSYS_SERVER__FAULTS", "on")
     path = tmp_path / "api_keys"
-    app = create_app(fakes.recommender, Settings(server={"keys_file": path}), fakes.stores)
+    app = create_app(
+        fakes.recommender, Settings(server={"keys_file": path}), fakes.stores
+    )
     client = app.test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {keys.add(path, 'me')}"
     return client
@@ -59,25 +61,39 @@ def test_a_server_refuses_faults_by_default(with_a_key: FlaskClient) -> None:
     found = with_a_key.get("/ml/faults").json
     conforms(found, "FaultsView")
     assert found == {"allowed": False, "faults": []}
-    for answer in (with_a_key.post("/ml/faults", json=DOWN), with_a_key.delete("/ml/faults")):
+    for answer in (
+        with_a_key.post("/ml/faults", json=DOWN),
+        with_a_key.delete("/ml/faults"),
+    ):
         assert answer.status_code == 403
         assert "RECSYS_SERVER__FAULTS=on" in answer.json["error"]["message"]
 
 
-def test_changing_faults_needs_an_admin_key(admin: FlaskClient, store: FakeFaults) -> None:
+def test_changing_faults_needs_an_admin_key(
+    admin: FlaskClient, store: FakeFaults
+) -> None:
     del admin.environ_base["HTTP_AUTHORIZATION"]
     assert admin.post("/ml/faults", json=DOWN).status_code == 401
     assert admin.delete("/ml/faults").status_code == 401
     assert store.active == {}
 
 
-def test_a_fault_begins_is_replaced_and_ends(admin: FlaskClient, store: FakeFaults, ended: list[str]) -> None:
+def test_a_fault_begins_is_replaced_and_ends(
+    admin: FlaskClient, store: FakeFaults, ended: list[str]
+) -> None:
     found = admin.post("/ml/faults", json={**DOWN, "share": 0.5, "seconds": 30}).json
     conforms(found, "FaultsView")
     ready = admin.application.extensions["recsys"].recommender.readiness()
     assert ready.notes == ["fault of triton: down, share 0.5"]
-    assert found["faults"] == [{**DOWN, "share": 0.5, "seconds_left": pytest.approx(30, abs=5)}]
-    assert admin.post("/ml/faults", json={**DOWN, "kind": "slow"}).json["faults"][0]["kind"] == "slow"
+    assert found["faults"] == [
+        {**DOWN, "share": 0.5, "seconds_left": pytest.approx(30, abs=5)}
+    ]
+    assert (
+        admin.post("/ml/faults", json={**DOWN, "kind": "slow"}).json["faults"][0][
+            "kind"
+        ]
+        == "slow"
+    )
     assert ended == ["triton"]
     assert admin.delete("/ml/faults").json == {"allowed": True, "faults": []}
     assert ended == ["triton", "triton"]
@@ -89,19 +105,29 @@ def test_a_fault_begins_is_replaced_and_ends(admin: FlaskClient, store: FakeFaul
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"service": "server", "kind": "down"}, "service"), ({"service": "redis", "kind": "odd"}, "kind"),
-        ({**DOWN, "share": 0}, "share"), ({**DOWN, "seconds": 3601}, "seconds"), ({**DOWN, "wait_ms": 0}, "wait_ms"),
-        ({"service": "redis"}, "kind"), ({**DOWN, "more": 1}, "more"),
+        ({"service": "server", "kind": "down"}, "service"),
+        ({"service": "redis", "kind": "odd"}, "kind"),
+        ({**DOWN, "share": 0}, "share"),
+        ({**DOWN, "seconds": 3601}, "seconds"),
+        ({**DOWN, "wait_ms": 0}, "wait_ms"),
+        ({"service": "redis"}, "kind"),
+        ({**DOWN, "more": 1}, "more"),
     ],
-)  # fmt: skip
-def test_a_wrong_fault_names_its_field(admin: FlaskClient, body: dict[str, Any], field: str) -> None:
+)
+def test_a_wrong_fault_names_its_field(
+    admin: FlaskClient, body: dict[str, Any], field: str
+) -> None:
     answer = admin.post("/ml/faults", json=body)
     assert (answer.status_code, answer.json["error"]["field"]) == (400, field)
 
 
-def test_a_fault_ends_by_its_time_while_redis_is_away(fakes: Fakes, store: FakeFaults, ended: list[str]) -> None:
+def test_a_fault_ends_by_its_time_while_redis_is_away(
+    fakes: Fakes, store: FakeFaults, ended: list[str]
+) -> None:
     faults = hook.Faults(fakes.recommender, store)  # type: ignore[arg-type]
-    store.active["redis"] = ActiveFault(service="redis", kind="down", until=time.time() + 0.2)
+    store.active["redis"] = ActiveFault(
+        service="redis", kind="down", until=time.time() + 0.2
+    )
     assert faults.look()
     assert [each.service for each in faults.views()] == ["redis"]
     store.down = True
@@ -114,7 +140,9 @@ def test_a_fault_ends_by_its_time_while_redis_is_away(fakes: Fakes, store: FakeF
     assert (ended, faults.views()) == (["redis"], [])
 
 
-def run(monkeypatch: pytest.MonkeyPatch, store: FakeFaults, url: str, *arguments: str) -> None:
+def run(
+    monkeypatch: pytest.MonkeyPatch, store: FakeFaults, url: str, *arguments: str
+) -> None:
     port = int(url.rpartition(":")[2])
     monkeypatch.setattr(sys, "argv", ["faults", *arguments])
     monkeypatch.setattr(command, "FaultStore", lambda _: store)
@@ -125,7 +153,19 @@ def test_the_command_switches_faults_on_and_off(
     admin: FlaskClient, store: FakeFaults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(admin.application) as url:
-        run(monkeypatch, store, url, "--service", "feast", "--kind", "slow", "--share", "0.5", "--seconds", "5")
+        run(
+            monkeypatch,
+            store,
+            url,
+            "--service",
+            "feast",
+            "--kind",
+            "slow",
+            "--share",
+            "0.5",
+            "--seconds",
+            "5",
+        )
         fault = store.active["feast"]
         assert (fault.kind, fault.share, fault.seconds) == ("slow", 0.5, 5)
         with pytest.raises(BadRequestError, match="kind"):
@@ -146,24 +186,38 @@ def test_the_command_refuses_a_server_that_allows_none(
     assert store.begun == []
 
 
-def test_faults_can_be_ended_without_a_server(kind: Any, store: FakeFaults, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.active["redis"] = ActiveFault(service="redis", kind="down", until=time.time() + 60)
+def test_faults_can_be_ended_without_a_server(
+    kind: Any, store: FakeFaults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.active["redis"] = ActiveFault(
+        service="redis", kind="down", until=time.time() + 60
+    )
     run(monkeypatch, store, "http://127.0.0.1:1", "--off")
     assert store.active == {}
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--random", "--share", "0.5"), ("--random", "--service", "redis"), ("--off", "--seconds", "5")]
+    "arguments",
+    [
+        ("--random", "--share", "0.5"),
+        ("--random", "--service", "redis"),
+        ("--off", "--seconds", "5"),
+    ],
 )
 def test_options_that_would_be_ignored_are_refused(
-    kind: Any, store: FakeFaults, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+    kind: Any,
+    store: FakeFaults,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
 ) -> None:
     with pytest.raises(SystemExit):
         run(monkeypatch, store, "http://127.0.0.1:1", *arguments)
     assert store.begun == []
 
 
-def test_the_setting_is_off_or_on(kind: type[World], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_setting_is_off_or_on(
+    kind: type[World], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("RECSYS_SERVER__FAULTS", raising=False)
     assert FaultSettings().faults == "off"
     with pytest.raises(ValidationError):

@@ -20,15 +20,24 @@ from tests.unit.online.trickling import talking
 
 LIMIT_S, MARGIN_S = 0.3, 4.0
 PATIENCE_S = 20.0  # of calls that are answered, or fail at once, also on a busy machine
-SAYS = {"slow": OUT_OF_TIME, "down": "cannot be reached", "reset": "cannot be reached", "garbage": "answered with"}
-FEATURES = orjson.dumps({"metadata": {"feature_names": ["userid"]}, "results": [{"values": [1]}]})
+SAYS = {
+    "slow": OUT_OF_TIME,
+    "down": "cannot be reached",
+    "reset": "cannot be reached",
+    "garbage": "answered with",
+}
+FEATURES = orjson.dumps(
+    {"metadata": {"feature_names": ["userid"]}, "results": [{"values": [1]}]}
+)
 NOBODY = b"*0\r\n:1\r\n*0\r\n"
 
 
 def talk(client: socket.socket) -> None:
     """Answer Redis's greetings, and that nothing is live."""
     while data := client.recv(65536):
-        client.sendall(NOBODY if b"HGETALL" in data else b"+OK\r\n" * data.count(b"CLIENT"))
+        client.sendall(
+            NOBODY if b"HGETALL" in data else b"+OK\r\n" * data.count(b"CLIENT")
+        )
 
 
 @pytest.fixture(params=["feast", "redis"])
@@ -40,17 +49,30 @@ def called(request: pytest.FixtureRequest) -> Iterator[tuple[Client[Any, Any], A
             with closing(client):
                 yield client, FeatureQuery("user", None, (1,))
     else:
-        with talking(talk) as port, closing(RedisUsers(RedisSettings(port=port, timeout_s=PATIENCE_S))) as users:
+        with (
+            talking(talk) as port,
+            closing(
+                RedisUsers(RedisSettings(port=port, timeout_s=PATIENCE_S))
+            ) as users,
+        ):
             yield users, UserQuery(1, "aaaaaaaaaaaa", "stars")
 
 
 def fault_of(client: Client[Any, Any], kind: str = "down", **more: Any) -> ActiveFault:
-    given = {"service": client.service, "kind": kind, "wait_ms": 5_000, "until": time.time() + 60, **more}
+    given = {
+        "service": client.service,
+        "kind": kind,
+        "wait_ms": 5_000,
+        "until": time.time() + 60,
+        **more,
+    }
     return ActiveFault.model_validate(given)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_faulty_call_ends_in_its_own_error_by_the_deadline(called: Any, kind: str) -> None:
+def test_a_faulty_call_ends_in_its_own_error_by_the_deadline(
+    called: Any, kind: str
+) -> None:
     client, query = called
     client.call(query)  # its connection exists before the fault
     counted: list[ActiveFault] = []

@@ -17,7 +17,18 @@ from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.world import AT, DefaultWorld, ShopWorld, World
 
 NEW = 5_000
-BAD_TITLES = ("", " ", "\u3000\t", "\u200b", "a\nb", "\x1b[31mred", "a\x85", "\u202eabc", None, 5)
+BAD_TITLES = (
+    "",
+    " ",
+    "\u3000\t",
+    "\u200b",
+    "a\nb",
+    "\x1b[31mred",
+    "a\x85",
+    "\u202eabc",
+    None,
+    5,
+)
 ONE_WORLD = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 
 
@@ -40,23 +51,38 @@ def genres(world: World) -> dict[str, Any]:
 def everywhere(http: FlaskClient, world: World, wanted: OwnId) -> dict[str, bool]:
     """Where an item is found, by a way of answering."""
     user = world.own_user(USER)
-    full = ask(http, userid=user, size=200, only=[wanted, world.own_item(world.trained[0])], explain=True)
+    full = ask(
+        http,
+        userid=user,
+        size=200,
+        only=[wanted, world.own_item(world.trained[0])],
+        explain=True,
+    )
     popular = ask(http, userid=world.own_user(99_999), size=200, only=[wanted])
     ranked = ask(http, 200, "/ml/rank", userid=user, candidates=[wanted])
     similar = http.get("/ml/similar", query_string={"itemid": [wanted]})
     searched = http.get("/ml/items", query_string={"q": "new", "size": 5})
     found = {
-        "rec": wanted in ids(full), "popular": wanted in ids(popular), "rank": wanted in ids(ranked),
-        "similar": similar.status_code == 200, "page": wanted in ids(dict(searched.json or {})),
-    }  # fmt: skip
+        "rec": wanted in ids(full),
+        "popular": wanted in ids(popular),
+        "rank": wanted in ids(ranked),
+        "similar": similar.status_code == 200,
+        "page": wanted in ids(dict(searched.json or {})),
+    }
     if world.spec.genres:
-        where = ask(http, userid=user, size=200, where={"genres": ["Comedy"]}, only=[wanted])
+        where = ask(
+            http, userid=user, size=200, where={"genres": ["Comedy"]}, only=[wanted]
+        )
         found["where"] = wanted in ids(where)
     return found
 
 
-@pytest.mark.parametrize("down", [(), ("elasticsearch",), ("elasticsearch", "triton")], ids=str)
-def test_a_new_item_is_found_everywhere(shop: FlaskClient, fakes: Fakes, world: World, down: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "down", [(), ("elasticsearch",), ("elasticsearch", "triton")], ids=str
+)
+def test_a_new_item_is_found_everywhere(
+    shop: FlaskClient, fakes: Fakes, world: World, down: tuple[str, ...]
+) -> None:
     item = world.own_item(NEW)
     added = add(shop, itemid=item, attributes=genres(world))
     assert added["indexed"]
@@ -69,14 +95,18 @@ def test_a_new_item_is_found_everywhere(shop: FlaskClient, fakes: Fakes, world: 
     assert not any(everywhere(shop, world, item).values())
 
 
-def test_a_release_item_is_changed_hidden_and_restored(shop: FlaskClient, world: World) -> None:
+def test_a_release_item_is_changed_hidden_and_restored(
+    shop: FlaskClient, world: World
+) -> None:
     number = next(itemid for itemid in world.trained if itemid not in world.seen[USER])
     item, user = world.own_item(number), world.own_user(USER)
     before = ask(shop, 200, "/ml/rank", userid=user, candidates=[item])["item_list"]
     assert add(shop, 409, itemid=item)["error"]["code"] == "conflict"
     changed = shop.patch(f"/ml/item/{item}", json={"title": "Another title"})
     assert changed.json["title"] == "Another title"
-    assert changed.json["attributes"].get("genres") == world.attributes(number).get("genres")
+    assert changed.json["attributes"].get("genres") == world.attributes(number).get(
+        "genres"
+    )
     after = ask(shop, 200, "/ml/rank", userid=user, candidates=[item])["item_list"]
     assert after[0] == before[0] | {"title": "Another title"}
     shop.delete(f"/ml/item/{item}")
@@ -92,13 +122,22 @@ def test_a_release_item_is_changed_hidden_and_restored(shop: FlaskClient, world:
 def test_a_patch_places_it_again(shop: FlaskClient, fakes: Fakes, world: World) -> None:
     add(shop, attributes={"genres": ["Comedy"]})
     first = _added(fakes)
-    assert shop.patch(f"/ml/item/{NEW}", json={"attributes": {"genres": ["Action", "Drama"]}}).status_code == 200
+    assert (
+        shop.patch(
+            f"/ml/item/{NEW}", json={"attributes": {"genres": ["Action", "Drama"]}}
+        ).status_code
+        == 200
+    )
     second = _added(fakes)
     assert (set(first.terms), set(second.terms)) == ({3}, {1, 4})
     assert not np.allclose(first.vectors["ease"], second.vectors["ease"])
     for body in (
-        {}, {"title": ""}, {"title": None}, {"title": "x", "itemid": 3}, {"attributes": {"genres": "Comedy"}},
-    ):  # fmt: skip
+        {},
+        {"title": ""},
+        {"title": None},
+        {"title": "x", "itemid": 3},
+        {"attributes": {"genres": "Comedy"}},
+    ):
         assert shop.patch(f"/ml/item/{NEW}", json=body).status_code == 400
     assert shop.patch("/ml/item/5001", json={"title": "x"}).status_code == 404
 
@@ -110,29 +149,49 @@ def _added(fakes: Fakes) -> Any:
 
 
 @ONE_WORLD
-def test_invalid_attributes_are_refused_with_valid_values(shop: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_attributes_are_refused_with_valid_values(
+    shop: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for item, said in (
-        ({"attributes": {"genres": ["Comdy"]}}, "No item has 'Comdy' as genres; there are: Action, Adventure"),
-        ({"attributes": {"genre": ["Comedy"]}}, "no attribute 'genre' here; there are: genres"),
+        (
+            {"attributes": {"genres": ["Comdy"]}},
+            "No item has 'Comdy' as genres; there are: Action, Adventure",
+        ),
+        (
+            {"attributes": {"genre": ["Comedy"]}},
+            "no attribute 'genre' here; there are: genres",
+        ),
         ({"attributes": {"genres": 3}}, "genres must be a list of values"),
         ({"itemid": "5000"}, "itemid must be a whole number"),
         ({"itemid": 0}, "itemid must be a whole number from 1"),
-        *(({"title": title}, "title must be a string of 1 to 500") for title in BAD_TITLES),
-        ({"year": 1990}, "'year' is not a field of this request; there are: itemid, title, attributes."),
+        *(
+            ({"title": title}, "title must be a string of 1 to 500")
+            for title in BAD_TITLES
+        ),
+        (
+            {"year": 1990},
+            "'year' is not a field of this request; there are: itemid, title, attributes.",
+        ),
     ):
         assert said in add(shop, 400, **item)["error"]["message"]
     monkeypatch.setattr("extras.items.store.MAX_ITEMS", 2)
     for n in range(2):
         add(shop, itemid=NEW + n)
     assert "no more are kept" in add(shop, 409, itemid=NEW + 2)["error"]["message"]
-    assert add(shop, 409, itemid=NEW)["error"]["message"].startswith("There is an item 5000 already")
+    assert add(shop, 409, itemid=NEW)["error"]["message"].startswith(
+        "There is an item 5000 already"
+    )
 
 
 @ONE_WORLD
-def test_nothing_is_written_while_redis_is_away(shop: FlaskClient, fakes: Fakes) -> None:
+def test_nothing_is_written_while_redis_is_away(
+    shop: FlaskClient, fakes: Fakes
+) -> None:
     assert add(shop)["indexed"]
     fakes.new_items.down = True
-    assert shop.post("/ml/item", json={"itemid": NEW + 1, "title": "x"}).status_code == 503
+    assert (
+        shop.post("/ml/item", json={"itemid": NEW + 1, "title": "x"}).status_code == 503
+    )
     assert ids(ask(shop, only=[NEW])) == [NEW]
 
 
@@ -140,7 +199,14 @@ def test_nothing_is_written_while_redis_is_away(shop: FlaskClient, fakes: Fakes)
 def test_events_with_it_count(shop: FlaskClient, world: World) -> None:
     add(shop, attributes={"genres": ["Comedy"]})
     before = ask(shop, userid=99_999)
-    event = {"eventid": "e", "userid": 99_999, "itemid": NEW, "type": "rating", "value": 5, "timestamp": AT - 9}
+    event = {
+        "eventid": "e",
+        "userid": 99_999,
+        "itemid": NEW,
+        "type": "rating",
+        "value": 5,
+        "timestamp": AT - 9,
+    }
     recorded = shop.post("/ml/event", json=event)
     assert recorded.json["events"][0]["known_item"]
     after = ask(shop, userid=99_999)
@@ -150,7 +216,13 @@ def test_events_with_it_count(shop: FlaskClient, world: World) -> None:
 
 
 def rate(http: FlaskClient, userid: int, value: int) -> None:
-    event = {"eventid": f"{userid}/{value}", "userid": userid, "itemid": NEW, "type": "rating", "value": value}
+    event = {
+        "eventid": f"{userid}/{value}",
+        "userid": userid,
+        "itemid": NEW,
+        "type": "rating",
+        "value": value,
+    }
     for _ in range(2):  # once more, which counts once
         assert http.post("/ml/event", json=event).status_code == 200
 
@@ -166,7 +238,10 @@ def test_likes_move_a_new_item(shop: FlaskClient, fakes: Fakes, world: World) ->
     with_likes = [u for u in world.userids if (world.histories[u].ratings > 3).any()]
     assert [like.user for like in kept] == with_likes
     history = world.histories[world.userids[0]]
-    assert list(kept[0].before) == history.item_numbers[history.ratings > 3][:BEFORE].tolist()
+    assert (
+        list(kept[0].before)
+        == history.item_numbers[history.ratings > 3][:BEFORE].tolist()
+    )
     shop.patch(f"/ml/item/{NEW}", json={"title": "Known by now"})
     moved = _added(fakes).vectors["tower"]
     assert not np.allclose(moved, placed)
@@ -178,36 +253,67 @@ def test_likes_move_a_new_item(shop: FlaskClient, fakes: Fakes, world: World) ->
 
 
 @ONE_WORLD
-def test_a_user_counts_once_among_the_likes(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+def test_a_user_counts_once_among_the_likes(
+    shop: FlaskClient, fakes: Fakes, world: World
+) -> None:
     add(shop, attributes={"genres": ["Comedy"]})
     userid = next(u for u in world.userids if (world.histories[u].ratings > 3).any())
     for n in range(5):
-        event = {"eventid": f"{n}", "userid": userid, "itemid": NEW, "type": "rating", "value": 5, "timestamp": AT + n}
+        event = {
+            "eventid": f"{n}",
+            "userid": userid,
+            "itemid": NEW,
+            "type": "rating",
+            "value": 5,
+            "timestamp": AT + n,
+        }
         assert shop.post("/ml/event", json=event).status_code == 200
     assert len(fakes.new_items.records[world.dataset][NEW].likes) == 1
 
 
 @ONE_WORLD
-def test_a_retraction_takes_a_like_back(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+def test_a_retraction_takes_a_like_back(
+    shop: FlaskClient, fakes: Fakes, world: World
+) -> None:
     """By the time of the events: a like that arrives late, from before the retraction, does not count."""
     add(shop, attributes={"genres": ["Comedy"]})
     userid = next(u for u in world.userids if (world.histories[u].ratings > 3).any())
     event = {"userid": userid, "itemid": NEW, "type": "rating", "value": 5}
     undo = {"userid": userid, "itemid": NEW, "type": "undo"}
     for n, (sent, second, likes) in enumerate(
-        [(event, 10, 1), (undo, 20, 0), (event, 15, 0), (event, 30, 1), ({**event, "value": 1}, 25, 1), (undo, 31, 0)]
+        [
+            (event, 10, 1),
+            (undo, 20, 0),
+            (event, 15, 0),
+            (event, 30, 1),
+            ({**event, "value": 1}, 25, 1),
+            (undo, 31, 0),
+        ]
     ):
-        response = shop.post("/ml/event", json={**sent, "eventid": f"{n}", "timestamp": AT + second})
+        response = shop.post(
+            "/ml/event", json={**sent, "eventid": f"{n}", "timestamp": AT + second}
+        )
         assert response.status_code == 200, response.text
         assert len(fakes.new_items.records[world.dataset][NEW].likes) == likes, n
 
 
 @ONE_WORLD
-def test_likes_of_new_items_need_a_key(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+def test_likes_of_new_items_need_a_key(
+    shop: FlaskClient, fakes: Fakes, world: World
+) -> None:
     """Adding one needs a key, and once there is one, events do, too."""
     add(shop)
-    event = {"eventid": "e", "userid": world.userids[0], "itemid": NEW, "type": "rating", "value": 5}
-    assert shop.post("/ml/event", json=event, headers={"Authorization": ""}).status_code == 401
+    event = {
+        "eventid": "e",
+        "userid": world.userids[0],
+        "itemid": NEW,
+        "type": "rating",
+        "value": 5,
+    }
+    assert (
+        shop.post("/ml/event", json=event, headers={"Authorization": ""}).status_code
+        == 401
+    )
 
 
 def test_the_newest_likes_replace_the_oldest() -> None:
@@ -223,15 +329,21 @@ def test_the_newest_likes_replace_the_oldest() -> None:
 
 
 @ONE_WORLD
-def test_forgetting_a_user_deletes_their_likes(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+def test_forgetting_a_user_deletes_their_likes(
+    shop: FlaskClient, fakes: Fakes, world: World
+) -> None:
     add(shop, attributes={"genres": ["Comedy"]})
     for userid in world.userids[:3]:
         rate(shop, userid, 5)
     assert shop.delete(f"/ml/user/{world.userids[0]}").status_code == 200
-    assert [like.user for like in fakes.new_items.records[world.dataset][NEW].likes] == world.userids[1:3]
+    assert [
+        like.user for like in fakes.new_items.records[world.dataset][NEW].likes
+    ] == world.userids[1:3]
 
 
-def test_without_new_items_a_release_is_what_was_read(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+def test_without_new_items_a_release_is_what_was_read(
+    shop: FlaskClient, fakes: Fakes, world: World
+) -> None:
     serving = fakes.recommender.releases.active
     assert not isinstance(serving, Extended)
     ask(shop, userid=world.own_user(USER))
@@ -247,10 +359,14 @@ def world(fakes: Fakes) -> World:
 
 
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
-def test_numbers_of_strings_are_none_of_the_releases(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+def test_numbers_of_strings_are_none_of_the_releases(
+    shop: FlaskClient, fakes: Fakes, world: World
+) -> None:
     for n in range(2):
         add(shop, itemid=f"new {n}/\n")
-    numbers = [record.number for record in fakes.new_items.records[world.dataset].values()]
+    numbers = [
+        record.number for record in fakes.new_items.records[world.dataset].values()
+    ]
     assert len({*numbers, *world.itemids}) == len(world.itemids) + 2
     assert all(everywhere(shop, world, "new 0/\n").values())
     assert shop.delete("/ml/item/new%200%2F%0A").status_code == 200
@@ -261,10 +377,19 @@ def test_numbers_of_strings_are_none_of_the_releases(shop: FlaskClient, fakes: F
 
 
 @ONE_WORLD
-def test_a_list_is_added_and_removed_at_once(shop: FlaskClient, fakes: Fakes, world: World) -> None:
-    items = [{"itemid": NEW + n, "title": f"New {n}", "attributes": genres(world)} for n in range(5)]
+def test_a_list_is_added_and_removed_at_once(
+    shop: FlaskClient, fakes: Fakes, world: World
+) -> None:
+    items = [
+        {"itemid": NEW + n, "title": f"New {n}", "attributes": genres(world)}
+        for n in range(5)
+    ]
     answer = shop.post("/ml/items", json=items)
-    assert answer.json == {"release": world.release, "itemids": [NEW + n for n in range(5)], "indexed": True}
+    assert answer.json == {
+        "release": world.release,
+        "itemids": [NEW + n for n in range(5)],
+        "indexed": True,
+    }
     assert all(everywhere(shop, world, NEW + 4).values())
     gone = shop.post("/ml/items/remove", json=[{"itemid": NEW + n} for n in range(5)])
     assert gone.status_code == 200
@@ -273,30 +398,49 @@ def test_a_list_is_added_and_removed_at_once(shop: FlaskClient, fakes: Fakes, wo
 
 
 @ONE_WORLD
-def test_of_a_list_with_an_error_nothing_is_written(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+def test_of_a_list_with_an_error_nothing_is_written(
+    shop: FlaskClient, fakes: Fakes, world: World
+) -> None:
     add(shop)
     good = {"itemid": NEW + 1, "title": "Good"}
     for bad, status, field in (
         ({"itemid": NEW + 2, "title": " "}, 400, "[1].title"),
         ({"itemid": "x", "title": "x"}, 400, "[1].itemid"),
         ({"itemid": NEW + 1, "title": "Twice"}, 400, "[1].itemid"),
-        ({"itemid": NEW + 2, "title": "x", "attributes": {"genre": ["Comedy"]}}, 400, "[1].attributes"),
+        (
+            {"itemid": NEW + 2, "title": "x", "attributes": {"genre": ["Comedy"]}},
+            400,
+            "[1].attributes",
+        ),
         ({"itemid": NEW, "title": "It is there"}, 409, None),
     ):
         response = shop.post("/ml/items", json=[good, bad])
-        assert (response.status_code, response.json["error"].get("field")) == (status, field), response.text
+        assert (response.status_code, response.json["error"].get("field")) == (
+            status,
+            field,
+        ), response.text
     for sent in ([], [{**good, "itemid": NEW + n} for n in range(1_001)], good):
         assert shop.post("/ml/items", json=sent).status_code == 400
-    assert shop.post("/ml/items/remove", json=[{"itemid": NEW}, {"itemid": NEW + 1}]).status_code == 404
+    assert (
+        shop.post(
+            "/ml/items/remove", json=[{"itemid": NEW}, {"itemid": NEW + 1}]
+        ).status_code
+        == 404
+    )
     assert list(fakes.new_items.records[world.dataset]) == [NEW]
 
 
 @ONE_WORLD
-def test_increments_equal_a_rebuild(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+def test_increments_equal_a_rebuild(
+    shop: FlaskClient, fakes: Fakes, world: World
+) -> None:
     rng, there = np.random.default_rng(0), set[int]()
     own = [world.own_item(itemid) for itemid in world.trained[:20]]
     for _ in range(60):
-        item, wanted = int(rng.integers(NEW, NEW + 15)), {"genres": [str(rng.choice(world.spec.genres))]}
+        item, wanted = (
+            int(rng.integers(NEW, NEW + 15)),
+            {"genres": [str(rng.choice(world.spec.genres))]},
+        )
         match rng.integers(4):
             case 0 | 1 if item not in there:
                 add(shop, itemid=item, attributes=wanted)
@@ -310,7 +454,14 @@ def test_increments_equal_a_rebuild(shop: FlaskClient, fakes: Fakes, world: Worl
                 one = rng.choice(own)
                 shop.delete(f"/ml/item/{one}")
                 if rng.integers(2):
-                    shop.post("/ml/item", json={"itemid": int(one), "title": "Back", "attributes": wanted})
+                    shop.post(
+                        "/ml/item",
+                        json={
+                            "itemid": int(one),
+                            "title": "Back",
+                            "attributes": wanted,
+                        },
+                    )
     step_by_step = fakes.recommender.releases.active
     other = Follower(fakes.recommender, fakes.new_items, 60)  # type: ignore[arg-type]
     other.catch_up()
@@ -320,16 +471,26 @@ def test_increments_equal_a_rebuild(shop: FlaskClient, fakes: Fakes, world: Worl
     assert rebuilt is not step_by_step
     assert rebuilt.numbers == step_by_step.numbers
     assert rebuilt.catalogue == step_by_step.catalogue
-    for first, second in ((rebuilt.exact, step_by_step.exact), (rebuilt.alone, step_by_step.alone)):
+    for first, second in (
+        (rebuilt.exact, step_by_step.exact),
+        (rebuilt.alone, step_by_step.alone),
+    ):
         assert first.item_numbers.tolist() == second.item_numbers.tolist()
-        terms = [{code: at.tolist() for code, at in of.terms.items() if len(at)} for of in (first, second)]
+        terms = [
+            {code: at.tolist() for code, at in of.terms.items() if len(at)}
+            for of in (first, second)
+        ]
         assert terms[0] == terms[1]
         for name, rows in first.vectors.items():
             np.testing.assert_allclose(rows, second.vectors[name], atol=1e-5)
-    for one, two in zip(rebuilt.channels.channels, step_by_step.channels.channels, strict=True):
+    for one, two in zip(
+        rebuilt.channels.channels, step_by_step.channels.channels, strict=True
+    ):
         for name, rows in one.arrays().items():
             np.testing.assert_allclose(rows, two.arrays()[name], atol=1e-5)
-    np.testing.assert_allclose(rebuilt.items.current().rows.values, step_by_step.items.current().rows.values)
+    np.testing.assert_allclose(
+        rebuilt.items.current().rows.values, step_by_step.items.current().rows.values
+    )
 
 
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
@@ -344,7 +505,9 @@ def test_a_text_id_that_is_added_again_is_one_item(fakes: Fakes, world: World) -
     follower._free_at = 0
     follower.catch_up()
     opened = fakes.recommender.releases.get()
-    assert [item.title for item in opened.catalogue.values() if item.own_id == "x"] == ["second"]
+    assert [item.title for item in opened.catalogue.values() if item.own_id == "x"] == [
+        "second"
+    ]
 
 
 @ONE_WORLD
@@ -358,11 +521,20 @@ def test_similar_items_leave_removed_ones_out(shop: FlaskClient, world: World) -
 
 
 @ONE_WORLD
-def test_writes_that_arrive_together_share_an_update(fakes: Fakes, world: World) -> None:
+def test_writes_that_arrive_together_share_an_update(
+    fakes: Fakes, world: World
+) -> None:
     fakes.recommender.releases.follow()
-    follower, base = Follower(fakes.recommender, fakes.new_items, 60), base_of(fakes.recommender.releases.get())  # type: ignore[arg-type]
-    first = fakes.new_items.change(world.dataset, {NEW: lambda before: Record(title="x")})
-    second = fakes.new_items.change(world.dataset, {NEW + 1: lambda before: Record(title="y")})
+    follower, base = (
+        Follower(fakes.recommender, fakes.new_items, 60),
+        base_of(fakes.recommender.releases.get()),
+    )  # type: ignore[arg-type]
+    first = fakes.new_items.change(
+        world.dataset, {NEW: lambda before: Record(title="x")}
+    )
+    second = fakes.new_items.change(
+        world.dataset, {NEW + 1: lambda before: Record(title="y")}
+    )
     follower.include(base, first)
     opened = fakes.recommender.releases.active
     assert isinstance(opened, Extended)
@@ -379,7 +551,11 @@ def test_memory_is_given_back_once_changes_are_over(
 ) -> None:
     """Meanwhile threads take short turns, so that requests get the interpreter soon."""
     fakes.recommender.releases.follow()
-    follower, usual, given_back = Follower(fakes.recommender, fakes.new_items, 60), store._USUAL_TURN_S, list[None]()  # type: ignore[arg-type]
+    follower, usual, given_back = (
+        Follower(fakes.recommender, fakes.new_items, 60),
+        store._USUAL_TURN_S,
+        list[None](),
+    )  # type: ignore[arg-type]
     monkeypatch.setattr(store, "give_memory_back", lambda: given_back.append(None))
     monkeypatch.setattr(store, "_CALM_S", math.inf)
     fakes.new_items.change(world.dataset, {NEW: lambda before: Record(title="x")})

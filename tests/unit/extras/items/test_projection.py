@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from data_exchange_center.channels import ChannelSet, HistorySum
 from data_exchange_center.dataset import ItemNumber
 from data_exchange_center.exact import ExactItems, IndexedItem
-from data_exchange_center.features import DenseFeature, FeatureSpec, FlagFeature, one_hot
+from data_exchange_center.features import (
+    DenseFeature,
+    FeatureSpec,
+    FlagFeature,
+    one_hot,
+)
 from data_exchange_center.fusion import Hits
 from extras.items.projection import Described, Overlay, Ridge, Spaces
 from online.clients.elastic import CatalogueItem
@@ -21,17 +26,31 @@ from tests.datasets import STARS
 
 GENRES: Final = tuple(f"Genre {letter}" for letter in "ABCDEFGHIJKL")
 ITEMS, USERS, DIM, NEW = 600, 200, 16, 5_000
-YEAR = ItemNumber(name="year", column="year", scale=100, centres=tuple(range(1930, 2001, 10)), width=10)
+YEAR = ItemNumber(
+    name="year",
+    column="year",
+    scale=100,
+    centres=tuple(range(1930, 2001, 10)),
+    width=10,
+)
 DATASET = STARS.model_copy(update={"terms": ("genres",), "numbers": (YEAR,)})
 KINDS: Final[list[dict[str, Any]]] = [
-    {}, {"genres": []}, {"year": 1995}, {"year": 1935}, {"year": None},
+    {},
+    {"genres": []},
+    {"year": 1995},
+    {"year": 1935},
+    {"year": None},
     *({"genres": [genre]} for genre in GENRES),
     *({"genres": [genre], "year": 1990} for genre in GENRES[:5]),
-    {"genres": list(GENRES)}, {"genres": list(GENRES), "year": 1995}, {"genres": list(GENRES[:6]), "year": 1960},
-    {"genres": list(GENRES[:2])}, {"genres": list(GENRES[3:6]), "year": 1950},
+    {"genres": list(GENRES)},
+    {"genres": list(GENRES), "year": 1995},
+    {"genres": list(GENRES[:6]), "year": 1960},
+    {"genres": list(GENRES[:2])},
+    {"genres": list(GENRES[3:6]), "year": 1950},
     {"genres": list(GENRES[::4]), "year": None},
-    {"genres": [GENRES[0]], "year": 1e12}, {"genres": [GENRES[0]], "year": -1e12},
-]  # fmt: skip
+    {"genres": [GENRES[0]], "year": 1e12},
+    {"genres": [GENRES[0]], "year": -1e12},
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +62,9 @@ def base() -> Any:
         flags[row, rng.choice(len(GENRES), rng.integers(1, 4), replace=False)] = 1
     years = rng.integers(1930, 2001, ITEMS)
     near = np.exp(-0.5 * ((years[:, None] - np.array(YEAR.centres)) / YEAR.width) ** 2)
-    items = flags @ rng.normal(size=(len(GENRES), DIM)) + near @ rng.normal(size=(8, DIM))
+    items = flags @ rng.normal(size=(len(GENRES), DIM)) + near @ rng.normal(
+        size=(8, DIM)
+    )
     items = (items + rng.normal(size=items.shape)).astype(np.float32) / 4
     bias = (near @ np.linspace(-3, -1, 8) + rng.normal(size=ITEMS)).astype(np.float32)
     numbers = np.arange(1, ITEMS + 1, dtype=np.int64)
@@ -52,36 +73,57 @@ def base() -> Any:
         return np.concatenate([np.zeros_like(rows[:1]), rows])
 
     channel = HistorySum(
-        "tower", rows=padded(items)[None], lag=np.ones((1, 2, 5), np.float32), base=np.zeros((2, DIM), np.float32),
-        rating_weight=np.ones((1, 2, 6), np.float32), profile=(), items=padded(items), bias=padded(bias),
+        "tower",
+        rows=padded(items)[None],
+        lag=np.ones((1, 2, 5), np.float32),
+        base=np.zeros((2, DIM), np.float32),
+        rating_weight=np.ones((1, 2, 6), np.float32),
+        profile=(),
+        items=padded(items),
+        bias=padded(bias),
         trained=padded(np.ones(ITEMS, np.bool_)),
-    )  # fmt: skip
+    )
     spec = FeatureSpec(
         one_hot=(one_hot("itemid", "item", numbers.tolist()),),
-        multi_hot=tuple(FlagFeature(name=f"genre_{n}", entity="item") for n in range(len(GENRES))),
+        multi_hot=tuple(
+            FlagFeature(name=f"genre_{n}", entity="item") for n in range(len(GENRES))
+        ),
         dense=(DenseFeature(name="item_year", entity="item", scale=100),),
         genres=GENRES,
     )
     columns = {"itemid": numbers.tolist(), "item_year": years.tolist()}
-    columns |= {f"genre_{n}": flags[:, n].astype(int).tolist() for n in range(len(GENRES))}
+    columns |= {
+        f"genre_{n}": flags[:, n].astype(int).tolist() for n in range(len(GENRES))
+    }
     features = EncodedItems(numbers.astype(np.int32), spec.encode("item", columns))
     terms = [tuple((np.flatnonzero(row) + 1).tolist()) for row in flags]
     vectors = channel.item_vectors()[1:]
-    shown = [{"genres": [GENRES[n - 1] for n in of], "year": int(y)} for of, y in zip(terms, years, strict=True)]
-    indexed = [IndexedItem(int(n), of, {"tower": v}) for n, of, v in zip(numbers, terms, vectors, strict=True)]
+    shown = [
+        {"genres": [GENRES[n - 1] for n in of], "year": int(y)}
+        for of, y in zip(terms, years, strict=True)
+    ]
+    indexed = [
+        IndexedItem(int(n), of, {"tower": v})
+        for n, of, v in zip(numbers, terms, vectors, strict=True)
+    ]
     order = np.argsort(-bias)
     return SimpleNamespace(
         manifest=SimpleNamespace(dataset=DATASET, vector_dims={"tower": DIM + 2}),
         spec=spec,
         channels=ChannelSet(numbers, (channel,)),
-        catalogue={int(n): CatalogueItem(int(n), f"Item {n}", each) for n, each in zip(numbers, shown, strict=True)},
+        catalogue={
+            int(n): CatalogueItem(int(n), f"Item {n}", each)
+            for n, each in zip(numbers, shown, strict=True)
+        },
         popular=Hits(numbers[order], np.exp(bias[order] / 2)),
         items=SimpleNamespace(current=lambda: features),
         exact=ExactItems.of(indexed, {"tower": DIM + 2}),
     )
 
 
-def described(spaces: Spaces, attributes: dict[str, Any], number: int = NEW) -> Described:
+def described(
+    spaces: Spaces, attributes: dict[str, Any], number: int = NEW
+) -> Described:
     codes = tuple(sorted(spaces.codes[each] for each in attributes.get("genres", ())))
     numbers = {name: value for name, value in attributes.items() if name == "year"}
     return Described(number, CatalogueItem(number, "New", attributes), codes, numbers)
@@ -97,7 +139,9 @@ def first_ten(channel: HistorySum) -> NDArray[np.int64]:
 
 
 @pytest.mark.parametrize("attributes", KINDS, ids=str)
-def test_a_new_item_is_shown_no_more_than_its_neighbours(base: Any, attributes: dict[str, Any]) -> None:
+def test_a_new_item_is_shown_no_more_than_its_neighbours(
+    base: Any, attributes: dict[str, Any]
+) -> None:
     overlay = Overlay.of(base).updated([described(Spaces(base), attributes)], ())
     channels = overlay.channels()
     (channel,) = channels.channels
@@ -107,7 +151,11 @@ def test_a_new_item_is_shown_no_more_than_its_neighbours(base: Any, attributes: 
     near = np.argsort(-(known @ new) / np.linalg.norm(known, axis=1))[:10]
     assert counts[ITEMS + 1] <= counts[near + 1].max()
     assert np.linalg.norm(new) <= np.linalg.norm(known, axis=1).max()
-    assert base.channels.channels[0].bias[1:].min() <= channel.bias[ITEMS + 1] <= base.channels.channels[0].bias.max()
+    assert (
+        base.channels.channels[0].bias[1:].min()
+        <= channel.bias[ITEMS + 1]
+        <= base.channels.channels[0].bias.max()
+    )
 
 
 def test_an_unknown_column_counts_as_its_mean() -> None:
@@ -117,7 +165,9 @@ def test_an_unknown_column_counts_as_its_mean() -> None:
     means = weights @ given / weights.sum()
     row = np.array([[4.5, np.nan, 5.5]])
     np.testing.assert_allclose(ridge(row), ridge(np.where(np.isnan(row), means, row)))
-    np.testing.assert_allclose(ridge(np.full((1, 3), np.nan)), ridge.intercept[None], rtol=1e-6)
+    np.testing.assert_allclose(
+        ridge(np.full((1, 3), np.nan)), ridge.intercept[None], rtol=1e-6
+    )
 
 
 def test_predictions_stay_within_the_fitted_rows() -> None:
@@ -146,7 +196,11 @@ def test_the_ranker_reads_numbers_of_the_known_range(base: Any) -> None:
     known = base.items.current().rows.values
     year, own = features.index("item_year"), known[6]
     values = known[:, year]
-    np.testing.assert_allclose(rows[:, year], [values.max(), values.min(), 19.5, own[year], own[year]])
+    np.testing.assert_allclose(
+        rows[:, year], [values.max(), values.min(), 19.5, own[year], own[year]]
+    )
     flags = [features.index(f"genre_{n}") for n in range(len(GENRES))]
     assert rows[4, flags].tolist() == [1.0] + [0.0] * (len(GENRES) - 1)
-    assert rows[3, flags].tolist() == own[flags].tolist()  # unknown: as the known item that it is like
+    assert (
+        rows[3, flags].tolist() == own[flags].tolist()
+    )  # unknown: as the known item that it is like

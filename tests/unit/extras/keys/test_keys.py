@@ -27,7 +27,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def app(fakes: Fakes, path: Path, **server: Any) -> Flask:
-    return create_app(fakes.recommender, Settings(server={"keys_file": path, **server}), fakes.stores)
+    return create_app(
+        fakes.recommender, Settings(server={"keys_file": path, **server}), fakes.stores
+    )
 
 
 @pytest.fixture
@@ -35,29 +37,54 @@ def guarded(fakes: Fakes, path: Path) -> FlaskClient:
     return app(fakes, path, keys_for="all").test_client()
 
 
-def requested(http: FlaskClient, authorization: str | None = None, path: str = "/ml/rec") -> Any:
+def requested(
+    http: FlaskClient, authorization: str | None = None, path: str = "/ml/rec"
+) -> Any:
     headers = {"Authorization": authorization} if authorization is not None else {}
     return http.post(path, json={"userid": 1, "size": 1}, headers=headers)
 
 
-def test_a_known_key_is_named_in_the_log(guarded: FlaskClient, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_known_key_is_named_in_the_log(
+    guarded: FlaskClient, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first, second = keys.add(path, "shop"), keys.add(path, "phone.app")
     with caplog.at_level(logging.INFO, "online.access"):
-        assert [requested(guarded, f"Bearer {key}").status_code for key in (first, second)] == [200, 200]
-    lines = [record.msg["key"] for record in caplog.records if record.name == "online.access"]  # type: ignore[index]
+        assert [
+            requested(guarded, f"Bearer {key}").status_code for key in (first, second)
+        ] == [200, 200]
+    lines = [
+        record.msg["key"] for record in caplog.records if record.name == "online.access"
+    ]  # type: ignore[index]
     assert lines == ["shop", "phone.app"]
 
 
 @pytest.mark.parametrize(
     "authorization",
-    [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic dTpw", "Bearer é", "Bearer " + "x" * 5_000, "{key}",
-     "bearer {key}x", "Basic {key}", "Bearer {hash}"],
-)  # fmt: skip
-def test_others_are_not(guarded: FlaskClient, path: Path, fakes: Fakes, authorization: str | None) -> None:
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        "Basic dTpw",
+        "Bearer é",
+        "Bearer " + "x" * 5_000,
+        "{key}",
+        "bearer {key}x",
+        "Basic {key}",
+        "Bearer {hash}",
+    ],
+)
+def test_others_are_not(
+    guarded: FlaskClient, path: Path, fakes: Fakes, authorization: str | None
+) -> None:
     key = keys.add(path, "shop")
     reported = {"key": key, "hash": keys.hashed(key)}
     assert reported["hash"] in path.read_text()
-    response = requested(guarded, authorization.format_map(reported) if authorization is not None else None)
+    response = requested(
+        guarded,
+        authorization.format_map(reported) if authorization is not None else None,
+    )
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"].lower() == "bearer"
     assert set(response.json["error"]) == {"code", "message"}
@@ -72,12 +99,18 @@ def test_a_folder_that_was_there_stays_as_closed_as_it_was(tmp_path: Path) -> No
     assert tmp_path.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_key_is_good_and_good_no_longer_without_a_restart(guarded: FlaskClient, path: Path) -> None:
+def test_a_key_is_good_and_good_no_longer_without_a_restart(
+    guarded: FlaskClient, path: Path
+) -> None:
     assert requested(guarded, "Bearer x").status_code == 401
     kept, revoked = keys.add(path, "kept"), keys.add(path, "revoked")
-    assert [requested(guarded, f"Bearer {key}").status_code for key in (kept, revoked)] == [200, 200]
+    assert [
+        requested(guarded, f"Bearer {key}").status_code for key in (kept, revoked)
+    ] == [200, 200]
     keys.revoke(path, "revoked")
-    assert [requested(guarded, f"Bearer {key}").status_code for key in (kept, revoked)] == [200, 401]
+    assert [
+        requested(guarded, f"Bearer {key}").status_code for key in (kept, revoked)
+    ] == [200, 401]
     path.unlink()
     assert requested(guarded, f"Bearer {kept}").status_code == 401
 
@@ -89,16 +122,25 @@ def test_health_is_open_to_all(guarded: FlaskClient) -> None:
         assert guarded.get(path).status_code == 401
 
 
-def test_versions_of_services_need_a_key_where_reads_do(guarded: FlaskClient, fakes: Fakes, path: Path) -> None:
+def test_versions_of_services_need_a_key_where_reads_do(
+    guarded: FlaskClient, fakes: Fakes, path: Path
+) -> None:
     def shown(http: FlaskClient, **headers: str) -> set[bool]:
-        return {"version" in service for service in http.get("/readyz", headers=headers).json["services"].values()}
+        return {
+            "version" in service
+            for service in http.get("/readyz", headers=headers)
+            .json["services"]
+            .values()
+        }
 
     assert shown(guarded) == {False}
     assert shown(guarded, **bearer(keys.add(path, "reader", ["read"]))) == {True}
     assert shown(app(fakes, path).test_client()) == {True}
 
 
-def test_writes_need_a_key_and_events_once_a_key_exists(fakes: Fakes, path: Path) -> None:
+def test_writes_need_a_key_and_events_once_a_key_exists(
+    fakes: Fakes, path: Path
+) -> None:
     http = app(fakes, path).test_client()
     writes = [
         (re.sub("<[^>]+>", "1", rule.rule), method)
@@ -107,26 +149,50 @@ def test_writes_need_a_key_and_events_once_a_key_exists(fakes: Fakes, path: Path
     ]
 
     def open_to_all() -> set[tuple[str, str]]:
-        return {(to, method) for to, method in writes if http.open(to, method=method).status_code != 401}
+        return {
+            (to, method)
+            for to, method in writes
+            if http.open(to, method=method).status_code != 401
+        }
 
-    reads = {("/ml/rec", "POST"), ("/ml/rank", "POST"), ("/api/session/recommend", "POST")}
-    assert open_to_all() == reads | {("/ml/event", "POST"), ("/api/feedback", "POST"), ("/api/feedback", "PUT")}
+    reads = {
+        ("/ml/rec", "POST"),
+        ("/ml/rank", "POST"),
+        ("/api/session/recommend", "POST"),
+    }
+    assert open_to_all() == reads | {
+        ("/ml/event", "POST"),
+        ("/api/feedback", "POST"),
+        ("/api/feedback", "PUT"),
+    }
     keys.add(path, "writer")
     assert open_to_all() == reads
     assert http.post("/nowhere").status_code == 404
 
 
 @pytest.mark.parametrize(
-    "content", ["shop\n", "shop nohash\n", "\x00\n", "shop " + "A" * 64 + "\n", "\n\n", "shop " + "a" * 64 + " root\n"]
+    "content",
+    [
+        "shop\n",
+        "shop nohash\n",
+        "\x00\n",
+        "shop " + "A" * 64 + "\n",
+        "\n\n",
+        "shop " + "a" * 64 + " root\n",
+    ],
 )
-def test_a_damaged_line_lets_nobody_in_and_keeps_nobody_out(guarded: FlaskClient, path: Path, content: str) -> None:
+def test_a_damaged_line_lets_nobody_in_and_keeps_nobody_out(
+    guarded: FlaskClient, path: Path, content: str
+) -> None:
     key = keys.add(path, "good")
     path.write_text(content + path.read_text())
     assert requested(guarded, f"Bearer {key}").status_code == 200
     assert requested(guarded, "Bearer nohash").status_code == 401
 
 
-def test_a_file_that_is_no_text_lets_nobody_in(guarded: FlaskClient, path: Path) -> None:
+def test_a_file_that_is_no_text_lets_nobody_in(
+    guarded: FlaskClient, path: Path
+) -> None:
     key = keys.add(path, "good")
     path.write_bytes(b"\xff\xfe" + path.read_bytes())
     assert requested(guarded, f"Bearer {key}").status_code == 401
@@ -150,8 +216,10 @@ def test_an_unfit_name_is_refused(path: Path, name: str) -> None:
 def command(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "extras.keys", *arguments],
-        env={**os.environ, "RECSYS_EXCHANGE_DIR": str(tmp_path)}, capture_output=True, text=True,
-    )  # fmt: skip
+        env={**os.environ, "RECSYS_EXCHANGE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_the_command_prints_a_key_once(tmp_path: Path) -> None:
@@ -177,11 +245,19 @@ def test_the_command_prints_a_key_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("server", "warnings"),
-    [({}, 0), ({"host": "localhost"}, 0), ({"host": "::1"}, 0), ({"keys_for": "writes"}, 0),
-     ({"host": "0.0.0.0"}, 1), ({"host": "10.0.0.1", "keys_for": "all"}, 1), ({"proxies": 1}, 1),
-     ({"host": "0.0.0.0", "keys_for": "writes"}, 2), ({"host": "0.0.0.0", "published_on": "127.0.0.1"}, 0)],
+    [
+        ({}, 0),
+        ({"host": "localhost"}, 0),
+        ({"host": "::1"}, 0),
+        ({"keys_for": "writes"}, 0),
+        ({"host": "0.0.0.0"}, 1),
+        ({"host": "10.0.0.1", "keys_for": "all"}, 1),
+        ({"proxies": 1}, 1),
+        ({"host": "0.0.0.0", "keys_for": "writes"}, 2),
+        ({"host": "0.0.0.0", "published_on": "127.0.0.1"}, 0),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_an_open_server_warns(
     caplog: pytest.LogCaptureFixture, path: Path, server: dict[str, Any], warnings: int
 ) -> None:
@@ -191,39 +267,76 @@ def test_an_open_server_warns(
 
 # --- servers that other machines reach, and scopes
 
-EVENT = {"eventid": "e1", "userid": 1, "itemid": 1, "type": "rating", "value": 5, "timestamp": 1}
+EVENT = {
+    "eventid": "e1",
+    "userid": 1,
+    "itemid": 1,
+    "type": "rating",
+    "value": 5,
+    "timestamp": 1,
+}
 
 
 def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-@pytest.mark.parametrize("server", [{"host": "0.0.0.0"}, {"proxies": 1}, {"keys_for": "all"}], ids=str)
-def test_a_closed_server_without_keys_answers_nobody(fakes: Fakes, path: Path, server: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "server", [{"host": "0.0.0.0"}, {"proxies": 1}, {"keys_for": "all"}], ids=str
+)
+def test_a_closed_server_without_keys_answers_nobody(
+    fakes: Fakes, path: Path, server: dict[str, Any]
+) -> None:
     http = app(fakes, path, **server).test_client()
     assert http.post("/ml/event", json=EVENT).status_code == 401
     assert requested(http).status_code == 401
-    for read in ("/ml/history?userid=1", "/ml/users", "/metrics", "/ml/why-not?userid=1&itemid=1"):
+    for read in (
+        "/ml/history?userid=1",
+        "/ml/users",
+        "/metrics",
+        "/ml/why-not?userid=1&itemid=1",
+    ):
         assert http.get(read).status_code == 401
     assert http.get("/healthz").status_code == 200
-    assert requested(http, f"Bearer {keys.add(path, 'reader', ['read'])}").status_code == 200
+    assert (
+        requested(http, f"Bearer {keys.add(path, 'reader', ['read'])}").status_code
+        == 200
+    )
 
 
-def test_an_open_server_may_let_anybody_read_but_not_write(fakes: Fakes, path: Path) -> None:
+def test_an_open_server_may_let_anybody_read_but_not_write(
+    fakes: Fakes, path: Path
+) -> None:
     http = app(fakes, path, host="0.0.0.0", keys_for="writes").test_client()
     assert requested(http).status_code == 200
     assert http.get("/ml/history?userid=1").status_code == 200
     assert http.post("/ml/event", json=EVENT).status_code == 401
-    assert http.get("/ml/why-not?userid=1&itemid=1").status_code == 403  # a strict request
+    assert (
+        http.get("/ml/why-not?userid=1&itemid=1").status_code == 403
+    )  # a strict request
     key = keys.add(path, "shop", ["read"])
-    assert http.get("/ml/why-not?userid=1&itemid=1", headers=bearer(key)).status_code == 200
+    assert (
+        http.get("/ml/why-not?userid=1&itemid=1", headers=bearer(key)).status_code
+        == 200
+    )
 
 
-def test_each_scope_opens_its_own_paths_only(fakes: Fakes, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECSYS_SERVER__FAULTS", "on")  # a server without them answers 403 to every key
+def test_each_scope_opens_its_own_paths_only(
+    fakes: Fakes, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "RECSYS_SERVER__FAULTS", "on"
+    )  # a server without them answers 403 to every key
     http = app(fakes, path, keys_for="all").test_client()
-    reads, admin = {("/ml/rec", "POST"), ("/ml/rank", "POST"), ("/api/session/recommend", "POST")}, set()
-    events = {("/ml/event", "POST"), ("/api/feedback", "POST"), ("/api/feedback", "PUT")}
+    reads, admin = (
+        {("/ml/rec", "POST"), ("/ml/rank", "POST"), ("/api/session/recommend", "POST")},
+        set(),
+    )
+    events = {
+        ("/ml/event", "POST"),
+        ("/api/feedback", "POST"),
+        ("/api/feedback", "PUT"),
+    }
     for rule in http.application.url_map.iter_rules():
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             address = re.sub("<[^>]+>", "1", rule.rule)
@@ -232,13 +345,20 @@ def test_each_scope_opens_its_own_paths_only(fakes: Fakes, path: Path, monkeypat
             elif method != "GET" and (address, method) not in reads | events:
                 admin.add((address, method))
     assert ("/ml/user/1", "DELETE") in admin
-    allowed = {"read": reads, "events": events, "read,events": reads | events, "admin": reads | events | admin}
+    allowed = {
+        "read": reads,
+        "events": events,
+        "read,events": reads | events,
+        "admin": reads | events | admin,
+    }
     for scopes, expected in allowed.items():
         headers = bearer(keys.add(path, scopes.replace(",", "-"), scopes.split(",")))
         found = {
-            each for each in reads | events | admin
-            if http.open(each[0], method=each[1], headers=headers).status_code not in (401, 403)
-        }  # fmt: skip
+            each
+            for each in reads | events | admin
+            if http.open(each[0], method=each[1], headers=headers).status_code
+            not in (401, 403)
+        }
         assert found == expected, scopes
 
 
@@ -247,7 +367,9 @@ def test_an_error_names_the_scope_and_the_command(fakes: Fakes, path: Path) -> N
     without = http.delete("/ml/user/1")
     assert without.status_code == 401
     assert "make api-key name=<name> scope=admin" in without.json["error"]["message"]
-    lacks = http.delete("/ml/user/1", headers=bearer(keys.add(path, "shop", ["events"])))
+    lacks = http.delete(
+        "/ml/user/1", headers=bearer(keys.add(path, "shop", ["events"]))
+    )
     assert (lacks.status_code, lacks.json["error"]["code"]) == (403, "forbidden")
     assert "scope=admin" in lacks.json["error"]["message"]
 
@@ -258,7 +380,9 @@ def test_a_key_of_an_earlier_file_has_every_scope(fakes: Fakes, path: Path) -> N
     assert http.delete("/ml/user/1", headers=bearer(key)).status_code == 200
 
 
-def test_events_need_no_key_again_once_the_file_is_deleted(fakes: Fakes, path: Path) -> None:
+def test_events_need_no_key_again_once_the_file_is_deleted(
+    fakes: Fakes, path: Path
+) -> None:
     http = app(fakes, path).test_client()
     assert http.post("/ml/event", json=EVENT).status_code == 200
     keys.add(path, "only")
@@ -282,4 +406,7 @@ def test_a_cross_site_write_needs_a_key(fakes: Fakes, path: Path) -> None:
     site = {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:8080"}
     assert http.post("/ml/event", json=EVENT, headers=site).status_code == 403
     key = keys.add(path, "shop", ["events"])
-    assert http.post("/ml/event", json=EVENT, headers={**site, **bearer(key)}).status_code == 200
+    assert (
+        http.post("/ml/event", json=EVENT, headers={**site, **bearer(key)}).status_code
+        == 200
+    )

@@ -19,16 +19,32 @@ from tests.unit.online.trickling import service
 
 
 def limited(
-    fakes: Fakes, port: int = 0, *, cluster: bool = False, socket_dir: Path | None = None, **server: Any
+    fakes: Fakes,
+    port: int = 0,
+    *,
+    cluster: bool = False,
+    socket_dir: Path | None = None,
+    **server: Any,
 ) -> FlaskClient:
     """Over a Redis that is not there, or whatever listens on ``port`` or the socket: the process counts by itself."""
-    redis = {"port": port or free_ports(1)[0], "cluster": cluster, "socket_dir": socket_dir}
-    settings = Settings(server={"host": "0.0.0.0", "keys_for": "writes", **server}, redis=redis)
+    redis = {
+        "port": port or free_ports(1)[0],
+        "cluster": cluster,
+        "socket_dir": socket_dir,
+    }
+    settings = Settings(
+        server={"host": "0.0.0.0", "keys_for": "writes", **server}, redis=redis
+    )
     return create_app(fakes.recommender, settings).test_client()
 
 
 def requested(http: FlaskClient, address: str = "10.0.0.1", **headers: str) -> Any:
-    return http.post("/ml/rec", json={"userid": 1}, environ_base={"REMOTE_ADDR": address}, headers=headers)
+    return http.post(
+        "/ml/rec",
+        json={"userid": 1},
+        environ_base={"REMOTE_ADDR": address},
+        headers=headers,
+    )
 
 
 def test_rate_limited_clients_get_retry_after(fakes: Fakes) -> None:
@@ -40,7 +56,10 @@ def test_rate_limited_clients_get_retry_after(fakes: Fakes) -> None:
     assert "3 per 1 day" in refused.json["error"]["message"]
     assert 0 <= int(refused.headers["Retry-After"]) <= 86_400
     assert requested(http, "10.0.0.2").status_code == 200
-    assert http.get("/healthz", environ_base={"REMOTE_ADDR": "10.0.0.1"}).status_code == 200
+    assert (
+        http.get("/healthz", environ_base={"REMOTE_ADDR": "10.0.0.1"}).status_code
+        == 200
+    )
     page = http.get("/metrics", environ_base={"REMOTE_ADDR": "10.0.0.1"}).text
     assert 'outcome="too_many_requests",status="429"' in page
 
@@ -51,9 +70,13 @@ def test_server_starts_without_the_rate_limit_cluster(fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize("over", ["port", "socket"])
-def test_a_trickling_redis_does_not_delay_requests(over: str, fakes: Fakes, tmp_path: Path) -> None:
+def test_a_trickling_redis_does_not_delay_requests(
+    over: str, fakes: Fakes, tmp_path: Path
+) -> None:
     socket_dir = tmp_path if over == "socket" else None
-    with service(b"+" + b"O" * 1_000, socket_dir and socket_dir / REDIS_SOCKET) as port:  # for twenty seconds
+    with service(
+        b"+" + b"O" * 1_000, socket_dir and socket_dir / REDIS_SOCKET
+    ) as port:  # for twenty seconds
         http = limited(fakes, port, socket_dir=socket_dir, rate="3/day")
         began = time.perf_counter()
         assert [requested(http).status_code for _ in range(4)] == [200, 200, 200, 429]
@@ -70,7 +93,9 @@ def test_a_silent_redis_does_not_delay_every_request(fakes: Fakes) -> None:
             while True:
                 silent.accept()[0].close()
                 requested_redis += 1
-    assert 1 <= requested_redis <= 20  # once for the first request, and looks, more and more seldom, whether it is back
+    assert (
+        1 <= requested_redis <= 20
+    )  # once for the first request, and looks, more and more seldom, whether it is back
 
 
 def test_without_the_setting_nobody_is_counted(fakes: Fakes) -> None:
@@ -80,10 +105,18 @@ def test_without_the_setting_nobody_is_counted(fakes: Fakes) -> None:
     assert not any("RateLimit" in name for name, _ in answers[0].headers)
 
 
-@pytest.mark.parametrize(("proxies", "expected"), [(0, [200, 429, 429]), (1, [200, 200, 429])])
-def test_a_forwarded_address_counts_behind_a_proxy_alone(fakes: Fakes, proxies: int, expected: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("proxies", "expected"), [(0, [200, 429, 429]), (1, [200, 200, 429])]
+)
+def test_a_forwarded_address_counts_behind_a_proxy_alone(
+    fakes: Fakes, proxies: int, expected: list[int]
+) -> None:
     http = limited(fakes, rate="1/day", proxies=proxies)
-    reported = [{"X-Forwarded-For": "1.1.1.1"}, {"X-Forwarded-For": "2.2.2.2"}, {"X-Forwarded-For": "3.3.3.3, 2.2.2.2"}]
+    reported = [
+        {"X-Forwarded-For": "1.1.1.1"},
+        {"X-Forwarded-For": "2.2.2.2"},
+        {"X-Forwarded-For": "3.3.3.3, 2.2.2.2"},
+    ]
     assert [requested(http, **headers).status_code for headers in reported] == expected
 
 
@@ -93,14 +126,18 @@ def test_limits_count_by_key_or_address(fakes: Fakes, tmp_path: Path) -> None:
     http = limited(fakes, rate="1/day", keys_file=path)
 
     def status(address: str, key: str = "") -> int:
-        return requested(http, address, **({"Authorization": f"Bearer {key}"} if key else {})).status_code
+        return requested(
+            http, address, **({"Authorization": f"Bearer {key}"} if key else {})
+        ).status_code
 
     assert [status("10.0.0.1", shop), status("10.0.0.2", shop)] == [200, 429]
     assert [status("10.0.0.1"), status("10.0.0.1", "recsys_nobodys")] == [200, 429]
     assert [status("10.0.0.3", namesake), status("10.0.0.9")] == [200, 200]
 
 
-@pytest.mark.parametrize("rate", ["20", "often", "0/second", "20/second;", "20/fortnight", "-1/day"])
+@pytest.mark.parametrize(
+    "rate", ["20", "often", "0/second", "20/second;", "20/fortnight", "-1/day"]
+)
 def test_an_invalid_limit_is_refused_by_the_settings(rate: str) -> None:
     assert ServerSettings(rate="20/second; 1000/hour").rate
     with pytest.raises(ValidationError, match="no limit of requests"):
@@ -109,5 +146,8 @@ def test_an_invalid_limit_is_refused_by_the_settings(rate: str) -> None:
 
 def test_wrong_keys_are_counted(fakes: Fakes) -> None:
     http = limited(fakes, rate="3/day", keys_for="all")
-    wrong = [requested(http, Authorization=f"Bearer recsys_{number}").status_code for number in range(4)]
+    wrong = [
+        requested(http, Authorization=f"Bearer recsys_{number}").status_code
+        for number in range(4)
+    ]
     assert wrong == [401, 401, 401, 429]

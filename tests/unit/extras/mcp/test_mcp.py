@@ -20,7 +20,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("recommend", {"userid": USER, "siez": 3}, "siez"),
     ("recommend", {"userid": USER, "size": 0}, "size"),
     ("recommend", {"userid": USER, "size": True}, "size"),
-    ("recommend", {"userid": USER, "where": {"genres": {"some": ["Comedy"]}}}, "where.genres"),
+    (
+        "recommend",
+        {"userid": USER, "where": {"genres": {"some": ["Comedy"]}}},
+        "where.genres",
+    ),
     ("recommend", {"history": [{"itemid": 4, "rating": 5}]}, "history.0.rating"),
     ("recommend", {"history": [{"itemid": True, "value": 5}]}, "history.0.itemid"),
     ("rank", {"userid": USER}, "candidates"),
@@ -34,7 +38,10 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 def test_every_tool_answers(url: str) -> None:
     async def run_steps() -> None:
         command = StdioServerParameters(
-            command=sys.executable, args=["-m", "extras.mcp", "--url", url], cwd=ROOT, env=dict(os.environ)
+            command=sys.executable,
+            args=["-m", "extras.mcp", "--url", url],
+            cwd=ROOT,
+            env=dict(os.environ),
         )
         async with Client(command) as client:
 
@@ -44,22 +51,42 @@ def test_every_tool_answers(url: str) -> None:
                 return dict(found.structured_content or {})
 
             tools = (await client.list_tools()).tools
-            assert [tool.name for tool in tools] == ["recommend", "rank", "similar", "popular"]
-            assert all(tool.description and tool.annotations and tool.annotations.read_only_hint for tool in tools)
+            assert [tool.name for tool in tools] == [
+                "recommend",
+                "rank",
+                "similar",
+                "popular",
+            ]
+            assert all(
+                tool.description
+                and tool.annotations
+                and tool.annotations.read_only_hint
+                for tool in tools
+            )
             listed = (await call("recommend", userid=USER, size=5))["item_list"]
             ids = [item["itemid"] for item in listed]
             assert len(ids) == 5
             assert all(item["title"] and item["genres"] is not None for item in listed)
-            ranked = await call("rank", userid=USER, candidates=[*ids[::-1], 99_999_999])
+            ranked = await call(
+                "rank", userid=USER, candidates=[*ids[::-1], 99_999_999]
+            )
             assert [item["itemid"] for item in ranked["item_list"]] == ids
             assert ranked["unknown"] == [99_999_999]
-            comedies = await call("recommend", history=[{"itemid": 4, "value": 5}], where={"genres": ["Comedy"]})
+            comedies = await call(
+                "recommend",
+                history=[{"itemid": 4, "value": 5}],
+                where={"genres": ["Comedy"]},
+            )
             assert all("Comedy" in item["genres"] for item in comedies["item_list"])
-            assert (await call("similar", itemids=[4], size=3))["item_list"][0]["why"]["sentence"]
+            assert (await call("similar", itemids=[4], size=3))["item_list"][0]["why"][
+                "sentence"
+            ]
             popular = await call("popular", size=3)
             assert len(popular["item_list"]) == 3
             assert "popular" in popular["reason"]
-            wrong = await client.call_tool("recommend", {"userid": USER, "where": {"genre": ["Comedy"]}})
+            wrong = await client.call_tool(
+                "recommend", {"userid": USER, "where": {"genre": ["Comedy"]}}
+            )
             assert wrong.is_error
             assert "there are: genres" in str(wrong.content)
             for tool, arguments, named in WRONG:
@@ -72,7 +99,9 @@ def test_every_tool_answers(url: str) -> None:
             assert {"Event", "Condition"} <= schema["$defs"].keys()
             assert schema["additionalProperties"] is False
             some = {"genres": {"any": ["Comedy", "Drama"], "none": ["Action"]}}
-            assert (await call("recommend", userid=USER, where=some, size=3))["matching"] > 0
+            assert (await call("recommend", userid=USER, where=some, size=3))[
+                "matching"
+            ] > 0
             found = await call("recommend", userid=USER, query="comedy", size=3)
             assert all("Comedy" in item["genres"] for item in found["item_list"])
 

@@ -23,17 +23,28 @@ class EncodedWorld(DefaultWorld):
     @property
     def recipe(self) -> Recipe:
         default = super().recipe
-        channel = ImportedEncoderRecipe(name=CHANNEL, file="", sha256="", history=encoders.HISTORY, times=True)
-        recall = default.recall.model_copy(update={"channels": (*default.recall.channels, channel)})
+        channel = ImportedEncoderRecipe(
+            name=CHANNEL, file="", sha256="", history=encoders.HISTORY, times=True
+        )
+        recall = default.recall.model_copy(
+            update={"channels": (*default.recall.channels, channel)}
+        )
         return default.model_copy(update={"name": "encoded", "recall": recall})
 
     @cached_property
     def channels(self) -> ChannelSet:
         plain, rng = super().channels, np.random.default_rng(self.seed + 9)
         rows = len(self.itemids) + 1
-        proto = encoders.model(np.vstack([np.zeros(encoders.DIMS), rng.normal(size=(rows - 1, encoders.DIMS))]), True)
+        proto = encoders.model(
+            np.vstack(
+                [np.zeros(encoders.DIMS), rng.normal(size=(rows - 1, encoders.DIMS))]
+            ),
+            True,
+        )
         extend_to_query(proto, unit=False)
-        trained = np.array([False, *(itemid in self.trained for itemid in sorted(self.itemids))])
+        trained = np.array(
+            [False, *(itemid in self.trained for itemid in sorted(self.itemids))]
+        )
         encoder = Encoder(
             name=CHANNEL,
             onnx=np.frombuffer(proto.SerializeToString(), np.uint8),

@@ -19,7 +19,11 @@ Floats = NDArray[np.floating]
 
 
 def model(
-    embedding: Floats, times: bool = False, opset: int = 18, history: int = HISTORY, op: str = "Identity"
+    embedding: Floats,
+    times: bool = False,
+    opset: int = 18,
+    history: int = HISTORY,
+    op: str = "Identity",
 ) -> onnx.ModelProto:
     """(batch, history) codes -> sum over events of position weight x row of ``embedding`` (items + 1, d).
 
@@ -27,10 +31,14 @@ def model(
     """
     weights = np.linspace(0.5, 1, history, dtype=np.float32)
     stored = {
-        "embedding": embedding.astype(np.float32), "weights": weights[None, :, None], "axis": np.array([1]),
-        "last": np.array([2]), "first_ones": np.arange(history), "request": np.array([history]),
+        "embedding": embedding.astype(np.float32),
+        "weights": weights[None, :, None],
+        "axis": np.array([1]),
+        "last": np.array([2]),
+        "first_ones": np.arange(history),
+        "request": np.array([history]),
         "decay": np.float32(-1 / DECAY_S),
-    }  # fmt: skip
+    }
     nodes = [
         helper.make_node("Gather", ["embedding", "items"], ["rows"]),
         helper.make_node("Mul", ["rows", "weights"], ["weighted"]),
@@ -47,23 +55,45 @@ def model(
             helper.make_node("Mul", ["weighted", "factors"], ["decayed"]),
         ]
     nodes += [
-        helper.make_node("ReduceSum", ["decayed" if times else "weighted", "axis"], ["sum"], keepdims=0),
+        helper.make_node(
+            "ReduceSum",
+            ["decayed" if times else "weighted", "axis"],
+            ["sum"],
+            keepdims=0,
+        ),
         helper.make_node(op, ["sum"], ["user"]),
     ]
-    inputs = [helper.make_tensor_value_info("items", TensorProto.INT64, ["batch", history])]
+    inputs = [
+        helper.make_tensor_value_info("items", TensorProto.INT64, ["batch", history])
+    ]
     if times:
-        inputs.append(helper.make_tensor_value_info("times", TensorProto.INT64, ["batch", history + 1]))
+        inputs.append(
+            helper.make_tensor_value_info(
+                "times", TensorProto.INT64, ["batch", history + 1]
+            )
+        )
     graph = helper.make_graph(
         nodes,
         "encoder",
         inputs,
-        [helper.make_tensor_value_info("user", TensorProto.FLOAT, ["batch", embedding.shape[1]])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in stored.items()],
+        [
+            helper.make_tensor_value_info(
+                "user", TensorProto.FLOAT, ["batch", embedding.shape[1]]
+            )
+        ],
+        [
+            numpy_helper.from_array(np.asarray(value), name)
+            for name, value in stored.items()
+        ],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8
+    )
 
 
-def vector(embedding: Floats, codes: Ints, times: Ints | None = None, now: int = 0) -> Floats:
+def vector(
+    embedding: Floats, codes: Ints, times: Ints | None = None, now: int = 0
+) -> Floats:
     """What the model gives for one user's codes, oldest first; with ``times`` of the events, for a request ``now``."""
     kept = codes[-HISTORY:]
     weights = np.linspace(0.5, 1, HISTORY)[HISTORY - len(kept) :]
@@ -74,7 +104,13 @@ def vector(embedding: Floats, codes: Ints, times: Ints | None = None, now: int =
 
 
 def written(
-    folder: Path, rows: pd.DataFrame, *, times: bool = False, cosine: bool = False, seed: int = 0, name: str = "mine"
+    folder: Path,
+    rows: pd.DataFrame,
+    *,
+    times: bool = False,
+    cosine: bool = False,
+    seed: int = 0,
+    name: str = "mine",
 ) -> Path:
     """A bundle of random numbers, and the lists that they give for a request a second after each user's last event."""
     folder.mkdir(parents=True)
@@ -83,23 +119,34 @@ def written(
     embedding = np.vstack([np.zeros(DIMS), rng.normal(size=(len(items), DIMS))])
     of_items, bias = rng.normal(size=(len(items), DIMS)), rng.normal(size=len(items))
     onnx.save(model(embedding, times), folder / "encoder.onnx")
-    pd.DataFrame({"id": items, "vector": list(of_items), "bias": bias}).to_parquet(folder / "items.parquet")
+    pd.DataFrame({"id": items, "vector": list(of_items), "bias": bias}).to_parquet(
+        folder / "items.parquet"
+    )
     codes = {item: code for code, item in enumerate(items, start=1)}
     lists = []
     for user, own in rows.groupby("user", sort=True):
         of_user = own["item"].map(codes).to_numpy()
         seconds = own["time"].to_numpy()
-        query = vector(embedding, of_user, seconds if times else None, int(seconds[-1]) + 1)
+        query = vector(
+            embedding, of_user, seconds if times else None, int(seconds[-1]) + 1
+        )
         compared = of_items
         if cosine:
             query = query / np.linalg.norm(query)
             compared = of_items / np.linalg.norm(of_items, axis=1, keepdims=True)
         scores = compared @ query + bias
         scores[np.unique(of_user) - 1] = -np.inf
-        best = np.argsort(-scores, kind="stable")[: min(COMPARED, np.isfinite(scores).sum())]
-        lists.append({"id": user, "items": list(items[best]), "scores": list(scores[best])})
+        best = np.argsort(-scores, kind="stable")[
+            : min(COMPARED, np.isfinite(scores).sum())
+        ]
+        lists.append(
+            {"id": user, "items": list(items[best]), "scores": list(scores[best])}
+        )
     pd.DataFrame(lists).to_parquet(folder / "expected.parquet")
-    similarity, inputs = "cosine" if cosine else "dot", '"items", "times"' if times else '"items"'
+    similarity, inputs = (
+        "cosine" if cosine else "dot",
+        '"items", "times"' if times else '"items"',
+    )
     lines = f'name = "{name}"\nkind = "encoder"\nlibrary = "made up"\nsimilarity = "{similarity}"\n'
     about = f"{lines}history_length = {HISTORY}\ninputs = [{inputs}]\n"
     (folder / "model.toml").write_text(about, encoding="utf-8")

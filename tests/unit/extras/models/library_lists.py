@@ -21,9 +21,17 @@ def expect_lists_of_the_library(settings: Settings, bundle: Path) -> None:
     expected = pd.read_parquet(bundle / "expected.parquet").set_index("id")["items"]
     exchange = settings.exchange_dir
     users = artifacts.USERS.read(exchange).sort_values(Columns.USER)[Columns.OWN_ID]
-    items = artifacts.ITEMS.read(exchange).sort_values(Columns.ITEM)[Columns.OWN_ID].tolist()
-    whole = holdout.known.lengths == holdout.past.lengths  # a request does not know the events of its own second
+    items = (
+        artifacts.ITEMS.read(exchange)
+        .sort_values(Columns.ITEM)[Columns.OWN_ID]
+        .tolist()
+    )
+    whole = (
+        holdout.known.lengths == holdout.past.lengths
+    )  # a request does not know the events of its own second
     assert whole.sum() > 40
     for user, codes in zip(users[whole], found[whole], strict=True):
-        wanted = list(expected.get(user, ()))[:20]  # a user of a single event has none; some end in equal scores
+        wanted = list(expected.get(user, ()))[
+            :20
+        ]  # a user of a single event has none; some end in equal scores
         assert [items[code - 1] for code in codes[: len(wanted)]] == wanted

@@ -35,7 +35,10 @@ NOW = 10_000_000
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("encoders")
-    settings = Settings(data=shop(folder / "data", users=60, items=70, views=900), exchange_dir=folder / "exchange")
+    settings = Settings(
+        data=shop(folder / "data", users=60, items=70, views=900),
+        exchange_dir=folder / "exchange",
+    )
     for step in (s0_get_data, s1_data_split):
         step.main(settings)
     export_events(settings, folder / "events")
@@ -47,7 +50,9 @@ def events(data: Settings, name: str = "events") -> pd.DataFrame:
 
 
 @pytest.fixture
-def settings(data: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(
+    data: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path / "exchange"))
     (tmp_path / "exchange").mkdir()
     (tmp_path / "exchange" / "offline").symlink_to(data.offline_dir)
@@ -62,8 +67,12 @@ def settings(data: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_an_encoder_equal_to_its_library_is_imported(
     settings: Settings, data: Settings, tmp_path: Path, times: bool, cosine: bool
 ) -> None:
-    folder = encoders.written(tmp_path / "bundle", events(data), times=times, cosine=cosine)
-    (channel,) = recipe_called(str(import_model(settings, folder, with_default=False))).recall.channels
+    folder = encoders.written(
+        tmp_path / "bundle", events(data), times=times, cosine=cosine
+    )
+    (channel,) = recipe_called(
+        str(import_model(settings, folder, with_default=False))
+    ).recall.channels
     assert channel.kind == "imported_encoder"
     assert channel.model_dump()["history"] == HISTORY
     assert channel.model_dump()["times"] is times
@@ -72,9 +81,14 @@ def test_an_encoder_equal_to_its_library_is_imported(
 def other_about(**given: str) -> Callable[[Path], None]:
     def changed(folder: Path) -> None:
         path = folder / "model.toml"
-        lines = dict(line.split(" = ") for line in path.read_text(encoding="utf-8").splitlines())
+        lines = dict(
+            line.split(" = ") for line in path.read_text(encoding="utf-8").splitlines()
+        )
         lines |= given
-        path.write_text("".join(f"{key} = {value}\n" for key, value in lines.items() if value), encoding="utf-8")
+        path.write_text(
+            "".join(f"{key} = {value}\n" for key, value in lines.items() if value),
+            encoding="utf-8",
+        )
 
     return changed
 
@@ -82,9 +96,14 @@ def other_about(**given: str) -> Callable[[Path], None]:
 def other_model(**given: object) -> Callable[[Path], None]:
     def changed(folder: Path) -> None:
         size = len(pd.read_parquet(folder / "items.parquet")) + 1
-        embedding = np.random.default_rng(0).normal(size=(size, int(str(given.get("dims", DIMS)))))
+        embedding = np.random.default_rng(0).normal(
+            size=(size, int(str(given.get("dims", DIMS))))
+        )
         more = {key: value for key, value in given.items() if key != "dims"}
-        onnx.save(encoders.model(embedding * given.get("scale", 1), **more), folder / "encoder.onnx")  # type: ignore[arg-type]
+        onnx.save(
+            encoders.model(embedding * given.get("scale", 1), **more),
+            folder / "encoder.onnx",
+        )  # type: ignore[arg-type]
 
     return changed
 
@@ -105,7 +124,9 @@ def with_fixed_batch(folder: Path) -> None:
 
 def with_batch_of_two_inside(folder: Path) -> None:
     proto = onnx.load(folder / "encoder.onnx")
-    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2, DIMS]), "shape"))
+    proto.graph.initializer.append(
+        onnx.numpy_helper.from_array(np.array([2, DIMS]), "shape")
+    )
     last = proto.graph.node[-1]
     last.op_type, last.input[:] = "Reshape", [last.input[0], "shape"]
     onnx.save(proto, folder / "encoder.onnx")
@@ -113,13 +134,20 @@ def with_batch_of_two_inside(folder: Path) -> None:
 
 def without_padding_row(folder: Path) -> None:
     size = len(pd.read_parquet(folder / "items.parquet"))
-    onnx.save(encoders.model(np.random.default_rng(0).normal(size=(size, DIMS))), folder / "encoder.onnx")
+    onnx.save(
+        encoders.model(np.random.default_rng(0).normal(size=(size, DIMS))),
+        folder / "encoder.onnx",
+    )
 
 
 def with_nan(folder: Path) -> None:
     proto = onnx.load(folder / "encoder.onnx")
     (stored,) = (each for each in proto.graph.initializer if each.name == "embedding")
-    stored.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(stored) * np.float32(np.nan), "embedding"))
+    stored.CopyFrom(
+        onnx.numpy_helper.from_array(
+            onnx.numpy_helper.to_array(stored) * np.float32(np.nan), "embedding"
+        )
+    )
     onnx.save(proto, folder / "encoder.onnx")
 
 
@@ -129,12 +157,21 @@ def with_other_ids(folder: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
-    "no encoder.onnx": (lambda folder: (folder / "encoder.onnx").unlink(), "encoder.onnx"),
-    "no ONNX": (lambda folder: (folder / "encoder.onnx").write_bytes(b"\x00nothing"), "cannot be read as an ONNX"),
+    "no encoder.onnx": (
+        lambda folder: (folder / "encoder.onnx").unlink(),
+        "encoder.onnx",
+    ),
+    "no ONNX": (
+        lambda folder: (folder / "encoder.onnx").write_bytes(b"\x00nothing"),
+        "cannot be read as an ONNX",
+    ),
     "no history length": (other_about(history_length=""), "history_length"),
     "history length of 0": (other_about(history_length="0"), "history_length"),
     "another history length": (other_about(history_length="7"), "['batch', 7]"),
-    "another number of inputs": (other_about(inputs='["items", "times"]'), "has the inputs"),
+    "another number of inputs": (
+        other_about(inputs='["items", "times"]'),
+        "has the inputs",
+    ),
     "an unknown input": (other_about(inputs='["words"]'), "inputs"),
     "other dimensions": (other_model(dims=3), "['batch', 5]"),
     "a fixed batch": (with_fixed_batch, "any batch"),
@@ -150,7 +187,11 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize(("broken", "says"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_encoder_is_refused_in_one_sentence(
-    settings: Settings, data: Settings, tmp_path: Path, broken: Callable[[Path], None], says: str
+    settings: Settings,
+    data: Settings,
+    tmp_path: Path,
+    broken: Callable[[Path], None],
+    says: str,
 ) -> None:
     folder = encoders.written(tmp_path / "bundle", events(data))
     broken(folder)
@@ -161,17 +202,23 @@ def test_a_broken_encoder_is_refused_in_one_sentence(
     assert not (settings.exchange_dir / "models").exists()
 
 
-def test_weights_among_the_inputs_are_no_inputs(settings: Settings, data: Settings, tmp_path: Path) -> None:
+def test_weights_among_the_inputs_are_no_inputs(
+    settings: Settings, data: Settings, tmp_path: Path
+) -> None:
     folder = encoders.written(tmp_path / "bundle", events(data))
     proto = onnx.load(folder / "encoder.onnx")
     for each in proto.graph.initializer:
-        proto.graph.input.append(onnx.helper.make_tensor_value_info(each.name, each.data_type, each.dims))
+        proto.graph.input.append(
+            onnx.helper.make_tensor_value_info(each.name, each.data_type, each.dims)
+        )
     onnx.save(proto, folder / "encoder.onnx")
     recipe = recipe_called(str(import_model(settings, folder, with_default=False)))
     inputs = read_inputs(settings)
     (fitted,) = fit_channels(inputs.data, inputs, recipe)
     assert isinstance(fitted.channel, Encoder)
-    assert 'name: "items"' in (text := encoder_config("mine", fitted.channel.onnx.tobytes()))
+    assert 'name: "items"' in (
+        text := encoder_config("mine", fitted.channel.onnx.tobytes())
+    )
     assert "embedding" not in text
 
 
@@ -181,23 +228,38 @@ def test_a_failing_run_is_one_sentence() -> None:
         replace(one, codes=one.codes + 5).user_vectors(requests([9]))
 
 
-def test_a_training_encoder_of_another_history_is_refused(settings: Settings, data: Settings, tmp_path: Path) -> None:
+def test_a_training_encoder_of_another_history_is_refused(
+    settings: Settings, data: Settings, tmp_path: Path
+) -> None:
     folder = encoders.written(tmp_path / "bundle", events(data))
     encoders.written(folder / "training", events(data, "events-training"), times=True)
     with pytest.raises(BundleError, match="history_length and inputs"):
         import_model(settings, folder, with_default=True)
 
 
-def test_with_default_the_training_encoder_makes_the_lists(settings: Settings, data: Settings, tmp_path: Path) -> None:
+def test_with_default_the_training_encoder_makes_the_lists(
+    settings: Settings, data: Settings, tmp_path: Path
+) -> None:
     folder = encoders.written(tmp_path / "bundle", events(data))
     encoders.written(folder / "training", events(data, "events-training"), seed=1)
     recipe = recipe_called(str(import_model(settings, folder, with_default=True)))
-    assert [channel.name for channel in recipe.recall.channels] == ["tower", "ease", "mine"]
+    assert [channel.name for channel in recipe.recall.channels] == [
+        "tower",
+        "ease",
+        "mine",
+    ]
     inputs = read_inputs(settings)
     alone = recipe.model_copy(
-        update={"recall": recipe.recall.model_copy(update={"channels": recipe.recall.channels[2:]})}
+        update={
+            "recall": recipe.recall.model_copy(
+                update={"channels": recipe.recall.channels[2:]}
+            )
+        }
     )
-    now, earlier = (fit_channels(past, inputs, alone)[0].channel for past in (inputs.data, inputs.data.earlier(0.6)))
+    now, earlier = (
+        fit_channels(past, inputs, alone)[0].channel
+        for past in (inputs.data, inputs.data.earlier(0.6))
+    )
     assert isinstance(now, Encoder)
     assert isinstance(earlier, Encoder)
     assert now.onnx.tobytes() != earlier.onnx.tobytes()
@@ -206,14 +268,19 @@ def test_with_default_the_training_encoder_makes_the_lists(settings: Settings, d
 def test_the_steps_answer_with_the_lists_of_the_library(
     data: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, exchange = encoders.written(tmp_path / "bundle", events(data)), tmp_path / "exchange"
+    folder, exchange = (
+        encoders.written(tmp_path / "bundle", events(data)),
+        tmp_path / "exchange",
+    )
     monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(exchange))
     shutil.copytree(data.exchange_dir, exchange)
     alone = data.model_copy(update={"exchange_dir": exchange})
     recipe = import_model(alone, folder, with_default=False)
     settings = run_steps(alone.model_copy(update={"recipe_name": str(recipe)}))
     (held,) = ChannelSet.unpack(recall_state(exchange).channels).encoded
-    assert len(held.onnx) == 0  # Triton gets the model, a server does not read it from Redis
+    assert (
+        len(held.onnx) == 0
+    )  # Triton gets the model, a server does not read it from Redis
     expect_lists_of_the_library(settings, folder)
 
 
@@ -237,7 +304,14 @@ def requests(*histories: list[int]) -> Requests:
     items = np.array([history + [0] * (8 - len(history)) for history in histories])
     times = np.where(items > 0, NOW - 60 * np.arange(1, 9), 0)
     lengths = np.array([len(history) for history in histories])
-    return Requests(items, items, times, lengths, np.zeros((len(items), 0), int), np.full(len(items), NOW))
+    return Requests(
+        items,
+        items,
+        times,
+        lengths,
+        np.zeros((len(items), 0), int),
+        np.full(len(items), NOW),
+    )
 
 
 @pytest.mark.parametrize("times", [False, True])
@@ -246,7 +320,10 @@ def test_user_vectors_are_the_models_for_the_newest_events(times: bool) -> None:
     given = requests([3], [4, 1], [9, 8, 7, 6, 5, 4, 3, 2])
     found = one.user_vectors(given)
     for row, (items, seconds) in enumerate(zip(given.items, given.times, strict=True)):
-        codes, then = items[:HISTORY][items[:HISTORY] > 0][::-1], seconds[:HISTORY][items[:HISTORY] > 0][::-1]
+        codes, then = (
+            items[:HISTORY][items[:HISTORY] > 0][::-1],
+            seconds[:HISTORY][items[:HISTORY] > 0][::-1],
+        )
         expected = encoders.vector(embedding, codes, then if times else None, NOW)
         np.testing.assert_allclose(found[row], [*expected, 1, 0], rtol=1e-5, atol=1e-6)
 
@@ -254,7 +331,9 @@ def test_user_vectors_are_the_models_for_the_newest_events(times: bool) -> None:
 def test_items_that_the_encoder_lacks_are_skipped() -> None:
     one, embedding = channel(known=5)
     (found,) = one.user_vectors(requests([9, 2, 8, 1]))
-    np.testing.assert_allclose(found[:-2], encoders.vector(embedding, np.array([1, 2])), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        found[:-2], encoders.vector(embedding, np.array([1, 2])), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_unknown_items_do_not_push_known_ones_out() -> None:
@@ -267,7 +346,9 @@ def test_unknown_items_do_not_push_known_ones_out() -> None:
 
 def test_without_a_known_event_there_is_no_vector() -> None:
     one, _ = channel(known=5)
-    assert np.isnan(one.user_vectors(requests([], [9, 8], [1]))).all(axis=1).tolist() == [True, True, False]
+    assert np.isnan(one.user_vectors(requests([], [9, 8], [1]))).all(
+        axis=1
+    ).tolist() == [True, True, False]
     assert one.inputs(requests([], [9])) == {}
 
 
@@ -277,7 +358,9 @@ def test_a_server_holds_no_model_and_gives_inputs_alone() -> None:
     held = ChannelSet.unpack(whole.pack()).without_encoders()
     assert len(held.encoded[0].onnx) == 0
     assert held.encoded[0].onnx.base is None  # the model's memory is freed
-    history = History(np.array([103, 101]), np.array([1, 1]), np.array([NOW - 1, NOW - 2]))
+    history = History(
+        np.array([103, 101]), np.array([1, 1]), np.array([NOW - 1, NOW - 2])
+    )
     nothing = np.zeros(0, np.int32)
     assert held.query_vectors(history, nothing, NOW) == {}
     (tensors,) = held.encoder_inputs(history, nothing, NOW).values()
@@ -298,7 +381,9 @@ def test_tritons_configuration_is_that_of_the_file() -> None:
     text = encoder_config("ml_encoder_mine-abc", one.onnx.tobytes())
     assert 'name: "items" data_type: TYPE_INT64 dims: [ -1, 6 ]' in text
     assert 'name: "times" data_type: TYPE_INT64 dims: [ -1, 7 ]' in text
-    assert 'output [ { name: "ml_output" data_type: TYPE_FP32 dims: [ -1, 7 ] } ]' in text
+    assert (
+        'output [ { name: "ml_output" data_type: TYPE_FP32 dims: [ -1, 7 ] } ]' in text
+    )
     assert "max_batch_size: 0" in text
 
 

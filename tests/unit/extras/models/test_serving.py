@@ -40,7 +40,9 @@ class FakeTriton(Client[EncoderQuery, NDArray[np.float32]]):
         if self.fails:
             raise ServiceError(self.service, self.fails)
         assert query.model == wire.encoder_model(CHANNEL, WORLD.release)
-        vector: NDArray[np.float32] = session(WORLD.encoder.onnx.tobytes()).run(None, dict(query.inputs))[0][0]
+        vector: NDArray[np.float32] = session(WORLD.encoder.onnx.tobytes()).run(
+            None, dict(query.inputs)
+        )[0][0]
         assert len(vector) == query.dims
         return vector
 
@@ -58,21 +60,32 @@ def triton() -> FakeTriton:
 
 @pytest.fixture
 def recommender(triton: FakeTriton) -> Iterator[Recommender]:
-    services = FakeUsers(WORLD, live=WORLD.release), FakeItems(WORLD), FakeFeatures(WORLD), FakeScorer(WORLD)
+    services = (
+        FakeUsers(WORLD, live=WORLD.release),
+        FakeItems(WORLD),
+        FakeFeatures(WORLD),
+        FakeScorer(WORLD),
+    )
     with closing(Recommender(*services, PATIENT, encoder=triton)) as recommender:  # type: ignore[arg-type]
         recommender.releases.follow()
         yield recommender
 
 
 def ask(recommender: Recommender, userid: int = 1, *, strict: bool = False) -> Answer:
-    return recommender.recommend(Request(userid=userid, timestamp=AT, explain="recall", strict=strict))
+    return recommender.recommend(
+        Request(userid=userid, timestamp=AT, explain="recall", strict=strict)
+    )
 
 
 @pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER])
-def test_the_list_is_that_of_the_model_offline(recommender: Recommender, triton: FakeTriton, userid: int) -> None:
+def test_the_list_is_that_of_the_model_offline(
+    recommender: Recommender, triton: FakeTriton, userid: int
+) -> None:
     answer, recall = ask(recommender, userid, strict=True), WORLD.recipe.recall
     vectors = WORLD.user_vectors(userid)
-    expected = WORLD.search(recall.channels[-1], vectors[CHANNEL], (), WORLD.seen[userid], recall.candidates)  # type: ignore[arg-type]
+    expected = WORLD.search(
+        recall.channels[-1], vectors[CHANNEL], (), WORLD.seen[userid], recall.candidates
+    )  # type: ignore[arg-type]
     assert answer.recall[CHANNEL] == expected.ids.tolist()
     assert not answer.degraded
     assert "encoder" in answer.took_ms
@@ -80,14 +93,20 @@ def test_the_list_is_that_of_the_model_offline(recommender: Recommender, triton:
 
 
 @pytest.mark.parametrize("fails", ["cannot be reached", OUT_OF_TIME])
-def test_without_triton_the_other_channels_answer(recommender: Recommender, triton: FakeTriton, fails: str) -> None:
+def test_without_triton_the_other_channels_answer(
+    recommender: Recommender, triton: FakeTriton, fails: str
+) -> None:
     before = ask(recommender)
     triton.fails = fails
     answer = ask(recommender)
     assert answer.recall[CHANNEL] == []
     assert all(answer.recall[name] == before.recall[name] for name in ("tower", "ease"))
     (found,) = answer.degraded
-    assert (found.outcome, found.service, found.instead) == (Outcome.NOT_ENCODED, "triton", "other_channels")
+    assert (found.outcome, found.service, found.instead) == (
+        Outcome.NOT_ENCODED,
+        "triton",
+        "other_channels",
+    )
     assert fails in answer.reason
 
 
@@ -102,33 +121,48 @@ def test_without_other_channels_popular_items_answer(
     assert answer.degraded[0].outcome is Outcome.NOT_ENCODED
 
 
-def test_a_strict_request_gets_the_error(recommender: Recommender, triton: FakeTriton) -> None:
+def test_a_strict_request_gets_the_error(
+    recommender: Recommender, triton: FakeTriton
+) -> None:
     triton.fails = "cannot be reached"
     with pytest.raises(ServiceError, match="triton"):
         ask(recommender, strict=True)
 
 
-def test_a_user_without_history_costs_no_call(recommender: Recommender, triton: FakeTriton) -> None:
+def test_a_user_without_history_costs_no_call(
+    recommender: Recommender, triton: FakeTriton
+) -> None:
     answer = ask(recommender, BLANK_USER)
     assert answer.recall[CHANNEL] == []
     assert triton.calls == []
     assert Outcome.NOT_ENCODED not in {each.outcome for each in answer.degraded}
 
 
-def test_a_history_of_the_request_is_encoded(recommender: Recommender, triton: FakeTriton) -> None:
-    def brought(request: Request, opened: object, stored: StoredUser | None) -> StoredUser:
+def test_a_history_of_the_request_is_encoded(
+    recommender: Recommender, triton: FakeTriton
+) -> None:
+    def brought(
+        request: Request, opened: object, stored: StoredUser | None
+    ) -> StoredUser:
         assert stored is not None
         return replace(stored, history=WORLD.histories[1])
 
     recommender.phases.state.append(brought)
     answer = ask(recommender, 8)
-    inputs = WORLD.channels.encoder_inputs(WORLD.histories[1], WORLD.profile(1), AT)[CHANNEL]
+    inputs = WORLD.channels.encoder_inputs(WORLD.histories[1], WORLD.profile(1), AT)[
+        CHANNEL
+    ]
     assert np.array_equal(triton.calls[0].inputs["items"], inputs["items"])
     assert answer.recall[CHANNEL]
 
 
-def test_the_breaker_is_the_one_of_triton(recommender: Recommender, triton: FakeTriton) -> None:
+def test_the_breaker_is_the_one_of_triton(
+    recommender: Recommender, triton: FakeTriton
+) -> None:
     recommender.scorer.breaker.force_open("is switched off")
     answer = ask(recommender)
     assert triton.calls == []
-    assert [each.outcome for each in answer.degraded] == [Outcome.NOT_ENCODED, Outcome.NOT_RANKED]
+    assert [each.outcome for each in answer.degraded] == [
+        Outcome.NOT_ENCODED,
+        Outcome.NOT_RANKED,
+    ]

@@ -14,7 +14,9 @@ from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
 
 
-def test_requests_are_counted_by_what_became_of_them(http: FlaskClient, fakes: Fakes) -> None:
+def test_requests_are_counted_by_what_became_of_them(
+    http: FlaskClient, fakes: Fakes
+) -> None:
     for userid in (1, 8, UNKNOWN_USER, NO_FEATURES_USER, 0):
         http.post("/ml/rec", json={"userid": userid})
     fakes.scorer.down = True
@@ -25,7 +27,10 @@ def test_requests_are_counted_by_what_became_of_them(http: FlaskClient, fakes: F
     assert requests_of(page, 200, "personal") == 2
     assert requests_of(page, 200, "cold_start") == 1
     assert requests_of(page, 200, "degraded") == 1
-    assert value(page, "degradations_total", service="feast", reason="no_user_features") == 1
+    assert (
+        value(page, "degradations_total", service="feast", reason="no_user_features")
+        == 1
+    )
     assert requests_of(page, 400, "bad_request") == 1
     assert requests_of(page, 503, "service_unavailable") == 1
     assert requests_of(page, 404, "not_found", "unmatched") == 2
@@ -37,7 +42,10 @@ def test_requests_are_counted_by_what_became_of_them(http: FlaskClient, fakes: F
 
 
 def test_client_errors_are_no_service_failures(http: FlaskClient) -> None:
-    assert http.post("/ml/rec", json={"userid": 1, "release": "cccccccccccc"}).status_code == 404
+    assert (
+        http.post("/ml/rec", json={"userid": 1, "release": "cccccccccccc"}).status_code
+        == 404
+    )
     assert http.open("/ml/rec", method="OPTIONS").status_code == 405
     page = http.get("/metrics").text
     assert "recsys_stage_failures_total{" not in page
@@ -48,7 +56,9 @@ def test_process_metrics_are_exported(http: FlaskClient, fakes: Fakes) -> None:
     http.post("/ml/rec", json={"userid": 1})
     page = http.get("/metrics").text
     recipe = fakes.world.recipe.name
-    assert value(page, "release_workers", release=fakes.world.release, recipe=recipe) == 1
+    assert (
+        value(page, "release_workers", release=fakes.world.release, recipe=recipe) == 1
+    )
     assert value(page, "items_fetched_timestamp_seconds") > 1.7e9
     assert value(page, "open_releases") == 1
     assert value(page, "threads") == ServerSettings().threads
@@ -58,17 +68,23 @@ def test_process_metrics_are_exported(http: FlaskClient, fakes: Fakes) -> None:
     fakes.follow()
     http.post("/ml/rec", json={"userid": 1})
     page = http.get("/metrics").text
-    assert value(page, "release_workers", release=fakes.world.release, recipe=recipe) == 0
+    assert (
+        value(page, "release_workers", release=fakes.world.release, recipe=recipe) == 0
+    )
     assert value(page, "release_workers", release=other.release, recipe=recipe) == 1
 
 
 def test_breaker_states_are_numbers(http: FlaskClient, fakes: Fakes) -> None:
     fakes.recommender.users.breaker.force_open("is dead")
     page = http.get("/metrics").text
-    assert [value(page, "breaker_state", service=name) for name in ("redis", "triton")] == [2, 0]
+    assert [
+        value(page, "breaker_state", service=name) for name in ("redis", "triton")
+    ] == [2, 0]
 
 
-def test_it_counts_where_numbers_are_shared(fakes: Fakes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_it_counts_where_numbers_are_shared(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     http = create_app(fakes.recommender, stores=fakes.stores).test_client()
     http.post("/ml/rec", json={"userid": 1})
@@ -76,7 +92,11 @@ def test_it_counts_where_numbers_are_shared(fakes: Fakes, monkeypatch: pytest.Mo
 
 
 def test_no_user_id_is_in_it(http: FlaskClient) -> None:
-    http.post("/ml/rec", json={"userid": 1471147114}, headers={"X-Request-ID": "request-1471147114"})
+    http.post(
+        "/ml/rec",
+        json={"userid": 1471147114},
+        headers={"X-Request-ID": "request-1471147114"},
+    )
     http.get("/users/1471147114?key=1471147114")
     assert "1471147114" not in http.get("/metrics").text
 
@@ -85,5 +105,7 @@ def test_the_page_is_as_prometheus_wants_it(http: FlaskClient) -> None:
     promtool = program("prometheus", "promtool")
     http.post("/ml/rec", json={"userid": 1})
     page = http.get("/metrics").text
-    checked = subprocess.run([promtool, "check", "metrics"], input=page, text=True, capture_output=True)
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=page, text=True, capture_output=True
+    )
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")

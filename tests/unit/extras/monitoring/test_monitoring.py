@@ -27,15 +27,21 @@ from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
 from tests.waiting import until
 
 HERE = Path(__file__).parent
-RULES = yaml.safe_load((monitoring.HERE / monitoring.ALERTS).read_text(encoding="utf-8"))["groups"][0]["rules"]
-PANELS = json.loads((monitoring.HERE / "grafana/dashboard.json").read_text(encoding="utf-8"))["panels"]
+RULES = yaml.safe_load(
+    (monitoring.HERE / monitoring.ALERTS).read_text(encoding="utf-8")
+)["groups"][0]["rules"]
+PANELS = json.loads(
+    (monitoring.HERE / "grafana/dashboard.json").read_text(encoding="utf-8")
+)["panels"]
 DRAWN = [target["expr"] for panel in PANELS for target in panel["targets"]]
 EXPRESSIONS = sorted({*DRAWN, *(rule["expr"] for rule in RULES)})
 
 
 def expect_sound(*arguments: str | Path) -> None:
     """Assert that Prometheus's own tool finds no fault."""
-    done = subprocess.run([program("prometheus", "promtool"), *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        [program("prometheus", "promtool"), *arguments], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -47,10 +53,14 @@ def measured(fakes: Fakes) -> None:
     """Have `make quality` found something."""
     rates = [DayRate(release=fakes.world.release, day="2026-01-01", lists=10, hits=4)]
     drift = [Drift(feature="age", psi=0.31, values=500)]
-    fakes.quality.report = Report(release=fakes.world.release, made=1, hit_rates=rates, drift=drift)
+    fakes.quality.report = Report(
+        release=fakes.world.release, made=1, hit_rates=rates, drift=drift
+    )
 
 
-def test_alerts_and_dashboard_use_existing_metrics(fakes: Fakes, http: FlaskClient) -> None:
+def test_alerts_and_dashboard_use_existing_metrics(
+    fakes: Fakes, http: FlaskClient
+) -> None:
     measured(fakes)
     http.post("/ml/rec", json={"userid": 1})
     until(lambda: "recsys_drift_psi{" in http.get("/metrics").text)
@@ -58,20 +68,29 @@ def test_alerts_and_dashboard_use_existing_metrics(fakes: Fakes, http: FlaskClie
     reported = {family.name for family in text_string_to_metric_families(page)}
     reported |= {refused._name}
     assert refused in REGISTRY._collector_to_names
-    requested = {name for each in EXPRESSIONS for name in re.findall(r"\brecsys_\w+", each)}
+    requested = {
+        name for each in EXPRESSIONS for name in re.findall(r"\brecsys_\w+", each)
+    }
     assert len(requested) > 10
     assert {re.sub(r"_(total|bucket)$", "", name) for name in requested} <= reported
 
 
 def test_every_expression_is_understood(tmp_path: Path) -> None:
-    rules = [{"record": f"a{n}", "expr": each.replace("$__rate_interval", "5m")} for n, each in enumerate(EXPRESSIONS)]
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "a", "rules": rules}]}))
+    rules = [
+        {"record": f"a{n}", "expr": each.replace("$__rate_interval", "5m")}
+        for n, each in enumerate(EXPRESSIONS)
+    ]
+    (tmp_path / "rules.yml").write_text(
+        yaml.safe_dump({"groups": [{"name": "a", "rules": rules}]})
+    )
     expect_sound("check", "rules", tmp_path / "rules.yml")
 
 
 def test_prometheus_config_names_the_local_server(tmp_path: Path) -> None:
     settings = settings_on_free_ports(tmp_path)
-    settings = settings.model_copy(update={"server": settings.server.model_copy(update={"key": SecretStr("hush")})})
+    settings = settings.model_copy(
+        update={"server": settings.server.model_copy(update={"key": SecretStr("hush")})}
+    )
     config = monitoring.write(settings)
     assert f"127.0.0.1:{settings.server.port}" in config.read_text()
     assert "hush" not in config.read_text()
@@ -83,8 +102,13 @@ def test_prometheus_config_names_the_local_server(tmp_path: Path) -> None:
 def test_prometheus_on_kubernetes_scrapes_each_pod() -> None:
     config = monitoring.HERE / "kubernetes" / monitoring.CONFIG
     expect_sound("check", "config", "--syntax-only", config)
-    jobs = {job["job_name"]: job for job in yaml.safe_load(config.read_text(encoding="utf-8"))["scrape_configs"]}
-    local = yaml.safe_load((monitoring.HERE / monitoring.CONFIG).read_text(encoding="utf-8"))["scrape_configs"]
+    jobs = {
+        job["job_name"]: job
+        for job in yaml.safe_load(config.read_text(encoding="utf-8"))["scrape_configs"]
+    }
+    local = yaml.safe_load(
+        (monitoring.HERE / monitoring.CONFIG).read_text(encoding="utf-8")
+    )["scrape_configs"]
     assert set(jobs) == {job["job_name"] for job in local}
     for job in local:
         (target,) = job["static_configs"][0]["targets"]
@@ -99,14 +123,20 @@ class Prometheus:
         program("prometheus")
         (port,) = free_ports(1)
         monkeypatch.setenv("RECSYS_MONITORING__PROMETHEUS_PORT", str(port))
-        settings = Settings(exchange_dir=folder, server={"port": int(url.rpartition(":")[2])})
+        settings = Settings(
+            exchange_dir=folder, server={"port": int(url.rpartition(":")[2])}
+        )
         config = monitoring.write(settings)
-        config.write_text(config.read_text().replace("scrape_interval: 5s", "scrape_interval: 250ms"))
+        config.write_text(
+            config.read_text().replace("scrape_interval: 5s", "scrape_interval: 250ms")
+        )
         self._command = monitoring.command(settings, config)
         self._api = f"http://127.0.0.1:{port}/api/v1"
 
     def __enter__(self) -> Prometheus:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,7 +145,9 @@ class Prometheus:
 
     def get(self, path: str, **parameters: str) -> Any:
         """An answer's data, once it is there."""
-        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True):
+        for attempt in Retrying(
+            stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True
+        ):
             with attempt:
                 answer = requests.get(f"{self._api}/{path}", parameters, timeout=30)
                 assert answer.status_code != 503, "it is starting"
@@ -139,21 +171,43 @@ def test_dashboard_and_alerts_run_on_a_real_prometheus(
     request()
     with Prometheus(tmp_path, url, monkeypatch) as prometheus:
         assert len(prometheus.get("rules")["groups"][0]["rules"]) == len(RULES)
-        until(lambda: prometheus.value('count_over_time(recsys_requests_total{outcome="personal"}[1m]) > 1') != [])
+        until(
+            lambda: (
+                prometheus.value(
+                    'count_over_time(recsys_requests_total{outcome="personal"}[1m]) > 1'
+                )
+                != []
+            )
+        )
         for userid in (1, NO_FEATURES_USER, UNKNOWN_USER):
             request(userid)
         requests.get(f"{url}/healthz", timeout=30)
         fakes.scorer.down = True
         request(strict=True)
-        until(lambda: prometheus.value('count_over_time(recsys_requests_total{status="503"}[1m]) > 2') != [])
+        until(
+            lambda: (
+                prometheus.value(
+                    'count_over_time(recsys_requests_total{status="503"}[1m]) > 2'
+                )
+                != []
+            )
+        )
         until(lambda: prometheus.value("recsys_drift_psi") != [])
         for expression in EXPRESSIONS:
-            assert isinstance(prometheus.value(expression.replace("$__rate_interval", "1m")), list), expression
-        lacking = {each for each in DRAWN if not prometheus.value(each.replace("$__rate_interval", "1m"))}
+            assert isinstance(
+                prometheus.value(expression.replace("$__rate_interval", "1m")), list
+            ), expression
+        lacking = {
+            each
+            for each in DRAWN
+            if not prometheus.value(each.replace("$__rate_interval", "1m"))
+        }
         assert lacking == {each for each in DRAWN if refused._name in each}
 
 
-def test_without_prometheus_it_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_prometheus_it_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StackError, match="apt install prometheus"):
         monitoring.main(Settings(exchange_dir=tmp_path))

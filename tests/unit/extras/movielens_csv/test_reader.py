@@ -21,7 +21,9 @@ from tests.unit.offline.synthetic import made_up_movielens, run_steps
 def files(tmp_path: Path) -> Path:
     source = made_up_movielens(tmp_path / "source")
     movies = source / "movies.dat"
-    text = movies.read_text(encoding="latin-1").replace("a film (1999)", 'a "film", so (1999)', 1)
+    text = movies.read_text(encoding="latin-1").replace(
+        "a film (1999)", 'a "film", so (1999)', 1
+    )
     movies.write_text(text, encoding="latin-1")
     folder = tmp_path / "ml-csv"
     write(source, folder)
@@ -29,7 +31,11 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_layout_is_the_published_one(files: Path) -> None:
-    assert (files / "ratings.csv").read_text(encoding="utf-8").startswith("userId,movieId,rating,timestamp\n")
+    assert (
+        (files / "ratings.csv")
+        .read_text(encoding="utf-8")
+        .startswith("userId,movieId,rating,timestamp\n")
+    )
     movies = (files / "movies.csv").read_text(encoding="utf-8")
     assert movies.startswith("movieId,title,genres\n")
     assert '"Épisode' in movies
@@ -39,7 +45,12 @@ def test_layout_is_the_published_one(files: Path) -> None:
 def test_all_steps_run_on_it(files: Path, tmp_path: Path) -> None:
     settings = run_steps(Settings(data=files, exchange_dir=tmp_path / "exchange"))
     dataset = read_dataset(settings.exchange_dir)
-    assert (dataset.name, dataset.has_values, dataset.levels[0], dataset.holdout.last) == ("ml-csv", True, 0.5, 10)
+    assert (
+        dataset.name,
+        dataset.has_values,
+        dataset.levels[0],
+        dataset.holdout.last,
+    ) == ("ml-csv", True, 0.5, 10)
     assert dataset.profile == ()
     items = artifacts.ITEMS.read(settings.exchange_dir)
     assert items["year"].eq(1999).all()
@@ -53,19 +64,30 @@ def test_all_steps_run_on_it(files: Path, tmp_path: Path) -> None:
 
 def test_a_row_of_another_width_is_refused_by_line(files: Path, tmp_path: Path) -> None:
     movies = files / "movies.csv"
-    movies.write_text(movies.read_text(encoding="utf-8") + "7,No genres at all\n", encoding="utf-8")
-    with pytest.raises(StepError, match=r"movies.csv, line 82: movieId,title,genres expected"):
+    movies.write_text(
+        movies.read_text(encoding="utf-8") + "7,No genres at all\n", encoding="utf-8"
+    )
+    with pytest.raises(
+        StepError, match=r"movies.csv, line 82: movieId,title,genres expected"
+    ):
         run_steps(Settings(data=files, exchange_dir=tmp_path / "exchange"), 1)
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_archives_of_every_edition_are_read(edition: str, tmp_path: Path) -> None:
-    packed, ratings = archive(made_up_movielens(tmp_path / "source"), tmp_path / "data", edition)
+    packed, ratings = archive(
+        made_up_movielens(tmp_path / "source"), tmp_path / "data", edition
+    )
     settings = run_steps(Settings(data=packed, exchange_dir=tmp_path / "exchange"), 1)
     counts = read_dataset(settings.exchange_dir).counts
     assert (counts["ratings"], counts["users"]) == (ratings, 60)
     with ZipFile(packed) as file:
         names = set(file.namelist())
-        assert {f"{edition}/{name}.csv" for name in ("ratings", "movies", "tags", "links")} <= names
+        assert {
+            f"{edition}/{name}.csv" for name in ("ratings", "movies", "tags", "links")
+        } <= names
         rows = file.read(f"{edition}/ratings.csv").decode().splitlines()[1:]
-    assert all(row.split(",")[2] in {f"{half / 2:.1f}" for half in range(1, 11)} for row in rows)
+    assert all(
+        row.split(",")[2] in {f"{half / 2:.1f}" for half in range(1, 11)}
+        for row in rows
+    )

@@ -6,7 +6,10 @@ import csv
 from pathlib import Path
 from zipfile import ZipFile
 
-GENOME = {"genome-tags.csv": "tagId,tag\n1,007\n", "genome-scores.csv": "movieId,tagId,relevance\n1,1,0.02875\n"}
+GENOME = {
+    "genome-tags.csv": "tagId,tag\n1,007\n",
+    "genome-scores.csv": "movieId,tagId,relevance\n1,1,0.02875\n",
+}
 # Name of the archive and of the folder in it -> the files besides ratings, movies, tags and links
 EDITIONS = {
     "ml-latest-small": {},
@@ -23,7 +26,9 @@ def write(source: Path, folder: Path) -> int:
     for number, (user, item, stars, time) in enumerate(rows_of(source / "ratings.dat")):
         ratings.append((user, item, int(stars) - 0.5 * (number % 4 == 0), time))
     movies = []
-    for number, (item, title, genres) in enumerate(rows_of(source / "movies.dat"), start=1):
+    for number, (item, title, genres) in enumerate(
+        rows_of(source / "movies.dat"), start=1
+    ):
         movies.append((item, title, genres if number % 50 else "(no genres listed)"))
     write_csv(folder / "ratings.csv", "userId,movieId,rating,timestamp", ratings)
     write_csv(folder / "movies.csv", "movieId,title,genres", movies)
@@ -44,7 +49,9 @@ def archive(source: Path, folder: Path, edition: str) -> tuple[Path, int]:
 
 
 def rows_of(path: Path) -> list[list[str]]:
-    return [line.split("::") for line in path.read_text(encoding="latin-1").splitlines()]
+    return [
+        line.split("::") for line in path.read_text(encoding="latin-1").splitlines()
+    ]
 
 
 def write_csv(path: Path, head: str, rows: list[tuple[object, ...]]) -> None:

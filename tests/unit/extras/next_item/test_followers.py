@@ -19,7 +19,12 @@ from tests.unit.offline.data.ratings import events_of
 from tests.unit.offline.models.test_stages import inputs_of
 
 INPUTS = inputs_of(np.zeros(39, int))
-SECONDS = [0, 1, 60, 61]  # item 2 comes at once after item 1, item 3 later, item 4 at once after item 3
+SECONDS = [
+    0,
+    1,
+    60,
+    61,
+]  # item 2 comes at once after item 1, item 3 later, item 4 at once after item 3
 
 
 def fitted(data: Sequences, **settings: float) -> Followers:
@@ -35,7 +40,14 @@ def pages() -> Sequences:
 def requests(items: list[int], gap: int) -> Requests:
     codes = np.array([items])
     times = np.full(codes.shape, 1000)
-    return Requests(codes, codes, times, np.array([len(items)]), np.zeros((1, 0), int), np.array([1000 + gap]))
+    return Requests(
+        codes,
+        codes,
+        times,
+        np.array([len(items)]),
+        np.zeros((1, 0), int),
+        np.array([1000 + gap]),
+    )
 
 
 @pytest.mark.parametrize(("gap", "best"), [(1, 2), (2, 3), (10**9, 3)])
@@ -45,8 +57,13 @@ def test_the_gap_of_the_request_chooses_the_table(gap: int, best: int) -> None:
 
 
 def test_scores_are_logs_of_weighted_shares() -> None:
-    found = fitted(events_of([[1, 3, 4], [1, 4]], [[5] * 3, [5] * 2], [[0, 60, 120], [0, 60]], 4), prior=0.0)
-    assert found.tables[followers.LATER, 1].tolist() == pytest.approx([0, 0, 0, 400, 600], rel=1e-3)  # 1 of 1, 1/2 + 1
+    found = fitted(
+        events_of([[1, 3, 4], [1, 4]], [[5] * 3, [5] * 2], [[0, 60, 120], [0, 60]], 4),
+        prior=0.0,
+    )
+    assert found.tables[followers.LATER, 1].tolist() == pytest.approx(
+        [0, 0, 0, 400, 600], rel=1e-3
+    )  # 1 of 1, 1/2 + 1
     scores = found.scores(requests([3, 1], 60))
     assert scores[0, 3:] == pytest.approx(np.log([400 / 2, 1000 + 600 / 2]), rel=1e-3)
     assert (scores[0, :3] == NOT_FOUND).all()
@@ -64,7 +81,9 @@ def test_without_history_nothing_is_found() -> None:
 
 def test_a_release_holds_the_channel() -> None:
     channel, wanted = fitted(pages()), requests([2, 1], 1)
-    (again,) = ChannelSet.unpack(ChannelSet(np.arange(1, 6), (channel,)).pack()).channels
+    (again,) = ChannelSet.unpack(
+        ChannelSet(np.arange(1, 6), (channel,)).pack()
+    ).channels
     assert np.array_equal(again.scores(wanted), channel.scores(wanted))
 
 
@@ -77,7 +96,9 @@ def test_too_many_items_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_recipe_is_found_by_its_name() -> None:
     recipe = recipe_called("next-item")
     assert recipe == NEXT_ITEM
-    channel = fit_channel(recipe.recall.channels[-1], INPUTS.data, INPUTS, recipe.data).channel
+    channel = fit_channel(
+        recipe.recall.channels[-1], INPUTS.data, INPUTS, recipe.data
+    ).channel
     assert isinstance(channel, Followers)
     assert channel.events == 20
 

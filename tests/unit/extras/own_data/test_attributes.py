@@ -12,11 +12,19 @@ from extras.own_data.declaration import AttributeSpec
 def test_a_value_that_most_share_is_an_interval_of_its_own() -> None:
     numbers = np.concatenate([np.zeros(95), np.arange(1.0, 11), [np.nan]])
     names = intervals(numbers)
-    assert names.value_counts().to_dict() == {"below 1": 95, "1 or more": 10, "unknown": 1}
+    assert names.value_counts().to_dict() == {
+        "below 1": 95,
+        "1 or more": 10,
+        "unknown": 1,
+    }
 
 
 def test_large_numbers_keep_their_digits() -> None:
-    assert intervals(np.array([1_000_001.0, 1_000_002, 1_000_003])).tolist() == ["1000001", "1000002", "1000003"]
+    assert intervals(np.array([1_000_001.0, 1_000_002, 1_000_003])).tolist() == [
+        "1000001",
+        "1000002",
+        "1000003",
+    ]
     names = intervals(np.arange(10_000_000.0, 10_000_080))
     assert names.nunique() == 8
     assert names.iloc[0] == "below 10000010"
@@ -25,30 +33,45 @@ def test_large_numbers_keep_their_digits() -> None:
 def test_a_single_dear_item_does_not_make_all_others_alike() -> None:
     prices = np.arange(1.0, 1001)
     usual = item_number("price", "price", AttributeSpec(kind="numeric"), prices)
-    dear = item_number("price", "price", AttributeSpec(kind="numeric"), np.append(prices, 20_000))
+    dear = item_number(
+        "price", "price", AttributeSpec(kind="numeric"), np.append(prices, 20_000)
+    )
     assert dear.width == pytest.approx(usual.width, rel=0.01)
     assert dear.scale == pytest.approx(usual.scale, rel=0.01)
 
 
 @pytest.mark.parametrize("dear", [1e6, 1e12])
 def test_no_input_of_a_model_is_huge(dear: float) -> None:
-    number = item_number("price", "price", AttributeSpec(kind="numeric"), np.append(np.arange(1.0, 1001), dear))
+    number = item_number(
+        "price",
+        "price",
+        AttributeSpec(kind="numeric"),
+        np.append(np.arange(1.0, 1001), dear),
+    )
     assert dear / number.unit / number.scale <= 100
 
 
 def test_a_number_that_nearly_all_share_has_a_width() -> None:
-    number = item_number("price", "price", AttributeSpec(kind="numeric"), np.append(np.zeros(99), 10.0))
+    number = item_number(
+        "price", "price", AttributeSpec(kind="numeric"), np.append(np.zeros(99), 10.0)
+    )
     assert number.width == pytest.approx(0.75 * 10 / (len(number.centres) - 1))
 
 
 @given(
-    values=st.lists(st.integers(-40, 40).map(lambda n: n / 4), min_size=1, max_size=300),
+    values=st.lists(
+        st.integers(-40, 40).map(lambda n: n / 4), min_size=1, max_size=300
+    ),
     above=st.integers(-45, 45).map(lambda n: n / 4),
 )
-def test_levels_are_cut_at_quantiles_and_named_by_medians(values: list[float], above: float) -> None:
+def test_levels_are_cut_at_quantiles_and_named_by_medians(
+    values: list[float], above: float
+) -> None:
     """Counted values give what numpy says of the values themselves."""
     all_values = np.array(values)
-    distinct, places, counts = np.unique(all_values, return_inverse=True, return_counts=True)
+    distinct, places, counts = np.unique(
+        all_values, return_inverse=True, return_counts=True
+    )
     found = levels(distinct, counts, above)
     codes = found.codes[places]
     assert ((codes > found.positive) == (all_values > above)).all()
@@ -59,6 +82,8 @@ def test_levels_are_cut_at_quantiles_and_named_by_medians(values: list[float], a
     if found.binned:
         for part in (all_values[all_values <= above], all_values[all_values > above]):
             if len(np.unique(part)) > MOST_LEVELS // 2:
-                for edge in np.quantile(part, np.linspace(0, 1, MOST_LEVELS // 2 + 1)[1:-1], method="lower"):
+                for edge in np.quantile(
+                    part, np.linspace(0, 1, MOST_LEVELS // 2 + 1)[1:-1], method="lower"
+                ):
                     (code,) = set(codes[all_values == edge])
                     assert edge == all_values[codes == code].max()

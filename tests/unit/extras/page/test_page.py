@@ -13,7 +13,11 @@ from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import DefaultWorld, World
 
 STATIC = Path(__file__).parents[4] / "extras/page/static"
-OURS = [path for path in sorted(STATIC.rglob("*")) if path.is_file() and "vendor" not in path.parts]
+OURS = [
+    path
+    for path in sorted(STATIC.rglob("*"))
+    if path.is_file() and "vendor" not in path.parts
+]
 
 pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 
@@ -24,7 +28,9 @@ def test_the_page_is_served_with_a_strict_policy(http: FlaskClient) -> None:
         assert response.status_code == 200, path
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
         assert response.headers["X-Content-Type-Options"] == "nosniff"
-        assert response.headers["Cache-Control"] == "no-cache", "browsers ask whether the file has changed"
+        assert response.headers["Cache-Control"] == "no-cache", (
+            "browsers ask whether the file has changed"
+        )
     assert http.get("/").mimetype == "text/html"
     for file in STATIC.rglob("*.*js"):
         assert "javascript" in http.get(f"/page/{file.relative_to(STATIC)}").mimetype
@@ -34,18 +40,27 @@ def test_the_page_is_served_with_a_strict_policy(http: FlaskClient) -> None:
 def test_the_page_needs_no_key(fakes: Fakes) -> None:
     settings = Settings(server={"keys_for": "all", "keys_file": "/nowhere/keys"})
     http = create_app(fakes.recommender, settings, fakes.stores).test_client()
-    assert [http.get(path).status_code for path in ("/", "/page/style.css", "/ml/releases")] == [200, 200, 401]
+    assert [
+        http.get(path).status_code for path in ("/", "/page/style.css", "/ml/releases")
+    ] == [200, 200, 401]
 
 
 def test_vendored_libraries_state_version_licence_and_hash(kind: type[World]) -> None:
     lines = (STATIC / "vendor/SHA256SUMS").read_text().splitlines()
-    origins = {digest_and_name: origin for origin, digest_and_name in zip(lines[::2], lines[1::2], strict=True)}
+    origins = {
+        digest_and_name: origin
+        for origin, digest_and_name in zip(lines[::2], lines[1::2], strict=True)
+    }
     libraries = sorted((STATIC / "vendor").glob("*.mjs"))
     assert sorted(origins) == sorted(
-        f"{hashlib.sha256(each.read_bytes()).hexdigest()}  {each.name}" for each in libraries
+        f"{hashlib.sha256(each.read_bytes()).hexdigest()}  {each.name}"
+        for each in libraries
     )
     for digest_and_name, origin in origins.items():
-        assert re.match(rf"# {digest_and_name.split()[1].removesuffix('.mjs')} \d+\.\d+\.\d+ of npm, \S+", origin)
+        assert re.match(
+            rf"# {digest_and_name.split()[1].removesuffix('.mjs')} \d+\.\d+\.\d+ of npm, \S+",
+            origin,
+        )
     for library in libraries:
         assert "sourceMappingURL" not in library.read_text(), library
         assert library.with_suffix(".LICENSE").read_text().strip(), library

@@ -47,7 +47,22 @@ def manifest(settings: Settings) -> Manifest:
 
 def shown(manifest: Manifest, users: Sequence[OwnId]) -> list[Exposure]:
     dataset = manifest.dataset.base_name
-    return [Exposure("", "", f"{n}", dataset, n, manifest.release, True, 1, 1_000, (1,), score=0.5) for n in users]
+    return [
+        Exposure(
+            "",
+            "",
+            f"{n}",
+            dataset,
+            n,
+            manifest.release,
+            True,
+            1,
+            1_000,
+            (1,),
+            score=0.5,
+        )
+        for n in users
+    ]
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, degraded: int) -> None:
@@ -57,21 +72,31 @@ def answering(monkeypatch: pytest.MonkeyPatch, degraded: int) -> None:
     def recommend(*_: Any, **__: Any) -> Any:
         nonlocal answered
         answered += 1
-        return SimpleNamespace(degraded=[], cold_start=answered <= degraded, item_list=[SimpleNamespace(score=0.5)])
+        return SimpleNamespace(
+            degraded=[],
+            cold_start=answered <= degraded,
+            item_list=[SimpleNamespace(score=0.5)],
+        )
 
     monkeypatch.setattr(Client, "recommend", recommend)
 
 
 @pytest.mark.parametrize(("degraded", "kept"), [(0, True), (100, True), (101, False)])
 def test_scores_of_a_degraded_server_are_not_kept(
-    settings: Settings, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, degraded: int, kept: bool
+    settings: Settings,
+    manifest: Manifest,
+    monkeypatch: pytest.MonkeyPatch,
+    degraded: int,
+    kept: bool,
 ) -> None:
     answering(monkeypatch, degraded)
     own = settings.service_dir("quality")
     own.mkdir(parents=True, exist_ok=True)
     (own / "earlier.json").write_text("{}")
     users = list(read_own_ids(settings.exchange_dir).users.values())
-    found, problem = drifts(settings, manifest, shown(manifest, users), {user: [] for user in users})
+    found, problem = drifts(
+        settings, manifest, shown(manifest, users), {user: [] for user in users}
+    )
     features = {each.feature for each in found}
     assert "gender" in features, "a failure of the scores leaves the others"
     assert ("score" in features) is kept is (not problem)
@@ -82,14 +107,28 @@ def test_scores_of_a_degraded_server_are_not_kept(
         assert [each.name for each in own.iterdir()] == [path.name]
 
 
-def test_events_that_were_trained_on_are_not_counted_again(settings: Settings, manifest: Manifest) -> None:
+def test_events_that_were_trained_on_are_not_counted_again(
+    settings: Settings, manifest: Manifest
+) -> None:
     ids = read_own_ids(settings.exchange_dir)
     users = list(ids.users.values())
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
     events: dict[OwnId, list[Event]] = {user: [] for user in users}
     for row in ratings.itertuples():
-        user, item = ids.users[getattr(row, Columns.USER)], ids.items[getattr(row, Columns.ITEM)]
-        events[user].append(Event(f"{row.Index}", user, item, "rating", int(getattr(row, Columns.TIMESTAMP)), 5))
+        user, item = (
+            ids.users[getattr(row, Columns.USER)],
+            ids.items[getattr(row, Columns.ITEM)],
+        )
+        events[user].append(
+            Event(
+                f"{row.Index}",
+                user,
+                item,
+                "rating",
+                int(getattr(row, Columns.TIMESTAMP)),
+                5,
+            )
+        )
     exposures = [replace(each, score=None) for each in shown(manifest, users[:250])]
     found, _ = drifts(settings, manifest, exposures, events)
     of = {each.feature: each for each in found}

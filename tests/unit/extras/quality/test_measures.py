@@ -8,7 +8,15 @@ from data_exchange_center.dataset import Dataset
 from data_exchange_center.events import Event
 from extras.events.log import STREAMS
 from extras.experiments.store import ExperimentStore, Exposure
-from extras.quality.measures import FEWEST, KEPT_DAYS, drift_of, hit_rates, is_hit, merged, psi
+from extras.quality.measures import (
+    FEWEST,
+    KEPT_DAYS,
+    drift_of,
+    hit_rates,
+    is_hit,
+    merged,
+    psi,
+)
 from extras.quality.store import DayRate, Drift, Report, ServedStore
 from tests.unit.online.world import DefaultWorld
 
@@ -17,13 +25,26 @@ DATASET: Dataset = DefaultWorld().published.manifest.dataset
 OLD, NEW = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 
 
-def shown(at: int, user: int = 1, release: str = OLD, items: tuple[int, ...] = (4, 5)) -> Exposure:
+def shown(
+    at: int, user: int = 1, release: str = OLD, items: tuple[int, ...] = (4, 5)
+) -> Exposure:
     name = f"{user} {at} {release}"
-    return Exposure("", "", name, DATASET.base_name, user, release, True, at, at * 1000, items)
+    return Exposure(
+        "", "", name, DATASET.base_name, user, release, True, at, at * 1000, items
+    )
 
 
-def rated(at: int, item: int = 4, value: float = 5, user: int = 1, kind: str = "rating") -> Event:
-    return Event(eventid=f"{at} {item}", userid=user, itemid=item, type=kind, value=value, timestamp=at)
+def rated(
+    at: int, item: int = 4, value: float = 5, user: int = 1, kind: str = "rating"
+) -> Event:
+    return Event(
+        eventid=f"{at} {item}",
+        userid=user,
+        itemid=item,
+        type=kind,
+        value=value,
+        timestamp=at,
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,44 +63,65 @@ def rated(at: int, item: int = 4, value: float = 5, user: int = 1, kind: str = "
         ([rated(20, kind="click")], False),
     ],
 )
-def test_a_list_is_a_hit_if_an_item_is_liked_in_its_window(events: list[Event], hit: bool) -> None:
+def test_a_list_is_a_hit_if_an_item_is_liked_in_its_window(
+    events: list[Event], hit: bool
+) -> None:
     assert is_hit(shown(10), events, DATASET, WINDOW_S) is hit
 
 
 def test_hit_rates_are_by_release_and_day() -> None:
     exposures = [
-        shown(10), shown(10), shown(50), shown(60, user=2),  # the first was written twice
-        shown(DAY_S + 10), shown(DAY_S + 10, release=NEW, user=2),
+        shown(10),
+        shown(10),
+        shown(50),
+        shown(60, user=2),  # the first was written twice
+        shown(DAY_S + 10),
+        shown(DAY_S + 10, release=NEW, user=2),
         shown(NOW - 1),  # its window is not over
-    ]  # fmt: skip
+    ]
     events = {1: [rated(40), rated(DAY_S + 20)], 2: []}
     found = hit_rates(exposures, events, DATASET, WINDOW_S, NOW)
     assert [(each.day, each.release, each.lists, each.hits) for each in found] == [
-        ("1970-01-01", OLD, 3, 1), ("1970-01-02", OLD, 1, 1), ("1970-01-02", NEW, 1, 0),
-    ]  # fmt: skip
+        ("1970-01-01", OLD, 3, 1),
+        ("1970-01-02", OLD, 1, 1),
+        ("1970-01-02", NEW, 1, 0),
+    ]
 
 
 def test_days_that_the_log_has_lost_are_kept() -> None:
     def report(*days: tuple[str, int, int]) -> Report:
-        rates = [DayRate(release=OLD, day=day, lists=lists, hits=hits) for day, lists, hits in days]
+        rates = [
+            DayRate(release=OLD, day=day, lists=lists, hits=hits)
+            for day, lists, hits in days
+        ]
         return Report(window_s=WINDOW_S, hit_rates=rates)
 
     before = report(("1", 9, 3), ("2", 5, 1), ("3", 2, 1))
     now = report(("2", 4, 0), ("3", 6, 2))
-    assert merged(before, now).hit_rates == report(("1", 9, 3), ("2", 5, 1), ("3", 6, 2)).hit_rates
+    assert (
+        merged(before, now).hit_rates
+        == report(("1", 9, 3), ("2", 5, 1), ("3", 6, 2)).hit_rates
+    )
     assert merged(before, now).rates_since("2") == {OLD: 3 / 11}
     assert merged(before, now).rates_since("4") == {}
 
 
 def test_the_newest_days_alone_are_kept() -> None:
-    rates = [DayRate(release=OLD, day=f"{day:03}", lists=1, hits=0) for day in range(KEPT_DAYS + 5)]
+    rates = [
+        DayRate(release=OLD, day=f"{day:03}", lists=1, hits=0)
+        for day in range(KEPT_DAYS + 5)
+    ]
     kept = merged(Report(hit_rates=rates), Report(hit_rates=rates[-1:])).hit_rates
     assert kept == rates[5:]
 
 
 def test_drift_that_is_not_measured_again_stays() -> None:
     before = Report(
-        release=OLD, drift=[Drift(feature="score", psi=0.9, values=300), Drift(feature="age", psi=0.3, values=300)]
+        release=OLD,
+        drift=[
+            Drift(feature="score", psi=0.9, values=300),
+            Drift(feature="age", psi=0.3, values=300),
+        ],
     )
     now = Report(release=OLD, drift=[Drift(feature="age", psi=0.1, values=400)])
     assert merged(before, now).drift == [before.drift[0], now.drift[0]]
@@ -108,7 +150,9 @@ def test_drift_is_small_for_one_population_large_for_another(kind: str) -> None:
         values = random.normal(shift, 1, n)
         if kind == "numbers":
             return pd.Series(values)
-        return pd.Series(values > 0).map({True: "yes", False: "no"} if kind == "text" else {True: 1, False: 0})
+        return pd.Series(values > 0).map(
+            {True: "yes", False: "no"} if kind == "text" else {True: 1, False: 0}
+        )
 
     training = drawn(5_000, 0)
     same, other = (drift_of("f", training, drawn(1_000, shift)) for shift in (0, 1))

@@ -23,7 +23,9 @@ UNSCORED = NO_FEATURES_ITEM + 3000
 pytestmark = pytest.mark.usefixtures("opened")
 
 
-def pages(http: FlaskClient, n: int = 5, between: Any = lambda page, shown: None, **body: Any) -> list[Any]:
+def pages(
+    http: FlaskClient, n: int = 5, between: Any = lambda page, shown: None, **body: Any
+) -> list[Any]:
     """The items of ``n`` pages, checked for repeats; ``between`` is called after each."""
     cursor: Any = True
     shown: list[Any] = []
@@ -41,7 +43,14 @@ def rates(http: FlaskClient, userid: Any = USER, **more: Any) -> Any:
     """Between pages the user rates an item of the last one, as of now."""
 
     def rate(page: int, shown: list[Any]) -> None:
-        event = {"eventid": f"{page}", "userid": userid, "itemid": shown[-7], "type": "rating", "value": 5, **more}
+        event = {
+            "eventid": f"{page}",
+            "userid": userid,
+            "itemid": shown[-7],
+            "type": "rating",
+            "value": 5,
+            **more,
+        }
         assert http.post("/ml/event", json=event).status_code == 200
 
     return rate
@@ -51,7 +60,9 @@ def rates(http: FlaskClient, userid: Any = USER, **more: Any) -> Any:
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 @pytest.mark.parametrize("late", [{}, {"timestamp": AT - 60}], ids=["now", "late"])
 @pytest.mark.parametrize("as_of", [AT, None])
-def test_pages_are_of_the_first_list(http: FlaskClient, userid: int, late: dict[str, int], as_of: int | None) -> None:
+def test_pages_are_of_the_first_list(
+    http: FlaskClient, userid: int, late: dict[str, int], as_of: int | None
+) -> None:
     whole = ids(ask(http, userid=userid, size=200, timestamp=as_of))
     found = pages(http, 5, rates(http, userid, **late), userid=userid, timestamp=as_of)
     assert found[:200] == whole
@@ -74,17 +85,23 @@ def test_sizes_may_change_and_the_list_ends(fakes: Fakes, http: FlaskClient) -> 
         assert shown.isdisjoint(ids(answer))
         shown |= set(ids(answer))
     unseen = set(fakes.world.itemids) - set(fakes.world.seen[USER])
-    assert {fakes.world.own_item(itemid) for itemid in unseen} - shown <= {fakes.world.own_item(UNSCORED)}
+    assert {fakes.world.own_item(itemid) for itemid in unseen} - shown <= {
+        fakes.world.own_item(UNSCORED)
+    }
 
 
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
-def test_another_release_repeats_nothing(fakes: Fakes, http: FlaskClient, userid: int) -> None:
+def test_another_release_repeats_nothing(
+    fakes: Fakes, http: FlaskClient, userid: int
+) -> None:
     rate = rates(http, userid)
 
     def switch(page: int, shown: list[Any]) -> None:
         rate(page, shown)
         if page == 1:
-            other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)
+            other = replace(
+                fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2
+            )
             fakes.add(other)
             fakes.users.activate(other.release)
             fakes.follow()
@@ -95,12 +112,25 @@ def test_another_release_repeats_nothing(fakes: Fakes, http: FlaskClient, userid
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 @pytest.mark.parametrize("down", SERVICES)
-def test_pages_go_on_while_a_service_is_away(fakes: Fakes, http: FlaskClient, down: str) -> None:
-    assert len(pages(http, 5, lambda page, shown: fakes.down(down if page % 2 == 0 else "none"))) == 250
+def test_pages_go_on_while_a_service_is_away(
+    fakes: Fakes, http: FlaskClient, down: str
+) -> None:
+    assert (
+        len(
+            pages(
+                http,
+                5,
+                lambda page, shown: fakes.down(down if page % 2 == 0 else "none"),
+            )
+        )
+        == 250
+    )
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-def test_a_filter_a_history_and_a_diverse_list_are_paged(fakes: Fakes, http: FlaskClient) -> None:
+def test_a_filter_a_history_and_a_diverse_list_are_paged(
+    fakes: Fakes, http: FlaskClient
+) -> None:
     where = {"genres": ["Comedy"]}
     assert pages(http, 3, size=20, where=where) == ids(ask(http, size=60, where=where))
     history = [{"itemid": 4, "value": 5}, {"itemid": 10, "value": 4}]
@@ -112,32 +142,73 @@ def test_a_filter_a_history_and_a_diverse_list_are_paged(fakes: Fakes, http: Fla
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 def test_a_bad_cursor_is_400(fakes: Fakes, http: FlaskClient) -> None:
     cursor = ask(http, cursor=True, size=20)["cursor"]
-    huge = Cursor(request="x" * 10_000_000, timestamp=0, newest=(0, 0), release="", left=0, left_out=[], page=[])
-    for bad in ("", "x", "é", cursor[:-4], cursor[:-5] + "AAAA=", cursor[1:], 7, huge.text()):
+    huge = Cursor(
+        request="x" * 10_000_000,
+        timestamp=0,
+        newest=(0, 0),
+        release="",
+        left=0,
+        left_out=[],
+        page=[],
+    )
+    for bad in (
+        "",
+        "x",
+        "é",
+        cursor[:-4],
+        cursor[:-5] + "AAAA=",
+        cursor[1:],
+        7,
+        huge.text(),
+    ):
         assert ask(http, 400, cursor=bad)["error"]["field"] == "cursor", bad
     others: list[dict[str, Any]] = [
-        {"userid": 2}, {"timestamp": AT + 1}, {"where": {"genres": ["Comedy"]}}, {"exclude": [1]}, {"diversity": 0.5}
-    ]  # fmt: skip
+        {"userid": 2},
+        {"timestamp": AT + 1},
+        {"where": {"genres": ["Comedy"]}},
+        {"exclude": [1]},
+        {"diversity": 0.5},
+    ]
     for other in others:
         error = ask(http, 400, cursor=cursor, **other)["error"]
-        assert (error["field"], "cursor is of another list" in error["message"]) == ("cursor", True), other
+        assert (error["field"], "cursor is of another list" in error["message"]) == (
+            "cursor",
+            True,
+        ), other
     assert len(ids(ask(http, cursor=cursor, size=10, explain=True))) == 10
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-def test_a_forged_cursor_is_refused_before_it_is_read(fakes: Fakes, http: FlaskClient) -> None:
+def test_a_forged_cursor_is_refused_before_it_is_read(
+    fakes: Fakes, http: FlaskClient
+) -> None:
     def forged(signer: URLSafeSerializer, **more: Any) -> str:
         digest = CursorRequest(userid=USER).digest
-        made = Cursor(request=digest, timestamp=AT, newest=(0, 0), release="", left=0, left_out=[], page=[])
+        made = Cursor(
+            request=digest,
+            timestamp=AT,
+            newest=(0, 0),
+            release="",
+            left=0,
+            left_out=[],
+            page=[],
+        )
         with patch.object(Cursor, "signer", signer):
             return made.model_copy(update=more).text()
 
     long = {"left_out": list(range(1, MAX_SHOWN)), "page": [1, 2]}
     assert len(ids(ask(http, cursor=forged(Cursor.signer), timestamp=None))) == 50
-    assert ask(http, 400, cursor=forged(Cursor.signer, **long), timestamp=None)["error"]["field"] == "cursor"
+    assert (
+        ask(http, 400, cursor=forged(Cursor.signer, **long), timestamp=None)["error"][
+            "field"
+        ]
+        == "cursor"
+    )
     with patch.object(zlib, "decompress") as read:
         another = forged(signed_by("another"), **long)
-        assert ask(http, 400, cursor=another, timestamp=None)["error"]["field"] == "cursor"
+        assert (
+            ask(http, 400, cursor=another, timestamp=None)["error"]["field"] == "cursor"
+        )
         assert not read.called
 
 
@@ -148,6 +219,9 @@ def signed_by(password: str) -> URLSafeSerializer:
 def test_the_cursors_key_comes_from_a_password_file(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("one pass")
     in_file = signer_of(RedisSettings(password_file=tmp_path / "password"))
-    signed = [each.dumps("a list") for each in (in_file, *map(signed_by, ("one pass", "another", "")))]
+    signed = [
+        each.dumps("a list")
+        for each in (in_file, *map(signed_by, ("one pass", "another", "")))
+    ]
     assert signed[0] == signed[1]
     assert len(set(signed)) == 3

@@ -11,32 +11,55 @@ from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.conftest import SERVICES
-from tests.unit.online.world import AT, LATER, LONG_HISTORY_USER, NO_VECTOR_ITEM, UNKNOWN_USER, DefaultWorld, ShopWorld
+from tests.unit.online.world import (
+    AT,
+    LATER,
+    LONG_HISTORY_USER,
+    NO_VECTOR_ITEM,
+    UNKNOWN_USER,
+    DefaultWorld,
+    ShopWorld,
+)
 
 
-def rank(http: FlaskClient, candidates: list[Any], status: int = 200, **body: Any) -> dict[str, Any]:
+def rank(
+    http: FlaskClient, candidates: list[Any], status: int = 200, **body: Any
+) -> dict[str, Any]:
     answer = ask(http, status, "/ml/rank", candidates=candidates, **body)
     conforms(answer, "Answer" if status == 200 else "ErrorAnswer")
     return answer
 
 
 @pytest.mark.parametrize("down", ["", *SERVICES])
-def test_items_of_a_list_have_its_scores_and_its_order(fakes: Fakes, http: FlaskClient, down: str) -> None:
-    for userid, timestamp in ((USER, AT), (LONG_HISTORY_USER, LATER), (UNKNOWN_USER, AT)):
+def test_items_of_a_list_have_its_scores_and_its_order(
+    fakes: Fakes, http: FlaskClient, down: str
+) -> None:
+    for userid, timestamp in (
+        (USER, AT),
+        (LONG_HISTORY_USER, LATER),
+        (UNKNOWN_USER, AT),
+    ):
         fakes.service(down or "redis").down = False
         ask(http, userid=userid)
         fakes.service(down or "redis").down = bool(down)
         shown = ask(http, userid=userid, timestamp=timestamp, size=200)["item_list"]
         chosen = np.random.default_rng(0).permutation(len(shown))[:60]
         expected = [shown[n] for n in sorted(chosen)]
-        ranked = rank(http, [shown[n]["itemid"] for n in chosen], userid=userid, timestamp=timestamp)
+        ranked = rank(
+            http,
+            [shown[n]["itemid"] for n in chosen],
+            userid=userid,
+            timestamp=timestamp,
+        )
         of_list = {item["itemid"]: item["score"] for item in expected}
         assert sorted(ids(ranked)) == sorted(of_list)
         if userid == UNKNOWN_USER:
             assert ids(ranked) == list(of_list)
         in_list = [of_list[itemid] for itemid in ids(ranked)]
         assert (np.diff(in_list) <= 1e-6).all()
-        np.testing.assert_allclose([item["score"] for item in ranked["item_list"]], in_list, atol=1e-6)
+        np.testing.assert_allclose(
+            [item["score"] for item in ranked["item_list"]], in_list, atol=1e-6
+        )
         assert "unknown" not in ranked
 
 
@@ -55,7 +78,9 @@ def test_every_candidate_is_ranked_or_named(fakes: Fakes, http: FlaskClient) -> 
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-def test_items_recall_missed_follow_in_channel_order(fakes: Fakes, http: FlaskClient) -> None:
+def test_items_recall_missed_follow_in_channel_order(
+    fakes: Fakes, http: FlaskClient
+) -> None:
     fakes.scorer.down = True
     found = ask(http, size=200, explain="recall")["recall"]["fused"]
     everything = fakes.world.itemids
@@ -63,12 +88,20 @@ def test_items_recall_missed_follow_in_channel_order(fakes: Fakes, http: FlaskCl
     assert order[: len(found)] == found
     vectors = fakes.world.user_vectors(USER)
     tower = fakes.world.item_vectors["tower"]
-    behind = [itemid for itemid in order if itemid in fakes.world.seen[USER] and itemid in tower]
+    behind = [
+        itemid
+        for itemid in order
+        if itemid in fakes.world.seen[USER] and itemid in tower
+    ]
     products = np.array([tower[itemid] @ vectors["tower"] for itemid in behind])
-    assert np.corrcoef(products, -np.arange(len(products)))[0, 1] > 0.5, "personal, though none was on a list"
+    assert np.corrcoef(products, -np.arange(len(products)))[0, 1] > 0.5, (
+        "personal, though none was on a list"
+    )
 
 
-def test_without_any_service_the_popular_list_gives_the_order(fakes: Fakes, http: FlaskClient) -> None:
+def test_without_any_service_the_popular_list_gives_the_order(
+    fakes: Fakes, http: FlaskClient
+) -> None:
     popular = [itemid for itemid, _ in fakes.world.popular]
     ask(http)
     fakes.down(*SERVICES)
@@ -82,11 +115,16 @@ def test_ids_may_be_strings(fakes: Fakes, http: FlaskClient) -> None:
     user = fakes.world.own_user(USER)
     shown = ids(ask(http, userid=user))
     assert ids(rank(http, shown[::-1], userid=user)) == shown
-    assert rank(http, [7], 400, userid=user)["error"]["message"] == "candidates[0] must be a string in this release."
+    assert (
+        rank(http, [7], 400, userid=user)["error"]["message"]
+        == "candidates[0] must be a string in this release."
+    )
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-def test_reasons_are_given_for_as_many_as_a_list_has(fakes: Fakes, http: FlaskClient) -> None:
+def test_reasons_are_given_for_as_many_as_a_list_has(
+    fakes: Fakes, http: FlaskClient
+) -> None:
     answer = rank(http, sorted(fakes.world.trained)[: MAX_SIZE + 50], explain=True)
     assert len(answer["item_list"]) == MAX_SIZE + 50
     assert len(answer["explained"]) == MAX_SIZE

@@ -19,14 +19,19 @@ from tests.waiting import until
 pytestmark = pytest.mark.usefixtures("opened")
 DEFAULT = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 QUESTIONS: dict[str, dict[str, Any]] = {
-    "plain": {"size": 200}, "where": {"where": {"genres": ["Comedy"]}, "size": 60}, "cursor": {"cursor": True},
-    "rank": {"path": "/ml/rank", "candidates": [3 * n + 1 for n in range(100)]}, "diverse": {"diversity": 0.7},
-}  # fmt: skip
+    "plain": {"size": 200},
+    "where": {"where": {"genres": ["Comedy"]}, "size": 60},
+    "cursor": {"cursor": True},
+    "rank": {"path": "/ml/rank", "candidates": [3 * n + 1 for n in range(100)]},
+    "diverse": {"diversity": 0.7},
+}
 
 
 def server(fakes: Fakes, dataset: str = "", **rules: list[Any]) -> FlaskClient:
     """A server that starts where these rules hold."""
-    fakes.users.values[rules_key(dataset or fakes.world.dataset)] = RuleList(**rules).model_dump_json().encode()
+    fakes.users.values[rules_key(dataset or fakes.world.dataset)] = (
+        RuleList(**rules).model_dump_json().encode()
+    )
     return create_app(fakes.recommender, stores=fakes.stores).test_client()
 
 
@@ -37,9 +42,15 @@ def similar(http: FlaskClient) -> list[Any]:
 @DEFAULT
 @pytest.mark.parametrize("down", ["", *SERVICES])
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
-def test_hidden_items_come_in_no_way_of_answering(fakes: Fakes, http: FlaskClient, userid: int, down: str) -> None:
-    shown = {name: ids(ask(http, userid=userid, **body)) for name, body in QUESTIONS.items()}
-    hidden = {itemid for found in (*shown.values(), similar(http)) for itemid in found[::4]}
+def test_hidden_items_come_in_no_way_of_answering(
+    fakes: Fakes, http: FlaskClient, userid: int, down: str
+) -> None:
+    shown = {
+        name: ids(ask(http, userid=userid, **body)) for name, body in QUESTIONS.items()
+    }
+    hidden = {
+        itemid for found in (*shown.values(), similar(http)) for itemid in found[::4]
+    }
     http = server(fakes, hidden=[*hidden])
     if down:
         fakes.service(down).down = True
@@ -48,14 +59,20 @@ def test_hidden_items_come_in_no_way_of_answering(fakes: Fakes, http: FlaskClien
         conforms(answer, "Answer")
         assert hidden.isdisjoint(ids(answer)), name
         left = set(shown[name]) - hidden
-        assert len(ids(answer)) >= (len(left) if name == "rank" else min(len(shown[name]), 50)), name
-        assert name != "rank" or hidden & set(body["candidates"]) <= set(answer["unknown"])
+        assert len(ids(answer)) >= (
+            len(left) if name == "rank" else min(len(shown[name]), 50)
+        ), name
+        assert name != "rank" or hidden & set(body["candidates"]) <= set(
+            answer["unknown"]
+        )
     assert hidden.isdisjoint(similar(http))
 
 
 @DEFAULT
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
-def test_rules_that_hide_everything_are_no_degradation(fakes: Fakes, userid: int) -> None:
+def test_rules_that_hide_everything_are_no_degradation(
+    fakes: Fakes, userid: int
+) -> None:
     answer = ask(server(fakes, hidden=fakes.world.itemids), userid=userid)
     assert (answer["item_list"], answer["short"]) == ([], "no_more_items")
     assert "degraded" not in answer
@@ -63,11 +80,17 @@ def test_rules_that_hide_everything_are_no_degradation(fakes: Fakes, userid: int
 
 @DEFAULT
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
-def test_a_boosted_item_stands_at_half_its_place(fakes: Fakes, http: FlaskClient, userid: int) -> None:
+def test_a_boosted_item_stands_at_half_its_place(
+    fakes: Fakes, http: FlaskClient, userid: int
+) -> None:
     before, alike = ids(ask(http, userid=userid)), similar(http)
     after = ids(ask(server(fakes, boosted=[before[39]]), userid=userid))
     assert after == [*before[:19], before[39], *before[19:39], *before[40:]]
-    assert similar(server(fakes, boosted=[alike[19]])) == [*alike[:9], alike[19], *alike[9:19]]
+    assert similar(server(fakes, boosted=[alike[19]])) == [
+        *alike[:9],
+        alike[19],
+        *alike[9:19],
+    ]
 
 
 @DEFAULT
@@ -80,7 +103,9 @@ def test_workers_follow_and_keep_the_last_rules(fakes: Fakes) -> None:
         hidden = set(best[:2])
         values[key] = RuleList(hidden=best[:2]).model_dump_json().encode()
         until(lambda: hidden.isdisjoint(ids(ask(http))))
-        other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)  # a switch changes nothing
+        other = replace(
+            fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2
+        )  # a switch changes nothing
         fakes.add(other)
         fakes.users.activate(other.release)
         recommender.releases.follow()
@@ -95,7 +120,9 @@ def test_workers_follow_and_keep_the_last_rules(fakes: Fakes) -> None:
 
 
 @DEFAULT
-def test_rules_of_another_data_set_do_not_count(fakes: Fakes, http: FlaskClient) -> None:
+def test_rules_of_another_data_set_do_not_count(
+    fakes: Fakes, http: FlaskClient
+) -> None:
     best = ids(ask(http))
     assert ids(ask(server(fakes, "of_another_shop", hidden=best))) == best
 
@@ -113,7 +140,9 @@ WRONG = {
 
 @DEFAULT
 @pytest.mark.parametrize(("text", "says"), WRONG.values(), ids=WRONG)
-def test_a_wrong_file_is_refused_whole(fakes: Fakes, tmp_path: Path, text: str, says: str) -> None:
+def test_a_wrong_file_is_refused_whole(
+    fakes: Fakes, tmp_path: Path, text: str, says: str
+) -> None:
     path = tmp_path / "rules.toml"
     path.write_text(text)
     known = fakes.recommender.releases.get().numbers

@@ -18,7 +18,10 @@ from tests.unit.online.fakes import Fake
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld
 from tests.waiting import until
 
-pytestmark = [pytest.mark.usefixtures("opened"), pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)]
+pytestmark = [
+    pytest.mark.usefixtures("opened"),
+    pytest.mark.parametrize("kind", [DefaultWorld], indirect=True),
+]
 
 
 class FakeShown(Fake, Client[tuple[str, OwnId], list[OwnId]]):
@@ -30,7 +33,12 @@ class FakeShown(Fake, Client[tuple[str, OwnId], list[OwnId]]):
 
     def _call(self, query: tuple[str, OwnId]) -> list[OwnId]:
         self._seen(query)
-        return [itemid for each in self.answers if (each.dataset, each.userid) == query for itemid in each.items]
+        return [
+            itemid
+            for each in self.answers
+            if (each.dataset, each.userid) == query
+            for itemid in each.items
+        ]
 
     def write(self, answers: Sequence[Shown]) -> None:
         self.answers += answers
@@ -42,9 +50,13 @@ def store() -> FakeShown:
 
 
 @pytest.fixture
-def http(fakes: Fakes, store: FakeShown, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+def http(
+    fakes: Fakes, store: FakeShown, monkeypatch: pytest.MonkeyPatch
+) -> FlaskClient:
     monkeypatch.setenv("RECSYS_SERVER__SEEN_AGAIN", "discount")
-    return create_app(fakes.recommender, Settings(), {**fakes.stores, "shown": store}).test_client()
+    return create_app(
+        fakes.recommender, Settings(), {**fakes.stores, "shown": store}
+    ).test_client()
 
 
 def now(http: FlaskClient, **body: Any) -> list[Any]:
@@ -52,7 +64,9 @@ def now(http: FlaskClient, **body: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
-def test_the_next_answer_brings_others_up(http: FlaskClient, store: FakeShown, userid: int) -> None:
+def test_the_next_answer_brings_others_up(
+    http: FlaskClient, store: FakeShown, userid: int
+) -> None:
     whole = now(http, userid=userid, size=200, explain="recall")
     first = now(http, userid=userid)
     assert first == whole[:50]
@@ -66,9 +80,16 @@ def test_the_next_answer_brings_others_up(http: FlaskClient, store: FakeShown, u
     until(lambda: len(store.answers) == 2)
 
 
-def test_only_what_somebody_looks_at_counts(fakes: Fakes, http: FlaskClient, store: FakeShown) -> None:
+def test_only_what_somebody_looks_at_counts(
+    fakes: Fakes, http: FlaskClient, store: FakeShown
+) -> None:
     plain = now(http, strict=True)
-    for body in ({"strict": True}, {"explain": True}, {"release": fakes.world.release}, {"timestamp": 1_000_000_600}):
+    for body in (
+        {"strict": True},
+        {"explain": True},
+        {"release": fakes.world.release},
+        {"timestamp": 1_000_000_600},
+    ):
         ask(http, **{"timestamp": None, **body})
     assert store.calls == []
     store.down = True
@@ -76,12 +97,21 @@ def test_only_what_somebody_looks_at_counts(fakes: Fakes, http: FlaskClient, sto
     until(lambda: len(store.answers) == 1)
 
 
-def test_reads_of_untrusted_clients_demote_nothing(fakes: Fakes, http: FlaskClient, store: FakeShown) -> None:
+def test_reads_of_untrusted_clients_demote_nothing(
+    fakes: Fakes, http: FlaskClient, store: FakeShown
+) -> None:
     """Another site's page, and a client without a key on an open server, could change what a user sees by reading."""
     server = ServerSettings(proxies=1, keys_for="writes", allowed_hosts="localhost")
-    open_to_all = create_app(fakes.recommender, Settings(server=server), {**fakes.stores, "shown": store}).test_client()
+    open_to_all = create_app(
+        fakes.recommender, Settings(server=server), {**fakes.stores, "shown": store}
+    ).test_client()
     for _ in range(20):
-        assert http.get(f"/api/recommend/{USER}", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+        assert (
+            http.get(
+                f"/api/recommend/{USER}", headers={"Sec-Fetch-Site": "cross-site"}
+            ).status_code
+            == 200
+        )
         now(open_to_all)
     first = now(http)
     until(lambda: len(store.answers) == 1)
@@ -100,7 +130,9 @@ def test_pages_of_a_list_stay_one_list(http: FlaskClient, store: FakeShown) -> N
 
 
 def test_by_default_nothing_is_noted_or_weighed(fakes: Fakes, store: FakeShown) -> None:
-    http = create_app(fakes.recommender, stores={**fakes.stores, "shown": store}).test_client()
+    http = create_app(
+        fakes.recommender, stores={**fakes.stores, "shown": store}
+    ).test_client()
     assert now(http) == now(http)
     assert store.calls == store.answers == []
 

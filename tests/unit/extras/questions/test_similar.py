@@ -15,43 +15,66 @@ from tests.unit.online.world import NO_VECTOR_ITEM, ShopWorld
 ITEM = 4
 
 
-def similar(http: FlaskClient, *itemids: Any, status: int = 200, **more: Any) -> dict[str, Any]:
+def similar(
+    http: FlaskClient, *itemids: Any, status: int = 200, **more: Any
+) -> dict[str, Any]:
     response = http.get("/ml/similar", query_string={"itemid": itemids, **more})
     assert response.status_code == status, response.text
     conforms(response.json, "Similar" if status == 200 else "ErrorAnswer")
     return dict(response.json or {})
 
 
-def test_similar_items_name_channels_ranks_and_attributes(fakes: Fakes, http: FlaskClient) -> None:
+def test_similar_items_name_channels_ranks_and_attributes(
+    fakes: Fakes, http: FlaskClient
+) -> None:
     answer = similar(http, ITEM)
     assert len(answer["item_list"]) == 20
     assert ITEM not in ids(answer)
     names = [channel.name for channel in fakes.world.recipe.recall.searched]
     genres = set(fakes.world.attributes(ITEM)["genres"])
     for item in answer["item_list"]:
-        assert list(item["why"]["ranks"]) == [name for name in names if name in item["why"]["ranks"]]
+        assert list(item["why"]["ranks"]) == [
+            name for name in names if name in item["why"]["ranks"]
+        ]
         assert item["why"]["shared"] == sorted(genres & set(item["genres"]))
         assert f"“Film [{ITEM}] é (1999)”" in item["why"]["sentence"]
     assert ids(similar(http, ITEM, size=5)) == ids(answer)[:5]
 
 
-def test_it_is_near_by_the_cosine_of_a_channels_item_vectors(fakes: Fakes, http: FlaskClient) -> None:
+def test_it_is_near_by_the_cosine_of_a_channels_item_vectors(
+    fakes: Fakes, http: FlaskClient
+) -> None:
     opened = fakes.recommender.releases.get()
     name = fakes.world.recipe.recall.searched[0].name
     fitted = {channel.name: channel for channel in opened.channels.channels}
     if name in fitted:  # without popularity and filler
-        vectors = dict(zip(opened.channels.item_numbers.tolist(), fitted[name].items[1:], strict=True))  # type: ignore[attr-defined]
+        vectors = dict(
+            zip(
+                opened.channels.item_numbers.tolist(),
+                fitted[name].items[1:],
+                strict=True,
+            )
+        )  # type: ignore[attr-defined]
     else:
         vectors = fakes.world.item_vectors[name]
     cosines = {
-        itemid: vectors[itemid] @ vectors[ITEM] / np.linalg.norm(vectors[itemid]) / np.linalg.norm(vectors[ITEM])
+        itemid: vectors[itemid]
+        @ vectors[ITEM]
+        / np.linalg.norm(vectors[itemid])
+        / np.linalg.norm(vectors[ITEM])
         for itemid in fakes.world.trained
         if itemid != ITEM
     }
     best = sorted(cosines, key=lambda itemid: -cosines[itemid])
-    first = [item for item in similar(http, ITEM, size=200)["item_list"] if item["why"]["ranks"].get(name, 99) <= 5]
+    first = [
+        item
+        for item in similar(http, ITEM, size=200)["item_list"]
+        if item["why"]["ranks"].get(name, 99) <= 5
+    ]
     assert {item["itemid"]: item["why"]["ranks"][name] for item in first} == {
-        itemid: best.index(itemid) + 1 for itemid in best[:5] if itemid in ids({"item_list": first})
+        itemid: best.index(itemid) + 1
+        for itemid in best[:5]
+        if itemid in ids({"item_list": first})
     }
     assert len(first) == 5
 
@@ -64,7 +87,9 @@ def test_several_items_are_taken_together(http: FlaskClient) -> None:
     assert "these 2" in answer["item_list"][0]["why"]["sentence"]
 
 
-def test_an_item_that_nobody_has_rated_answers_by_its_attributes(fakes: Fakes, http: FlaskClient) -> None:
+def test_an_item_that_nobody_has_rated_answers_by_its_attributes(
+    fakes: Fakes, http: FlaskClient
+) -> None:
     answer = similar(http, NO_VECTOR_ITEM)
     genres = fakes.world.attributes(NO_VECTOR_ITEM)["genres"]
     assert len(answer["item_list"]) == 20
@@ -82,7 +107,9 @@ def test_it_needs_no_service(fakes: Fakes, http: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
-def test_ids_may_be_strings_and_attributes_may_be_missing(fakes: Fakes, http: FlaskClient) -> None:
+def test_ids_may_be_strings_and_attributes_may_be_missing(
+    fakes: Fakes, http: FlaskClient
+) -> None:
     own = fakes.world.own_item
     assert len(similar(http, own(ITEM))["item_list"]) == 20
     assert similar(http, own(NO_VECTOR_ITEM))["item_list"] == []

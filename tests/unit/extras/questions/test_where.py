@@ -12,18 +12,32 @@ from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.conftest import SERVICES
-from tests.unit.online.world import NO_VECTOR_ITEM, UNKNOWN_USER, DefaultWorld, ShopWorld, World
+from tests.unit.online.world import (
+    NO_VECTOR_ITEM,
+    UNKNOWN_USER,
+    DefaultWorld,
+    ShopWorld,
+    World,
+)
 
 WHERE = {"genres": {"all": ["Comedy"], "none": ["Drama"]}}
 
 
 def matching(world: World) -> set[int]:
-    genres = {itemid: set(world.attributes(itemid)["genres"]) for itemid in world.itemids}
-    return {itemid for itemid, has in genres.items() if "Comedy" in has and "Drama" not in has}
+    genres = {
+        itemid: set(world.attributes(itemid)["genres"]) for itemid in world.itemids
+    }
+    return {
+        itemid
+        for itemid, has in genres.items()
+        if "Comedy" in has and "Drama" not in has
+    }
 
 
 @pytest.mark.parametrize("down", ["", "elasticsearch", "feast", "triton", "redis"])
-def test_all_that_match_come_whatever_is_away(fakes: Fakes, http: FlaskClient, down: str) -> None:
+def test_all_that_match_come_whatever_is_away(
+    fakes: Fakes, http: FlaskClient, down: str
+) -> None:
     ask(http)
     if down:
         fakes.service(down).down = True
@@ -33,34 +47,48 @@ def test_all_that_match_come_whatever_is_away(fakes: Fakes, http: FlaskClient, d
     assert set(ids(answer)) == unseen
     assert len(unseen) > 50
     assert answer["matching"] == len(matching(fakes.world))
-    assert {each["service"] for each in answer.get("degraded", [])} == ({down} if down else set())
+    assert {each["service"] for each in answer.get("degraded", [])} == (
+        {down} if down else set()
+    )
 
 
-def test_unknown_user_or_no_services_get_popular_matches(fakes: Fakes, http: FlaskClient) -> None:
-    popular = [itemid for itemid, _ in fakes.world.popular if itemid in matching(fakes.world)]
+def test_unknown_user_or_no_services_get_popular_matches(
+    fakes: Fakes, http: FlaskClient
+) -> None:
+    popular = [
+        itemid for itemid, _ in fakes.world.popular if itemid in matching(fakes.world)
+    ]
     assert ids(ask(http, userid=UNKNOWN_USER, where=WHERE, size=60)) == popular[:60]
     fakes.down(*SERVICES)
     assert ids(ask(http, userid=UNKNOWN_USER, where=WHERE, size=60)) == popular[:60]
 
 
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
-def test_ids_limit_the_list_and_are_left_out_of_it(fakes: Fakes, http: FlaskClient, userid: int) -> None:
+def test_ids_limit_the_list_and_are_left_out_of_it(
+    fakes: Fakes, http: FlaskClient, userid: int
+) -> None:
     best = ids(ask(http, userid=userid))
     without = ids(ask(http, userid=userid, exclude=best[:10]))
     assert without == ids(ask(http, userid=userid, exclude=best[:10], size=200))[:50]
     assert not set(best[:10]) & set(without)
     only = [*best[40:50], NO_VECTOR_ITEM, 10**6]
     found = ask(http, userid=userid, only=only)
-    assert set(ids(found)) == {*best[40:50], NO_VECTOR_ITEM}, "one that no channel has a vector of comes, too"
+    assert set(ids(found)) == {*best[40:50], NO_VECTOR_ITEM}, (
+        "one that no channel has a vector of comes, too"
+    )
     assert found["matching"] == 11
     assert ids(ask(http, userid=userid, only=[])) == []
-    assert set(ids(ask(http, userid=userid, only=only, exclude=[best[40]]))) == {*best[41:50], NO_VECTOR_ITEM}
+    assert set(ids(ask(http, userid=userid, only=only, exclude=[best[40]]))) == {
+        *best[41:50],
+        NO_VECTOR_ITEM,
+    }
 
 
 EMPTY: dict[str, dict[str, Any]] = {
-    "no ids": {"only": []}, "swapped bounds": {"where": {"genres": {"any": ["Comedy"], "none": ["Comedy"]}}},
+    "no ids": {"only": []},
+    "swapped bounds": {"where": {"genres": {"any": ["Comedy"], "none": ["Comedy"]}}},
     "all excluded": {"where": {"genres": ["Comedy"]}, "exclude": [*range(1, 2_000)]},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
@@ -71,11 +99,17 @@ def test_a_filter_that_leaves_nothing_is_no_degradation(
 ) -> None:
     answer = ask(http, userid=userid, strict=strict, **body)
     conforms(answer, "Answer")
-    assert (answer["item_list"], answer["short"], answer["matching"]) == ([], "filter", 0)
+    assert (answer["item_list"], answer["short"], answer["matching"]) == (
+        [],
+        "filter",
+        0,
+    )
     assert "degraded" not in answer
 
 
-def test_a_filter_that_leaves_few_is_no_degradation(fakes: Fakes, http: FlaskClient) -> None:
+def test_a_filter_that_leaves_few_is_no_degradation(
+    fakes: Fakes, http: FlaskClient
+) -> None:
     only = [i for i in fakes.world.itemids if i not in fakes.world.seen[USER]][:5]
     answer = ask(http, only=only)
     assert (len(answer["item_list"]), answer["short"]) == (5, "filter")
@@ -89,26 +123,37 @@ def test_seen_items_stay_away(fakes: Fakes, http: FlaskClient) -> None:
     assert set(ids(ask(http, userid=UNKNOWN_USER, only=seen))) == set(seen)
 
 
-def test_without_a_filter_nothing_is_done(fakes: Fakes, http: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_filter_nothing_is_done(
+    fakes: Fakes, http: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Attributes, "of", None)
     assert "matching" not in ask(http)
     assert fakes.items.answered == len(fakes.world.recipe.recall.searched)
 
 
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
-def test_items_without_attributes_are_chosen_by_their_ids(fakes: Fakes, http: FlaskClient) -> None:
+def test_items_without_attributes_are_chosen_by_their_ids(
+    fakes: Fakes, http: FlaskClient
+) -> None:
     user = fakes.world.own_user(USER)
     error = ask(http, 400, userid=user, where={"genres": ["x"]})["error"]
     assert error["message"] == "Items have no attribute 'genres' here; there are: none."
     best = ids(ask(http, userid=user))
     assert set(ids(ask(http, userid=user, only=best[:5]))) == set(best[:5])
-    assert "only[0] must be a string" in ask(http, 400, userid=user, only=[7])["error"]["message"]
+    assert (
+        "only[0] must be a string"
+        in ask(http, 400, userid=user, only=[7])["error"]["message"]
+    )
 
 
-FILMS = Attributes.of({
-    30: {"genres": ["Comedy", "War"], "year": 1990}, 10: {"genres": ["Comedy"], "year": 1980},
-    20: {"genres": [], "year": None}, 40: {"genres": ["War"], "year": 1990},
-})  # fmt: skip
+FILMS = Attributes.of(
+    {
+        30: {"genres": ["Comedy", "War"], "year": 1990},
+        10: {"genres": ["Comedy"], "year": 1980},
+        20: {"genres": [], "year": None},
+        40: {"genres": ["War"], "year": 1990},
+    }
+)
 
 
 @pytest.mark.parametrize(
@@ -134,18 +179,29 @@ def test_all_conditions_hold(where: dict[str, Any], found: list[int]) -> None:
 
 def test_errors_name_a_numbers_range_or_similar_values() -> None:
     many = Attributes.of({n: {"brand": [f"brand {n}"]} for n in range(100)})
-    with pytest.raises(BadRequestError, match=r"among the 100 that there are: brand 77, "):
+    with pytest.raises(
+        BadRequestError, match=r"among the 100 that there are: brand 77, "
+    ):
         many.select({"brand": ["brand77"]})
     for value in (1985.0, "1990"):
-        with pytest.raises(BadRequestError, match=r"as year; values are from 1980 to 1990\."):
+        with pytest.raises(
+            BadRequestError, match=r"as year; values are from 1980 to 1990\."
+        ):
             FILMS.select({"year": [value]})
 
 
 @pytest.mark.parametrize(
     ("condition", "place"),
-    [({"min": 1995}, "where.year.min:"), ({"gte": "1995"}, "where.year.gte:"), ([], "where.year:"), (7, "where.year:")],
+    [
+        ({"min": 1995}, "where.year.min:"),
+        ({"gte": "1995"}, "where.year.gte:"),
+        ([], "where.year:"),
+        (7, "where.year:"),
+    ],
 )
-def test_errors_name_the_wrong_key_and_those_there_are(http: FlaskClient, condition: object, place: str) -> None:
+def test_errors_name_the_wrong_key_and_those_there_are(
+    http: FlaskClient, condition: object, place: str
+) -> None:
     error = ask(http, 400, where={"year": condition})["error"]
     assert error["message"].startswith(place)
     assert "any, all or none" in error["message"]
@@ -158,7 +214,11 @@ def test_scores_continue_below_a_channels_list(fakes: Fakes, http: FlaskClient) 
     only = [i for i in fakes.world.itemids if i not in fakes.world.seen[USER]][:55]
     assert NO_VECTOR_ITEM in only
     answer = ask(http, only=only, size=200, explain="recall")
-    assert set(answer["recall"]["tower"]) == set(answer["recall"]["ease"]) == set(only) - {NO_VECTOR_ITEM}
+    assert (
+        set(answer["recall"]["tower"])
+        == set(answer["recall"]["ease"])
+        == set(only) - {NO_VECTOR_ITEM}
+    )
     assert answer["recall"]["fused"][-1] == NO_VECTOR_ITEM
     assert len(answer["item_list"]) == 55
     assert np.isfinite([item["score"] for item in answer["item_list"]]).all()

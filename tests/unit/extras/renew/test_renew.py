@@ -39,7 +39,9 @@ from tests.unit.offline.synthetic import step
 LATER = 1_800_000_000  # after everything in the data
 
 
-def steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()) -> Iterator[dict[str, Any]]:
+def steps(
+    settings: Settings, exchange_dir: Path, done: Collection[str] = ()
+) -> Iterator[dict[str, Any]]:
     """As `run_steps`, in this process."""
     here = settings.model_copy(update={"exchange_dir": exchange_dir})
     for number, each in enumerate(provenance.STEPS):
@@ -76,7 +78,10 @@ class Stack:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("renewal")
-    settings = Settings(data=shop(folder / "data", users=260, items=60, views=5_000), exchange_dir=folder / "exchange")
+    settings = Settings(
+        data=shop(folder / "data", users=260, items=60, views=5_000),
+        exchange_dir=folder / "exchange",
+    )
     list(steps(settings, settings.exchange_dir))
     return settings
 
@@ -89,7 +94,9 @@ def stack(made: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     stack = Stack(settings, release_of_artifacts(settings).release)
     recipe = settings.recipe
 
-    def run(of: Settings, exchange_dir: Path, done: Collection[str]) -> Iterator[dict[str, Any]]:
+    def run(
+        of: Settings, exchange_dir: Path, done: Collection[str]
+    ) -> Iterator[dict[str, Any]]:
         for ran in steps(of, exchange_dir, done):
             stack.ran.append(ran["step"])
             yield ran
@@ -97,7 +104,9 @@ def stack(made: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
                 raise KeyboardInterrupt
 
     published = SimpleNamespace(manifest=SimpleNamespace(recipe=recipe))
-    store = SimpleNamespace(listed=lambda: (stack.live, []), published=lambda release: published)
+    store = SimpleNamespace(
+        listed=lambda: (stack.live, []), published=lambda release: published
+    )
     monkeypatch.setattr(renew, "RedisStore", lambda settings: store)
     monkeypatch.setattr(renew, "run_steps", run)
     monkeypatch.setattr(renew, "sync", stack.sync)
@@ -105,13 +114,20 @@ def stack(made: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     return stack
 
 
-def collected(settings: Settings, users: int, each: int = 5, exposed: int = 0) -> pd.DataFrame:
+def collected(
+    settings: Settings, users: int, each: int = 5, exposed: int = 0
+) -> pd.DataFrame:
     """Events of users who go on through the shop, later than all of the data; exported.
 
     ``exposed``: the last of them that name a recommendation.
     """
-    ratings, items = artifacts.RATINGS.read(settings.exchange_dir), artifacts.ITEMS.read(settings.exchange_dir)
-    people = artifacts.USERS.read(settings.exchange_dir).set_index(Columns.USER)[Columns.OWN_ID]
+    ratings, items = (
+        artifacts.RATINGS.read(settings.exchange_dir),
+        artifacts.ITEMS.read(settings.exchange_dir),
+    )
+    people = artifacts.USERS.read(settings.exchange_dir).set_index(Columns.USER)[
+        Columns.OWN_ID
+    ]
     own = items.set_index(Columns.ITEM)[Columns.OWN_ID]
     few = ratings.groupby(Columns.USER)[Columns.ITEM].nunique().nsmallest(users).index
     seen = ratings.groupby(Columns.USER)[Columns.ITEM].agg(set)
@@ -119,13 +135,22 @@ def collected(settings: Settings, users: int, each: int = 5, exposed: int = 0) -
     rows = [
         (LATER + n, people[user], own[item])
         for user in few
-        for n, item in enumerate([item for item in own.index if item not in seen[user]][:each])
+        for n, item in enumerate(
+            [item for item in own.index if item not in seen[user]][:each]
+        )
     ]
     entries = [
         Entry(
             (LATER * 1000 + n, 0),
             user,
-            Event(f"e{n}", user, item, "click", at, recommendation="r1" if n >= len(rows) - exposed else None),
+            Event(
+                f"e{n}",
+                user,
+                item,
+                "click",
+                at,
+                recommendation="r1" if n >= len(rows) - exposed else None,
+            ),
         )
         for n, (at, user, item) in enumerate(sorted(rows, key=lambda row: row[0]))
     ]
@@ -133,7 +158,11 @@ def collected(settings: Settings, users: int, each: int = 5, exposed: int = 0) -
     return events.read()
 
 
-def damaged(settings: Settings, folder: Path, damage: Callable[[list[list[str]]], list[list[str]]]) -> Path:
+def damaged(
+    settings: Settings,
+    folder: Path,
+    damage: Callable[[list[list[str]]], list[list[str]]],
+) -> Path:
     """The shop's data with its rows changed."""
     shutil.copytree(str(settings.data), folder)
     with (folder / "interactions.csv").open(encoding="utf-8", newline="") as file:
@@ -145,7 +174,9 @@ def damaged(settings: Settings, folder: Path, damage: Callable[[list[list[str]]]
 
 def shuffled(rows: list[list[str]]) -> list[list[str]]:
     items = np.random.default_rng(0).permutation([item for _, item, _ in rows])
-    return [[user, str(item), at] for (user, _, at), item in zip(rows, items, strict=True)]
+    return [
+        [user, str(item), at] for (user, _, at), item in zip(rows, items, strict=True)
+    ]
 
 
 def served(stack: Stack, release: str) -> bool:
@@ -154,9 +185,19 @@ def served(stack: Stack, release: str) -> bool:
 
 
 def test_a_whole_basket_is_held_out() -> None:
-    events = pd.DataFrame({"userid": [1] * 14 + [2] * 3, "timestamp": [*[5] * 2, *[9] * 12, 1, 2, 3]})
-    assert renew.held_out(events, HoldoutRule(basket=True)).index.tolist() == [*range(2, 14), 16]
-    assert renew.held_out(events, HoldoutRule(last=2)).index.tolist() == [12, 13, 15, 16]
+    events = pd.DataFrame(
+        {"userid": [1] * 14 + [2] * 3, "timestamp": [*[5] * 2, *[9] * 12, 1, 2, 3]}
+    )
+    assert renew.held_out(events, HoldoutRule(basket=True)).index.tolist() == [
+        *range(2, 14),
+        16,
+    ]
+    assert renew.held_out(events, HoldoutRule(last=2)).index.tolist() == [
+        12,
+        13,
+        15,
+        16,
+    ]
 
 
 def test_nothing_new_is_no_new_release(stack: Stack) -> None:
@@ -170,8 +211,14 @@ def test_new_events_are_trained_on_and_the_newest_of_them_judge(stack: Stack) ->
     kept = stack.settings.offline_dir / "evaluation" / f"{former}.json"
     write_json(kept, {"ndcg": 0.5})
     found = stack.renew()
-    assert json.loads(kept.read_text("utf-8")) == {"ndcg": 0.5}  # for `make evaluate against=`
-    assert (found["verdict"], found["live"], found["candidate"]) == ("activated", former, stack.live)
+    assert json.loads(kept.read_text("utf-8")) == {
+        "ndcg": 0.5
+    }  # for `make evaluate against=`
+    assert (found["verdict"], found["live"], found["candidate"]) == (
+        "activated",
+        former,
+        stack.live,
+    )
     assert found["events"] == {"new": 800, "held back": 160}
     fitted = artifacts.EVENTS.read(stack.settings.exchange_dir)
     assert set(fitted["eventid"]) == set(events["eventid"][:640])
@@ -180,41 +227,63 @@ def test_new_events_are_trained_on_and_the_newest_of_them_judge(stack: Stack) ->
     assert (gate["exposed events"], gate["judged by"]) == (0, "all")
     assert served(stack, found["candidate"])
     previous = stack.settings.service_dir("renewal") / "previous"
-    assert len(pq.read_table(previous / "events.parquet")) == 0  # the former release's artifacts are kept
+    assert (
+        len(pq.read_table(previous / "events.parquet")) == 0
+    )  # the former release's artifacts are kept
 
 
 @pytest.mark.parametrize(("users", "enough"), [(160, True), (60, False)])
-def test_fitted_events_are_no_targets(stack: Stack, tmp_path: Path, users: int, enough: bool) -> None:
+def test_fitted_events_are_no_targets(
+    stack: Stack, tmp_path: Path, users: int, enough: bool
+) -> None:
     """Where many users have events in the part that is held back, these are all targets."""
     events = collected(stack.settings, users)
-    candidate = stack.settings.model_copy(update={"exchange_dir": tmp_path / "candidate"})
+    candidate = stack.settings.model_copy(
+        update={"exchange_dir": tmp_path / "candidate"}
+    )
     renew.hold_back(stack.settings, candidate, stack.settings)
     list(steps(stack.settings, candidate.exchange_dir))
     rows = renew.newest_events(stack.settings, candidate, events)
     targets = rows[rows[renew.TARGET]]
     with_events = targets[targets[Columns.USER].isin(events["userid"])]
     held = events[4 * users :]
-    assert set(zip(with_events[Columns.USER], with_events[Columns.ITEM], strict=True)) == set(
-        zip(held["userid"], held["itemid"], strict=True)
+    assert (
+        set(zip(with_events[Columns.USER], with_events[Columns.ITEM], strict=True))
+        == set(zip(held["userid"], held["itemid"], strict=True))
     )  # not what their data set holds out, which comes before events that the candidate was fitted on
-    assert (len(targets) == len(with_events)) == enough  # else of others what the data set holds out
+    assert (
+        len(targets) == len(with_events)
+    ) == enough  # else of others what the data set holds out
     begins = targets.groupby(Columns.USER)[Columns.TIMESTAMP].min()
     others = rows[~rows[renew.TARGET]]
     assert (others[Columns.TIMESTAMP] <= others[Columns.USER].map(begins)).all()
 
 
-def test_half_a_data_set_is_refused_before_it_is_trained_on(stack: Stack, tmp_path: Path) -> None:
-    former, half = stack.live, damaged(stack.settings, tmp_path / "half", lambda rows: rows[::2])
-    with pytest.raises(renew.RefusedError, match=r"the data set has 2,500 ratings, and .* has 5,000: less than 90%"):
+def test_half_a_data_set_is_refused_before_it_is_trained_on(
+    stack: Stack, tmp_path: Path
+) -> None:
+    former, half = (
+        stack.live,
+        damaged(stack.settings, tmp_path / "half", lambda rows: rows[::2]),
+    )
+    with pytest.raises(
+        renew.RefusedError,
+        match=r"the data set has 2,500 ratings, and .* has 5,000: less than 90%",
+    ):
         stack.renew(data=half)
     assert stack.report["verdict"] == "refused"
-    assert not artifacts.RATINGS.at(stack.settings.service_dir("renewal") / "candidate").exists()
+    assert not artifacts.RATINGS.at(
+        stack.settings.service_dir("renewal") / "candidate"
+    ).exists()
     assert served(stack, former)
 
 
 def test_shuffled_labels_are_refused_by_the_gate(stack: Stack, tmp_path: Path) -> None:
     former = stack.live
-    with pytest.raises(renew.RefusedError, match=r"the candidate's NDCG@50 is 0\.\d+, the live release's"):
+    with pytest.raises(
+        renew.RefusedError,
+        match=r"the candidate's NDCG@50 is 0\.\d+, the live release's",
+    ):
         stack.renew(data=damaged(stack.settings, tmp_path / "shuffled", shuffled))
     gate = stack.report["gate"]
     assert gate["all"]["high"] < 0
@@ -232,7 +301,9 @@ def test_a_worse_recipe_is_refused(stack: Stack, tmp_path: Path) -> None:
     assert served(stack, former)
 
 
-def test_a_refused_candidate_is_judged_by_another_margin(stack: Stack, tmp_path: Path) -> None:
+def test_a_refused_candidate_is_judged_by_another_margin(
+    stack: Stack, tmp_path: Path
+) -> None:
     """Without training it again, until something other than the margin changes."""
     recipe = recipe_called("default").model_dump(mode="json")
     recipe["name"] = "worse"
@@ -245,7 +316,9 @@ def test_a_refused_candidate_is_judged_by_another_margin(stack: Stack, tmp_path:
     assert len(stack.ran) == len(provenance.STEPS)
     with pytest.raises(renew.RefusedError):
         stack.renew(0.031, recipe_name=str(path))
-    assert len(stack.ran) == 2 * len(provenance.STEPS), "the same margin: the next night, on new events"
+    assert len(stack.ran) == 2 * len(provenance.STEPS), (
+        "the same margin: the next night, on new events"
+    )
     settings = stack.settings.model_copy(update={"recipe_name": str(path)})
     stack.settings = settings
     found = stack.renew(1.0)
@@ -254,16 +327,25 @@ def test_a_refused_candidate_is_judged_by_another_margin(stack: Stack, tmp_path:
     assert served(stack, found["candidate"])
 
 
-def test_a_refused_report_without_its_judge_starts_over(stack: Stack, tmp_path: Path) -> None:
+def test_a_refused_report_without_its_judge_starts_over(
+    stack: Stack, tmp_path: Path
+) -> None:
     """As an earlier version has written it."""
     collected(stack.settings, users=160)
-    report = {"live": stack.live, "verdict": "refused", "candidate": "x", "gate": {"margin": 0.5, "users": 200}}
+    report = {
+        "live": stack.live,
+        "verdict": "refused",
+        "candidate": "x",
+        "gate": {"margin": 0.5, "users": 200},
+    }
     write_json(stack.settings.service_dir("renewal") / "report.json", report)
     assert stack.renew()["verdict"] == "activated"
 
 
 @pytest.mark.parametrize(("exposed", "judged_by"), [(40, "unexposed"), (100, "all")])
-def test_events_on_shown_items_are_compared_apart(stack: Stack, exposed: int, judged_by: str) -> None:
+def test_events_on_shown_items_are_compared_apart(
+    stack: Stack, exposed: int, judged_by: str
+) -> None:
     """They favour the live release, which chose them: with enough others, these alone decide."""
     collected(stack.settings, users=160, exposed=exposed)
     gate = stack.renew(1.0)["gate"]
@@ -322,10 +404,15 @@ def test_a_release_that_cannot_load_is_refused(stack: Stack) -> None:
     assert served(stack, former)
 
 
-def test_too_few_users_tell_nothing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_users_tell_nothing(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     collected(stack.settings, users=160)
     monkeypatch.setattr(renew, "LEAST_USERS", 1_000)
-    with pytest.raises(renew.RefusedError, match=r"\d+ users liked something new .* and 1000 are needed"):
+    with pytest.raises(
+        renew.RefusedError,
+        match=r"\d+ users liked something new .* and 1000 are needed",
+    ):
         stack.renew()
 
 
@@ -350,11 +437,18 @@ class Trials:
         if self.fails:
             raise self.fails.pop(0)
         active, began = "a" * 12, time.time()
-        self.found = started(release=release, active=active, published=dict.fromkeys((active, release), ""), now=began)
+        self.found = started(
+            release=release,
+            active=active,
+            published=dict.fromkeys((active, release), ""),
+            now=began,
+        )
 
     def end(self, verdict: Any, reason: str = "", detail: str = "") -> None:
         assert self.found.running is not None
-        self.found = state.ended(self.found, self.found.running, verdict, reason, detail)
+        self.found = state.ended(
+            self.found, self.found.running, verdict, reason, detail
+        )
 
 
 @pytest.fixture
@@ -368,7 +462,9 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
 
 
 @pytest.mark.parametrize("activated", [True, False])
-def test_a_canary_is_begun_and_its_end_settles_the_artifacts(stack: Stack, trials: Trials, activated: bool) -> None:
+def test_a_canary_is_begun_and_its_end_settles_the_artifacts(
+    stack: Stack, trials: Trials, activated: bool
+) -> None:
     former = stack.live
     collected(stack.settings, users=160)
     candidate = renew.renew(stack.settings, canary=True)["candidate"]
@@ -393,16 +489,30 @@ def test_artifacts_that_are_not_the_canarys_stay(stack: Stack, trials: Trials) -
     shutil.copytree(stack.settings.offline_dir, previous(stack))
     trials.begin(stack.settings, "b" * 12)
     trials.end("activated")
-    renew.settle_canary(stack.settings, previous(stack), {"verdict": "canary", "candidate": "b" * 12}, stack.live)
+    renew.settle_canary(
+        stack.settings,
+        previous(stack),
+        {"verdict": "canary", "candidate": "b" * 12},
+        stack.live,
+    )
     assert tuple(stack.settings.offline_dir.iterdir()) == former
     assert previous(stack).exists()
-    artifacts.EVENTS.at(stack.settings.exchange_dir).unlink()  # of a run of the steps that has not ended
-    renew.settle_canary(stack.settings, previous(stack), {"verdict": "canary", "candidate": "b" * 12}, stack.live)
+    artifacts.EVENTS.at(
+        stack.settings.exchange_dir
+    ).unlink()  # of a run of the steps that has not ended
+    renew.settle_canary(
+        stack.settings,
+        previous(stack),
+        {"verdict": "canary", "candidate": "b" * 12},
+        stack.live,
+    )
     assert previous(stack).exists()
 
 
 @pytest.mark.parametrize("running", ["canary", "experiment"])
-def test_a_renewal_that_cannot_begin_its_canary_does_nothing(stack: Stack, trials: Trials, running: str) -> None:
+def test_a_renewal_that_cannot_begin_its_canary_does_nothing(
+    stack: Stack, trials: Trials, running: str
+) -> None:
     if running == "canary":
         trials.begin(stack.settings, "b" * 12)
     else:
@@ -412,8 +522,12 @@ def test_a_renewal_that_cannot_begin_its_canary_does_nothing(stack: Stack, trial
     assert stack.ran == []
 
 
-@pytest.mark.parametrize("error", [CanaryError("release", "an experiment runs"), KeyboardInterrupt()])
-def test_a_canary_that_never_began_is_begun_without_training(stack: Stack, trials: Trials, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [CanaryError("release", "an experiment runs"), KeyboardInterrupt()]
+)
+def test_a_canary_that_never_began_is_begun_without_training(
+    stack: Stack, trials: Trials, error: Exception
+) -> None:
     """Also where the renewal was killed just before."""
     collected(stack.settings, users=160)
     trials.fails = [error]
@@ -424,10 +538,14 @@ def test_a_canary_that_never_began_is_begun_without_training(stack: Stack, trial
     assert len(stack.ran) == len(provenance.STEPS)
 
 
-def test_a_canary_that_cannot_begin_is_refused_in_the_end(stack: Stack, trials: Trials) -> None:
+def test_a_canary_that_cannot_begin_is_refused_in_the_end(
+    stack: Stack, trials: Trials
+) -> None:
     former = stack.live
     collected(stack.settings, users=160)
-    trials.fails = [CanaryError("release", "an experiment runs") for _ in range(renew.TRIES)]
+    trials.fails = [
+        CanaryError("release", "an experiment runs") for _ in range(renew.TRIES)
+    ]
     for expected in (*[CanaryError] * (renew.TRIES - 1), renew.RefusedError):
         with pytest.raises(expected, match="an experiment runs"):
             renew.renew(stack.settings, canary=True)
@@ -451,19 +569,34 @@ def test_a_rejected_release_is_not_tried_again(
     assert stack.report["verdict"] == "canary"
     trials.end("rolled back", "errors", "in figures")
     for canary_too in (True, False):
-        with pytest.raises(renew.RefusedError, match=r"was tried: .* rolled back at 5%, errors: in figures"):
+        with pytest.raises(
+            renew.RefusedError,
+            match=r"was tried: .* rolled back at 5%, errors: in figures",
+        ):
             renew.renew(stack.settings, canary=canary_too)
         assert stack.report["verdict"] == "refused"
         assert served(stack, former)
     assert len(trials.found.ended) == 1
     monkeypatch.setattr(canary, "start", trials.begin)
     twin = tmp_path / "twin.json"
-    twin.write_text(stack.settings.recipe.model_copy(update={"name": "twin"}).model_dump_json(), encoding="utf-8")
-    assert renew.renew(stack.settings.model_copy(update={"recipe_name": str(twin)}), canary=True)["verdict"] == "canary"
+    twin.write_text(
+        stack.settings.recipe.model_copy(update={"name": "twin"}).model_dump_json(),
+        encoding="utf-8",
+    )
+    assert (
+        renew.renew(
+            stack.settings.model_copy(update={"recipe_name": str(twin)}), canary=True
+        )["verdict"]
+        == "canary"
+    )
 
 
-@pytest.mark.parametrize(("verdict", "reason"), [("stopped", ""), ("rolled back", "superseded")])
-def test_a_canary_that_others_ended_is_tried_again(stack: Stack, trials: Trials, verdict: Any, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("verdict", "reason"), [("stopped", ""), ("rolled back", "superseded")]
+)
+def test_a_canary_that_others_ended_is_tried_again(
+    stack: Stack, trials: Trials, verdict: Any, reason: str
+) -> None:
     collected(stack.settings, users=160)
     candidate = renew.renew(stack.settings, canary=True)["candidate"]
     trials.end(verdict, reason)
@@ -480,7 +613,9 @@ def test_killed_between_two_renames(stack: Stack) -> None:
 
 
 def test_of_two_at_once_the_second_is_refused(tmp_path: Path) -> None:
-    refused = pytest.raises(StepError, match=r"another renewal runs \(process \d+ since 2")
+    refused = pytest.raises(
+        StepError, match=r"another renewal runs \(process \d+ since 2"
+    )
     with renew.locked(tmp_path), refused, renew.locked(tmp_path):
         pass
     with renew.locked(tmp_path):
@@ -498,5 +633,8 @@ def test_other_artifacts_than_those_that_are_live(stack: Stack) -> None:
 
 def test_the_data_set_that_was_judged(stack: Stack) -> None:
     dataset = read_dataset(stack.settings.exchange_dir)
-    with pytest.raises(renew.RefusedError, match="the data set is another, and the live release is of shop"):
+    with pytest.raises(
+        renew.RefusedError,
+        match="the data set is another, and the live release is of shop",
+    ):
         renew.expect_size(dataset.model_copy(update={"name": "another"}), dataset)

@@ -17,7 +17,12 @@ from extras.search import load_encoder, meaning
 from extras.search.load_encoder import Encoder, served
 from extras.search.meaning import DIMS, MODEL, TOKENS
 from offline_to_online.stores.triton import MODEL_FILE, TritonStore
-from tests.unit.extras.search.tiny_encoder import expected, published, tiny_encoder, tokenizer
+from tests.unit.extras.search.tiny_encoder import (
+    expected,
+    published,
+    tiny_encoder,
+    tokenizer,
+)
 
 
 def test_served_model_gives_the_mean_of_the_tokens() -> None:
@@ -25,8 +30,15 @@ def test_served_model_gives_the_mean_of_the_tokens() -> None:
     onnx.checker.check_model(onnx.load_from_string(content))
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     assert [each.name for each in session.get_inputs()] == [TOKENS]
-    (found,) = session.run([wire.MODEL_OUTPUT], {TOKENS: np.array([[2, 3], [4, 0]], np.int64)})
-    np.testing.assert_allclose(found, [expected("comedy", "drama"), expected("adventure")], rtol=1e-4, atol=1e-6)
+    (found,) = session.run(
+        [wire.MODEL_OUTPUT], {TOKENS: np.array([[2, 3], [4, 0]], np.int64)}
+    )
+    np.testing.assert_allclose(
+        found,
+        [expected("comedy", "drama"), expected("adventure")],
+        rtol=1e-4,
+        atol=1e-6,
+    )
 
 
 def test_a_model_with_other_inputs_is_refused() -> None:
@@ -34,9 +46,15 @@ def test_a_model_with_other_inputs_is_refused() -> None:
         served(published("position_ids"))
 
 
-@pytest.mark.parametrize("problem", [StepError("pip cannot download it"), OSError("disk full"), ValueError("other")])
+@pytest.mark.parametrize(
+    "problem",
+    [StepError("pip cannot download it"), OSError("disk full"), ValueError("other")],
+)
 def test_a_live_release_needs_no_encoder(
-    tmp_path: Path, problem: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    problem: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "minilm")
     monkeypatch.setattr(load_encoder.Encoder, "read", Mock(side_effect=problem))
@@ -44,14 +62,18 @@ def test_a_live_release_needs_no_encoder(
     assert str(problem) in caplog.text
 
 
-def test_elasticsearch_down_after_going_live_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_elasticsearch_down_after_going_live_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     nowhere = ElasticsearchSettings(port=9)
     load_encoder.sync(Settings(exchange_dir=tmp_path, elasticsearch=nowhere))
     assert "Elasticsearch" in caplog.text
 
 
 @pytest.mark.parametrize("reason", ["", "onnx: bad model"])
-def test_a_model_that_triton_refuses_is_removed(tmp_path: Path, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_triton_refuses_is_removed(
+    tmp_path: Path, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings, encoder = Settings(exchange_dir=tmp_path), tiny_encoder(tmp_path)
     folder = TritonStore(settings).repository / MODEL
     folder.mkdir(parents=True)  # an earlier encoder's
@@ -65,8 +87,13 @@ def test_a_model_that_triton_refuses_is_removed(tmp_path: Path, reason: str, mon
         assert (folder / "1" / MODEL_FILE).read_bytes() == encoder.model
 
 
-def test_another_model_tokenizer_or_text_has_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {tiny_encoder(tmp_path).digest, Encoder(b"other", tokenizer(), tmp_path).digest}
+def test_another_model_tokenizer_or_text_has_another_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {
+        tiny_encoder(tmp_path).digest,
+        Encoder(b"other", tokenizer(), tmp_path).digest,
+    }
     found.add(Encoder(served(published()), b"other", tmp_path).digest)
     assert tiny_encoder(tmp_path).digest in found
     monkeypatch.setattr(meaning, "text_of", lambda title, attributes: title)
@@ -77,7 +104,9 @@ def test_vectors_of_an_earlier_encoder_are_not_used(tmp_path: Path) -> None:
     tiny_encoder(tmp_path).vectors(["comedy"])
     (before,) = tmp_path.glob("vectors*.npz")
     other = Encoder(served(published()), tokenizer() + b" ", tmp_path)
-    np.testing.assert_allclose(other.vectors(["drama"]), [expected("drama")], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        other.vectors(["drama"]), [expected("drama")], rtol=1e-4, atol=1e-6
+    )
     (after,) = tmp_path.glob("vectors*.npz")
     assert after != before
     with np.load(after) as kept:
@@ -92,7 +121,9 @@ def test_texts_of_any_length_get_their_own_vectors(tmp_path: Path) -> None:
     assert encoder.vectors([]).shape == (0, DIMS)
 
 
-def test_texts_seen_before_are_not_encoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_seen_before_are_not_encoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = tiny_encoder(tmp_path).vectors(["comedy", "drama"])
     run, computed = Encoder._computed, []
 

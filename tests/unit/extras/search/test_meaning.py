@@ -14,7 +14,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.settings import ElasticsearchSettings
 from extras.search import meaning
-from extras.search.meaning import DIMS, MODEL, TOKENIZER, TOKENS, NearItems, NearQuery, Sentences, fused, packed
+from extras.search.meaning import (
+    DIMS,
+    MODEL,
+    TOKENIZER,
+    TOKENS,
+    NearItems,
+    NearQuery,
+    Sentences,
+    fused,
+    packed,
+)
 from online.clients.base import Breaker, ServiceError, StoredError
 from online.clients.elastic import ElasticItems
 from online.clients.http import HttpAnswer
@@ -44,12 +54,21 @@ def sentences() -> FakeSentences:
 def near(fakes: Fakes) -> FakeNear:
     """Queries mean three unseen items from far down the list."""
     found = FakeNear()
-    found.means = [each for each in reversed(fakes.world.trained) if each not in fakes.world.seen[USER]][:3]
+    found.means = [
+        each
+        for each in reversed(fakes.world.trained)
+        if each not in fakes.world.seen[USER]
+    ][:3]
     return found
 
 
 @pytest.fixture
-def http(fakes: Fakes, sentences: FakeSentences, near: FakeNear, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+def http(
+    fakes: Fakes,
+    sentences: FakeSentences,
+    near: FakeNear,
+    monkeypatch: pytest.MonkeyPatch,
+) -> FlaskClient:
     monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "minilm")
     fakes.recommender.reset_extensions()
     stores = {**fakes.stores, "sentences": sentences, "near": near}
@@ -57,9 +76,12 @@ def http(fakes: Fakes, sentences: FakeSentences, near: FakeNear, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("weight", "order", "first"), [(0.0, [3, 5, 4, 9], 1.0), (1.0, [9, 5, 3, 4], 1.0), (0.5, [3, 5, 9, 4], 0.5)]
+    ("weight", "order", "first"),
+    [(0.0, [3, 5, 4, 9], 1.0), (1.0, [9, 5, 3, 4], 1.0), (0.5, [3, 5, 9, 4], 0.5)],
 )
-def test_matches_by_words_and_meaning_are_weighed(weight: float, order: list[int], first: float) -> None:
+def test_matches_by_words_and_meaning_are_weighed(
+    weight: float, order: list[int], first: float
+) -> None:
     found = fused(WORDS, NEAR, weight)
     assert found.ids.tolist() == order
     assert found.scores[0] == first
@@ -73,11 +95,16 @@ def test_one_kind_of_matches_keeps_its_order() -> None:
 
 def test_text_of_an_item_has_title_and_values() -> None:
     attributes = {"genres": ["Action", "Sci-Fi"], "year": 1999, "country": None}
-    assert meaning.text_of("Matrix, The (1999)", attributes) == "Matrix, The (1999). Action, Sci-Fi"
+    assert (
+        meaning.text_of("Matrix, The (1999)", attributes)
+        == "Matrix, The (1999). Action, Sci-Fi"
+    )
 
 
 @USERS
-def test_paraphrases_find_items_without_their_words(http: FlaskClient, near: FakeNear, userid: int) -> None:
+def test_paraphrases_find_items_without_their_words(
+    http: FlaskClient, near: FakeNear, userid: int
+) -> None:
     answer = ask(http, userid=userid, query="zzz", size=10)
     assert set(ids(answer)) == {*near.means}
     assert answer["short"] == "query"
@@ -85,7 +112,9 @@ def test_paraphrases_find_items_without_their_words(http: FlaskClient, near: Fak
 
 
 @USERS
-def test_a_title_stays_first_with_an_encoder(fakes: Fakes, http: FlaskClient, near: FakeNear, userid: int) -> None:
+def test_a_title_stays_first_with_an_encoder(
+    fakes: Fakes, http: FlaskClient, near: FakeNear, userid: int
+) -> None:
     wanted = near.means[0]
     found = ids(ask(http, userid=userid, query=f"[{wanted}]", size=10))
     assert found[0] == wanted
@@ -103,38 +132,55 @@ def test_words_alone_answer_where_meaning_fails(
     answer = ask(http, userid=userid, query="comedy", size=20)
     assert len(ids(answer)) == 20
     assert all("Comedy" in item["genres"] for item in answer["item_list"])
-    assert [(each["service"], each["instead"]) for each in answer["degraded"]] == [(failing.service, "words")]
-    assert ask(http, 503, userid=userid, query="comedy", strict=True)["error"]["service"] == failing.service
+    assert [(each["service"], each["instead"]) for each in answer["degraded"]] == [
+        (failing.service, "words")
+    ]
+    assert (
+        ask(http, 503, userid=userid, query="comedy", strict=True)["error"]["service"]
+        == failing.service
+    )
 
 
-def test_without_elasticsearch_memory_is_searched_by_words(fakes: Fakes, http: FlaskClient, near: FakeNear) -> None:
+def test_without_elasticsearch_memory_is_searched_by_words(
+    fakes: Fakes, http: FlaskClient, near: FakeNear
+) -> None:
     ask(http)
     fakes.text.down = True
     answer = ask(http, query="comedy", size=20)
-    assert [(each["service"], each["instead"]) for each in answer["degraded"]] == [("elasticsearch", "exact_search")]
+    assert [(each["service"], each["instead"]) for each in answer["degraded"]] == [
+        ("elasticsearch", "exact_search")
+    ]
     assert near.calls == []
 
 
 @USERS
-def test_filter_and_exclusion_limit_matches_by_meaning(http: FlaskClient, near: FakeNear, userid: int) -> None:
+def test_filter_and_exclusion_limit_matches_by_meaning(
+    http: FlaskClient, near: FakeNear, userid: int
+) -> None:
     first, *others = near.means
     assert set(ids(ask(http, userid=userid, query="zzz", exclude=[first]))) == {*others}
     assert ids(ask(http, userid=userid, query="zzz", only=[first])) == [first]
 
 
-def test_seen_items_are_not_found_by_meaning(fakes: Fakes, http: FlaskClient, near: FakeNear) -> None:
+def test_seen_items_are_not_found_by_meaning(
+    fakes: Fakes, http: FlaskClient, near: FakeNear
+) -> None:
     near.means = [*near.means, *fakes.world.seen[USER][:2]]
     assert not {*ids(ask(http, query="zzz"))} & {*fakes.world.seen[USER]}
 
 
-def test_requests_without_a_query_call_no_encoder(http: FlaskClient, sentences: FakeSentences, near: FakeNear) -> None:
+def test_requests_without_a_query_call_no_encoder(
+    http: FlaskClient, sentences: FakeSentences, near: FakeNear
+) -> None:
     ask(http)
     assert (sentences.calls, near.calls) == ([], [])
 
 
 def test_the_encoder_is_off_by_default(fakes: Fakes, sentences: FakeSentences) -> None:
     fakes.recommender.reset_extensions()
-    http = create_app(fakes.recommender, stores={**fakes.stores, "sentences": sentences}).test_client()
+    http = create_app(
+        fakes.recommender, stores={**fakes.stores, "sentences": sentences}
+    ).test_client()
     ask(http, query="comedy")
     assert sentences.calls == []
 
@@ -146,9 +192,15 @@ class FakeScores:
     breaker = Breaker("triton")
 
     def __init__(self) -> None:
-        tokenizer = Tokenizer(models.WordLevel({"[UNK]": 1, "hidden": 2, "reality": 3}, unk_token="[UNK]"))
+        tokenizer = Tokenizer(
+            models.WordLevel({"[UNK]": 1, "hidden": 2, "reality": 3}, unk_token="[UNK]")
+        )
         tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        self.config = {"parameters": {TOKENIZER: {"string_value": packed(tokenizer.to_str().encode())}}}
+        self.config = {
+            "parameters": {
+                TOKENIZER: {"string_value": packed(tokenizer.to_str().encode())}
+            }
+        }
         self.status, self.read, self.inputs = 200, 0, np.empty(0)
         self.http = self
 
@@ -157,7 +209,14 @@ class FakeScores:
         self.read += 1
         return HttpAnswer(self.status, orjson.dumps(self.config))
 
-    def infer(self, model: str, version: int, inputs: dict[str, np.ndarray], rows: int, columns: int) -> np.ndarray:
+    def infer(
+        self,
+        model: str,
+        version: int,
+        inputs: dict[str, np.ndarray],
+        rows: int,
+        columns: int,
+    ) -> np.ndarray:
         self.inputs = inputs[TOKENS]
         return np.zeros(columns, np.float32)
 
@@ -183,7 +242,9 @@ def test_the_tokenizer_is_loaded_once_before_queries() -> None:
 
 
 @pytest.mark.parametrize("down", [False, True])
-def test_an_opened_release_has_the_tokenizer_loaded(http: FlaskClient, sentences: FakeSentences, down: bool) -> None:
+def test_an_opened_release_has_the_tokenizer_loaded(
+    http: FlaskClient, sentences: FakeSentences, down: bool
+) -> None:
     sentences.down = down
     ask(http)
     assert sentences.prepared == 1
@@ -200,7 +261,9 @@ def test_a_triton_without_the_encoder_is_not_to_blame() -> None:
 
 
 @pytest.mark.parametrize(("status", "error"), [(404, StoredError), (503, ServiceError)])
-def test_a_release_without_vectors_is_named(status: int, error: type[ServiceError]) -> None:
+def test_a_release_without_vectors_is_named(
+    status: int, error: type[ServiceError]
+) -> None:
     class Items:
         timeout_s = 30.0
         breaker = Breaker("elasticsearch")
@@ -218,7 +281,10 @@ def test_a_release_without_vectors_is_named(status: int, error: type[ServiceErro
 
 def test_a_fault_of_the_shared_connections_is_met() -> None:
     client = ElasticItems(ElasticsearchSettings())
-    near, broken = NearItems(client), Mock(post=Mock(side_effect=ConnectionRefusedError))
+    near, broken = (
+        NearItems(client),
+        Mock(post=Mock(side_effect=ConnectionRefusedError)),
+    )
     client.http = broken
     with pytest.raises(ServiceError):
         near.call(QUERY)

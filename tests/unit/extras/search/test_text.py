@@ -6,13 +6,23 @@ import numpy as np
 import pytest
 
 from data_exchange_center import wire
-from extras.search.text import TextItems, TextQuery, Words, blended, body_of, searched_words
+from extras.search.text import (
+    TextItems,
+    TextQuery,
+    Words,
+    blended,
+    body_of,
+    searched_words,
+)
 from online.clients.base import Breaker, StoredError
 
 NONE = np.empty(0, np.int32)
 ITEMS: dict[int, tuple[str, dict[str, Any]]] = {
     2: ("Matrix, The (1999)", {"genres": ["Action", "Sci-Fi"], "year": 1999}),
-    3: ("Iron Giant, The (1999)", {"genres": ["Animation", "Children's"], "year": 1999}),
+    3: (
+        "Iron Giant, The (1999)",
+        {"genres": ["Animation", "Children's"], "year": 1999},
+    ),
     5: ("Misérables, Les (1995)", {"genres": ["Drama"], "year": None}),
     7: ("Drama Queens (1996)", {"genres": ["Comedy"]}),
     8: ("It (1990)", {"genres": []}),
@@ -27,10 +37,20 @@ def found(text: str, seen: Any = NONE, only: Any = None) -> list[int]:
 @pytest.mark.parametrize(
     ("text", "first"),
     [
-        ("the matrix", 2), ("matrix 1999", 2), ("MATRIX", 2), ("les miserables", 5), ("Misérables", 5), ("it", 8),
-        ("children", 3), ("sci-fi", 2), ("queen", 7), ("动作", 9), ("animated film", 3), ("黑客", 9),
+        ("the matrix", 2),
+        ("matrix 1999", 2),
+        ("MATRIX", 2),
+        ("les miserables", 5),
+        ("Misérables", 5),
+        ("it", 8),
+        ("children", 3),
+        ("sci-fi", 2),
+        ("queen", 7),
+        ("动作", 9),
+        ("animated film", 3),
+        ("黑客", 9),
     ],
-)  # fmt: skip
+)
 def test_titles_and_attributes_are_found_by_their_words(text: str, first: int) -> None:
     assert found(text)[0] == first
 
@@ -88,11 +108,19 @@ def test_query_has_each_word_once_without_stop_words() -> None:
 
 
 def test_query_is_limited_as_other_searches_are() -> None:
-    query = TextQuery("aaaaaaaaaaaa", ("amelie", "war"), np.array([4], np.int32), np.array([1, 2], np.int64))
+    query = TextQuery(
+        "aaaaaaaaaaaa",
+        ("amelie", "war"),
+        np.array([4], np.int32),
+        np.array([1, 2], np.int64),
+    )
     body = body_of(query)["bool"]
     assert body["must"]["combined_fields"]["query"] == "amelie war"
     assert body["must_not"][0]["terms"][wire.ITEM_NUMBER].tolist() == [4]
-    assert body["filter"]["bool"]["should"][0]["terms"][wire.ITEM_NUMBER].tolist() == [1, 2]
+    assert body["filter"]["bool"]["should"][0]["terms"][wire.ITEM_NUMBER].tolist() == [
+        1,
+        2,
+    ]
 
 
 def test_blend_of_words_and_ranker() -> None:
@@ -100,6 +128,8 @@ def test_blend_of_words_and_ranker() -> None:
     assert blended(text, 1.0).tolist() == [2, 3, 0, 1]
     assert blended(text, 0.0).tolist() == [0, 1, 2, 3]
     assert blended(text, 0.9).tolist() == [2, 3, 0, 1]
-    assert blended(np.full(3, 2.0), 0.9).tolist() == [0, 1, 2], "equal by words: the ranker's order"
+    assert blended(np.full(3, 2.0), 0.9).tolist() == [0, 1, 2], (
+        "equal by words: the ranker's order"
+    )
     assert blended(np.empty(0), 0.5).tolist() == []
     assert blended(np.zeros(2), 0.5).tolist() == [0, 1]

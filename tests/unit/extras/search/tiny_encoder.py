@@ -29,11 +29,20 @@ def published(*more: str) -> bytes:
             helper.make_node("Identity", ["attention_mask"], ["_unused"]),
         ],
         "encoder",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, both) for name in names],
-        [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, [*both, DIMS])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64, both)
+            for name in names
+        ],
+        [
+            helper.make_tensor_value_info(
+                "last_hidden_state", TensorProto.FLOAT, [*both, DIMS]
+            )
+        ],
         [numpy_helper.from_array(TABLE, "table")],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10
+    )
     content: bytes = model.SerializeToString()
     return content
 

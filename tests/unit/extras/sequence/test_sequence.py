@@ -32,17 +32,23 @@ Script = Callable[[str], None]
 def past(users: int = 12, items: int = 30, events: int = 9) -> Sequences:
     rng = np.random.default_rng(0)
     rows = [list(1 + rng.permutation(items)[:events]) for _ in range(users)]
-    return events_of(rows, [[5] * events] * users, [list(range(events))] * users, n_items=items)
+    return events_of(
+        rows, [[5] * events] * users, [list(range(events))] * users, n_items=items
+    )
 
 
 def made_by_hand(folder: Path, recipe: SequenceRecipe) -> None:
     """Write a bundle of random numbers in place of a trained one."""
     events = pd.read_parquet(folder / "events.parquet")
-    made = encoders.written(folder / "made", events.assign(time=events.groupby("user").cumcount()))
+    made = encoders.written(
+        folder / "made", events.assign(time=events.groupby("user").cumcount())
+    )
     for path in made.iterdir():
         path.rename(folder / path.name)
     made.rmdir()
-    (folder / "training.json").write_text(json.dumps({"losses": [2.0, 1.0], "seconds": 3.0}), "utf-8")
+    (folder / "training.json").write_text(
+        json.dumps({"losses": [2.0, 1.0], "seconds": 3.0}), "utf-8"
+    )
 
 
 @pytest.fixture
@@ -90,7 +96,9 @@ def test_a_channel_read_again_has_the_librarys_lists(trainings: Trainings) -> No
     fitted = fit_channel(RECIPE, data, INPUTS, DataRecipe())
     assert fitted.report["parity"]["same"] == 1
     assert [epoch["loss"] for epoch in fitted.report["epochs"]] == [2, 1]
-    (read,) = ChannelSet.unpack(ChannelSet(data.item_numbers, (fitted.channel,)).pack()).channels
+    (read,) = ChannelSet.unpack(
+        ChannelSet(data.item_numbers, (fitted.channel,)).pack()
+    ).channels
     assert isinstance(read, Encoder)
     assert read.newest == encoders.HISTORY
 
@@ -99,9 +107,9 @@ def test_lists_that_differ_from_the_librarys_are_refused(trainings: Trainings) -
     fit(RECIPE, past(), INPUTS, DataRecipe())
     (kept,) = trainings[0].parent.iterdir()
     table = pd.read_parquet(kept / "expected.parquet")
-    table.assign(scores=[[score + 1 for score in scores] for scores in table["scores"]]).to_parquet(
-        kept / "expected.parquet"
-    )
+    table.assign(
+        scores=[[score + 1 for score in scores] for scores in table["scores"]]
+    ).to_parquet(kept / "expected.parquet")
     with pytest.raises(StepError, match=r"first difference: user 0"):
         fit(RECIPE, past(), INPUTS, DataRecipe())
 
@@ -120,8 +128,12 @@ def test_a_finished_training_is_not_repeated(trainings: Trainings) -> None:
     assert len(trainings) == 1
 
 
-@pytest.mark.parametrize(("settings", "events"), [({"seed": 1}, 9), ({"disliked": 0.0}, 9), ({}, 8)])
-def test_other_settings_or_events_are_trained(trainings: Trainings, settings: dict[str, float], events: int) -> None:
+@pytest.mark.parametrize(
+    ("settings", "events"), [({"seed": 1}, 9), ({"disliked": 0.0}, 9), ({}, 8)]
+)
+def test_other_settings_or_events_are_trained(
+    trainings: Trainings, settings: dict[str, float], events: int
+) -> None:
     fit(RECIPE, past(), INPUTS, DataRecipe())
     fit(RECIPE.model_copy(update=settings), past(events=events), INPUTS, DataRecipe())
     assert len(set(trainings)) == 2
@@ -132,13 +144,19 @@ def test_the_newest_trainings_are_kept(trainings: Trainings, exchange: Path) -> 
         channel.trained(RECIPE.model_copy(update={"seed": seed}), past())
     folders = list((exchange / "models" / "sequence").iterdir())
     assert len(folders) == channel.KEPT
-    assert not any(path.name.endswith(".ckpt") for folder in folders for path in folder.iterdir())
+    assert not any(
+        path.name.endswith(".ckpt") for folder in folders for path in folder.iterdir()
+    )
 
 
 def test_windows_have_each_event_once_as_a_target() -> None:
     data = events_of([[1, 2, 3, 4, 5], [6, 7, 8]], [[5] * 5, [5] * 3], n_items=8)
     rows, of = windows(data, 2)
-    assert [data.items[rows[of == each]].tolist() for each in np.unique(of)] == [[1, 2, 3], [3, 4, 5], [6, 7, 8]]
+    assert [data.items[rows[of == each]].tolist() for each in np.unique(of)] == [
+        [1, 2, 3],
+        [3, 4, 5],
+        [6, 7, 8],
+    ]
 
 
 @pytest.mark.parametrize("history", [1, 3, 100])
@@ -159,7 +177,10 @@ def test_settings_and_events_are_handed_over(exchange: Path, script: Script) -> 
     (folder,) = (exchange / "models" / "sequence").iterdir()
     assert folder.suffix == ".part"
     assert json.loads((folder / "settings.json").read_text("utf-8"))["disliked"] == 0.5
-    assert (pd.read_parquet(folder / "events.parquet")["item"].astype(int) == past().items - 1).all()
+    assert (
+        pd.read_parquet(folder / "events.parquet")["item"].astype(int)
+        == past().items - 1
+    ).all()
 
 
 @pytest.mark.parametrize(
@@ -169,20 +190,26 @@ def test_settings_and_events_are_handed_over(exchange: Path, script: Script) -> 
         ("echo start; echo epoch 1 0.5; echo out of memory; exit 1", "out of memory"),
     ],
 )
-def test_a_failed_training_says_what_failed(script: Script, tmp_path: Path, text: str, message: str) -> None:
+def test_a_failed_training_says_what_failed(
+    script: Script, tmp_path: Path, text: str, message: str
+) -> None:
     script(text)
     with pytest.raises(StepError, match=message):
         channel.run(tmp_path, RECIPE)
 
 
-def test_the_exporters_functions_are_on_the_trainings_path(script: Script, tmp_path: Path) -> None:
+def test_the_exporters_functions_are_on_the_trainings_path(
+    script: Script, tmp_path: Path
+) -> None:
     script(f"echo start; echo $PYTHONPATH > {tmp_path}/path")
     channel.run(tmp_path, RECIPE)
     assert (Path((tmp_path / "path").read_text().strip()) / "write.py").is_file()
     assert os.environ.get("PYTHONPATH") != str(channel.EXPORTERS)
 
 
-def test_without_uv_the_step_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_uv_the_step_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(channel.shutil, "which", lambda *_, **__: None)
     with pytest.raises(StepError, match="make setup"):
         channel.run(tmp_path, RECIPE)

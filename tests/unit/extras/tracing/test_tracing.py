@@ -44,26 +44,39 @@ def by_name(memory: InMemorySpanExporter) -> dict[str, ReadableSpan]:
     return {span.name: span for span in memory.get_finished_spans()}
 
 
-def test_a_request_has_a_span_with_one_per_service_call(fakes: Fakes, memory: InMemorySpanExporter) -> None:
+def test_a_request_has_a_span_with_one_per_service_call(
+    fakes: Fakes, memory: InMemorySpanExporter
+) -> None:
     traced(fakes).post("/ml/rec", json={"userid": 1}, headers={"X-Request-ID": "mine"})
     spans = by_name(memory)
     whole = spans.pop("POST /ml/rec")
     assert list(spans) == ["redis", "elasticsearch", "feast", "triton"]
-    assert (whole.attributes["recsys.request_id"], whole.attributes["recsys.outcome"]) == ("mine", "personal")
+    assert (
+        whole.attributes["recsys.request_id"],
+        whole.attributes["recsys.outcome"],
+    ) == ("mine", "personal")
     for span in spans.values():
         assert span.parent.span_id == whole.context.span_id
         assert whole.start_time <= span.start_time <= span.end_time <= whole.end_time
     assert spans["redis"].end_time <= spans["elasticsearch"].start_time
 
 
-def test_a_callers_trace_is_kept(fakes: Fakes, memory: InMemorySpanExporter, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_callers_trace_is_kept(
+    fakes: Fakes, memory: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, "online.access"):
-        traced(fakes).post("/ml/rec", json={"userid": 1}, headers={"traceparent": PARENT})
+        traced(fakes).post(
+            "/ml/rec", json={"userid": 1}, headers={"traceparent": PARENT}
+        )
     _, trace, span, _ = PARENT.split("-")
     whole = by_name(memory)["POST /ml/rec"]
     assert f"{whole.context.trace_id:032x}" == trace
     assert f"{whole.parent.span_id:016x}" == span
-    (line,) = [json.loads(JsonLines().format(r)) for r in caplog.records if r.name == "online.access"]
+    (line,) = [
+        json.loads(JsonLines().format(r))
+        for r in caplog.records
+        if r.name == "online.access"
+    ]
     assert line["trace"] == trace
 
 
@@ -82,13 +95,17 @@ def test_a_callers_trace_does_not_override_sampling(
 
 def test_without_the_setting_nothing_that_traces_is_imported() -> None:
     code = "import sys, online.main.s1_server; print(sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert "online.web.guard" in done.stdout
     assert "opentelemetry.exporter" not in done.stdout
     assert "opentelemetry.sdk.trace" not in done.stdout
 
 
-def test_without_the_package_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_it_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
     with pytest.raises(SystemExit, match="OpenTelemetry is not installed"):
         tracing.provider(TracingSettings(endpoint="http://127.0.0.1:1"))
@@ -102,7 +119,9 @@ def test_spans_reach_a_collector() -> None:
         return 200, b""
 
     with serving(collect) as port:
-        made = tracing.provider(TracingSettings(endpoint=f"http://127.0.0.1:{port}/v1/traces"))
+        made = tracing.provider(
+            TracingSettings(endpoint=f"http://127.0.0.1:{port}/v1/traces")
+        )
         made.get_tracer("a").start_span("whatever").end()
         assert made.force_flush(10_000)
         made.shutdown()

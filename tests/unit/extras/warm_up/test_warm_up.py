@@ -16,13 +16,19 @@ from tests.waiting import until
 
 
 def warm(
-    fakes: Fakes, enough: int = 50, more: Callable[[float], bool] = lambda took_s: True, *, patient: bool = True
+    fakes: Fakes,
+    enough: int = 50,
+    more: Callable[[float], bool] = lambda took_s: True,
+    *,
+    patient: bool = True,
 ) -> None:
     opened = fakes.recommender.releases.get()
     hook.search(fakes.recommender, opened, enough, more, patient=patient)
 
 
-def test_a_cold_index_is_searched_until_it_is_warm(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cold_index_is_searched_until_it_is_warm(
+    fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     warm(fakes)
     assert 50 <= fakes.items.answered < 150
@@ -41,7 +47,9 @@ def test_it_ends_when_there_is_to_be_no_other_search(fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize("patient", [True, False])
-def test_a_slow_search_ends_the_quiet_one_only(fakes: Fakes, monkeypatch: pytest.MonkeyPatch, *, patient: bool) -> None:
+def test_a_slow_search_ends_the_quiet_one_only(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, *, patient: bool
+) -> None:
     call, slow = fakes.items._call, iter([True, True])
 
     def slow_at_first(query: ItemQuery) -> object:
@@ -57,7 +65,9 @@ def test_a_slow_search_ends_the_quiet_one_only(fakes: Fakes, monkeypatch: pytest
 @pytest.fixture
 def warming(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> Fakes:
     monkeypatch.setattr(hook, "WARM", 50)
-    fakes.recommender.server = fakes.recommender.server.model_copy(update={"warm_up_s": 10.0})
+    fakes.recommender.server = fakes.recommender.server.model_copy(
+        update={"warm_up_s": 10.0}
+    )
     return fakes
 
 
@@ -66,7 +76,9 @@ def warmed_up(fakes: Fakes) -> None:
     create_app(fakes.recommender, Settings(server=ServerSettings(extras="warm_up")))
 
 
-def test_a_server_warms_up_within_its_time_and_quietly_after(warming: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_warms_up_within_its_time_and_quietly_after(
+    warming: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hook, "HOT", 200)
     monkeypatch.setattr(hook, "IDLE", 0.0)
     warmed_up(warming)
@@ -91,14 +103,18 @@ def test_elasticsearch_is_warmed_up_after_an_unexpected_error(
 
 
 @pytest.mark.parametrize("down", ["feast", "triton"])
-def test_elasticsearch_is_warmed_up_without_the_others(warming: Fakes, down: str) -> None:
+def test_elasticsearch_is_warmed_up_without_the_others(
+    warming: Fakes, down: str
+) -> None:
     warming.recommender.releases.follow()
     warming.down(down)
     warmed_up(warming)
     assert warming.items.answered >= 50
 
 
-def test_the_quiet_warm_up_ends_with_the_server(warming: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quiet_warm_up_ends_with_the_server(
+    warming: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hook, "HOT", 10**9)
     warmed_up(warming)
     (quiet,) = (thread for thread in threading.enumerate() if thread.name == "warm-up")
@@ -107,7 +123,9 @@ def test_the_quiet_warm_up_ends_with_the_server(warming: Fakes, monkeypatch: pyt
     assert not quiet.is_alive()
 
 
-def test_the_server_serves_although_its_warm_up_failed(warming: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_server_serves_although_its_warm_up_failed(
+    warming: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     warming.recommender.releases.follow()
     warming.items.down = True

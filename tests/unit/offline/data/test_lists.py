@@ -19,9 +19,21 @@ from data_exchange_center.channels import HistorySum
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
-from offline.data.lists import Lists, ListsConfig, StoredFeatures, prefetch, recall_lists, sampled
+from offline.data.lists import (
+    Lists,
+    ListsConfig,
+    StoredFeatures,
+    prefetch,
+    recall_lists,
+    sampled,
+)
 from offline.data.sequences import Points
-from offline.data.statistics import item_statistics, list_spec, user_statistics, user_statistics_after
+from offline.data.statistics import (
+    item_statistics,
+    list_spec,
+    user_statistics,
+    user_statistics_after,
+)
 from tests.unit.offline.data.ratings import events_of, made_up_lists
 from tests.unit.offline.models.test_stages import inputs_of
 
@@ -31,11 +43,26 @@ def test_an_age_beyond_the_four_bytes_is_the_longest_there_is() -> None:
     times = [0, 40, 99_999_999_999]
     data = events_of([[1, 2, 3]], [[5, 5, 5]], [times], n_items=4)
     channel = HistorySum(
-        "c", np.zeros((1, 5, 2), np.float32), np.ones((1, 2, 3), np.float32), np.ones((1, 2, 6), np.float32),
-        np.ones((2, 2), np.float32), np.eye(5, 2, dtype=np.float32), np.zeros(5, np.float32), np.arange(5) > 0,
-    )  # fmt: skip
-    points, nobody = Points(np.array([0, 0]), np.array([1, 2]), np.array(times[1:])), np.zeros((1, 0), int)
-    found = recall_lists(data, points, nobody, [channel], replace(REQUESTED, weights=(1.0,), size=2, history=2))
+        "c",
+        np.zeros((1, 5, 2), np.float32),
+        np.ones((1, 2, 3), np.float32),
+        np.ones((1, 2, 6), np.float32),
+        np.ones((2, 2), np.float32),
+        np.eye(5, 2, dtype=np.float32),
+        np.zeros(5, np.float32),
+        np.arange(5) > 0,
+    )
+    points, nobody = (
+        Points(np.array([0, 0]), np.array([1, 2]), np.array(times[1:])),
+        np.zeros((1, 0), int),
+    )
+    found = recall_lists(
+        data,
+        points,
+        nobody,
+        [channel],
+        replace(REQUESTED, weights=(1.0,), size=2, history=2),
+    )
     assert found.ages.tolist() == [[40, 0], [2**31 - 1, 2**31 - 1]]
 
 
@@ -82,7 +109,9 @@ LISTS, SIZE = 50, 40
 def lists() -> Lists:
     """Features are the candidate's place; the last ten places of the first list are padding."""
     rng = np.random.default_rng(0)
-    candidates = rng.permuted(np.tile(np.arange(1, SIZE + 1, dtype=np.int32), (LISTS, 1)), axis=1)
+    candidates = rng.permuted(
+        np.tile(np.arange(1, SIZE + 1, dtype=np.int32), (LISTS, 1)), axis=1
+    )
     candidates[0, 30:] = 0
     rated = rng.random((LISTS, SIZE))
     liked, disliked = (rated < 0.1) & (candidates > 0), (rated > 0.9) & (candidates > 0)
@@ -106,7 +135,9 @@ def test_sampling_differs_by_draw_and_repeats_by_seed(lists: Lists) -> None:
     rng = np.random.default_rng(1)
     one, two = (sampled(lists, 20, rng)[0].candidates for _ in range(2))
     assert not np.array_equal(one, two)
-    assert np.array_equal(one, sampled(lists, 20, np.random.default_rng(1))[0].candidates)
+    assert np.array_equal(
+        one, sampled(lists, 20, np.random.default_rng(1))[0].candidates
+    )
 
 
 def test_its_weights_are_those_of_all_that_could_be_taken(lists: Lists) -> None:
@@ -123,12 +154,19 @@ def test_the_whole_list_stands_for_itself(lists: Lists) -> None:
 
 
 def test_a_list_of_nothing_but_dislikes_is_taken_as_it_is(lists: Lists) -> None:
-    bad = replace(lists, liked=np.zeros_like(lists.liked), disliked=lists.candidates > 0)
+    bad = replace(
+        lists, liked=np.zeros_like(lists.liked), disliked=lists.candidates > 0
+    )
     assert not sampled(bad, 20, np.random.default_rng(1))[1].any()
 
 
-def test_lists_survive_a_table_of_their_users_alone(lists: Lists, tmp_path: Path) -> None:
-    lists, userids = replace(lists, users=np.arange(LISTS, dtype=np.int32)), np.arange(5, 5 + LISTS)
+def test_lists_survive_a_table_of_their_users_alone(
+    lists: Lists, tmp_path: Path
+) -> None:
+    lists, userids = (
+        replace(lists, users=np.arange(LISTS, dtype=np.int32)),
+        np.arange(5, 5 + LISTS),
+    )
     artifacts.LISTS.write(tmp_path, lists.table(userids))
     table = artifacts.LISTS.read_arrow(tmp_path)
     again = Lists.of_table(table, userids)
@@ -141,7 +179,10 @@ def test_lists_survive_a_table_of_their_users_alone(lists: Lists, tmp_path: Path
             Lists.of_table(table, others)
     shorter = pa.array([[1], *[[1, 2]] * (LISTS - 1)], pa.list_(pa.int32()))
     with pytest.raises(ValueError, match="same shape"):
-        Lists.of_table(table.set_column(table.column_names.index("events"), "events", shorter), userids)
+        Lists.of_table(
+            table.set_column(table.column_names.index("events"), "events", shorter),
+            userids,
+        )
 
 
 RANKER = ListRankerRecipe(seed=7, stride=3, past=0.4)
@@ -165,7 +206,9 @@ def test_a_part_of_too_many_requests_is_drawn() -> None:
     assert limited.limited(data) == limited
     part = limited.requests(data)
     assert len(every) / 3 < len(part) < len(every) / 1.5
-    assert set(zip(part.users, part.positions, strict=True)) < set(zip(every.users, every.positions, strict=True))
+    assert set(zip(part.users, part.positions, strict=True)) < set(
+        zip(every.users, every.positions, strict=True)
+    )
 
 
 # Lists become rows as the server makes them, one request at a time
@@ -185,7 +228,9 @@ def lists_of(users: list[int]) -> Lists:
         users=np.array(users, np.int32),
         times=np.full(m, NOW),
         lengths=np.arange(m, dtype=np.int32) + 7,
-        statistics=user_statistics_after(RUNNERS.data, np.array(users), np.arange(m) + 7, ()),
+        statistics=user_statistics_after(
+            RUNNERS.data, np.array(users), np.arange(m) + 7, ()
+        ),
         events=random.integers(1, 30, (m, 4)).astype(np.int32),
         ratings=random.integers(1, 6, (m, 4)).astype(np.int8),
         ages=random.integers(0, 10**5, (m, 4)).astype(np.int32),
@@ -195,17 +240,25 @@ def lists_of(users: list[int]) -> Lists:
 def as_served(lists: Lists, row: int) -> ModelInputs:
     """The inputs of one list, from raw values by id."""
     past, user = RUNNERS.data, int(lists.users[row])
-    begun = past.select(past.positions < np.where(past.users == user, lists.lengths[row], past.lengths[past.users]))
+    begun = past.select(
+        past.positions
+        < np.where(past.users == user, lists.lengths[row], past.lengths[past.users])
+    )
     users = user_statistics(begun, RUNNERS.users, ()).iloc[[user]]
     items = item_statistics(past, RUNNERS, ()).iloc[lists.candidates[row] - 1]
-    itemids, times = past.item_numbers[lists.events[row] - 1], NOW - lists.ages[row].astype(np.int64)
+    itemids, times = (
+        past.item_numbers[lists.events[row] - 1],
+        NOW - lists.ages[row].astype(np.int64),
+    )
     history = History(itemids, lists.ratings[row].astype(np.int64), times)
 
     def raw(frame: pd.DataFrame) -> dict[str, object]:
         return {str(name): column.to_numpy() for name, column in frame.items()}
 
     recalled = SPEC.encode_candidates(SPEC.candidate, lists.features[row])
-    rows = SPEC.assemble(SPEC.encode("user", raw(users)), SPEC.encode("item", raw(items)), NOW, recalled)
+    rows = SPEC.assemble(
+        SPEC.encode("user", raw(users)), SPEC.encode("item", raw(items)), NOW, recalled
+    )
     return ModelInputs(rows, SPEC.encode_history(history, NOW))
 
 

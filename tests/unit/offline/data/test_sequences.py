@@ -45,8 +45,14 @@ def made(lengths: list[int]) -> Sequences:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(1, 12), st.integers(1, 6))
-def test_cuts_are_whole_and_histories_are_the_past(lengths: list[int], last: int, width: int) -> None:
+@given(
+    st.lists(st.integers(1, 12), min_size=1, max_size=5),
+    st.integers(1, 12),
+    st.integers(1, 6),
+)
+def test_cuts_are_whole_and_histories_are_the_past(
+    lengths: list[int], last: int, width: int
+) -> None:
     data = made(lengths)
     past, future = data.before_last(last), data.last(last)
     assert len(past.items) + len(future.items) == len(data.items)
@@ -60,13 +66,21 @@ def test_cuts_are_whole_and_histories_are_the_past(lengths: list[int], last: int
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(1, 5), st.sampled_from([1, 1800 * 3]))
-def test_a_request_sees_strictly_earlier_events(lengths: list[int], stride: int, a_second: int) -> None:
+@given(
+    st.lists(st.integers(1, 12), min_size=1, max_size=5),
+    st.integers(1, 5),
+    st.sampled_from([1, 1800 * 3]),
+)
+def test_a_request_sees_strictly_earlier_events(
+    lengths: list[int], stride: int, a_second: int
+) -> None:
     data = made(lengths)
     data = replace(data, times=data.times // a_second)
     points = request_points(data, stride, np.random.default_rng(0))
     assert np.all(points.positions > 0)
-    assert len({*zip(points.users.tolist(), points.times.tolist(), strict=True)}) == len(points)
+    assert len(
+        {*zip(points.users.tolist(), points.times.tolist(), strict=True)}
+    ) == len(points)
     items, _, ages, _ = histories(data, points, 4)
     after, _ = next_events(data, points, 3)
     rows, seen = seen_before(data, points)
@@ -83,7 +97,9 @@ def test_a_request_sees_strictly_earlier_events(lengths: list[int], stride: int,
 
 def test_returns_are_augmented_2_to_30_years_later() -> None:
     data = made([400] * 5)
-    hours = np.concatenate([np.cumsum(np.where(np.arange(n) % 4 == 0, 7200, 60)) for n in data.lengths])
+    hours = np.concatenate(
+        [np.cumsum(np.where(np.arange(n) % 4 == 0, 7200, 60)) for n in data.lengths]
+    )
     data = replace(data, times=hours)
     points = request_points(data, 3, np.random.default_rng(0))
     both = augment_long_absences(data, points, np.random.default_rng(1))
@@ -92,7 +108,9 @@ def test_returns_are_augmented_2_to_30_years_later() -> None:
         assert np.array_equal(getattr(points, name), getattr(both, name)[~late])
     returns = np.flatnonzero(histories(data, points, 9)[3] == 1)
     assert np.array_equal(both.positions[late], points.positions[returns])
-    assert np.array_equal(np.flatnonzero(late), returns + 1 + np.arange(len(returns)))  # each behind its request
+    assert np.array_equal(
+        np.flatnonzero(late), returns + 1 + np.arange(len(returns))
+    )  # each behind its request
     passed = both.times[late] - points.times[returns]
     assert passed.min() >= LONG_AGO_S
     assert 20 * 365 * 86_400 < passed.max() <= 30 * 365 * 86_400
@@ -102,7 +120,9 @@ def test_returning_is_a_regime_of_its_own() -> None:
     frame = ratings([3])
     frame["timestamp"] = [0, 10, 3610]
     data = sequences(frame, frame["itemid"].tolist(), 3)
-    regime = histories(data, Points(np.array([0, 0, 0]), np.array([0, 1, 2]), data.times), 2)[3]
+    regime = histories(
+        data, Points(np.array([0, 0, 0]), np.array([0, 1, 2]), data.times), 2
+    )[3]
     assert regime.tolist() == [0, 0, 1]
 
 
@@ -118,41 +138,76 @@ def test_the_same_item_again_is_seen_once_and_no_target() -> None:
     data = sequences(frame, [10, 12, 14], 3)
     assert data.seen().toarray().tolist() == [[0, 1, 1, 1]]
     assert data.targets.tolist() == [True, True, False, True, False]
-    after, liked = next_events(data, Points(np.array([0]), np.array([2]), data.times[2:3]), 3)
+    after, liked = next_events(
+        data, Points(np.array([0]), np.array([2]), data.times[2:3]), 3
+    )
     assert after.tolist() == [[1, 3, 3]]
     assert liked.tolist() == [[False, True, False]]
 
 
 def test_together_is_by_users_however_often_they_liked() -> None:
     rows = pd.DataFrame(
-        {"userid": [1, 1, 1, 2, 2], "itemid": [5, 7, 5, 5, 7], "rating": [4, 4, 5, 4, 3], "timestamp": range(5)}
+        {
+            "userid": [1, 1, 1, 2, 2],
+            "itemid": [5, 7, 5, 5, 7],
+            "rating": [4, 4, 5, 4, 3],
+            "timestamp": range(5),
+        }
     )
     counts = sequences(rows, np.arange(1, 12), positive_level=3).liked_together()
-    assert (counts[5, 5], counts[5, 7], counts[7, 5], counts[7, 7], counts.sum()) == (2, 1, 1, 1, 5)
+    assert (counts[5, 5], counts[5, 7], counts[7, 5], counts[7, 7], counts.sum()) == (
+        2,
+        1,
+        1,
+        1,
+        5,
+    )
 
 
-@pytest.mark.parametrize("count", [Sequences.liked_together, lambda past: past.followers(3)])
-def test_pairs_of_some_users_and_of_others_add_up(count: Callable[[Sequences], sp.csr_matrix]) -> None:
+@pytest.mark.parametrize(
+    "count", [Sequences.liked_together, lambda past: past.followers(3)]
+)
+def test_pairs_of_some_users_and_of_others_add_up(
+    count: Callable[[Sequences], sp.csr_matrix],
+) -> None:
     random = np.random.default_rng(1)
-    columns = {"userid": np.sort(random.integers(1, 9, 120)), "itemid": random.integers(1, 12, 120)}
-    rows = pd.DataFrame({**columns, "rating": random.integers(1, 6, 120), "timestamp": np.arange(120)})
-    some = [count(sequences(each, np.arange(1, 12), 3)) for _, each in rows.groupby("userid")]
+    columns = {
+        "userid": np.sort(random.integers(1, 9, 120)),
+        "itemid": random.integers(1, 12, 120),
+    }
+    rows = pd.DataFrame(
+        {**columns, "rating": random.integers(1, 6, 120), "timestamp": np.arange(120)}
+    )
+    some = [
+        count(sequences(each, np.arange(1, 12), 3))
+        for _, each in rows.groupby("userid")
+    ]
     whole = count(sequences(rows, np.arange(1, 12), 3))
     assert whole.nnz
     assert (sp.csr_matrix(sum(some[1:], some[0])) != whole).nnz == 0
 
 
 PAST = pd.DataFrame(
-    {"userid": [2, 2, 2, 7], "itemid": [5, 9, 5, 4], "rating": [1, 5, 2, 5], "timestamp": [10, 20, 20, 50]}
+    {
+        "userid": [2, 2, 2, 7],
+        "itemid": [5, 9, 5, 4],
+        "rating": [1, 5, 2, 5],
+        "timestamp": [10, 20, 20, 50],
+    }
 )
-USERS = pd.DataFrame({"userid": [2, 3, 5, 7], "gender": ["F", "M", "M", "?"], "age": [1, 9, 9, 1]})
+USERS = pd.DataFrame(
+    {"userid": [2, 3, 5, 7], "gender": ["F", "M", "M", "?"], "age": [1, 9, 9, 1]}
+)
 
 
 def test_everybody_has_a_state_newest_first() -> None:
     profile = [one_hot("gender", "user", ["F", "M"]), one_hot("age", "user", [1, 9])]
     state = user_states(PAST, USERS, profile)
     assert state["userid"].tolist() == [2, 3, 5, 7]
-    assert [[each.tolist() for each in row] for row in state.drop(columns="userid").to_numpy()] == [
+    assert [
+        [each.tolist() for each in row]
+        for row in state.drop(columns="userid").to_numpy()
+    ] == [
         [[1, 1], [5, 9, 5], [2, 5, 1], [20, 20, 10]],
         [[2, 2], [], [], []],
         [[2, 2], [], [], []],
@@ -163,4 +218,6 @@ def test_everybody_has_a_state_newest_first() -> None:
 def test_where_nobody_has_a_past_everybody_has_an_empty_state(tmp_path: Path) -> None:
     artifacts.USER_STATE.write(tmp_path, user_states(PAST[:0], USERS, []))
     lists = artifacts.USER_STATE.read(tmp_path).drop(columns="userid")
-    assert [[each.tolist() for each in row] for row in lists.to_numpy()] == [[[]] * 4] * 4
+    assert [[each.tolist() for each in row] for row in lists.to_numpy()] == [
+        [[]] * 4
+    ] * 4

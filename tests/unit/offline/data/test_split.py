@@ -9,35 +9,58 @@ from data_exchange_center.columns import Columns, Split
 from offline.data.split import label_and_split, validation_mask
 from tests.datasets import STARS
 
-RATINGS = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(0, 12)), max_size=150)
+RATINGS = st.lists(
+    st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(0, 12)), max_size=150
+)
 
 
 def table(rows: list[tuple[int, int, int]]) -> pd.DataFrame:
     """Ratings in file order; itemid is the row's number."""
-    frame = pd.DataFrame(rows, columns=[Columns.USER, Columns.RATING, Columns.TIMESTAMP], dtype="int64")
+    frame = pd.DataFrame(
+        rows, columns=[Columns.USER, Columns.RATING, Columns.TIMESTAMP], dtype="int64"
+    )
     return frame.assign(**{Columns.ITEM: np.arange(len(rows))})
 
 
 @given(RATINGS)
-@example([(1, 4, time) for time in range(15)])  # of five offline rows exactly four train
+@example(
+    [(1, 4, time) for time in range(15)]
+)  # of five offline rows exactly four train
 @example([(1, 4, time) for time in range(11)])
-def test_the_split_is_what_a_loop_over_users_gives(rows: list[tuple[int, int, int]]) -> None:
+def test_the_split_is_what_a_loop_over_users_gives(
+    rows: list[tuple[int, int, int]],
+) -> None:
     found = label_and_split(table(rows), STARS, 0.8)
     expected = []
     for user in sorted({row[0] for row in rows}):
         of_user = sorted(
-            ((time, place, rating) for place, (u, rating, time) in enumerate(rows) if u == user),
+            (
+                (time, place, rating)
+                for place, (u, rating, time) in enumerate(rows)
+                if u == user
+            ),
             key=lambda row: row[:2],
         )
         offline = len(of_user) - 10
         for k, (_, place, rating) in enumerate(of_user):
-            part = Split.HOLDOUT if k >= offline else Split.TRAIN if k < 0.8 * offline else Split.TEST
+            part = (
+                Split.HOLDOUT
+                if k >= offline
+                else Split.TRAIN
+                if k < 0.8 * offline
+                else Split.TEST
+            )
             expected.append((user, place, int(rating > 3), part))
     columns = [Columns.USER, Columns.ITEM, Columns.LABEL, Columns.SPLIT]
     assert list(found[columns].itertuples(index=False, name=None)) == expected
 
 
-@given(RATINGS, st.lists(st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(0, 20)), max_size=40))
+@given(
+    RATINGS,
+    st.lists(
+        st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(0, 20)), max_size=40
+    ),
+)
 def test_feedback_is_trained_on_and_moves_no_other_row(
     rows: list[tuple[int, int, int]], reported: list[tuple[int, int, int]]
 ) -> None:

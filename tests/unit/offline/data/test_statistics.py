@@ -17,13 +17,28 @@ from tests.unit.offline.data.ratings import events_of
 
 DATA = events_of([[1, 2], [], [1, 3, 1]], [[5, 2], [], [4, 4, 1]])
 YEARS = np.array([np.nan, 1990, 1991, np.nan])[:, None]
-PEOPLE = pd.DataFrame({"userid": [1, 2, 3], "gender": ["F", "M", "F"], "age": [1, 18, 25], "occupation": ["a"] * 3})
-PROFILE = (one_hot("gender", "user", "FM"), one_hot("age", "user", [1, 18]), one_hot("occupation", "user", "ab"))
+PEOPLE = pd.DataFrame(
+    {
+        "userid": [1, 2, 3],
+        "gender": ["F", "M", "F"],
+        "age": [1, 18, 25],
+        "occupation": ["a"] * 3,
+    }
+)
+PROFILE = (
+    one_hot("gender", "user", "FM"),
+    one_hot("age", "user", [1, 18]),
+    one_hot("occupation", "user", "ab"),
+)
 CODES = np.ones((3, 3), np.int64)
-INPUTS = Inputs(STARS, DATA, ("Drama",), np.zeros((4, 1), np.float32), YEARS, PEOPLE, PROFILE, CODES)
+INPUTS = Inputs(
+    STARS, DATA, ("Drama",), np.zeros((4, 1), np.float32), YEARS, PEOPLE, PROFILE, CODES
+)
 
 
-@pytest.mark.parametrize("statistic", [each for each in STATISTICS if isinstance(each, UserStatistic)])
+@pytest.mark.parametrize(
+    "statistic", [each for each in STATISTICS if isinstance(each, UserStatistic)]
+)
 def test_a_users_statistic_is_what_it_was_at_the_time(statistic: UserStatistic) -> None:
     """After so many events of each user it is the same whether later ones have happened or not."""
     users = np.repeat(np.arange(DATA.n_users), DATA.lengths + 1)
@@ -31,7 +46,9 @@ def test_a_users_statistic_is_what_it_was_at_the_time(statistic: UserStatistic) 
     found = statistic.after(DATA, users, counts)
     for user, count, value in zip(users, counts, found, strict=True):
         begun = DATA.select((DATA.users != user) | (DATA.positions < count))
-        assert statistic.after(begun, np.array([user]), np.array([count])).tolist() == [value]
+        assert statistic.after(begun, np.array([user]), np.array([count])).tolist() == [
+            value
+        ]
 
 
 def test_the_spec_follows_from_the_registry() -> None:
@@ -50,5 +67,7 @@ def spec_of(*names: str) -> FeatureSpec:
 
 def test_an_attribute_named_like_a_statistic_is_refused() -> None:
     assert require_unique_columns(spec_of("item_ratings", "item_year")).width == 2
-    with pytest.raises(StepError, match="2 columns of the ranker are called 'item_ratings'"):
+    with pytest.raises(
+        StepError, match="2 columns of the ranker are called 'item_ratings'"
+    ):
         require_unique_columns(spec_of("item_ratings", "item_year", "item_ratings"))

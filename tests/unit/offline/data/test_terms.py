@@ -12,18 +12,32 @@ from data_exchange_center.columns import Columns
 from offline.data import terms
 
 N_ITEMS, GENRES = 6, ["a", "b", "c"]
-FLAGS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 1, 1]], dtype=np.int8)
+FLAGS = np.array(
+    [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 1, 1]], dtype=np.int8
+)
 CODES = [(np.flatnonzero(row) + 1).tolist() for row in FLAGS]
 ITEM_TERMS = pd.DataFrame({Columns.ITEM: range(N_ITEMS), Columns.GENRES: CODES})
 ROWS = st.lists(
-    st.tuples(st.integers(1, 3), st.integers(0, 8), st.integers(0, 1), st.integers(0, N_ITEMS - 1)), max_size=60
+    st.tuples(
+        st.integers(1, 3),
+        st.integers(0, 8),
+        st.integers(0, 1),
+        st.integers(0, N_ITEMS - 1),
+    ),
+    max_size=60,
 )
 
 
 def table(rows: list[tuple[int, int, int, int]]) -> pd.DataFrame:
     """Sorted by user and time, ties as they come."""
-    frame = pd.DataFrame(rows, columns=[Columns.USER, Columns.TIMESTAMP, Columns.LABEL, Columns.ITEM], dtype="int64")
-    return frame.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
+    frame = pd.DataFrame(
+        rows,
+        columns=[Columns.USER, Columns.TIMESTAMP, Columns.LABEL, Columns.ITEM],
+        dtype="int64",
+    )
+    return frame.sort_values(
+        [Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True
+    )
 
 
 def counted(past: list[tuple[int, int, int, int]], window: int) -> list[int]:
@@ -36,14 +50,25 @@ def counted(past: list[tuple[int, int, int, int]], window: int) -> list[int]:
 
 
 @given(ROWS, st.integers(1, 12))
-def test_statistics_are_what_a_loop_over_the_past_gives(rows: list[tuple[int, int, int, int]], window: int) -> None:
+def test_statistics_are_what_a_loop_over_the_past_gives(
+    rows: list[tuple[int, int, int, int]], window: int
+) -> None:
     frame = table(rows)
     ordered = list(frame.itertuples(index=False, name=None))
     expected = [
-        counted([other for other in ordered if other[0] == row[0] and other[1] < row[1]], window) for row in ordered
+        counted(
+            [other for other in ordered if other[0] == row[0] and other[1] < row[1]],
+            window,
+        )
+        for row in ordered
     ]
     found = terms.impression_terms(frame, ITEM_TERMS, GENRES, window)
-    assert found[terms.columns_of(GENRES, terms.IMPRESSIONS, terms.CLICKS)].to_numpy().tolist() == expected
+    assert (
+        found[terms.columns_of(GENRES, terms.IMPRESSIONS, terms.CLICKS)]
+        .to_numpy()
+        .tolist()
+        == expected
+    )
 
 
 @given(ROWS, st.integers(1, 12))
@@ -51,30 +76,51 @@ def test_the_served_state_is_what_the_next_interaction_would_see(
     rows: list[tuple[int, int, int, int]], window: int
 ) -> None:
     frame, users = table(rows), [1, 2, 3, 4]
-    newest = terms.user_terms(frame, pd.Series(users, name=Columns.USER), ITEM_TERMS, GENRES, window)
+    newest = terms.user_terms(
+        frame, pd.Series(users, name=Columns.USER), ITEM_TERMS, GENRES, window
+    )
     assert newest[Columns.USER].tolist() == users
-    following = pd.DataFrame({Columns.USER: users, Columns.TIMESTAMP: 99, Columns.LABEL: 0, Columns.ITEM: 0})
-    longer = pd.concat([frame, following]).sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
-    seen = terms.impression_terms(longer.reset_index(drop=True), ITEM_TERMS, GENRES, window)
+    following = pd.DataFrame(
+        {Columns.USER: users, Columns.TIMESTAMP: 99, Columns.LABEL: 0, Columns.ITEM: 0}
+    )
+    longer = pd.concat([frame, following]).sort_values(
+        [Columns.USER, Columns.TIMESTAMP], kind="stable"
+    )
+    seen = terms.impression_terms(
+        longer.reset_index(drop=True), ITEM_TERMS, GENRES, window
+    )
     seen = seen[(longer[Columns.TIMESTAMP] == 99).to_numpy()].drop(columns=Columns.ITEM)
     assert newest.to_numpy().tolist() == seen.to_numpy().tolist()
 
 
 def test_genre_codes_are_alphabetical_from_one() -> None:
-    items = pd.DataFrame({Columns.ITEM: [4, 9, 11], Columns.GENRES: [["War", "Action"], [], ["Sci-Fi"]]})
+    items = pd.DataFrame(
+        {Columns.ITEM: [4, 9, 11], Columns.GENRES: [["War", "Action"], [], ["Sci-Fi"]]}
+    )
     genres = terms.genre_names(items)
     codes = terms.genre_codes(items, genres)
     assert genres == ["Action", "Sci-Fi", "War"]
     assert codes[Columns.GENRES].tolist() == [[1, 3], [], [2]]
-    assert terms.genre_flags(codes[Columns.GENRES], 3).tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+    assert terms.genre_flags(codes[Columns.GENRES], 3).tolist() == [
+        [1, 0, 1],
+        [0, 0, 0],
+        [0, 1, 0],
+    ]
 
 
 def test_users_without_ratings_have_zeros_and_have_seen_nothing() -> None:
     rows = [(1, 9, 0, 1), (1, 4, 1, 0), (1, 9, 2, 1), (3, 4, 0, 1)]
-    past = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL])
+    past = pd.DataFrame(
+        rows, columns=[Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL]
+    )
     users = pd.Series([1, 2, 3, 5], name=Columns.USER)
     seen = terms.seen_items(past, users)
-    assert [[user, each.tolist()] for user, each in seen.to_numpy()] == [[1, [9, 4]], [2, []], [3, [4]], [5, []]]
+    assert [[user, each.tolist()] for user, each in seen.to_numpy()] == [
+        [1, [9, 4]],
+        [2, []],
+        [3, [4]],
+        [5, []],
+    ]
     item_terms = pd.DataFrame({Columns.ITEM: [4, 9], Columns.GENRES: [[1], []]})
     assert terms.user_terms(past, users, item_terms, ["a"], 10).to_numpy().tolist() == [
         [1, 1, 0],
@@ -86,12 +132,27 @@ def test_users_without_ratings_have_zeros_and_have_seen_nothing() -> None:
 
 def test_preferred_genres_are_ordered_by_clicks_then_code() -> None:
     clicks = np.array([[3, 5, 3, 2], [0, 2, 2, 2], [0, 0, 0, 9]], dtype=np.int8)
-    counted = pd.DataFrame(clicks, columns=terms.columns_of("abcd", terms.CLICKS)).assign(userid=[1, 2, 3])
-    assert terms.preferences(counted, "abcd", at_least=3)[Columns.GENRES].tolist() == [[2, 1, 3], [], [4]]
+    counted = pd.DataFrame(
+        clicks, columns=terms.columns_of("abcd", terms.CLICKS)
+    ).assign(userid=[1, 2, 3])
+    assert terms.preferences(counted, "abcd", at_least=3)[Columns.GENRES].tolist() == [
+        [2, 1, 3],
+        [],
+        [4],
+    ]
 
 
 def test_popularity_is_the_share_of_users_who_clicked() -> None:
-    rows = [(1, 7, 1), (1, 5, 1), (1, 5, 1), (1, 9, 0), (2, 7, 1), (2, 5, 1), (3, 9, 1), (4, 8, 0)]
+    rows = [
+        (1, 7, 1),
+        (1, 5, 1),
+        (1, 5, 1),
+        (1, 9, 0),
+        (2, 7, 1),
+        (2, 5, 1),
+        (3, 9, 1),
+        (4, 8, 0),
+    ]
     past = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.LABEL])
     found = terms.popularity(*terms.clicked_items(past))
     assert found.to_numpy().tolist() == [[5, 0.5], [7, 0.5], [9, 0.25], [8, 0.0]]

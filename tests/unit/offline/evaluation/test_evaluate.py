@@ -19,10 +19,16 @@ from tests.unit.offline.evaluation.test_replay import LAST_FOUR, N_ITEMS, made_u
 
 def test_one_table_of_popularity_and_every_stage(released: Settings) -> None:
     found = evaluate(released, "make it so")
-    name, channels = released.recipe_name, [channel.name for channel in released.recipe.recall.channels]
+    name, channels = (
+        released.recipe_name,
+        [channel.name for channel in released.recipe.recall.channels],
+    )
     stages = [*(f"channel {channel}" for channel in channels), "recall", "ranked"]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert list(found["table"]) == ["popularity", *(f"{name}: {stage}" for stage in stages)]
+    assert list(found["table"]) == [
+        "popularity",
+        *(f"{name}: {stage}" for stage in stages),
+    ]
     assert (found["recipe"], found["command"]) == (name, "make it so")
 
 
@@ -30,9 +36,16 @@ def test_the_servers_answers_replace_the_exact_ones(exchange: Path) -> None:
     settings = settings_of("default", exchange)
     exact = served.answers(settings, holdout_of(settings))
     nothing = np.zeros_like(exact.ranked)
-    found = evaluate(settings, "", lambda _: replay.Answers(exact.channels, exact.fused, nothing, exact.scores))
+    found = evaluate(
+        settings,
+        "",
+        lambda _: replay.Answers(exact.channels, exact.fused, nothing, exact.scores),
+    )
     assert found["table"]["default: ranked"]["recall@50"] == 0
-    assert found["table"]["default: recall"] == evaluate(settings, "")["table"]["default: recall"]
+    assert (
+        found["table"]["default: recall"]
+        == evaluate(settings, "")["table"]["default: recall"]
+    )
 
 
 def test_a_run_is_written_with_the_artifacts(exchange: Path) -> None:
@@ -55,5 +68,7 @@ def test_the_summary_is_of_all_and_of_returning_users() -> None:
     lists[1:] = 0  # only the first user, who comes back, is given anything
     found = summary(holdout, lists)
     assert found["returning: recall@200"] == pytest.approx(1)
-    assert found["recall@200"] == pytest.approx(1 / np.count_nonzero(np.diff(holdout.relevance.indptr)))
+    assert found["recall@200"] == pytest.approx(
+        1 / np.count_nonzero(np.diff(holdout.relevance.indptr))
+    )
     assert set(found) == {*HEADLINES, "returning: recall@200"}

@@ -21,14 +21,24 @@ def made_up() -> Sequences:
     times = np.concatenate([np.arange(n) * 10 for n in lengths])
     times[16:20] += 7200
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    return Sequences(np.arange(4), np.arange(1, N_ITEMS + 1), starts, items, ratings, ratings > 3, times)
+    return Sequences(
+        np.arange(4),
+        np.arange(1, N_ITEMS + 1),
+        starts,
+        items,
+        ratings,
+        ratings > 3,
+        times,
+    )
 
 
 def test_the_past_holds_nothing_of_the_held_out_part() -> None:
     data = made_up()
     holdout = replay.hold_out(data, LAST_FOUR)
     assert holdout.past.seen().multiply(holdout.relevance + holdout.disliked).nnz == 0
-    assert holdout.relevance.sum() == sum(data.liked[end - LAST : end].sum() for end in data.starts[1:])
+    assert holdout.relevance.sum() == sum(
+        data.liked[end - LAST : end].sum() for end in data.starts[1:]
+    )
     assert (holdout.relevance + holdout.disliked).sum() == LAST * data.n_users
     assert holdout.relevance.multiply(holdout.disliked).nnz == 0
     assert holdout.returning.tolist() == [True, False, False, False]
@@ -46,7 +56,10 @@ def test_known_items_are_no_targets() -> None:
     """The same item again, in the holdout or twice within it, is liked once at most, and only where it is new."""
     data = made_up()
     items = data.items.copy()
-    items[19], items[18] = items[0], items[17]  # user 0: the last event repeats the first, the one before it another
+    items[19], items[18] = (
+        items[0],
+        items[17],
+    )  # user 0: the last event repeats the first, the one before it another
     data = replace(data, items=items, liked=np.ones(len(items), dtype=bool))
     holdout = replay.hold_out(data, LAST_FOUR)
     assert sorted(holdout.relevance[0].indices) == sorted({items[16], items[17]})
@@ -58,7 +71,10 @@ def test_later_likes_change_no_past() -> None:
     late = data.positions >= np.repeat(data.lengths - LAST, data.lengths)
     other = replace(data, liked=np.where(late, ~data.liked, data.liked))
     one, two = replay.hold_out(data, LAST_FOUR), replay.hold_out(other, LAST_FOUR)
-    assert (one.past.items.tolist(), one.past.liked.tolist()) == (two.past.items.tolist(), two.past.liked.tolist())
+    assert (one.past.items.tolist(), one.past.liked.tolist()) == (
+        two.past.items.tolist(),
+        two.past.liked.tolist(),
+    )
     assert (one.relevance != two.disliked).nnz == 0
 
 
@@ -79,7 +95,12 @@ def test_events_in_the_requests_second_are_ignored() -> None:
     assert not set(page) & set(holdout.known.items[holdout.known.users == 1])
     lists = np.array([[5, 0, 0, 0, 0]] * 4)
     lists[1] = [page[0], 39, page[1], 40, 0]
-    assert holdout.judged(lists).tolist() == [[5, 0, 0, 0, 0], [39, 40, 0, 0, 0], [5, 0, 0, 0, 0], [5, 0, 0, 0, 0]]
+    assert holdout.judged(lists).tolist() == [
+        [5, 0, 0, 0, 0],
+        [39, 40, 0, 0, 0],
+        [5, 0, 0, 0, 0],
+        [5, 0, 0, 0, 0],
+    ]
 
 
 def test_users_without_events_have_no_past() -> None:
@@ -87,7 +108,9 @@ def test_users_without_events_have_no_past() -> None:
     data = made_up()
     every = replay.hold_out(data, LAST_FOUR)
     user = int(np.diff(every.relevance.indptr).argmax())
-    times = np.where(data.users == user, data.times[data.starts[user + 1] - 1], data.times)
+    times = np.where(
+        data.users == user, data.times[data.starts[user + 1] - 1], data.times
+    )
     holdout = replay.hold_out(replace(data, times=times), LAST_FOUR)
     assert holdout.past.lengths[user] > 0 == holdout.known.lengths[user]
     assert not holdout.returning[user]

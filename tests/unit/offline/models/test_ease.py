@@ -21,7 +21,11 @@ USERS, ITEMS, L2 = 80, 30, 5.0
 def past() -> Sequences:
     """Items of three kinds; a user mostly rates one kind, and the first items most often."""
     rng = np.random.default_rng(0)
-    share = 0.25 + 0.6 * (np.arange(ITEMS) % 3 == np.arange(USERS)[:, None] % 3) - 0.2 * np.arange(ITEMS) / ITEMS
+    share = (
+        0.25
+        + 0.6 * (np.arange(ITEMS) % 3 == np.arange(USERS)[:, None] % 3)
+        - 0.2 * np.arange(ITEMS) / ITEMS
+    )
     users, items = np.nonzero(rng.random((USERS, ITEMS)) < share)
     ratings = np.full(len(users), 4)
     return Sequences(
@@ -36,7 +40,9 @@ def past() -> Sequences:
 
 
 def channel_of(past: Sequences, recipe: EaseRecipe) -> HistorySum:
-    return fit(recipe, past, SimpleNamespace(dataset=STARS), DataRecipe(history=5)).channel
+    return fit(
+        recipe, past, SimpleNamespace(dataset=STARS), DataRecipe(history=5)
+    ).channel
 
 
 def test_an_item_that_nobody_rated_is_not_trained(past: Sequences) -> None:
@@ -51,12 +57,25 @@ def test_returning_users_weigh_all_likes_equally(past: Sequences) -> None:
     ratings = np.array([[5, 1, 4, 3, 5, 4, 5, 4, 5]])
 
     def vector(age: int) -> np.ndarray:
-        events = Requests(codes, ratings, np.zeros(shape, int), np.array([9]), np.zeros((1, 0), int), np.array([age]))
+        events = Requests(
+            codes,
+            ratings,
+            np.zeros(shape, int),
+            np.array([9]),
+            np.zeros((1, 0), int),
+            np.array([age]),
+        )
         return channel.user_vectors(events)[0, :-2]
 
-    weight = np.mean(np.arange(1, 6) ** -0.75)  # of the five events that recall looks at within a session
-    by_rating = np.array([1, 0.1, 1, 0.1, 1, 1, 1, 1])  # the newest eight: likes, and two dislikes
-    assert vector(BREAK_S) == pytest.approx(weight * by_rating @ channel.rows[0][1:9], rel=1e-4)
+    weight = np.mean(
+        np.arange(1, 6) ** -0.75
+    )  # of the five events that recall looks at within a session
+    by_rating = np.array(
+        [1, 0.1, 1, 0.1, 1, 1, 1, 1]
+    )  # the newest eight: likes, and two dislikes
+    assert vector(BREAK_S) == pytest.approx(
+        weight * by_rating @ channel.rows[0][1:9], rel=1e-4
+    )
     within = np.arange(1, 6) ** -0.75 * [1, 0.5, 1, 0.5, 1]
     assert vector(BREAK_S - 1) == pytest.approx(within @ channel.rows[0][1:6], rel=1e-4)
 
@@ -65,7 +84,9 @@ def test_likes_within_the_window_are_counted_by_user() -> None:
     data = events_of([[1, 2, 3], [3, 1]], [[1, 5, 2], [5, 4]])
     counts = data.followers(window=2).toarray()
     expected = np.zeros((4, 4))
-    expected[1, 2] = 1  # the like of 3 by the second user does not follow the first user's 2; a dislike is no like
+    expected[1, 2] = (
+        1  # the like of 3 by the second user does not follow the first user's 2; a dislike is no like
+    )
     expected[3, 1] = 1
     assert counts.tolist() == expected.tolist()
 

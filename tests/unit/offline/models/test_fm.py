@@ -30,8 +30,12 @@ def random_fm(users: int, items: int, dim: int) -> FM:
 def test_fm_is_bias_weights_and_product() -> None:
     model = random_fm(3, 4, 5)
     weights, factors = model.linear.table.weight, model.factors.table.weight
-    expected = model.bias + weights[2] + weights[3 + 1] + (factors[2] * factors[3 + 1]).sum()
-    assert model(torch.tensor([[2, 1]])).item() == pytest.approx(expected.item(), rel=1e-5)
+    expected = (
+        model.bias + weights[2] + weights[3 + 1] + (factors[2] * factors[3 + 1]).sum()
+    )
+    assert model(torch.tensor([[2, 1]])).item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
 
 
 def test_the_inner_product_is_the_order_of_the_fm() -> None:
@@ -41,21 +45,37 @@ def test_the_inner_product_is_the_order_of_the_fm() -> None:
         codes = torch.tensor([[user + 1, item + 1] for item in range(40)])
         logits = model(codes)[:, 0].detach().numpy()
         products = items @ users[user]
-        np.testing.assert_allclose(products - products[0], logits - logits[0], atol=1e-5)
+        np.testing.assert_allclose(
+            products - products[0], logits - logits[0], atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("reported", [0, 1, 3])
 def test_feedback_trains_and_leaves_the_split_unchanged(reported: int) -> None:
     """Wherever it happened: of user 2, in the middle."""
-    own = pd.DataFrame({Columns.USER: np.repeat([1, 2], 10), Columns.ITEM: [*range(1, 11), *range(11, 21)]})
+    own = pd.DataFrame(
+        {
+            Columns.USER: np.repeat([1, 2], 10),
+            Columns.ITEM: [*range(1, 11), *range(11, 21)],
+        }
+    )
     own[Columns.TIMESTAMP] = 100 * own[Columns.ITEM]
     rows = own.assign(**{Columns.RATING: 5, Columns.SPLIT: Split.TRAIN})
-    more = pd.DataFrame({Columns.USER: [1] * reported + [2] * reported, Columns.ITEM: range(21, 21 + 2 * reported)})
+    more = pd.DataFrame(
+        {
+            Columns.USER: [1] * reported + [2] * reported,
+            Columns.ITEM: range(21, 21 + 2 * reported),
+        }
+    )
     more[Columns.TIMESTAMP] = np.where(more[Columns.USER] == 1, 9_999, 1_450)
-    both = pd.concat([rows, more.assign(**{Columns.RATING: 5, Columns.SPLIT: Split.RECORDED})])
+    both = pd.concat(
+        [rows, more.assign(**{Columns.RATING: 5, Columns.SPLIT: Split.RECORDED})]
+    )
     both = both.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
     recipe = RECIPES["source"].data
-    plain, joined = (fm_data(sequences(each, range(1, 31), 3), recipe) for each in (rows, both))
+    plain, joined = (
+        fm_data(sequences(each, range(1, 31), 3), recipe) for each in (rows, both)
+    )
     (data, _, items), (more_data, _, more_items) = plain, joined
     assert [len(made.test.labels) for made in (data, more_data)] == [4, 4]
     assert set(more_items.ids) == set(items.ids) | set(more[Columns.ITEM])
@@ -66,7 +86,14 @@ def test_feedback_trains_and_leaves_the_split_unchanged(reported: int) -> None:
 
 
 CONFIG = DeepFMConfig(
-    wide=(5, 7), narrow=(3, 4), n_flags=3, n_dense=6, id_dim=4, side_dim=2, hidden=(8, 4), dropout=0.5
+    wide=(5, 7),
+    narrow=(3, 4),
+    n_flags=3,
+    n_dense=6,
+    id_dim=4,
+    side_dim=2,
+    hidden=(8, 4),
+    dropout=0.5,
 )
 
 
@@ -81,9 +108,14 @@ def random_model(seed: int = 0) -> DeepFM:
 
 def random_rows(n: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    codes = [torch.randint(0, size, (n, 1), generator=generator).float() for size in (*CONFIG.wide, *CONFIG.narrow)]
+    codes = [
+        torch.randint(0, size, (n, 1), generator=generator).float()
+        for size in (*CONFIG.wide, *CONFIG.narrow)
+    ]
     flags = torch.randint(0, 2, (n, CONFIG.n_flags), generator=generator).float()
-    return torch.cat([*codes, flags, torch.rand(n, CONFIG.n_dense, generator=generator)], dim=1)
+    return torch.cat(
+        [*codes, flags, torch.rand(n, CONFIG.n_dense, generator=generator)], dim=1
+    )
 
 
 def pair_by_pair(model: DeepFM, row: torch.Tensor) -> float:
@@ -91,16 +123,27 @@ def pair_by_pair(model: DeepFM, row: torch.Tensor) -> float:
     codes, flags, dense = row[:4].long(), row[4:7], row[7:]
     factors, weights = [], []
     for field in range(4):
-        table, offset = (model.wide, (0, 5)[field]) if field < 2 else (model.narrow, (0, 3)[field - 2])
+        table, offset = (
+            (model.wide, (0, 5)[field])
+            if field < 2
+            else (model.narrow, (0, 3)[field - 2])
+        )
         factors.append(table.table.weight[offset + codes[field]])
-        weights.append(model.linear.table.weight[(0, 5, 12, 15)[field] + codes[field], 0])
+        weights.append(
+            model.linear.table.weight[(0, 5, 12, 15)[field] + codes[field], 0]
+        )
     for flag in range(3):
         if flags[flag]:
             factors.append(model.flags[flag])
             weights.append(model.linear_flags[flag, 0])
-    padded = [torch.nn.functional.pad(factor, (0, CONFIG.id_dim - len(factor))) for factor in factors]
+    padded = [
+        torch.nn.functional.pad(factor, (0, CONFIG.id_dim - len(factor)))
+        for factor in factors
+    ]
     pairs = sum(float(a @ b) for a, b in combinations(padded, 2))
-    return float(model.bias) + sum(map(float, weights)) + pairs + float(model.mlp(dense))
+    return (
+        float(model.bias) + sum(map(float, weights)) + pairs + float(model.mlp(dense))
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -109,7 +152,9 @@ def test_deepfm_is_the_sum_over_all_pairs(seed: int) -> None:
     model, rows = random_model(seed), random_rows(3, seed)
     with torch.no_grad():
         expected = [pair_by_pair(model, row) for row in rows]
-        np.testing.assert_allclose(model(rows)[:, 0].numpy(), expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            model(rows)[:, 0].numpy(), expected, rtol=1e-4, atol=1e-4
+        )
 
 
 def test_the_unknown_begins_at_zero() -> None:

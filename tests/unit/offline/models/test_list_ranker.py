@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from data_exchange_center.channels import LONG_AGO_S
-from data_exchange_center.features import HISTORY, DenseFeature, FeatureSpec, HistoryFeature, ModelInputs, one_hot
+from data_exchange_center.features import (
+    HISTORY,
+    DenseFeature,
+    FeatureSpec,
+    HistoryFeature,
+    ModelInputs,
+    one_hot,
+)
 from data_exchange_center.history import History
 from data_exchange_center.recipes import ListRankerRecipe
 from offline.models.kinds import load_ranker, score, weights_to_bytes
@@ -26,15 +33,22 @@ SPEC = FeatureSpec(
         one_hot("age", "user", [1, 18, 25]),
     ),
     multi_hot=(),
-    dense=(DenseFeature(name="n_ratings", entity="user", scale=5), DenseFeature(name="year", entity="item", scale=100)),
+    dense=(
+        DenseFeature(name="n_ratings", entity="user", scale=5),
+        DenseFeature(name="year", entity="item", scale=100),
+    ),
     genres=("Drama",),
     candidate=("a_score", "fused_log_rank"),
     history=HistoryFeature(length=LENGTH),
 )
 RECIPE = ListRankerRecipe(
-    kernels=3, hidden=(8, 4), returning=(("fused_log_rank", -0.5), ("year", 0.125), ("no such column", 1.0))
+    kernels=3,
+    hidden=(8, 4),
+    returning=(("fused_log_rank", -0.5), ("year", 0.125), ("no such column", 1.0)),
 )
-CONFIG = ListRankerConfig.model_validate(ListRanker.configure(RECIPE, SPEC, STARS, {"factors": (4, 2, 3)}))
+CONFIG = ListRankerConfig.model_validate(
+    ListRanker.configure(RECIPE, SPEC, STARS, {"factors": (4, 2, 3)})
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +71,16 @@ def test_a_served_list_scores_as_in_training(ranker: ListRanker, events: int) ->
     )
     items = random.permutation(np.arange(100, 100 + ITEMS))[:CANDIDATES]
     users = SPEC.encode("user", {"gender": ["M"], "age": [18], "n_ratings": [events]})
-    stored = SPEC.encode("item", {"itemid": items, "year": random.integers(1930, 2000, CANDIDATES)})
+    stored = SPEC.encode(
+        "item", {"itemid": items, "year": random.integers(1930, 2000, CANDIDATES)}
+    )
     recalled = random.normal(size=(CANDIDATES, 2)).astype(np.float32)
     rows = SPEC.assemble(users, stored, 0, recalled)
     inputs = ModelInputs(rows, SPEC.encode_history(history, 10**7))
     assert inputs.history is not None
-    in_training = ModelInputs(np.stack([rows, rows[::-1]]), np.repeat(inputs.history, 2, axis=0))
+    in_training = ModelInputs(
+        np.stack([rows, rows[::-1]]), np.repeat(inputs.history, 2, axis=0)
+    )
 
     served = load_ranker(weights_to_bytes(ranker), json.loads(CONFIG.model_dump_json()))
     found = score(served, inputs)
@@ -74,7 +92,11 @@ def test_a_served_list_scores_as_in_training(ranker: ListRanker, events: int) ->
 
 
 def test_tables_are_replaced_and_must_fit() -> None:
-    shapes = {f"{side}{n}": (ITEMS + 1, d) for n, d in enumerate((4, 2, 3)) for side in ("events", "candidates")}
+    shapes = {
+        f"{side}{n}": (ITEMS + 1, d)
+        for n, d in enumerate((4, 2, 3))
+        for side in ("events", "candidates")
+    }
     shapes |= {"cross0": (3, ITEMS + 1), "cross1": (4, ITEMS + 1)}
     tables = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
     other = ListRanker(CONFIG)
@@ -88,11 +110,17 @@ def test_tables_are_replaced_and_must_fit() -> None:
 def test_an_affinity_is_a_weighted_sum_over_the_history(ranker: ListRanker) -> None:
     """The sum of weight times similarity; padding has none."""
     events, candidates = torch.tensor([[3, 5, 7, 0, 0]]), torch.tensor([[4, 9]])
-    ratings, ages = torch.tensor([[5, 5, 1, 0, 0]]), torch.tensor([[10.0, 20.0, 1e6, 0.0, 0.0]])
-    found = ranker.affinities(events, ratings, ages, candidates)[0, :, -3:]  # the last similarity's kernels
+    ratings, ages = (
+        torch.tensor([[5, 5, 1, 0, 0]]),
+        torch.tensor([[10.0, 20.0, 1e6, 0.0, 0.0]]),
+    )
+    found = ranker.affinities(events, ratings, ages, candidates)[
+        0, :, -3:
+    ]  # the last similarity's kernels
     number = len(CONFIG.factors) - 1
     similar = (
-        ranker.get_buffer(f"events{number}")[events[0]] @ ranker.get_buffer(f"candidates{number}")[candidates[0]].T
+        ranker.get_buffer(f"events{number}")[events[0]]
+        @ ranker.get_buffer(f"candidates{number}")[candidates[0]].T
     )
     weight = ranker.lag[number] * ranker.rating_weight[number][:, ratings[0]]
     weight = weight * ranker.age[number][:, ranker.buckets(ages)[0]]  # (kernels, lags)
@@ -100,8 +128,13 @@ def test_an_affinity_is_a_weighted_sum_over_the_history(ranker: ListRanker) -> N
 
 
 def test_time_since_the_last_event_is_capped_at_two_years(ranker: ListRanker) -> None:
-    events, ratings = torch.ones(3, LENGTH, dtype=torch.long), torch.full((3, LENGTH), 5)
-    ages = torch.tensor([[3600.0], [2.0 * LONG_AGO_S], [10.0 * LONG_AGO_S]]).expand(3, LENGTH)
+    events, ratings = (
+        torch.ones(3, LENGTH, dtype=torch.long),
+        torch.full((3, LENGTH), 5),
+    )
+    ages = torch.tensor([[3600.0], [2.0 * LONG_AGO_S], [10.0 * LONG_AGO_S]]).expand(
+        3, LENGTH
+    )
     soon, late, later = ranker.summary(events, ratings, ages)
     assert soon[3:].tolist() == pytest.approx([np.log1p(3600) / 10, 0])
     assert late.tolist() == later.tolist()
@@ -110,7 +143,9 @@ def test_time_since_the_last_event_is_capped_at_two_years(ranker: ListRanker) ->
 
 def test_returning_users_are_scored_by_given_columns_too(ranker: ListRanker) -> None:
     random = np.random.default_rng(5)
-    rows = torch.from_numpy(random.random((3, CANDIDATES, SPEC.width), dtype=np.float32))
+    rows = torch.from_numpy(
+        random.random((3, CANDIDATES, SPEC.width), dtype=np.float32)
+    )
     rows[:, :, :3] = 1  # codes
     history = torch.zeros(3, LENGTH, len(HISTORY))
     history[0, 0] = torch.tensor([1, 1, 3600])  # comes back
@@ -122,14 +157,18 @@ def test_returning_users_are_scored_by_given_columns_too(ranker: ListRanker) -> 
         added = (ranker(rows, history) - plain(rows, history))[..., 0]
         in_training = ranker.train()(rows, history) - plain.train()(rows, history)
     ranker.eval()
-    torch.testing.assert_close(added[0], 0.125 * rows[0, :, year] - 0.5 * rows[0, :, rank])
+    torch.testing.assert_close(
+        added[0], 0.125 * rows[0, :, year] - 0.5 * rows[0, :, rank]
+    )
     assert not added[1:].any()
     assert not in_training.any()
 
 
 def test_a_spec_without_history_has_no_list_ranker() -> None:
     with pytest.raises(ValueError, match="history"):
-        ListRanker.configure(RECIPE, SPEC.model_copy(update={"history": None}), STARS, {"factors": (4,)})
+        ListRanker.configure(
+            RECIPE, SPEC.model_copy(update={"history": None}), STARS, {"factors": (4,)}
+        )
 
 
 def test_crossed_log_odds_are_positive_for_fans() -> None:

@@ -11,7 +11,10 @@ from offline.models.tower import EXCLUDED, next_item_loss
 
 ROWS, ITEMS, DIM = 7, 12, 4
 SEEN = (torch.tensor([0, 0, 3, 6]), torch.tensor([1, 2, 5, 11]))
-TARGETS = (torch.tensor([0, 0, 3, 4]), torch.tensor([3, 4, 6, 11]))  # the others have none
+TARGETS = (
+    torch.tensor([0, 0, 3, 4]),
+    torch.tensor([3, 4, 6, 11]),
+)  # the others have none
 WEIGHTS = torch.tensor([0.5, 1.0, 1.0, 2.0, 0.1, 1.0, 1.0])
 
 
@@ -25,7 +28,9 @@ def by_autograd(users: Tensor, items: Tensor, bias: Tensor) -> Tensor:
 def test_without_a_target_there_is_nothing_to_learn() -> None:
     none = torch.from_numpy(np.empty(0, np.int64))
     users = torch.randn(ROWS, DIM, requires_grad=True)
-    loss = next_item_loss(users, torch.randn(ITEMS, DIM), torch.zeros(ITEMS), SEEN, (none, none), WEIGHTS)
+    loss = next_item_loss(
+        users, torch.randn(ITEMS, DIM), torch.zeros(ITEMS), SEEN, (none, none), WEIGHTS
+    )
     assert loss.item() == 0
     assert not torch.autograd.grad(loss, users)[0].any()
 
@@ -34,9 +39,17 @@ def test_the_sum_is_exact_where_products_are_of_half_precision() -> None:
     """Under autocast the logits are rounded, what is made of them is not."""
     torch.manual_seed(0)
     rows, items = 500, 50
-    users, vectors, bias = torch.randn(rows, DIM), torch.randn(items, DIM), torch.randn(items)
+    users, vectors, bias = (
+        torch.randn(rows, DIM),
+        torch.randn(items, DIM),
+        torch.randn(items),
+    )
     every = torch.arange(rows)
-    seen, targets, weights = (every, every % 7 + 1), (every, every % 40 + 8), torch.rand(rows)
+    seen, targets, weights = (
+        (every, every % 7 + 1),
+        (every, every % 40 + 8),
+        torch.rand(rows),
+    )
     with torch.autocast("cpu", torch.bfloat16):
         found = next_item_loss(users, vectors, bias, seen, targets, weights)
         logits = torch.addmm(bias, users, vectors.T).float()
@@ -48,7 +61,10 @@ def test_the_sum_is_exact_where_products_are_of_half_precision() -> None:
 
 def inputs() -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(0)
-    users, items, bias = (torch.randn(shape, requires_grad=True) for shape in ((ROWS, DIM), (ITEMS, DIM), (ITEMS,)))
+    users, items, bias = (
+        torch.randn(shape, requires_grad=True)
+        for shape in ((ROWS, DIM), (ITEMS, DIM), (ITEMS,))
+    )
     return users, items, bias
 
 
@@ -56,5 +72,9 @@ def test_value_and_gradients_are_those_of_autograd() -> None:
     each = inputs()
     one, two = by_autograd(*each), next_item_loss(*each, SEEN, TARGETS, WEIGHTS)
     assert two.item() == pytest.approx(one.item(), rel=1e-6)
-    for expected, found in zip(torch.autograd.grad(one * 3, each), torch.autograd.grad(two * 3, each), strict=True):
+    for expected, found in zip(
+        torch.autograd.grad(one * 3, each),
+        torch.autograd.grad(two * 3, each),
+        strict=True,
+    ):
         assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)

@@ -7,16 +7,28 @@ from sklearn.metrics import roc_auc_score
 from data_exchange_center.recipes import TrainRecipe
 from offline.models.fm import FM
 from offline.models.kinds import weights_to_bytes
-from offline.models.pairs import PairsData, Rows, auc, calibration, fit_on_pairs, predict
+from offline.models.pairs import (
+    PairsData,
+    Rows,
+    auc,
+    calibration,
+    fit_on_pairs,
+    predict,
+)
 
-RECIPE = TrainRecipe(epochs=3, batch_size=64, learning_rate=0.02, weight_decay=1e-5, schedule="one_cycle")
+RECIPE = TrainRecipe(
+    epochs=3, batch_size=64, learning_rate=0.02, weight_decay=1e-5, schedule="one_cycle"
+)
 
 
 def learnable(n: int = 2000, seed: int = 0) -> Rows:
     """Users and items of two kinds; a click is a match."""
     random = np.random.default_rng(seed)
     codes = random.integers(1, 21, size=(n, 2))
-    return Rows(torch.from_numpy(codes), torch.from_numpy((codes.sum(axis=1) % 2 == 0).astype(np.float32)))
+    return Rows(
+        torch.from_numpy(codes),
+        torch.from_numpy((codes.sum(axis=1) % 2 == 0).astype(np.float32)),
+    )
 
 
 def build() -> FM:

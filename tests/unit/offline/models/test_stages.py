@@ -30,12 +30,21 @@ from offline.models.list_ranker import ListRanker
 from offline.models.training import train_on_lists
 from tests.datasets import STARS
 
-USERS, ITEMS, EVENTS = 40, 30, 22  # the last user has rated nothing, the last item nobody
-RANKER = ListRankerRecipe(history=5, kernels=2, hidden=(8,), epochs=2, batch_size=32, stride=2)
+USERS, ITEMS, EVENTS = (
+    40,
+    30,
+    22,
+)  # the last user has rated nothing, the last item nobody
+RANKER = ListRankerRecipe(
+    history=5, kernels=2, hidden=(8,), epochs=2, batch_size=32, stride=2
+)
 RECIPE = Recipe(
     name="small",
     recall=RecallRecipe(
-        channels=(TowerRecipe(dim=4, epochs=1, batch_size=64, fusion_weight=2.0), EaseRecipe(dim=4, l2=1.0)),
+        channels=(
+            TowerRecipe(dim=4, epochs=1, batch_size=64, fusion_weight=2.0),
+            EaseRecipe(dim=4, l2=1.0),
+        ),
         candidates=15,
     ),
     ranker=RANKER,
@@ -48,17 +57,33 @@ def inputs_of(offsets: np.ndarray) -> Inputs:
     ratings = np.tile(np.arange(EVENTS) % 3 + 3, USERS - 1)
     starts = np.append(np.arange(USERS) * EVENTS, (USERS - 1) * EVENTS)
     times = np.tile(np.arange(EVENTS) * 600, USERS - 1)
-    data = Sequences(np.arange(USERS) + 5, np.arange(ITEMS) * 2, starts, items, ratings, ratings > 3, times)
-    profile = (one_hot("gender", "user", "FM"), one_hot("age", "user", [1, 18]), one_hot("occupation", "user", "ab"))
+    data = Sequences(
+        np.arange(USERS) + 5,
+        np.arange(ITEMS) * 2,
+        starts,
+        items,
+        ratings,
+        ratings > 3,
+        times,
+    )
+    profile = (
+        one_hot("gender", "user", "FM"),
+        one_hot("age", "user", [1, 18]),
+        one_hot("occupation", "user", "ab"),
+    )
     profiles = np.stack([np.arange(USERS) // n % 2 + 1 for n in (1, 2, 4)], axis=1)
-    genres = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
+    genres = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(
+        np.float32
+    )
     raw = {
         feature.name: np.array(feature.vocabulary)[codes - 1]
         for feature, codes in zip(profile, profiles.T, strict=True)
     }
     users = pd.DataFrame({"userid": data.user_numbers, **raw})
     years = np.append(np.nan, np.arange(1, ITEMS + 1) + 1950)[:, None]
-    return Inputs(STARS, data, ("Action", "Drama"), genres, years, users, profile, profiles)
+    return Inputs(
+        STARS, data, ("Action", "Drama"), genres, years, users, profile, profiles
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +91,13 @@ def inputs() -> Inputs:
     return inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
 
 
-def recalled(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], Lists]:
+def recalled(
+    past: Sequences, inputs: Inputs, recipe: Recipe
+) -> tuple[tuple[Channel, ...], Lists]:
     training_channels = fit_training_channels(past, inputs, recipe)
-    return training_channels, ListsConfig.of(recipe).recalled(past, inputs.profiles, training_channels)
+    return training_channels, ListsConfig.of(recipe).recalled(
+        past, inputs.profiles, training_channels
+    )
 
 
 def part_ways(past: Sequences) -> Sequences:
@@ -76,7 +105,15 @@ def part_ways(past: Sequences) -> Sequences:
     later = past.positions >= np.repeat(past.earlier(RANKER.past).lengths, past.lengths)
     other = np.where(later, (past.items + 10) % (ITEMS - 1) + 1, past.items)
     ratings = np.where(later, (past.ratings - 2) % 3 + 3, past.ratings)
-    return Sequences(past.user_numbers, past.item_numbers, past.starts, other, ratings, ratings > 3, past.times)
+    return Sequences(
+        past.user_numbers,
+        past.item_numbers,
+        past.starts,
+        other,
+        ratings,
+        ratings > 3,
+        past.times,
+    )
 
 
 def test_training_channels_know_nothing_of_the_targets(inputs: Inputs) -> None:
@@ -90,15 +127,22 @@ def test_training_channels_know_nothing_of_the_targets(inputs: Inputs) -> None:
         assert np.array_equal(one.rows, two.rows)
     assert lists.liked.any(axis=1).all()
     assert (lists.lengths >= cut[lists.users]).all()
-    assert len(lists) != len(others) or not np.array_equal(lists.candidates, others.candidates)
+    assert len(lists) != len(others) or not np.array_equal(
+        lists.candidates, others.candidates
+    )
 
 
-def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ranker_learns_with_what_was_known_then(
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever came later, it learns with the same statistics, crosses and transitions; then they are of everything."""
     known: list[tuple[StoredFeatures, ListRanker]] = []
 
     def train(
-        build: Callable[[], ListRanker], lists: Lists, stored: StoredFeatures, recipe: ListsRecipe
+        build: Callable[[], ListRanker],
+        lists: Lists,
+        stored: StoredFeatures,
+        recipe: ListsRecipe,
     ) -> tuple[ListRanker, list[float]]:
         known.append((stored, build()))
         return train_on_lists(build, lists, stored, recipe)
@@ -108,18 +152,28 @@ def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch:
     spec = list_spec(inputs, RECIPE, RANKER)
     one, two = (
         ranker_class(RANKER.kind)
-        .fit(RANKER, ListExamples(past, inputs, RECIPE, spec, training_channels, training_channels, lists))
+        .fit(
+            RANKER,
+            ListExamples(
+                past, inputs, RECIPE, spec, training_channels, training_channels, lists
+            ),
+        )
         .network
         for past in (inputs.data, part_ways(inputs.data))
     )
     (stored, then), (stored_then, same) = known
     assert np.array_equal(stored.items.values, stored_then.items.values)
     crosses = [name for name, _ in then.named_buffers() if name.startswith("cross")]
-    assert all(torch.equal(then.get_buffer(name), same.get_buffer(name)) for name in crosses)
+    assert all(
+        torch.equal(then.get_buffer(name), same.get_buffer(name)) for name in crosses
+    )
     # What follows what, as products: where singular values are equal, the factors may be turned between two runs.
     last = len(then.config.factors) - 1
     transitions, again = (
-        (each.get_buffer(f"events{last}") @ each.get_buffer(f"candidates{last}").T).numpy() for each in (then, same)
+        (
+            each.get_buffer(f"events{last}") @ each.get_buffer(f"candidates{last}").T
+        ).numpy()
+        for each in (then, same)
     )
     assert transitions == pytest.approx(again, abs=1e-5)
     assert np.abs(transitions).max() > 1
@@ -130,9 +184,13 @@ def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch:
 def test_an_unknown_column_in_returning_is_refused(inputs: Inputs) -> None:
     training_channels, lists = recalled(inputs.data, inputs, RECIPE)
     spec = list_spec(inputs, RECIPE, RANKER)
-    examples = ListExamples(inputs.data, inputs, RECIPE, spec, training_channels, training_channels, lists)
+    examples = ListExamples(
+        inputs.data, inputs, RECIPE, spec, training_channels, training_channels, lists
+    )
     ranker = RANKER.model_copy(update={"returning": (("item_liked", 1.0),)})
-    with pytest.raises(StepError, match=r"unknown columns: item_liked\. There are: itemid"):
+    with pytest.raises(
+        StepError, match=r"unknown columns: item_liked\. There are: itemid"
+    ):
         ranker_class(RANKER.kind).fit(ranker, examples)
 
 

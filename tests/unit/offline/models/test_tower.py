@@ -13,7 +13,9 @@ from offline.models.tower import Tower, target_weights, train_tower
 from tests.unit.offline.models.test_stages import EVENTS, ITEMS, USERS, inputs_of
 
 RATERS, LAGS = USERS - 1, 10
-RECIPE = TowerRecipe(dim=8, epochs=6, batch_size=64, learning_rate=0.02, stride=2, horizon=3)
+RECIPE = TowerRecipe(
+    dim=8, epochs=6, batch_size=64, learning_rate=0.02, stride=2, horizon=3
+)
 TRAINED = np.arange(ITEMS + 1) > 0
 
 
@@ -35,9 +37,15 @@ def tower(past: Sequences, inputs: Inputs) -> Tower:
 @pytest.mark.parametrize("hidden", [0, 5])
 def test_numpy_channel_equals_torch_tower(inputs: Inputs, hidden: int) -> None:
     data = inputs.data
-    tower, _ = train_tower(RECIPE.model_copy(update={"hidden": hidden, "epochs": 1}), data, inputs, LAGS)
+    tower, _ = train_tower(
+        RECIPE.model_copy(update={"hidden": hidden, "epochs": 1}), data, inputs, LAGS
+    )
     assert not hidden or tower.down.weight.any()
-    lengths, regime, profiles = 1 + np.arange(RATERS) % EVENTS, np.arange(RATERS) % 2, inputs.profiles[:RATERS]
+    lengths, regime, profiles = (
+        1 + np.arange(RATERS) % EVENTS,
+        np.arange(RATERS) % 2,
+        inputs.profiles[:RATERS],
+    )
     items, ratings, times = data.histories_at(np.arange(RATERS), lengths, LAGS)
     with torch.no_grad():
         users = tower(*map(torch.from_numpy, (items, ratings, profiles, regime)))
@@ -57,15 +65,21 @@ def share_found(inputs: Inputs, tower: Tower) -> float:
     """Share of users whose best item is among the last three."""
     data, past = inputs.data, inputs.data.before_last(3)
     lengths = past.lengths[:RATERS]
-    points = Points(np.arange(RATERS), lengths, data.times[data.starts[:RATERS] + lengths])
-    scores = tower.channel("tower", TRAINED).scores(requests_at(data, points, inputs.profiles, LAGS, {}))
+    points = Points(
+        np.arange(RATERS), lengths, data.times[data.starts[:RATERS] + lengths]
+    )
+    scores = tower.channel("tower", TRAINED).scores(
+        requests_at(data, points, inputs.profiles, LAGS, {})
+    )
     scores[past.seen().nonzero()] = -np.inf
     best = scores[:, 1:].argmax(axis=1) + 1
     following = data.last(3).items.reshape(RATERS, 3)
     return float((best[:, None] == following).any(axis=1).mean())
 
 
-def test_a_tower_started_from_transitions_learns_sooner(past: Sequences, inputs: Inputs) -> None:
+def test_a_tower_started_from_transitions_learns_sooner(
+    past: Sequences, inputs: Inputs
+) -> None:
     def loss(start: str) -> float:
         recipe = RECIPE.model_copy(update={"start": start, "epochs": 1})
         return train_tower(recipe, past, inputs, LAGS)[1][0]
@@ -78,7 +92,11 @@ def test_a_target_weighs_less_of_an_active_user_and_among_many() -> None:
 
     def weights(user: float, request: float) -> list[float]:
         return target_weights(
-            events, targets, RECIPE.model_copy(update={"user_balance": user, "request_balance": request})
+            events,
+            targets,
+            RECIPE.model_copy(
+                update={"user_balance": user, "request_balance": request}
+            ),
         ).tolist()
 
     assert weights(0.0, 0.0) == [1, 1, 1, 1]
@@ -90,4 +108,6 @@ def test_a_target_weighs_less_of_an_active_user_and_among_many() -> None:
 def test_a_profile_value_that_nobody_knows_adds_nothing(tower: Tower) -> None:
     channel = tower.channel("tower", TRAINED)
     assert len(channel.profile) == 3
-    assert all(not table[0].any() and table[1:].any(axis=1).all() for table in channel.profile)
+    assert all(
+        not table[0].any() and table[1:].any(axis=1).all() for table in channel.profile
+    )

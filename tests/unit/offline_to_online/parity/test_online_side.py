@@ -36,7 +36,12 @@ from offline_to_online.parity import (
 )
 from online.clients.triton import ScoreQuery
 from tests.synthetic_release import write_artifacts, write_inputs
-from tests.unit.offline_to_online.online_side import USERS, FakeItems, FakeRanker, OnlineSide
+from tests.unit.offline_to_online.online_side import (
+    USERS,
+    FakeItems,
+    FakeRanker,
+    OnlineSide,
+)
 
 Break = Callable[[OnlineSide], None]
 Found = tuple[Hits, ...]
@@ -57,7 +62,11 @@ def groups(side: OnlineSide) -> list[str]:
         "candidate": len(side.truth.columns),
     }
     history = [f"history ({spec.history.length} events)"] if spec.history else []
-    return [*(f"{name} ({size} columns)" for name, size in sizes.items() if size), *history, "score"]
+    return [
+        *(f"{name} ({size} columns)" for name, size in sizes.items() if size),
+        *history,
+        "score",
+    ]
 
 
 def test_an_unchanged_side_agrees(either: OnlineSide) -> None:
@@ -66,7 +75,9 @@ def test_an_unchanged_side_agrees(either: OnlineSide) -> None:
     assert max(gaps.values()) <= 1e-6
     assert pairs(either) > 1_500
     shares = compare_lists(either.answers(), either.truth)
-    assert list(shares) == [channel.name for channel in either.manifest.recipe.recall.channels]
+    assert list(shares) == [
+        channel.name for channel in either.manifest.recipe.recall.channels
+    ]
     assert all(share.tolist() == [1] * len(USERS) for share in shares.values())
 
 
@@ -76,18 +87,25 @@ def pairs(side: OnlineSide) -> int:
 
 def users_with(change: Callable[[UserRow], dict[str, Any]]) -> Break:
     def breaks(side: OnlineSide) -> None:
-        side.users.rows = {userid: replace(row, **change(row)) for userid, row in side.users.rows.items()}
+        side.users.rows = {
+            userid: replace(row, **change(row))
+            for userid, row in side.users.rows.items()
+        }
 
     return breaks
 
 
 def events(history: History, part: slice) -> History:
-    return History(history.item_numbers[part], history.ratings[part], history.times[part])
+    return History(
+        history.item_numbers[part], history.ratings[part], history.times[part]
+    )
 
 
 def channels_with(change: Callable[[Channel], dict[str, Any]]) -> Break:
     def breaks(side: OnlineSide) -> None:
-        changed = tuple(replace(channel, **change(channel)) for channel in side.channels.channels)
+        changed = tuple(
+            replace(channel, **change(channel)) for channel in side.channels.channels
+        )
         side.channels = replace(side.channels, channels=changed)
 
     return breaks
@@ -111,7 +129,10 @@ def finding(share: float, users: Sequence[int]) -> Break:
         if set(query.seen) not in [set(side.truth.states[user].seen) for user in users]:
             return found
         left_out = [round((1 - share) * len(hits.ids)) for hits in found]
-        return tuple(Hits(hits.ids[n:], hits.scores[n:]) for hits, n in zip(found, left_out, strict=True))
+        return tuple(
+            Hits(hits.ids[n:], hits.scores[n:])
+            for hits, n in zip(found, left_out, strict=True)
+        )
 
     return an_index_with(found_for)
 
@@ -155,14 +176,20 @@ def leak(side: OnlineSide) -> None:
 
 def weigh_otherwise(side: OnlineSide) -> None:
     first, *rest = DEFAULT.recall.channels
-    recall = DEFAULT.recall.model_copy(update={"channels": (first.model_copy(update={"fusion_weight": 0.5}), *rest)})
-    side.served = side.served.model_copy(update={"recipe": DEFAULT.model_copy(update={"recall": recall})})
+    recall = DEFAULT.recall.model_copy(
+        update={"channels": (first.model_copy(update={"fusion_weight": 0.5}), *rest)}
+    )
+    side.served = side.served.model_copy(
+        update={"recipe": DEFAULT.model_copy(update={"recall": recall})}
+    )
 
 
 def widen_the_window(side: OnlineSide) -> None:
     """The stored statistics cover eleven ratings, the truth ten."""
     wider = SOURCE.data.model_copy(update={"window": SOURCE.data.window + 1})
-    wide = recount(side.folder, offline_truth(side.folder, side.manifest), wider, USERS).ranker.users
+    wide = recount(
+        side.folder, offline_truth(side.folder, side.manifest), wider, USERS
+    ).ranker.users
     stored = side.features.frames["user"].set_index(Columns.USER, drop=False)
     for column in columns_of(side.spec.genres, IMPRESSIONS, CLICKS):
         stored.loc[USERS, column] = wide[column].astype(object)
@@ -182,7 +209,9 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
     ),
     "events are a second late": (
         "default",
-        users_with(lambda row: {"history": replace(row.history, times=row.history.times + 1)}),
+        users_with(
+            lambda row: {"history": replace(row.history, times=row.history.times + 1)}
+        ),
         "column 'history_age_0'",
     ),
     "events are the oldest first": (
@@ -198,16 +227,20 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
     ),
     "who continues is answered as if returning, and the other way round": (
         "default",
-        channels_with(lambda channel: {
-            "base": channel.base[::-1],
-            "lag": channel.lag[:, ::-1],
-            "rating_weight": channel.rating_weight[:, ::-1],
-        }),
+        channels_with(
+            lambda channel: {
+                "base": channel.base[::-1],
+                "lag": channel.lag[:, ::-1],
+                "rating_weight": channel.rating_weight[:, ::-1],
+            }
+        ),
         r"column 'tower_score', user \d+, item \d+: .*column 'tower_z_score'",
     ),
     "only the weights of returning users are wrong: both kinds are requested": (
         "default",
-        channels_with(lambda channel: {"base": channel.base + np.array([[0], [1]], np.float32)}),
+        channels_with(
+            lambda channel: {"base": channel.base + np.array([[0], [1]], np.float32)}
+        ),
         r"column 'tower_score', user \d*[02468],",
     ),
     "events weigh what the next ones should": (
@@ -222,36 +255,70 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
     ),
     "an index has another metric: the right items in the right order": (
         "default",
-        an_index_with(lambda side, query, found: tuple(Hits(hits.ids, hits.scores / 2) for hits in found)),
+        an_index_with(
+            lambda side, query, found: tuple(
+                Hits(hits.ids, hits.scores / 2) for hits in found
+            )
+        ),
         r"column 'tower_score', user \d+, item \d+: offline",
     ),
     "right scores in a wrong order: nothing but the order, and what follows from ranks, is off": (
         "default",
-        an_index_with(lambda side, query, found: tuple(Hits(hits.ids[::-1], hits.scores[::-1]) for hits in found)),
+        an_index_with(
+            lambda side, query, found: tuple(
+                Hits(hits.ids[::-1], hits.scores[::-1]) for hits in found
+            )
+        ),
         r"user \d+: channel 'tower' found item \d+ \(.* offline\) before item \d+",
     ),
     "nothing is found for somebody": (
-        "source", finding(0, [USERS[4]]), rf"finds 0\.9.* \(worst: user {USERS[4]}, 0\.0000; at least 0\.95\)"
+        "source",
+        finding(0, [USERS[4]]),
+        rf"finds 0\.9.* \(worst: user {USERS[4]}, 0\.0000; at least 0\.95\)",
     ),
     "too little is found for somebody: the mean hides it": (
-        "default", finding(0.94, [USERS[4]]), rf"finds 0\.99.* channel tower .*worst: user {USERS[4]}, 0\.9[34]\d\d;"
+        "default",
+        finding(0.94, [USERS[4]]),
+        rf"finds 0\.99.* channel tower .*worst: user {USERS[4]}, 0\.9[34]\d\d;",
     ),
     "a little too little is found for everybody": (
-        "default", finding(0.97, USERS), r"finds 0\.9[67].* of channel tower over 10 users; at least 0\.99 is required"
+        "default",
+        finding(0.97, USERS),
+        r"finds 0\.9[67].* of channel tower over 10 users; at least 0\.99 is required",
     ),
     "a seen item ends one channel's list": (
-        "default", an_index_with(a_seen_item_last), r"user \d+: Elasticsearch gave seen items \[\d+\]"
+        "default",
+        an_index_with(a_seen_item_last),
+        r"user \d+: Elasticsearch gave seen items \[\d+\]",
     ),
-    "fusion has other weights": ("default", weigh_otherwise, r"user \d+: fusion gives \[.*offline and \[.*online"),
+    "fusion has other weights": (
+        "default",
+        weigh_otherwise,
+        r"user \d+: fusion gives \[.*offline and \[.*online",
+    ),
     "a stored vector is stale": (
         "source",
-        users_with(lambda row: {"vectors": {name: vector + 0.1 for name, vector in row.vectors.items()}}),
+        users_with(
+            lambda row: {
+                "vectors": {name: vector + 0.1 for name, vector in row.vectors.items()}
+            }
+        ),
         "column 'fm_score'",
     ),
-    "other genres are preferred": ("source", users_with(lambda row: {"terms": row.terms[1:]}), "column 'fm_score'"),
-    "a user is not in Redis": ("source", lambda side: side.users.rows.pop(5), "user 5: Redis does not know"),
+    "other genres are preferred": (
+        "source",
+        users_with(lambda row: {"terms": row.terms[1:]}),
+        "column 'fm_score'",
+    ),
+    "a user is not in Redis": (
+        "source",
+        lambda side: side.users.rows.pop(5),
+        "user 5: Redis does not know",
+    ),
     "a window is off by one": (
-        "source", widen_the_window, r"column 'imp_\w+', user \d+, item \d+: offline [\d.]+, online [\d.]+"
+        "source",
+        widen_the_window,
+        r"column 'imp_\w+', user \d+, item \d+: offline [\d.]+, online [\d.]+",
     ),
     "two columns are swapped": (
         "source",
@@ -260,17 +327,35 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
     ),
     "a scale is wrong": (
         "source",
-        dense_with(lambda *columns: tuple(each.model_copy(update={"scale": each.scale + 1}) for each in columns)),
+        dense_with(
+            lambda *columns: tuple(
+                each.model_copy(update={"scale": each.scale + 1}) for each in columns
+            )
+        ),
         "column 'imp_action'.*column 'imp_adventure'",
     ),
-    "a value is a null": ("source", forget_an_age, r"column 'age', user 7: online has no value \(null\)"),
-    "the model is another": ("source", scores_with(2e-5), r"1e-05: column 'score', user \d+, item \d+"),
-    "a score is no number": ("source", scores_with(np.nan), r"1e-05: column 'score', user \d+, item \d+"),
-}  # fmt: skip
+    "a value is a null": (
+        "source",
+        forget_an_age,
+        r"column 'age', user 7: online has no value \(null\)",
+    ),
+    "the model is another": (
+        "source",
+        scores_with(2e-5),
+        r"1e-05: column 'score', user \d+, item \d+",
+    ),
+    "a score is no number": (
+        "source",
+        scores_with(np.nan),
+        r"1e-05: column 'score', user \d+, item \d+",
+    ),
+}
 
 
 @pytest.mark.parametrize(("recipe", "breaks", "said"), BROKEN.values(), ids=BROKEN)
-def test_each_deviation_is_detected_and_named(folders: dict[str, Path], recipe: str, breaks: Break, said: str) -> None:
+def test_each_deviation_is_detected_and_named(
+    folders: dict[str, Path], recipe: str, breaks: Break, said: str
+) -> None:
     side = OnlineSide(folders[recipe], recipe)
     breaks(side)
     with pytest.raises(CheckError, match=said):
@@ -278,30 +363,58 @@ def test_each_deviation_is_detected_and_named(folders: dict[str, Path], recipe: 
 
 
 @pytest.mark.parametrize(
-    ("recipe", "columns"), [("source", "(imp|click)_"), ("default", "(n_ratings|item_ratings)'.*history_item_0")]
+    ("recipe", "columns"),
+    [
+        ("source", "(imp|click)_"),
+        ("default", "(n_ratings|item_ratings)'.*history_item_0"),
+    ],
 )
-def test_the_last_ten_in_the_artifacts_are_caught(tmp_path: Path, recipe: str, columns: str) -> None:
+def test_the_last_ten_in_the_artifacts_are_caught(
+    tmp_path: Path, recipe: str, columns: str
+) -> None:
     """The truth is counted from the ratings, so wrong features are found even where both copies of them agree."""
     write_artifacts(tmp_path, recipe=recipe)
     side = OnlineSide(tmp_path, recipe)
     ratings = artifacts.RATINGS.read(tmp_path)
-    artifacts.RATINGS.write(tmp_path, ratings.assign(split=ratings[Columns.SPLIT].replace(Split.HOLDOUT, Split.TEST)))
-    counted = recount(tmp_path, offline_truth(tmp_path, side.manifest), side.manifest.recipe.data, USERS)
-    seen = {userid: replace(row, seen=side.truth.states[userid].seen) for userid, row in counted.states.items()}
+    artifacts.RATINGS.write(
+        tmp_path,
+        ratings.assign(split=ratings[Columns.SPLIT].replace(Split.HOLDOUT, Split.TEST)),
+    )
+    counted = recount(
+        tmp_path,
+        offline_truth(tmp_path, side.manifest),
+        side.manifest.recipe.data,
+        USERS,
+    )
+    seen = {
+        userid: replace(row, seen=side.truth.states[userid].seen)
+        for userid, row in counted.states.items()
+    }
     side.truth = replace(counted, states=seen)
     with pytest.raises(CheckError, match=f"column '{columns}"):
         side.check()
 
 
-@pytest.mark.parametrize(("value", "gap"), [(0.0, 0.9e-5), (0.0, 1.1e-5), (100.0, 0.9e-3), (100.0, 1.1e-3)])
-def test_the_tolerance_is_where_it_is_said_to_be(side: OnlineSide, value: float, gap: float) -> None:
+@pytest.mark.parametrize(
+    ("value", "gap"), [(0.0, 0.9e-5), (0.0, 1.1e-5), (100.0, 0.9e-3), (100.0, 1.1e-3)]
+)
+def test_the_tolerance_is_where_it_is_said_to_be(
+    side: OnlineSide, value: float, gap: float
+) -> None:
     """1e-5, relative to values above 1."""
     itemids = np.array([row.number for row in side.items.rows[:2]])
-    recalled, rows = np.zeros((2, len(side.truth.columns)), np.float32), np.zeros((2, side.spec.width), np.float32)
+    recalled, rows = (
+        np.zeros((2, len(side.truth.columns)), np.float32),
+        np.zeros((2, side.spec.width), np.float32),
+    )
     inputs = ModelInputs(rows, side.spec.encode_history(History.empty(), 0))
-    offline = CheckedRequest(2, 2, 0, {}, itemids, recalled, inputs, np.array([0, value], np.float32))
+    offline = CheckedRequest(
+        2, 2, 0, {}, itemids, recalled, inputs, np.array([0, value], np.float32)
+    )
     online = replace(offline, scores=np.array([0, value + gap], np.float32))
-    attempt: Callable[[], dict[str, float]] = lambda: compare([offline], [online], side.truth)  # noqa: E731
+    attempt: Callable[[], dict[str, float]] = lambda: compare(  # noqa: E731
+        [offline], [online], side.truth
+    )
     if gap > 1e-5 * max(1, value):
         with pytest.raises(CheckError, match=f"user 2, item {itemids[1]}"):
             attempt()
@@ -313,7 +426,10 @@ def test_a_statistic_that_nobody_counts_again_is_refused(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(RECOUNTS, "item_likes")
-    with pytest.raises(CheckError, match=r"feature 'item_likes' is counted in one place only.*/parity\.py"):
+    with pytest.raises(
+        CheckError,
+        match=r"feature 'item_likes' is counted in one place only.*/parity\.py",
+    ):
         OnlineSide(folders["default"], "default")
 
 
@@ -321,7 +437,9 @@ def test_a_user_who_saw_everything_has_no_candidates(either: OnlineSide) -> None
     before, everything = pairs(either), either.truth.index.item_numbers.astype(np.int32)
     replete = replace(either.truth.states[USERS[4]], seen=everything)
     either.users.rows[replete.own_id] = replete
-    either.truth = replace(either.truth, states={**either.truth.states, replete.number: replete})
+    either.truth = replace(
+        either.truth, states={**either.truth.states, replete.number: replete}
+    )
     either.check()
     assert pairs(either) < before
 
@@ -338,13 +456,21 @@ def test_a_tie_at_the_last_place_is_as_good(products: list[float]) -> None:
     """A product that is as good as none next to the 1 that a search adds to it ties with the others."""
     recall = SOURCE.recall.model_copy(update={"candidates": 2, "index": "int8_flat"})
     for last in (2, 3):
-        assert share_found(np.array([1, last]), np.array([1, 2, 3]), np.array(products), recall) == 1
+        assert (
+            share_found(
+                np.array([1, last]), np.array([1, 2, 3]), np.array(products), recall
+            )
+            == 1
+        )
 
 
 def test_small_products_apart_from_the_last_are_no_tie() -> None:
     recall = SOURCE.recall.model_copy(update={"candidates": 2})
     products = np.array([3e-5, 2e-5, 1.99e-5])
-    shares = [share_found(np.array([1, last]), np.array([1, 2, 3]), products, recall) for last in (2, 3)]
+    shares = [
+        share_found(np.array([1, last]), np.array([1, 2, 3]), products, recall)
+        for last in (2, 3)
+    ]
     assert shares == [1, 0.5]
 
 
@@ -373,39 +499,63 @@ def folder(tmp_path: Path) -> Path:
 
 
 def truth_of(folder: Path, recipe: str = "source") -> OfflineTruth:
-    return offline_truth(folder, release_of_artifacts(Settings(exchange_dir=folder, recipe_name=recipe)))
+    return offline_truth(
+        folder, release_of_artifacts(Settings(exchange_dir=folder, recipe_name=recipe))
+    )
 
 
 def test_features_of_too_few_users_are_refused(folder: Path) -> None:
     users = artifacts.USER_FEATURES.read(folder)
     artifacts.USER_FEATURES.write(folder, users[users[Columns.USER] != 7])
-    with pytest.raises(ArtifactError, match=r"user_features\.parquet: user 7,.*s1_feature_engi\.py"):
+    with pytest.raises(
+        ArtifactError, match=r"user_features\.parquet: user 7,.*s1_feature_engi\.py"
+    ):
         recount(folder, truth_of(folder), SOURCE.data, USERS)
 
 
-@pytest.mark.parametrize(("recipe", "changed"), [("source", {"n_dense": 3}), ("default", {"kernels": 3})])
-def test_damaged_or_foreign_weights_are_refused(tmp_path: Path, recipe: str, changed: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "changed"), [("source", {"n_dense": 3}), ("default", {"kernels": 3})]
+)
+def test_damaged_or_foreign_weights_are_refused(
+    tmp_path: Path, recipe: str, changed: dict[str, int]
+) -> None:
     write_artifacts(tmp_path, recipe=recipe)
-    weights, report = artifacts.RANK_WEIGHTS.read(tmp_path), artifacts.RANK_REPORT.read(tmp_path)
+    weights, report = (
+        artifacts.RANK_WEIGHTS.read(tmp_path),
+        artifacts.RANK_REPORT.read(tmp_path),
+    )
     other = {**report, "model": {**report["model"], **changed}}
-    for content, reported in ((b"", report), (b"no weights", report), (b"PK\x03\x04", report), (weights, other)):
+    for content, reported in (
+        (b"", report),
+        (b"no weights", report),
+        (b"PK\x03\x04", report),
+        (weights, other),
+    ):
         artifacts.RANK_WEIGHTS.write(tmp_path, content)
         artifacts.RANK_REPORT.write(tmp_path, reported)
-        with pytest.raises(ArtifactError, match=r"ranker\.pt: cannot be loaded.*s2_model_train\.py"):
+        with pytest.raises(
+            ArtifactError, match=r"ranker\.pt: cannot be loaded.*s2_model_train\.py"
+        ):
             truth_of(tmp_path, recipe)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_model_that_was_trained_with_another_spec_is_refused(tmp_path: Path, recipe: str) -> None:
+def test_a_model_that_was_trained_with_another_spec_is_refused(
+    tmp_path: Path, recipe: str
+) -> None:
     write_artifacts(tmp_path, recipe=recipe)
     spec = artifacts.FEATURE_SPEC.read(tmp_path)
     artifacts.FEATURE_SPEC.write(tmp_path, {**spec, "dense": spec["dense"][:-1]})
     write_inputs(tmp_path, recipe)
-    with pytest.raises(ArtifactError, match=r"trained with another feature spec.*s2_model_train\.py"):
+    with pytest.raises(
+        ArtifactError, match=r"trained with another feature spec.*s2_model_train\.py"
+    ):
         truth_of(tmp_path, recipe)
 
 
 def test_a_model_of_another_recipe_is_refused(folder: Path) -> None:
     manifest = release_of_artifacts(Settings(exchange_dir=folder, recipe_name="source"))
-    with pytest.raises(ArtifactError, match=r"trained with another feature spec or recipe"):
+    with pytest.raises(
+        ArtifactError, match=r"trained with another feature spec or recipe"
+    ):
         offline_truth(folder, manifest.model_copy(update={"recipe": DEFAULT}))

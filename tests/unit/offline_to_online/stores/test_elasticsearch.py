@@ -20,7 +20,12 @@ from data_exchange_center.steps import CheckError
 from data_exchange_center.wire import vector_of
 from offline_to_online.rows import ItemRow
 from offline_to_online.stores import elasticsearch
-from offline_to_online.stores.elasticsearch import ElasticsearchStore, check_document, check_self_first, write_items
+from offline_to_online.stores.elasticsearch import (
+    ElasticsearchStore,
+    check_document,
+    check_self_first,
+    write_items,
+)
 from online.clients.elastic import ElasticItems
 
 FIELD = vector_of("fm")
@@ -58,13 +63,28 @@ def test_missing_or_different_documents_are_named(field: str, value: object) -> 
 @pytest.mark.parametrize(
     ("hits", "said"),
     [
-        (Hits(np.array([2, 1]), np.array([1.0, 0.5])), ""),  # equal to its neighbour: a tie
-        (Hits(np.array([2, 1]), np.array([1.1, 1.0])), r"item 1: .* finds item 'two' first, by 1\.1.*itself is 1\.0"),
+        (
+            Hits(np.array([2, 1]), np.array([1.0, 0.5])),
+            "",
+        ),  # equal to its neighbour: a tie
+        (
+            Hits(np.array([2, 1]), np.array([1.1, 1.0])),
+            r"item 1: .* finds item 'two' first, by 1\.1.*itself is 1\.0",
+        ),
         (Hits(np.array([]), np.array([])), r"item 1: .* finds nothing"),
     ],
 )
-def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, hits: Hits, said: str) -> None:
-    row = ItemRow(1, (), {"fm": np.array([0.6, 0.8], np.float32)}, own_id=1, title="", attributes={})
+def test_an_item_must_find_itself_or_its_equal(
+    monkeypatch: pytest.MonkeyPatch, hits: Hits, said: str
+) -> None:
+    row = ItemRow(
+        1,
+        (),
+        {"fm": np.array([0.6, 0.8], np.float32)},
+        own_id=1,
+        title="",
+        attributes={},
+    )
     other = ItemRow(2, (), {}, own_id="two", title="", attributes={})
 
     def call(_: ElasticItems, query: ItemQuery) -> tuple[Hits]:
@@ -76,7 +96,9 @@ def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize("checked", [True, False])
-def test_a_failed_search_leaves_no_mark_of_an_earlier_check(monkeypatch: pytest.MonkeyPatch, checked: bool) -> None:
+def test_a_failed_search_leaves_no_mark_of_an_earlier_check(
+    monkeypatch: pytest.MonkeyPatch, checked: bool
+) -> None:
     """Although the documents are what they should be, so that none is written."""
     marks = {"aaaaaaaaaaaa": checked}
 
@@ -85,7 +107,11 @@ def test_a_failed_search_leaves_no_mark_of_an_earlier_check(monkeypatch: pytest.
 
     monkeypatch.setattr(ElasticsearchStore, "client", lambda _: nullcontext(None))
     monkeypatch.setattr(elasticsearch, "mark_of", lambda _, release: marks[release])
-    monkeypatch.setattr(elasticsearch, "mark", lambda _, release, *, checked: marks.update({release: checked}))
+    monkeypatch.setattr(
+        elasticsearch,
+        "mark",
+        lambda _, release, *, checked: marks.update({release: checked}),
+    )
     monkeypatch.setattr(elasticsearch, "check_documents", lambda *_: None)
     monkeypatch.setattr(elasticsearch, "check_genres", lambda *_: {})
     monkeypatch.setattr(elasticsearch, "check_self_first", refuse)
@@ -104,10 +130,22 @@ def test_an_interrupted_load_is_deleted_a_whole_index_kept(
     monkeypatch.setattr(elasticsearch, "put_documents", lambda *_: None)
     client, index = MagicMock(), wire.item_index("aaaaaaaaaaaa")
     quiet = client.options.return_value
-    quiet.indices.get_mapping.return_value = {index: {"mappings": {"_meta": meta} if meta else {}}}
-    client.count.return_value, quiet.cluster.health.return_value = {"count": 1}, {"timed_out": False}
+    quiet.indices.get_mapping.return_value = {
+        index: {"mappings": {"_meta": meta} if meta else {}}
+    }
+    client.count.return_value, quiet.cluster.health.return_value = (
+        {"count": 1},
+        {"timed_out": False},
+    )
     write_items(client, "aaaaaaaaaaaa", [ROW], {"fm": 2}, "flat")
-    assert [quiet.indices.delete.call_count, client.indices.create.call_count] == ([0, 0] if meta else [1, 1])
-    added = [call.kwargs["properties"].keys() for call in client.indices.put_mapping.call_args_list[:-1]]
-    assert added == ([{wire.ITEM_WORDS}] if meta else []), "an index of an earlier version has no words"
+    assert [quiet.indices.delete.call_count, client.indices.create.call_count] == (
+        [0, 0] if meta else [1, 1]
+    )
+    added = [
+        call.kwargs["properties"].keys()
+        for call in client.indices.put_mapping.call_args_list[:-1]
+    ]
+    assert added == ([{wire.ITEM_WORDS}] if meta else []), (
+        "an index of an earlier version has no words"
+    )
     client.indices.put_mapping.assert_called_with(index=index, meta={"checked": False})

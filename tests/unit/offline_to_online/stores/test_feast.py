@@ -18,7 +18,13 @@ from data_exchange_center.settings import FeastSettings, Settings
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.rows import feature_frames, newest_event
 from offline_to_online.stores import feast
-from offline_to_online.stores.feast import ENTITIES, FeastStore, compare, release_dir, write_features
+from offline_to_online.stores.feast import (
+    ENTITIES,
+    FeastStore,
+    compare,
+    release_dir,
+    write_features,
+)
 from online.clients.feast import FeatureRows, feature_rows
 from tests.free_ports import free_ports
 from tests.http_server import serving
@@ -36,12 +42,20 @@ def settings_of(folder: Path, recipe: str) -> Settings:
 
 
 def frames_of(settings: Settings) -> dict[Entity, pd.DataFrame]:
-    return feature_frames(settings.exchange_dir, release_of_artifacts(settings).feature_spec)
+    return feature_frames(
+        settings.exchange_dir, release_of_artifacts(settings).feature_spec
+    )
 
 
 def write(settings: Settings) -> Path:
     spec = release_of_artifacts(settings).feature_spec
-    write_features(settings, "aaaaaaaaaaaa", spec, frames_of(settings), newest_event(settings.exchange_dir))
+    write_features(
+        settings,
+        "aaaaaaaaaaaa",
+        spec,
+        frames_of(settings),
+        newest_event(settings.exchange_dir),
+    )
     return release_dir(settings, "aaaaaaaaaaaa")
 
 
@@ -54,15 +68,25 @@ def test_the_same_features_give_the_same_bytes(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_the_fields_are_the_specs_and_the_key_is_not_among_them(tmp_path: Path, recipe: str) -> None:
+def test_the_fields_are_the_specs_and_the_key_is_not_among_them(
+    tmp_path: Path, recipe: str
+) -> None:
     settings = settings_of(tmp_path, recipe)
     fields = json.loads((write(settings) / "fields.json").read_text())
     spec = release_of_artifacts(settings).feature_spec
     for entity in ENTITIES:
-        assert [name for name, _ in fields[entity]] == [feature.name for feature in spec.stored(entity)]
-        table = pq.read_table(release_dir(settings, "aaaaaaaaaaaa") / f"{entity}s.parquet")
+        assert [name for name, _ in fields[entity]] == [
+            feature.name for feature in spec.stored(entity)
+        ]
+        table = pq.read_table(
+            release_dir(settings, "aaaaaaaaaaaa") / f"{entity}s.parquet"
+        )
         key = wire.FEAST_KEY[entity]
-        assert table.column_names == [key, *(feature.name for feature in spec.stored(entity)), Columns.EVENT_TIMESTAMP]
+        assert table.column_names == [
+            key,
+            *(feature.name for feature in spec.stored(entity)),
+            Columns.EVENT_TIMESTAMP,
+        ]
     assert dict(fields["user"])["gender"] == "String"
     assert dict(fields["user"])["age"] == "Int64"
 
@@ -72,14 +96,21 @@ def test_the_event_is_the_newest_served_rating_in_utc(settings: Settings) -> Non
     table = pq.read_table(write(settings) / "users.parquet").to_pandas()
     (event,) = set(table["event_timestamp"])
     assert str(event.tz) == "UTC"
-    assert event.timestamp() == ratings.loc[ratings[Columns.SPLIT] != Split.HOLDOUT, Columns.TIMESTAMP].max()
-    assert event.timestamp() < ratings[Columns.TIMESTAMP].max()  # the last ten do not move it
+    assert (
+        event.timestamp()
+        == ratings.loc[ratings[Columns.SPLIT] != Split.HOLDOUT, Columns.TIMESTAMP].max()
+    )
+    assert (
+        event.timestamp() < ratings[Columns.TIMESTAMP].max()
+    )  # the last ten do not move it
 
 
 def test_the_event_is_never_later_than_now(settings: Settings) -> None:
     """Feast is not queried again later, and a user without a row would be served without features."""
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
-    artifacts.RATINGS.write(settings.exchange_dir, ratings.assign(**{Columns.TIMESTAMP: 4_000_000_000}))
+    artifacts.RATINGS.write(
+        settings.exchange_dir, ratings.assign(**{Columns.TIMESTAMP: 4_000_000_000})
+    )
     assert newest_event(settings.exchange_dir) <= pd.Timestamp.now("UTC")
 
 
@@ -92,13 +123,19 @@ def answer_of(frame: pd.DataFrame) -> FeatureRows:
     return feature_rows(frame.columns[0], frame.iloc[:, 0].tolist(), answer)
 
 
-@pytest.mark.parametrize(("value", "said"), [(None, r"no value \(null\)"), (99, r"99, the source says \d+")])
-def test_a_value_unlike_its_source_is_named(settings: Settings, value: object, said: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "said"), [(None, r"no value \(null\)"), (99, r"99, the source says \d+")]
+)
+def test_a_value_unlike_its_source_is_named(
+    settings: Settings, value: object, said: str
+) -> None:
     frame = frames_of(settings)["user"]
     compare("user", frame, answer_of(frame), OWN_IDS)
     other = frame.astype(object)
     other.loc[4, "age"] = value
-    with pytest.raises(CheckError, match=rf"user 'u-5', feature 'age': Feast gave {said}"):
+    with pytest.raises(
+        CheckError, match=rf"user 'u-5', feature 'age': Feast gave {said}"
+    ):
         compare("user", frame, answer_of(other), OWN_IDS)
 
 
@@ -106,7 +143,9 @@ def test_a_source_without_a_value_is_named(settings: Settings) -> None:
     """That both agree is no excuse."""
     frame = frames_of(settings)["user"].astype(object)
     frame.loc[4, "gender"] = None
-    with pytest.raises(CheckError, match=r"user 'u-5', feature 'gender': Feast gave no value \(null\)"):
+    with pytest.raises(
+        CheckError, match=r"user 'u-5', feature 'gender': Feast gave no value \(null\)"
+    ):
         compare("user", frame, answer_of(frame), OWN_IDS)
 
 
@@ -116,15 +155,21 @@ def test_a_missing_column_is_named(settings: Settings) -> None:
         compare("item", frame, answer_of(frame[[Columns.ITEM]]), OWN_IDS)
 
 
-def reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+def reported(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> list[Sequence[str]]:
     """The commands that a process runs which finds the repository as another one has left it."""
     commands: list[Sequence[str]] = []
-    monkeypatch.setattr(feast, "run_feast", lambda _, *reported: commands.extend(reported))
+    monkeypatch.setattr(
+        feast, "run_feast", lambda _, *reported: commands.extend(reported)
+    )
     FeastStore(settings).apply_pending()
     return commands
 
 
-def test_feast_applies_changes_of_a_killed_process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feast_applies_changes_of_a_killed_process(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write(settings)
     assert reported(settings, monkeypatch) == []
     FeastStore(settings).activate("bbbbbbbbbbbb")
@@ -140,7 +185,11 @@ def test_of_a_release_that_is_half_deleted_feast_knows_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, found = write(settings), []
-    monkeypatch.setattr(feast.shutil, "rmtree", lambda path: found.append(sorted(each.name for each in path.iterdir())))
+    monkeypatch.setattr(
+        feast.shutil,
+        "rmtree",
+        lambda path: found.append(sorted(each.name for each in path.iterdir())),
+    )
     FeastStore(settings).delete({folder.name})
     assert found == [["items.parquet", "users.parquet"]]
 
@@ -155,14 +204,21 @@ def test_each_feature_server_must_know_the_release(settings: Settings) -> None:
         requested.append(query["feature_service"])
         ((key, ids),) = query["entities"].items()
         known = {"metadata": {"feature_names": [key]}, "results": [{"values": ids}]}
-        return (200, json.dumps(known).encode()) if requested.count(requested[-1]) > 1 else (404, b"")  # not at once
+        return (
+            (200, json.dumps(known).encode())
+            if requested.count(requested[-1]) > 1
+            else (404, b"")
+        )  # not at once
 
     (away,) = free_ports(1)
     with serving(answer) as port:
         nodes = FeastSettings(nodes=f"127.0.0.1:{port}, 127.0.0.1:{away}")
         store = FeastStore(settings.model_copy(update={"feast": nodes}))
         for wait in (store.expect_alive, lambda: store.wait_until_served("a")):
-            with pytest.raises(StepError, match=rf"^Feast at http://127\.0\.0\.1:{away} cannot be reached.*make up"):
+            with pytest.raises(
+                StepError,
+                match=rf"^Feast at http://127\.0\.0\.1:{away} cannot be reached.*make up",
+            ):
                 wait()
     assert requested == [*["ml_user_a"] * 2, *["ml_item_a"] * 2]
 
@@ -179,7 +235,11 @@ def test_loading_keeps_no_old_mark_and_only_a_passed_check_marks(
         monkeypatch.setattr(feast, name, lambda *_: None)
     monkeypatch.setattr(FeastStore, "wait_until_served", lambda *_: None)
     monkeypatch.setattr(feast, "check_features", compared)
-    store, manifest, frames = FeastStore(settings), release_of_artifacts(settings), frames_of(settings)
+    store, manifest, frames = (
+        FeastStore(settings),
+        release_of_artifacts(settings),
+        frames_of(settings),
+    )
     for _ in range(2):
         store.load(manifest, frames, newest_event(settings.exchange_dir))
         assert not store.is_checked(manifest.release)

@@ -15,7 +15,10 @@ from tests.unit.offline_to_online.online_side import row_of
 VECTOR = wire.vector_of("fm")
 ids = st.lists(st.integers(1, 2**31 - 1), max_size=50)
 vectors = st.none() | st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=20)
-events = st.lists(st.tuples(st.integers(1, 2**31 - 1), st.integers(1, 5), st.integers(0, 2**40)), max_size=20)
+events = st.lists(
+    st.tuples(st.integers(1, 2**31 - 1), st.integers(1, 5), st.integers(0, 2**40)),
+    max_size=20,
+)
 
 
 def stored(row: UserRow) -> dict[bytes, bytes]:
@@ -24,7 +27,10 @@ def stored(row: UserRow) -> dict[bytes, bytes]:
 
 @given(ids, vectors, ids, events)
 def test_packed_values_are_accepted_when_read_back(
-    genres: list[int], vector: list[float] | None, seen: list[int], rated: list[tuple[int, int, int]]
+    genres: list[int],
+    vector: list[float] | None,
+    seen: list[int],
+    rated: list[tuple[int, int, int]],
 ) -> None:
     row = row_of(1, genres, vector, seen, rated)
     check_user(row, stored(row))
@@ -49,7 +55,15 @@ def test_any_other_byte_is_refused_with_the_user_and_the_field(
 
 
 @pytest.mark.parametrize(
-    "field", [wire.USER_NUMBER, wire.USER_TERM, wire.USER_FILTER, wire.USER_PROFILE, wire.USER_HISTORY, VECTOR]
+    "field",
+    [
+        wire.USER_NUMBER,
+        wire.USER_TERM,
+        wire.USER_FILTER,
+        wire.USER_PROFILE,
+        wire.USER_HISTORY,
+        VECTOR,
+    ],
 )
 def test_a_missing_or_cut_field_is_refused(field: str) -> None:
     row = row_of(1, [2], [1.0], [3], [(5, 4, 100)])
@@ -69,5 +83,7 @@ def test_a_field_nobody_wrote_is_refused() -> None:
 
 def test_differing_values_are_shown_readably() -> None:
     row, other = (row_of(1, [2], None, [3], [(5, rating, 100)]) for rating in (4, 1))
-    with pytest.raises(CheckError, match=rf"'{wire.USER_HISTORY}': Redis gave History\(.*array\(\[1\]"):
+    with pytest.raises(
+        CheckError, match=rf"'{wire.USER_HISTORY}': Redis gave History\(.*array\(\[1\]"
+    ):
         check_user(row, stored(other))

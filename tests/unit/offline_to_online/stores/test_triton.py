@@ -44,7 +44,9 @@ class Models:
         """The release's model; announcing another number of columns where one is given."""
         proto = onnx.load_from_string(self.exported)
         onnx.helper.set_model_props(proto, {"release": release})
-        given = next(each for each in proto.graph.input if each.name == wire.MODEL_INPUT)
+        given = next(
+            each for each in proto.graph.input if each.name == wire.MODEL_INPUT
+        )
         given.type.tensor_type.shape.dim[1].dim_value = width or self.sizes.columns
         content: bytes = proto.SerializeToString()
         return content
@@ -62,16 +64,26 @@ def models(store: TritonStore, exported: bytes, truth: OfflineTruth) -> Models:
     return Models(store, exported, truth.spec.sizes)
 
 
-def test_a_release_keeps_its_version_and_the_next_increments(store: TritonStore, models: Models) -> None:
-    assert [models.write(release) for release in (A, B, A)] == [Place("ml_rec", version) for version in (1, 2, 1)]
-    assert {place.version: model.release for place, model in store.versions().items()} == {1: A, 2: B}
+def test_a_release_keeps_its_version_and_the_next_increments(
+    store: TritonStore, models: Models
+) -> None:
+    assert [models.write(release) for release in (A, B, A)] == [
+        Place("ml_rec", version) for version in (1, 2, 1)
+    ]
+    assert {
+        place.version: model.release for place, model in store.versions().items()
+    } == {1: A, 2: B}
 
 
-def test_other_bytes_of_a_release_become_a_version_of_their_own(store: TritonStore, models: Models) -> None:
+def test_other_bytes_of_a_release_become_a_version_of_their_own(
+    store: TritonStore, models: Models
+) -> None:
     """The version that is there may be served: it is not written over before the new one is checked."""
     first = models.write(A)
     proto = onnx.load_from_string(models.of(A))
-    proto.graph.initializer[0].raw_data = bytes(len(proto.graph.initializer[0].raw_data))
+    proto.graph.initializer[0].raw_data = bytes(
+        len(proto.graph.initializer[0].raw_data)
+    )
     second = store.write_version(A, models.sizes, proto.SerializeToString())
     assert (first, second) == (Place("ml_rec", 1), Place("ml_rec", 2))
     assert (store.folder_of(first) / MODEL_FILE).read_bytes() == models.of(A)
@@ -82,7 +94,11 @@ def test_the_mark_holds_for_the_bytes_that_came_up_alone(
     store: TritonStore, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loading the very same model again takes it away, until Triton answers."""
-    monkeypatch.setattr(TritonStore, "wait_until_ready", lambda *_: store.is_checked(A) and pytest.fail("too early"))
+    monkeypatch.setattr(
+        TritonStore,
+        "wait_until_ready",
+        lambda *_: store.is_checked(A) and pytest.fail("too early"),
+    )
     assert not store.is_checked(A)
     for _ in range(2):
         place = models.load(A)
@@ -97,7 +113,9 @@ def test_a_repository_of_an_earlier_version_is_checked_again(
     """Earlier versions kept the marks in the model's folder: the model stays where it is, and is loaded once more."""
     monkeypatch.setattr(TritonStore, "wait_until_ready", lambda *_: None)
     place = models.write(A)
-    (store.repository / wire.MODEL / ".checked-1").write_text(sha256(store.folder_of(place) / MODEL_FILE))
+    (store.repository / wire.MODEL / ".checked-1").write_text(
+        sha256(store.folder_of(place) / MODEL_FILE)
+    )
     shutil.rmtree(store.aside)
     assert not store.is_checked(A)
     assert models.load(A) == place
@@ -111,10 +129,15 @@ def test_an_interrupted_write_is_no_version(store: TritonStore, models: Models) 
     (rest / MODEL_FILE).write_bytes(models.exported[:100])
     assert store.versions() == {}
     assert models.write(A) == Place("ml_rec", 1)
-    assert sorted(path.name for path in (store.repository / wire.MODEL).iterdir()) == ["1", "config.pbtxt"]
+    assert sorted(path.name for path in (store.repository / wire.MODEL).iterdir()) == [
+        "1",
+        "config.pbtxt",
+    ]
 
 
-def test_an_untouched_configuration_keeps_its_time_stamp(store: TritonStore, models: Models) -> None:
+def test_an_untouched_configuration_keeps_its_time_stamp(
+    store: TritonStore, models: Models
+) -> None:
     """Triton loads all versions again when the configuration is newer."""
     models.write(A)
     config = store.repository / wire.MODEL / "config.pbtxt"
@@ -123,7 +146,9 @@ def test_an_untouched_configuration_keeps_its_time_stamp(store: TritonStore, mod
     assert config.stat().st_mtime_ns == before
 
 
-def test_another_width_is_a_model_of_its_own_name(store: TritonStore, models: Models) -> None:
+def test_another_width_is_a_model_of_its_own_name(
+    store: TritonStore, models: Models
+) -> None:
     wider = models.sizes._replace(columns=62)
     name = f"ml_rec_{wider}"
     assert models.write(A) == Place("ml_rec", 1)
@@ -138,7 +163,11 @@ def seen_by_triton(store: TritonStore) -> dict[str, tuple[int, frozenset[str]]]:
     """Of each model that Triton sees: when what is no version was changed last, and the names of all that is there."""
     return {
         folder.name: (
-            max(path.stat().st_mtime_ns for path in folder.iterdir() if not path.name.isdecimal()),
+            max(
+                path.stat().st_mtime_ns
+                for path in folder.iterdir()
+                if not path.name.isdecimal()
+            ),
             frozenset(path.name for path in folder.iterdir()),
         )
         for folder in store.repository.iterdir()
@@ -161,14 +190,18 @@ def test_triton_sees_versions_come_and_go_and_nothing_else(
     assert seen_by_triton(store) == {}
 
 
-def test_a_number_is_not_given_to_a_second_model(store: TritonStore, models: Models) -> None:
+def test_a_number_is_not_given_to_a_second_model(
+    store: TritonStore, models: Models
+) -> None:
     """What Triton says of a version may be of the one that it has not yet seen go."""
     models.write(A)
     store.delete({A})
     assert models.write(B) == Place("ml_rec", 2)
 
 
-def test_deleting_covers_all_models_and_removes_empty_ones(store: TritonStore, models: Models) -> None:
+def test_deleting_covers_all_models_and_removes_empty_ones(
+    store: TritonStore, models: Models
+) -> None:
     for release in (A, B):
         models.write(release)
     other = models.write(C, 62)
@@ -176,14 +209,24 @@ def test_deleting_covers_all_models_and_removes_empty_ones(store: TritonStore, m
     assert store.releases() == {B, C}
     assert store.models() == ["ml_rec", other.model]
     store.delete({B})
-    assert store.models() == [other.model] == [f"ml_rec_{models.sizes._replace(columns=62)}"]
+    assert (
+        store.models()
+        == [other.model]
+        == [f"ml_rec_{models.sizes._replace(columns=62)}"]
+    )
     store.delete({A})
     assert store.releases() == {C}
 
 
-@pytest.mark.parametrize("error", [requests.ReadTimeout("too slow"), KeyboardInterrupt(), CheckError("not ready")])
+@pytest.mark.parametrize(
+    "error",
+    [requests.ReadTimeout("too slow"), KeyboardInterrupt(), CheckError("not ready")],
+)
 def test_a_version_that_fails_to_load_is_removed(
-    store: TritonStore, models: Models, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    store: TritonStore,
+    models: Models,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
 ) -> None:
     def fail(*_: object) -> None:
         raise error
@@ -208,7 +251,15 @@ def triton(tmp_path: Path) -> Iterator[tuple[SimpleNamespace, TritonStore]]:
         ).encode()
 
     with serving(answer) as port:
-        yield reported, TritonStore(Settings(exchange_dir=tmp_path, triton=TritonSettings(nodes=f"127.0.0.1:{port}")))
+        yield (
+            reported,
+            TritonStore(
+                Settings(
+                    exchange_dir=tmp_path,
+                    triton=TritonSettings(nodes=f"127.0.0.1:{port}"),
+                )
+            ),
+        )
 
 
 def listed(state: str, version: str = "7", **more: str) -> dict[str, str]:
@@ -227,22 +278,33 @@ def test_it_waits_for_its_own_version(
     store.wait_until_ready(Place("ml_rec", 7))
 
 
-def test_a_failed_load_is_an_error_with_the_reason(triton: tuple[SimpleNamespace, TritonStore]) -> None:
+def test_a_failed_load_is_an_error_with_the_reason(
+    triton: tuple[SimpleNamespace, TritonStore],
+) -> None:
     reported, store = triton
     reported.index = [listed("UNAVAILABLE", reason="Internal: InvalidProtobuf")]
-    with pytest.raises(CheckError, match="cannot load ml_rec version 7: Internal: InvalidProtobuf"):
+    with pytest.raises(
+        CheckError, match="cannot load ml_rec version 7: Internal: InvalidProtobuf"
+    ):
         store.wait_until_ready(Place("ml_rec", 7))
 
 
-def test_a_triton_that_is_ending_is_not_alive(triton: tuple[SimpleNamespace, TritonStore]) -> None:
+def test_a_triton_that_is_ending_is_not_alive(
+    triton: tuple[SimpleNamespace, TritonStore],
+) -> None:
     reported, store = triton
     store.expect_alive()
     reported.status = 400
-    with pytest.raises(StepError, match=r"^Triton at .*answered /v2/health/live with status 400.*make up"):
+    with pytest.raises(
+        StepError,
+        match=r"^Triton at .*answered /v2/health/live with status 400.*make up",
+    ):
         store.expect_alive()
 
 
-@pytest.mark.parametrize(("nodes", "waits"), [("127.0.0.1:1", False), ("127.0.0.1:1,127.0.0.1:2", True)])
+@pytest.mark.parametrize(
+    ("nodes", "waits"), [("127.0.0.1:1", False), ("127.0.0.1:1,127.0.0.1:2", True)]
+)
 def test_going_live_waits_for_one_of_several_that_starts_again(
     models: Models, monkeypatch: pytest.MonkeyPatch, nodes: str, waits: bool
 ) -> None:
@@ -258,32 +320,46 @@ def test_going_live_waits_for_one_of_several_that_starts_again(
 
 
 def load_with_encoder(models: Models, release: str) -> Place:
-    encoder = models.of(release)  # any model: its inputs and output are copied into its configuration
-    return models.store.load(release, models.sizes, models.of(release), {"sasrec": encoder})
+    encoder = models.of(
+        release
+    )  # any model: its inputs and output are copied into its configuration
+    return models.store.load(
+        release, models.sizes, models.of(release), {"sasrec": encoder}
+    )
 
 
 @pytest.fixture
 def ready(monkeypatch: pytest.MonkeyPatch) -> list[Place]:
     """The places that were waited for; none is waited for long."""
     waited: list[Place] = []
-    monkeypatch.setattr(TritonStore, "wait_until_ready", lambda _, place: waited.append(place))
+    monkeypatch.setattr(
+        TritonStore, "wait_until_ready", lambda _, place: waited.append(place)
+    )
     monkeypatch.setattr(TritonStore, "expect_alive", lambda _: None)
     return waited
 
 
-def test_an_encoder_is_a_model_of_its_release(store: TritonStore, models: Models, ready: list[Place]) -> None:
+def test_an_encoder_is_a_model_of_its_release(
+    store: TritonStore, models: Models, ready: list[Place]
+) -> None:
     encoder, ranker = Place(wire.encoder_model("sasrec", A), 1), Place("ml_rec", 1)
     assert load_with_encoder(models, A) == ranker
     assert ready == [encoder, ranker]
     assert store.encoders([A]) == [encoder]
     folder = store.repository / encoder.model
-    assert sorted(path.name for path in folder.rglob("*")) == ["1", "config.pbtxt", MODEL_FILE]
+    assert sorted(path.name for path in folder.rglob("*")) == [
+        "1",
+        "config.pbtxt",
+        MODEL_FILE,
+    ]
     store.wait_until_served(A)
     assert ready[2:] == [encoder, ranker]
 
 
 @pytest.mark.usefixtures("ready")
-def test_a_release_without_its_encoder_is_not_checked(store: TritonStore, models: Models) -> None:
+def test_a_release_without_its_encoder_is_not_checked(
+    store: TritonStore, models: Models
+) -> None:
     load_with_encoder(models, A)
     assert store.is_checked(A)
     shutil.rmtree(store.repository / wire.encoder_model("sasrec", A))
@@ -293,7 +369,9 @@ def test_a_release_without_its_encoder_is_not_checked(store: TritonStore, models
 
 
 @pytest.mark.usefixtures("ready")
-def test_deleting_a_release_takes_its_encoder_alone(store: TritonStore, models: Models) -> None:
+def test_deleting_a_release_takes_its_encoder_alone(
+    store: TritonStore, models: Models
+) -> None:
     for release in (A, B):
         load_with_encoder(models, release)
     assert store.releases() == {A, B}

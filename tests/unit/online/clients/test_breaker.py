@@ -34,7 +34,9 @@ def test_one_success_resets_the_count() -> None:
 
 
 @pytest.mark.parametrize("error", [None, ERROR])
-def test_after_a_moment_one_request_finds_out(error: ServiceError | None, clock: list[float]) -> None:
+def test_after_a_moment_one_request_finds_out(
+    error: ServiceError | None, clock: list[float]
+) -> None:
     breaker = Breaker("triton")
     fail(breaker)
     clock[0] = PROBE_S
@@ -50,7 +52,9 @@ def test_after_a_moment_one_request_finds_out(error: ServiceError | None, clock:
     with ThreadPoolExecutor(1) as pool:
         probe = pool.submit(breaker.call, slow)
         assert requested.wait(60)
-        with pytest.raises(ServiceError, match="circuit breaker"):  # while the first call runs
+        with pytest.raises(
+            ServiceError, match="circuit breaker"
+        ):  # while the first call runs
             breaker.call(int)
         go.set()
         assert probe.exception(60) is error

@@ -18,7 +18,15 @@ from data_exchange_center.settings import (
     RedisSettings,
     TritonSettings,
 )
-from online.clients.base import NEVER, OUT_OF_TIME, Deadline, GoneError, ServiceError, current, until
+from online.clients.base import (
+    NEVER,
+    OUT_OF_TIME,
+    Deadline,
+    GoneError,
+    ServiceError,
+    current,
+    until,
+)
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import RedisUsers, TimelyConnection, UserQuery
@@ -28,51 +36,75 @@ from tests.unit.online.trickling import service, talking
 from tests.unit.online.world import SourceWorld
 
 LIMIT_S = 0.15
-MARGIN_S = 4.0  # on a busy machine; without a deadline these calls take five seconds and more
+MARGIN_S = (
+    4.0  # on a busy machine; without a deadline these calls take five seconds and more
+)
 
 
-HTTP = b"HTTP/1.1 200 OK\r\nX-elastic-product: Elasticsearch\r\nContent-Type: application/json\r\n\r\n" + b" " * 9_000
+HTTP = (
+    b"HTTP/1.1 200 OK\r\nX-elastic-product: Elasticsearch\r\nContent-Type: application/json\r\n\r\n"
+    + b" " * 9_000
+)
 WORLD = SourceWorld()
 SERVICES: dict[str, tuple[Any, Any, bytes]] = {
     "redis": (
-        lambda port: RedisUsers(RedisSettings(port=port, timeout_s=5)), UserQuery.of(1, WORLD.published.manifest),
+        lambda port: RedisUsers(RedisSettings(port=port, timeout_s=5)),
+        UserQuery.of(1, WORLD.published.manifest),
         b"*1000\r\n" + b":1\r\n" * 999,
     ),
     "elasticsearch": (
         lambda port: ElasticItems(ElasticsearchSettings(port=port, timeout_s=5)),
-        ItemQuery(WORLD.release, WORLD.recipe.recall, WORLD.user_vectors(1)), HTTP,
+        ItemQuery(WORLD.release, WORLD.recipe.recall, WORLD.user_vectors(1)),
+        HTTP,
     ),
     "feast": (
         lambda port: FeastFeatures(FeastSettings(port=port, timeout_s=5)),
-        FeatureQuery("user", WORLD.release, (1,)), HTTP,
+        FeatureQuery("user", WORLD.release, (1,)),
+        HTTP,
     ),
     "triton": (
         lambda port: TritonScores(TritonSettings(http_port=port, timeout_s=5)),
-        ScoreQuery(ModelInputs(np.zeros((1, 3), np.float32)), 1, "ml_rec"), HTTP,
+        ScoreQuery(ModelInputs(np.zeros((1, 3), np.float32)), 1, "ml_rec"),
+        HTTP,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("manner", ["silent", "trickling", "without a deadline"])
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_call_ends_by_its_deadline_or_the_services_own_timeout(name: str, manner: str) -> None:
+def test_a_call_ends_by_its_deadline_or_the_services_own_timeout(
+    name: str, manner: str
+) -> None:
     make, query, trickle = SERVICES[name]
-    with service(b"" if manner == "silent" else trickle) as port, closing(make(port)) as client:
+    with (
+        service(b"" if manner == "silent" else trickle) as port,
+        closing(make(port)) as client,
+    ):
         if manner == "without a deadline":
             client.timeout_s = LIMIT_S
         for _ in range(2):
             started = time.perf_counter()
             with pytest.raises(ServiceError, match="in time") as raised:
-                client.call(query, NEVER if manner == "without a deadline" else Deadline.after(LIMIT_S))
+                client.call(
+                    query,
+                    NEVER
+                    if manner == "without a deadline"
+                    else Deadline.after(LIMIT_S),
+                )
             assert time.perf_counter() - started < LIMIT_S + MARGIN_S
             assert raised.value.service == name
 
 
 @pytest.mark.parametrize("manner", ["silent", "trickling"])
-def test_a_call_over_redis_s_socket_ends_by_its_deadline(manner: str, tmp_path: Path) -> None:
+def test_a_call_over_redis_s_socket_ends_by_its_deadline(
+    manner: str, tmp_path: Path
+) -> None:
     _, query, trickle = SERVICES["redis"]
     users = RedisUsers(RedisSettings(socket_dir=tmp_path, timeout_s=5))
-    with service(b"" if manner == "silent" else trickle, tmp_path / REDIS_SOCKET), closing(users):
+    with (
+        service(b"" if manner == "silent" else trickle, tmp_path / REDIS_SOCKET),
+        closing(users),
+    ):
         for _ in range(2):
             started = time.perf_counter()
             with pytest.raises(ServiceError, match="in time"):
@@ -88,20 +120,31 @@ def test_no_call_is_made_without_time_left(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "sent", [b"", HTTP[:20], b"\x00\xff nonsense\r\n" * 100], ids=["nothing", "the start", "nonsense"]
+    "sent",
+    [b"", HTTP[:20], b"\x00\xff nonsense\r\n" * 100],
+    ids=["nothing", "the start", "nonsense"],
 )
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_reset_or_garbage_is_an_error_naming_the_service(name: str, sent: bytes) -> None:
+def test_a_reset_or_garbage_is_an_error_naming_the_service(
+    name: str, sent: bytes
+) -> None:
     make, query, _ = SERVICES[name]
-    with talking(lambda client: (client.recv(64 * 1024), client.sendall(sent))) as port, closing(make(port)) as client:
+    with (
+        talking(lambda client: (client.recv(64 * 1024), client.sendall(sent))) as port,
+        closing(make(port)) as client,
+    ):
         with pytest.raises(ServiceError, match=rf"^{name}: ") as raised:
             client.call(query)
         assert not isinstance(raised.value, GoneError)
 
 
-@pytest.mark.parametrize(("losses", "expected"), [(1, nullcontext()), (2, pytest.raises(ServiceError))])
+@pytest.mark.parametrize(
+    ("losses", "expected"), [(1, nullcontext()), (2, pytest.raises(ServiceError))]
+)
 def test_a_lost_connection_is_made_again_once(
-    losses: int, expected: AbstractContextManager[object], monkeypatch: pytest.MonkeyPatch
+    losses: int,
+    expected: AbstractContextManager[object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     users, lost = FakeUsers(WORLD, live=WORLD.release), iter([True] * losses)
     monkeypatch.setattr(users, "lost_errors", (Exception,))
@@ -138,8 +181,14 @@ def test_a_shorter_connection_timeout_is_kept() -> None:
 
 
 def test_a_call_without_timeout_ends_by_the_deadline() -> None:
-    with service(SERVICES["redis"][2]) as port, closing(RedisUsers(RedisSettings(port=port, timeout_s=5))) as users:
+    with (
+        service(SERVICES["redis"][2]) as port,
+        closing(RedisUsers(RedisSettings(port=port, timeout_s=5))) as users,
+    ):
         started = time.perf_counter()
-        with until(Deadline.after(LIMIT_S)), pytest.raises(ServiceError, match=OUT_OF_TIME):
+        with (
+            until(Deadline.after(LIMIT_S)),
+            pytest.raises(ServiceError, match=OUT_OF_TIME),
+        ):
             users.published(WORLD.release)
         assert time.perf_counter() - started < LIMIT_S + MARGIN_S

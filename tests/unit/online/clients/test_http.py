@@ -28,7 +28,9 @@ def echo(request: Any, body: bytes) -> tuple[int, bytes]:
 @contextmanager
 def talking(talk: Callable[[socket.socket], object]) -> Iterator[str]:
     """The URL of a server that reads a request, talks by a script, and hangs up."""
-    with trickling.talking(lambda client: (client.recv(64 * 1024), talk(client))) as port:
+    with trickling.talking(
+        lambda client: (client.recv(64 * 1024), talk(client))
+    ) as port:
         yield f"http://127.0.0.1:{port}"
 
 
@@ -38,7 +40,10 @@ def answer(body: str, length: int | None = None) -> Callable[[socket.socket], No
 
 
 def test_status_and_body_come_back_whatever_the_status_is() -> None:
-    with serving(echo) as port, closing(Http(f"http://127.0.0.1:{port}", timeout_s=5)) as http:
+    with (
+        serving(echo) as port,
+        closing(Http(f"http://127.0.0.1:{port}", timeout_s=5)) as http,
+    ):
         assert http.post("/200", b"{}") == HttpAnswer(200, b"{}")
         assert http.get("/503") == HttpAnswer(503, b"GET")
         large = bytes(range(256)) * 4_000
@@ -58,18 +63,27 @@ def test_a_header_is_found_in_any_case() -> None:
                 answer.header("Content")
 
 
-def test_headers_and_login_are_sent_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_and_login_are_sent_without_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     seen: list[Any] = []
     with (
-        serving(lambda request, body: (seen.append(request.headers), (200, body))[1]) as port,
-        closing(Http(f"http://127.0.0.1:{port}", timeout_s=5, login=("elastic", "söcret"))) as http,
+        serving(
+            lambda request, body: (seen.append(request.headers), (200, body))[1]
+        ) as port,
+        closing(
+            Http(f"http://127.0.0.1:{port}", timeout_s=5, login=("elastic", "söcret"))
+        ) as http,
     ):
         http.post("/", b"{}" * 2_000, "Content-Type: application/x-ndjson")
         http.get("/")
     assert seen[0]["Content-Type"] == "application/x-ndjson"
-    assert seen[0]["Authorization"] == f"Basic {b64encode('elastic:söcret'.encode()).decode()}"
+    assert (
+        seen[0]["Authorization"]
+        == f"Basic {b64encode('elastic:söcret'.encode()).decode()}"
+    )
     assert "Expect" not in seen[0]
     assert "Content-Type" not in seen[1], "of the next call"
 
@@ -101,7 +115,10 @@ def test_a_timeout_leaves_other_connections_open() -> None:
             over.wait(60)
         return echo(request, body)
 
-    with serving(waits) as port, closing(Http(f"http://127.0.0.1:{port}", timeout_s=60)) as http:
+    with (
+        serving(waits) as port,
+        closing(Http(f"http://127.0.0.1:{port}", timeout_s=60)) as http,
+    ):
         slow = threading.Thread(target=http.get, args=("/202",), daemon=True)
         slow.start()
         assert arrived.acquire(timeout=60)
@@ -128,11 +145,18 @@ def test_https_trusts_only_the_given_authority(tmp_path: Path) -> None:
             answer("ok")(encrypted)
 
     with trickling.talking(talk) as port:
-        with closing(Http(f"https://localhost:{port}", timeout_s=5, ca_certs=ca_certs)) as http:
+        with closing(
+            Http(f"https://localhost:{port}", timeout_s=5, ca_certs=ca_certs)
+        ) as http:
             assert http.post("/", b"{}") == HttpAnswer(200, b"ok")
         for name, known in (("localhost", None), ("127.0.0.1", ca_certs)):
             refused = pytest.raises(UnreadableError, match="certificate")
-            with closing(Http(f"https://{name}:{port}", timeout_s=5, ca_certs=known)) as http, refused:
+            with (
+                closing(
+                    Http(f"https://{name}:{port}", timeout_s=5, ca_certs=known)
+                ) as http,
+                refused,
+            ):
                 http.get("/")
 
 
@@ -177,7 +201,10 @@ def test_a_truncated_answer_is_retried_on_the_next_node() -> None:
     with talking(answer("part", length=100)) as cutting, named("b") as (other,):
         with closing(Http(cutting, other, timeout_s=5)) as http:
             assert http.get("/").body == b"b"
-        with closing(Http(cutting, timeout_s=5)) as http, pytest.raises(ConnectionResetError):
+        with (
+            closing(Http(cutting, timeout_s=5)) as http,
+            pytest.raises(ConnectionResetError),
+        ):
             http.get("/")
 
 
@@ -194,7 +221,9 @@ def test_one_that_comes_back_is_called_again(monkeypatch: pytest.MonkeyPatch) ->
         assert requested(http, 4) == {"back": 2, "b": 2}
 
 
-def test_one_that_takes_all_the_time_costs_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_takes_all_the_time_costs_one_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(client_http, "DOWN_S", 600.0)
     over = threading.Event()
     with talking(lambda _: over.wait(60)) as slow, named("b") as (other,):

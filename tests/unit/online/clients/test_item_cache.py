@@ -9,7 +9,14 @@ import pytest
 
 from data_exchange_center.features import DenseFeature, Encoded, FlagFeature
 from online.clients.base import ServiceError
-from online.clients.feast import CHUNK, RETRY_AFTER_S, VALUES, EncodedItems, ItemCache, fetch_items
+from online.clients.feast import (
+    CHUNK,
+    RETRY_AFTER_S,
+    VALUES,
+    EncodedItems,
+    ItemCache,
+    fetch_items,
+)
 from tests.unit.online.fakes import FakeFeatures
 from tests.unit.online.world import SourceWorld
 
@@ -18,7 +25,10 @@ FEATURE = DenseFeature(name="number", entity="item", scale=1)
 
 
 def encoded(itemids: list[int], values: list[int]) -> EncodedItems:
-    return EncodedItems(np.array(itemids, np.int32), Encoded((FEATURE,), np.array(values, np.float32)[:, None]))
+    return EncodedItems(
+        np.array(itemids, np.int32),
+        Encoded((FEATURE,), np.array(values, np.float32)[:, None]),
+    )
 
 
 class Later(Executor):
@@ -71,8 +81,13 @@ def test_a_stale_copy_serves_while_a_new_one_is_fetched_once() -> None:
     assert later.waiting == []
 
 
-@pytest.mark.parametrize("error", [ServiceError("feast", "cannot be reached"), RuntimeError("no one expected this")])
-def test_a_refresh_that_fails_is_logged_and_tried_again(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [ServiceError("feast", "cannot be reached"), RuntimeError("no one expected this")],
+)
+def test_a_refresh_that_fails_is_logged_and_tried_again(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     later, now = Later(), [0.0]
     cache = ItemCache(source(FIRST, error, SECOND), TTL_S, later, lambda: now[0])
     now[0] = TTL_S
@@ -87,9 +102,14 @@ def test_a_refresh_that_fails_is_logged_and_tried_again(error: Exception, caplog
     assert copy(cache) == 2
 
 
-def test_an_incomplete_refresh_keeps_the_current_copy(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_incomplete_refresh_keeps_the_current_copy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """A store that gives nulls for a moment must not empty the cache until the next refresh."""
-    copies = [encoded(itemids, [0] * len(itemids)) for itemids in ([1, 2, 3], [2], [], [1, 2, 3, 4])]
+    copies = [
+        encoded(itemids, [0] * len(itemids))
+        for itemids in ([1, 2, 3], [2], [], [1, 2, 3, 4])
+    ]
     later, now = Later(), [0.0]
     cache = ItemCache(source(*copies), TTL_S, later, lambda: now[0])
     now[0] = TTL_S
@@ -115,7 +135,11 @@ def test_items_are_fetched_in_chunks() -> None:
 def test_items_with_many_features_use_smaller_calls() -> None:
     world, store = SourceWorld(), FakeFeatures(SourceWorld())
     wide = world.spec.model_copy(
-        update={"multi_hot": tuple(FlagFeature(name=f"flag_{n}", entity="item") for n in range(300))}
+        update={
+            "multi_hot": tuple(
+                FlagFeature(name=f"flag_{n}", entity="item") for n in range(300)
+            )
+        }
     )
     nobody = fetch_items(store, wide, world.release, range(200_000, 200_090))
     assert [len(query.ids) for query in store.calls] == [VALUES // 300] * 3

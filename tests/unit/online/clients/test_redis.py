@@ -32,12 +32,16 @@ def test_a_complete_hash_is_a_user_and_vectors_are_checked(client: RedisUsers) -
     assert user is not None
     assert user.number == 17
     assert user.seen.tolist() == [7, 9]
-    assert {name: vector.tolist() for name, vector in user.vectors.items()} == {"fm": [1.0, 2.0]}
+    assert {name: vector.tolist() for name, vector in user.vectors.items()} == {
+        "fm": [1.0, 2.0]
+    }
     assert len(user.history) == len(WORLD.histories[1])
 
 
 @pytest.mark.parametrize("field", ["number", "term", "filter", "profile", "history"])
-def test_half_a_user_is_an_error_that_names_what_is_absent(client: RedisUsers, field: str) -> None:
+def test_half_a_user_is_an_error_that_names_what_is_absent(
+    client: RedisUsers, field: str
+) -> None:
     stored = {name: raw for name, raw in STORED.items() if name != field.encode()}
     with pytest.raises(ServiceError, match=f"incomplete user 1: no field '{field}'"):
         client._user(1, stored, {}, True)
@@ -46,15 +50,20 @@ def test_half_a_user_is_an_error_that_names_what_is_absent(client: RedisUsers, f
 @pytest.mark.parametrize("field", ["number", "filter", "history", "vector_fm"])
 def test_bytes_that_are_cut_off_are_an_error(client: RedisUsers, field: str) -> None:
     with pytest.raises(ServiceError, match="user 1 that cannot be read"):
-        client._user(1, {**STORED, field.encode(): STORED[field.encode()][:-1]}, {}, True)
+        client._user(
+            1, {**STORED, field.encode(): STORED[field.encode()][:-1]}, {}, True
+        )
 
 
-def test_a_release_of_another_format_is_refused_as_that(client: RedisUsers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_of_another_format_is_refused_as_that(
+    client: RedisUsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     published = json.loads(WORLD.published.model_dump_json())
     published["manifest"]["format"] = FORMAT + 1
     monkeypatch.setattr(client._redis, "get", lambda _: json.dumps(published).encode())
     with pytest.raises(
-        ServiceError, match=rf"\(it is of format {FORMAT + 1}, this version of the project reads {FORMAT}"
+        ServiceError,
+        match=rf"\(it is of format {FORMAT + 1}, this version of the project reads {FORMAT}",
     ):
         client.published(WORLD.release)
 

@@ -44,11 +44,16 @@ def features(store: SlowFeatures) -> Iterator[UserFeatures]:
     users.close()
 
 
-def test_requests_during_a_call_share_the_next_one(store: SlowFeatures, features: UserFeatures) -> None:
+def test_requests_during_a_call_share_the_next_one(
+    store: SlowFeatures, features: UserFeatures
+) -> None:
     world = SourceWorld()
     first = features.fetch(world.release, 1, soon())
     assert store.requested.acquire(timeout=60)
-    rest = {userid: features.fetch(world.release, userid, soon()) for userid in (8, 2, NO_FEATURES_USER, 3)}
+    rest = {
+        userid: features.fetch(world.release, userid, soon())
+        for userid in (8, 2, NO_FEATURES_USER, 3)
+    }
     again = features.fetch(world.release, 8, soon())
     assert features.waiting == 5
     store.go.set()
@@ -61,25 +66,39 @@ def test_requests_during_a_call_share_the_next_one(store: SlowFeatures, features
         else:
             assert rows.ids == (userid,)
             assert {name: values[0] for name, values in rows.columns.items()} == {
-                "userid": userid, **world.user_features[userid],
-            }  # fmt: skip
-    assert [list(query.ids) for query in store.calls] == [[1], [2, 3, NO_FEATURES_USER, 8]]
+                "userid": userid,
+                **world.user_features[userid],
+            }
+    assert [list(query.ids) for query in store.calls] == [
+        [1],
+        [2, 3, NO_FEATURES_USER, 8],
+    ]
 
 
-def test_releases_are_never_mixed_and_calls_are_bounded(store: SlowFeatures, features: UserFeatures) -> None:
+def test_releases_are_never_mixed_and_calls_are_bounded(
+    store: SlowFeatures, features: UserFeatures
+) -> None:
     features.fetch("aaaaaaaaaaaa", 1, soon())
     assert store.requested.acquire(timeout=60)
-    requested = [features.fetch("aaaaaaaaaaaa", userid, soon()) for userid in range(100, 100 + MAX_USERS + 5)]
+    requested = [
+        features.fetch("aaaaaaaaaaaa", userid, soon())
+        for userid in range(100, 100 + MAX_USERS + 5)
+    ]
     other = features.fetch("bbbbbbbbbbbb", 1, soon())
     store.go.set()
     assert features.result(other).ids == (1,)
     assert all(features.result(one).ids == () for one in requested)
     assert [(query.release[0], len(query.ids)) for query in store.calls] == [
-        ("a", 1), ("a", MAX_USERS), ("a", 5), ("b", 1),
-    ]  # fmt: skip
+        ("a", 1),
+        ("a", MAX_USERS),
+        ("a", 5),
+        ("b", 1),
+    ]
 
 
-def test_an_error_reaches_everybody_who_shared_the_call(store: SlowFeatures, features: UserFeatures) -> None:
+def test_an_error_reaches_everybody_who_shared_the_call(
+    store: SlowFeatures, features: UserFeatures
+) -> None:
     store.down = True
     requested = [features.fetch("aaaaaaaaaaaa", userid, soon()) for userid in (1, 2, 3)]
     store.go.set()
@@ -88,7 +107,9 @@ def test_an_error_reaches_everybody_who_shared_the_call(store: SlowFeatures, fea
             features.result(one)
 
 
-def test_no_request_waits_beyond_its_deadline(store: SlowFeatures, features: UserFeatures) -> None:
+def test_no_request_waits_beyond_its_deadline(
+    store: SlowFeatures, features: UserFeatures
+) -> None:
     features.fetch("aaaaaaaaaaaa", 1, soon())
     assert store.requested.acquire(timeout=60)
     queued = features.fetch("aaaaaaaaaaaa", 2, soon(0.1))
@@ -98,19 +119,27 @@ def test_no_request_waits_beyond_its_deadline(store: SlowFeatures, features: Use
     assert time.perf_counter() - started < 15
     store.go.set()
     features.close()
-    assert [list(query.ids) for query in store.calls] == [[1]]  # no query for a request that gave up
+    assert [list(query.ids) for query in store.calls] == [
+        [1]
+    ]  # no query for a request that gave up
 
 
-def test_strict_requests_delay_no_others(store: SlowFeatures, features: UserFeatures) -> None:
+def test_strict_requests_delay_no_others(
+    store: SlowFeatures, features: UserFeatures
+) -> None:
     strict = features.fetch("aaaaaaaaaaaa", 1, soon(), strict=True)
     assert store.requested.acquire(timeout=60)
     other = features.fetch("aaaaaaaaaaaa", 2, soon())
-    assert store.requested.acquire(timeout=60)  # though the first call is still in flight
+    assert store.requested.acquire(
+        timeout=60
+    )  # though the first call is still in flight
     store.go.set()
     assert (features.result(strict).ids, features.result(other).ids) == ((1,), (2,))
 
 
-def test_nobody_queues_behind_a_probe_of_a_dead_service(store: SlowFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_queues_behind_a_probe_of_a_dead_service(
+    store: SlowFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(base, "PROBE_S", 1e-6)
     features = UserFeatures(store)
     store.down = True

@@ -8,7 +8,14 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from online.clients.base import FAILURES, NEVER, OUT_OF_TIME, PROBE_S, Deadline, ServiceError
+from online.clients.base import (
+    FAILURES,
+    NEVER,
+    OUT_OF_TIME,
+    PROBE_S,
+    Deadline,
+    ServiceError,
+)
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.recommend.outcomes import Outcome
 from online.recommend.recommend import MAX_QUEUE_SHARE
@@ -23,7 +30,9 @@ USERS = (1, 8, LONG_HISTORY_USER, NO_TERMS_USER)
 
 
 def ask(fakes: Fakes, userid: int = 1, *, strict: bool = False) -> Answer:
-    return fakes.recommender.recommend(Request(userid=userid, timestamp=AT, explain="recall", strict=strict))
+    return fakes.recommender.recommend(
+        Request(userid=userid, timestamp=AT, explain="recall", strict=strict)
+    )
 
 
 def scores(answer: Answer) -> list[float]:
@@ -39,7 +48,9 @@ def popular(world: World) -> list[int]:
 
 
 @pytest.mark.parametrize("userid", USERS)
-def test_without_triton_the_items_come_in_recalls_order(fakes: Fakes, userid: int) -> None:
+def test_without_triton_the_items_come_in_recalls_order(
+    fakes: Fakes, userid: int
+) -> None:
     ask(fakes, userid)
     fakes.down("triton")
     answer = ask(fakes, userid)
@@ -47,7 +58,11 @@ def test_without_triton_the_items_come_in_recalls_order(fakes: Fakes, userid: in
     assert answer.itemids == answer.recall["fused"][:50] == recalled.ids.tolist()[:50]
     np.testing.assert_allclose(scores(answer), recalled.scores[:50], rtol=1e-5)
     (found,) = answer.degraded
-    assert (found.outcome, found.service, found.instead) == (Outcome.NOT_RANKED, "triton", "recall_order")
+    assert (found.outcome, found.service, found.instead) == (
+        Outcome.NOT_RANKED,
+        "triton",
+        "recall_order",
+    )
 
 
 @pytest.mark.parametrize("userid", USERS)
@@ -55,11 +70,16 @@ def test_without_triton_the_items_come_in_recalls_order(fakes: Fakes, userid: in
     ("away", "outcome"),
     [
         ("redis", Outcome.LAST_STATE),
-        ("elasticsearch", Outcome.EXACT_SEARCH),  # the server searches the same vectors itself
+        (
+            "elasticsearch",
+            Outcome.EXACT_SEARCH,
+        ),  # the server searches the same vectors itself
         ("feast", Outcome.LAST_FEATURES),
     ],
 )
-def test_without_one_a_known_user_gets_the_same_list(fakes: Fakes, userid: int, away: str, outcome: Outcome) -> None:
+def test_without_one_a_known_user_gets_the_same_list(
+    fakes: Fakes, userid: int, away: str, outcome: Outcome
+) -> None:
     before = ask(fakes, userid)
     fakes.down(away)
     answer = ask(fakes, userid)
@@ -78,16 +98,26 @@ def test_without_feast_who_was_never_here_gets_recalls_order(fakes: Fakes) -> No
     assert len(fakes.scorer.calls) == 1
 
 
-NONSENSE = {"text": "many", "a nested list": [1, 2], "no number": float("nan"), "too large": 10**400, "absent": None}
+NONSENSE = {
+    "text": "many",
+    "a nested list": [1, 2],
+    "no number": float("nan"),
+    "too large": 10**400,
+    "absent": None,
+}
 
 
 @pytest.mark.parametrize("what", NONSENSE)
-def test_nonsense_user_features_are_as_good_as_none(fakes: Fakes, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nonsense_user_features_are_as_good_as_none(
+    fakes: Fakes, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = ask(fakes)
     answered = fakes.features.call
     (name, *_) = [each.name for each in fakes.world.spec.dense if each.entity == "user"]
 
-    def nonsense(query: FeatureQuery, deadline: Deadline = NEVER, *, strict: bool = True) -> FeatureRows:
+    def nonsense(
+        query: FeatureQuery, deadline: Deadline = NEVER, *, strict: bool = True
+    ) -> FeatureRows:
         rows = answered(query, deadline, strict=strict)
         columns = {**rows.columns, name: [NONSENSE[what]] * len(rows.ids)}
         if what == "absent":
@@ -124,7 +154,9 @@ def test_with_all_services_down_a_list_and_reasons_remain(fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize("gone", SERVICES)
-def test_a_dead_service_is_skipped_after_a_few_requests(fakes: Fakes, gone: str) -> None:
+def test_a_dead_service_is_skipped_after_a_few_requests(
+    fakes: Fakes, gone: str
+) -> None:
     for _ in range(2):
         ask(fakes)
     fakes.down(gone)
@@ -141,10 +173,16 @@ def test_a_dead_service_is_skipped_after_a_few_requests(fakes: Fakes, gone: str)
 
 
 @pytest.mark.parametrize("slow", SERVICES)
-def test_a_small_budget_opens_no_breaker(fakes: Fakes, slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_budget_opens_no_breaker(
+    fakes: Fakes, slow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A call that had little time says nothing about the service."""
     ask(fakes)
-    monkeypatch.setattr(fakes.service(slow), "call_by", Mock(side_effect=ServiceError(slow, OUT_OF_TIME)))
+    monkeypatch.setattr(
+        fakes.service(slow),
+        "call_by",
+        Mock(side_effect=ServiceError(slow, OUT_OF_TIME)),
+    )
     breaker = fakes.service(slow).breaker
     for _ in range(FAILURES + 2):
         fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=50))
@@ -163,7 +201,9 @@ def test_strict_requests_get_the_error_and_always_call(fakes: Fakes, gone: str) 
             ask(fakes, strict=True)
         assert raised.value.service == gone
         assert "circuit breaker" not in raised.value.what
-    assert fakes.service(gone).breaker.state != "closed"  # open; half_open after half a second
+    assert (
+        fakes.service(gone).breaker.state != "closed"
+    )  # open; half_open after half a second
     fakes.down()
     assert ask(fakes, strict=True).item_list == before.item_list
     assert fakes.service(gone).breaker.state == "closed"
@@ -177,7 +217,9 @@ def test_losing_the_active_release_makes_no_user_unknown(fakes: Fakes) -> None:
     assert [each.outcome for each in known.degraded] == [Outcome.LAST_STATE]
     assert not unknown_user.cold_start
     assert degraded(unknown_user) == [(Outcome.POPULAR, "redis")]
-    with pytest.raises(ServiceError, match=f"redis: lacks the data of release {fakes.world.release}"):
+    with pytest.raises(
+        ServiceError, match=f"redis: lacks the data of release {fakes.world.release}"
+    ):
         ask(fakes, strict=True)
 
 
@@ -187,7 +229,9 @@ def test_a_call_that_is_stuck_holds_nobody_beyond_the_budget(fakes: Fakes) -> No
     fakes.features.on_call = lambda: stuck.wait(30)
     try:
         started = time.perf_counter()
-        answer = fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=5_000))
+        answer = fakes.recommender.recommend(
+            Request(userid=1, timestamp=AT, budget_ms=5_000)
+        )
         assert time.perf_counter() - started < 15
     finally:
         stuck.set()
@@ -197,7 +241,10 @@ def test_a_call_that_is_stuck_holds_nobody_beyond_the_budget(fakes: Fakes) -> No
 
 def test_queueing_time_counts_towards_the_budget(fakes: Fakes) -> None:
     ask(fakes)
-    request, watch = Request(userid=1, budget_ms=10_000), Stopwatch(time.perf_counter() - 3)
+    request, watch = (
+        Request(userid=1, budget_ms=10_000),
+        Stopwatch(time.perf_counter() - 3),
+    )
     assert 0 < fakes.recommender.deadline_of(request, watch).left() <= 7
 
 
@@ -207,11 +254,15 @@ def test_late_requests_are_answered_from_memory(fakes: Fakes) -> None:
 
     def waited(share: float, *, strict: bool = False) -> Answer:
         request = Request(userid=1, timestamp=AT, budget_ms=10_000, strict=strict)
-        return fakes.recommender.recommend(request, Stopwatch(time.perf_counter() - share * 10))
+        return fakes.recommender.recommend(
+            request, Stopwatch(time.perf_counter() - share * 10)
+        )
 
     answer = waited(MAX_QUEUE_SHARE + 0.1)
     assert answer.itemids == popular(fakes.world)
     assert degraded(answer) == [(Outcome.POPULAR, "server")]
-    assert [len(service.calls) for service in fakes.services] == before  # nobody's time is taken
+    assert [
+        len(service.calls) for service in fakes.services
+    ] == before  # nobody's time is taken
     assert not waited(MAX_QUEUE_SHARE - 0.1).degraded
     assert not waited(MAX_QUEUE_SHARE + 0.1, strict=True).degraded

@@ -18,7 +18,8 @@ def world(kind: type[World]) -> World:
 @pytest.fixture
 def client(world: World) -> ExactItems:
     return ExactItems.of(
-        FakeItems(world).indexed(world.release, world.itemids, list(world.vector_dims)), world.vector_dims
+        FakeItems(world).indexed(world.release, world.itemids, list(world.vector_dims)),
+        world.vector_dims,
     )
 
 
@@ -34,7 +35,11 @@ def test_the_least_recent_user_is_evicted_first() -> None:
     known = KnownUsers(2, 60)
     for userid in (1, 2, 1, 3):
         known.keep_state("a", userid, STATE)
-    assert [known.state("a", userid) is not None for userid in (1, 2, 3)] == [True, False, True]
+    assert [known.state("a", userid) is not None for userid in (1, 2, 3)] == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_a_state_grows_old_and_features_do_not() -> None:

@@ -11,22 +11,36 @@ from online.clients.feast import FeatureQuery
 from online.recommend.outcomes import WrongIdError
 from online.recommend.types import Answer, Request, read_id
 from tests.unit.online.conftest import Fakes
-from tests.unit.online.world import AT, STRANGE_IDS, DefaultWorld, ShopWorld, SourceWorld
+from tests.unit.online.world import (
+    AT,
+    STRANGE_IDS,
+    DefaultWorld,
+    ShopWorld,
+    SourceWorld,
+)
 
 SHOP = pytest.mark.parametrize("kind", [ShopWorld])
 
 
 def ask(fakes: Fakes, userid: OwnId, **fields: Any) -> Answer:
-    return fakes.recommender.recommend(Request(userid=userid, timestamp=AT, explain="recall", **fields))
+    return fakes.recommender.recommend(
+        Request(userid=userid, timestamp=AT, explain="recall", **fields)
+    )
 
 
 @SHOP
 @pytest.mark.parametrize("userid", STRANGE_IDS)
-def test_a_string_of_any_content_is_a_users_id(http: FlaskClient, fakes: Fakes, userid: str) -> None:
-    answer = http.post("/ml/rec", data=json.dumps({"userid": userid, "timestamp": AT})).get_json()
+def test_a_string_of_any_content_is_a_users_id(
+    http: FlaskClient, fakes: Fakes, userid: str
+) -> None:
+    answer = http.post(
+        "/ml/rec", data=json.dumps({"userid": userid, "timestamp": AT})
+    ).get_json()
     number = fakes.world.numbers[userid]
     assert (answer["userid"], answer["cold_start"]) == (userid, False)
-    assert fakes.features.calls[-1] == FeatureQuery("user", fakes.world.release, (number,))
+    assert fakes.features.calls[-1] == FeatureQuery(
+        "user", fakes.world.release, (number,)
+    )
     seen = {fakes.world.own_item(itemid) for itemid in fakes.world.seen[number]}
     assert not seen & {item["itemid"] for item in answer["item_list"]}
 
@@ -49,12 +63,18 @@ def test_items_have_own_ids_and_only_existing_attributes(fakes: Fakes) -> None:
 @pytest.mark.parametrize(
     ("kind", "userid", "said"),
     [
-        (ShopWorld, 7, r'must be a string in this release, for example {"userid": "7"}'),
+        (
+            ShopWorld,
+            7,
+            r'must be a string in this release, for example {"userid": "7"}',
+        ),
         (DefaultWorld, "7", "must be a whole number from 1 on in this release"),
         (SourceWorld, "nobody", "must be a whole number from 1 on in this release"),
     ],
 )
-def test_an_id_of_the_wrong_kind_is_400_that_says_the_right_kind(http: FlaskClient, userid: OwnId, said: str) -> None:
+def test_an_id_of_the_wrong_kind_is_400_that_says_the_right_kind(
+    http: FlaskClient, userid: OwnId, said: str
+) -> None:
     response = http.post("/ml/rec", json={"userid": userid})
     assert response.status_code == 400
     error = response.get_json()["error"]
@@ -62,11 +82,17 @@ def test_an_id_of_the_wrong_kind_is_400_that_says_the_right_kind(http: FlaskClie
     assert said in error["message"]
 
 
-@pytest.mark.parametrize("text", ["01", "0700021", "+1", " 1", "\u0661", "1.0", "2147483648", "9" * 5_000, ""])
+@pytest.mark.parametrize(
+    "text",
+    ["01", "0700021", "+1", " 1", "\u0661", "1.0", "2147483648", "9" * 5_000, ""],
+)
 def test_an_id_in_an_address_is_written_in_one_way(text: str) -> None:
     with pytest.raises(WrongIdError, match="whole number"):
         read_id("userid", text, "integer")
-    assert (read_id("userid", "700021", "integer"), read_id("userid", "01", "string")) == (700021, "01")
+    assert (
+        read_id("userid", "700021", "integer"),
+        read_id("userid", "01", "string"),
+    ) == (700021, "01")
 
 
 @pytest.mark.parametrize("kind", [SourceWorld])
@@ -98,7 +124,9 @@ def test_a_wrong_kind_of_id_costs_no_lookup(fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld])
-def test_attributes_are_fields_of_an_answer(http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attributes_are_fields_of_an_answer(
+    http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     attributes = {"brand": ["acme", "b & c"], "price (€)": 9.5, "weight": None}
     monkeypatch.setattr(type(fakes.world), "attributes", lambda *_: attributes)
     fakes.recommender.releases.reload(fakes.world.release)

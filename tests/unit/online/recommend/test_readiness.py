@@ -25,7 +25,9 @@ def test_a_flood_asks_once(opened: Fakes, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(opened.scorer.calls) == 1
 
 
-def test_a_probe_of_a_slow_service_holds_up_no_other_caller(opened: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_of_a_slow_service_holds_up_no_other_caller(
+    opened: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = opened.recommender.readiness()
     monkeypatch.setattr(readiness, "FRESH_S", 0.0)
     opened.recommender.readiness._found = (0.0, before)  # it is too old
@@ -39,7 +41,9 @@ def test_a_probe_of_a_slow_service_holds_up_no_other_caller(opened: Fakes, monke
         assert slow.result() is not before
 
 
-def test_following_outlasts_failures_and_ends_with_the_server(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_following_outlasts_failures_and_ends_with_the_server(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Rules:
         calls = 0
 
@@ -52,7 +56,11 @@ def test_following_outlasts_failures_and_ends_with_the_server(fakes: Fakes, monk
             return self.calls > 3
 
     def threads() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if thread.name.endswith("Rules.look")]
+        return [
+            thread.name
+            for thread in threading.enumerate()
+            if thread.name.endswith("Rules.look")
+        ]
 
     monkeypatch.setattr(recommend, "POLL_S", 0.01)
     monkeypatch.setattr(recommend, "POLL_AGAIN_S", 0.01)

@@ -31,16 +31,24 @@ from tests.unit.online.world import (
 
 
 def ask(fakes: Fakes, userid: int, size: int = 50, **more: Any) -> Answer:
-    return fakes.recommender.recommend(Request(**{"userid": userid, "size": size, "timestamp": AT, **more}))
+    return fakes.recommender.recommend(
+        Request(**{"userid": userid, "size": size, "timestamp": AT, **more})
+    )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     userid=st.sampled_from([1, LONG_HISTORY_USER, NO_TERMS_USER, NO_VECTOR_USER, 8]),
     size=st.integers(1, MAX_SIZE),
     timestamp=st.sampled_from([AT, LATER]),
 )
-def test_the_answer_is_the_models_order_of_unseen_items(fakes: Fakes, userid: int, size: int, timestamp: int) -> None:
+def test_the_answer_is_the_models_order_of_unseen_items(
+    fakes: Fakes, userid: int, size: int, timestamp: int
+) -> None:
     answer = ask(fakes, userid, size, timestamp=timestamp)
     itemids = answer.itemids
     scores = [item.score for item in answer.item_list]
@@ -48,21 +56,36 @@ def test_the_answer_is_the_models_order_of_unseen_items(fakes: Fakes, userid: in
     assert len(itemids) == len(set(itemids))
     assert size - 2 <= len(itemids) <= size or userid == LONG_HISTORY_USER
     assert scores == sorted(scores, reverse=True)
-    np.testing.assert_allclose(scores, fakes.world.expected_scores(userid, itemids, timestamp), rtol=1e-5)
+    np.testing.assert_allclose(
+        scores, fakes.world.expected_scores(userid, itemids, timestamp), rtol=1e-5
+    )
     for item in answer.item_list:
         shown = fakes.world.shown(int(item.itemid))
         reported = item.model_dump(exclude={"score"})
-        assert reported == {"itemid": shown.own_id, "title": shown.title, **shown.attributes}
+        assert reported == {
+            "itemid": shown.own_id,
+            "title": shown.title,
+            **shown.attributes,
+        }
 
 
 def test_recall_is_explained_on_request(fakes: Fakes) -> None:
     world = fakes.world
     reported = ask(fakes, 1, 5, explain="recall").recall
-    assert list(reported) == ["fused", *(channel.name for channel in world.recipe.recall.channels)]
+    assert list(reported) == [
+        "fused",
+        *(channel.name for channel in world.recipe.recall.channels),
+    ]
     assert reported["fused"] == world.recalled(1).ids.tolist()
     for channel in world.recipe.recall.channels:
         vector = world.user_vectors(1)[channel.name]
-        expected = world.search(channel, vector, world.user_terms[1], world.seen[1], world.recipe.recall.candidates)
+        expected = world.search(
+            channel,
+            vector,
+            world.user_terms[1],
+            world.seen[1],
+            world.recipe.recall.candidates,
+        )
         assert reported[channel.name] == expected.ids.tolist()
     assert ask(fakes, 1, 5).recall == {}
     assert ask(fakes, UNKNOWN_USER, 5, explain="recall").recall == {"fused": []}
@@ -87,16 +110,27 @@ def test_items_that_no_channel_finds_complete_a_short_list(fakes: Fakes) -> None
     world = fakes.world
     ask(fakes, 1)
     left = [NO_VECTOR_ITEM, *world.itemids[-3:-1]]
-    world.seen[NO_TERMS_USER] = [itemid for itemid in world.itemids if itemid not in left]
+    world.seen[NO_TERMS_USER] = [
+        itemid for itemid in world.itemids if itemid not in left
+    ]
     for name in world.item_vectors:
         world.item_vectors[name].clear()
     answer = ask(fakes, NO_TERMS_USER, 200, explain="recall")
-    assert (outcomes(answer), answer.filled_up, answer.short) == ((), 3, "no_more_items")
+    assert (outcomes(answer), answer.filled_up, answer.short) == (
+        (),
+        3,
+        "no_more_items",
+    )
     assert set(answer.itemids) == set(left)
     assert answer.recall["fused"] == [i for i, _ in world.popular if i in left]
-    assert all(answer.recall[channel.name] == [] for channel in world.recipe.recall.channels)
+    assert all(
+        answer.recall[channel.name] == [] for channel in world.recipe.recall.channels
+    )
     scores = fakes.scorer.calls[-1].inputs.rows[:, len(world.spec.features) :]
-    assert scores[:, :-1].tolist() == np.zeros((3, max(len(world.spec.candidate) - 1, 0))).tolist()
+    assert (
+        scores[:, :-1].tolist()
+        == np.zeros((3, max(len(world.spec.candidate) - 1, 0))).tolist()
+    )
     complete = ask(fakes, NO_TERMS_USER, 3)
     assert (len(complete.item_list), complete.filled_up, complete.short) == (3, 3, "")
 
@@ -112,14 +146,20 @@ def test_a_list_that_the_channels_fill_only_in_part_is_completed(fakes: Fakes) -
     assert (outcomes(answer), len(answer.item_list), answer.short) == ((), 50, "")
     assert set(answer.recall["fused"][:10]) == set(found)
     assert answer.filled_up == len(set(answer.itemids) - set(found)) >= 40
-    assert [item.score for item in answer.item_list] == sorted((i.score for i in answer.item_list), reverse=True)
+    assert [item.score for item in answer.item_list] == sorted(
+        (i.score for i in answer.item_list), reverse=True
+    )
     assert not ask(fakes, NO_TERMS_USER, 10).filled_up
 
 
 def test_all_items_seen_is_an_empty_list_of_full_quality(fakes: Fakes) -> None:
     fakes.world.seen[1] = list(fakes.world.itemids)
     answer = ask(fakes, 1)
-    assert (answer.item_list, outcomes(answer), answer.short) == ([], (), "no_more_items")
+    assert (answer.item_list, outcomes(answer), answer.short) == (
+        [],
+        (),
+        "no_more_items",
+    )
     assert answer.reason
     assert ask(fakes, 1, strict=True).item_list == []
 
@@ -133,7 +173,9 @@ def test_a_vector_of_another_width_is_an_error(fakes: Fakes) -> None:
     assert_popular_unseen(fakes)
 
 
-def test_an_unusable_state_of_a_user_who_saw_nearly_all_is_filled_up(fakes: Fakes) -> None:
+def test_an_unusable_state_of_a_user_who_saw_nearly_all_is_filled_up(
+    fakes: Fakes,
+) -> None:
     name = fakes.world.recipe.recall.channels[0].name
     fakes.world.stored_vectors[1][name] = np.zeros(77, np.float32)
     fakes.world.seen[1] = fakes.world.itemids[3:]
@@ -143,9 +185,15 @@ def test_an_unusable_state_of_a_user_who_saw_nearly_all_is_filled_up(fakes: Fake
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld])
-def test_unknown_profile_codes_are_an_error(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_profile_codes_are_an_error(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ask(fakes, 1)
-    monkeypatch.setattr(DefaultWorld, "profile", lambda _, userid: np.array([1000, 1000, 1000], np.int32))
+    monkeypatch.setattr(
+        DefaultWorld,
+        "profile",
+        lambda _, userid: np.array([1000, 1000, 1000], np.int32),
+    )
     with pytest.raises(ServiceError, match="redis: holds data of this user"):
         ask(fakes, 1, strict=True)
     assert_popular_unseen(fakes)
@@ -156,13 +204,17 @@ def assert_popular_unseen(fakes: Fakes) -> None:
     answer = ask(fakes, 1, MAX_SIZE)
     (found,) = answer.degraded
     assert (found.outcome, found.service) == (Outcome.NO_RECALL, "redis")
-    unseen = [itemid for itemid, _ in fakes.world.popular if itemid not in fakes.world.seen[1]]
+    unseen = [
+        itemid for itemid, _ in fakes.world.popular if itemid not in fakes.world.seen[1]
+    ]
     assert len(answer.item_list) == MAX_SIZE
     assert set(answer.itemids) <= set(unseen[: fakes.world.recipe.recall.candidates])
     assert answer.filled_up == MAX_SIZE
 
 
-def test_a_user_without_features_is_served_in_recalls_order(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_user_without_features_is_served_in_recalls_order(
+    fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
         answer = ask(fakes, NO_FEATURES_USER)
     assert outcomes(answer) == (Outcome.NO_USER_FEATURES,)
@@ -171,35 +223,53 @@ def test_a_user_without_features_is_served_in_recalls_order(fakes: Fakes, caplog
     assert "no user features" in caplog.text
 
 
-def test_items_without_features_are_left_out_and_logged(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+def test_items_without_features_are_left_out_and_logged(
+    fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
     strange = fakes.world.no_features_item
     channel = fakes.world.recipe.recall.channels[0].name
-    fakes.world.item_vectors[channel][strange] = fakes.world.user_vectors(1)[channel] * 100  # recalled before others
+    fakes.world.item_vectors[channel][strange] = (
+        fakes.world.user_vectors(1)[channel] * 100
+    )  # recalled before others
     fakes.world.seen[1] = []
     with caplog.at_level(logging.WARNING):
         answer = ask(fakes, 1, MAX_SIZE)
     assert outcomes(answer) == (Outcome.NO_ITEM_FEATURES,)
     assert strange not in set(answer.itemids)
-    assert len(answer.item_list) == min(MAX_SIZE, fakes.world.recipe.recall.candidates - 1)
+    assert len(answer.item_list) == min(
+        MAX_SIZE, fakes.world.recipe.recall.candidates - 1
+    )
     assert str(strange) in caplog.text
 
 
 @pytest.mark.parametrize("triton_is_down", [False, True])
 def test_items_missing_in_the_catalogue_are_logged(
-    fakes: Fakes, triton_is_down: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fakes: Fakes,
+    triton_is_down: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     ask(fakes, 1)
     strange, found = 10**6, fakes.items.call
 
-    def first(query: ItemQuery, deadline: Deadline = NEVER, *, strict: bool = True) -> tuple[Hits, ...]:
-        return tuple(Hits(np.r_[strange, h.ids], np.r_[1e3, h.scores]) for h in found(query, deadline, strict=strict))
+    def first(
+        query: ItemQuery, deadline: Deadline = NEVER, *, strict: bool = True
+    ) -> tuple[Hits, ...]:
+        return tuple(
+            Hits(np.r_[strange, h.ids], np.r_[1e3, h.scores])
+            for h in found(query, deadline, strict=strict)
+        )
 
     monkeypatch.setattr(fakes.items, "call", first)
     fakes.scorer.down = triton_is_down
     answer = ask(fakes, 1, MAX_SIZE, explain="recall")
     assert outcomes(answer) == ((Outcome.NOT_RANKED,) if triton_is_down else ())
     assert all(strange not in itemids for itemids in answer.recall.values())
-    assert len(answer.item_list) == min(MAX_SIZE, len(answer.recall["fused"])) >= MAX_SIZE - 1
+    assert (
+        len(answer.item_list)
+        == min(MAX_SIZE, len(answer.recall["fused"]))
+        >= MAX_SIZE - 1
+    )
     assert str(strange) in caplog.text
 
 
@@ -214,4 +284,7 @@ def test_a_request_sees_what_is_older_than_its_second(fakes: Fakes) -> None:
     history = fakes.world.histories[LONG_HISTORY_USER]
     ratings = np.where(history.times >= since, history.ratings % 5 + 1, history.ratings)
     fakes.world.histories[LONG_HISTORY_USER] = replace(history, ratings=ratings)
-    assert ask(fakes, LONG_HISTORY_USER, MAX_SIZE, timestamp=since).item_list == there.item_list
+    assert (
+        ask(fakes, LONG_HISTORY_USER, MAX_SIZE, timestamp=since).item_list
+        == there.item_list
+    )

@@ -13,7 +13,12 @@ import pytest
 from online.clients.base import GoneError, ServiceError
 from online.recommend import releases
 from online.recommend.loaded_release import Release
-from online.recommend.outcomes import LoadingError, NoReleaseError, Outcome, UnknownReleaseError
+from online.recommend.outcomes import (
+    LoadingError,
+    NoReleaseError,
+    Outcome,
+    UnknownReleaseError,
+)
 from online.recommend.types import Answer, Request
 from tests.unit.online.conftest import SERVICES, Fakes, outcomes
 from tests.unit.online.world import AT, UNKNOWN_USER, World
@@ -35,7 +40,9 @@ def another(fakes: Fakes) -> World:
 
 
 def ask(fakes: Fakes, userid: int = 1, **more: Any) -> Answer:
-    return fakes.recommender.recommend(Request(**{"userid": userid, "timestamp": AT, **more}))
+    return fakes.recommender.recommend(
+        Request(**{"userid": userid, "timestamp": AT, **more})
+    )
 
 
 def activate(fakes: Fakes, world: World) -> None:
@@ -50,7 +57,9 @@ def publish(fakes: Fakes, world: World) -> None:
     fakes.follow()
 
 
-def test_a_new_release_takes_over_without_a_restart(fakes: Fakes, second: World) -> None:
+def test_a_new_release_takes_over_without_a_restart(
+    fakes: Fakes, second: World
+) -> None:
     first = ask(fakes)
     fakes.follow()
     assert ask(fakes).item_list == first.item_list  # it is in the stores, not active
@@ -58,14 +67,18 @@ def test_a_new_release_takes_over_without_a_restart(fakes: Fakes, second: World)
     answer = ask(fakes)
     assert answer.release == second.release
     expected = second.expected_scores(1, answer.itemids)
-    np.testing.assert_allclose([item.score for item in answer.item_list], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        [item.score for item in answer.item_list], expected, rtol=1e-5
+    )
     read = len(fakes.users.opened)
     activate(fakes, fakes.world)
     assert ask(fakes).item_list == first.item_list
     assert len(fakes.users.opened) == read  # still loaded
 
 
-def test_the_former_release_answers_while_a_new_one_loads(fakes: Fakes, second: World) -> None:
+def test_the_former_release_answers_while_a_new_one_loads(
+    fakes: Fakes, second: World
+) -> None:
     before = ask(fakes)
     gate = fakes.items.gate = threading.Event()
     with ThreadPoolExecutor(1) as other_thread:
@@ -82,14 +95,18 @@ def test_the_former_release_answers_while_a_new_one_loads(fakes: Fakes, second: 
     assert ask(fakes).release == second.release
 
 
-def test_a_deleted_release_answers_from_memory_until_the_next_is_loaded(fakes: Fakes, second: World) -> None:
+def test_a_deleted_release_answers_from_memory_until_the_next_is_loaded(
+    fakes: Fakes, second: World
+) -> None:
     before = ask(fakes)
     del fakes.users.worlds[fakes.world.release]
     known = ask(fakes)
     assert known.item_list == before.item_list
     assert outcomes(known) == (Outcome.LAST_STATE,)
     assert outcomes(ask(fakes, 8)) == (Outcome.POPULAR,)
-    with pytest.raises(ServiceError, match=f"redis: lacks the data of release {fakes.world.release}"):
+    with pytest.raises(
+        ServiceError, match=f"redis: lacks the data of release {fakes.world.release}"
+    ):
         ask(fakes, strict=True)
     activate(fakes, second)
     assert ask(fakes, strict=True).release == second.release
@@ -104,7 +121,9 @@ def test_redis_that_has_lost_everything_does_not_end_the_answers(fakes: Fakes) -
     assert outcomes(ask(fakes)) == (Outcome.LAST_STATE,)
 
 
-def test_a_published_release_answers_by_name_and_no_other_one(fakes: Fakes, second: World) -> None:
+def test_a_published_release_answers_by_name_and_no_other_one(
+    fakes: Fakes, second: World
+) -> None:
     with pytest.raises(UnknownReleaseError):
         ask(fakes, release=second.release)
     publish(fakes, second)
@@ -115,14 +134,24 @@ def test_a_published_release_answers_by_name_and_no_other_one(fakes: Fakes, seco
         ask(fakes, release=second.release)
 
 
-def test_a_preferred_release_answers_if_it_is_loaded(fakes: Fakes, second: World) -> None:
+def test_a_preferred_release_answers_if_it_is_loaded(
+    fakes: Fakes, second: World
+) -> None:
     request = Request(userid=1, timestamp=AT)
-    assert fakes.recommender.recommend(request, preferred=second.release).release == fakes.world.release
+    assert (
+        fakes.recommender.recommend(request, preferred=second.release).release
+        == fakes.world.release
+    )
     publish(fakes, second)
-    assert fakes.recommender.recommend(request, preferred=second.release).release == second.release
+    assert (
+        fakes.recommender.recommend(request, preferred=second.release).release
+        == second.release
+    )
 
 
-def test_a_release_that_is_published_no_longer_is_dropped(fakes: Fakes, second: World) -> None:
+def test_a_release_that_is_published_no_longer_is_dropped(
+    fakes: Fakes, second: World
+) -> None:
     activate(fakes, second)
     assert fakes.recommender.releases.loaded_count == 2
     fakes.users.history = [second.release]
@@ -130,7 +159,9 @@ def test_a_release_that_is_published_no_longer_is_dropped(fakes: Fakes, second: 
     assert fakes.recommender.releases.loaded_count == 1
 
 
-def test_no_answer_is_of_two_releases_while_they_take_turns(fakes: Fakes, second: World) -> None:
+def test_no_answer_is_of_two_releases_while_they_take_turns(
+    fakes: Fakes, second: World
+) -> None:
     alone = {}
     for world in (second, fakes.world):
         activate(fakes, world)
@@ -144,11 +175,16 @@ def test_no_answer_is_of_two_releases_while_they_take_turns(fakes: Fakes, second
                 activate(fakes, (second, fakes.world)[turn // 10 % 2])
                 ask(fakes)
     answers = [each.result() for each in requested]
-    assert all((outcomes(answer), answer.item_list) == ((), alone[answer.release]) for answer in answers)
+    assert all(
+        (outcomes(answer), answer.item_list) == ((), alone[answer.release])
+        for answer in answers
+    )
 
 
 @pytest.mark.parametrize("name", ["redis", "elasticsearch", "feast"])
-def test_a_server_that_starts_before_its_services_answers_503_until_then(fakes: Fakes, name: str) -> None:
+def test_a_server_that_starts_before_its_services_answers_503_until_then(
+    fakes: Fakes, name: str
+) -> None:
     fakes.down(name)
     with fakes.restarted() as server:
         for _ in range(2):
@@ -184,7 +220,9 @@ def test_a_release_without_a_manifest_is_named(fakes: Fakes) -> None:
             server.recommend(Request(userid=1))
 
 
-def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_release_does_not_end_the_one_before(
+    fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
     first, second = ask(fakes), another(fakes)
     del second.titles[second.itemids[0]]
     fakes.add(second)
@@ -195,7 +233,9 @@ def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, caplog: pyt
         ask(fakes, release=second.release)
 
 
-def test_a_release_that_fails_is_tried_again_later(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_that_fails_is_tried_again_later(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     second = another(fakes)  # not in the stores
     for _ in range(50):
         activate(fakes, second)
@@ -227,14 +267,18 @@ def test_a_failing_release_does_not_keep_another_from_loading(
 def test_a_new_version_of_the_model_is_loaded_again(fakes: Fakes) -> None:
     first = ask(fakes)
     newer = type(fakes.world)(model_version=9)
-    fakes.users.worlds[fakes.world.release] = fakes.scorer.worlds[fakes.world.release] = newer
+    fakes.users.worlds[fakes.world.release] = fakes.scorer.worlds[
+        fakes.world.release
+    ] = newer
     assert outcomes(ask(fakes)) == (Outcome.NOT_RANKED,)
     fakes.follow()
     assert ask(fakes).item_list == first.item_list
     assert fakes.scorer.calls[-1].version == 9
 
 
-def test_a_missing_model_is_not_loaded_with_every_request(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_model_is_not_loaded_with_every_request(
+    fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
     fakes.scorer.worlds.clear()
     with pytest.raises(GoneError):
         ask(fakes, strict=True)
@@ -242,7 +286,9 @@ def test_a_missing_model_is_not_loaded_with_every_request(fakes: Fakes, caplog: 
         for _ in range(3):
             assert outcomes(ask(fakes)) == (Outcome.NOT_RANKED,)
             fakes.follow()
-    assert fakes.users.opened.count(fakes.world.release) == 2  # at first, and once again
+    assert (
+        fakes.users.opened.count(fakes.world.release) == 2
+    )  # at first, and once again
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -15,16 +15,27 @@ OPEN = "0.0.0.0"
 
 
 def client(fakes: Fakes, **server: Any) -> FlaskClient:
-    return create_app(fakes.recommender, Settings(server={"extras": "none", **server})).test_client()
+    return create_app(
+        fakes.recommender, Settings(server={"extras": "none", **server})
+    ).test_client()
 
 
-def code(http: FlaskClient, host: str = "localhost", address: str = "127.0.0.1", **body: Any) -> Any:
+def code(
+    http: FlaskClient, host: str = "localhost", address: str = "127.0.0.1", **body: Any
+) -> Any:
     more: Any = {"headers": {"Host": host}, "environ_base": {"REMOTE_ADDR": address}}
     response = http.post("/ml/rec", json={"userid": 1, **body}, **more)
-    return 200 if response.status_code == 200 else (response.status_code, response.json["error"]["code"])
+    return (
+        200
+        if response.status_code == 200
+        else (response.status_code, response.json["error"]["code"])
+    )
 
 
-READABLE = {"host": OPEN, "keys_for": "writes"}  # by anybody: without it the server needs the extra keys
+READABLE = {
+    "host": OPEN,
+    "keys_for": "writes",
+}  # by anybody: without it the server needs the extra keys
 NAMES = {**READABLE, "allowed_hosts": "shop.example, .b.example"}
 PROXIED = {"proxies": 1, "keys_for": "writes"}
 FORBIDDEN = (403, "forbidden")
@@ -57,7 +68,11 @@ FORBIDDEN = (403, "forbidden")
         (PROXIED, {"strict": True}, FORBIDDEN),
         ({**PROXIED, "host": "127.0.0.1"}, {"budget_ms": 251}, FORBIDDEN),
         ({"host": OPEN, "published_on": "127.0.0.1"}, {"strict": True}, 200),
-        ({**PROXIED, "host": OPEN, "published_on": "127.0.0.1"}, {"strict": True}, FORBIDDEN),
+        (
+            {**PROXIED, "host": OPEN, "published_on": "127.0.0.1"},
+            {"strict": True},
+            FORBIDDEN,
+        ),
     ],
 )
 def test_which_requests_are_answered(
@@ -67,7 +82,9 @@ def test_which_requests_are_answered(
 
 
 @pytest.mark.parametrize("server", [{"host": OPEN}, {"proxies": 1}], ids=str)
-def test_an_open_server_does_not_start_without_keys(fakes: Fakes, server: dict[str, Any]) -> None:
+def test_an_open_server_does_not_start_without_keys(
+    fakes: Fakes, server: dict[str, Any]
+) -> None:
     with pytest.raises(UnguardedError):
         client(fakes, **server)
 
@@ -89,25 +106,42 @@ SITES = [
 
 
 @pytest.mark.parametrize(("headers", "cross_site"), SITES, ids=str)
-def test_cross_site_reads_record_no_exposures(fakes: Fakes, headers: dict[str, str], cross_site: bool) -> None:
+def test_cross_site_reads_record_no_exposures(
+    fakes: Fakes, headers: dict[str, str], cross_site: bool
+) -> None:
     http, found = client(fakes), []
-    fakes.recommender.phases.annotate.append(lambda slate: found.append(may_record_exposures()))
+    fakes.recommender.phases.annotate.append(
+        lambda slate: found.append(may_record_exposures())
+    )
     assert http.post("/ml/rec", json={"userid": 1}, headers=headers).status_code == 200
     assert found == [not cross_site]
 
 
 def test_keyless_reads_of_an_open_server_record_no_exposures(fakes: Fakes) -> None:
     http, found = client(fakes, **READABLE), []
-    fakes.recommender.phases.annotate.append(lambda slate: found.append(may_record_exposures()))
+    fakes.recommender.phases.annotate.append(
+        lambda slate: found.append(may_record_exposures())
+    )
     assert http.post("/ml/rec", json={"userid": 1}).status_code == 200
     assert found == [False]
     assert may_record_exposures()  # outside of a request
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:5000", "10.0.0.1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:5000",
+        "10.0.0.1",
+    ],
+)
 def test_under_another_hosts_name_nothing_is_answered(fakes: Fakes, host: str) -> None:
     """A page that is open on this machine may give its own name this machine's address."""
     http = client(fakes)
     for path in ("/healthz", "/readyz", "/metrics", "/", "/nowhere"):
         response = http.get(path, headers={"Host": host})
-        assert (response.status_code, response.json["error"]["code"]) == (400, "unknown_host")
+        assert (response.status_code, response.json["error"]["code"]) == (
+            400,
+            "unknown_host",
+        )

@@ -34,14 +34,23 @@ def test_it_describes_every_path_and_method_that_there_is(http: FlaskClient) -> 
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if not rule.endpoint.endswith("static")
     }
-    assert there == {(path, method.upper()) for path, methods in paths.items() for method in methods}
+    assert there == {
+        (path, method.upper()) for path, methods in paths.items() for method in methods
+    }
 
 
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 300), st.integers(), st.floats(allow_nan=False), st.text(max_size=3),
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 300),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(max_size=3),
     st.lists(st.integers(), max_size=2),
-)  # fmt: skip
-REQUESTS = st.dictionaries(st.sampled_from([*Request.model_fields, "x"]), VALUES, max_size=4)
+)
+REQUESTS = st.dictionaries(
+    st.sampled_from([*Request.model_fields, "x"]), VALUES, max_size=4
+)
 
 
 @given(REQUESTS)
@@ -54,7 +63,9 @@ def test_the_description_equals_what_is_accepted(body: dict[str, Any]) -> None:
         accepted = True
     except BadRequestError:
         accepted = False
-    valid = jsonschema.Draft202012Validator(TypeAdapter(Request).json_schema()).is_valid(body)
+    valid = jsonschema.Draft202012Validator(
+        TypeAdapter(Request).json_schema()
+    ).is_valid(body)
     assert accepted == valid, body
 
 
@@ -65,7 +76,9 @@ class Links(HTMLParser):
         self.ids: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.addresses += [value or "" for name, value in attrs if name in ("href", "src", "action")]
+        self.addresses += [
+            value or "" for name, value in attrs if name in ("href", "src", "action")
+        ]
         self.ids |= {value or "" for name, value in attrs if name == "id"}
 
 
@@ -75,8 +88,12 @@ def test_the_page_needs_no_network_and_shows_every_field(http: FlaskClient) -> N
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     page = Links()
     page.feed(response.text)
-    assert {address for address in page.addresses if not address.startswith("#")} == {"openapi.json"}
-    assert {address[1:] for address in page.addresses if address.startswith("#")} <= page.ids
+    assert {address for address in page.addresses if not address.startswith("#")} == {
+        "openapi.json"
+    }
+    assert {
+        address[1:] for address in page.addresses if address.startswith("#")
+    } <= page.ids
     assert not re.search(r"https?://|//\w+\.\w+|@import|url\(", response.text)
     for name, schema in schemas(http).items():
         assert name in page.ids

@@ -48,7 +48,9 @@ def register(app: Flask, parts: Parts) -> None:
 
 
 def post(app: Flask, **body: Any) -> Any:
-    return app.test_client().post("/ml/rec", json={"userid": 1, "timestamp": AT, **body})
+    return app.test_client().post(
+        "/ml/rec", json={"userid": 1, "timestamp": AT, **body}
+    )
 
 
 def test_an_extension_adds_fields_and_hooks(fakes: Fakes) -> None:
@@ -60,7 +62,10 @@ def test_an_extension_adds_fields_and_hooks(fakes: Fakes) -> None:
     after = post(app, hidden=best).json
     assert (after["shop"], "shop" in before) == ("ours", False)
     assert best not in {item["itemid"] for item in after["item_list"]}
-    assert post(app, hidden="x").json["error"]["message"] == "hidden must be an item's number."
+    assert (
+        post(app, hidden="x").json["error"]["message"]
+        == "hidden must be an item's number."
+    )
 
 
 def test_hooks_run_for_the_requests_they_concern(fakes: Fakes) -> None:
@@ -71,7 +76,10 @@ def test_hooks_run_for_the_requests_they_concern(fakes: Fakes) -> None:
     phases.annotate.append(lambda slate: ran.append("every"))
     phases.annotate.append(lambda slate: ran.append("hidden"), "hidden", "stock")
     hook = phases.rerank.append(lambda slate: ran.append("needed"))
-    for body, expected in (({}, ["needed", "every"]), ({"hidden": 0}, ["needed", "every", "hidden"])):
+    for body, expected in (
+        ({}, ["needed", "every"]),
+        ({"hidden": 0}, ["needed", "every", "hidden"]),
+    ):
         ran.clear()
         assert post(app, **body).status_code == 200
         assert ran == expected
@@ -96,12 +104,16 @@ def found_as(monkeypatch: pytest.MonkeyPatch, **extras: Any) -> list[str]:
             raise extras[name]
         return lambda app, parts: registered.append(name)
 
-    monkeypatch.setattr(plugins, "find", lambda group: dict.fromkeys(extras, SimpleNamespace()))
+    monkeypatch.setattr(
+        plugins, "find", lambda group: dict.fromkeys(extras, SimpleNamespace())
+    )
     monkeypatch.setattr(plugins, "load", load)
     return registered
 
 
-def test_the_servers_own_come_first_in_order_and_others_after(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_servers_own_come_first_in_order_and_others_after(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registered = found_as(monkeypatch, shop=None, page=None, keys=None)
     create_app(fakes.recommender, Settings())
     assert registered == ["keys", "page", "shop"]
@@ -122,12 +134,22 @@ def test_an_extension_with_a_missing_package_is_left_out(
 
 def test_a_setting_names_those_that_are_wanted(fakes: Fakes) -> None:
     for wanted, expected in (
-        ("all", ("a", "b")), ("none", ()), ("b", ("b",)), ("b, c", ("b", "c")), ("all,c", ("a", "b", "c")),
-        ("b,a", ("a", "b")), ("all,b", ("a", "b")), ("c,b,b", ("b", "c")),
-    ):  # fmt: skip
+        ("all", ("a", "b")),
+        ("none", ()),
+        ("b", ("b",)),
+        ("b, c", ("b", "c")),
+        ("all,c", ("a", "b", "c")),
+        ("b,a", ("a", "b")),
+        ("all,b", ("a", "b")),
+        ("c,b,b", ("b", "c")),
+    ):
         assert named(wanted, ("a", "b")) == expected
-    settings = Settings().model_copy(update={"server": ServerSettings(extras="nothing")})
-    with pytest.raises(PluginError, match=r"No 'nothing' among the plugins of 'recsys.server'"):
+    settings = Settings().model_copy(
+        update={"server": ServerSettings(extras="nothing")}
+    )
+    with pytest.raises(
+        PluginError, match=r"No 'nothing' among the plugins of 'recsys.server'"
+    ):
         create_app(fakes.recommender, settings)
 
 
@@ -140,8 +162,12 @@ def test_a_named_one_whose_folder_is_gone_is_left_out(
     assert "page is left out: its folder is not here" in caplog.text
 
 
-@pytest.mark.parametrize("wanted", [{"keys_for": "all"}, {"rate": "20/second"}], ids=str)
-def test_a_server_with_keys_needs_the_keys_extension(fakes: Fakes, wanted: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "wanted", [{"keys_for": "all"}, {"rate": "20/second"}], ids=str
+)
+def test_a_server_with_keys_needs_the_keys_extension(
+    fakes: Fakes, wanted: dict[str, Any]
+) -> None:
     server = ServerSettings(extras="page", **wanted)
     with pytest.raises(UnguardedError, match="name it in RECSYS_SERVER__EXTRAS"):
         create_app(fakes.recommender, Settings().model_copy(update={"server": server}))

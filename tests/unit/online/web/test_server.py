@@ -33,8 +33,14 @@ BAD: dict[str, tuple[bytes, str]] = {
     "not UTF-8": (b'{"userid": 1, "\xff": 1}', "body"),
     "deep": (b"[" * 8_000, "body"),
     "deep in a field": (b'{"userid": ' + b"[" * 8_000, "body"),
-    "many keys": (b"{" + b",".join(b'"%d": 1' % key for key in range(1_500)) + b"}", "userid"),
-    "markup": (b'{"userid": 1, "<script>alert(1)</script>": 1}', "<script>alert(1)</script>"),
+    "many keys": (
+        b"{" + b",".join(b'"%d": 1' % key for key in range(1_500)) + b"}",
+        "userid",
+    ),
+    "markup": (
+        b'{"userid": 1, "<script>alert(1)</script>": 1}',
+        "<script>alert(1)</script>",
+    ),
     "no userid": (b"{}", "userid"),
     "userid an empty string": (b'{"userid": ""}', "userid"),
     "userid a long string": (b'{"userid": "' + "é".encode() * 257 + b'"}', "userid"),
@@ -51,7 +57,10 @@ BAD: dict[str, tuple[bytes, str]] = {
     "size 0": (b'{"userid": 1, "size": 0}', "size"),
     "size 201": (b'{"userid": 1, "size": 201}', "size"),
     "size a string": (b'{"userid": 1, "size": "50"}', "size"),
-    "timestamp in milliseconds": (b'{"userid": 1, "timestamp": 1700000000000}', "timestamp"),
+    "timestamp in milliseconds": (
+        b'{"userid": 1, "timestamp": 1700000000000}',
+        "timestamp",
+    ),
     "explain a string": (b'{"userid": 1, "explain": "yes"}', "explain"),
     "diversity above 1": (b'{"userid": 1, "diversity": 1.01}', "diversity"),
     "budget_ms 19": (b'{"userid": 1, "budget_ms": 19}', "budget_ms"),
@@ -63,7 +72,9 @@ BAD: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("kind", [DefaultWorld])
 @pytest.mark.parametrize(("body", "field"), BAD.values(), ids=BAD)
-def test_bad_input_is_400_and_reaches_no_service(http: FlaskClient, fakes: Fakes, body: bytes, field: str) -> None:
+def test_bad_input_is_400_and_reaches_no_service(
+    http: FlaskClient, fakes: Fakes, body: bytes, field: str
+) -> None:
     response = http.post("/ml/rec", data=body)
     assert response.status_code == 400
     assert response.mimetype == "application/json"
@@ -78,15 +89,25 @@ def test_bad_input_is_400_and_reaches_no_service(http: FlaskClient, fakes: Fakes
 @pytest.mark.parametrize("size", [MAX_BODY + 1, 10_000_000])
 def test_a_body_over_the_limit_is_413(http: FlaskClient, size: int) -> None:
     response = http.post("/ml/rec", data=b"x" * size)
-    assert (response.status_code, response.json["error"]["code"]) == (413, "body_too_large")
+    assert (response.status_code, response.json["error"]["code"]) == (
+        413,
+        "body_too_large",
+    )
     assert response.json["error"]["field"] == "body"
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"Content-Type": "application/json"}, {"Content-Type": "application/x-www-form-urlencoded"},
-                {"Content-Type": "text/plain; charset=latin-1"}]
-)  # fmt: skip
-def test_json_is_accepted_whatever_the_content_type(http: FlaskClient, headers: dict[str, str]) -> None:
+    "headers",
+    [
+        {},
+        {"Content-Type": "application/json"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "text/plain; charset=latin-1"},
+    ],
+)
+def test_json_is_accepted_whatever_the_content_type(
+    http: FlaskClient, headers: dict[str, str]
+) -> None:
     response = http.post("/ml/rec", data=b'{"userid": 1}', headers=headers)
     assert response.status_code == 200
     assert len(response.json["item_list"]) == 50
@@ -94,50 +115,95 @@ def test_json_is_accepted_whatever_the_content_type(http: FlaskClient, headers: 
 
 def test_a_request_without_a_time_is_of_now() -> None:
     before = int(time.time())
-    assert before <= validated(b'{"userid": 1}', Request.model_validate_json, EXPECTED).timestamp <= time.time()
     assert (
-        validated(b'{"userid": 1, "timestamp": 978300760}', Request.model_validate_json, EXPECTED).timestamp
+        before
+        <= validated(b'{"userid": 1}', Request.model_validate_json, EXPECTED).timestamp
+        <= time.time()
+    )
+    assert (
+        validated(
+            b'{"userid": 1, "timestamp": 978300760}',
+            Request.model_validate_json,
+            EXPECTED,
+        ).timestamp
         == 978300760
     )
 
 
 def test_scores_have_six_significant_digits(http: FlaskClient, fakes: Fakes) -> None:
     fakes.world.weights[:] /= 1e6
-    fakes.world.weights[fakes.world.spec.columns.index("itemid")] = -0.5  # codes are large: the scores are small
-    scores = [item["score"] for item in answered(http, {"userid": 8, "timestamp": AT})["item_list"]]
-    expected = [item.score for item in fakes.recommender.recommend(Request(userid=8, timestamp=AT)).item_list]
+    fakes.world.weights[
+        fakes.world.spec.columns.index("itemid")
+    ] = -0.5  # codes are large: the scores are small
+    scores = [
+        item["score"]
+        for item in answered(http, {"userid": 8, "timestamp": AT})["item_list"]
+    ]
+    expected = [
+        item.score
+        for item in fakes.recommender.recommend(
+            Request(userid=8, timestamp=AT)
+        ).item_list
+    ]
     assert scores == [float(f"{score:.6g}") for score in expected]
     assert min(scores) < 1e-6
 
 
 def test_a_cold_start_is_200_and_says_so(http: FlaskClient) -> None:
     answer = answered(http, {"userid": UNKNOWN_USER})
-    assert list(answer) == ["userid", "release", "recommendation", "cold_start", "reason", "item_list", "took_ms"]
+    assert list(answer) == [
+        "userid",
+        "release",
+        "recommendation",
+        "cold_start",
+        "reason",
+        "item_list",
+        "took_ms",
+    ]
     assert answer["cold_start"] is True
     assert answer["reason"] == "Unknown user: the items are in the order of popularity."
     assert len(answer["item_list"]) == 50
 
 
-def test_every_answer_that_is_not_personal_says_why(http: FlaskClient, fakes: Fakes) -> None:
+def test_every_answer_that_is_not_personal_says_why(
+    http: FlaskClient, fakes: Fakes
+) -> None:
     assert "reason" not in answered(http, {"userid": 1})
     answer = answered(http, {"userid": NO_FEATURES_USER})
-    assert answer["degraded"] == [{"service": "feast", "reason": "does not know this user", "instead": "recall_order"}]
-    assert answer["reason"] == "feast does not know this user: the items are in recall's order, not ranked."
+    assert answer["degraded"] == [
+        {
+            "service": "feast",
+            "reason": "does not know this user",
+            "instead": "recall_order",
+        }
+    ]
+    assert (
+        answer["reason"]
+        == "feast does not know this user: the items are in recall's order, not ranked."
+    )
     fakes.world.seen[1] = fakes.world.itemids[:-4]
     for name in fakes.world.item_vectors:
         fakes.world.item_vectors[name].clear()
     fakes.world.user_terms[1] = ()
     answer = answered(http, {"userid": 1})
     assert "degraded" not in answer
-    assert (answer["short"], answer["filled_up"]) == ("no_more_items", len(answer["item_list"]))
+    assert (answer["short"], answer["filled_up"]) == (
+        "no_more_items",
+        len(answer["item_list"]),
+    )
     assert answer["reason"]
 
 
-@pytest.mark.parametrize("outcome", [o for o in Outcome if o not in (Outcome.PERSONAL, Outcome.COLD_START)])
+@pytest.mark.parametrize(
+    "outcome", [o for o in Outcome if o not in (Outcome.PERSONAL, Outcome.COLD_START)]
+)
 def test_degradations_have_a_code_and_a_sentence(outcome: Outcome) -> None:
     degradation = Degradation.of(outcome, "triton", "did not answer in time")
     assert re.fullmatch(r"[a-z_]+", degradation.instead)
-    assert re.fullmatch(r"triton did not answer in time: [^.]+\.", sentences([degradation], cold_start=False))
+    assert re.fullmatch(
+        r"triton did not answer in time: [^.]+\.",
+        sentences([degradation], cold_start=False),
+    )
 
 
 def answered(http: FlaskClient, body: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +213,9 @@ def answered(http: FlaskClient, body: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["redis", "elasticsearch"])
-def test_readyz_says_what_is_away(http: FlaskClient, fakes: Fakes, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readyz_says_what_is_away(
+    http: FlaskClient, fakes: Fakes, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(readiness, "FRESH_S", 0.0)
     answered(http, {"userid": 1})
     fakes.service(name).down = True
@@ -157,7 +225,9 @@ def test_readyz_says_what_is_away(http: FlaskClient, fakes: Fakes, name: str, mo
     assert ready.status_code == 200
     assert (ready.json["status"], ready.json["ready"]) == ("degraded", True)
     assert [n for n, s in ready.json["services"].items() if not s["ready"]] == [name]
-    assert [n for n, s in ready.json["services"].items() if s["breaker"] != "closed"] == [name]
+    assert [
+        n for n, s in ready.json["services"].items() if s["breaker"] != "closed"
+    ] == [name]
     assert http.get("/healthz").status_code == 200
     fakes.service(name).down = False
     ready = http.get("/readyz")
@@ -165,19 +235,27 @@ def test_readyz_says_what_is_away(http: FlaskClient, fakes: Fakes, name: str, mo
 
 
 def test_queueing_time_is_part_of_took_ms(http: FlaskClient) -> None:
-    since, strict = {COMPLETE_SINCE: time.perf_counter() - 6}, {"userid": 1, "strict": True}
+    since, strict = (
+        {COMPLETE_SINCE: time.perf_counter() - 6},
+        {"userid": 1, "strict": True},
+    )
     late: Any = http.post("/ml/rec", json=strict, environ_overrides=since).get_json()
     assert late["took_ms"]["total"] > 6_000
     assert answered(http, strict)["took_ms"]["total"] < 6_000
 
 
-def test_no_live_release_is_503_that_says_what_to_do(http: FlaskClient, fakes: Fakes) -> None:
+def test_no_live_release_is_503_that_says_what_to_do(
+    http: FlaskClient, fakes: Fakes
+) -> None:
     fakes.users.live_release = None
     fakes.users.history.clear()
     with fakes.restarted() as recommender:
         server = create_app(recommender, plain(Settings())).test_client()
         recommender.releases.follow()
-        for response in (server.post("/ml/rec", json={"userid": 1}), server.get("/readyz")):
+        for response in (
+            server.post("/ml/rec", json={"userid": 1}),
+            server.get("/readyz"),
+        ):
             assert response.status_code == 503
             assert "make sync" in response.text
         assert server.post("/ml/rec", json={"userid": 1}).headers["Retry-After"] == "1"
@@ -190,16 +268,23 @@ def test_404_and_405_have_the_same_shape(http: FlaskClient) -> None:
     missing = http.get("/nowhere")
     wrong = http.get("/ml/rec")
     assert (missing.status_code, wrong.status_code) == (404, 405)
-    assert wrong.headers["Allow"] in wrong.get_json()["error"]["message"], "which methods there are"
+    assert wrong.headers["Allow"] in wrong.get_json()["error"]["message"], (
+        "which methods there are"
+    )
     assert "POST" in wrong.headers["Allow"]
     for response in (missing, wrong):
         assert set(response.json["error"]) == {"code", "message"}
 
 
 def test_the_unexpected_is_500_without_its_insides(
-    http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    http: FlaskClient,
+    fakes: Fakes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(fakes.recommender, "slate", Mock(side_effect=ZeroDivisionError("the insides")))
+    monkeypatch.setattr(
+        fakes.recommender, "slate", Mock(side_effect=ZeroDivisionError("the insides"))
+    )
     response = http.post("/ml/rec", json={"userid": 1})
     assert response.status_code == 500
     assert response.json["error"]["code"] == "internal_error"
@@ -209,9 +294,16 @@ def test_the_unexpected_is_500_without_its_insides(
 
 
 SOME_PATHS = (
-    "/healthz", "/readyz", "/openapi.json", "/docs", "/nowhere", "/ml/rec", "/ml/history?userid=1", "/ml/users",
+    "/healthz",
+    "/readyz",
+    "/openapi.json",
+    "/docs",
+    "/nowhere",
+    "/ml/rec",
+    "/ml/history?userid=1",
+    "/ml/users",
     "/ml/history?userid=-1",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("path", SOME_PATHS)
@@ -223,11 +315,19 @@ def test_answers_are_neither_stored_nor_sniffed(http: FlaskClient, path: str) ->
 
 def test_refusals_are_neither_stored_nor_sniffed() -> None:
     headers = dict(asgi.OVERLOADED.reply()[1])
-    assert (headers[b"cache-control"], headers[b"x-content-type-options"]) == (b"no-store", b"nosniff")
+    assert (headers[b"cache-control"], headers[b"x-content-type-options"]) == (
+        b"no-store",
+        b"nosniff",
+    )
 
 
-@pytest.mark.parametrize(("given_id", "kept"), [("abc-1.2_3", True), ("a b", False), ("x" * 65, False), ("é", False)])
-def test_a_sane_request_id_is_kept(http: FlaskClient, given_id: str, kept: bool) -> None:
+@pytest.mark.parametrize(
+    ("given_id", "kept"),
+    [("abc-1.2_3", True), ("a b", False), ("x" * 65, False), ("é", False)],
+)
+def test_a_sane_request_id_is_kept(
+    http: FlaskClient, given_id: str, kept: bool
+) -> None:
     response = http.get("/healthz", headers={"X-Request-Id": given_id})
     assert (response.headers["X-Request-Id"] == given_id) is kept
 
@@ -236,14 +336,26 @@ def test_a_sane_request_id_is_kept(http: FlaskClient, given_id: str, kept: bool)
     ("others", "share", "workers", "closes"),
     [(2, 1.0, 2, None), (3, 1.0, 2, b"close"), (3, 0.0, 2, None), (3, 1.0, 1, None)],
 )
-def test_a_busy_worker_asks_clients_to_reconnect(others: int, share: float, workers: int, closes: object) -> None:
+def test_a_busy_worker_asks_clients_to_reconnect(
+    others: int, share: float, workers: int, closes: object
+) -> None:
     with patch.object(asgi, "RECONNECTS", share):
-        edge, send = asgi.Edge(Flask("app"), ServerSettings(threads=3, workers=workers)), AsyncMock()
+        edge, send = (
+            asgi.Edge(Flask("app"), ServerSettings(threads=3, workers=workers)),
+            AsyncMock(),
+        )
     edge._pool.in_hand = others
     scope = {
-        "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"", "headers": [], "http_version": "1.1",
-        "scheme": "http", "server": None, "client": None,
-    }  # fmt: skip
+        "method": "GET",
+        "path": "/",
+        "raw_path": b"/",
+        "query_string": b"",
+        "headers": [],
+        "http_version": "1.1",
+        "scheme": "http",
+        "server": None,
+        "client": None,
+    }
     asyncio.run(edge(scope, AsyncMock(return_value={"type": "http.request"}), send))
     start = send.await_args_list[0].args[0]
     assert (start["status"], dict(start["headers"]).get(b"connection")) == (404, closes)

@@ -31,16 +31,25 @@ FOLDER: Final = ROOT / "past_one_machine/kubernetes"
 BASE: Final = FOLDER / "base"
 ALL: Final = FOLDER / "overlays/all"
 KUBERNETES: Final = "1.32"  # the oldest whose schemas must take it
-KUSTOMIZATION: Final = yaml.safe_load((BASE / "kustomization.yaml").read_text(encoding="utf-8"))
+KUSTOMIZATION: Final = yaml.safe_load(
+    (BASE / "kustomization.yaml").read_text(encoding="utf-8")
+)
 OWN_IMAGES: Final = {"recsys-server", "recsys-steps"}
-COMPONENTS: Final = {path.parent.name: path.parent for path in FOLDER.glob("components/*/kustomization.yaml")} | {
-    "monitoring": ROOT / "extras/monitoring"
-}
+COMPONENTS: Final = {
+    path.parent.name: path.parent
+    for path in FOLDER.glob("components/*/kustomization.yaml")
+} | {"monitoring": ROOT / "extras/monitoring"}
 SECRETS: Final = {  # which entries of Secrets each kind of pod gets, and no other
-    "redis": {"redis_password"}, "redis-cluster": {"redis_password"}, "feast": {"redis_password"},
-    "triton": set(), "server": {"redis_password", "api_keys"}, "steps": {"redis_password"},
-    "elasticsearch": set(), "prometheus": {"metrics_key"}, "grafana": set(),
-}  # fmt: skip
+    "redis": {"redis_password"},
+    "redis-cluster": {"redis_password"},
+    "feast": {"redis_password"},
+    "triton": set(),
+    "server": {"redis_password", "api_keys"},
+    "steps": {"redis_password"},
+    "elasticsearch": set(),
+    "prometheus": {"metrics_key"},
+    "grafana": set(),
+}
 
 Object = dict[str, Any]
 
@@ -48,7 +57,9 @@ Object = dict[str, Any]
 @cache
 def rendered(folder: Path) -> list[Object]:
     kubectl = program("kubernetes-client", "kubectl")  # which has kustomize in it
-    done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [kubectl, "kustomize", folder], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
 
@@ -71,7 +82,10 @@ class Stack:
         self.objects = rendered(folder)
         self.makers = [each for each in self.objects if pod_of(each)]
         self.pods = [pod_of(each) for each in self.makers]
-        self.lasting = {each["metadata"]["name"]: each for each in self.of_kind("Deployment", "StatefulSet")}
+        self.lasting = {
+            each["metadata"]["name"]: each
+            for each in self.of_kind("Deployment", "StatefulSet")
+        }
 
     def of_kind(self, *kinds: str) -> list[Object]:
         return [each for each in self.objects if each["kind"] in kinds]
@@ -93,10 +107,16 @@ class Stack:
         (container,) = pod_of(self.maker(name))["spec"]["containers"]
         for source in container.get("envFrom", ()):
             (config,) = [
-                c for c in self.of_kind("ConfigMap") if c["metadata"]["name"] == source["configMapRef"]["name"]
+                c
+                for c in self.of_kind("ConfigMap")
+                if c["metadata"]["name"] == source["configMapRef"]["name"]
             ]
             yield from config["data"].items()
-        yield from ((each["name"], each["value"]) for each in container.get("env", ()) if "value" in each)
+        yield from (
+            (each["name"], each["value"])
+            for each in container.get("env", ())
+            if "value" in each
+        )
 
     def reaches(self, asking: str, requested: str, port: int) -> bool:
         """Whether both ends allow it: what leaves one pod, and what enters the other."""
@@ -104,11 +124,21 @@ class Stack:
         for policy in (each["spec"] for each in self.of_kind("NetworkPolicy")):
             takes = self.selected(policy["podSelector"])
             for rule in policy.get("egress", ()) if asking in takes else ():
-                leaves = leaves or any(requested in self.selected(to["podSelector"]) for to in rule.get("to", ()))
+                leaves = leaves or any(
+                    requested in self.selected(to["podSelector"])
+                    for to in rule.get("to", ())
+                )
             for rule in policy.get("ingress", ()) if requested in takes else ():
                 allowed = {each["port"] for each in rule["ports"]}
-                froms = [each["podSelector"] for each in rule["from"] if "podSelector" in each]
-                enters = enters or (port in allowed and any(asking in self.selected(each) for each in froms))
+                froms = [
+                    each["podSelector"]
+                    for each in rule["from"]
+                    if "podSelector" in each
+                ]
+                enters = enters or (
+                    port in allowed
+                    and any(asking in self.selected(each) for each in froms)
+                )
         return leaves and enters
 
 
@@ -128,7 +158,10 @@ def test_each_component_alone_goes_over_the_base(name: str, tmp_path: Path) -> N
     def from_here(folder: Path) -> str:
         return os.path.relpath(folder, tmp_path.resolve())
 
-    overlay = {"resources": [from_here(BASE)], "components": [from_here(COMPONENTS[name])]}
+    overlay = {
+        "resources": [from_here(BASE)],
+        "components": [from_here(COMPONENTS[name])],
+    }
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
     base, found = rendered(BASE), rendered(tmp_path)
     assert found != base
@@ -137,12 +170,16 @@ def test_each_component_alone_goes_over_the_base(name: str, tmp_path: Path) -> N
 
 
 def test_the_example_has_every_component() -> None:
-    named = yaml.safe_load((ALL / "kustomization.yaml").read_text(encoding="utf-8"))["components"]
+    named = yaml.safe_load((ALL / "kustomization.yaml").read_text(encoding="utf-8"))[
+        "components"
+    ]
     assert {(ALL / each).resolve() for each in named} == set(COMPONENTS.values())
 
 
 def test_kustomize_builds_it(stack: Stack) -> None:
-    assert {each["metadata"].get("namespace", "recsys") for each in stack.objects} == {"recsys"}
+    assert {each["metadata"].get("namespace", "recsys") for each in stack.objects} == {
+        "recsys"
+    }
     images = {each["image"] for pod in stack.pods for each in containers(pod)}
     assert {f"{name}:{VERSION}" for name in OWN_IMAGES} <= images
     assert all(":" in image and not image.endswith(":latest") for image in images)
@@ -163,17 +200,29 @@ def test_containers_are_confined(stack: Stack) -> None:
             assert context["readOnlyRootFilesystem"] is True
             assert context["capabilities"] == {"drop": ["ALL"]}
             for bound in ("requests", "limits"):
-                assert {"cpu", "memory"} <= set(each["resources"][bound]), f"{each['name']} has no {bound}"
+                assert {"cpu", "memory"} <= set(each["resources"][bound]), (
+                    f"{each['name']} has no {bound}"
+                )
 
 
 def test_images_are_those_of_the_containers_here(stack: Stack) -> None:
     lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
-    env = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    names = ["REDIS", "ELASTICSEARCH", "FEAST", "TRITON", *(["PROMETHEUS", "GRAFANA"] * ("grafana" in stack.lasting))]
+    env = dict(
+        line.split("=", 1) for line in lines if line and not line.startswith("#")
+    )
+    names = [
+        "REDIS",
+        "ELASTICSEARCH",
+        "FEAST",
+        "TRITON",
+        *(["PROMETHEUS", "GRAFANA"] * ("grafana" in stack.lasting)),
+    ]
     known = {f"{env[f'{name}_IMAGE']}:{env[f'{name}_TAG']}" for name in names}
     used = {each["image"] for pod in stack.pods for each in containers(pod)}
     assert used == known | {f"{name}:{VERSION}" for name in OWN_IMAGES}
-    assert {each["name"]: each["newTag"] for each in KUSTOMIZATION["images"]} == dict.fromkeys(OWN_IMAGES, VERSION)
+    assert {
+        each["name"]: each["newTag"] for each in KUSTOMIZATION["images"]
+    } == dict.fromkeys(OWN_IMAGES, VERSION)
 
 
 @pytest.mark.parametrize("name", ["server", "first-release", "nightly-release"])
@@ -183,19 +232,36 @@ def test_settings_are_known_and_lead_to_services(
     if name not in {each["metadata"]["name"] for each in stack.makers}:
         assert name == "nightly-release"  # of the component renewal
         return
-    reported = {variable: value for variable, value in stack.environment(name) if variable.startswith("RECSYS_")}
+    reported = {
+        variable: value
+        for variable, value in stack.environment(name)
+        if variable.startswith("RECSYS_")
+    }
     (tmp_path / "password").write_text("secret")
-    for variable, value in (reported | {"RECSYS_REDIS__PASSWORD_FILE": str(tmp_path / "password")}).items():
+    for variable, value in (
+        reported | {"RECSYS_REDIS__PASSWORD_FILE": str(tmp_path / "password")}
+    ).items():
         monkeypatch.setenv(variable, value)
     settings = load_settings()
     heard = environment_of(settings)
-    assert set(reported) - {"RECSYS_REDIS__PASSWORD_FILE"} <= set(heard), "a variable that no setting has"
+    assert set(reported) - {"RECSYS_REDIS__PASSWORD_FILE"} <= set(heard), (
+        "a variable that no setting has"
+    )
     addresses = [*settings.redis.addresses, (settings.feast.host, settings.feast.port)]
     addresses += [(settings.triton.host, settings.triton.http_port)]
-    addresses += [tuple(url.removeprefix("http://").split(":")) for url in settings.elasticsearch.urls]
-    addresses += [tuple(url.removeprefix("http://").split(":")) for url in settings.triton.node_urls]
+    addresses += [
+        tuple(url.removeprefix("http://").split(":"))
+        for url in settings.elasticsearch.urls
+    ]
+    addresses += [
+        tuple(url.removeprefix("http://").split(":"))
+        for url in settings.triton.node_urls
+    ]
     services = stack.of_kind("Service")
-    ports = {each["metadata"]["name"]: {port["port"] for port in each["spec"]["ports"]} for each in services}
+    ports = {
+        each["metadata"]["name"]: {port["port"] for port in each["spec"]["ports"]}
+        for each in services
+    }
     lasting = stack.lasting
     for host, port in addresses:
         first, _, service = host.rpartition(".")
@@ -204,19 +270,35 @@ def test_settings_are_known_and_lead_to_services(
             kind, _, number = first.rpartition("-")
             assert int(number) < lasting[kind]["spec"]["replicas"]
             assert lasting[kind]["spec"]["serviceName"] == service
-    assert len(settings.elasticsearch.urls) == lasting["elasticsearch"]["spec"]["replicas"]
+    assert (
+        len(settings.elasticsearch.urls) == lasting["elasticsearch"]["spec"]["replicas"]
+    )
     assert len(settings.triton.node_urls) == lasting["triton"]["spec"]["replicas"]
-    assert settings.elasticsearch.replicas < lasting["elasticsearch"]["spec"]["replicas"]
+    assert (
+        settings.elasticsearch.replicas < lasting["elasticsearch"]["spec"]["replicas"]
+    )
     assert settings.redis.cluster == (lasting["redis"]["spec"]["replicas"] > 1)
 
 
 def test_services_run_with_the_flags_that_they_run_with_here(stack: Stack) -> None:
-    first = {name: pod_of(each)["spec"]["containers"][0] for name, each in stack.lasting.items()}
-    commands = {name: " ".join(container.get("command", ())) for name, container in first.items()}
-    for flags, name in ((REDIS_FLAGS, "redis"), (FEAST_FLAGS, "feast"), (TRITON_FLAGS, "triton")):
+    first = {
+        name: pod_of(each)["spec"]["containers"][0]
+        for name, each in stack.lasting.items()
+    }
+    commands = {
+        name: " ".join(container.get("command", ()))
+        for name, container in first.items()
+    }
+    for flags, name in (
+        (REDIS_FLAGS, "redis"),
+        (FEAST_FLAGS, "feast"),
+        (TRITON_FLAGS, "triton"),
+    ):
         assert " ".join(flags) in commands[name].replace("'*'", "*")
     clustered = f"--cluster-node-timeout {NODE_TIMEOUT_MS}" in commands["redis"]
-    assert clustered == dict(stack.environment("server")).get("RECSYS_REDIS__CLUSTER", "false").startswith("true")
+    assert clustered == dict(stack.environment("server")).get(
+        "RECSYS_REDIS__CLUSTER", "false"
+    ).startswith("true")
     feast = dict(stack.environment("feast"))
     assert feast["FEAST_REDIS_TYPE"] == ("redis_cluster" if clustered else "redis")
     assert ("db=" in feast["FEAST_REDIS_ADDRESS"]) == (not clustered)
@@ -230,28 +312,57 @@ def test_elasticsearch_limits_what_a_search_may_cost(stack: Stack) -> None:
 def test_secrets_are_named_and_none_is_here(stack: Stack) -> None:
     assert not stack.of_kind("Secret")
     for pod in stack.pods:
-        named = [v["secret"]["secretName"] for v in pod["spec"].get("volumes", ()) if "secret" in v]
+        named = [
+            v["secret"]["secretName"]
+            for v in pod["spec"].get("volumes", ())
+            if "secret" in v
+        ]
         assert set(named) <= {"recsys", "monitoring"}
-        mounted = {mount["name"] for each in containers(pod) for mount in each.get("volumeMounts", ())}
-        claims = {c["metadata"]["name"] for m in stack.makers for c in m["spec"].get("volumeClaimTemplates", ())}
-        assert mounted <= {volume["name"] for volume in pod["spec"].get("volumes", ())} | claims
+        mounted = {
+            mount["name"]
+            for each in containers(pod)
+            for mount in each.get("volumeMounts", ())
+        }
+        claims = {
+            c["metadata"]["name"]
+            for m in stack.makers
+            for c in m["spec"].get("volumeClaimTemplates", ())
+        }
+        assert (
+            mounted
+            <= {volume["name"] for volume in pod["spec"].get("volumes", ())} | claims
+        )
         for container in containers(pod):
             for each in container.get("env", ()):
-                assert not re.search("password|secret|key$", each["name"], re.IGNORECASE) or "value" not in each
+                assert (
+                    not re.search("password|secret|key$", each["name"], re.IGNORECASE)
+                    or "value" not in each
+                )
 
 
 def test_a_pod_mounts_only_its_own_secrets(stack: Stack) -> None:
     for pod in stack.pods:
-        secrets = [volume["secret"] for volume in pod["spec"].get("volumes", ()) if "secret" in volume]
+        secrets = [
+            volume["secret"]
+            for volume in pod["spec"].get("volumes", ())
+            if "secret" in volume
+        ]
         app = pod["metadata"]["labels"]["app"]
-        assert {item["key"] for each in secrets for item in each["items"]} == SECRETS[app], app
+        assert {item["key"] for each in secrets for item in each["items"]} == SECRETS[
+            app
+        ], app
 
 
 def test_only_the_steps_write_the_exchange_volume(stack: Stack) -> None:
     writers = set()
     for pod in stack.pods:
-        mounts = [mount for each in containers(pod) for mount in each.get("volumeMounts", ())]
-        if any(mount["name"] == "exchange" and not mount.get("readOnly") for mount in mounts):
+        mounts = [
+            mount for each in containers(pod) for mount in each.get("volumeMounts", ())
+        ]
+        if any(
+            mount["name"] == "exchange" and not mount.get("readOnly")
+            for mount in mounts
+        ):
             writers.add(pod["metadata"]["labels"]["app"])
     assert writers == {"steps"}
 
@@ -268,19 +379,41 @@ def test_the_chapter_creates_every_entry_of_the_secrets() -> None:
 
 
 def test_network_policies(stack: Stack) -> None:
-    services = (("redis", 6379), ("elasticsearch", 9200), ("feast", 6566), ("triton", 8000))
+    services = (
+        ("redis", 6379),
+        ("elasticsearch", 9200),
+        ("feast", 6566),
+        ("triton", 8000),
+    )
     whole = "grafana" in stack.lasting
     for asking, name, port, expected in (
-        *((asking, *service, True) for asking in ("server", "steps") for service in services),
-        ("feast", "redis", 6379, True), ("elasticsearch", "elasticsearch", 9300, True),
+        *(
+            (asking, *service, True)
+            for asking in ("server", "steps")
+            for service in services
+        ),
+        ("feast", "redis", 6379, True),
+        ("elasticsearch", "elasticsearch", 9300, True),
         ("server", "triton", 8001, False),
-        ("server", "redis", 16379, False), ("feast", "elasticsearch", 9200, False), ("feast", "triton", 8000, False),
-        ("triton", "redis", 6379, False), ("steps", "elasticsearch", 9300, False),
-        ("redis", "redis", 16379, whole), ("redis-cluster", "redis", 6379, whole),
-        ("prometheus", "server", 5000, whole), ("prometheus", "triton", 8002, whole),
+        ("server", "redis", 16379, False),
+        ("feast", "elasticsearch", 9200, False),
+        ("feast", "triton", 8000, False),
+        ("triton", "redis", 6379, False),
+        ("steps", "elasticsearch", 9300, False),
+        ("redis", "redis", 16379, whole),
+        ("redis-cluster", "redis", 6379, whole),
+        ("prometheus", "server", 5000, whole),
+        ("prometheus", "triton", 8002, whole),
         ("prometheus", "redis", 6379, False),
-        ("grafana", "prometheus", 9090, whole), ("grafana", "server", 5000, False),
-    ):  # fmt: skip
-        assert stack.reaches(asking, name, port) == expected, f"{asking} and {name}:{port}"
-    (nobody,) = [each for each in stack.of_kind("NetworkPolicy") if each["metadata"]["name"] == "nobody"]
+        ("grafana", "prometheus", 9090, whole),
+        ("grafana", "server", 5000, False),
+    ):
+        assert stack.reaches(asking, name, port) == expected, (
+            f"{asking} and {name}:{port}"
+        )
+    (nobody,) = [
+        each
+        for each in stack.of_kind("NetworkPolicy")
+        if each["metadata"]["name"] == "nobody"
+    ]
     assert nobody["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}

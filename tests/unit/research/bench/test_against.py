@@ -24,16 +24,24 @@ def test_a_commit_that_was_trained_on_other_data_is_not_compared(
     other = OtherCheckout("HEAD", settings, theirs, shares_services=False)
     (tmp_path / "services" / "bench" / "HEAD" / "checkout").mkdir(parents=True)
     with (
-        pytest.raises(StepError, match="trained on ml-100k, this checkout's release on ml-1m"),
+        pytest.raises(
+            StepError, match="trained on ml-100k, this checkout's release on ml-1m"
+        ),
         other.running(keep=True),
     ):
         pass
 
 
-def test_a_commit_on_the_same_services_needs_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_on_the_same_services_needs_no_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commands: list[str] = []
-    monkeypatch.setattr(OtherCheckout, "_run", lambda _, *command: commands.append(command[-1]) or True)
-    settings = Settings(exchange_dir=tmp_path / "ours", services_dir=tmp_path / "services")
+    monkeypatch.setattr(
+        OtherCheckout, "_run", lambda _, *command: commands.append(command[-1]) or True
+    )
+    settings = Settings(
+        exchange_dir=tmp_path / "ours", services_dir=tmp_path / "services"
+    )
     (tmp_path / "services" / "bench" / "HEAD" / "checkout").mkdir(parents=True)
     with OtherCheckout("HEAD", settings, None, shares_services=True).running(keep=True):
         assert commands == [".venv/.ready", "serve"]
@@ -42,8 +50,14 @@ def test_a_commit_on_the_same_services_needs_no_data(tmp_path: Path, monkeypatch
 
 def test_a_ratio_is_the_median_of_adjacent_turns() -> None:
     this, other = (
-        [Run(seconds, (Answered(ms / 1e3),) * 10, 0.1, {"server": 0.1}) for seconds, ms in turns]
-        for turns in (((1.0, 5.0), (2.0, 8.0), (1.0, 9.0)), ((2.0, 10.0), (2.0, 10.0), (4.0, 10.0)))
+        [
+            Run(seconds, (Answered(ms / 1e3),) * 10, 0.1, {"server": 0.1})
+            for seconds, ms in turns
+        ]
+        for turns in (
+            ((1.0, 5.0), (2.0, 8.0), (1.0, 9.0)),
+            ((2.0, 10.0), (2.0, 10.0), (4.0, 10.0)),
+        )
     )
     found = ratios(this, other)
     assert found["turns"]["requests_per_s"] == [2.0, 1.0, 4.0]

@@ -16,7 +16,9 @@ STALL_S = 3.0  # much longer than a busy machine takes for an answer
 
 
 @contextmanager
-def answering(requested: Counter[int] | None = None, stall_s: float = 0.0) -> Iterator[str]:
+def answering(
+    requested: Counter[int] | None = None, stall_s: float = 0.0
+) -> Iterator[str]:
     """Its address. Release b for user 7, an error for user 13, release a for the others.
 
     ``requested``: counts the users; ``stall_s``: for so long after the first request, nobody is answered.
@@ -30,7 +32,10 @@ def answering(requested: Counter[int] | None = None, stall_s: float = 0.0) -> It
         userid = json.loads(body)["userid"]
         if requested is not None:
             requested[userid] += 1
-        reported = {"release": "b" if userid == 7 else "a", "took_ms": {"redis": 1.0, "total": float(userid)}}
+        reported = {
+            "release": "b" if userid == 7 else "a",
+            "took_ms": {"redis": 1.0, "total": float(userid)},
+        }
         return 503 if userid == 13 else 200, json.dumps(reported).encode()
 
     with serving(answer) as port:
@@ -43,7 +48,10 @@ def test_every_user_is_requested_once(loading: Loading) -> None:
     with answering(requested) as url:
         run = generate(url, users, loading)
     assert requested == Counter(users)
-    assert sorted(answer.took_ms["total"] for answer in run.good if answer.took_ms) == users
+    assert (
+        sorted(answer.took_ms["total"] for answer in run.good if answer.took_ms)
+        == users
+    )
     assert run.seconds > 0
     assert run.generator_s > 0
 
@@ -63,4 +71,9 @@ def test_a_stall_counts_for_requests_due_meanwhile() -> None:
     assert min(answer.seconds for answer in fixed.answers) > STALL_S / 2
     with answering(stall_s=STALL_S) as url:
         closed = generate(url, [1, 2, 3, 4], Loading(1))
-    assert sorted(answer.seconds > STALL_S / 2 for answer in closed.answers) == [False, False, False, True]
+    assert sorted(answer.seconds > STALL_S / 2 for answer in closed.answers) == [
+        False,
+        False,
+        False,
+        True,
+    ]

@@ -21,7 +21,9 @@ from tests.unit.offline.evaluation.conftest import exchange, holdout_of, setting
 
 
 def report(settings: Settings) -> dict[str, object]:
-    found: dict[str, object] = json.loads((folder_of(settings) / "evaluation_offline.json").read_text())
+    found: dict[str, object] = json.loads(
+        (folder_of(settings) / "evaluation_offline.json").read_text()
+    )
     return found
 
 
@@ -33,7 +35,10 @@ def test_a_release_is_compared_with_one_evaluated_before(exchange: Path) -> None
         main(settings, "source")
     holdout = holdout_of(settings)
     exact = served.answers(settings, holdout)
-    worse = {name: np.where(np.isnan(v), v, 0.0) for name, v in per_user(holdout.relevance, exact.ranked).items()}
+    worse = {
+        name: np.where(np.isnan(v), v, 0.0)
+        for name, v in per_user(holdout.relevance, exact.ranked).items()
+    }
     keep(kept(settings, "0" * 12, server=False), "source", holdout, worse)
     for other in ("source", "0" * 12):  # by recipe, by release
         main(settings, other)
@@ -41,13 +46,17 @@ def test_a_release_is_compared_with_one_evaluated_before(exchange: Path) -> None
         compared = found["against"]
         assert (compared["release"], compared["recipe"]) == ("0" * 12, "source")
         for name, row in compared["metrics"].items():
-            assert row["difference"] == pytest.approx(found["table"]["default: ranked"][name], rel=1e-3)
+            assert row["difference"] == pytest.approx(
+                found["table"]["default: ranked"][name], rel=1e-3
+            )
             assert row["low"] <= row["difference"] <= row["high"]
             assert row["baseline"] == 0
     shown = Console(record=True, width=80, file=io.StringIO())
     shown.print(differences(compared))
     text = shown.export_text()
-    assert all(heading in text for heading in ("baseline", "difference", "95% interval"))
+    assert all(
+        heading in text for heading in ("baseline", "difference", "95% interval")
+    )
     main(settings, found["release"])
     assert report(settings)["against"]["metrics"]["recall@50"]["difference"] == 0
 
@@ -56,6 +65,11 @@ def test_other_held_out_events_are_not_compared(exchange: Path) -> None:  # noqa
     settings = settings_of("default", exchange)
     holdout = holdout_of(settings)
     values = per_user(holdout.relevance, served.answers(settings, holdout).ranked)
-    keep(kept(settings, "1" * 12, server=False), "elsewhere", holdout.at(holdout.times + 1), values)
+    keep(
+        kept(settings, "1" * 12, server=False),
+        "elsewhere",
+        holdout.at(holdout.times + 1),
+        values,
+    )
     with pytest.raises(StepError, match="other held-out events"):
         main(settings, "elsewhere")

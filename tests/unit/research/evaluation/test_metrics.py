@@ -28,9 +28,13 @@ def test_auc_and_gauc_equal_scikit_learn(seed: int, users: int, rows: int) -> No
     assert metrics.user_auc(scores, labels) == pytest.approx(theirs, nan_ok=True)
     measured = ~np.isnan(theirs)
     if measured.any():
-        assert metrics.gauc(scores, labels) == pytest.approx(np.average(theirs[measured], weights=weights[measured]))
+        assert metrics.gauc(scores, labels) == pytest.approx(
+            np.average(theirs[measured], weights=weights[measured])
+        )
         there = ~np.isnan(labels)
-        assert metrics.auc(scores[there], labels[there]) == pytest.approx(roc_auc_score(labels[there], scores[there]))
+        assert metrics.auc(scores[there], labels[there]) == pytest.approx(
+            roc_auc_score(labels[there], scores[there])
+        )
     else:
         assert math.isnan(metrics.gauc(scores, labels))
 
@@ -44,9 +48,13 @@ def test_diversity_is_mean_pairwise_cosine_distance() -> None:
     lists = np.array([[1, 5, 3, 8], [2, 4, 0, 0], [7, 0, 0, 0]])
     full = cosine_distances(features[[1, 5, 3, 8]])[np.triu_indices(4, 1)].mean()
     pair = cosine_distances(features[[2, 4]])[0, 1]
-    assert metrics.diversity(lists, features) == pytest.approx([full, pair, np.nan], nan_ok=True)
+    assert metrics.diversity(lists, features) == pytest.approx(
+        [full, pair, np.nan], nan_ok=True
+    )
     features[4] = 0
-    assert metrics.diversity(lists, features)[1] == 1, "an item without features is unlike every other"
+    assert metrics.diversity(lists, features)[1] == 1, (
+        "an item without features is unlike every other"
+    )
 
 
 def test_gini_and_coverage() -> None:
@@ -59,6 +67,6 @@ def test_gini_and_coverage() -> None:
 
 def test_novelty_is_self_information() -> None:
     popularity = np.array([0, 0.5, 0.25, 0])
-    assert metrics.novelty(np.array([[1, 2], [3, 0], [0, 0]]), popularity) == pytest.approx(
-        [1.5, 2, np.nan], nan_ok=True
-    )
+    assert metrics.novelty(
+        np.array([[1, 2], [3, 0], [0, 0]]), popularity
+    ) == pytest.approx([1.5, 2, np.nan], nan_ok=True)

@@ -16,7 +16,13 @@ from data_exchange_center.steps import StepError
 from offline.data.sequences import Sequences
 from offline.evaluation.replay import gaps
 from research.evaluation import protocols
-from research.evaluation.protocols import AS_OF_NOW, AT_ITS_TIME, compared, holdout_at, last_sessions
+from research.evaluation.protocols import (
+    AS_OF_NOW,
+    AT_ITS_TIME,
+    compared,
+    holdout_at,
+    last_sessions,
+)
 from tests.unit.offline.data.ratings import events_of
 from tests.unit.offline.data.test_lists import SPEC, STORED, lists_of
 from tests.unit.offline.evaluation.conftest import settings_of
@@ -28,7 +34,9 @@ HOUR, DAY = 3600, 86_400
 def of_times(times: list[list[int]]) -> Sequences:
     """Each user likes other items, at these times."""
     items = [list(range(1, len(own) + 1)) for own in times]
-    return events_of(items, [[5] * len(own) for own in times], times, max(map(len, times)))
+    return events_of(
+        items, [[5] * len(own) for own in times], times, max(map(len, times))
+    )
 
 
 def test_the_last_session_is_held_out() -> None:
@@ -50,13 +58,17 @@ def test_the_last_session_is_held_out() -> None:
 
 def test_at_one_moment_for_all_nothing_later_is_known() -> None:
     data = inputs_of(np.zeros(USERS - 1, dtype=int)).data
-    times = data.times + 1000 * data.users  # each starts a little later than the one before
+    times = (
+        data.times + 1000 * data.users
+    )  # each starts a little later than the one before
     data = replace(data, times=times)
     time = 20_000
     holdout = holdout_at(data, time, 3)
     assert holdout.past.times.max() < time
     assert holdout.past.lengths.sum() == (times < time).sum()
-    liked = np.asarray(holdout.relevance.sum(axis=1) + holdout.disliked.sum(axis=1)).ravel()
+    liked = np.asarray(
+        holdout.relevance.sum(axis=1) + holdout.disliked.sum(axis=1)
+    ).ravel()
     started = holdout.past.lengths > 0
     assert (liked[~started] == 0).all()
     assert set(liked[started]) <= {1, 2, 3, 0}
@@ -67,7 +79,11 @@ def test_at_one_moment_for_all_nothing_later_is_known() -> None:
 
 def test_as_of_now_those_alone_count_who_came_back() -> None:
     session = list(range(0, 300, 60))
-    holdout = holdout_at(of_times([[*session, 400], [*session, 300 + 40 * DAY], [*session, 300 + DAY]]), 301, 3)
+    holdout = holdout_at(
+        of_times([[*session, 400], [*session, 300 + 40 * DAY], [*session, 300 + DAY]]),
+        301,
+        3,
+    )
     requested: list[int] = []
 
     def answer(at: protocols.Holdout) -> tuple[np.ndarray, np.ndarray]:
@@ -79,12 +95,19 @@ def test_as_of_now_those_alone_count_who_came_back() -> None:
     found = compared(holdout, answer)
     assert requested[0] == 400
     assert requested[1] > 10**9
-    users = {when: {name: row["users"] for name, row in groups.items()} for when, groups in found.items()}
+    users = {
+        when: {name: row["users"] for name, row in groups.items()}
+        for when, groups in found.items()
+    }
     gap = {"a day to a month": 1, "a month and longer": 1}
     assert users[AT_ITS_TIME] == {"all": 3, "below an hour": 1, **gap, "few ratings": 3}
     assert users[AS_OF_NOW] == {"all": 2, **gap, "few ratings": 2}
     row = found[AS_OF_NOW]["all"]
-    assert (row["ranked"]["ndcg@50"], row["recall"]["ndcg@50"], row["difference"]["ndcg@50"]["low"]) == (1, 0, 1)
+    assert (
+        row["ranked"]["ndcg@50"],
+        row["recall"]["ndcg@50"],
+        row["difference"]["ndcg@50"]["low"],
+    ) == (1, 0, 1)
 
 
 @pytest.fixture
@@ -93,7 +116,9 @@ def settings(exchange: Path, tmp_path: Path) -> Settings:
     return settings_of("default", tmp_path)
 
 
-def test_a_past_that_is_too_small_to_fit_is_left_out(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_past_that_is_too_small_to_fit_is_left_out(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuses(*_: object) -> None:
         raise StepError("nothing to train on")
 
@@ -105,11 +130,21 @@ def test_protocols_are_fitted_once_for_a_release(
     settings: Settings, exchange: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fits: list[int] = []
-    monkeypatch.setattr(protocols, "fit_stages", lambda past, *_: fits.append(len(past.items)))
-    monkeypatch.setattr(protocols, "in_both_orders", lambda *args: (np.zeros((args[-1].past.n_users, 50), int),) * 2)
+    monkeypatch.setattr(
+        protocols, "fit_stages", lambda past, *_: fits.append(len(past.items))
+    )
+    monkeypatch.setattr(
+        protocols,
+        "in_both_orders",
+        lambda *args: (np.zeros((args[-1].past.n_users, 50), int),) * 2,
+    )
     first = protocols.fitted(settings, "one")
     path = settings.offline_dir / "evaluation" / "protocols.json"
-    assert protocols.fitted(settings, "one") == json.loads(path.read_text())["protocols"] == first
+    assert (
+        protocols.fitted(settings, "one")
+        == json.loads(path.read_text())["protocols"]
+        == first
+    )
     assert len(fits) == len(first) > 0
     protocols.fitted(settings, "two")
     assert len(fits) == 2 * len(first)
@@ -126,7 +161,10 @@ def test_a_list_comes_in_the_rankers_order_and_padding_last() -> None:
     lists.candidates[0, 0], lists.features[0, 0] = 0, 9
     scores = STORED.inputs(lists).rows[..., len(SPEC.features)]
     for codes, given, order in zip(
-        lists.candidates, scores, protocols.ranked(ByOneColumn(), lists, STORED, 2), strict=True
+        lists.candidates,
+        scores,
+        protocols.ranked(ByOneColumn(), lists, STORED, 2),
+        strict=True,
     ):
         by_score = codes[np.argsort(-given, kind="stable")]
         assert order.tolist() == [*by_score[by_score > 0], *by_score[by_score == 0]]

@@ -33,20 +33,33 @@ def answers(holdout: Holdout) -> Answers:
     perfect = best_unseen(holdout.relevance.toarray(), holdout.past.seen(), SIZE)
     popular = baselines(holdout, SIZE)[POPULARITY]
     scores = np.tile(np.linspace(1, 0, SIZE), (len(popular), 1))
-    return Answers({"perfect": perfect, "popular": popular}, popular, popular[:, ::-1].copy(), scores)
+    return Answers(
+        {"perfect": perfect, "popular": popular},
+        popular,
+        popular[:, ::-1].copy(),
+        scores,
+    )
 
 
-def test_a_perfect_list_is_perfect_and_the_report_is_json(holdout: Holdout, answers: Answers) -> None:
+def test_a_perfect_list_is_perfect_and_the_report_is_json(
+    holdout: Holdout, answers: Answers
+) -> None:
     systems = {"perfect": answers.channels["perfect"], "popularity": answers.fused}
-    found = plain(report(holdout, systems, answers, np.eye(N_ITEMS + 1), ["popularity"]))
+    found = plain(
+        report(holdout, systems, answers, np.eye(N_ITEMS + 1), ["popularity"])
+    )
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["systems"]["perfect"]["ndcg@10"]["mean"] == 1
     assert found["against"]["popularity"]["perfect"]["recall@10"]["difference"] > 0
-    assert found["slices"]["perfect"]["returning"] == {}  # lists of ten have no metric at 50
+    assert (
+        found["slices"]["perfect"]["returning"] == {}
+    )  # lists of ten have no metric at 50
     assert set(found["table"]) == set(systems)
 
 
-def test_funnel_counts_what_each_stage_still_holds(holdout: Holdout, answers: Answers) -> None:
+def test_funnel_counts_what_each_stage_still_holds(
+    holdout: Holdout, answers: Answers
+) -> None:
     assert funnel(holdout, answers)["candidates"] == {
         "size": SIZE,
         "found": pytest.approx(funnel(holdout, answers)["10"]["fused"]),
@@ -54,13 +67,19 @@ def test_funnel_counts_what_each_stage_still_holds(holdout: Holdout, answers: An
     found = funnel(holdout, answers)["10"]
     channels = found["channels"]
     assert channels["perfect"]["found"] == found["found by any"] == pytest.approx(1)
-    assert channels["perfect"]["by no other"] == pytest.approx(1 - channels["popular"]["found"])
+    assert channels["perfect"]["by no other"] == pytest.approx(
+        1 - channels["popular"]["found"]
+    )
     assert channels["popular"]["by no other"] == 0
     assert found["fused"] == pytest.approx(channels["popular"]["found"])
-    assert found["ranked"] == pytest.approx(found["fused"])  # the same ten in another order
+    assert found["ranked"] == pytest.approx(
+        found["fused"]
+    )  # the same ten in another order
 
 
-def test_labelled_rows_are_the_rated_candidates_or_all(holdout: Holdout, answers: Answers) -> None:
+def test_labelled_rows_are_the_rated_candidates_or_all(
+    holdout: Holdout, answers: Answers
+) -> None:
     found = labelled(holdout, answers)
     liked, disliked = holdout.relevance.toarray() > 0, holdout.disliked.toarray() > 0
     labels, scores = [], []
@@ -78,20 +97,28 @@ def test_labelled_rows_are_the_rated_candidates_or_all(holdout: Holdout, answers
     assert everything["gauc of recalled order"] == pytest.approx(1 - everything["gauc"])
 
 
-def test_an_item_that_recall_did_not_have_stands_behind_its_last(holdout: Holdout, answers: Answers) -> None:
+def test_an_item_that_recall_did_not_have_stands_behind_its_last(
+    holdout: Holdout, answers: Answers
+) -> None:
     liked = holdout.relevance[0].indices[:1]
     ranked = answers.ranked.copy()
     fused = np.where(answers.fused == liked[0], 0, answers.fused)
     ranked[0, 0] = liked[0]
     found = labelled(holdout, Answers(answers.channels, fused, ranked, answers.scores))
     assert 0 <= found["liked against all candidates"]["gauc of recalled order"] < 1
-    assert _ranks_of(np.array([[5, 2, 7]]), np.array([[2, 3, 0], [5, 7, 1]])[:1]).tolist() == [[4, 1, 4]]
+    assert _ranks_of(
+        np.array([[5, 2, 7]]), np.array([[2, 3, 0], [5, 7, 1]])[:1]
+    ).tolist() == [[4, 1, 4]]
 
 
-def test_films_of_the_slices_share_out_what_was_liked(holdout: Holdout, answers: Answers) -> None:
+def test_films_of_the_slices_share_out_what_was_liked(
+    holdout: Holdout, answers: Answers
+) -> None:
     wide = best_unseen(holdout.relevance.toarray(), holdout.past.seen(), N_ITEMS)
     systems = {"perfect": np.pad(wide, ((0, 0), (0, 200 - wide.shape[1])))}
-    slices = report(holdout, systems, answers, np.eye(N_ITEMS + 1), [])["slices"]["perfect"]
+    slices = report(holdout, systems, answers, np.eye(N_ITEMS + 1), [])["slices"][
+        "perfect"
+    ]
     assert set(slices) == {*all_slices(holdout), "popular films", "rare films"}
     for part in ("popular films", "rare films"):
         assert slices[part]["recall@50"]["mean"] == pytest.approx(1)
@@ -102,8 +129,18 @@ def test_films_of_the_slices_share_out_what_was_liked(holdout: Holdout, answers:
 
 @pytest.fixture
 def found() -> dict[str, Any]:
-    low = {"recall@200": 0.6, "recall@50": 0.3, "ndcg@50": 0.16, "returning: recall@200": 0.4}
-    good = {"recall@200": 0.74, "recall@50": 0.48, "ndcg@50": 0.30, "returning: recall@200": 0.57}
+    low = {
+        "recall@200": 0.6,
+        "recall@50": 0.3,
+        "ndcg@50": 0.16,
+        "returning: recall@200": 0.4,
+    }
+    good = {
+        "recall@200": 0.74,
+        "recall@50": 0.48,
+        "ndcg@50": 0.30,
+        "returning: recall@200": 0.57,
+    }
     better = {"difference": 0.01, "p_value": 1e-9}
     row = {
         "users": 1000,
@@ -115,7 +152,12 @@ def found() -> dict[str, Any]:
         "dataset": "ml-1m",
         "table": {"popularity": dict(low), "EASE": dict(low), "default: ranked": good},
         "ranking": {"recall@50": dict(better), "ndcg@50": dict(better)},
-        "protocols": {"next session": {"at its time": {"all": dict(row)}, "as of now": {"all": dict(row)}}},
+        "protocols": {
+            "next session": {
+                "at its time": {"all": dict(row)},
+                "as of now": {"all": dict(row)},
+            }
+        },
     }
 
 
@@ -131,11 +173,23 @@ def test_reached_thresholds_pass(found: dict[str, Any]) -> None:
             0.69,
             "recall@200 of the ranked list is 0.6900 and should be at least 0.735",
         ),
-        (("table", "default: ranked", "returning: recall@200"), 0.41, "returning: recall@200"),
-        (("table", "default: ranked", "ndcg@50"), 0.4, "above 0.325: was the holdout trained on?"),
+        (
+            ("table", "default: ranked", "returning: recall@200"),
+            0.41,
+            "returning: recall@200",
+        ),
+        (
+            ("table", "default: ranked", "ndcg@50"),
+            0.4,
+            "above 0.325: was the holdout trained on?",
+        ),
         (("table", "EASE", "recall@50"), 0.5, "no better than EASE's 0.5000"),
         (("ranking", "ndcg@50", "p_value"), 0.02, "ndcg@50 of recall's order"),
-        (("ranking", "recall@50", "difference"), -0.02, "recall@50 of recall's order by -0.0200"),
+        (
+            ("ranking", "recall@50", "difference"),
+            -0.02,
+            "recall@50 of recall's order by -0.0200",
+        ),
     ],
 )
 def test_missed_thresholds_are_named(
@@ -150,17 +204,27 @@ def test_missed_thresholds_are_named(
 
 def test_an_order_worse_than_recalls_is_named(found: dict[str, Any]) -> None:
     row = found["protocols"]["next session"]["as of now"]["all"]
-    row["difference"] = {"ndcg@50": {"difference": -0.022, "low": -0.027, "high": -0.017}}
-    with pytest.raises(StepError, match=r"next session, as of now, all: .* by -0\.0220 \(-0\.0270 to -0\.0170\)"):
+    row["difference"] = {
+        "ndcg@50": {"difference": -0.022, "low": -0.027, "high": -0.017}
+    }
+    with pytest.raises(
+        StepError,
+        match=r"next session, as of now, all: .* by -0\.0220 \(-0\.0270 to -0\.0170\)",
+    ):
         check(found)
     row["users"] = 3
     check(found)
     row["ranked"] = {"ndcg@50": 0.171}
-    with pytest.raises(StepError, match=r"next session, as of now: ndcg@50 is 0\.1710 .* at least 0\.172"):
+    with pytest.raises(
+        StepError,
+        match=r"next session, as of now: ndcg@50 is 0\.1710 .* at least 0\.172",
+    ):
         check(found)
 
 
-def test_other_recipes_and_made_up_data_are_only_reported(found: dict[str, Any]) -> None:
+def test_other_recipes_and_made_up_data_are_only_reported(
+    found: dict[str, Any],
+) -> None:
     for key, value in (("recipe", "source"), ("dataset", "other")):
         bad = copy.deepcopy(found) | {key: value}
         bad["table"]["default: ranked"]["recall@200"] = 0.1
@@ -169,7 +233,10 @@ def test_other_recipes_and_made_up_data_are_only_reported(found: dict[str, Any])
 
 def test_the_smaller_data_set_has_bounds_of_its_own(found: dict[str, Any]) -> None:
     good = {"recall@200": 0.8, "recall@50": 0.52, "ndcg@50": 0.31}
-    found |= {"dataset": "ml-100k", "ranking": {}}  # whose differences are not requested
+    found |= {
+        "dataset": "ml-100k",
+        "ranking": {},
+    }  # whose differences are not requested
     found["table"] |= {"default: recall": dict(good), "default: ranked": dict(good)}
     check(found)
     found["table"]["default: recall"]["recall@50"] = 0.49

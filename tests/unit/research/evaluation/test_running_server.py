@@ -41,7 +41,9 @@ class Server:
     url: str = ""
     kind: IdKind = "integer"  # of the ids of users and items
     reply: Reply | None = None  # None: the exact answers
-    ready: dict[str, Any] = field(default_factory=lambda: {"ready": True, "release": RELEASE})
+    ready: dict[str, Any] = field(
+        default_factory=lambda: {"ready": True, "release": RELEASE}
+    )
     requested: list[dict[str, Any]] = field(default_factory=list)
 
     def answer(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
@@ -53,16 +55,36 @@ class Server:
 
     def exactly(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         past = self.holdout.past
-        user = int(np.searchsorted(past.user_numbers, self.own_ids.users.numbers[request["userid"]]))
+        user = int(
+            np.searchsorted(
+                past.user_numbers, self.own_ids.users.numbers[request["userid"]]
+            )
+        )
 
         def ids(codes: np.ndarray) -> list[OwnId]:
-            return [self.own_ids.items[int(itemid)] for itemid in past.item_numbers[codes[codes > 0] - 1]]
+            return [
+                self.own_ids.items[int(itemid)]
+                for itemid in past.item_numbers[codes[codes > 0] - 1]
+            ]
 
-        ranked, recall = ids(self.exact.ranked[user]), {"fused": ids(self.exact.fused[user])}
-        recall |= {name: ids(lists[user]) for name, lists in self.exact.channels.items()}
+        ranked, recall = (
+            ids(self.exact.ranked[user]),
+            {"fused": ids(self.exact.fused[user])},
+        )
+        recall |= {
+            name: ids(lists[user]) for name, lists in self.exact.channels.items()
+        }
         scores = self.exact.scores[user]
-        items = [{"itemid": item, "score": score} for item, score in zip(ranked, scores, strict=False)]
-        return 200, {"release": RELEASE, "cold_start": False, "item_list": items, "recall": recall}
+        items = [
+            {"itemid": item, "score": score}
+            for item, score in zip(ranked, scores, strict=False)
+        ]
+        return 200, {
+            "release": RELEASE,
+            "cold_start": False,
+            "item_list": items,
+            "recall": recall,
+        }
 
     @cached_property
     def own_ids(self) -> DatasetIds:
@@ -70,15 +92,22 @@ class Server:
 
         def named(numbers: np.ndarray) -> OwnIds:
             whole = self.kind == "integer"
-            texts = [str(number) if whole else f"{number % 7} {number}" for number in numbers.tolist()]
+            texts = [
+                str(number) if whole else f"{number % 7} {number}"
+                for number in numbers.tolist()
+            ]
             return OwnIds(numbers.tolist(), texts, self.kind)
 
-        return DatasetIds(named(self.holdout.past.user_numbers), named(self.holdout.past.item_numbers))
+        return DatasetIds(
+            named(self.holdout.past.user_numbers), named(self.holdout.past.item_numbers)
+        )
 
     def ask(self) -> Answers:
         recall = self.settings.recipe.recall
         names = [channel.name for channel in recall.channels]
-        return server_answers(self.url, RELEASE, names, recall.candidates, self.holdout, self.own_ids)
+        return server_answers(
+            self.url, RELEASE, names, recall.candidates, self.holdout, self.own_ids
+        )
 
 
 @pytest.fixture(scope="module")
@@ -103,15 +132,26 @@ def test_the_servers_answer_is_read_completely(server: Server, kind: IdKind) -> 
     assert np.array_equal(found.ranked, exact.ranked)
     assert np.array_equal(found.fused, exact.fused)
     assert found.channels.keys() == exact.channels.keys()
-    assert all(np.array_equal(found.channels[name], lists) for name, lists in exact.channels.items())
+    assert all(
+        np.array_equal(found.channels[name], lists)
+        for name, lists in exact.channels.items()
+    )
     assert found.scores == pytest.approx(exact.scores, nan_ok=True)
 
 
 def test_each_user_has_one_request_at_the_first_held_out_rating(server: Server) -> None:
     server.ask()
     wanted = [
-        {"userid": int(user), "timestamp": int(time), "size": 200, "explain": "recall", "strict": True}
-        for user, time in zip(server.holdout.past.user_numbers, server.holdout.times, strict=True)
+        {
+            "userid": int(user),
+            "timestamp": int(time),
+            "size": 200,
+            "explain": "recall",
+            "strict": True,
+        }
+        for user, time in zip(
+            server.holdout.past.user_numbers, server.holdout.times, strict=True
+        )
     ]
     assert sorted(server.requested, key=lambda request: request["userid"]) == wanted
 
@@ -132,12 +172,22 @@ UNKNOWN_USER = {"release": RELEASE, "cold_start": True}
 @pytest.mark.parametrize(
     ("status", "content", "message"),
     [
-        (503, {"error": {"message": "redis is away."}}, r"answered 503 for user \d+: redis is away\."),
-        (200, {**UNKNOWN_USER, "item_list": [{"itemid": 10**6, "score": 0.5}]}, "do not know"),
+        (
+            503,
+            {"error": {"message": "redis is away."}},
+            r"answered 503 for user \d+: redis is away\.",
+        ),
+        (
+            200,
+            {**UNKNOWN_USER, "item_list": [{"itemid": 10**6, "score": 0.5}]},
+            "do not know",
+        ),
         (200, [], "is not this server"),
     ],
 )
-def test_a_wrong_answer_is_a_one_sentence_error(server: Server, status: int, content: Any, message: str) -> None:
+def test_a_wrong_answer_is_a_one_sentence_error(
+    server: Server, status: int, content: Any, message: str
+) -> None:
     def reply(_: object) -> tuple[int, Any]:
         if status != 200 and len(server.requested) > 1:
             time.sleep(0.2)  # enough to give up before all requests are sent
@@ -149,16 +199,28 @@ def test_a_wrong_answer_is_a_one_sentence_error(server: Server, status: int, con
     assert len(server.requested) < server.holdout.past.n_users or status == 200
 
 
-@pytest.mark.parametrize("opening", [(200, {"release": "the one before"}), (503, {"error": {"code": module.OPENING}})])
-def test_a_worker_still_loading_the_release_is_retried(server: Server, opening: tuple[int, dict[str, Any]]) -> None:
+@pytest.mark.parametrize(
+    "opening",
+    [(200, {"release": "the one before"}), (503, {"error": {"code": module.OPENING}})],
+)
+def test_a_worker_still_loading_the_release_is_retried(
+    server: Server, opening: tuple[int, dict[str, Any]]
+) -> None:
     answered = itertools.count()
-    server.reply = lambda request: server.exactly(request) if next(answered) > 2 else opening
+    server.reply = lambda request: (
+        server.exactly(request) if next(answered) > 2 else opening
+    )
     assert np.array_equal(server.ask().ranked, server.exact.ranked)
 
 
-def test_a_different_release_is_an_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_different_release_is_an_error(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "OPENING_S", 0.1)
-    server.reply = lambda request: (200, server.exactly(request)[1] | {"release": "another"})
+    server.reply = lambda request: (
+        200,
+        server.exactly(request)[1] | {"release": "another"},
+    )
     with pytest.raises(StepError, match=f"answers from release another, not {RELEASE}"):
         server.ask()
 

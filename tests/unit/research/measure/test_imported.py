@@ -26,7 +26,9 @@ def test_served_lists_have_the_recall_of_the_librarys(
     export_events(settings, tmp_path / "events")
     folder = written(tmp_path / "bundle", kind, events(settings))
     recipe = import_model(settings, folder, with_default=False)
-    found = quality(run_steps(settings.model_copy(update={"recipe_name": str(recipe)})), folder)
+    found = quality(
+        run_steps(settings.model_copy(update={"recipe_name": str(recipe)})), folder
+    )
     assert 0 < found["library"] <= 1
     assert found["stack"] == pytest.approx(
         found["library"], abs=0.03

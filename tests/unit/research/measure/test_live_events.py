@@ -11,7 +11,14 @@ from data_exchange_center.events import Event
 from data_exchange_center.release_parts import DatasetIds, OwnIds
 from offline.data.sequences import Sequences
 from research.measure import live_events
-from research.measure.live_events import PREFIX, Replay, Replayed, replay_all, replayed, summary
+from research.measure.live_events import (
+    PREFIX,
+    Replay,
+    Replayed,
+    replay_all,
+    replayed,
+    summary,
+)
 from tests.datasets import STARS
 
 USERS, EACH, HELD = (3, 8), 30, 10
@@ -25,7 +32,11 @@ class NextInLine:
         self.reported: dict[OwnId, list[Event]] = {}
 
     def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
-        known = [event for event in self.reported.get(userid, []) if timestamp is None or event.timestamp < timestamp]
+        known = [
+            event
+            for event in self.reported.get(userid, [])
+            if timestamp is None or event.timestamp < timestamp
+        ]
         last = max(known, key=lambda event: event.timestamp).itemid if known else 1_000
         return list(range(last + 1, last + 1 + size))
 
@@ -35,7 +46,9 @@ class NextInLine:
 
     def take_back(self, userid: OwnId, prefix: str) -> None:
         self.reported[userid] = [
-            event for event in self.reported.get(userid, []) if not event.eventid.startswith(prefix)
+            event
+            for event in self.reported.get(userid, [])
+            if not event.eventid.startswith(prefix)
         ]
 
 
@@ -54,7 +67,11 @@ def replay() -> Replay:
     )
     ids = DatasetIds(
         OwnIds(list(USERS), [str(user) for user in USERS], "integer"),
-        OwnIds(list(range(1, EACH + 1)), [str(item) for item in range(1, EACH + 1)], "integer"),
+        OwnIds(
+            list(range(1, EACH + 1)),
+            [str(item) for item in range(1, EACH + 1)],
+            "integer",
+        ),
     )
     return Replay(data, np.full(len(USERS), HELD), ids, STARS)
 
@@ -62,17 +79,25 @@ def replay() -> Replay:
 @pytest.mark.parametrize("late", [0, 1, 5, 100])
 def test_later_events_leave_the_list_further_behind(replay: Replay, late: int) -> None:
     ranks = replayed(NextInLine(), 0, replay, late)
-    assert ranks.tolist() == [late + 1.0 if step > late else float("inf") for step in range(HELD)]
+    assert ranks.tolist() == [
+        late + 1.0 if step > late else float("inf") for step in range(HELD)
+    ]
 
 
-def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay, tmp_path: Path) -> None:
+def test_nothing_stays_of_it_and_nothing_else_goes(
+    replay: Replay, tmp_path: Path
+) -> None:
     loop = NextInLine()
 
-    def each(of: Callable[[NextInLine, int], Replayed], users: Sequence[int]) -> Iterator[Replayed]:
+    def each(
+        of: Callable[[NextInLine, int], Replayed], users: Sequence[int]
+    ) -> Iterator[Replayed]:
         return (of(loop, user) for user in users)
 
     theirs = Event("theirs", USERS[0], 900, "rating", 5, 4.0)
-    loop.tell([theirs, Event(f"{PREFIX}of a killed run", USERS[0], 29, "rating", 6, 4.0)])
+    loop.tell(
+        [theirs, Event(f"{PREFIX}of a killed run", USERS[0], 29, "rating", 6, 4.0)]
+    )
     found = summary(replay_all(replay, [0, 1], tmp_path / "kept", ABOUT, each))
     assert [event for events in loop.reported.values() for event in events] == [theirs]
     rows = found["replay"]
@@ -98,7 +123,9 @@ def test_a_run_resumes_only_with_the_same_release(
     monkeypatch.setattr(live_events, "KEPT_AT_ONCE", 1)
     path, requested = tmp_path / "kept", []
 
-    def each(of: Callable[[NextInLine, int], Replayed], users: Sequence[int]) -> Iterator[Replayed]:
+    def each(
+        of: Callable[[NextInLine, int], Replayed], users: Sequence[int]
+    ) -> Iterator[Replayed]:
         for user in users:
             requested.append(user)
             yield of(NextInLine(), user)
@@ -109,5 +136,7 @@ def test_a_run_resumes_only_with_the_same_release(
         replay_all(replay, [0, 1], path, ABOUT, each)
     found = replay_all(replay, [0, 1], path, ABOUT, each)
     assert requested == [0, 1]
-    assert repr(replay_all(replay, [0, 1], path, ABOUT | {"release": "another"}, each)) == repr(found)
+    assert repr(
+        replay_all(replay, [0, 1], path, ABOUT | {"release": "another"}, each)
+    ) == repr(found)
     assert requested == [0, 1, 0, 1]

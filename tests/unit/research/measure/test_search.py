@@ -17,7 +17,11 @@ from research.measure.search import (
 def test_measures_of_a_list_by_hand() -> None:
     found = measures([7, 1, 9, 2], {1, 2, 3})
     ideal = 1 + 1 / np.log2(3) + 1 / np.log2(4)
-    expected = {"success@10": 1.0, "NDCG@10": (1 / np.log2(3) + 1 / np.log2(5)) / ideal, "recall@50": 2 / 3}
+    expected = {
+        "success@10": 1.0,
+        "NDCG@10": (1 / np.log2(3) + 1 / np.log2(5)) / ideal,
+        "recall@50": 2 / 3,
+    }
     assert found == pytest.approx(expected)
     assert measures([7], {1}) == {"success@10": 0.0, "NDCG@10": 0.0, "recall@50": 0.0}
 
@@ -51,6 +55,11 @@ def test_the_table_is_of_the_queries_that_chose_nothing() -> None:
         for order in orders
     }
     found = report(lists, SearchSettings())
-    assert {each for row in found["systems"].values() for of in row.values() for each in of.values()} == {0.5}
+    assert {
+        each
+        for row in found["systems"].values()
+        for of in row.values()
+        for each in of.values()
+    } == {0.5}
     assert found["encoder"]["weights"]["0.3"]["words"]["NDCG@10"] == 1.0
     assert found["encoder"]["change"]["words"]["difference"] == 0.0

@@ -25,7 +25,11 @@ def test_fused_lists_by_reciprocal_ranks() -> None:
 
 
 def test_a_list_joins_while_that_helps() -> None:
-    lists = {"good": np.array([[1, 2, 3]]), "better": np.array([[2, 1, 3]]), "bad": np.array([[3, 3, 3]])}
+    lists = {
+        "good": np.array([[1, 2, 3]]),
+        "better": np.array([[2, 1, 3]]),
+        "bad": np.array([[3, 3, 3]]),
+    }
 
     def value(made: np.ndarray) -> float:
         return float(made[0, 0] == 2) + 0.1 * (made[0, 1] == 1)
@@ -33,7 +37,9 @@ def test_a_list_joins_while_that_helps() -> None:
     assert best_fusion(lists, value, 3) == {"better": 1.0}
 
 
-def test_rivals_are_chosen_on_validation_and_resumed(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rivals_are_chosen_on_validation_and_resumed(
+    exchange: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings: Settings = settings_of("default", exchange)
     fits: list[str] = []
 
@@ -43,7 +49,9 @@ def test_rivals_are_chosen_on_validation_and_resumed(exchange: Path, monkeypatch
 
     rivals = {
         "popularity": Rival({"days": (1, 20_000)}, counted),
-        "EASE": Rival({"l2": (1.0,), "dim": (4,)}, partial(contest.channel, EaseRecipe)),
+        "EASE": Rival(
+            {"l2": (1.0,), "dim": (4,)}, partial(contest.channel, EaseRecipe)
+        ),
         "Markov chain": Rival({"lags": (3,)}, contest.RIVALS["Markov chain"].fit),
     }
     monkeypatch.setattr(contest, "RIVALS", rivals)
@@ -67,14 +75,32 @@ def test_rivals_are_chosen_on_validation_and_resumed(exchange: Path, monkeypatch
     assert found["rows"]["popularity"]["setting"] == best["setting"]
 
 
-def test_settings_are_searched_one_after_the_other(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_searched_one_after_the_other(
+    exchange: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings: Settings = settings_of("default", exchange)
     inputs = read_with_holdout(settings)
     study = Contest(exchange / "rivals", inputs, inputs.dataset.holdout)
     reached = {(1, 1): 0.1, (2, 1): 0.3, (2, 2): 0.2, (2, 3): 0.4, (1, 3): 0.2}
-    monkeypatch.setattr(Contest, "fit", lambda self, name, holdout, setting: SimpleNamespace(lists=setting))
-    monkeypatch.setattr(contest, "value", lambda holdout, setting: reached[setting["a"], setting["b"]])
-    monkeypatch.setattr(contest, "RIVALS", {"any": Rival({"a": (1, 2), "b": (1, 2, 3)}, contest.popularity)})
+    monkeypatch.setattr(
+        Contest,
+        "fit",
+        lambda self, name, holdout, setting: SimpleNamespace(lists=setting),
+    )
+    monkeypatch.setattr(
+        contest, "value", lambda holdout, setting: reached[setting["a"], setting["b"]]
+    )
+    monkeypatch.setattr(
+        contest,
+        "RIVALS",
+        {"any": Rival({"a": (1, 2), "b": (1, 2, 3)}, contest.popularity)},
+    )
     tried: list[dict[str, Any]] = []
     assert study.chosen("any", tried) == {"a": 2, "b": 3}
-    assert [tuple(each["setting"].values()) for each in tried] == [(1, 1), (2, 1), (2, 2), (2, 3), (1, 3)]
+    assert [tuple(each["setting"].values()) for each in tried] == [
+        (1, 1),
+        (2, 1),
+        (2, 2),
+        (2, 3),
+        (1, 3),
+    ]

@@ -38,7 +38,10 @@ class Heaviest:
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Any:
-    als, neighbours = ModuleType("implicit.als"), ModuleType("implicit.nearest_neighbours")
+    als, neighbours = (
+        ModuleType("implicit.als"),
+        ModuleType("implicit.nearest_neighbours"),
+    )
     als.AlternatingLeastSquares = None  # type: ignore[attr-defined]
     neighbours.BM25Recommender = Heaviest  # type: ignore[attr-defined]
     for module in (ModuleType("implicit"), als, neighbours):
@@ -60,7 +63,9 @@ def job(folder: Path, model: str) -> None:
         request=np.array([0.2, 0.5, 1.0]),
         shape=np.array([3, 7]),
     )
-    (folder / "job.json").write_text(json.dumps({"model": model, "setting": {"K": 5}, "size": 3}), encoding="utf-8")
+    (folder / "job.json").write_text(
+        json.dumps({"model": model, "setting": {"K": 5}, "size": 3}), encoding="utf-8"
+    )
 
 
 def test_training_and_request_have_own_weights(worker: Any, tmp_path: Path) -> None:
@@ -68,17 +73,28 @@ def test_training_and_request_have_own_weights(worker: Any, tmp_path: Path) -> N
     worker.main(tmp_path)
     assert Heaviest.fitted[0].toarray().tolist() == [[0, 1.0, 0.5, 0, 0, 0, 0]]
     with np.load(tmp_path / "lists.npz") as found:
-        assert found["lists"].tolist() == [[3, 4, 0], [0, 0, 0], [5, 0, 0]]  # no list without events, no item below 0
+        assert found["lists"].tolist() == [
+            [3, 4, 0],
+            [0, 0, 0],
+            [5, 0, 0],
+        ]  # no list without events, no item below 0
         assert found["seconds"] >= 0
 
 
 def test_ease_recommends_what_is_liked_together(worker: Any) -> None:
     model = worker.Ease(l2=0.1)
-    model.fit(csr_matrix(np.array([[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]], np.float32)), show_progress=False)
-    codes, scores = model.recommend(np.array([0]), csr_matrix(np.array([[0, 1, 0, 0]], np.float32)), 3, [0])
+    model.fit(
+        csr_matrix(np.array([[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]], np.float32)),
+        show_progress=False,
+    )
+    codes, scores = model.recommend(
+        np.array([0]), csr_matrix(np.array([[0, 1, 0, 0]], np.float32)), 3, [0]
+    )
     assert codes[0, 0] == 2
     assert scores[0, 0] > scores[0, 1]
-    assert not np.isfinite(scores[0, 2])  # neither what the user had, nor an item to leave out
+    assert not np.isfinite(
+        scores[0, 2]
+    )  # neither what the user had, nor an item to leave out
 
 
 def test_unknown_models_are_refused(worker: Any, tmp_path: Path) -> None:
