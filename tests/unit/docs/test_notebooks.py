@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 
@@ -47,11 +48,10 @@ def test_outputs_name_no_machine(notebook: nbformat.NotebookNode) -> None:
 
 def test_imported_names_exist(notebook: nbformat.NotebookNode) -> None:
     """A renamed function fails here, long before the notebook is run."""
-    for module, names in re.findall(
-        r"^from (\S+) import (.+)$", code_of(notebook), re.MULTILINE
-    ):
-        found = importlib.import_module(module)
-        for name in names.split(", "):
-            assert hasattr(found, name) or importlib.import_module(
-                f"{module}.{name}"
-            ), (module, name)
+    for node in ast.walk(ast.parse(code_of(notebook))):
+        if not isinstance(node, ast.ImportFrom) or node.module is None:
+            continue
+        found = importlib.import_module(node.module)
+        for alias in node.names:
+            full_name = f"{node.module}.{alias.name}"
+            assert hasattr(found, alias.name) or importlib.import_module(full_name)
