@@ -156,7 +156,7 @@ class TestTriton:
 
 
 def test_a_failed_command_shows_what_it_said() -> None:
-    with pytest.raises(StackError, match=r"(?s)make services.*no such option"):
+    with pytest.raises(StackError, match=r"(?s)make setup.*no such option"):
         triton.run_quietly("python3", "-c", "import sys; sys.exit('no such option')")
 
 

@@ -117,7 +117,7 @@ def test_missing_software_says_make_services(
     settings: Settings, tmp_path: Path
 ) -> None:
     empty = settings.model_copy(update={"services_dir": tmp_path / "nothing"})
-    with refused("make services"):
+    with refused("make setup"):
         preflight.check_software(empty, [by_name("elasticsearch")])
     with refused("Triton's environment"):
         preflight.check_software(empty, [by_name("triton")])
