@@ -5,7 +5,7 @@ default ports must be free, or others named by the settings.
 
 Reads   RECSYS_DATA, like the demo itself
 Writes  pic/figures/demo.json, of other data than MovieLens-1M with its name; with --output pic/figures/demo_output.json
-Run     make bench-demo; make bench-demo RECSYS_DATA=ta-feng; make demo-output
+Run     make bench-demo; make bench-demo RECSYS_DATA=ta-feng; make bench-demo output=1
 """
 
 from __future__ import annotations
@@ -149,7 +149,8 @@ def main(settings: Settings) -> None:
     if parser.parse_args().output:
         _, printed = demo(ROOT)
         figures.write(
-            PRINTED, {"command": "make demo-output", "printed": excerpt(printed)}
+            PRINTED,
+            {"command": "make bench-demo output=1", "printed": excerpt(printed)},
         )
         return
     with tempfile.TemporaryDirectory() as folder:

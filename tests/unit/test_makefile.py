@@ -94,6 +94,13 @@ def test_activate_without_a_release_says_which_there_are() -> None:
     assert "make releases" in done.stderr
 
 
+@pytest.mark.parametrize("data", ["/nope", "it's /nope"])
+def test_a_demo_of_missing_data_ends_with_the_reason(data: str) -> None:
+    done = make("demo", "--assume-old=setup", RECSYS_DATA=data)
+    assert done.returncode != 0
+    assert f"{data} does not exist" in done.stderr.splitlines()[-1]
+
+
 def program(path: Path, script: str) -> Path:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)

@@ -21,7 +21,7 @@ from extras.events.log import (
     shown_key,
 )
 from online.clients.base import ServiceError
-from online.clients.redis import Connected, RedisUsers, UserQuery
+from online.clients.redis import RedisUsers, UserQuery
 from past_one_machine.redis_cluster import ClusterClient
 from tests.free_ports import free_ports
 
@@ -102,8 +102,3 @@ def test_states_of_one_transaction_are_in_one_slot() -> None:
         len({(client.slot_of(userid), slots[userid]) for userid in slots})
         == wire.EVENT_PARTITIONS
     )
-
-
-def test_a_clusters_client_overrides_where_one_server_keeps_what() -> None:
-    ours = {name for name in vars(Connected) if not name.startswith("_")}
-    assert ours <= vars(ClusterClient).keys()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from research import figures, pictures, tables
-from research.tables import headline, lines, measured, note, say, table
+from research.tables import lines, table
 
-ROOT = Path(__file__).parents[3]
 MACHINE = {"cpu": "a cpu", "cores": 2, "memory_gb": 8}
 FILE = {
     "command": "make it",
@@ -80,64 +77,6 @@ def test_a_table_has_the_rows_that_are_named_in_a_language(
     assert head == "| 列表 | users |"
     assert rows[:2] == ["| recall | 3 |", "| popularity | 40 |"]
     assert rows[-1] == "| popularity |"
-
-
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_note_says_what_measured_the_file(
-    language: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    note("a.json", "{systems/recall/users}", language=language)
-    say("a.json", "{measured}", language=language)
-    printed = capsys.readouterr().out
-    assert measured(FILE, language) in printed
-    assert all(
-        part in printed for part in ("make it", "a cpu", "1.2.3", "abc", "2026-12-01")
-    )
-
-
-def test_paired_differences_name_what_chance_gives() -> None:
-    assert (
-        tables.paired({"difference": 0.01, "p_value": 0.0001}) == "+0.0100 (p < .001)"
-    )
-    assert tables.paired({"difference": -0.5, "p_value": 0.25}) == "-0.5000 (p = 0.250)"
-
-
-def test_both_languages_show_the_same_numbers(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tables, "FIGURES", figures.FIGURES)
-    shown = []
-    for language in ("en", "zh"):
-        headline(language)
-        shown.append(
-            [
-                line
-                for line in capsys.readouterr().out.splitlines()
-                if line.startswith("|")
-            ]
-        )
-    numbers = [re.findall(r"\d\.\d{3}", "".join(each)) for each in shown]
-    assert len(numbers[0]) == 15
-    assert numbers[0] == numbers[1]
-
-
-def test_no_block_of_a_page_mixes_machines() -> None:
-    command = ["git", "grep", "-l", r"\[\[\[cog", "--", "*.md"]
-    pages = subprocess.run(
-        command, cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.split()
-    for page in pages:
-        for block in re.findall(
-            r"\[\[\[cog(.*?)\]\]\]",
-            (ROOT / page).read_text(encoding="utf-8"),
-            re.DOTALL,
-        ):
-            files = [
-                json.loads((figures.FIGURES / name).read_text())
-                for name in set(re.findall(r"[\w-]+\.json", block))
-            ]
-            machines = [file["machine"] for file in files if "machine" in file]
-            assert all(each == machines[0] for each in machines), (page, block)
 
 
 @pytest.mark.parametrize("name", pictures.DRAWN)

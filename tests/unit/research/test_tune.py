@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from data_exchange_center.recipes import DEFAULT
-from data_exchange_center.steps import StepError
-from offline.data.lists import ranker_of_lists
 from research import tune
-from research.evaluation import protocols
 from research.tune import changed, chosen
 from tests.unit.offline.evaluation.conftest import settings_of
 
@@ -21,11 +17,6 @@ from tests.unit.offline.evaluation.conftest import settings_of
 def test_every_number_is_one_of_the_recipe(number: str) -> None:
     for value in tune.VALUES[number]:
         assert changed(DEFAULT, number, value) != DEFAULT
-
-
-def test_an_unknown_number_is_refused() -> None:
-    with pytest.raises(StepError, match=r"tower\.depth"):
-        changed(DEFAULT, "tower.depth", 3)
 
 
 @pytest.mark.parametrize(
@@ -59,42 +50,3 @@ def test_measured_values_are_not_fitted_again(
     tune.main(settings, only=["ease.l2", "diversity"])
     assert len(fits) == 1  # the recipe as it is
     assert "chosen" in json.loads(path.read_text(encoding="utf-8"))
-
-
-def test_a_study_of_some_numbers_is_not_finished(
-    exchange: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = settings_of("default", exchange)
-    monkeypatch.setattr(tune, "VALUES", {"ease.l2": (3000.0,), "ease.power": (0.5,)})
-    monkeypatch.setattr(tune, "STRENGTHS", (0.1,))
-
-    def found() -> dict[str, Any]:
-        (path,) = (settings.offline_dir / "evaluation").glob("tune*.json")
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return report
-
-    for path in (settings.offline_dir / "evaluation").glob("tune*.json"):
-        path.unlink()
-    tune.main(settings, only=["ease.power"])
-    assert found()["measured"]["finished"] is False
-    tune.main(settings, only=["ease.l2", "diversity"])
-    assert set(found()["rows"]) == {"ease.l2 = 3000.0", "ease.power = 0.5"}
-    assert "finished" not in found()["measured"]
-
-
-def test_a_number_of_the_ranker_leaves_the_channels(
-    exchange: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings, fits = settings_of("default", exchange), []
-    monkeypatch.setattr(
-        tune,
-        "VALUES",
-        {"ranker.epochs": (2,), "ranker.past": (0.5,), "ease.l2": (3000.0,)},
-    )
-    refit = protocols.fit_recall
-    monkeypatch.setattr(
-        protocols, "fit_recall", lambda *given: fits.append(given[2]) or refit(*given)
-    )
-    tune.main(settings, only=["ranker.epochs", "ranker.past", "ease.l2"])
-    shares = [ranker_of_lists(recipe).past for recipe in fits]
-    assert shares == [0.5, ranker_of_lists(settings.recipe).past]  # not for the epochs

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 import runpy
 import subprocess
 import sys
@@ -9,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center import VERSION
-from stack.recsys import COMMANDS, main, parser
-from stack.service import BIN, ROOT
+from stack.recsys import main
+from stack.service import BIN
 
 
 @pytest.mark.parametrize(
@@ -41,12 +40,6 @@ def test_a_command_runs_its_module(
     assert ran == [(module, "__main__", passed)]
 
 
-def test_help_names_every_command_and_what_it_does() -> None:
-    text = " ".join(parser().format_help().split())
-    for name, (_, _, about) in COMMANDS.items():
-        assert f"{name} {about}" in text
-
-
 @pytest.mark.parametrize(
     "arguments", [[], ["activate"], ["import"], ["nothing"], ["up", "--nothing"]]
 )
@@ -60,24 +53,6 @@ def test_wrong_arguments_are_one_sentence(
         main(arguments)
     assert ended.value.code == 2
     assert " error: " in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_a_removed_extensions_command_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(COMMANDS, "doctor", ("extras.removed.doctor", [], "report"))
-    assert "doctor" not in parser().format_help()
-
-
-def test_commands_are_make_targets() -> None:
-    named = {"import": "new-data"}
-    makefiles = [ROOT / "Makefile", *(ROOT / "extras").glob("*/Makefile")]
-    targets = set(
-        re.findall(
-            r"^([a-z-]+):",
-            "\n".join(path.read_text() for path in makefiles),
-            re.MULTILINE,
-        )
-    )
-    assert {named.get(name, name) for name in COMMANDS} <= targets
 
 
 def test_the_installed_command_runs_in_any_folder(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from data_exchange_center.artifacts import ArtifactError
@@ -32,15 +30,6 @@ def test_a_table_in_parts_is_read_as_one_and_replaces_a_file(
     assert sha256(path) != digest
     TABLE.write(tmp_path, frame)
     assert sha256(path) == digest
-
-
-def test_that_an_engine_says_there_is_no_null_changes_nothing(tmp_path: Path) -> None:
-    table = pa.table(
-        {"userid": [7]}, pa.schema([pa.field("userid", pa.int32(), nullable=False)])
-    )
-    with in_parts(OPEN, tmp_path) as folder:
-        pq.write_table(table, folder / "part-0.parquet")
-    assert OPEN.read(tmp_path)["userid"].tolist() == [7]
 
 
 def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:

@@ -32,22 +32,6 @@ def test_a_commit_that_was_trained_on_other_data_is_not_compared(
         pass
 
 
-def test_a_commit_on_the_same_services_needs_no_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    commands: list[str] = []
-    monkeypatch.setattr(
-        OtherCheckout, "_run", lambda _, *command: commands.append(command[-1]) or True
-    )
-    settings = Settings(
-        exchange_dir=tmp_path / "ours", services_dir=tmp_path / "services"
-    )
-    (tmp_path / "services" / "bench" / "HEAD" / "checkout").mkdir(parents=True)
-    with OtherCheckout("HEAD", settings, None, shares_services=True).running(keep=True):
-        assert commands == [".venv/.ready", "serve"]
-    assert commands[2:] == ["down"]
-
-
 def test_a_ratio_is_the_median_of_adjacent_turns() -> None:
     this, other = (
         [

@@ -10,7 +10,6 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Event
 from data_exchange_center.release_parts import DatasetIds, OwnIds
 from offline.data.sequences import Sequences
-from research.measure import live_events
 from research.measure.live_events import (
     PREFIX,
     Replay,
@@ -115,28 +114,3 @@ def test_nothing_stays_of_it_and_nothing_else_goes(
     with pytest.raises(ConnectionError):
         replay_all(replay, [0], tmp_path / "kept", ABOUT, each)
     assert [event for events in loop.reported.values() for event in events] == [theirs]
-
-
-def test_a_run_resumes_only_with_the_same_release(
-    replay: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live_events, "KEPT_AT_ONCE", 1)
-    path, requested = tmp_path / "kept", []
-
-    def each(
-        of: Callable[[NextInLine, int], Replayed], users: Sequence[int]
-    ) -> Iterator[Replayed]:
-        for user in users:
-            requested.append(user)
-            yield of(NextInLine(), user)
-            if len(requested) == 1:
-                raise ConnectionError
-
-    with pytest.raises(ConnectionError):
-        replay_all(replay, [0, 1], path, ABOUT, each)
-    found = replay_all(replay, [0, 1], path, ABOUT, each)
-    assert requested == [0, 1]
-    assert repr(
-        replay_all(replay, [0, 1], path, ABOUT | {"release": "another"}, each)
-    ) == repr(found)
-    assert requested == [0, 1, 0, 1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,8 @@ import pytest
 
 from data_exchange_center.recipes import EaseRecipe
 from data_exchange_center.settings import Settings
-from offline.readers import read_with_holdout
 from research.rivals import contest
-from research.rivals.contest import Contest, Fitted, Rival, best_fusion, fused
+from research.rivals.contest import Fitted, Rival, best_fusion, fused
 from tests.unit.offline.evaluation.conftest import settings_of
 
 
@@ -73,34 +71,3 @@ def test_rivals_are_chosen_on_validation_and_resumed(
     assert set(found["rows"]) == {*rivals, contest.FUSION}
     best = max(found["tried"]["popularity"], key=lambda each: each["ndcg@50"])
     assert found["rows"]["popularity"]["setting"] == best["setting"]
-
-
-def test_settings_are_searched_one_after_the_other(
-    exchange: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings: Settings = settings_of("default", exchange)
-    inputs = read_with_holdout(settings)
-    study = Contest(exchange / "rivals", inputs, inputs.dataset.holdout)
-    reached = {(1, 1): 0.1, (2, 1): 0.3, (2, 2): 0.2, (2, 3): 0.4, (1, 3): 0.2}
-    monkeypatch.setattr(
-        Contest,
-        "fit",
-        lambda self, name, holdout, setting: SimpleNamespace(lists=setting),
-    )
-    monkeypatch.setattr(
-        contest, "value", lambda holdout, setting: reached[setting["a"], setting["b"]]
-    )
-    monkeypatch.setattr(
-        contest,
-        "RIVALS",
-        {"any": Rival({"a": (1, 2), "b": (1, 2, 3)}, contest.popularity)},
-    )
-    tried: list[dict[str, Any]] = []
-    assert study.chosen("any", tried) == {"a": 2, "b": 3}
-    assert [tuple(each["setting"].values()) for each in tried] == [
-        (1, 1),
-        (2, 1),
-        (2, 2),
-        (2, 3),
-        (1, 3),
-    ]
