@@ -18,7 +18,7 @@ from data_exchange_center import steps
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import Settings
 from extras.client import Client
-from extras.faults.declaration import EXPECTED, KINDS, OFF, SERVICES, Fault, FaultStore
+from extras.faults.declaration import KINDS, OFF, SERVICES, Fault, FaultStore
 from extras.faults.hook import FaultsView
 from online.web.guard import validated
 
@@ -41,11 +41,11 @@ def declared(arguments: argparse.Namespace) -> Fault:
     """The fault that the command line names. Raises BadRequestError."""
     given = {
         name: value
-        for name in EXPECTED
+        for name in Fault.model_fields
         if (value := getattr(arguments, name)) is not None
     }
     return validated(
-        json.dumps(given).encode(), Fault.model_validate_json, EXPECTED, _EXAMPLE
+        json.dumps(given).encode(), Fault.model_validate_json, f"a fault, {_EXAMPLE}"
     )
 
 
@@ -111,7 +111,7 @@ def _ignored(arguments: argparse.Namespace) -> list[str]:
     allowed = {"seconds"} if arguments.random else set()
     return [
         name.replace("_", "-")
-        for name in EXPECTED
+        for name in Fault.model_fields
         if name not in allowed and getattr(arguments, name) is not None
     ]
 
@@ -130,7 +130,9 @@ def _parser() -> argparse.ArgumentParser:
         ("wait_ms", int),
     ):
         parser.add_argument(
-            f"--{name.replace('_', '-')}", type=kind, help=EXPECTED[name]
+            f"--{name.replace('_', '-')}",
+            type=kind,
+            help=Fault.model_fields[name].description,
         )
     parser.add_argument("--off", action="store_true", help="end all faults")
     parser.add_argument(

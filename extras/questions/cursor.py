@@ -43,9 +43,7 @@ from online.recommend.types import (
 )
 
 MAX_SHOWN: Final = 10_000  # items of all pages
-EXPECTED: Final = {
-    "cursor": 'true for a first page, then the "cursor" of the answer before'
-}
+_WANTED: Final = 'true for a first page, then the "cursor" of the answer before'
 _MAX_LENGTH: Final = 200_000  # characters
 _BEFORE_ALL: Final = (-1, 0)  # a position before every event in the log
 END: Final = ("end_of_list", "The list ends here.")
@@ -86,9 +84,7 @@ class Cursor(BaseModel):
                 return found
         except (BadData, ValidationError):
             pass
-        raise BadRequestError(
-            "cursor", f"cursor is not valid; it must be {EXPECTED['cursor']}."
-        )
+        raise BadRequestError("cursor", f"cursor is not valid; it must be {_WANTED}.")
 
 
 class CursorRequest(Request):
@@ -96,7 +92,7 @@ class CursorRequest(Request):
 
     cursor: bool | Annotated[str, Field(min_length=1, max_length=_MAX_LENGTH)] = Field(
         default=False,
-        description=f"{EXPECTED['cursor']}; all but size, explain and the like has to stay the same",
+        description=f"{_WANTED}; all but size, explain and the like has to stay the same",
     )
     _goes_on: Cursor | None = PrivateAttr(default=None)
     _newest: tuple[int, int] | None = PrivateAttr(default=None)

@@ -15,7 +15,6 @@ from pydantic import Field
 
 from data_exchange_center.candidates import Candidates, StoredUser, behind, fused_lists
 from data_exchange_center.dataset import OwnId
-from extras.questions import history
 from extras.questions.history import HistoryRequest
 from extras.routes import expect_kind
 from online.recommend.loaded_release import Release
@@ -28,16 +27,9 @@ from online.recommend.types import (
     UserId,
     absent_by_default,
 )
-from online.web.errors import EXPECTED as CORE
 
 MAX_CANDIDATES: Final = 1_000
 EXAMPLE: Final[dict[str, Any]] = {"userid": 1, "candidates": [1, 2858, 260]}
-EXPECTED: Final = {
-    **CORE,
-    **history.EXPECTED,
-    "candidates": f"a list of 1 to {MAX_CANDIDATES:,} item ids",
-    "size": f"a whole number from 1 to {MAX_CANDIDATES}",
-}
 
 
 class RankRequest(HistoryRequest):

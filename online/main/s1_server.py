@@ -110,7 +110,7 @@ def create_app(
             request.get_data(cache=False),
             parts.request_model.model_validate_json,
         )
-        wanted = guard.validated(body, read, parts.expected)
+        wanted = guard.validated(body, read)
         guard.expect_within_budget(
             settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms
         )

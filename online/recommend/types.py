@@ -47,31 +47,42 @@ OwnText = Annotated[
 ]
 UserId = Annotated[int, Field(ge=1, le=MAX_INTEGER)] | OwnText
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
-# Seconds since 1970-01-01 UTC; now, where none is given
 Timestamp = Annotated[
-    int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=lambda: int(time.time()))
+    int,
+    Field(
+        ge=0,
+        le=MAX_TIMESTAMP,
+        default_factory=lambda: int(time.time()),
+        description="seconds since 1970-01-01 UTC; where it is not given, now",
+    ),
 ]
 
 
 class Request(BaseModel):
     """A request for a list. Strict: no number in quotes, and no unknown field.
 
-    ``userid`` is an own id of the data set, of the kind that `check_userid` checks.
+    `check_userid` checks the kind of ``userid``.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    userid: UserId
+    userid: UserId = Field(description="an own id of the data set, of its kind")
     size: Size = 50
     timestamp: Timestamp
-    # "recall": what recall found; true: why each item is there (extras/explain)
-    explain: bool | Literal["recall"] = False
-    budget_ms: Annotated[
-        int, Field(ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS, default_factory=int)
-    ]  # 0: not given
-    strict: bool = False  # rather no answer than one without a service: for checks and measurements
-    release: Annotated[str, Field(pattern=RELEASE)] | None = (
-        None  # instead of the live one
+    explain: bool | Literal["recall"] = Field(
+        default=False,
+        description='"recall": what each channel found; true: why each item is there',
+    )
+    budget_ms: Annotated[int, Field(ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS)] = Field(
+        default_factory=int,  # 0: not given
+        description="milliseconds that the answer may take; else the server's own",
+    )
+    strict: bool = Field(
+        default=False,
+        description="rather no answer than one without a service: for checks and measurements",
+    )
+    release: Annotated[str, Field(pattern=RELEASE)] | None = Field(
+        default=None, description="which one answers, instead of the live one"
     )
 
     @property

@@ -10,7 +10,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeVar
@@ -256,22 +256,18 @@ def expect_within_budget(
 def validated(
     body: bytes,
     validate: Callable[[bytes], Parsed],
-    expected: Mapping[str, str],
-    example: str = 'for example {"userid": 1, "size": 50}',
-    shape: str = "a JSON object",
+    shape: str = 'a JSON object, for example {"userid": 1, "size": 50}',
 ) -> Parsed:
     """Parse a body by ``validate``, whatever its Content-Type, so that a plain `curl -d` works. Raises BadRequestError.
 
-    ``expected``: what each field must be; ``example``: of a body, and ``shape``: what it must be as a whole.
+    ``shape``: what the body must be as a whole.
     """
     if not body.strip():
-        raise BadRequestError(
-            errors.BODY, f"The body is empty; expected {shape}, {example}."
-        )
+        raise BadRequestError(errors.BODY, f"The body is empty; expected {shape}.")
     try:
         return validate(body)
     except ValidationError as error:
-        raise errors.explained(error, expected, example, shape) from error
+        raise errors.explained(error, shape) from error
 
 
 def log_request(record: Record) -> None:
