@@ -46,6 +46,8 @@ from offline_to_online.releases import Stores
 from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import SAME_SCORE
 from online.clients import base, elastic, feast, redis, triton
+from online.recommend.item_cache import fetch_items
+from online.recommend.loaded_release import read_channels
 from online.recommend.recall import encoder_queries, query_vectors, search_channels
 from online.recommend.recommend import Recommender
 
@@ -114,7 +116,7 @@ def online_answers(
     spec, release, channels = (
         manifest.feature_spec,
         manifest.release,
-        server.users.channels(manifest.release),
+        read_channels(server.users, manifest.release),
     )
     recalled = {}
     for own_id, timestamp in progress(timestamps.items(), "candidates", leave=False):
@@ -137,7 +139,7 @@ def online_answers(
     item_numbers = sorted(
         {int(number) for _, found in recalled.values() for number in found.item_numbers}
     )
-    items = feast.fetch_items(server.features, spec, release, item_numbers)
+    items = fetch_items(server.features, spec, release, item_numbers)
     if unknown := sorted({*item_numbers} - {*items.item_numbers.tolist()}):
         raise CheckError(
             f"item {item_ids[unknown[0]]!r}: online has no value (null) of some feature"
