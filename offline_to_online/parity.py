@@ -46,6 +46,8 @@ from offline_to_online.releases import Stores
 from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import SAME_SCORE
 from online.clients import base, elastic, feast, redis, triton
+from online.recommend.item_cache import fetch_items
+from online.recommend.loaded_release import read_channels
 from online.recommend.recall import encoder_queries, query_vectors, search_channels
 from online.recommend.recommend import Recommender
 
@@ -112,7 +114,7 @@ def online_answers(
     numbers = np.unique(
         [n for _, found in recalled.values() for n in found.item_numbers]
     )
-    items = feast.fetch_items(server.features, spec, release, numbers.tolist())
+    items = fetch_items(server.features, spec, release, numbers.tolist())
     if len(unknown := np.setdiff1d(numbers, items.item_numbers)):
         own_id = item_ids[int(unknown[0])]
         raise CheckError(f"item {own_id!r}: online has no value (null) of some feature")
@@ -149,7 +151,7 @@ def _recall(
         raise CheckError(
             f"user {own_id!r}: Redis does not know this user under release {manifest.release}"
         )
-    channels = server.users.channels(manifest.release)
+    channels = read_channels(server.users, manifest.release)
     if server.encoder and channels.encoded:
         queries = encoder_queries(manifest, channels, stored, timestamp)
         encoded = {name: server.encoder.call(query) for name, query in queries.items()}

@@ -22,7 +22,7 @@ from extras.routes import parameters, parse_query, per_release, route
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import UserQuery as StateQuery
-from online.recommend.loaded_release import Release
+from online.recommend.loaded_release import Release, read_indexed
 from online.recommend.outcomes import WrongIdError
 from online.recommend.recommend import Recommender
 from online.recommend.types import RELEASE, Request, read_id
@@ -354,8 +354,8 @@ class Browse:
             itemid: rank
             for rank, itemid in enumerate(opened.by_popularity.ids.tolist())
         }
-        indexed = self._recommender.items.indexed(
-            opened.release, list(ranks)[:MOST_ITEMS], [channel]
+        indexed = read_indexed(
+            self._recommender.items, opened.release, list(ranks)[:MOST_ITEMS], [channel]
         )
         vectors = {
             item.number: item.vectors[channel]

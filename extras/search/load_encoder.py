@@ -47,6 +47,7 @@ from offline_to_online.stores.triton import (
 )
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers
+from online.recommend.loaded_release import read_catalogue
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def sync(settings: Settings) -> None:
                         continue
                     texts = {
                         n: meaning.text_of(each.title, each.attributes)
-                        for n, each in items.catalogue(release).items()
+                        for n, each in read_catalogue(items, release).items()
                     }
                     index = make_index(client, settings, published.manifest, encoder)
                     write_vectors(

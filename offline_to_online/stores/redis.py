@@ -23,6 +23,7 @@ from offline_to_online.rows import RecallState
 from offline_to_online.stores.base import ReleaseStore, patient, redis_client
 from online.clients.publishing import listed
 from online.clients.redis import Connected, RedisUsers
+from online.recommend.loaded_release import read_published
 
 Row = TypeVar("Row")
 CHUNK: Final = 1_000  # users per round trip
@@ -213,7 +214,7 @@ class RedisStore(ReleaseStore):
             self.translate_errors(),
             closing(RedisUsers(patient(self.settings).redis)) as users,
         ):
-            found = users.published(release)
+            found = read_published(users, release)
         if found is None:
             raise StepError(
                 f"release {release} is not published, or deleted: `make releases` lists those that are"

@@ -337,7 +337,7 @@ class Recommender:
         answer = self.users.call(
             query, deadline.share(STATE_SHARE), strict=request.strict
         )
-        if not answer.kept:
+        if not answer.published:
             if request.release:
                 raise UnknownReleaseError(request.release)
             raise StoredError(

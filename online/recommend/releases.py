@@ -16,8 +16,8 @@ from typing import Final
 
 from data_exchange_center.errors import RecsysError
 from online.clients.base import ServiceError
-from online.clients.feast import RETRY_AFTER_S
 from online.clients.redis import RedisUsers
+from online.recommend.item_cache import RETRY_AFTER_S
 from online.recommend.known_users import KnownUsers
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import LoadingError, NoReleaseError, UnknownReleaseError

@@ -34,6 +34,7 @@ from extras.search.settings import SearchSettings
 from extras.search.text import TextItems, TextQuery, blended, searched_words
 from offline_to_online.stores.base import patient
 from online.clients.elastic import ElasticItems
+from online.recommend.loaded_release import read_catalogue
 from research import figures
 
 QUERIES: Final = Path(__file__).with_name("search_queries.toml")
@@ -201,7 +202,7 @@ def main(settings: Settings) -> None:
     ranks = {number: rank for rank, number in enumerate(popular)}
     nothing_seen = np.empty(0, np.int32)
     with closing(ElasticItems(patient(settings).elasticsearch)) as client:
-        search, items = TextItems(client), client.catalogue(release)
+        search, items = TextItems(client), read_catalogue(client, release)
         queries = read_queries({item.title: number for number, item in items.items()})
         by_words = []
         for query in queries:

@@ -5,6 +5,7 @@ import pytest
 from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import Encoded
 from online.recommend.known_users import KnownUsers
+from online.recommend.loaded_release import read_indexed
 from tests.unit.online import contracts
 from tests.unit.online.fakes import FakeItems
 from tests.unit.online.world import SourceWorld, World
@@ -18,7 +19,9 @@ def world(kind: type[World]) -> World:
 @pytest.fixture
 def client(world: World) -> ExactItems:
     return ExactItems.of(
-        FakeItems(world).indexed(world.release, world.itemids, list(world.vector_dims)),
+        read_indexed(
+            FakeItems(world), world.release, world.itemids, list(world.vector_dims)
+        ),
         world.vector_dims,
     )
 
