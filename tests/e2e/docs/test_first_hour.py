@@ -33,15 +33,6 @@ def first_hour() -> list[str]:
     ]
 
 
-def test_the_first_hour_has_ten_lines() -> None:
-    text = (
-        (ROOT / "README.md")
-        .read_text(encoding="utf-8")
-        .partition("## The first hour")[2]
-    )
-    assert len(re.findall(r"^\d+\. .*\[.+?\]\(.+?\).*`.+?`", text, re.MULTILINE)) == 10
-
-
 @pytest.mark.parametrize("command", first_hour())
 def test_a_command_of_the_first_hour_works(pipeline: Pipeline, command: str) -> None:
     named = [

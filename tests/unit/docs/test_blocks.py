@@ -12,11 +12,8 @@ import pytest
 
 from extras.models.bundle import About
 from extras.questions import rules
-from tests.readmes import CHINESE, ENGLISH, ROOT, readmes
+from tests.readmes import ROOT
 
-PAGES = [*readmes(ENGLISH), *readmes(CHINESE)]
-# bash, python: tests/readmes.py; csv: tests/unit/extras/own_data; no language: answers; toctree: the site's navigation
-LANGUAGES = {"bash", "python", "toml", "json", "csv", "text", "", "{toctree}"}
 BLOCK = re.compile(
     r"^```(?P<language>\S*)[^\n]*\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -32,13 +29,6 @@ def body(page: str, language: str, containing: str) -> str:
         text for of, text in blocks(page) if of == language and containing in text
     ]
     return found
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_blocks_are_of_languages_that_tests_read(page: str) -> None:
-    for language, text in blocks(page):
-        assert language in LANGUAGES, text
-        {"toml": tomllib.loads, "json": json.loads}.get(language, str)(text)
 
 
 def test_the_rules_of_the_chapter_are_rules(tmp_path: Path) -> None:

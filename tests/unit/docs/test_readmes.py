@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from data_exchange_center.recipes import RECIPES
+from docs import reference_pages
 from tests import readmes
 
 ROOT = Path(__file__).parents[3]
@@ -40,26 +40,6 @@ def test_a_chinese_page_has_an_english_twin() -> None:
     assert {english for english, _ in PAIRS} <= set(readmes.readmes())
 
 
-@pytest.mark.parametrize("name", [readmes.ENGLISH, readmes.CHINESE])
-def test_the_first_page_is_short(name: str) -> None:
-    assert len(text_of(name).splitlines()) <= 150
-    assert len(text_of(name).split()) <= 800
-
-
-@pytest.mark.parametrize("name", [readmes.ENGLISH, readmes.CHINESE])
-def test_badges_say_what_the_project_says(name: str) -> None:
-    project = tomllib.loads(text_of("pyproject.toml"))["project"]
-    versions = re.findall(
-        r"3\.\d+", re.findall(r"badge/Python-(\S+)-blue", text_of(name))[0]
-    )
-    assert [f">={versions[0]}", f"<3.{int(versions[-1][2:]) + 1}"] == project[
-        "requires-python"
-    ].split(",")
-    assert f"badge/licence-{project['license']}-blue" in text_of(name)
-    workflow = re.findall(r"actions/workflows/([\w.]+)/badge.svg", text_of(name))
-    assert (ROOT / ".github/workflows" / workflow[0]).is_file()
-
-
 def test_every_make_command_is_a_target(readme: str) -> None:
     makefiles = "\n".join((ROOT / name).read_text() for name in tracked("*Makefile"))
     targets = set(re.findall(r"^([a-z0-9-]+):", makefiles, re.MULTILINE))
@@ -73,6 +53,14 @@ def test_every_make_command_is_a_target(readme: str) -> None:
         for word in part.removeprefix(" make ").split()
     }
     assert {word for word in words if "=" not in word} <= targets
+
+
+def test_every_setting_exists(readme: str) -> None:
+    """In the settings' reference, or as a variable of the containers."""
+    containers = ("stack/docker.sh", "docker-compose.yml")
+    known = reference_pages.settings_page() + "".join(map(text_of, containers))
+    named = re.findall(r"RECSYS_[A-Z0-9_]*[A-Z0-9]", readme)
+    assert [name for name in named if name not in known] == []
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])

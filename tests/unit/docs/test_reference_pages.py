@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import pytest
 from pydantic import BaseModel, Field
 
-from data_exchange_center import artifacts, plugins
+from data_exchange_center import artifacts
 from docs import reference_pages as reference
 
 SOURCE = '''
@@ -62,28 +61,3 @@ def test_every_artifact_has_its_row() -> None:
     assert [
         each.path for each in artifacts.ARTIFACTS if f"`{each.path}`" not in page
     ] == []
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["## POST /ml/rec", "## POST /ml/event", "### Answer", "budget\\_ms", "`503`"],
-)
-def test_the_api_page_has_paths_and_models(text: str) -> None:
-    assert text.replace("\\_", "_") in reference.http_api_page()
-
-
-def test_steps_stand_in_the_order_of_the_pipeline() -> None:
-    page = reference.steps_page()
-    places = [
-        page.index(f"## {step}")
-        for step in dict.fromkeys(each.made_by for each in artifacts.ARTIFACTS)
-    ]
-    assert places == sorted(places)
-
-
-def test_every_kind_of_channel_and_ranker_has_its_section() -> None:
-    page = reference.recipes_page()
-    assert [
-        kind for kind in plugins.find(plugins.MODELS) if f"## {kind}" not in page
-    ] == []
-    assert "`fusion_weight`" in page

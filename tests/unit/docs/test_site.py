@@ -76,12 +76,6 @@ def test_every_picture_of_a_page_is_there(site: Path) -> None:
     assert [path for path in found if not path.is_file()] == []
 
 
-def test_the_search_box_has_an_index(site: Path) -> None:
-    index = (site / "searchindex.js").read_text(encoding="utf-8")
-    assert "docs/reference/settings" in index
-    assert (site / "search.html").is_file()
-
-
 def test_pages_name_no_folder_of_the_machine(site: Path) -> None:
     found = [
         path.name
