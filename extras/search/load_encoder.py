@@ -43,7 +43,7 @@ from offline_to_online.stores.triton import (
     MODEL_FILE,
     Place,
     TritonStore,
-    encoder_config,
+    config_pbtxt,
 )
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers
@@ -207,7 +207,7 @@ class Encoder:
             store.aside / f"arriving-{meaning.MODEL}",
         )
         parameter = f'parameters {{ key: "{meaning.TOKENIZER}" value {{ string_value: "{self._packed}" }} }}\n'
-        config = encoder_config(meaning.MODEL, self.model) + parameter
+        config = config_pbtxt(meaning.MODEL, self.model) + parameter
         content = {
             Path("config.pbtxt"): config.encode(),
             Path("1") / MODEL_FILE: self.model,

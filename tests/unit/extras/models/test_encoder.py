@@ -22,7 +22,7 @@ from offline.models.kinds import fit_channels
 from offline.preprocess import s0_get_data, s1_data_split
 from offline.readers import read_inputs
 from offline_to_online.rows import recall_state
-from offline_to_online.stores.triton import encoder_config
+from offline_to_online.stores.triton import config_pbtxt
 from tests.made_up_data import shop
 from tests.unit.extras.models import encoders
 from tests.unit.extras.models.encoders import DIMS, HISTORY
@@ -217,7 +217,7 @@ def test_weights_among_the_inputs_are_no_inputs(
     (fitted,) = fit_channels(inputs.data, inputs, recipe)
     assert isinstance(fitted.channel, Encoder)
     assert 'name: "items"' in (
-        text := encoder_config("mine", fitted.channel.onnx.tobytes())
+        text := config_pbtxt("mine", fitted.channel.onnx.tobytes())
     )
     assert "embedding" not in text
 
@@ -378,7 +378,7 @@ def test_channels_without_encoders_stay_the_same_object() -> None:
 
 def test_tritons_configuration_is_that_of_the_file() -> None:
     one, _ = channel(times=True)
-    text = encoder_config("ml_encoder_mine-abc", one.onnx.tobytes())
+    text = config_pbtxt("ml_encoder_mine-abc", one.onnx.tobytes())
     assert 'name: "items" data_type: TYPE_INT64 dims: [ -1, 6 ]' in text
     assert 'name: "times" data_type: TYPE_INT64 dims: [ -1, 7 ]' in text
     assert (
