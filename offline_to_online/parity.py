@@ -46,10 +46,11 @@ from offline_to_online.releases import Stores
 from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import SAME_SCORE
 from online.clients import base, elastic, feast, redis, triton
+from online.recommend.encoders import encoded
 from online.recommend.item_cache import fetch_items
 from online.recommend.loaded_release import read_channels
-from online.recommend.recall import encoder_queries, query_vectors, search_channels
-from online.recommend.recommend import Recommender
+from online.recommend.recall import search_channels
+from online.recommend.recommend import Recommender, item_query
 
 TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value, relative to the value or to 1
 SCORE: Final = "score"
@@ -153,9 +154,7 @@ def _recall(
         )
     channels = read_channels(server.users, manifest.release)
     if server.encoder and channels.encoded:
-        queries = encoder_queries(manifest, channels, stored, timestamp)
-        encoded = {name: server.encoder.call(query) for name, query in queries.items()}
-        stored = replace(stored, vectors={**stored.vectors, **encoded})
+        stored = encoded(server.encoder, manifest, channels, stored, timestamp)
     lists = search_channels(server.items.call, manifest, channels, stored, timestamp)
     return stored, candidates.fused_lists(manifest.recipe.recall, lists)
 
@@ -195,7 +194,7 @@ class OfflineTruth:
         """
         recall = self.manifest.recipe.recall
         try:
-            vectors = query_vectors(self.manifest, self.channels, user, timestamp)
+            vectors = item_query(self.manifest, self.channels, user, timestamp).vectors
         except base.ServiceError as error:
             raise CheckError(f"user {user.own_id!r}: {error.what}") from error
         scores = {}

@@ -107,12 +107,6 @@ class CursorRequest(Request):
             json.dumps(what, sort_keys=True).encode(), digest_size=12
         ).hexdigest()
 
-    @property
-    def fewest(self) -> int:
-        """With the items that are dropped after ranking: none where they are left out of the search."""
-        found = self._goes_on
-        return self.size + (len(found.page) if found and found.left >= self.size else 0)
-
     def shown(self, release: str) -> tuple[list[OwnId], list[OwnId]]:
         """Items of the pages before: those that are left out of the search, and those that are dropped after it."""
         if (found := self._goes_on) is None:
@@ -180,6 +174,13 @@ def as_of_first_page(
         stored,
         events=tuple(each for each in stored.events if each.position <= found.newest),
     )
+
+
+def enough(request: Request) -> int:
+    """The request's size, and the items that are dropped after ranking: none where they are left out of the search."""
+    found = request._goes_on if isinstance(request, CursorRequest) else None
+    dropped = len(found.page) if found and found.left >= request.size else 0
+    return request.size + dropped
 
 
 def leave_out_shown(request: Request, opened: Release, user: StoredUser) -> StoredUser:

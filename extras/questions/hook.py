@@ -43,6 +43,8 @@ def register(app: Flask, parts: Parts) -> None:
     phases.history.append(cursor.as_of_first_page, "cursor")
     phases.recall.append(where.limit_search, *where.FIELDS)
     phases.recall.append(cursor.leave_out_shown, "cursor")
+    phases.enough.append(cursor.enough, "cursor")
+    phases.enough.append(rank.enough, "candidates")
     phases.candidates.append(rank.choose, "candidates")
     # A list is filtered before other extensions re-rank it; the cursor records the result.
     phases.rerank.append(where.limit_popular, *where.FIELDS)

@@ -38,10 +38,6 @@ class RankRequest(HistoryRequest):
     candidates: Annotated[list[UserId], Field(min_length=1, max_length=MAX_CANDIDATES)]
     size: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = MAX_CANDIDATES
 
-    @property
-    def fewest(self) -> int:
-        return 0  # the candidates are the client's
-
 
 class RankAnswer(Answer):
     """With the candidates that have no place."""
@@ -50,6 +46,11 @@ class RankAnswer(Answer):
         [],
         "of /ml/rank: candidates that the release does not know or has no features of, and hidden ones",
     )
+
+
+def enough(request: Request) -> int:
+    """No candidates are needed: they are the client's."""
+    return 0 if isinstance(request, RankRequest) else request.size
 
 
 def choose(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from data_exchange_center import wire
+from data_exchange_center.candidates import Candidates, StoredUser, fill_up
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.exact import ExactItems, IndexedItem
@@ -88,6 +89,15 @@ class Release:
     @cached_property
     def user_ids(self) -> IdKind:
         return self.manifest.dataset.user_ids
+
+
+def with_popular(
+    release: Release, user: StoredUser, found: Candidates | None = None
+) -> Candidates:
+    """Candidates, filled up by popular unseen items that can be ranked; ``found``: None: the channels found nothing."""
+    popular = release.by_popularity.ids
+    rankable = popular[np.isin(popular, release.items.held.item_numbers)]
+    return fill_up(release.manifest.recipe.recall, found, rankable, user)
 
 
 def load_release(
