@@ -9,9 +9,9 @@ import pytest
 from data_exchange_center.settings import Settings
 from extras.models.__main__ import export_events, import_model
 from offline.preprocess import s0_get_data, s1_data_split
-from research.measure.imported import MODELS, NAMES, quality
+from research.measure.imported import quality
 from tests.made_up_data import shop
-from tests.unit.extras.models.test_import import events, written
+from tests.unit.extras.models.bundles import events, written
 from tests.unit.offline.synthetic import run_steps
 
 
@@ -33,8 +33,3 @@ def test_served_lists_have_the_recall_of_the_librarys(
     assert found["stack"] == pytest.approx(
         found["library"], abs=0.03
     )  # a request does not know its own second's events
-
-
-def test_at_least_twelve_models_of_four_libraries() -> None:
-    assert len({library.split("_")[0] for library in MODELS}) >= 4
-    assert len(NAMES) >= 12
