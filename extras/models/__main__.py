@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,10 +24,11 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts, plugins
-from data_exchange_center.channels import Channel, StoredVectors
+from data_exchange_center.artifacts import Table
+from data_exchange_center.channels import Arrays, Channel, StoredVectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
-from data_exchange_center.fusion import top_k
+from data_exchange_center.fusion import Hits, top_k
 from data_exchange_center.recipes import (
     DEFAULT,
     RECIPES,
@@ -54,8 +54,8 @@ from extras.models.channel import (
     ImportedRecipe,
     ImportedVectorsRecipe,
     OrderRecipe,
-    Prepared,
     served,
+    write_model,
 )
 from extras.models.encoder import ImportedEncoderRecipe
 from offline.data.lists import ranker_of_lists
@@ -65,6 +65,8 @@ from offline.readers import read_inputs
 COMPARED: Final = 50  # first items of each list
 SAME_LISTS: Final = 0.99  # of the sample's users
 TOLERANCE: Final = 1e-5  # of a score, as a share of the list's largest
+
+Own = tuple[Mapping[str, int], Mapping[str, int]]  # own ids of users, of items -> row
 
 
 class Parity(NamedTuple):
@@ -83,6 +85,7 @@ def export_events(settings: Settings, folder: Path) -> None:
     past = inputs.data
     levels = np.array([0.0, *inputs.dataset.levels])
     training = past.earlier(ranker_of_lists(DEFAULT).past)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, part in (("events.parquet", past), ("events-training.parquet", training)):
         table = pd.DataFrame(
             {
@@ -93,7 +96,6 @@ def export_events(settings: Settings, folder: Path) -> None:
                 "time": part.times,
             }
         )
-        folder.mkdir(parents=True, exist_ok=True)
         with written_in_place(folder / name) as temporary:
             table.to_parquet(temporary, index=False)
         print(  # noqa: T201
@@ -104,79 +106,50 @@ def export_events(settings: Settings, folder: Path) -> None:
 def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Path:
     """Check a bundle and write its recipe. Raises BundleError, and changes nothing then."""
     inputs = read_inputs(settings)
-    own_users, own_items = (
-        {each: row for row, each in enumerate(ids)} for ids in own_ids(settings)
-    )
-    own = own_users, own_items
+    past = inputs.data
+    users, items = own_ids(settings)
+    own = (_rows(users), _rows(items))
+
+    # check
     found = bundle.read(folder)
-    if (found.about.events or 0) > len(inputs.data.items):
+    about = found.about
+    if about.events > len(past.items):
         raise BundleError(
-            f"{folder / MODEL}: trained on {found.about.events:,} events, of which the past here has "
-            f"{len(inputs.data.items):,}: held-out ones are among them; train on what `make export-events` writes now"
+            f"{folder / MODEL}: trained on {about.events:,} events, of which the past here has {len(past.items):,}: "
+            "held-out ones are among them; train on what `make export-events` writes now"
         )
-    prepared = prepare(folder, found, inputs.data, own)
-    recipe = channel_recipe(found, "", "")
-    parity = compared(
-        served(recipe, prepared, inputs.data.item_numbers, inputs.data.user_numbers),
-        folder,
-        inputs,
-        own,
-    )
+    model = prepare(folder, found, past, own)
+    channel = channel_recipe(found)
+    recipe_with(channel, with_default=with_default)  # is the name free?
+    of_lists = _training(folder, found, past, own) if with_default else None
+
+    # parity
+    as_served = served(channel, model, past.item_numbers, past.user_numbers)
+    parity = compared(as_served, folder, inputs, own)
     if parity.same < SAME_LISTS:
         raise BundleError(
             f"{folder / EXPECTED}: {parity.same:.1%} of {parity.users} lists have the library's first {COMPARED} "
             f"items with its scores (at least {SAME_LISTS:.0%}; scores within {TOLERANCE:g} of the list's largest). "
             f"The first difference: {parity.first}"
         )
-    of_past = None
-    if with_default:
-        training = folder / TRAINING
-        if not training.is_dir():
-            raise BundleError(
-                f"{folder}: has no {TRAINING}/, the same model fitted on events-training.parquet: without it the "
-                "ranker would learn from lists that know what was liked next"
-            )
-        earlier = bundle.read(training)
-        if earlier.about.kind != found.about.kind:
-            raise BundleError(
-                f"{training}: is of kind {earlier.about.kind}, the bundle of {found.about.kind}"
-            )
-        if (earlier.about.history_length, earlier.about.inputs) != (
-            found.about.history_length,
-            found.about.inputs,
-        ):
-            raise BundleError(
-                f"{training}: history_length and inputs must be those of the bundle's own model.toml"
-            )
-        of_past = prepare(training, earlier, inputs.data, own)
-    recipe_with(recipe, with_default=with_default)  # raises before anything is written
+
+    # recipe
     exchange = settings.exchange_dir
-    file, digest = trained_on(prepared, inputs.data.lengths, inputs.data).write(
-        exchange, found.about.name
-    )
-    recipe = channel_recipe(found, file, digest)
-    if of_past:
-        earlier_lengths = inputs.data.earlier_lengths(ranker_of_lists(DEFAULT).past)
-        file, digest = trained_on(of_past, earlier_lengths, inputs.data).write(
-            exchange, found.about.name
-        )
-        recipe = recipe.model_copy(
-            update={"training_file": file, "training_sha256": digest}
-        )
-    whole = recipe_with(recipe, with_default=with_default)
-    out = exchange / MODELS / f"{found.about.name}.json"
+    earlier = past.earlier_lengths(ranker_of_lists(DEFAULT).past)
+    files = {"file": write_model(exchange, about.name, seen(model, past, past.lengths))}
+    if of_lists:
+        of_lists = seen(of_lists, past, earlier)
+        files["training_file"] = write_model(exchange, about.name, of_lists)
+    channel = channel.model_copy(update=files)
+    recipe = recipe_with(channel, with_default=with_default)
+    out = exchange / MODELS / f"{about.name}.json"
     with written_in_place(out) as temporary:
-        temporary.write_text(whole.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    for path in set(
-        out.parent.glob(f"{found.about.name}-*.npz")
-    ):  # of the model's earlier imports
-        if path.relative_to(exchange).as_posix() not in (
-            recipe.file,
-            recipe.training_file,
-        ):
-            path.unlink()
+        temporary.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    for path in out.parent.glob(f"{about.name}-*.npz"):
+        if path.relative_to(exchange).as_posix() not in files.values():
+            path.unlink()  # of an earlier import
     print(  # noqa: T201
-        f"{found.about.name} ({found.about.library}): {len(found.items):,} items, "
+        f"{about.name} ({about.library}): {len(found.items):,} items, "
         f"{f'{len(found.users):,} users' if found.users else 'users by their events'}\n"
         f"parity: {parity.same:.1%} of {parity.users} lists have the same first {COMPARED} items and scores, within "
         f"{parity.difference:.1g} of the largest\n{out}: the recipe. To serve it:\n"
@@ -185,21 +158,37 @@ def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Pat
     return out
 
 
-def trained_on(prepared: Prepared, lengths: np.ndarray, past: Sequences) -> Prepared:
-    """The arrays, with how many of each user's events the model may have been trained on."""
-    return replace(prepared, past_users=past.user_numbers, past_events=lengths)
-
-
-def channel_recipe(found: Bundle, file: str, digest: str) -> ImportedRecipe:
-    """Settings of the bundle's channel."""
-    about = found.about
-    if about.kind == "encoder":
-        history, times = about.history_length or 0, "times" in about.inputs
-        return ImportedEncoderRecipe(
-            name=about.name, file=file, sha256=digest, history=history, times=times
+def _training(folder: Path, found: Bundle, past: Sequences, own: Own) -> Arrays:
+    """The model that was fitted on the first part of the past. Raises BundleError."""
+    training = folder / TRAINING
+    if not training.is_dir():
+        raise BundleError(
+            f"{folder}: has no {TRAINING}/, the same model fitted on events-training.parquet: without it the "
+            "ranker would learn from lists that know what was liked next"
         )
-    kind = ImportedVectorsRecipe if about.kind == "vectors" else ImportedItemItemRecipe
-    return kind(name=about.name, file=file, sha256=digest)
+    earlier = bundle.read(training)
+    for name in ("kind", "history_length"):
+        wanted, other = getattr(found.about, name), getattr(earlier.about, name)
+        if other != wanted:
+            raise BundleError(
+                f"{training / MODEL}: {name} is {other}, that of the bundle {wanted}"
+            )
+    return prepare(training, earlier, past, own)
+
+
+def seen(model: Arrays, past: Sequences, lengths: np.ndarray) -> Arrays:
+    """The arrays, with how many of each user's events the model may have been trained on."""
+    return {**model, "past_users": past.user_numbers, "past_events": lengths}
+
+
+def channel_recipe(found: Bundle) -> ImportedRecipe:
+    """Settings of the bundle's channel, whose file is not written yet."""
+    about = found.about
+    if about.kind == "vectors":
+        return ImportedVectorsRecipe(name=about.name, file="")
+    if about.kind == "item-item":
+        return ImportedItemItemRecipe(name=about.name, file="")
+    return ImportedEncoderRecipe(name=about.name, file="", history=about.history_length)
 
 
 def recipe_with(channel: ChannelRecipe, *, with_default: bool) -> Recipe:
@@ -207,63 +196,43 @@ def recipe_with(channel: ChannelRecipe, *, with_default: bool) -> Recipe:
 
     Raises BundleError for a name that is taken, by a recipe or a channel.
     """
-    known = (*RECIPES, *plugins.find(plugins.RECIPES))
-    channels = {
-        each.name for recipe in RECIPES.values() for each in recipe.recall.channels
-    }
-    try:
-        if channel.name in known or channel.name in channels:
-            raise ValueError("a recipe or a channel has that name")
-        if with_default:
-            recall = RecallRecipe(
-                **{
-                    **dict(DEFAULT.recall),
-                    "channels": (*DEFAULT.recall.channels, channel),
-                }
-            )
-            return DEFAULT.model_copy(update={"name": channel.name, "recall": recall})
-        return Recipe(
-            name=channel.name,
-            recall=RecallRecipe(channels=(channel,)),
-            ranker=OrderRecipe(),
-        )
-    except ValueError as error:
+    taken = {"fused", "popular", *RECIPES, *plugins.find(plugins.RECIPES)}
+    for recipe in RECIPES.values():
+        taken.update(each.name for each in recipe.recall.channels)
+    if channel.name in taken:
         raise BundleError(
-            f"{MODEL}: name {channel.name!r} is taken: give the model another one"
-        ) from error
+            f"{MODEL}: name {channel.name!r} is taken by a recipe or a channel: give the model another one"
+        )
+    if not with_default:
+        recall = RecallRecipe(channels=(channel,))
+        return Recipe(name=channel.name, recall=recall, ranker=OrderRecipe())
+    channels = (*DEFAULT.recall.channels, channel)
+    recall = RecallRecipe(**{**dict(DEFAULT.recall), "channels": channels})
+    return DEFAULT.model_copy(update={"name": channel.name, "recall": recall})
 
 
-Own = tuple[Mapping[str, int], Mapping[str, int]]  # own ids of users, of items -> row
-
-
-def prepare(folder: Path, found: Bundle, past: Sequences, own: Own) -> Prepared:
-    """A bundle's arrays by the data set's numbers. Raises BundleError for ids that it does not have."""
-    rows = bundle.positions(folder / ITEMS, found.items, own[1], "items")
+def prepare(folder: Path, found: Bundle, past: Sequences, own: Own) -> Arrays:
+    """A bundle's arrays by the data set's numbers, as in `write_model`. Raises BundleError for unknown ids."""
+    own_users, own_items = own
+    rows = bundle.positions(folder / ITEMS, found.items, own_items, "items")
     order = np.argsort(rows)
-    item_numbers = past.item_numbers[rows[order]]
+    arrays: dict[str, np.ndarray] = {"item_numbers": past.item_numbers[rows[order]]}
     if found.weights is not None:
         weights = found.weights[order][:, order].tocsr()
         weights.sort_indices()
-        arrays = {
-            "data": weights.data,
-            "indices": weights.indices,
-            "indptr": weights.indptr,
-        }
-        return Prepared(item_numbers, np.empty(0, np.int64), arrays)
-    if found.item_vectors is not None and found.encoder:
-        model = np.frombuffer(found.encoder, np.uint8)
-        arrays = {
-            "items": found.item_vectors[order],
-            "codes": 1 + order,
-            "encoder": model,
-        }
-        return Prepared(item_numbers, np.empty(0, np.int64), arrays)
-    if found.item_vectors is None or found.user_vectors is None:
-        raise BundleError(f"{folder}: has neither vectors nor weights")
-    of_users = bundle.positions(folder / USERS, found.users, own[0], "users")
-    by = np.argsort(of_users)
-    arrays = {"items": found.item_vectors[order], "users": found.user_vectors[by]}
-    return Prepared(item_numbers, past.user_numbers[of_users[by]], arrays)
+        for name in ("data", "indices", "indptr"):
+            arrays[name] = getattr(weights, name)
+    if found.item_vectors is not None:
+        arrays["items"] = found.item_vectors[order]
+    if found.encoder:
+        arrays["codes"] = 1 + order
+        arrays["encoder"] = np.frombuffer(found.encoder, np.uint8)
+    if found.user_vectors is not None:
+        rows = bundle.positions(folder / USERS, found.users, own_users, "users")
+        order = np.argsort(rows)
+        arrays["user_numbers"] = past.user_numbers[rows[order]]
+        arrays["users"] = found.user_vectors[order]
+    return arrays
 
 
 def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity:
@@ -271,68 +240,74 @@ def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity
 
     Raises BundleError for a list that ends before the first `COMPARED` items, and before those that the channel finds.
     """
-    expected, past = bundle.read_expected(folder), inputs.data
-    users = bundle.positions(folder / EXPECTED, expected.users, own[0], "users")
+    own_users, own_items = own
+    path = folder / EXPECTED
+    expected = bundle.read_expected(folder)
+    users = bundle.positions(path, expected.users, own_users, "users")
+    texts = list(own_items)
     same, worst, first = 0, 0.0, ""
-    texts = list(own[1])
-    stored = {channel.name: channel.users} if isinstance(channel, StoredVectors) else {}
-    for user, name, items, scores in zip(
+    for user, name, items, of_items in zip(
         users, expected.users, expected.items, expected.scores, strict=True
     ):
-        after_all = Points(
-            np.array([user]),
-            past.lengths[[user]],
-            past.times[[past.starts[user + 1] - 1]] + 1,
-        )
-        ours = channel.scores(
-            requests_at(past, after_all, inputs.profiles, channel.events, stored)
-        )
-        mine = slice(past.starts[user], past.starts[user + 1])
         wanted = items[:COMPARED]
-        codes = 1 + bundle.positions(folder / EXPECTED, wanted, own[1], "items")
-        theirs = np.asarray(scores[:COMPARED], np.float64)
-        largest = max(float(np.abs(theirs).max()), 1e-12)
-        (hits,) = top_k(
-            ours.copy(),
-            COMPARED,
-            np.zeros(mine.stop - mine.start, np.int64),
-            past.items[mine],
-        )
-        if len(wanted) < len(hits.ids):
+        theirs = np.asarray(of_items[:COMPARED], np.float64)
+        codes = 1 + bundle.positions(path, wanted, own_items, "items")
+        scores, best = listed(channel, user, inputs)
+        if len(wanted) < len(best.ids):
             raise BundleError(
-                f"{folder / EXPECTED}: user {name} has {len(wanted)} items, of which too few can be compared: list the "
-                f"first {COMPARED}, or all that the model finds ({len(hits.ids)} here)"
+                f"{path}: user {name} has {len(wanted)} items, of which too few can be compared: list the first "
+                f"{COMPARED}, or all that the model finds ({len(best.ids)} here)"
             )
         # the best of ours have the library's scores, and so have the library's items here: equal scores may swap
-        listed = (
-            hits.scores
-            if len(hits.scores) == len(theirs)
-            else np.full(len(theirs), np.inf)
-        )
-        gap = float(np.abs(np.stack([listed, ours[0, codes]]) - theirs).max()) / largest
+        gap = np.inf
+        if len(best.ids) == len(wanted):
+            both = np.stack([best.scores, scores[codes]])
+            largest = max(float(np.abs(theirs).max()), 1e-12)
+            gap = float(np.abs(both - theirs).max()) / largest
         if gap <= TOLERANCE:
-            same, worst = same + 1, max(worst, gap)
+            same += 1
+            worst = max(worst, gap)
         elif not first:
-            listed_ids = [texts[code - 1] for code in hits.ids[:3]]
-            served = _listed(listed_ids, hits.scores)
-            first = f"user {name}: the library has {_listed(wanted, theirs)}; the stack {served}"
+            ours = _in_words([texts[code - 1] for code in best.ids], best.scores)
+            first = f"user {name}: the library has {_in_words(wanted, theirs)}; the stack {ours}"
     return Parity(len(users), same / len(users), worst, first)
 
 
-def _listed(ids: Sequence[str], scores: Iterable[float]) -> str:
-    return ", ".join(
-        f"{each} ({score:.6g})" for each, score in zip(ids[:3], scores, strict=False)
+def listed(channel: Channel, user: int, inputs: Inputs) -> tuple[np.ndarray, Hits]:
+    """Scores of all items, by code, and the first unseen ones, for a request a second after the user's newest event."""
+    past = inputs.data
+    own = slice(past.starts[user], past.starts[user + 1])
+    after_all = Points(
+        np.array([user]), past.lengths[[user]], past.times[[own.stop - 1]] + 1
     )
+    stored = {channel.name: channel.users} if isinstance(channel, StoredVectors) else {}
+    requests = requests_at(past, after_all, inputs.profiles, channel.events, stored)
+    scores = channel.scores(requests)
+    rows = np.zeros(own.stop - own.start, np.int64)
+    (best,) = top_k(scores.copy(), COMPARED, rows, past.items[own])
+    return scores[0], best
+
+
+def _in_words(ids: Sequence[str], scores: Iterable[float]) -> str:
+    pairs = zip(ids[:3], scores, strict=False)
+    return ", ".join(f"{each} ({score:.6g})" for each, score in pairs)
 
 
 def own_ids(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """Own ids as text, of users and items, in the order of `Sequences`."""
-    tables = (artifacts.USERS, Columns.USER), (artifacts.ITEMS, Columns.ITEM)
-    users, items = (
-        table.read(settings.exchange_dir).sort_values(key)[Columns.OWN_ID].to_numpy()
-        for table, key in tables
+
+    def read(table: Table, key: str) -> np.ndarray:
+        rows = table.read(settings.exchange_dir).sort_values(key)
+        return rows[Columns.OWN_ID].to_numpy()
+
+    return (
+        read(artifacts.USERS, Columns.USER),
+        read(artifacts.ITEMS, Columns.ITEM),
     )
-    return users, items
+
+
+def _rows(ids: np.ndarray) -> dict[str, int]:
+    return {each: row for row, each in enumerate(ids)}
 
 
 def main(settings: Settings) -> None:

@@ -1,10 +1,8 @@
 """Bundles: trained models of other libraries as folders of plain files, their format and its checks.
 
-    model.toml          name, kind ("vectors", "item-item" or "encoder"), library, similarity ("dot" or "cosine"; of
-                        vectors and encoders); events (rows of events.parquet that it was trained on, optional); of
-                        encoders: history_length, inputs (["items"] or ["items", "times"])
-    items.parquet       id: the item's own id as text; of vectors and encoders: vector (list of floats), bias (float,
-                        optional)
+    model.toml          name, kind ("vectors", "item-item" or "encoder"), library; events (rows of events.parquet that
+                        it was trained on, optional); of encoders: history_length
+    items.parquet       id: the item's own id as text; of vectors and encoders: vector (list of floats)
     users.parquet       of vectors: id, vector
     weights.npz         of item-item: a `scipy.sparse` matrix (items, items) in the order of items.parquet; the score of
                         a column is the sum over the rows of a user's items
@@ -17,7 +15,6 @@ An id is the one of the data set that the model was trained on (`make export-eve
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,26 +28,21 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from data_exchange_center.channels import index_vectors, query_vectors, unit_vectors
+from data_exchange_center.channels import index_vectors, query_vectors
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.recipes import Frozen
 from extras.models import encoder
 
 Float32 = NDArray[np.float32]
-MODEL, ITEMS, USERS, WEIGHTS, ENCODER, EXPECTED, TRAINING = (
-    "model.toml",
-    "items.parquet",
-    "users.parquet",
-    "weights.npz",
-    "encoder.onnx",
-    "expected.parquet",
-    "training",
-)
-MAX_DIMENSIONS: Final = (
-    4096  # of a vector in Elasticsearch, the bias and the length included
-)
+MODEL: Final = "model.toml"
+ITEMS: Final = "items.parquet"
+USERS: Final = "users.parquet"
+WEIGHTS: Final = "weights.npz"
+ENCODER: Final = "encoder.onnx"
+EXPECTED: Final = "expected.parquet"
+TRAINING: Final = "training"
+MAX_DIMENSIONS: Final = 4094  # two less than Elasticsearch's: `index_vectors` adds two
 MAX_HISTORY: Final = 2048  # events that an encoder reads
-NAME: Final = r"[a-z][a-z0-9_]{0,30}"
 
 
 class BundleError(RecsysError):
@@ -60,15 +52,12 @@ class BundleError(RecsysError):
 class About(Frozen):
     """Content of model.toml."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
     kind: Literal["vectors", "item-item", "encoder"]
     library: str
-    similarity: Literal["dot", "cosine"] = "dot"
-    events: int | None = None  # rows of events.parquet that the model was trained on
-    history_length: Annotated[int, Field(ge=1, le=MAX_HISTORY)] | None = (
-        None  # newest events that an encoder reads
-    )
-    inputs: tuple[Literal["items", "times"], ...] = ("items",)  # of an encoder
+    events: int = 0  # rows of events.parquet that the model was trained on; 0: unknown
+    # newest events that an encoder reads; 0: another kind
+    history_length: Annotated[int, Field(ge=1, le=MAX_HISTORY)] = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +75,8 @@ class Bundle:
 
     about: About
     items: Sequence[str]  # own ids
-    users: Sequence[str]  # own ids; only of vectors
-    item_vectors: Float32 | None = (
-        None  # (items, d + 2): vector, bias, and what makes all equally long
-    )
+    users: Sequence[str] = ()  # own ids; only of vectors
+    item_vectors: Float32 | None = None  # (items, d + 2), see `index_vectors`
     user_vectors: Float32 | None = None  # (users, d + 2)
     weights: sp.csr_matrix | None = None  # (items, items), of an item-item model
     encoder: bytes = b""  # the model that makes user vectors, as it is served
@@ -98,53 +85,38 @@ class Bundle:
 def read(folder: Path) -> Bundle:
     """Read and check a bundle. Raises BundleError."""
     about = _about(folder / MODEL)
-    items = _table(
-        folder / ITEMS, ["id"] if about.kind == "item-item" else ["id", "vector"]
-    )
-    ids = _ids(folder / ITEMS, items)
     if about.kind == "item-item":
-        return Bundle(about, ids, (), weights=_weights(folder / WEIGHTS, len(ids)))
-    of_items = _vectors(folder / ITEMS, items)
-    bias = (
-        _numbers(folder / ITEMS, items["bias"])
-        if "bias" in items.column_names
-        else np.zeros(len(ids), np.float32)
-    )
-    indexed = index_vectors(
-        unit_vectors(of_items) if about.similarity == "cosine" else of_items, bias
-    )
-    if indexed.shape[1] > MAX_DIMENSIONS:
+        ids = _ids(folder / ITEMS, _table(folder / ITEMS, "id"))
+        return Bundle(about, ids, weights=_weights(folder / WEIGHTS, len(ids)))
+
+    ids, vectors = _vectors(folder / ITEMS)
+    dims = vectors.shape[1]
+    if dims > MAX_DIMENSIONS:
         raise BundleError(
-            f"{folder / ITEMS}: {of_items.shape[1]} dimensions; at most {MAX_DIMENSIONS - 2} are searched"
+            f"{folder / ITEMS}: {dims} dimensions; at most {MAX_DIMENSIONS} are searched"
         )
+    indexed = index_vectors(vectors, np.zeros(len(ids), np.float32))
     if about.kind == "encoder":
-        model = encoder.read_encoder(folder / ENCODER, about, *of_items.shape)
-        return Bundle(about, ids, (), indexed, encoder=model)
-    users = _table(folder / USERS, ["id", "vector"])
-    of_users = _vectors(folder / USERS, users)
-    if of_items.shape[1] != of_users.shape[1]:
+        model = encoder.read_encoder(folder / ENCODER, about, len(ids), dims)
+        return Bundle(about, ids, item_vectors=indexed, encoder=model)
+
+    users, of_users = _vectors(folder / USERS)
+    if of_users.shape[1] != dims:
         raise BundleError(
-            f"{folder}: vectors of items have {of_items.shape[1]} dimensions, those of users {of_users.shape[1]}"
+            f"{folder}: vectors of items have {dims} dimensions, those of users {of_users.shape[1]}"
         )
-    of_users = query_vectors(
-        unit_vectors(of_users) if about.similarity == "cosine" else of_users
-    )
-    return Bundle(about, ids, _ids(folder / USERS, users), indexed, of_users)
+    return Bundle(about, ids, users, indexed, query_vectors(of_users))
 
 
 def read_expected(folder: Path) -> Expected:
     """Read the library's own lists. Raises BundleError."""
     path = folder / EXPECTED
-    table = _table(path, ["id", "items", "scores"])
-    found = Expected(
-        _ids(path, table), *(table[name].to_pylist() for name in ("items", "scores"))
-    )
-    for user, items, scores in zip(found.users, found.items, found.scores, strict=True):
-        if (
-            not items
-            or len(items) != len(scores)
-            or not np.isfinite(np.asarray(scores, float)).all()
-        ):
+    table = _table(path, "id", "items", "scores")
+    users = _ids(path, table)
+    found = Expected(users, table["items"].to_pylist(), table["scores"].to_pylist())
+    for user, items, scores in zip(users, found.items, found.scores, strict=True):
+        finite = np.isfinite(np.asarray(scores, float)).all()
+        if not items or len(items) != len(scores) or not finite:
             raise BundleError(
                 f"{path}: user {user} needs as many finite scores as items, at least one"
             )
@@ -175,27 +147,23 @@ def _about(path: Path) -> About:
         raise BundleError(f"{path}: is no TOML ({error})") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise BundleError(
-            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from error
-    if about.kind == "encoder" and about.history_length is None:
+        where = ".".join(map(str, first["loc"]))
+        raise BundleError(f"{path}: {where}: {first['msg']}") from error
+    if about.kind == "encoder" and not about.history_length:
         raise BundleError(
             f"{path}: history_length is missing: how many of the newest events the encoder reads"
-        )
-    if not re.fullmatch(NAME, about.name):
-        raise BundleError(
-            f"{path}: name {about.name!r}: small letters, digits and _, a letter first, at most 31"
         )
     return about
 
 
-def _table(path: Path, columns: Sequence[str]) -> pa.Table:
+def _table(path: Path, *columns: str) -> pa.Table:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise BundleError(f"{path}: cannot be read ({error})") from error
-    if absent := [name for name in columns if name not in table.column_names]:
-        raise BundleError(f"{path}: has no column {absent[0]!r}")
+    for name in columns:
+        if name not in table.column_names:
+            raise BundleError(f"{path}: has no column {name!r}")
     if not table.num_rows:
         raise BundleError(f"{path}: is empty")
     return table
@@ -208,31 +176,23 @@ def _ids(path: Path, table: pa.Table) -> list[str]:
     return ids
 
 
-def _vectors(path: Path, table: pa.Table) -> Float32:
+def _vectors(path: Path) -> tuple[list[str], Float32]:
+    """Ids, and (ids, d)."""
+    table = _table(path, "id", "vector")
+    ids = _ids(path, table)
+    ragged = BundleError(f"{path}: all vectors need the same number of floats")
     try:
         vectors = np.array(table["vector"].to_pylist(), dtype=np.float32)
     except (ValueError, TypeError) as error:
-        raise BundleError(
-            f"{path}: all vectors need the same number of floats"
-        ) from error
+        raise ragged from error
     if vectors.ndim != 2 or not vectors.shape[1]:
-        raise BundleError(f"{path}: all vectors need the same number of floats")
-    if not np.isfinite(vectors).all():
-        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+        raise ragged
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
         raise BundleError(
-            f"{path}: the vector of {table['id'][row].as_py()!r} has values that are not numbers"
+            f"{path}: the vector of {ids[finite.argmin()]!r} has values that are not numbers"
         )
-    return vectors
-
-
-def _numbers(path: Path, column: pa.ChunkedArray) -> Float32:
-    try:
-        values = np.array(column.to_pylist(), dtype=np.float32)
-    except (ValueError, TypeError) as error:
-        raise BundleError(f"{path}: bias is no column of floats") from error
-    if not np.isfinite(values).all():
-        raise BundleError(f"{path}: bias has values that are not numbers")
-    return values
+    return ids, vectors
 
 
 def _weights(path: Path, items: int) -> sp.csr_matrix:

@@ -1,17 +1,17 @@
 """Imported recall channels, and a ranker that keeps recall's order: what a recipe with an imported model consists of.
 
-`make import-model` writes a model's arrays by the data set's numbers (`Prepared`) and a recipe that names the file.
+`make import-model` writes a model's arrays by the data set's numbers (`write_model`) and a recipe that names the file.
 Fitting such a channel reads the file, so that every step, check and store treats it like one that was trained here.
 """
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +41,6 @@ if TYPE_CHECKING:
 
 EVENTS: Final = 1000  # newest events of a user that an item-item model reads
 MODELS: Final = "models"  # in the exchange folder
-NUMBERS: Final = (
-    "item_numbers",
-    "user_numbers",
-    "past_users",
-    "past_events",
-)  # of `Prepared`
 
 
 class ImportedVectorsRecipe(VectorRecipe):
@@ -56,12 +50,8 @@ class ImportedVectorsRecipe(VectorRecipe):
 
     kind: Literal["imported_vectors"] = "imported_vectors"
     name: str = "imported"
-    file: str  # as `Prepared.write` wrote it, below the exchange folder
-    sha256: str  # of it
-    training_file: str = (
-        ""  # the same model, fitted on the first part of the past; empty: there is none
-    )
-    training_sha256: str = ""
+    file: str  # as `write_model` wrote it, below the exchange folder
+    training_file: str = ""  # the same model, fitted on the first part of the past
 
 
 class ImportedItemItemRecipe(ChannelRecipe):
@@ -73,71 +63,20 @@ class ImportedItemItemRecipe(ChannelRecipe):
     kind: Literal["imported_item_item"] = "imported_item_item"
     name: str = "imported"
     file: str
-    sha256: str
     training_file: str = ""
-    training_sha256: str = ""
     events: int = EVENTS
 
 
 ImportedRecipe = ImportedVectorsRecipe | ImportedItemItemRecipe | ImportedEncoderRecipe
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A model's arrays by the numbers of the data set, ascending."""
+class OrderRecipe(ListsRecipe):
+    """A ranker that keeps the order of recall's fused list. It is not trained: few lists are made for it."""
 
-    item_numbers: NDArray[np.int64]
-    user_numbers: NDArray[np.int64]
-    arrays: Arrays  # items, users; or data, indices, indptr; or items, codes, encoder
+    trained_by: ClassVar[str] = "extras.models.order:Order"
 
-    past_users: NDArray[np.int64] = field(
-        default_factory=lambda: np.empty(0, np.int64)
-    )  # whose events the model may have been trained on
-    past_events: NDArray[np.int64] = field(
-        default_factory=lambda: np.empty(0, np.int64)
-    )  # how many of each of them
-
-    def write(self, exchange: Path, name: str) -> tuple[str, str]:
-        """Write the file, named by its content, so that an earlier model's file stays. Returns its path below the
-        exchange folder, and its sha256."""
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            **dict[str, Any](
-                {each: getattr(self, each) for each in NUMBERS} | dict(self.arrays)
-            ),
-        )
-        digest = sha256(buffer.getvalue()).hexdigest()
-        file = f"{MODELS}/{name}-{digest[:12]}.npz"
-        with written_in_place(exchange / file) as temporary:
-            temporary.write_bytes(buffer.getvalue())
-        return file, digest
-
-    @classmethod
-    def read(cls, file: str, digest: str) -> Self:
-        """Raises StepError where the file is gone or has changed since the recipe was written."""
-        path = load_settings().exchange_dir / file
-        try:
-            raw = path.read_bytes()
-        except OSError as error:
-            raise StepError(
-                f"{path}: cannot be read ({error.strerror}): import the model again"
-            ) from error
-        if sha256(raw).hexdigest() != digest:
-            raise StepError(
-                f"{path}: has changed since its recipe was written: import the model again"
-            )
-        with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
-            arrays = dict(stored)
-        return cls(**{each: arrays.pop(each) for each in NUMBERS}, arrays=arrays)
-
-    def trained_within(self, past: Sequences) -> bool:
-        """Whether the model may have been trained on events of ``past`` alone: on none that come after it."""
-        lengths = dict(
-            zip(past.user_numbers.tolist(), past.lengths.tolist(), strict=True)
-        )
-        counts = zip(self.past_users.tolist(), self.past_events.tolist(), strict=True)
-        return all(events <= lengths.get(user, events) for user, events in counts)
+    kind: Literal["order"] = "order"
+    stride: int = 20  # events between request points
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,9 +89,7 @@ class ItemItem(Channel):
     data: Float32  # of a csr matrix (items + 1, items + 1) by item code
     indices: NDArray[np.int32]
     indptr: NDArray[np.int64]
-    known: NDArray[
-        np.bool_
-    ]  # (items + 1,) False for padding and items that the model does not have
+    known: NDArray[np.bool_]  # (items + 1,) whether the model has the item
 
     def __post_init__(self) -> None:
         _ = self.rows  # now, not in a request
@@ -164,34 +101,78 @@ class ItemItem(Channel):
     @cached_property
     def rows(self) -> Float32 | None:
         """The matrix itself where most of it is not 0, as EASE's: its rows are summed far faster."""
-        if len(self.data) < len(self.known) ** 2 / 2:
+        size = len(self.known)
+        if len(self.data) < size**2 / 2:
             return None
-        dense = np.zeros((len(self.known), len(self.known)), np.float32)
-        dense[
-            np.repeat(np.arange(len(self.known)), np.diff(self.indptr)), self.indices
-        ] = self.data
+        dense = np.zeros((size, size), np.float32)
+        dense[np.repeat(np.arange(size), np.diff(self.indptr)), self.indices] = (
+            self.data
+        )
         return dense
 
     def scores(self, requests: Requests) -> Float32:
         found = np.full((len(requests), len(self.known)), NOT_FOUND, np.float32)
         for row, items in zip(found, requests.items, strict=True):
             own = np.unique(items[items > 0])
-            if not len(own):
-                continue
-            if self.rows is not None:
-                sums = self.rows[own].sum(axis=0, dtype=np.float64)
-            else:
-                spans = np.concatenate(
-                    [
-                        np.arange(self.indptr[code], self.indptr[code + 1])
-                        for code in own
-                    ]
-                )
-                sums = np.bincount(
-                    self.indices[spans], self.data[spans], len(self.known)
-                )
-            row[self.known] = sums[self.known]
+            if len(own):
+                row[self.known] = self._sums(own)[self.known]
         return found
+
+    def _sums(self, own: NDArray[np.integer]) -> NDArray[np.float64]:
+        if self.rows is not None:
+            dense: NDArray[np.float64] = self.rows[own].sum(axis=0, dtype=np.float64)
+            return dense
+        spans = [np.arange(self.indptr[code], self.indptr[code + 1]) for code in own]
+        cells = np.concatenate(spans)
+        sums = np.bincount(self.indices[cells], self.data[cells], len(self.known))
+        return sums.astype(np.float64)
+
+
+def write_model(exchange: Path, name: str, model: Arrays) -> str:
+    """Write a model's arrays; return the file below the exchange folder, named by its content.
+
+    Args:
+        model: item_numbers, past_users, past_events (see `trained_within`), and of vectors items, user_numbers, users;
+            of item-item data, indices, indptr; of encoders items, codes, encoder. Numbers ascend.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, **dict[str, Any](model))
+    raw = buffer.getvalue()
+    file = f"{MODELS}/{name}-{_digest(raw)}.npz"
+    with written_in_place(exchange / file) as temporary:
+        temporary.write_bytes(raw)
+    return file
+
+
+def read_model(file: str) -> Arrays:
+    """Inverse of `write_model`. Raises StepError where the file is gone or has changed since."""
+    path = load_settings().exchange_dir / file
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise StepError(
+            f"{path}: cannot be read ({error.strerror}): import the model again"
+        ) from error
+    if not path.stem.endswith(_digest(raw)):
+        raise StepError(f"{path}: has changed since: import the model again")
+    with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def _digest(raw: bytes) -> str:
+    return sha256(raw).hexdigest()[:32]
+
+
+def trained_within(model: Arrays, past: Sequences) -> bool:
+    """Whether the model may have been trained on events of ``past`` alone.
+
+    ``past_events`` of the model says of how many events of each of ``past_users`` it may know.
+    """
+    lengths = dict(zip(past.user_numbers.tolist(), past.lengths.tolist(), strict=True))
+    known = zip(
+        model["past_users"].tolist(), model["past_events"].tolist(), strict=True
+    )
+    return all(events <= lengths.get(user, events) for user, events in known)
 
 
 def fit(
@@ -204,60 +185,64 @@ def fit(
     """
     from offline.models.kinds import Fitted
 
-    prepared = Prepared.read(recipe.file, recipe.sha256)
-    usable = prepared.trained_within(past)
+    model = read_model(recipe.file)
+    usable = trained_within(model, past)
     if not usable and recipe.training_file:
-        prepared = Prepared.read(recipe.training_file, recipe.training_sha256)
-        usable = prepared.trained_within(past)
-    elif not usable:  # the ranker `order` learns nothing from its lists: the model itself may make them
-        lists_of = inputs.data.earlier_lengths(OrderRecipe().past)
-        usable = np.array_equal(past.lengths, lists_of) and prepared.trained_within(
-            inputs.data
-        )
+        model = read_model(recipe.training_file)
+        usable = trained_within(model, past)
+    elif not usable:
+        # the ranker `order` learns nothing from its lists: the model itself may make them
+        of_lists = inputs.data.earlier_lengths(OrderRecipe().past)
+        usable = np.array_equal(past.lengths, of_lists)
+        usable = usable and trained_within(model, inputs.data)
     if not usable:
         raise StepError(
             f"{recipe.name}: was trained on events that come after those that are given here, and would be evaluated "
             "on what it has seen: train it on what `make export-events` writes now, and import it again"
         )
-    return Fitted(served(recipe, prepared, past.item_numbers, past.user_numbers))
+    return Fitted(served(recipe, model, past.item_numbers, past.user_numbers))
 
 
 def served(
     recipe: ImportedRecipe,
-    prepared: Prepared,
+    model: Arrays,
     item_numbers: NDArray[np.int64],
     user_numbers: NDArray[np.int64],
 ) -> Channel:
-    """Prepared arrays in the order of a release's items and users."""
-    places = 1 + _places(
-        prepared.item_numbers, item_numbers, "items", recipe.file
-    )  # item codes
-    known = np.zeros(len(item_numbers) + 1, np.bool_)
+    """A model's arrays in the order of a release's items and users."""
+    places = 1 + _places(model["item_numbers"], item_numbers, "items", recipe.file)
+    size = len(item_numbers) + 1
+    known = np.zeros(size, np.bool_)
     known[places] = True
-    if not isinstance(recipe, ImportedItemItemRecipe):
-        items = np.zeros((len(known), prepared.arrays["items"].shape[1]), np.float32)
-        items[places] = prepared.arrays["items"]
+    if isinstance(recipe, ImportedItemItemRecipe):
+        return _item_item(recipe, model, places, known)
+
+    dims = model["items"].shape[1]
+    items = np.zeros((size, dims), np.float32)
+    items[places] = model["items"]
     if isinstance(recipe, ImportedEncoderRecipe):
-        codes = np.zeros(len(known), np.int64)
-        codes[places] = prepared.arrays["codes"]
-        model = prepared.arrays["encoder"]
-        return Encoder(
-            recipe.name, model, recipe.history, recipe.times, codes, items, known
-        )
-    if isinstance(recipe, ImportedVectorsRecipe):
-        users = np.full((len(user_numbers), items.shape[1]), np.nan, np.float32)
-        users[_places(prepared.user_numbers, user_numbers, "users", recipe.file)] = (
-            prepared.arrays["users"]
-        )
-        return StoredVectors(recipe.name, users, items, known)
+        codes = np.zeros(size, np.int64)
+        codes[places] = model["codes"]
+        content = model["encoder"]
+        return Encoder(recipe.name, content, recipe.history, codes, items, known)
+
+    users = np.full((len(user_numbers), dims), np.nan, np.float32)
+    rows = _places(model["user_numbers"], user_numbers, "users", recipe.file)
+    users[rows] = model["users"]
+    return StoredVectors(recipe.name, users, items, known)
+
+
+def _item_item(
+    recipe: ImportedItemItemRecipe,
+    model: Arrays,
+    places: NDArray[np.int64],
+    known: NDArray[np.bool_],
+) -> ItemItem:
     import scipy.sparse as sp  # the server's image has no scipy, and loads what was fitted
 
-    arrays = prepared.arrays
-    parts = (arrays["data"], arrays["indices"], arrays["indptr"])
-    among = sp.csr_matrix(parts, shape=(len(places), len(places))).tocoo()
+    own = sp.csr_matrix((model["data"], model["indices"], model["indptr"])).tocoo()
     weights = sp.csr_matrix(
-        (among.data, (places[among.row], places[among.col])),
-        shape=(len(known), len(known)),
+        (own.data, (places[own.row], places[own.col])), shape=(len(known), len(known))
     )
     weights.sort_indices()
     return ItemItem(
@@ -273,25 +258,8 @@ def served(
 def _places(
     numbers: NDArray[np.int64], among: NDArray[np.int64], what: str, file: str
 ) -> NDArray[np.int64]:
-    places = np.searchsorted(among, numbers)
-    if len(numbers) and (
-        places.max() >= len(among) or not np.array_equal(among[places], numbers)
-    ):
+    if not np.isin(numbers, among).all():
         raise StepError(
             f"{file}: holds {what} that this data set does not have: import the model again"
         )
-    return places
-
-
-class OrderRecipe(ListsRecipe):
-    """A ranker that keeps the order of recall's fused list. It is not trained: few lists are made for it."""
-
-    trained_by: ClassVar[str] = "extras.models.order:Order"
-
-    kind: Literal["order"] = "order"
-    stride: int = 20  # events between request points
-
-
-def config_of(spec: Any) -> dict[str, Any]:
-    """The configuration of the `order` ranker for a spec's columns."""
-    return {"kind": "order", "column": spec.columns.index("fused_log_rank")}
+    return np.searchsorted(among, numbers)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
-from extras.models.channel import OrderRecipe, config_of
+from extras.models.channel import OrderRecipe
 from offline.models.kinds import Config, FittedRanker, ListExamples, Ranker
 
 
@@ -27,7 +27,7 @@ class Order(Ranker):
     def configure(
         cls, recipe: OrderRecipe, spec: FeatureSpec, dataset: Dataset, trained: Config
     ) -> Config:
-        return config_of(spec)
+        return {"kind": recipe.kind, "column": spec.columns.index("fused_log_rank")}
 
     @classmethod
     def build(cls, config: Config) -> Self:

@@ -93,7 +93,7 @@ def fit(
     try:
         prepared = models.prepare(folder, bundle.read(folder), past, own)
         as_imported = ImportedEncoderRecipe(
-            name=recipe.name, file=str(folder), sha256="", history=recipe.history
+            name=recipe.name, file=str(folder), history=recipe.history
         )
         channel = served(as_imported, prepared, past.item_numbers, past.user_numbers)
         parity = models.compared(channel, folder, replace(inputs, data=past), own)

@@ -26,7 +26,7 @@ from from_rectools_sequences import MODELS, UserVector
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 from rectools.dataset import Dataset
-from write import LISTED, lists, sample, vectors
+from write import LISTED, lists_of, sample, vectors
 
 CHECKPOINT = "last.ckpt"
 
@@ -131,17 +131,11 @@ def main(folder: Path) -> None:
         filter_viewed=True,
         on_unsupported_targets="ignore",
     )
-    by = dict(list(found.groupby("user_id", sort=False)))
     net = model.torch_model.cpu().eval()
     of_items = net.item_model.get_all_embeddings().detach().numpy()[1:]  # 0 pads
-    expected = lists(
-        list(by),
-        [of["item_id"] for of in by.values()],
-        [of["score"] for of in by.values()],
-    )
     tables = {
         "items": vectors(model.data_preparator.get_known_item_ids(), of_items),
-        "expected": expected,
+        "expected": lists_of(found),
     }
     library = f"rectools {rectools.__version__}"
     write_encoder(

@@ -50,10 +50,8 @@ log = logging.getLogger(__name__)
 
 MODELS: Final = {  # exporter, which begins with its library's name -> its models
     "implicit": ("als", "bpr", "cosine"),
-    "rectools": ("als", "svd", "ease", "tfidf"),
+    "rectools": ("svd", "ease"),
     "rectools_sequences": ("sasrec", "esasrec", "bert4rec"),
-    "cornac": ("bpr", "mf", "pmf"),
-    "recbole": ("bpr", "lightgcn", "ease", "itemknn"),
 }
 NAMES: Final = {  # name of the model, as in its bundle -> exporter, model
     f"{exporter.split('_')[0]}_{model}": (exporter, model)

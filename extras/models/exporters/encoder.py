@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
 import torch
-from write import absolute, write
-
-
-def arguments(models: list[str]) -> argparse.Namespace:
-    """As `write.arguments`, and the sizes of the model."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument(
-        "events", type=absolute, help="the folder that `make export-events` wrote"
-    )
-    parser.add_argument("bundle", type=absolute, help="the folder to write")
-    parser.add_argument("--model", choices=models, default=models[0])
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument(
-        "--history", type=int, default=100, help="newest events that the model reads"
-    )
-    parser.add_argument("--dims", type=int, default=64, help="of its vectors")
-    return parser.parse_args()
+from write import write
 
 
 def write_encoder(
@@ -47,7 +30,6 @@ def write_encoder(
         dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1024)},),
         verbose=False,
     )
-    write(folder, name, "encoder", library, **tables)
-    with (folder / "model.toml").open("a", encoding="utf-8") as about:
-        about.write(f"history_length = {history}\n")
+    about = {"name": name, "kind": "encoder", "library": library}
+    write(folder, {**about, "history_length": history}, **tables)
     (folder / "encoder.onnx").write_bytes(program.model_proto.SerializeToString())

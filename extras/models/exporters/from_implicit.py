@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import implicit
 import numpy as np
+import pandas as pd
+import scipy.sparse as sp
 from implicit.als import AlternatingLeastSquares
 from implicit.bpr import BayesianPersonalizedRanking
-from implicit.lmf import LogisticMatrixFactorization
 from implicit.nearest_neighbours import CosineRecommender
-from write import LISTED, arguments, lists, matrix, parts, sample, vectors, write
+from write import LISTED, arguments, lists, parts, sample, vectors, write
 
 MODELS = {
     "als": lambda: AlternatingLeastSquares(
         factors=64, regularization=0.05, iterations=15, random_state=0
     ),
     "bpr": lambda: BayesianPersonalizedRanking(factors=63, random_state=0),
-    "lmf": lambda: LogisticMatrixFactorization(factors=30, random_state=0),
     "cosine": lambda: CosineRecommender(K=200),
 }
 
@@ -30,40 +30,37 @@ MODELS = {
 def main() -> None:
     given = arguments(list(MODELS))
     for events, folder in parts(given):
-        seen, users, items = matrix(events)
+        users, rows = np.unique(events["user"], return_inverse=True)
+        items, columns = np.unique(events["item"], return_inverse=True)
+        seen = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)))
+        seen.data[:] = 1  # once, however often
         model = MODELS[given.model]()
         model.fit(seen, show_progress=False)
+
         some = sample(users)
         found, scores = model.recommend(
             some, seen[some], N=LISTED, filter_already_liked_items=True
         )
-        kept = [
-            (row >= 0) & np.isfinite(of) & (of > -1e30)
+        # the places after a list's end are -1 or have the lowest float
+        listed = [
+            row[(row >= 0) & (of > -1e30)]
             for row, of in zip(found, scores, strict=True)
         ]
-        names = [items[row[k]] for row, k in zip(found, kept, strict=True)]
-        tables = {
-            "expected": lists(
-                users[some], names, [of[k] for of, k in zip(scores, kept, strict=True)]
-            )
+        best = [of[: len(row)] for row, of in zip(listed, scores, strict=True)]
+        expected = lists(users[some], [items[row] for row in listed], best)
+        about = {
+            "name": f"implicit_{given.model}",
+            "kind": "item-item" if given.model == "cosine" else "vectors",
+            "library": f"implicit {implicit.__version__}",
+            "events": len(events),
         }
         if given.model == "cosine":
-            tables |= {"items": vectors(items), "weights": model.similarity}
-            kind = "item-item"
+            ids = pd.DataFrame({"id": items})
+            tables = {"items": ids, "weights": model.similarity}
         else:
-            tables |= {
-                "items": vectors(items, model.item_factors),
-                "users": vectors(users, model.user_factors),
-            }
-            kind = "vectors"
-        write(
-            folder,
-            f"implicit_{given.model}",
-            kind,
-            f"implicit {implicit.__version__}",
-            events=len(events),
-            **tables,
-        )
+            of_items = vectors(items, model.item_factors)
+            tables = {"items": of_items, "users": vectors(users, model.user_factors)}
+        write(folder, about, expected=expected, **tables)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from __future__ import annotations
 import pandas as pd
 import rectools
 import torch
-from encoder import arguments, write_encoder
+from encoder import write_encoder
 from rectools.dataset import Dataset
 from rectools.models import BERT4RecModel, SASRecModel
 from rectools.models.nn.transformers.ligr import LiGRLayers
-from write import LISTED, lists, parts, sample, vectors
+from write import LISTED, arguments, lists_of, parts, sample, vectors
 
 ESASREC = {
     "transformer_layers_type": LiGRLayers,
@@ -41,59 +41,46 @@ class UserVector(torch.nn.Module):
         # of its ids 0 pads; BERT4Rec's 1 is the mask, in the place of the next item
         ids = torch.where(items > 0, items + int(self.masked), 0)
         session = torch.nn.functional.pad(ids, (0, 1), value=1) if self.masked else ids
-        return self.model.encode_sessions(
-            {"x": session}, self.model.item_model.get_all_embeddings()
-        )[:, -1]
+        of_items = self.model.item_model.get_all_embeddings()
+        return self.model.encode_sessions({"x": session}, of_items)[:, -1]
 
 
 def main() -> None:
-    given = arguments(list(MODELS))
+    given = arguments(list(MODELS), epochs=5, history=100, dims=64)
     kind, more = MODELS[given.model]
     masked = given.model == "bert4rec"
     for events, folder in parts(given):
         # the order of the file decides between events of one second
-        table = events.assign(
-            time=pd.to_datetime(range(len(events)), unit="s"), weight=1.0
-        )
-        data = Dataset.construct(
-            table.rename(
-                columns={"user": "user_id", "item": "item_id", "time": "datetime"}
-            )
-        )
-        sizes = {
-            "n_blocks": 2,
-            "n_heads": 2,
-            "n_factors": given.dims,
-            "session_max_len": given.history + int(masked),
-        }
+        times = pd.to_datetime(range(len(events)), unit="s")
+        table = events.rename(columns={"user": "user_id", "item": "item_id"})
+        data = Dataset.construct(table.assign(datetime=times, weight=1.0))
         model = kind(
-            **sizes,
-            **more,
+            n_blocks=2,
+            n_heads=2,
+            n_factors=given.dims,
+            session_max_len=given.history + int(masked),
             lr=1e-3,
             epochs=given.epochs,
             batch_size=128,
             deterministic=True,
+            **more,
         )
         model.fit(data)
+
         users = data.user_id_map.external_ids
-        found = model.recommend(
-            users[sample(users)], data, k=LISTED, filter_viewed=True
-        )
-        by = dict(list(found.groupby("user_id", sort=False)))
-        ids = model.data_preparator.get_known_item_ids()
+        some = users[sample(users)]
+        found = model.recommend(some, data, k=LISTED, filter_viewed=True)
         net = model.torch_model.cpu().eval()
-        of_items = (
-            net.item_model.get_all_embeddings().detach().numpy()[1 + int(masked) :]
-        )
-        expected = lists(
-            list(by),
-            [of["item_id"] for of in by.values()],
-            [of["score"] for of in by.values()],
-        )
-        name, library = f"rectools_{given.model}", f"rectools {rectools.__version__}"
-        tables = {"items": vectors(ids, of_items), "expected": expected}
+        of_items = net.item_model.get_all_embeddings().detach().numpy()
+        ids = model.data_preparator.get_known_item_ids()
         write_encoder(
-            folder, name, library, UserVector(net, masked), given.history, **tables
+            folder,
+            f"rectools_{given.model}",
+            f"rectools {rectools.__version__}",
+            UserVector(net, masked),
+            given.history,
+            items=vectors(ids, of_items[1 + int(masked) :]),
+            expected=lists_of(found),
         )
 
 

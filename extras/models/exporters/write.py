@@ -5,92 +5,51 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-SAMPLE = int(
-    os.environ.get("EXPORTED_USERS", "200")
-)  # users whose own lists are exported, to be compared
+# users whose own lists are exported, to be compared
+SAMPLE = int(os.environ.get("EXPORTED_USERS", "200"))
 LISTED = 50
 
 
-def absolute(path: str) -> Path:
-    """The path, whatever folder a library works in."""
-    return Path(path).absolute()
-
-
-def arguments(models: list[str]) -> argparse.Namespace:
-    """Folder of ``make export-events``, folder of the bundle, and which model."""
+def arguments(models: list[str], **sizes: int) -> argparse.Namespace:
+    """Folder of ``make export-events``, folder of the bundle, which model, and --<size> of each of ``sizes``."""
     parser = argparse.ArgumentParser()
     parser.add_argument(
-        "events", type=absolute, help="the folder that `make export-events` wrote"
+        "events", type=Path, help="the folder that `make export-events` wrote"
     )
-    parser.add_argument("bundle", type=absolute, help="the folder to write")
+    parser.add_argument("bundle", type=Path, help="the folder to write")
     parser.add_argument("--model", choices=models, default=models[0])
-    given = parser.parse_args()
-    del sys.argv[1:]  # RecBole reads settings there
-    return given
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    return parser.parse_args()
 
 
 def parts(given: argparse.Namespace) -> list[tuple[pd.DataFrame, Path]]:
     """The events to fit on and the folder to write: all of them, and the part behind the ranker's training lists."""
+    events, bundle = given.events, given.bundle
     return [
-        (pd.read_parquet(given.events / "events.parquet"), given.bundle),
-        (
-            pd.read_parquet(given.events / "events-training.parquet"),
-            given.bundle / "training",
-        ),
+        (pd.read_parquet(events / "events.parquet"), bundle),
+        (pd.read_parquet(events / "events-training.parquet"), bundle / "training"),
     ]
-
-
-def matrix(events: pd.DataFrame) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
-    """1 where a user had an item: (users, items), with the ids of its rows and columns."""
-    users, rows = np.unique(events["user"], return_inverse=True)
-    items, columns = np.unique(events["item"], return_inverse=True)
-    seen = sp.csr_matrix(
-        (np.ones(len(rows), np.float32), (rows, columns)),
-        shape=(len(users), len(items)),
-    )
-    seen.data[:] = 1
-    return seen, users, items
 
 
 def sample(users: np.ndarray) -> np.ndarray:
     """Rows of some users."""
-    return np.sort(
-        np.random.default_rng(0).choice(
-            len(users), min(SAMPLE, len(users)), replace=False
-        )
-    )
+    size = min(SAMPLE, len(users))
+    return np.sort(np.random.default_rng(0).choice(len(users), size, replace=False))
 
 
 def write(
-    folder: Path,
-    name: str,
-    kind: str,
-    library: str,
-    similarity: str = "dot",
-    events: int | None = None,
-    **tables: object,
+    folder: Path, about: dict[str, object], **tables: pd.DataFrame | sp.spmatrix
 ) -> None:
-    """Write the bundle: a DataFrame as <name>.parquet, a sparse matrix as <name>.npz. ``events``: rows trained on."""
+    """Write the bundle: model.toml, a DataFrame as <name>.parquet, a sparse matrix as <name>.npz."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = {
-        "name": name,
-        "kind": kind,
-        "library": library,
-        "similarity": similarity,
-        "events": events,
-    }
-    lines = [
-        f"{key} = {json.dumps(value)}\n"
-        for key, value in about.items()
-        if value is not None
-    ]
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in about.items()]
     (folder / "model.toml").write_text("".join(lines), "utf-8")
     for key, table in tables.items():
         if isinstance(table, pd.DataFrame):
@@ -99,34 +58,20 @@ def write(
             sp.save_npz(folder / f"{key}.npz", sp.csr_matrix(table))
 
 
-def vectors(
-    ids: np.ndarray, rows: np.ndarray | None = None, bias: np.ndarray | None = None
-) -> pd.DataFrame:
-    """A table of ids, with their vectors and biases where there are any."""
-    table = pd.DataFrame({"id": ids})
-    if rows is not None:
-        table["vector"] = list(np.asarray(rows, np.float32))
-    if bias is not None:
-        table["bias"] = np.asarray(bias, np.float32)
-    return table
-
-
-def best_unseen(scores: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of a user's best items, best first, and their scores. ``seen``: places of those that are left out."""
-    scores = np.array(scores, np.float64)
-    scores[seen] = -np.inf
-    places = np.argsort(-scores, kind="stable")[: min(LISTED, len(scores) - len(seen))]
-    return places, scores[places]
+def vectors(ids: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
+    """A table of ids with their vectors."""
+    return pd.DataFrame({"id": ids, "vector": list(np.asarray(rows, np.float32))})
 
 
 def lists(
     users: np.ndarray, items: list[np.ndarray], scores: list[np.ndarray]
 ) -> pd.DataFrame:
     """The library's own lists."""
-    return pd.DataFrame(
-        {
-            "id": users,
-            "items": [list(row) for row in items],
-            "scores": [list(map(float, row)) for row in scores],
-        }
-    )
+    of_users = [list(map(float, row)) for row in scores]
+    return pd.DataFrame({"id": users, "items": map(list, items), "scores": of_users})
+
+
+def lists_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The library's own lists, from RecTools' table of user_id, item_id and score."""
+    by = table.groupby("user_id", sort=False).agg(list)
+    return lists(by.index, by["item_id"], by["score"])

@@ -23,9 +23,7 @@ class EncodedWorld(DefaultWorld):
     @property
     def recipe(self) -> Recipe:
         default = super().recipe
-        channel = ImportedEncoderRecipe(
-            name=CHANNEL, file="", sha256="", history=encoders.HISTORY, times=True
-        )
+        channel = ImportedEncoderRecipe(name=CHANNEL, file="", history=encoders.HISTORY)
         recall = default.recall.model_copy(
             update={"channels": (*default.recall.channels, channel)}
         )
@@ -35,24 +33,18 @@ class EncodedWorld(DefaultWorld):
     def channels(self) -> ChannelSet:
         plain, rng = super().channels, np.random.default_rng(self.seed + 9)
         rows = len(self.itemids) + 1
-        proto = encoders.model(
-            np.vstack(
-                [np.zeros(encoders.DIMS), rng.normal(size=(rows - 1, encoders.DIMS))]
-            ),
-            True,
-        )
-        extend_to_query(proto, unit=False)
-        trained = np.array(
-            [False, *(itemid in self.trained for itemid in sorted(self.itemids))]
-        )
+        embedding = rng.normal(size=(rows, encoders.DIMS))
+        embedding[0] = 0
+        proto = encoders.model(embedding)
+        extend_to_query(proto)
+        trained = [itemid in self.trained for itemid in sorted(self.itemids)]
         encoder = Encoder(
             name=CHANNEL,
             onnx=np.frombuffer(proto.SerializeToString(), np.uint8),
             newest=encoders.HISTORY,
-            timed=True,
             codes=np.arange(rows),
             items=rng.normal(size=(rows, encoders.DIMS + 2)).astype(np.float32),
-            trained=trained,
+            trained=np.array([False, *trained]),
         )
         return replace(plain, channels=(*plain.channels, encoder))
 

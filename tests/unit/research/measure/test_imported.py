@@ -11,7 +11,7 @@ from extras.models.__main__ import export_events, import_model
 from offline.preprocess import s0_get_data, s1_data_split
 from research.measure.imported import quality
 from tests.made_up_data import shop
-from tests.unit.extras.models.test_import import events, written
+from tests.unit.extras.models.bundles import events, written
 from tests.unit.offline.synthetic import run_steps
 
 

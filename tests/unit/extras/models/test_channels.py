@@ -1,0 +1,120 @@
+"""Item-item matrices and encoders as channels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from data_exchange_center.channels import ChannelSet, Requests
+from data_exchange_center.history import History
+from data_exchange_center.steps import StepError
+from extras.models.channel import ItemItem
+from extras.models.encoder import Encoder, extend_to_query, session
+from offline_to_online.stores.triton import config_pbtxt
+from tests.unit.extras.models import encoders
+from tests.unit.extras.models.encoders import DIMS, HISTORY
+
+NOW = 10_000_000
+ITEMS = 30
+RNG = np.random.default_rng(3)
+EMBEDDING = np.vstack([np.zeros(DIMS), RNG.normal(size=(9, DIMS))])
+
+
+@pytest.mark.parametrize(("share", "dense"), [(1.0, True), (0.1, False)])
+def test_scores_are_sums_of_the_rows_of_a_users_items(
+    share: float, dense: bool
+) -> None:
+    shape = (ITEMS + 1, ITEMS + 1)
+    weights = RNG.normal(size=shape).astype(np.float32)
+    weights *= RNG.random(shape) < share
+    weights[0] = weights[:, 0] = 0
+    matrix = sp.csr_matrix(weights)
+    known = np.arange(ITEMS + 1) > 0
+    indptr = matrix.indptr.astype(np.int64)
+    channel = ItemItem("model", 10, matrix.data, matrix.indices, indptr, known)
+    scores = channel.scores(requests([3, 5, 3], []))
+    assert (channel.rows is not None) == dense
+    expected = (weights[3] + weights[5])[known]
+    np.testing.assert_allclose(scores[0, known], expected, rtol=1e-6)
+    assert np.all(scores[1] == scores[0, 0])  # not found
+
+
+def encoder(known: int = 9) -> Encoder:
+    """An encoder of nine items, of which those after ``known`` are unknown to it."""
+    codes = np.where(np.arange(10) <= known, np.arange(10), 0)
+    proto = encoders.model(EMBEDDING)
+    extend_to_query(proto)
+    content = np.frombuffer(proto.SerializeToString(), np.uint8)
+    items = RNG.normal(size=(10, DIMS + 2)).astype(np.float32)
+    return Encoder("mine", content, HISTORY, codes, items, codes > 0)
+
+
+def requests(*histories: list[int]) -> Requests:
+    """Requests of users with these items, newest first, an event a minute."""
+    items = np.array([history + [0] * (8 - len(history)) for history in histories])
+    times = np.where(items > 0, NOW - 60 * np.arange(1, 9), 0)
+    lengths = np.array([len(history) for history in histories])
+    profiles = np.zeros((len(items), 0), int)
+    return Requests(items, items, times, lengths, profiles, np.full(len(items), NOW))
+
+
+@pytest.mark.parametrize(
+    ("known", "newest_first", "codes"),
+    [
+        (9, [3], [3]),
+        (9, [4, 1], [1, 4]),
+        (9, [9, 8, 7, 6, 5, 4, 3, 2], [4, 5, 6, 7, 8, 9]),
+        (5, [9, 2, 8, 1], [1, 2]),
+        (2, [9, 8, 7, 6, 5, 4, 2, 1], [1, 2]),
+    ],
+)
+def test_user_vectors_are_of_the_newest_known_events(
+    known: int, newest_first: list[int], codes: list[int]
+) -> None:
+    found = encoder(known).user_vectors(requests([], newest_first))
+    expected = [*encoders.vector(EMBEDDING, np.array(codes)), 0, 0]
+    np.testing.assert_allclose(found[1], expected, rtol=1e-5, atol=1e-6)
+    assert np.isnan(found[0]).all()
+
+
+def test_without_a_known_event_there_is_no_input() -> None:
+    assert encoder(known=5).inputs(requests([], [9])) == {}
+
+
+def test_a_failing_run_is_a_step_error() -> None:
+    one = encoder()
+    with pytest.raises(StepError, match="encoder mine"):
+        replace(one, codes=one.codes + 5).user_vectors(requests([9]))
+
+
+def test_a_server_holds_no_model_and_gives_inputs_alone() -> None:
+    one = encoder()
+    whole = ChannelSet.unpack(ChannelSet(np.arange(101, 110), (one,)).pack())
+    held = whole.without_encoders()
+    assert len(held.encoded[0].onnx) == 0
+    assert held.encoded[0].onnx.base is None  # the model's memory is freed
+    ids, times = np.array([103, 101]), np.array([NOW - 1, NOW - 2])
+    history = History(ids, np.array([1, 1]), times)
+    nothing = np.zeros(0, np.int32)
+    assert held.query_vectors(history, nothing, NOW) == {}
+    (tensors,) = held.encoder_inputs(history, nothing, NOW).values()
+    assert tensors["items"].tolist() == [[0] * (HISTORY - 2) + [1, 3]]
+    assert held.encoder_inputs(History.empty(), nothing, NOW) == {}
+    (expected,) = whole.query_vectors(history, nothing, NOW).values()
+    (got,) = session(one.onnx.tobytes()).run(None, dict(tensors))
+    assert np.array_equal(got[0], expected)
+
+
+def test_channels_without_encoders_stay_the_same_object() -> None:
+    plain = ChannelSet(np.arange(3), ())
+    assert plain.without_encoders() is plain
+
+
+def test_tritons_configuration_is_that_of_the_file() -> None:
+    text = config_pbtxt("ml_encoder_mine-abc", encoder().onnx.tobytes())
+    assert 'name: "items" data_type: TYPE_INT64 dims: [ -1, 6 ]' in text
+    assert 'name: "ml_output" data_type: TYPE_FP32 dims: [ -1, 7 ]' in text
+    assert "max_batch_size: 0" in text
