@@ -13,7 +13,7 @@ from tests.e2e.pipeline import ROOT, Pipeline
 ELSEWHERE = {
     "RECSYS_RECIPE=source": "tests/e2e/full/test_movielens_1m.py",
     "RECSYS_RECIPE=recent.json": "tests/unit/examples",
-    "RECSYS_DATA=my-shop": "tests/e2e/full/test_own_data.py",
+    "RECSYS_DATA=my-shop": "tests/e2e/full/test_new_release.py",
     "make down": "tests/e2e/pipeline.py",
 }
 
