@@ -18,7 +18,6 @@ from tests.made_up_data import shop, supermarket
 from tests.unit.extras.models.bundles import events, written
 from tests.unit.offline.synthetic import run_steps
 
-
 # canary
 
 N = 300
