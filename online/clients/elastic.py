@@ -120,13 +120,13 @@ Search = Callable[[ItemQuery], tuple[Hits, ...]]
 
 @dataclass(frozen=True, slots=True)
 class CatalogueItem:
-    """Fields of an item that an answer shows."""
+    """Fields of an item that an answer shows, and its terms."""
 
     own_id: OwnId
     title: str
-    attributes: Mapping[
-        str, Any
-    ]  # by name: a list of values, a number, or None where the item has none
+    # by name: a list of values, a number, or None where the item has none
+    attributes: Mapping[str, Any]
+    terms: tuple[int, ...] = ()  # genre codes
 
 
 class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):

@@ -1,8 +1,8 @@
 """A loaded release: what a process holds of one in memory, and how it is read from the services."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Final, TypeVar
 
@@ -15,7 +15,7 @@ from data_exchange_center.candidates import Candidates, StoredUser, fill_up
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.exact import ExactItems, IndexedItem
-from data_exchange_center.features import FeatureSpec
+from data_exchange_center.features import FeatureSpec, Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.manifest import Manifest, Published, why_unreadable
 from data_exchange_center.settings import ServerSettings
@@ -35,6 +35,7 @@ _SHOWN: Final = (
     wire.ITEM_OWN_ID,
     wire.ITEM_TITLE,
     wire.ITEM_ATTRIBUTES,
+    wire.ITEM_GENRES,
 )
 
 
@@ -118,7 +119,8 @@ def load_release(
             f"Release {release} has no manifest in Redis",
             "Run offline_to_online/release/s1_go_live.py again.",
         )
-    spec, dims = published.manifest.feature_spec, published.manifest.vector_dims
+    spec = published.manifest.feature_spec
+    channels = read_channels(users, release)
     catalogue = read_catalogue(items, release)
     popular = {
         number: score
@@ -130,7 +132,7 @@ def load_release(
     fetch = partial(fetch_items, features, spec, release, list(catalogue))
     return Release(
         manifest=published.manifest,
-        channels=read_channels(users, release),
+        channels=channels,
         model=published.triton_model,
         model_version=published.triton_version,
         catalogue=catalogue,
@@ -139,7 +141,9 @@ def load_release(
             np.array(list(popular.values()), np.float32),
         ),
         items=ItemCache(fetch, server.item_cache_ttl_s, background),
-        exact=ExactItems.of(read_indexed(items, release, searched, list(dims)), dims),
+        exact=exact_items(
+            items, published.manifest, channels, {n: catalogue[n] for n in searched}
+        ),
     )
 
 
@@ -189,11 +193,40 @@ def read_catalogue(items: ElasticItems, release: str) -> dict[int, CatalogueItem
     while True:
         found = items.documents(release, _SHOWN, **page)
         for document in found:
-            number, *shown = (document[field] for field in _SHOWN)
-            catalogue[number] = CatalogueItem(*shown)
+            number, own_id, title, shown, terms = (document[each] for each in _SHOWN)
+            catalogue[number] = CatalogueItem(own_id, title, shown, tuple(terms))
         if len(found) < _PAGE:
             return catalogue
         page["search_after"] = found[-1]["sort"]
+
+
+def exact_items(
+    items: ElasticItems,
+    manifest: Manifest,
+    channels: ChannelSet,
+    catalogue: Mapping[int, CatalogueItem],
+) -> ExactItems:
+    """Index the items of a catalogue for an exact search. Raises ServiceError.
+
+    Vectors are those of the channels. Elasticsearch is read for the others: of channels that store the users' vectors.
+    """
+    computed = {channel.name for channel in channels.channels}
+    stored = {
+        name: dim for name, dim in manifest.vector_dims.items() if name not in computed
+    }
+    vectors: dict[int, Mapping[str, Float32]] = {}
+    if stored:
+        indexed = read_indexed(items, manifest.release, list(catalogue), list(stored))
+        vectors = {item.number: item.vectors for item in indexed}
+    index = ExactItems.of(
+        (
+            IndexedItem(number, item.terms, vectors.get(number, {}))
+            for number, item in catalogue.items()
+        ),
+        stored,
+    )
+    own = channels.vectors_of(index.item_numbers)
+    return replace(index, vectors={**index.vectors, **own})
 
 
 def read_indexed(

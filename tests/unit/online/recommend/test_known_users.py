@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import Encoded
-from online.recommend.loaded_release import read_indexed
+from online.recommend import loaded_release
+from online.recommend.loaded_release import (
+    exact_items,
+    read_catalogue,
+    read_indexed,
+)
 from online.recommend.recommend import KnownUsers
 from tests.unit.online import contracts
 from tests.unit.online.fakes import FakeItems
-from tests.unit.online.world import SourceWorld, World
+from tests.unit.online.world import DefaultWorld, SourceWorld, World
 
 
 @pytest.fixture
@@ -28,6 +36,46 @@ def client(world: World) -> ExactItems:
 
 class TestExactItems(contracts.SearchContract):
     """All of it."""
+
+
+@pytest.mark.parametrize(("kind", "read"), [(DefaultWorld, []), (SourceWorld, ["fm"])])
+def test_only_stored_vectors_are_read_from_elasticsearch(
+    world: World, monkeypatch: pytest.MonkeyPatch, read: list[str]
+) -> None:
+    """The others are the channels' own; the index is the same."""
+    every = list(
+        read_indexed(
+            FakeItems(world), world.release, world.itemids, [*world.vector_dims]
+        )
+    )
+    asked: list[str] = []
+
+    def indexed(_: object, __: str, ___: object, channels: list[str]) -> object:
+        asked.extend(channels)
+        return [
+            replace(
+                item,
+                vectors={
+                    name: item.vectors[name]
+                    for name in item.vectors
+                    if name in channels
+                },
+            )
+            for item in every
+        ]
+
+    monkeypatch.setattr(loaded_release, "read_indexed", indexed)
+    catalogue = read_catalogue(FakeItems(world), world.release)
+    found = exact_items(
+        FakeItems(world), world.published.manifest, world.channels, catalogue
+    )
+    assert asked == read
+    expected = ExactItems.of(every, world.vector_dims)
+    assert found.vectors.keys() == expected.vectors.keys()
+    assert found.terms.keys() == expected.terms.keys()
+    for name, vectors in expected.vectors.items():
+        assert found.vectors[name].dtype == np.float32
+        np.testing.assert_array_equal(found.vectors[name], vectors)
 
 
 STATE = SourceWorld().stored(1)
