@@ -68,7 +68,7 @@ def register(app: Flask, parts: Parts) -> None:
             parts.request_model.model_validate(fields | {"size": page.end}),
             current.watch,
         )
-        current.recommended(answer)
+        current.answer = answer
         return answer.item_list[page.offset :]
 
     @route(

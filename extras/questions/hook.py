@@ -89,7 +89,7 @@ def register(app: Flask, parts: Parts) -> None:
         record.facts |= {"user": wanted.userid, "candidates": len(wanted.candidates)}
         preferred = parts.preferred(f"{wanted.userid}") if wanted.userid else None
         answer = recommender.recommend(wanted, record.watch, preferred)
-        record.recommended(answer)
+        record.answer = answer
         return answer
 
     @route(

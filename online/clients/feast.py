@@ -99,18 +99,14 @@ def feature_rows(
     ) != list(ids):
         raise ValueError(f"rows of {key} are not the requested ones")
     missing: dict[int, tuple[str, ...]] = {}
-    for name, values in columns.items():
-        if None in values:
-            absent = (
-                entity
-                for entity, value in zip(ids, values, strict=True)
-                if value is None
-            )
-            missing |= {entity: (*missing.get(entity, ()), name) for entity in absent}
+    for row, entity in enumerate(ids):
+        absent = [name for name, values in columns.items() if values[row] is None]
+        if absent:
+            missing[entity] = tuple(absent)
     if missing:
-        kept = [row for row, entity in enumerate(ids) if entity not in missing]
+        complete = [row for row, entity in enumerate(ids) if entity not in missing]
         columns = {
-            name: [values[row] for row in kept] for name, values in columns.items()
+            name: [values[row] for row in complete] for name, values in columns.items()
         }
     return FeatureRows(tuple(columns[key]), columns, missing)
 
@@ -148,15 +144,6 @@ class PendingRow:
     rows: futures.Future[FeatureRows] = field(default_factory=futures.Future)
     began: float = field(default_factory=time.perf_counter)
     ended: float | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether no row has come."""
-        return (
-            not self.rows.done()
-            or self.rows.cancelled()
-            or self.rows.exception() is not None
-        )
 
 
 class UserFeatures:
@@ -213,17 +200,23 @@ class UserFeatures:
 
     def _call_next(self, release: str, strict: bool) -> None:
         """Fetch the rows that requests wait for under a release, unless an earlier call has done so already."""
-        batch = self._next_batch(release, strict)
+        # at most `MAX_USERS`; rows that nobody waits for any more are dropped
+        with self._lock:
+            waiting = self._waiting.pop((release, strict), [])
+            if len(waiting) > MAX_USERS:
+                self._waiting[release, strict] = waiting[MAX_USERS:]
+        batch = []
+        for pending in waiting[:MAX_USERS]:
+            if pending.rows.set_running_or_notify_cancel():
+                batch.append(pending)
         if not batch:
             return
-        numbers = sorted({pending.number for pending in batch})
+
+        numbers = tuple(sorted({pending.number for pending in batch}))
+        query = FeatureQuery("user", release, numbers)
         last_deadline = max(pending.deadline for pending in batch)
         try:
-            answer = self._store.call(
-                FeatureQuery("user", release, tuple(numbers)),
-                last_deadline,
-                strict=strict,
-            )
+            answer = self._store.call(query, last_deadline, strict=strict)
             rows = [row_of(answer, pending.number) for pending in batch]
         except BaseException as error:
             for pending in batch:
@@ -233,17 +226,6 @@ class UserFeatures:
         for pending, row in zip(batch, rows, strict=True):
             pending.ended = time.perf_counter()
             pending.rows.set_result(row)
-
-    def _next_batch(self, release: str, strict: bool) -> list[PendingRow]:
-        """The first rows that are waited for, at most `MAX_USERS`; those that nobody waits for any more are dropped."""
-        with self._lock:
-            waiting = self._waiting.pop((release, strict), [])
-            batch, rest = waiting[:MAX_USERS], waiting[MAX_USERS:]
-            if rest:
-                self._waiting[release, strict] = rest
-        return [
-            pending for pending in batch if pending.rows.set_running_or_notify_cancel()
-        ]
 
     def close(self) -> None:
         for caller in self._callers.values():

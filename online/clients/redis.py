@@ -5,7 +5,7 @@ First the connections, which retry nothing and keep the deadline of their thread
 
 import math
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -27,7 +27,7 @@ from data_exchange_center.events import Logged
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client, Found, Query, StoredError, current
-from online.clients.publishing import Publishing, listed
+from online.clients.publishing import Control, Publishing, control, listed
 
 USERS_STEP: Final = "offline_to_online/recall/s1_user_to_redis.py"
 # RedisClusterException (no node knows the slots) is not a RedisError, so it is listed.
@@ -109,20 +109,12 @@ class TimelySocketConnection(_Timely, redis.UnixDomainSocketConnection):
 
 
 class Connected(Publishing):
-    """redis-py's client of one server, which also says where keys lie. A cluster's client has the same methods."""
+    """redis-py's client of one server, with what a request asks of it. A cluster's client has the same methods."""
 
     @contextmanager
     def at(self, key: str) -> Iterator[redis.Redis]:
         """A client of the server that has a key: one pipeline or transaction is for keys of one slot alone."""
         yield self
-
-    def server_of(self, key: str) -> str:
-        """The server that has a key: keys with the same answer can be read in one round trip."""
-        return ""
-
-    def slot_of(self, userid: OwnId) -> int:
-        """The slot of a user's state: the states of one slot can be written in one transaction."""
-        return 0
 
     def user_key(self, release: str, userid: OwnId) -> str:
         """Hash: a user's state."""
@@ -131,13 +123,6 @@ class Connected(Publishing):
     def copy_for(self, key: str, userid: OwnId) -> str:
         """Name of a shared key's copy that lies in this user's slot, so that one round trip reads both."""
         return key
-
-    def copies(self, key: str) -> tuple[str, ...]:
-        """All copies that `copy_for` may name, other than the key itself."""
-        return ()
-
-    def set_copies(self, key: str) -> None:
-        """Bring the copies of a string up to date."""
 
 
 def connect(
@@ -211,18 +196,6 @@ class UserAnswer:
     user: StoredUser | None
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
-    """What Redis says to all servers, besides the users."""
-
-    active: (
-        str | None
-    )  # the release that answers by default; None: none was ever activated
-    published: Sequence[str]  # last published or activated first
-    forgotten: int = 0  # how often somebody was forgotten
-    experiments: bytes | None = None  # those that run, packed; None: none does
-
-
 class RedisUsers(RedisClient[UserQuery, UserAnswer]):
     """User state, in one round trip; and which releases there are."""
 
@@ -259,12 +232,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
     def control(self) -> Control:
         """Read which releases are published and active, and what changes for all users. Raises ServiceError."""
         with self._limited("control"):
-            active, published = listed(self._redis)
-            forgotten: Any = self._redis.get(
-                wire.FORGOTTEN_COUNT_KEY
-            )  # typed for the asynchronous client too
-            experiments: Any = self._redis.get(wire.EXPERIMENTS_KEY)
-        return Control(active, published, int(forgotten or 0), experiments)
+            return control(self._redis)
 
     def value(self, key: str) -> bytes:
         """Read what an extra keeps under a key; empty where there is nothing. Raises ServiceError."""

@@ -99,8 +99,17 @@ def register_errors(app: Flask) -> None:
 _SHOWN = 40  # characters of a user's field name that are echoed
 
 
-def explained(error: ValidationError, shape: str) -> BadRequestError:
-    """The first error of a validation: its field, and what pydantic says of it. ``shape``: of a whole body."""
+def explained(
+    body: bytes,
+    error: ValidationError,
+    shape: str = 'a JSON object, for example {"userid": 1, "size": 50}',
+) -> BadRequestError:
+    """The first error of a body's validation: its field, and what pydantic says of it.
+
+    ``shape``: what the body must be as a whole.
+    """
+    if not body.strip():
+        return BadRequestError(BODY, f"The body is empty; expected {shape}.")
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     first = errors[0]
     if first["type"] == "json_invalid":

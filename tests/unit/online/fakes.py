@@ -19,7 +19,8 @@ from data_exchange_center.fusion import Hits
 from online.clients.base import Client, GoneError, ServiceError, StoredError
 from online.clients.elastic import Search, best_of
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
-from online.clients.redis import Control, UserAnswer, UserQuery
+from online.clients.publishing import Control
+from online.clients.redis import UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
 from tests.unit.online.world import World
 
