@@ -124,10 +124,8 @@ class ItemItem(Channel):
             return dense
         spans = [np.arange(self.indptr[code], self.indptr[code + 1]) for code in own]
         cells = np.concatenate(spans)
-        sums: NDArray[np.float64] = np.bincount(
-            self.indices[cells], self.data[cells], len(self.known)
-        )
-        return sums
+        sums = np.bincount(self.indices[cells], self.data[cells], len(self.known))
+        return sums.astype(np.float64)
 
 
 def write_model(exchange: Path, name: str, model: Arrays) -> str:
