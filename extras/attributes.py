@@ -27,7 +27,7 @@ def no_value(
     if isinstance(there, str):
         return BadRequestError(
             field,
-            f"No item has {value} as {name}; values are from {there}. Ranges have gte and lte.",
+            f"No item has {value} as {name}; values are from {there}. Ranges have gte, gt, lte and lt.",
         )
     if len(there) > _NAMED:
         near = get_close_matches(value, there, _NAMED, 0.4) or there[:_NAMED]

@@ -42,18 +42,24 @@ class Condition(BaseModel):
         frozen=True, strict=True, extra="forbid", json_schema_extra={"minProperties": 1}
     )
 
-    any: Values = Field(default=[], description="at least one of these values")
-    all: Values = Field(default=[], description="each of these values")
+    any: Values = Field(
+        default_factory=list, description="at least one of these values"
+    )
+    all: Values = Field(default_factory=list, description="each of these values")
     none: Values = Field(
-        default=[],
+        default_factory=list,
         description="none of these values; what has no value at all passes",
     )
-    gte: Number = Field(default=-inf, description="a number from this on")
-    lte: Number = Field(default=inf, description="a number up to this")
+    gte: Number = Field(
+        default_factory=lambda: -inf, description="a number from this on"
+    )
+    gt: Number = Field(default_factory=lambda: -inf, description="a number above this")
+    lte: Number = Field(default_factory=lambda: inf, description="a number up to this")
+    lt: Number = Field(default_factory=lambda: inf, description="a number below this")
 
     @property
     def compares(self) -> bool:
-        return not self.model_fields_set.isdisjoint(("gte", "lte"))
+        return not self.model_fields_set <= {"any", "all", "none"}
 
 
 # a tag for each kind, so that an error is about the kind that was meant
@@ -68,7 +74,7 @@ Ids = Annotated[list[UserId], Field(max_length=MAX_IDS)]
 EXPECTED: Final = {
     "where": (
         "an object that has for each attribute a list of values, or an object with any, all or none (lists of values) "
-        'or gte, lte (numbers), for example {"genres": ["Comedy"], "year": {"gte": 1990}}'
+        'or gte, gt, lte, lt (numbers), for example {"genres": ["Comedy"], "year": {"gte": 1990}}'
     ),
     "exclude": f"a list of at most {MAX_IDS:,} item ids",
     "only": f"a list of at most {MAX_IDS:,} item ids",
@@ -175,8 +181,9 @@ class Attributes:
                 f"{name} has names for values, not numbers: use any, all or none.",
             )
         values = self.numbers[name]
-        between: Mask = (values >= wanted.gte) & (values <= wanted.lte)
-        return between
+        from_there: Mask = (values >= wanted.gte) & (values > wanted.gt)
+        to_there: Mask = (values <= wanted.lte) & (values < wanted.lt)
+        return from_there & to_there
 
 
 @per_release

@@ -153,6 +153,8 @@ FILMS = Attributes.of(
         ({"genres": Condition(any=["War"], none=["Comedy"])}, [40]),
         ({"year": [1980.0]}, [10]),
         ({"year": Condition(gte=1980)}, [10, 30, 40]),
+        ({"year": Condition(gt=1980)}, [30, 40]),
+        ({"year": Condition(lt=1990)}, [10]),
         ({"year": Condition(gte=1981, lte=1989)}, []),
         ({"year": Condition(none=[1990])}, [10, 20]),
         ({"genres": ["Comedy"], "year": Condition(lte=1990, gte=1985)}, [30]),
@@ -178,7 +180,7 @@ def test_errors_name_a_numbers_range_or_similar_values() -> None:
 @pytest.mark.parametrize(
     ("condition", "place"),
     [
-        ({"gt": 1995}, "where.year.gt:"),
+        ({"min": 1995}, "where.year.min:"),
         ({"gte": "1995"}, "where.year.gte:"),
         ([], "where.year:"),
         (7, "where.year:"),
