@@ -6,7 +6,7 @@ score is explained by occlusion: the score minus the score with one input remove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, singledispatch
 from typing import Any, Final
@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 
 from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.channels import Channel, HistorySum, Requests, sigmoid
-from data_exchange_center.features import UNKNOWN, Float32, ModelInputs, OneHotFeature
+from data_exchange_center.features import UNKNOWN, ModelInputs, OneHotFeature
 from data_exchange_center.fusion import RRF_K, Hits
-from data_exchange_center.history import History
 from extras.explain import shapes
 from extras.explain.shapes import (
     ChannelPlace,
     ColumnEffect,
-    EventEffect,
     EventShare,
     Explanation,
     NamedItem,
@@ -44,10 +42,9 @@ Places = NDArray[np.intp]  # on the ranked list, from 0
 MAX_ITEMS = 50  # with effects
 MAX_ROWS = 4096  # that the model scores for one explanation
 COLUMNS = 5  # effects listed for each item
-EVENTS = 5  # of the history listed for each channel and for the ranker
+EVENTS = 5  # of the history listed for each channel
 _REASONS_SHARE = 0.5  # of the time that is left; the rest is for the model's effects
 _DIGITS = 7  # of a channel's score or share: rounded, hundreds of them still add up within 1e-5
-_EFFECT_DIGITS = 6  # of a probability that is a float32
 _NAMED = 2  # items or fields in a sentence
 
 
@@ -89,22 +86,16 @@ def _(channel: HistorySum, requests: Requests, items: Ints) -> Shares:
     """
     found = channel.items[items].astype(np.float64)  # (k, d)
     codes = requests.items[0, : channel.events]
-    fields = zip(channel.rows, channel.weights(requests), strict=True)
-    terms = [
-        weights[0][:, None] * rows[codes] for rows, weights in fields
-    ]  # (n, d) each
-    first = [
-        table[code]
-        for table, code in zip(channel.profile, requests.profiles[0], strict=False)
-    ]
-    profile, base = (
-        np.reshape(first, (-1, found.shape[1])),
-        channel.base[requests.regimes[0]],
-    )
-    seen_by, of_all = (
-        [found] * len(terms),
-        np.zeros(len(found)),
-    )  # an item as each field sees it
+    terms = []  # (n, d) of each field of an event
+    for rows, weights in zip(channel.rows, channel.weights(requests), strict=True):
+        terms.append(weights[0][:, None] * rows[codes])
+    base = channel.base[requests.regimes[0]]
+    profile = np.zeros((len(channel.profile), found.shape[1]))  # (fields, d)
+    for n, table in enumerate(channel.profile):
+        profile[n] = table[requests.profiles[0, n]]
+
+    # an item as each field sees it: directly, and through the hidden units
+    seen_by, of_all = [found] * len(terms), np.zeros(len(found))
     if channel.hidden:
         up, bias, down = channel.hidden
         sums = np.stack([each.sum(axis=0) for each in terms])
@@ -112,13 +103,12 @@ def _(channel: HistorySum, requests: Requests, items: Ints) -> Shares:
         gates = sigmoid(np.einsum("fd,fdh->h", sums, up) + bias)
         opened = (found @ down.T) * gates  # (k, h)
         seen_by, of_all = [found + opened @ each.T for each in up], opened @ bias
+    of_events = [each @ term.T for each, term in zip(seen_by, terms, strict=True)]
     return Shares(
         base=seen_by[0] @ base + of_all,
         popularity=channel.bias[items].astype(np.float64),
         profile=seen_by[0] @ profile.T,
-        events=np.sum(
-            [each @ term.T for each, term in zip(seen_by, terms, strict=True)], axis=0
-        ),
+        events=np.sum(of_events, axis=0),
     )
 
 
@@ -150,37 +140,33 @@ class Evidence:
 
     def shares(self, itemids: Ints) -> Mapping[str, Shares]:
         """Channel whose scores are sums -> the terms of (k,) items' scores, which mean nothing for unknown items."""
-        channels = self.opened.channels
+        channels, user = self.opened.channels, self.user
         requests = channels.requests(
-            channels.channels, self.user.history, self.user.profile, self.timestamp
+            channels.channels, user.history, user.profile, self.timestamp
         )
         codes = channels.codes(itemids)
-        found = {
-            channel.name: shares_of(channel, requests[channel.events], codes)
-            for channel in channels.channels
-        }
-        return {name: shares for name, shares in found.items() if shares is not None}
+        found = {}
+        for channel in channels.channels:
+            shares = shares_of(channel, requests[channel.events], codes)
+            if shares is not None:
+                found[channel.name] = shares
+        return found
 
     @cached_property
     def events(self) -> dict[int, dict[str, Any]]:
         """Position in the history, newest first -> an event whose item is in the catalogue."""
         history, levels = self.user.history, self.opened.manifest.dataset.levels
-        rows = zip(
-            history.item_numbers.tolist(),
-            history.ratings.tolist(),
-            history.times.tolist(),
-            strict=True,
-        )
-        return {
-            n: {
-                "itemid": item.own_id,
-                "title": item.title,
-                "rating": levels[rating - 1],
-                "timestamp": time,
-            }
-            for n, (itemid, rating, time) in enumerate(rows)
-            if (item := self.opened.catalogue.get(itemid)) is not None
-        }
+        found = {}
+        for n, number in enumerate(history.item_numbers.tolist()):
+            item = self.opened.catalogue.get(number)
+            if item is not None:
+                found[n] = {
+                    "itemid": item.own_id,
+                    "title": item.title,
+                    "rating": levels[history.ratings[n] - 1],
+                    "timestamp": int(history.times[n]),
+                }
+        return found
 
 
 def explained(
@@ -194,10 +180,8 @@ def explained(
     reasons_until = deadline.share(_REASONS_SHARE)
     if not reasons_until.left():
         return []
-    fused, order = (
-        Hits(candidates.item_numbers, candidates.scores),
-        Hits(ranked.item_numbers, ranked.scores),
-    )
+    fused = Hits(candidates.item_numbers, candidates.scores)
+    order = Hits(ranked.item_numbers, ranked.scores)
     shares, places = evidence.shares(candidates.item_numbers), ranked.shown(size)
     explanations: list[Explanation] = []
     for itemid in ranked.item_numbers[places].tolist():
@@ -230,18 +214,17 @@ def explained_as_popular(slate: Slate) -> list[Explanation]:
     """Explain the items of a popular list."""
     ranked = slate.ranked
     whole = Hits(ranked.item_numbers, ranked.scores)
-    shown = ranked.item_numbers[ranked.shown(slate.request.size)]
-    places = [
-        (place(whole, itemid), diversified(ranked, itemid)) for itemid in shown.tolist()
-    ]
-    fields: dict[str, Any] = {
-        "reason": _worded("popular"),
-        "channels": {},
-        "fused": Place(of=0),
-    }
+    shown = ranked.item_numbers[ranked.shown(slate.request.size)].tolist()
     return [
-        Explanation(itemid=item.itemid, **fields, ranked=at, diversified=now_at)
-        for item, (at, now_at) in zip(slate.items, places, strict=True)
+        Explanation(
+            itemid=item.itemid,
+            reason=_worded("popular"),
+            channels={},
+            fused=Place(of=0),
+            ranked=place(whole, number),
+            diversified=diversified(ranked, number),
+        )
+        for item, number in zip(slate.items, shown, strict=True)
     ]
 
 
@@ -249,24 +232,21 @@ def explained_as_popular(slate: Slate) -> list[Explanation]:
 
 
 def place(found: Hits, itemid: int) -> Place:
-    """An item's rank, from 1, and score on a list; a list may go on without scores (NaN)."""
+    """An item's rank, from 1, and score on a list."""
     at = np.flatnonzero(found.ids == itemid)
     if not len(at):
         return Place(of=len(found.ids))
-    score = float(found.scores[at[0]])
-    return Place(
-        rank=int(at[0]) + 1,
-        score=None if np.isnan(score) else _rounded(score),
-        of=len(found.ids),
-    )
+    rank, score = int(at[0]) + 1, _rounded(found.scores[at[0]])
+    return Place(rank=rank, score=score, of=len(found.ids))
 
 
 def diversified(ranked: Ranked, itemid: int) -> Place | None:
     """An item's place in the order that is shown; None where that is the ranked list's own."""
     if ranked.order is None:
         return None
-    at = np.flatnonzero(ranked.item_numbers[ranked.order] == itemid)
-    return Place(rank=int(at[0]) + 1 if len(at) else None, of=len(ranked.order))
+    ids = ranked.item_numbers[ranked.order]
+    at = np.flatnonzero(ids == itemid)
+    return Place(rank=int(at[0]) + 1 if len(at) else None, of=len(ids))
 
 
 def channel_places(
@@ -276,35 +256,31 @@ def channel_places(
     itemid: int,
     k: int,
 ) -> dict[str, ChannelPlace]:
-    """An item's place on each channel's list, with its shares (row ``k``) if the channel found it.
-
-    The `EVENTS` largest of its events' shares are listed, the others are summed.
-    """
-    places = {
-        name: ChannelPlace(**place(found, itemid).model_dump())
-        for name, found in lists.items()
-    }
-    for name, at in places.items():
-        if name not in shares or not at.rank:
-            continue
-        sums, events = shares[name], shares[name].events[k]
-        largest = [n for n in _largest(events) if n in evidence.events and events[n]][
-            :EVENTS
-        ]
-        fields = zip(
-            evidence.opened.manifest.dataset.profile, sums.profile[k], strict=False
-        )
-        at.shares = shapes.Shares(
-            base=_rounded(sums.base[k]),
-            popularity=_rounded(sums.popularity[k]),
-            profile={field: _rounded(share) for field, share in fields},
-            history=[
-                EventShare(**evidence.events[n], share=_rounded(events[n]))
-                for n in largest
-            ],
-            others=_rounded(np.delete(events, largest).sum()),
-        )
+    """An item's place on each channel's list, with its shares (row ``k``) if the channel found it."""
+    places = {}
+    for name, found in lists.items():
+        places[name] = ChannelPlace(**place(found, itemid).model_dump())
+        if name in shares and places[name].rank:
+            places[name].shares = _listed(evidence, shares[name], k)
     return places
+
+
+def _listed(evidence: Evidence, sums: Shares, k: int) -> shapes.Shares:
+    """An item's shares. The `EVENTS` largest of its events are listed, the others are summed."""
+    profile = evidence.opened.manifest.dataset.profile
+    fields = zip(profile, sums.profile[k].tolist(), strict=False)
+    events = sums.events[k]
+    named = [n for n in _largest(events) if n in evidence.events and events[n]]
+    largest = named[:EVENTS]
+    return shapes.Shares(
+        base=_rounded(sums.base[k]),
+        popularity=_rounded(sums.popularity[k]),
+        profile={field: _rounded(share) for field, share in fields},
+        history=[
+            EventShare(**evidence.events[n], share=_rounded(events[n])) for n in largest
+        ],
+        others=_rounded(np.delete(events, largest).sum()),
+    )
 
 
 def _rounded(score: float) -> float:
@@ -326,38 +302,29 @@ def _reason(
     It comes from the channel that counts most in fusion, of those that found the item. The channel's shares are
     compared with the mean candidate's, as a part common to all candidates ranks none above another.
     """
-    channels = {
-        channel.name: channel
-        for channel in evidence.opened.manifest.recipe.recall.channels
-    }
-    counts = {
-        name: channels[name].fusion_weight / (RRF_K + at.rank)
-        for name, at in places.items()
-        if at.rank
-    }
+    recall = evidence.opened.manifest.recipe.recall
+    counts = {}
+    for channel in recall.channels:
+        rank = places[channel.name].rank
+        if rank:
+            counts[channel.name] = channel.fusion_weight / (RRF_K + rank)
     name = max(counts, key=counts.__getitem__, default=None)
     sums = shares.get(name) if name else None
-    if sums is not None and (found := _of_shares(evidence, sums, k)):
+    found = _of_shares(evidence, sums, k) if sums else None
+    if found is not None:
         return found
     names, items = evidence.opened.spec.genres, evidence.opened.exact
-    preferred = evidence.user.terms
     terms = [
         names[code - 1]
-        for code in preferred
+        for code in evidence.user.terms
         if itemid in items.item_numbers[items.terms.get(code, [])]
     ]
     if name is None or sums is not None:
         return _worded("popular", values=terms)
-    by_terms = {
-        channel.name
-        for channel in evidence.opened.manifest.recipe.recall.searched
-        if channel.term_weight > 0
-    }
-    return (
-        _worded("terms", values=terms)
-        if name in by_terms and terms
-        else _worded("taste")
-    )
+    by_terms = {each.name for each in recall.searched if each.term_weight > 0}
+    if terms and name in by_terms:
+        return _worded("terms", values=terms)
+    return _worded("taste")
 
 
 def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason | None:
@@ -365,44 +332,39 @@ def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason | None:
 
     Popularity is the same for everybody and larger than all else: it is the reason where the user gives none.
     """
-    dataset, history = evidence.opened.manifest.dataset, evidence.user.history
-    parts = {
-        "history": shares.events.sum(axis=1),
-        "profile": shares.profile.sum(axis=1),
-    }  # (candidates,) each
-    lifted = {name: float(part[k] - part.mean()) for name, part in parts.items()}
-    for name in sorted(
-        (name for name, lift in lifted.items() if lift > 0),
-        key=lambda name: -lifted[name],
-    ):
-        if name == "profile":
-            lifts = shares.profile[k] - shares.profile.mean(axis=0)  # (fields,)
-            return _worded(
-                "profile",
-                values=[
-                    dataset.profile[n]
-                    for n in np.argsort(-lifts)[:_NAMED]
-                    if lifts[n] > 0
-                ],
-            )
-        lifts = shares.events[k] - shares.events.mean(axis=0)  # (events,)
-        order = np.argsort(-lifts, kind="stable").tolist()
-        best = [n for n in order if n in evidence.events and shares.events[k, n] > 0]
-        liked = [n for n in best if history.ratings[n] > dataset.positive_level]
-        if best:
-            items = _distinct([evidence.events[n] for n in liked or best])
-            return _worded("liked" if liked else "rated", items=items)
-    return None
+    of_history = _lift(shares.events.sum(axis=1), k)
+    of_profile = _lift(shares.profile.sum(axis=1), k)
+    reason = None
+    if of_history > 0:
+        reason = _of_events(evidence, shares.events, k)
+    if of_profile > 0 and (of_profile > of_history or reason is None):
+        fields = evidence.opened.manifest.dataset.profile
+        lifts = _lift(shares.profile, k)  # (fields,)
+        first = [n for n in np.argsort(-lifts)[:_NAMED] if lifts[n] > 0]
+        reason = _worded("profile", values=[fields[n] for n in first])
+    return reason
 
 
-def _distinct(events: list[dict[str, Any]]) -> list[NamedItem]:
-    """The items of the first events, each title once: a user may have bought an item several times."""
+def _of_events(evidence: Evidence, shares: NDArray[Any], k: int) -> Reason | None:
+    """The reason from a history's shares: events that the user liked, or else rated."""
+    above = evidence.opened.manifest.dataset.positive_level
+    order = np.argsort(-_lift(shares, k), kind="stable").tolist()
+    best = [n for n in order if n in evidence.events and shares[k, n] > 0]
+    if not best:
+        return None
+    liked = [n for n in best if evidence.user.history.ratings[n] > above]
+    # each title once: a user may have bought an item several times
     items: dict[str, NamedItem] = {}
-    for each in events:
-        items.setdefault(
-            each["title"], NamedItem(itemid=each["itemid"], title=each["title"])
-        )
-    return list(items.values())[:_NAMED]
+    for n in liked or best:
+        event = evidence.events[n]
+        named = NamedItem(itemid=event["itemid"], title=event["title"])
+        items.setdefault(named.title, named)
+    return _worded("liked" if liked else "rated", items=list(items.values())[:_NAMED])
+
+
+def _lift(shares: NDArray[np.float64], k: int) -> Any:
+    """Shares of the candidate in row ``k`` above those of the mean candidate."""
+    return shares[k] - shares.mean(axis=0)
 
 
 _REASONS: Final[dict[ReasonCode, tuple[str, str]]] = {
@@ -426,25 +388,22 @@ _POPULAR_TERMS: Final = (
 
 
 def _worded(
-    code: ReasonCode,
-    items: list[NamedItem] | None = None,
-    values: list[str] | None = None,
+    code: ReasonCode, items: Sequence[NamedItem] = (), values: Sequence[str] = ()
 ) -> Reason:
-    items, values = items or [], values or []
     en, zh = _POPULAR_TERMS if code == "popular" and values else _REASONS[code]
-    words = [item.title for item in items] or [
-        value.replace("_", " ") for value in values
-    ]
-    quoted = [f"《{item.title}》" for item in items] or values
+    words = [item.title for item in items]
+    words += [value.replace("_", " ") for value in values]
+    quoted = [*(f"《{item.title}》" for item in items), *values]
     sentence = Sentence(
         en=en.format(en=joined(words)), zh=zh.format(zh="、".join(quoted))
     )
-    return Reason(code=code, items=items, values=values, sentence=sentence)
+    return Reason(code=code, items=[*items], values=[*values], sentence=sentence)
 
 
 def joined(words: list[str]) -> str:
     """Join words: a; a and b; a, b and c."""
-    return " and ".join([*([", ".join(words[:-1])] if words[:-1] else []), *words[-1:]])
+    *first, last = words or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 # --- effects
@@ -456,61 +415,38 @@ def effects(
     """The effects on the scores of the items in places ``shown`` of the ranked list, as far as `MAX_ROWS` reaches.
 
     A column of the items' side or of recall is replaced by its mean over the items in places ``reference``, a category
-    by the unknown one; an event is left out of the history. Columns that are the same for the whole list (the user's)
-    move no item past another and are left out. Empty if the list is not ranked. Raises ServiceError.
+    by the unknown one. Columns that are the same for the whole list (the user's) move no item past another and are
+    left out. Empty if the list is not ranked. Raises ServiceError.
     """
     query, spec = evidence.ranked.query, evidence.opened.spec
     if query is None or evidence.ranked.rows is None or not len(shown):
         return []
     rows, ranked = query.inputs.rows, evidence.ranked.rows
-    columns = np.flatnonzero(np.ptp(rows, axis=0) > 0).tolist()
+    columns = np.flatnonzero(np.ptp(rows, axis=0) > 0)
     instead = rows[ranked[reference]].mean(axis=0)
-    instead[
-        [
-            n
-            for n, feature in enumerate(spec.features)
-            if isinstance(feature, OneHotFeature)
+    for n, feature in enumerate(spec.features):
+        if isinstance(feature, OneHotFeature):
+            instead[n] = UNKNOWN
+    most = min(MAX_ITEMS, MAX_ROWS // (1 + len(columns)))
+    mine = rows[ranked[shown][:most]]  # (k, width)
+    changed = np.repeat(mine[None], 1 + len(columns), axis=0)  # as they are, first
+    for n, column in enumerate(columns, start=1):
+        changed[n, :, column] = instead[column]
+    inputs = ModelInputs(changed.reshape(-1, rows.shape[1]), query.inputs.history)
+    scores = scorer(replace(query, inputs=inputs)).reshape(-1, len(mine))
+    found = []
+    for row, moved in zip(mine, (scores[0] - scores[1:]).T, strict=True):
+        largest = [
+            ColumnEffect(
+                column=spec.columns[columns[n]],
+                value=_as_float32(row[columns[n]]),
+                instead=_as_float32(instead[columns[n]]),
+                effect=_as_float32(moved[n]),
+            )
+            for n in _largest(moved)[:COLUMNS]
         ]
-    ] = UNKNOWN
-    histories = list(_without_each(evidence))
-    mine = rows[
-        ranked[shown][: min(MAX_ITEMS, MAX_ROWS // (1 + len(columns) + len(histories)))]
-    ]  # (k, width)
-    changed = [mine]
-    for column in columns:
-        changed.append(mine.copy())
-        changed[-1][:, column] = instead[column]
-    lists = [ModelInputs(np.concatenate(changed), query.inputs.history)]
-    lists += [ModelInputs(mine, history) for history in histories]
-    scores = np.concatenate(
-        [scorer(replace(query, inputs=inputs)) for inputs in lists]
-    ).reshape(-1, len(mine))
-    moved = (scores[0] - scores[1:]).T  # (k, columns + events)
-    return [
-        shapes.Effects(
-            columns=[
-                ColumnEffect(
-                    column=spec.columns[columns[n]],
-                    value=round(float(row[columns[n]]), _EFFECT_DIGITS),
-                    instead=round(float(instead[columns[n]]), _EFFECT_DIGITS),
-                    effect=round(float(by_column[n]), _EFFECT_DIGITS),
-                )
-                for n in _largest(by_column)[:COLUMNS]
-            ],
-            history=[
-                EventEffect(
-                    **evidence.events[n],
-                    effect=round(float(by_event[n]), _EFFECT_DIGITS),
-                )
-                for n in [n for n in _largest(by_event) if n in evidence.events][
-                    :EVENTS
-                ]
-            ],
-        )
-        for row, by_column, by_event in zip(
-            mine, moved[:, : len(columns)], moved[:, len(columns) :], strict=True
-        )
-    ]
+        found.append(shapes.Effects(columns=largest))
+    return found
 
 
 def _largest(parts: NDArray[np.floating]) -> list[int]:
@@ -519,14 +455,5 @@ def _largest(parts: NDArray[np.floating]) -> list[int]:
     return order
 
 
-def _without_each(evidence: Evidence) -> Iterator[Float32 | None]:
-    """The model's history without the newest event, without the second newest, ..."""
-    spec, history = evidence.opened.spec, evidence.user.history
-    for n in range(min(len(history), spec.sizes.events)):
-        rest = History(
-            *(
-                np.delete(part, n)
-                for part in (history.item_numbers, history.ratings, history.times)
-            )
-        )
-        yield spec.encode_history(rest, evidence.timestamp)
+def _as_float32(number: float) -> float:
+    return round(float(number), 6)

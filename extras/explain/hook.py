@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from flask import Flask
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,7 +29,7 @@ from online.recommend.types import (
 from online.web.guard import current_record, expect_within_budget
 from online.web.parts import Parts
 
-Facts = Mapping[str, int | dict[str, int]]  # counts, by what is counted
+Facts = dict[str, int | dict[str, int]]  # counts, by what is counted
 
 
 class ExplainRequest(Request):
@@ -127,17 +126,19 @@ def explain(recommender: Recommender, slate: Slate) -> None:
     """Add reasons and stages to an answer whose request wants them. Raises ServiceError for a strict one."""
     wanted = slate.request
     if wanted.explain is True:
-        if (evidence := Evidence.of(slate)) is None:
+        evidence = Evidence.of(slate)
+        if evidence is None:
             slate.more["explained"] = explained_as_popular(slate)
         else:
-            scorer = _scorer(recommender, slate)
-            size = min(
-                wanted.size, MAX_SIZE
-            )  # /ml/rank ranks more, and each reason costs time
-            found = explained(
-                scorer, evidence, size, slate.deadline, strict=wanted.strict
+            # /ml/rank ranks more, and each reason costs time
+            size = min(wanted.size, MAX_SIZE)
+            slate.more["explained"] = explained(
+                _scorer(recommender, slate),
+                evidence,
+                size,
+                slate.deadline,
+                strict=wanted.strict,
             )
-            slate.more["explained"] = found
     if isinstance(wanted, ExplainRequest) and wanted.stages:
         slate.more["stages"] = _stages(slate)
 
@@ -173,13 +174,9 @@ def _scorer(recommender: Recommender, slate: Slate) -> Scorer:
 def _stages(slate: Slate) -> list[StageReport]:
     """The stages that were reached, in their order, with what each was sent and what came back."""
     ranked, watch = slate.ranked, slate.watch
-    stages = watch.stages
+    redis = watch.stages.get("redis")
     # of a fallback list it is not known what Redis answered
-    known = (
-        slate.user is not None
-        or not slate.degraded
-        or ("redis" in stages and stages["redis"].failed)
-    )
+    known = slate.user is not None or not slate.degraded or (redis and redis.failed)
     facts = _facts(slate) if known else {}
     if ranked.order is not None:
         shown = ranked.shown(slate.request.size)
@@ -188,67 +185,62 @@ def _stages(slate: Slate) -> list[StageReport]:
             {"items": len(ranked.item_numbers)},
             {"shown": len(shown), "brought_up": brought_up},
         )
-    return [
-        StageReport(
-            stage=name,
-            began_ms=round((stage.began - watch.began) * 1e3, 2),
-            took_ms=round(stage.seconds * 1e3, 2),
-            failed=stage.failed,
-            sent=dict(facts[name][0]) if name in facts else {},
-            received=dict(facts[name][1]) if name in facts and not stage.failed else {},
+    reports = []
+    for name, stage in watch.stages.items():
+        sent, received = facts.get(name, ({}, {}))
+        reports.append(
+            StageReport(
+                stage=name,
+                began_ms=round((stage.began - watch.began) * 1e3, 2),
+                took_ms=round(stage.seconds * 1e3, 2),
+                failed=stage.failed,
+                sent=sent,
+                received={} if stage.failed else received,
+            )
         )
-        for name, stage in stages.items()
-    ]
+    return reports
 
 
 def _facts(slate: Slate) -> dict[str, tuple[Facts, Facts]]:
     """Stage -> counts of its input and of its output."""
-    opened, user, candidates = slate.opened, slate.user, slate.candidates
+    user, candidates = slate.user, slate.candidates
     if user is None:
         return {"redis": ({"users": 1}, {"users": 0})}
-    parts: dict[str, Any] = {
-        "history": user.history,
-        "seen": user.seen,
-        "terms": user.terms,
-        "profile": user.profile,
+    of_user: Facts = {
+        "users": 1,
+        "history": len(user.history),
+        "seen": len(user.seen),
+        "terms": len(user.terms),
+        "profile": len(user.profile),
     }
-    facts: dict[str, tuple[Facts, Facts]] = {
-        "redis": (
-            {"users": 1},
-            {"users": 1} | {name: len(part) for name, part in parts.items()},
-        )
-    }
+    facts: dict[str, tuple[Facts, Facts]] = {"redis": ({"users": 1}, of_user)}
     if candidates is None:
         return facts
-    recall, spec, rows = (
-        opened.manifest.recipe.recall,
-        opened.spec,
-        len(slate.ranked.item_numbers),
+    spec, manifest = slate.opened.spec, slate.opened.manifest
+    recall, rows = manifest.recipe.recall, len(slate.ranked.item_numbers)
+    searched: Facts = {
+        "searches": len(manifest.vector_dims),
+        "vectors": dict(manifest.vector_dims),
+        "excluded": len(user.seen),
+        "size": recall.candidates,
+    }
+    found = {name: len(hits.ids) for name, hits in candidates.by_channel.items()}
+    facts["elasticsearch"] = (
+        searched,
+        {"found": found, "fused": len(candidates.item_numbers)},
     )
+    facts["feast"] = ({"users": 1}, {"features": len(spec.stored("user"))})
     columns = {
         "one_hot": len(spec.one_hot),
         "multi_hot": len(spec.multi_hot),
         "dense": len(spec.dense),
         "recall": len(spec.candidate),
     }
-    found = {name: len(hits.ids) for name, hits in candidates.by_channel.items()}
-    facts["elasticsearch"] = (
-        {
-            "searches": len({channel.name for channel in recall.searched}),
-            "vectors": dict(opened.manifest.vector_dims),
-            "excluded": len(user.seen),
-            "size": recall.candidates,
-        },
-        {"found": found, "fused": len(candidates.item_numbers)},
-    )
-    facts["feast"] = ({"users": 1}, {"features": len(spec.stored("user"))})
-    facts["triton"] = (
-        {
-            "rows": rows,
-            "width": spec.width,
-            "columns": {name: n for name, n in columns.items() if n},
-            "history": spec.sizes.events,  # once for all rows
-        },
-        {"scores": rows},
-    )
+    scored: Facts = {
+        "rows": rows,
+        "width": spec.width,
+        "columns": {name: n for name, n in columns.items() if n},
+        "history": spec.sizes.events,  # once for all rows
+    }
+    facts["triton"] = (scored, {"scores": rows})
     return facts

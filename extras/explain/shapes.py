@@ -106,23 +106,10 @@ class ColumnEffect(BaseModel):
     effect: float = Field(description="the score minus the score with the replacement")
 
 
-class EventEffect(NamedItem):
-    """What one event of the history changes."""
-
-    rating: float
-    timestamp: int
-    effect: float = Field(
-        description="the score minus the score without this event in the model's history"
-    )
-
-
 class Effects(BaseModel):
     """What moves the ranking model's score most, by taking one thing away at a time; effects do not add up."""
 
     columns: list[ColumnEffect] = Field(
-        description="largest effect first, of either sign"
-    )
-    history: list[EventEffect] = Field(
         description="largest effect first, of either sign"
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -49,7 +48,7 @@ def why_not(
             sentence=Sentence(en="", zh=""),
             **found,
         )
-        result.sentence = _sentence(result, opened)
+        result.sentence = _sentence(result)
         return result
 
     if itemid is None:
@@ -58,52 +57,46 @@ def why_not(
         return answer("hidden")
     ranked = place(Hits(slate.ranked.item_numbers, slate.ranked.scores), itemid)
     moved = diversified(slate.ranked, itemid)
-    shown = itemid in slate.ranked.item_numbers[slate.ranked.shown(size)]
-    among_first: WhyNotCode | None = (
-        "in_the_list"
-        if shown
-        else "too_alike"
-        if 0 < (ranked.rank or 0) <= size
-        else None
-    )
-    if (
-        evidence := Evidence.of(slate)
-    ) is None:  # the popular list, for users that the release does not know
+    best = slate.ranked.shown(size)
+    among_first: WhyNotCode | None = None
+    if itemid in slate.ranked.item_numbers[best]:
+        among_first = "in_the_list"
+    elif ranked.rank and ranked.rank <= size:
+        among_first = "too_alike"
+    evidence = Evidence.of(slate)
+    if evidence is None:  # the popular list
         return answer(among_first or "unknown_user", ranked=ranked, diversified=moved)
     if itemid in evidence.user.seen:
         return answer("seen")
 
-    # Its rank by every channel, however far down, and in the fusion of all that they found
+    # its rank by every channel, however far down, and in the fusion of all that they found
     recall, by_channel = opened.manifest.recipe.recall, evidence.candidates.by_channel
-    fused = fused_lists(
-        recall, by_channel, sum(len(found.ids) for found in by_channel.values())
-    )
-    at_fusion = place(Hits(fused.item_numbers, fused.scores), itemid)
-    channels = channel_places(
-        evidence, _full_lists(evidence), evidence.shares(np.array([itemid])), itemid, 0
-    )
+    size_of_all = sum(len(found.ids) for found in by_channel.values())
+    whole = fused_lists(recall, by_channel, size_of_all)
+    fused = place(Hits(whole.item_numbers, whole.scores), itemid)
+    shares = evidence.shares(np.array([itemid]))
+    channels = channel_places(evidence, _full_lists(evidence), shares, itemid, 0)
     moving = []
-    if (
-        ranked.rank is not None
-    ):  # against the items in the list; against all where this one is among them
-        at, best = np.array([ranked.rank - 1]), slate.ranked.shown(size)
+    if ranked.rank:
+        at = np.array([ranked.rank - 1])
+        # against the items in the list; against all where this one is among them
         moving = effects(scorer, evidence, at, slice(None) if at in best else best)
+
+    found_by_any = any(at.rank for at in channels.values())
     code: WhyNotCode = "not_found"
-    if ranked.rank is not None:
+    if ranked.rank:
         code = among_first or "ranked_below"
     elif itemid in evidence.candidates.item_numbers:
         code = "no_features"
-    elif at_fusion.rank:
+    elif fused.rank:
         code = "not_fused"
-    elif not any(at.rank for at in channels.values()) and _never_trained(
-        opened, itemid
-    ):
+    elif not found_by_any and _never_trained(opened, itemid):
         code = "never_trained"
     return answer(
         code,
         channels=channels,
         cut=recall.candidates,
-        fused=at_fusion,
+        fused=fused,
         ranked=ranked,
         diversified=moved,
         effects=moving[0] if moving else None,
@@ -119,30 +112,19 @@ def _never_trained(opened: Release, itemid: int) -> bool:
 
 
 def _full_lists(evidence: Evidence) -> dict[str, Hits]:
-    """All unseen items by each channel, by exact search over the server's own copy of the vectors.
+    """The unseen items by each channel, by exact search over the server's own copy of the vectors.
 
-    A search that counts preferred terms scores the items that have one, and the nearest others; the rest follows in
-    the order of the vectors, without a score.
+    A search that counts preferred terms has the items with one, and the nearest others.
     """
-    opened, size = evidence.opened, len(evidence.opened.catalogue)
-
-    def lists(terms: tuple[int, ...]) -> dict[str, Hits]:
-        user = replace(evidence.user, terms=terms)
-        return search_channels(
-            opened.exact.call,
-            opened.manifest,
-            opened.channels,
-            user,
-            evidence.timestamp,
-            size,
-        )
-
-    found, by_vector = lists(tuple(evidence.user.terms)), lists(())
-    for name, hits in found.items():
-        rest = by_vector[name].ids[~np.isin(by_vector[name].ids, hits.ids)]
-        scores = np.concatenate([hits.scores, np.full(len(rest), np.nan)])
-        found[name] = Hits(np.concatenate([hits.ids, rest]), scores)
-    return found
+    opened = evidence.opened
+    return search_channels(
+        opened.exact.call,
+        opened.manifest,
+        opened.channels,
+        evidence.user,
+        evidence.timestamp,
+        len(opened.catalogue),
+    )
 
 
 _SENTENCES: Final[dict[WhyNotCode, tuple[str, str]]] = {
@@ -161,8 +143,8 @@ _SENTENCES: Final[dict[WhyNotCode, tuple[str, str]]] = {
     ),
     "unknown_item": ("This release has no such item.", "当前版本没有这个物品。"),
     "never_trained": (
-        "Nobody had rated it when the release was trained, so no channel can find it{en_terms}.",
-        "训练这个版本时还没有人评过它，因此没有通道能{zh_terms}找到它。",
+        "Nobody had rated it when the release was trained, so no channel has a vector of it.",
+        "训练这个版本时还没有人评过它，因此没有通道有它的向量。",
     ),
     "not_found": (
         "No channel has it among its first {cut}: {en_ranks}.",
@@ -187,38 +169,26 @@ _SENTENCES: Final[dict[WhyNotCode, tuple[str, str]]] = {
 }
 
 
-def _sentence(found: WhyNot, opened: Release) -> Sentence:
+def _sentence(found: WhyNot) -> Sentence:
     en, zh = _SENTENCES[found.code]
-    against = (
-        [moved.column for moved in found.effects.columns if moved.effect < 0]
-        if found.effects
-        else []
-    )
-    by_terms = any(
-        channel.term_weight > 0 for channel in opened.manifest.recipe.recall.searched
-    )
+    against = []
+    if found.effects:
+        moved = found.effects.columns
+        against = [each.column for each in moved if each.effect < 0][:_AGAINST]
     place = found.diversified or found.ranked  # in the order of the answer
     numbers = {
         "size": found.size,
         "cut": found.cut,
-        "rank": found.ranked.rank if found.ranked else None,
-        "of": found.ranked.of if found.ranked else None,
-        "place": place.rank if place else None,
-        "fused": found.fused.rank if found.fused else None,
-        "en_ranks": _ranks(
-            found.channels, "{rank} by {name}", "nowhere by {name}", ", "
-        ),
+        "rank": found.ranked and found.ranked.rank,
+        "of": found.ranked and found.ranked.of,
+        "place": place and place.rank,
+        "fused": found.fused and found.fused.rank,
+        "en_ranks": _ranks(found.channels, "{rank} by {name}", "not by {name}", ", "),
         "zh_ranks": _ranks(
             found.channels, "{name} 第 {rank} 位", "{name} 没有它", "，"
         ),
-        "en_terms": " for a user who prefers none of its kinds" if by_terms else "",
-        "zh_terms": "为不偏好其类型的用户" if by_terms else "",
-        "en_against": f" Most against it: {joined(against[:_AGAINST])}."
-        if against
-        else "",
-        "zh_against": f"最不利的是 {'、'.join(against[:_AGAINST])}。"
-        if against
-        else "",
+        "en_against": f" Most against it: {joined(against)}." if against else "",
+        "zh_against": f"最不利的是 {'、'.join(against)}。" if against else "",
     }
     return Sentence(en=en.format_map(numbers), zh=zh.format_map(numbers))
 
@@ -226,8 +196,8 @@ def _sentence(found: WhyNot, opened: Release) -> Sentence:
 def _ranks(
     channels: Mapping[str, ChannelPlace], there: str, nowhere: str, between: str
 ) -> str:
-    names = [
-        (there if at.rank else nowhere).format(name=name, rank=at.rank)
-        for name, at in channels.items()
-    ]
-    return between.join(names)
+    words = []
+    for name, at in channels.items():
+        text = there if at.rank else nowhere
+        words.append(text.format(name=name, rank=at.rank))
+    return between.join(words)

@@ -19,9 +19,11 @@ OFF: Final = (
     "Faults cannot be switched on here. "
     "On a server for demonstrations: start it with RECSYS_SERVER__FAULTS=on."
 )
-fault_key: Final = (
-    "ml:fault:{}".format
-)  # service -> string: its fault, as JSON, which expires with it
+
+
+def fault_key(service: str) -> str:
+    """String: the service's fault, as JSON, which expires with it."""
+    return f"ml:fault:{service}"
 
 
 class FaultSettings(ExtensionSettings, env_prefix="RECSYS_SERVER__"):
@@ -70,17 +72,17 @@ class FaultStore(RedisClient[None, dict[str, ActiveFault]]):
     """The faults that are on, by service. Raises ServiceError."""
 
     def _call(self, query: None) -> dict[str, ActiveFault]:
-        found = {service: self._redis.get(fault_key(service)) for service in SERVICES}
-        try:
-            return {
-                name: ActiveFault.model_validate_json(raw)  # type: ignore[arg-type]
-                for name, raw in found.items()
-                if raw
-            }
-        except ValidationError as error:
-            raise StoredError(
-                self.service, "holds a fault that cannot be read"
-            ) from error
+        found = {}
+        for service in SERVICES:
+            raw = self._redis.get(fault_key(service))
+            try:
+                if raw:
+                    found[str(service)] = ActiveFault.model_validate_json(raw)  # type: ignore[arg-type]
+            except ValidationError as error:
+                raise StoredError(
+                    self.service, "holds a fault that cannot be read"
+                ) from error
+        return found
 
     def begin(self, fault: Fault) -> None:
         """Switch a fault on, in place of an earlier one of its service."""

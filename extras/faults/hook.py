@@ -54,22 +54,9 @@ class FaultsView(BaseModel):
 
 def register(app: Flask, parts: Parts) -> None:
     """`GET`, `POST` and `DELETE /ml/faults`."""
-    faults: Faults | None = None
+    faults = None
     if FaultSettings.load().faults == "on":
-        log.warning(
-            "RECSYS_SERVER__FAULTS=on: holders of an admin key can break the calls of services"
-        )
-        injected = Counter(
-            "recsys_faults_injected",
-            "Calls of services that a fault was done to",
-            ["service", "kind"],
-            registry=parts.registry,
-        )
-        store = parts.stores.get("faults") or FaultStore(parts.settings.redis)
-        count = lambda fault: injected.labels(fault.service, fault.kind).inc()  # noqa: E731
-        faults = Faults(parts.recommender, store, count)
-        parts.recommender.readiness.notes.append(faults.note)
-        parts.recommender.follow(faults.look)
+        faults = switched_on(parts)
 
     def allowed() -> Faults:
         if faults is None:
@@ -82,9 +69,9 @@ def register(app: Flask, parts: Parts) -> None:
 
         In the calls of the worker that answers; the others follow within a second.
         """
-        return FaultsView(
-            allowed=faults is not None, faults=faults.views() if faults else []
-        )
+        if faults is None:
+            return FaultsView(allowed=False, faults=[])
+        return FaultsView(allowed=True, faults=faults.views())
 
     changing = (401, 403, 429, 500, 503)
 
@@ -101,18 +88,36 @@ def register(app: Flask, parts: Parts) -> None:
     )
     def begin_fault(fault: Fault) -> FaultsView:
         """Switch a fault on, in place of an earlier one of its service."""
-        known = allowed()
-        known.change(lambda store: store.begin(fault))
-        return FaultsView(allowed=True, faults=known.views())
+        return allowed().change(lambda store: store.begin(fault))
 
     @route(
         app, parts, "DELETE", "/ml/faults", FaultsView, changing, security=[{"key": []}]
     )
     def end_faults() -> FaultsView:
         """Switch all faults off."""
-        known = allowed()
-        known.change(lambda store: store.end())
-        return FaultsView(allowed=True, faults=known.views())
+        return allowed().change(lambda store: store.end())
+
+
+def switched_on(parts: Parts) -> Faults:
+    """Follow the faults that are on, and count the calls that meet one."""
+    log.warning(
+        "RECSYS_SERVER__FAULTS=on: holders of an admin key can break the calls of services"
+    )
+    injected = Counter(
+        "recsys_faults_injected",
+        "Calls of services that a fault was done to",
+        ["service", "kind"],
+        registry=parts.registry,
+    )
+
+    def count(fault: ActiveFault) -> None:
+        injected.labels(fault.service, fault.kind).inc()
+
+    store = parts.stores.get("faults") or FaultStore(parts.settings.redis)
+    faults = Faults(parts.recommender, store, count)
+    parts.recommender.readiness.notes.append(faults.note)
+    parts.recommender.follow(faults.look)
+    return faults
 
 
 class Faults:
@@ -127,37 +132,31 @@ class Faults:
         self._clients = {client.service: client for client in recommender.clients}
         self._store, self._count = store, count
         self._lock = threading.Lock()
-        self._active: dict[
-            str, tuple[ActiveFault, Callable[[], None]]
-        ] = {}  # by service, with what ends it
+        # by service, with what ends it
+        self._active: dict[str, tuple[ActiveFault, Callable[[], None]]] = {}
 
     def look(self) -> bool:
         """Follow what Redis says; where that cannot be read, end those whose time is over. Raises ServiceError."""
         with spared(), self._lock:
-            found = {service: fault for service, (fault, _) in self._active.items()}
+            wanted = {service: fault for service, (fault, _) in self._active.items()}
             try:
-                found = self._store.call(None)
+                wanted = self._store.call(None)
             finally:
-                self._set(
-                    {
-                        service: fault
-                        for service, fault in found.items()
-                        if fault.seconds_left > 0
-                    }
-                )
+                self._set(wanted)
         return True
 
-    def change(self, act: Callable[[FaultStore], None]) -> None:
+    def change(self, act: Callable[[FaultStore], None]) -> FaultsView:
         """Change what all workers follow. Raises ServiceError."""
         with spared():
             act(self._store)
         self.look()
+        return FaultsView(allowed=True, faults=self.views())
 
     def views(self) -> list[FaultView]:
-        found = [
-            FaultView.model_validate(fault) for fault, _ in tuple(self._active.values())
+        active = [fault for fault, _ in tuple(self._active.values())]
+        return [
+            FaultView.model_validate(each) for each in active if each.seconds_left > 0
         ]
-        return [each for each in found if each.seconds_left > 0]
 
     def note(self) -> str:
         """What readiness reports."""
@@ -168,15 +167,12 @@ class Faults:
 
     def _set(self, wanted: dict[str, ActiveFault]) -> None:
         for service, (fault, end) in tuple(self._active.items()):
-            if wanted.get(service) != fault:
+            if wanted.get(service) != fault or fault.seconds_left <= 0:
                 end()
                 del self._active[service]
                 log.warning("fault of %s ends: %s", service, fault.kind)
         for service, fault in wanted.items():
-            if service not in self._active:
-                self._active[service] = (
-                    fault,
-                    inject(self._clients[service], fault, self._count),
-                )
-                said = service, fault.kind, fault.share, fault.seconds_left
-                log.warning("fault of %s begins: %s, share %g, for %.0f s", *said)
+            if service not in self._active and fault.seconds_left > 0:
+                end = inject(self._clients[service], fault, self._count)
+                self._active[service] = (fault, end)
+                log.warning("fault of %s begins: %s", service, fault)

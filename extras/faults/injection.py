@@ -44,11 +44,9 @@ def inject(
     if isinstance(client, HttpClient):
         http, client.http = client.http, FaultyHttp(client.http, fault, draw)
         return partial(setattr, client, "http", http)
-    return (
-        _inject_into_sockets(fault, draw)
-        if isinstance(client, RedisClient)
-        else lambda: None
-    )
+    if isinstance(client, RedisClient):
+        return _inject_into_sockets(fault, draw)
+    return lambda: None
 
 
 def _drawn(fault: ActiveFault, count: Count) -> bool:
@@ -84,29 +82,25 @@ class FaultyHttp(Http):
         answer = self._real.post(path, body, *headers)
         if self._fault.kind == "reset":
             raise ConnectionResetError("fault: reset")
-        return (
-            replace(answer, body=_garbled(answer.body))
-            if self._fault.kind == "garbage"
-            else answer
-        )
+        if self._fault.kind == "garbage":
+            return replace(answer, body=_garbled(answer.body))
+        return answer
 
     def close(self) -> None:
         self._real.close()
 
 
 def _garbled(data: bytes) -> bytes:
-    return (_GARBAGE * (len(data) // len(_GARBAGE) + 1))[
-        : max(len(data), len(_GARBAGE))
-    ]
+    """Wrong bytes, at least as many."""
+    return _GARBAGE * (len(data) // len(_GARBAGE) + 1)
 
 
 def _inject_into_sockets(
     fault: ActiveFault, draw: Callable[[], bool]
 ) -> Callable[[], None]:
     """Replace methods of `TimelySocket`: a call is drawn when it is sent."""
-    real = {
-        name: getattr(TimelySocket, name) for name in ("sendall", "recv", "recv_into")
-    }
+    names = ("sendall", "recv", "recv_into")
+    real = {name: getattr(TimelySocket, name) for name in names}
     met: dict[int, str] = {}  # id of a socket -> what is done to its next answer
 
     def sendall(self: TimelySocket, data: bytes) -> None:
@@ -119,9 +113,10 @@ def _inject_into_sockets(
         real["sendall"](self, data)
 
     def received(self: TimelySocket, data: bytes) -> bytes:
-        if met.get(id(self)) == "reset":
+        kind = met.get(id(self))
+        if kind == "reset":
             raise ConnectionResetError("fault: reset")
-        return _garbled(data)[: len(data)] if met.get(id(self)) == "garbage" else data
+        return _garbled(data)[: len(data)] if kind == "garbage" else data
 
     def recv(self: TimelySocket, size: int) -> bytes:
         return received(self, real["recv"](self, size))

@@ -60,20 +60,13 @@ def register(app: Flask, parts: Parts) -> None:
         return response
 
     app.register_blueprint(page)
-    parts.describe(
-        {
-            "/": {
-                "get": operation(
-                    "page", "The page for people", responses("A page.", 401, 429, 500)
-                )
-            }
-        },
-        [],
+    described = operation(
+        "page", "The page for people", responses("A page.", 401, 429, 500)
     )
+    parts.describe({"/": {"get": described}}, [])
 
-    browse = Browse(
-        parts.recommender, parts.stores.get("page") or UserList(parts.settings.redis)
-    )
+    users = parts.stores.get("page") or UserList(parts.settings.redis)
+    browse = Browse(parts.recommender, users)
 
     errors = (400, 401, 404, 429, 500, 503)
     route(app, parts, "GET", "/ml/users", Users, errors, query=UsersQuery)(browse.users)
@@ -269,11 +262,8 @@ class Browse:
     """
 
     def __init__(self, recommender: Recommender, listed: UserList) -> None:
-        self._recommender, self._releases, self._users = (
-            recommender,
-            recommender.releases,
-            recommender.users,
-        )
+        self._recommender = recommender
+        self._releases, self._users = recommender.releases, recommender.users
         self._listed = listed
         self._map = per_release(self._new_map)
 
@@ -281,20 +271,19 @@ class Browse:
         """Users to choose from, with the number of their events."""
         opened = self._releases.get(query.release)
         text = query.q.strip() if opened.user_ids == "integer" else query.q
-        base_name = opened.manifest.dataset.base_name
-        found = self._listed.call(
-            Listing(opened.release, base_name, query.size, text, query.fewest)
-        )
+        dataset = opened.manifest.dataset.base_name
+        wanted = Listing(opened.release, dataset, query.size, text, query.fewest)
         users = [
             SomeUser(userid=own_id(each, opened.user_ids), events=n)
-            for each, n in found
+            for each, n in self._listed.call(wanted)
             if each != text
         ]
         try:  # the user whose id this is comes first, be it known by events alone
             exactly = read_id("userid", text, opened.user_ids)
         except WrongIdError:
-            exactly = None
-        if exactly is not None and (user := self._state(opened, exactly)) is not None:
+            return Users(release=opened.release, users=users)
+        user = self._state(opened, exactly)
+        if user is not None:
             users.insert(0, SomeUser(userid=exactly, events=len(user.history)))
         return Users(release=opened.release, users=users[: query.size])
 
@@ -304,44 +293,33 @@ class Browse:
         userid = read_id("userid", query.userid, opened.user_ids)
         user, dataset = self._state(opened, userid), opened.manifest.dataset
         history = user.history if user is not None else History.empty()
-        rows = list(
-            zip(
-                history.item_numbers.tolist(),
-                history.ratings.tolist(),
-                history.times.tolist(),
-                strict=True,
-            )
-        )
-        events = [
-            _shown(opened.catalogue[itemid])
-            | {
-                "value": dataset.levels[code - 1],
-                "liked": code > dataset.positive_level,
-                "timestamp": time,
-            }
-            for itemid, code, time in rows[: query.size]
-            if itemid in opened.catalogue
-        ]
+        events = []
+        for n, number in enumerate(history.item_numbers[: query.size].tolist()):
+            code = int(history.ratings[n])
+            if number in opened.catalogue:
+                event = {
+                    **_shown(opened.catalogue[number]),
+                    "value": dataset.levels[code - 1],
+                    "liked": code > dataset.positive_level,
+                    "timestamp": int(history.times[n]),
+                }
+                events.append(HistoryEvent.model_validate(event))
         return UserHistory(
             userid=userid,
             release=opened.release,
             known=user is not None,
-            events=len(rows),
-            last=rows[0][2] if rows else None,
-            item_list=[HistoryEvent.model_validate(event) for event in events],
+            events=len(history),
+            last=int(history.times[0]) if len(history) else None,
+            item_list=events,
         )
 
     def items(self, query: ItemsQuery) -> Items:
         """Items by words of their titles."""
         opened = self._releases.get(query.release)
-        found = [
-            opened.catalogue[itemid]
-            for itemid in find(folded_titles(opened), query.q, query.size)
-        ]
-        return Items(
-            release=opened.release,
-            item_list=[ShownItem.model_validate(_shown(item)) for item in found],
-        )
+        found = find(folded_titles(opened), query.q, query.size)
+        shown = [_shown(opened.catalogue[number]) for number in found]
+        items = [ShownItem.model_validate(each) for each in shown]
+        return Items(release=opened.release, item_list=items)
 
     def map(self, query: ReleaseQuery) -> str:
         """Items on a plane, by their vectors."""
@@ -350,54 +328,50 @@ class Browse:
     def _new_map(self, opened: Release) -> str:
         """`ItemMap` as JSON: the most popular items for which the first channel has a vector in Elasticsearch."""
         channel = opened.manifest.recipe.recall.searched[0].name
-        ranks = {
-            itemid: rank
-            for rank, itemid in enumerate(opened.by_popularity.ids.tolist())
-        }
+        popular = opened.by_popularity.ids.tolist()
         indexed = read_indexed(
-            self._recommender.items, opened.release, list(ranks)[:MOST_ITEMS], [channel]
+            self._recommender.items, opened.release, popular[:MOST_ITEMS], [channel]
         )
         vectors = {
             item.number: item.vectors[channel]
             for item in indexed
             if channel in item.vectors
         }
-        itemids = sorted(vectors, key=ranks.__getitem__)
+        ranks = [rank for rank, number in enumerate(popular) if number in vectors]
+        numbers = [popular[rank] for rank in ranks]
         places = projected(
-            np.array([vectors[n] for n in itemids]),
-            np.array([ranks[n] for n in itemids]),
+            np.array([vectors[each] for each in numbers]), np.array(ranks)
         )
-        items = [
-            PlacedItem.model_validate(
-                {**_shown(opened.catalogue[itemid]), "x": round(x, 4), "y": round(y, 4)}
-            )
-            for itemid, (x, y) in zip(itemids, places.tolist(), strict=True)
-        ]
-        return ItemMap(
-            release=opened.release, channel=channel, item_list=items
-        ).model_dump_json()
+        items = []
+        for number, (x, y) in zip(numbers, places.tolist(), strict=True):
+            at = {"x": round(x, 4), "y": round(y, 4)}
+            shown = {**_shown(opened.catalogue[number]), **at}
+            items.append(PlacedItem.model_validate(shown))
+        found = ItemMap(release=opened.release, channel=channel, item_list=items)
+        return found.model_dump_json()
 
     def releases(self) -> KeptReleases:
         """The releases that a request can name."""
         live, published = self._users.listed()
         published.sort(key=lambda release: release != live)  # the live one first
-        manifests = [each.manifest for each in readable(self._users, published)]
-        return KeptReleases(
-            releases=[
+        kept = []
+        for each in readable(self._users, published):
+            manifest = each.manifest
+            recipe, dataset = manifest.recipe, manifest.dataset
+            kept.append(
                 KeptRelease(
-                    release=each.release,
-                    live=each.release == live,
-                    recipe=each.recipe.name,
-                    dataset=each.dataset.name,
-                    channels=[channel.name for channel in each.recipe.recall.channels],
-                    ranker=each.recipe.ranker.kind,
-                    levels=list(each.dataset.levels),
-                    positive_level=each.dataset.positive_level,
-                    event_types=dict(each.dataset.event_types),
+                    release=manifest.release,
+                    live=manifest.release == live,
+                    recipe=recipe.name,
+                    dataset=dataset.name,
+                    channels=[channel.name for channel in recipe.recall.channels],
+                    ranker=recipe.ranker.kind,
+                    levels=list(dataset.levels),
+                    positive_level=dataset.positive_level,
+                    event_types=dict(dataset.event_types),
                 )
-                for each in manifests
-            ]
-        )
+            )
+        return KeptReleases(releases=kept)
 
     def activate(self, release: str) -> Activated:
         """Serve a published release by default, once it has answered through all services."""
@@ -423,11 +397,9 @@ class Browse:
     def _state(self, opened: Release, userid: OwnId) -> StoredUser | None:
         """Merge events after the release into a user's state."""
         user = self._users.call(StateQuery.of(userid, opened.manifest)).user
-        return (
-            user.current(opened.manifest.dataset, opened.numbers, None)
-            if user is not None
-            else None
-        )
+        if user is None:
+            return None
+        return user.current(opened.manifest.dataset, opened.numbers, None)
 
 
 def _shown(item: CatalogueItem) -> dict[str, Any]:
@@ -444,21 +416,17 @@ def projected(
     """
     if not len(vectors):
         return np.empty((0, 2))
-    known = np.log1p(ranks.astype(np.float64))[:, None] ** np.arange(
-        3
-    )  # a curve: 1, x, x * x
-    rest = (
-        vectors
-        - known @ np.linalg.lstsq(known, vectors.astype(np.float64), rcond=None)[0]
-    )
+    rank = np.log1p(ranks.astype(np.float64))
+    known = rank[:, None] ** np.arange(3)  # a curve: 1, x, x * x
+    explained, *_ = np.linalg.lstsq(known, vectors.astype(np.float64), rcond=None)
+    rest = vectors - known @ explained
     lengths = np.linalg.norm(rest, axis=1, keepdims=True)
     units = rest / np.where(lengths > _ROUNDING, lengths, np.inf)
     centred = units - units.mean(axis=0)
     _, directions = np.linalg.eigh(centred.T @ centred)  # ascending
     axes = directions[:, :-3:-1]  # (dim, 2)
-    axes = axes * np.sign(
-        axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])]
-    )  # which way is up is fixed
+    largest = axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])]
+    axes = axes * np.sign(largest)  # which way is up is fixed
     places: NDArray[np.float64] = centred @ axes
     scale = np.percentile(np.abs(places), _FURTHEST, axis=0)
     return np.clip(places / np.where(scale > 0, scale, 1), -1, 1)
@@ -482,10 +450,10 @@ def folded_titles(opened: Release) -> Titles:
 def find(titles: Titles, text: str, size: int) -> list[int]:
     """Items whose titles hold every word of ``text``; those whose words begin so before the others."""
     words = folded(text).split()
-    found = [
-        (itemid, title)
-        for itemid, title in titles
-        if all(word in title for word in words)
-    ]
-    found.sort(key=lambda each: not all(f" {word}" in f" {each[1]}" for word in words))
-    return [itemid for itemid, _ in found[:size]]
+    found, within = [], []
+    for number, title in titles:
+        if all(f" {word}" in f" {title}" for word in words):
+            found.append(number)
+        elif all(word in title for word in words):
+            within.append(number)
+    return [*found, *within][:size]

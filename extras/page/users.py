@@ -59,13 +59,8 @@ class UserList(RedisClient[Listing, list[tuple[str, int]]]):
             pipeline.hexists(
                 wire.user_events_key(query.dataset, userid), wire.FORGOTTEN
             )
-        left = [
-            user
-            for user, gone in zip(users, pipeline.execute(), strict=True)
-            if not gone
-        ]
-        return (
-            sorted(left, key=lambda user: (user[1], user[0]))[: query.at_most]
-            if query.fewest
-            else left
-        )
+        gone = pipeline.execute()
+        left = [each for each, is_gone in zip(users, gone, strict=True) if not is_gone]
+        if query.fewest:
+            left.sort(key=lambda user: (user[1], user[0]))
+        return left[: query.at_most]

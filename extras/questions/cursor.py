@@ -18,7 +18,6 @@ from typing import Annotated, ClassVar, Final, Self
 
 import numpy as np
 from itsdangerous import BadData, URLSafeSerializer
-from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -51,7 +50,6 @@ _AFTER_ALL: Final = (
     2**63 - 1,
     0,
 )  # a position after every event: the first page knew none, all count from then on
-_NONE: Final = np.empty(0, np.int64)
 # Fields that may change from page to page
 _FREE: Final = frozenset(
     {"cursor", "size", "explain", "stages", "budget_ms", "strict", "experiments"}
@@ -100,23 +98,19 @@ class CursorRequest(Request):
     @property
     def digest(self) -> str:
         """Hash of all fields that decide which list it is."""
-        what = self.model_dump(
-            mode="json", include=self.model_fields_set - _FREE, exclude_unset=True
-        )
-        return blake2b(
-            json.dumps(what, sort_keys=True).encode(), digest_size=12
-        ).hexdigest()
+        deciding = self.model_fields_set - _FREE
+        what = self.model_dump(mode="json", include=deciding, exclude_unset=True)
+        text = json.dumps(what, sort_keys=True)
+        return blake2b(text.encode(), digest_size=12).hexdigest()
 
     def shown(self, release: str) -> tuple[list[OwnId], list[OwnId]]:
         """Items of the pages before: those that are left out of the search, and those that are dropped after it."""
-        if (found := self._goes_on) is None:
+        found = self._goes_on
+        if found is None:
             return [], []
-        same_list = found.release == release and found.left >= self.size
-        return (
-            (found.left_out, found.page)
-            if same_list
-            else ([*found.left_out, *found.page], [])
-        )
+        if found.release == release and found.left >= self.size:
+            return found.left_out, found.page
+        return [*found.left_out, *found.page], []
 
     @model_validator(mode="after")
     def _as_of_the_first_page(self) -> CursorRequest:
@@ -148,19 +142,6 @@ def signer_of(settings: RedisSettings) -> URLSafeSerializer:
     return URLSafeSerializer(settings.secret or "", salt="cursor")
 
 
-def shown(
-    request: Request, opened: Release, *, searched: bool = False
-) -> NDArray[np.int64]:
-    """Numbers of the items of earlier pages that the release knows.
-
-    ``searched``: only those that are left out of the search.
-    """
-    if not isinstance(request, CursorRequest) or request._goes_on is None:
-        return _NONE
-    left_out, dropped = request.shown(opened.release)
-    return opened.known(left_out if searched else [*left_out, *dropped])
-
-
 def as_of_first_page(
     request: Request, opened: Release, stored: StoredUser | None
 ) -> StoredUser | None:
@@ -170,10 +151,8 @@ def as_of_first_page(
     if (found := request._goes_on) is None or found.newest == _AFTER_ALL:
         request._newest = max((each.position for each in stored.events), default=None)
         return stored
-    return replace(
-        stored,
-        events=tuple(each for each in stored.events if each.position <= found.newest),
-    )
+    counted = [each for each in stored.events if each.position <= found.newest]
+    return replace(stored, events=tuple(counted))
 
 
 def enough(request: Request) -> int:
@@ -185,17 +164,19 @@ def enough(request: Request) -> int:
 
 def leave_out_shown(request: Request, opened: Release, user: StoredUser) -> StoredUser:
     """The user, with those of the shown items that are left out of the search among the seen ones."""
-    if not len(left_out := shown(request, opened, searched=True)) or user.is_blank:
+    if not isinstance(request, CursorRequest) or user.is_blank:
         return user
-    return user.without(left_out)
+    left_out, _ = request.shown(opened.release)
+    return user.without(opened.known(left_out)) if left_out else user
 
 
 def drop_shown(slate: Slate) -> None:
     """Remove items of earlier pages from a ranked or popular list."""
     request, opened = slate.request, slate.opened
-    numbers = shown(request, opened)
-    if len(numbers):
-        slate.ranked = kept(slate.ranked, ~np.isin(slate.ranked.item_numbers, numbers))
+    if isinstance(request, CursorRequest):
+        left_out, page = request.shown(opened.release)
+        shown = opened.known([*left_out, *page])
+        slate.ranked = kept(slate.ranked, ~np.isin(slate.ranked.item_numbers, shown))
 
 
 def add(slate: Slate) -> None:

@@ -85,31 +85,25 @@ def own_state(
     ):
         return stored
     dataset, now = opened.manifest.dataset, time.time()
-    rates = next(
-        (name for name, effect in dataset.event_types.items() if effect == "rates"), ""
-    )
+    rates = [name for name, does in dataset.event_types.items() if does == "rates"]
     nobody = 1 if dataset.user_ids == "integer" else "nobody"
+    just_before = max(min(request.timestamp, int(now)) - 1, 0)
     events = []
     for place, each in enumerate(request.history):
-        at = (
-            max(min(request.timestamp, int(now)) - 1, 0)
-            if each.timestamp is None
-            else each.timestamp
-        )
+        at = just_before if each.timestamp is None else each.timestamp
         event = Event(
-            f"{place}",
-            request.userid or nobody,
-            each.itemid,
-            each.type or rates,
-            at,
-            each.value,
+            eventid=f"{place}",
+            userid=request.userid or nobody,
+            itemid=each.itemid,
+            type=each.type or rates[0],
+            timestamp=at,
+            value=each.value,
         )
-        if (problem := refusal(event, dataset, now)) is not None:
-            field = (
-                problem[0]
-                if problem[0] == "userid"
-                else f"history[{place}].{problem[0]}"
-            )
-            raise BadRequestError(field, f"{field} {problem[1]}")
+        problem = refusal(event, dataset, now)
+        if problem is not None:
+            field, text = problem
+            if field != "userid":
+                field = f"history[{place}].{field}"
+            raise BadRequestError(field, f"{field} {text}")
         events.append(Logged(at, (0, place), event))
     return StoredUser.unknown(tuple(events))

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from flask import Flask
 
-from data_exchange_center.settings import ExtensionSettings
 from extras.questions import cursor, history, rank, rules, similar, where
 from extras.routes import route
 from online.recommend.types import Answer
 from online.web.guard import current_record, expect_within_budget, only_reads
 from online.web.parts import Parts
-
-
-class SeenAgainSettings(ExtensionSettings, env_prefix="RECSYS_SERVER__"):
-    """Settings of `seen_again`, which is imported only if they want it."""
-
-    seen_again: Literal["off", "discount"] = (
-        "off"  # discount: lower the score of items shown and ignored
-    )
 
 
 def register(app: Flask, parts: Parts) -> None:
@@ -54,13 +43,6 @@ def register(app: Flask, parts: Parts) -> None:
     recommender.follow(held.look)
     phases.page.append(cursor.add, "cursor")
     phases.annotate.append(rank.name_unknown, "candidates")
-    if SeenAgainSettings.load().seen_again == "discount":
-        from extras.questions import seen_again  # needs extras/experiments, too
-
-        store = parts.stores.get("shown") or seen_again.ShownItems(parts.settings.redis)
-        again = seen_again.SeenAgain(recommender, store)
-        phases.rerank.append(again.demote)
-        phases.page.append(again.record)
     phases.rerank.append(cursor.drop_shown, "cursor")
 
     reading = (400, 401, 408, 429, 500, 503)

@@ -59,13 +59,8 @@ def choose(
     """The request's own candidates, with their recall features, in recall's order. Raises WrongIdError."""
     if not isinstance(request, RankRequest):
         return found
-    return among(
-        request,
-        opened,
-        user,
-        found,
-        np.unique(numbers_of(request.candidates, "candidates", opened)),
-    )
+    wanted = numbers_of(request.candidates, "candidates", opened)
+    return among(request, opened, user, found, np.unique(wanted))
 
 
 def among(
@@ -76,19 +71,24 @@ def among(
     wanted: NDArray[np.int64],
 ) -> Candidates:
     """The wanted items, by number (n,) ascending, with recall's features, in recall's order."""
-    if size := sum(
-        len(hits.ids) for hits in found.by_channel.values()
-    ):  # also what fusion has cut off
-        found = fused_lists(opened.manifest.recipe.recall, found.by_channel, size)
+    recall = opened.manifest.recipe.recall
+    size = sum(len(hits.ids) for hits in found.by_channel.values())
+    if size:  # also what fusion has cut off
+        found = fused_lists(recall, found.by_channel, size)
     # Those that no channel has on its list: each channel scores and ranks them by the server's own copy of the vectors,
     # as if its list went on. Seen items may be among them.
-    if len(more := np.setdiff1d(wanted, found.item_numbers)):
+    more = np.setdiff1d(wanted, found.item_numbers)
+    if len(more):
         alone = replace(user, seen=user.seen[:0], only=more)
-        search, when = opened.exact.call, request.timestamp
         tails = search_channels(
-            search, opened.manifest, opened.channels, alone, when, len(more)
+            opened.exact.call,
+            opened.manifest,
+            opened.channels,
+            alone,
+            request.timestamp,
+            len(more),
         )
-        found = behind(opened.manifest.recipe.recall, found, more, tails)
+        found = behind(recall, found, more, tails)
     return found.only(np.isin(found.item_numbers, wanted))
 
 
@@ -108,15 +108,11 @@ def name_unknown(slate: Slate) -> None:
     request, opened = slate.request, slate.opened
     if not isinstance(request, RankRequest):
         return
-    numbers_of(
-        request.candidates, "candidates", opened
-    )  # raises for ids of another kind
-    placed = {
-        opened.catalogue[itemid].own_id for itemid in slate.ranked.item_numbers.tolist()
-    }
-    slate.more["unknown"] = [
-        own for own in dict.fromkeys(request.candidates) if own not in placed
-    ]
+    numbers_of(request.candidates, "candidates", opened)  # raises for wrong ids
+    ranked = slate.ranked.item_numbers.tolist()
+    placed = {opened.catalogue[number].own_id for number in ranked}
+    unknown = [own for own in request.candidates if own not in placed]
+    slate.more["unknown"] = list(dict.fromkeys(unknown))
 
 
 def numbers_of(own_ids: list[OwnId], field: str, opened: Release) -> NDArray[np.int64]:

@@ -1,8 +1,7 @@
 """Stock and business rules: hide items from every answer, boost others.
 
 A file names them, and Redis keeps them, by data set. Each worker polls for changes twice a second, on a thread of its
-own: a change needs no release, and without rules no request runs this code. While Redis is away the last rules hold,
-and a server that starts meanwhile reads them from its disk.
+own: a change needs no release, and without rules no request runs this code. While Redis is away the last rules hold.
 
 A boosted item moves to half its rank, rounded down: the 40th becomes the 20th. One that recall does not find is not
 added.
@@ -11,10 +10,10 @@ added.
     boosted = [50]
 
 Reads   the file; the live release's catalogue
-Writes  the rules, to Redis; data_exchange_center/online/server/rules.json: the last ones, by each server
+Writes  the rules, to Redis
 Run     make rules file=rules.toml; make rules prints those that hold; make rules clear=1
-Expect  an item that the live release does not know is named, and then nothing is written; neither is it for a file
-        without items: only clear=1 clears the rules
+Expect  the rules, with the titles of their items; one that the live release does not have may come with the next. A
+        file that is wrong, or without items, changes nothing: only clear=1 clears the rules
 """
 
 from __future__ import annotations
@@ -22,13 +21,10 @@ from __future__ import annotations
 import argparse
 import logging
 import tomllib
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +33,10 @@ from rich.console import Console
 
 from data_exchange_center import steps
 from data_exchange_center.candidates import Candidates, StoredUser
-from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import Settings
 from extras.questions.rank import kept
+from extras.routes import per_release
 from online.clients.base import ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers, connect
@@ -57,7 +53,6 @@ from online.recommend.types import Request, Slate, UserId
 
 log = logging.getLogger(__name__)
 
-_NAMED: Final = 20  # unknown items in an error
 Ids = NDArray[np.int64]
 
 
@@ -73,14 +68,6 @@ class RuleList(BaseModel):
         return bool(self.hidden or self.boosted)
 
 
-@dataclass(frozen=True)
-class Kept:
-    """The rules of a data set, as a server last saw them."""
-
-    dataset: str = ""
-    rules: RuleList = field(default_factory=RuleList)
-
-
 def rules_key(dataset: str) -> str:
     """String: a `RuleList`, as JSON; or absent."""
     return f"ml:rules:{dataset}"
@@ -91,12 +78,10 @@ class Rules:
 
     def __init__(self, recommender: Recommender) -> None:
         self._users, self._releases = recommender.users, recommender.releases
-        self._numbers: WeakKeyDictionary[Release, tuple[Kept, Ids, Ids]] = (
-            WeakKeyDictionary()
-        )
         self._raw: tuple[str, bytes] | None = None  # data set, and what Redis had last
-        self._kept = Kept()
+        self._rules = RuleList()
         self._hooks: list[Hook[Any]] = []
+        self.numbers = numbers_of("", self._rules)
 
     def register(self, phases: Phases) -> None:
         """Act on requests, while there are rules."""
@@ -109,68 +94,48 @@ class Rules:
 
     def _turn_on(self) -> None:
         for hook in self._hooks:
-            hook.needed = bool(self._kept.rules)
-
-    # --- the current rules
+            hook.needed = bool(self._rules)
 
     def look(self) -> bool:
         """Read changed rules from Redis; False if it does not answer, or holds invalid ones."""
-        if (serving := self._releases.active) is None:
+        serving = self._releases.active
+        if serving is None:
             return True
         dataset = serving.manifest.dataset.base_name
+        key = rules_key(dataset)
         try:
-            found = dataset, self._users.value(rules_key(dataset))
+            found = dataset, self._users.value(key)
             if found == self._raw:
                 return True
-            rules = RuleList.model_validate_json(found[1]) if found[1] else RuleList()
+            rules = RuleList.model_validate_json(found[1] or b"{}")
         except ServiceError:
             return False
         except ValidationError as error:
-            log.error(
-                "%s cannot be read, the last rules hold: %s", rules_key(dataset), error
-            )
+            log.error("%s cannot be read, the last rules hold: %s", key, error)
             return False
-        self._raw, self._kept = found, Kept(dataset=dataset, rules=rules)
+        self._raw, self._rules = found, rules
+        self.numbers = numbers_of(dataset, rules)
         self._turn_on()
+        hidden, boosted = len(rules.hidden), len(rules.boosted)
         log.info(
-            "rules of %s: %d items are hidden, %d boosted",
-            dataset,
-            len(rules.hidden),
-            len(rules.boosted),
+            "rules of %s: %d items are hidden, %d boosted", dataset, hidden, boosted
         )
         return True
 
-    def of(self, opened: Release) -> tuple[Ids, Ids]:
-        """Numbers of the hidden and of the boosted items, of those that a release knows."""
-        now = self._kept
-        found = self._numbers.get(opened)
-        if found is None or found[0] is not now:
-            rules = (
-                now.rules
-                if now.dataset == opened.manifest.dataset.base_name
-                else RuleList()
-            )
-            found = self._numbers[opened] = (
-                now,
-                opened.known(rules.hidden),
-                opened.known(rules.boosted),
-            )
-        return found[1:]
-
-    # --- applying them
+    # applying them
 
     def leave_out_hidden(
         self, request: Request, opened: Release, user: StoredUser
     ) -> StoredUser:
         """The user, with hidden items among those that are left out of the search."""
-        hidden = self.of(opened)[0]
+        hidden = self.numbers(opened)[0]
         return user if user.is_blank or not len(hidden) else user.without(hidden)
 
     def drop_hidden(
         self, request: Request, opened: Release, user: StoredUser, found: Candidates
     ) -> Candidates:
         """The candidates of a client, without hidden ones."""
-        return found.only(~np.isin(found.item_numbers, self.of(opened)[0]))
+        return found.only(~np.isin(found.item_numbers, self.numbers(opened)[0]))
 
     def reorder(self, slate: Slate) -> None:
         """Take hidden items off a list, and move boosted ones up."""
@@ -180,8 +145,20 @@ class Rules:
 
     def order(self, opened: Release, itemids: NDArray[np.integer]) -> NDArray[np.intp]:
         """Places of a list's items in the order of the rules: `Parts.in_order`."""
-        hidden, boosted = self.of(opened)
+        hidden, boosted = self.numbers(opened)
         return in_order(np.isin(itemids, hidden), np.isin(itemids, boosted))
+
+
+def numbers_of(dataset: str, rules: RuleList) -> Callable[[Release], tuple[Ids, Ids]]:
+    """A function that gives the numbers of the hidden and of the boosted items that a release knows."""
+
+    @per_release
+    def numbers(opened: Release) -> tuple[Ids, Ids]:
+        if opened.manifest.dataset.base_name != dataset:
+            return opened.known([]), opened.known([])
+        return opened.known(rules.hidden), opened.known(rules.boosted)
+
+    return numbers
 
 
 def in_order(hidden: NDArray[np.bool_], boosted: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -195,66 +172,33 @@ def in_order(hidden: NDArray[np.bool_], boosted: NDArray[np.bool_]) -> NDArray[n
     return chosen
 
 
-# ----------------------------------------------------------------------------------------------------------- make rules
+# make rules
 
 
 class RuleProblemError(RecsysError):
-    """The rules cannot be read, or name what is not there. Nothing was written."""
+    """The rules cannot be read. Nothing was written."""
 
 
-def read(path: Path, known: Container[OwnId]) -> RuleList:
-    """Read a file of rules; ``known``: ids of existing items. Raises RuleProblemError, for an empty file too."""
-    expected = (
-        "hidden = [1, 2] and boosted = [50], lists of the data set's own item ids"
-    )
+def read(path: Path) -> RuleList:
+    """Read a file of rules. Raises RuleProblemError, for an empty file too."""
+    expected = "Expected: TOML with hidden = [1, 2] and boosted = [50], lists of the data set's own item ids."
     try:
         rules = RuleList.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"][:2]))
-        raise RuleProblemError(
-            f"{path}: {place}: {error.errors()[0]['msg']}", f"Expected: {expected}."
-        ) from error
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"][:2]))
+        raise RuleProblemError(f"{path}: {place}: {first['msg']}", expected) from error
     except (ValueError, OSError) as error:
-        raise RuleProblemError(
-            f"{path} cannot be read: {error}", f"Expected: TOML with {expected}."
-        ) from error
+        raise RuleProblemError(f"{path} cannot be read: {error}", expected) from error
     if not rules:
         raise RuleProblemError(
             f"{path} names no item, so the rules stay as they are.",
             "To clear all rules: make rules clear=1",
         )
-    if unknown := [
-        own
-        for own in dict.fromkeys([*rules.hidden, *rules.boosted])
-        if own not in known
-    ]:
-        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-        names = ", ".join(repr(own) for own in unknown[:_NAMED])
-        raise RuleProblemError(
-            f"{path}: the live release has no item {names}{more}",
-            "Nothing was written.",
-        )
-    if both := sorted(map(str, set(rules.hidden) & set(rules.boosted))):
-        raise RuleProblemError(
-            f"{path}: both hidden and boosted: {', '.join(both[:_NAMED])}",
-            "Nothing was written.",
-        )
+    if both := set(rules.hidden) & set(rules.boosted):
+        names = ", ".join(sorted(map(str, both))[:20])
+        raise RuleProblemError(f"{path}: both hidden and boosted: {names}")
     return rules
-
-
-def added(settings: Settings, dataset: Dataset) -> dict[OwnId, str]:
-    """Titles of the items that were added without a release. Raises ServiceError."""
-    if not find_spec("extras.items"):
-        return {}
-    from extras.items.store import ItemStore, Query
-
-    with closing(ItemStore(settings.redis)) as store:
-        records = store.call(Query(dataset.base_name, dataset.item_ids, -1)).records
-    return {
-        own: record.title
-        for own, record in records.items()
-        if record and record.title is not None
-    }
 
 
 def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
@@ -279,9 +223,8 @@ def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
         titles = {
             item.own_id: item.title for item in read_catalogue(items, live).values()
         }
-        titles |= added(settings, published.manifest.dataset)
         if options.file or options.clear:
-            rules = read(options.file, titles) if options.file else RuleList()
+            rules = read(options.file) if options.file else RuleList()
             with closing(connect(settings.redis)) as client:
                 client.set(rules_key(dataset), rules.model_dump_json())
         rules = RuleList.model_validate_json(users.value(rules_key(dataset)) or b"{}")
@@ -291,10 +234,8 @@ def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
     )
     for what, own_ids in rules:
         for own in own_ids:
-            console.print(
-                f"  {what}  {own}  {titles.get(own, '(not in the live release)')}",
-                markup=False,
-            )
+            title = titles.get(own, "(not in the live release)")
+            console.print(f"  {what}  {own}  {title}", markup=False)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ their list is by attributes. All of it is in the server's memory; no service is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_exchange_center.channels import ChannelSet, HistorySum
+from data_exchange_center.channels import Channel, HistorySum
 from data_exchange_center.dataset import MAX_BYTES, OwnId
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits, Vocabulary, fuse
-from data_exchange_center.recipes import RecallRecipe
 from extras.routes import per_release
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import BadRequestError
@@ -102,79 +101,57 @@ class Table:
         return Hits(self.itemids[best], scores[best])
 
 
-def tables(
-    channels: ChannelSet,
-    recall: RecallRecipe,
-    itemids: NDArray[np.int64],
-    indexed: Mapping[str, Float32],
-) -> dict[str, Table]:
-    """A table for each channel that has vectors; ``indexed``: channel -> (n, d) vectors in the search index."""
-    fitted = {channel.name: channel for channel in channels.channels}
-    found = {}
-    for recipe in recall.searched:
-        channel = fitted.get(recipe.name)
-        known, vectors = itemids, indexed[recipe.name]
-        if isinstance(channel, HistorySum):
-            trained = channel.trained[1:, None]
-            known, vectors = (
-                channels.item_numbers,
-                np.where(trained, channel.items[1:], np.float32(np.nan)),
-            )
-            if not (
-                channel.profile or channel.hidden or channel.base.any()
-            ):  # linear: item-item weights
-                rows = np.where(trained, channel.rows[0][1:], np.float32(np.nan))
-                found[recipe.name] = Table("together", known, rows, vectors)
-                continue
-        unit = vectors / np.maximum(
-            np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12
-        )
-        found[recipe.name] = Table("near", known, unit, unit)
-    return found
-
-
 @per_release
 def tables_of(opened: Release) -> dict[str, Table]:
-    """Similarity tables of the release's items, by channel."""
-    exact = opened.exact
-    return tables(
-        opened.channels,
-        opened.manifest.recipe.recall,
-        exact.item_numbers,
-        exact.vectors,
-    )
+    """Similarity tables of the release's items, by channel that has vectors."""
+    fitted = {channel.name: channel for channel in opened.channels.channels}
+    return {
+        recipe.name: table_of(opened, recipe.name, fitted.get(recipe.name))
+        for recipe in opened.manifest.recipe.recall.searched
+    }
+
+
+def table_of(opened: Release, name: str, channel: Channel | None) -> Table:
+    """Of a channel of item-item weights these, of others the cosine of their vectors."""
+    itemids, vectors = opened.exact.item_numbers, opened.exact.vectors[name]
+    if isinstance(channel, HistorySum):  # without popularity and filler
+        itemids = opened.channels.item_numbers
+        untrained = ~channel.trained[1:]
+        vectors = channel.items[1:].copy()
+        vectors[untrained] = np.nan
+        if not (channel.profile or channel.hidden or channel.base.any()):
+            rows = channel.rows[0][1:].copy()
+            rows[untrained] = np.nan
+            return Table("together", itemids, rows, vectors)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = vectors / np.maximum(lengths, 1e-12)
+    return Table("near", itemids, unit, unit)
 
 
 @per_release
 def values_of(opened: Release) -> dict[int, frozenset[str]]:
     """Item -> the values of its attributes that have names."""
-    return {
-        itemid: frozenset(
-            each
-            for value in item.attributes.values()
-            if isinstance(value, list)
-            for each in value
-        )
-        for itemid, item in opened.catalogue.items()
-    }
+    found = {}
+    for itemid, item in opened.catalogue.items():
+        lists = [each for each in item.attributes.values() if isinstance(each, list)]
+        found[itemid] = frozenset().union(*lists)
+    return found
 
 
 def by_attributes(
     opened: Release, itemids: Sequence[int], wanted: frozenset[str]
 ) -> Hits:
     """Items by Jaccard similarity of their values to the ``wanted`` ones, without ``itemids``; ties by popularity."""
-    popular = dict(
-        zip(opened.popular.ids.tolist(), opened.popular.scores.tolist(), strict=True)
-    )
-    scores = {
-        itemid: len(wanted & values) / len(wanted | values)
-        for itemid, values in values_of(opened).items()
-        if itemid not in itemids and wanted & values
-    }
-    best = sorted(
-        scores, key=lambda itemid: (-scores[itemid], -popular.get(itemid, 0), itemid)
-    )[:_LIST]
-    return Hits(np.array(best, np.int64), np.array([scores[itemid] for itemid in best]))
+    ids, counts = opened.popular.ids.tolist(), opened.popular.scores.tolist()
+    popular = dict(zip(ids, counts, strict=True))
+    found = []
+    for itemid, values in values_of(opened).items():
+        if itemid not in itemids and wanted & values:
+            score = len(wanted & values) / len(wanted | values)
+            found.append((-score, -popular.get(itemid, 0), itemid))
+    best = sorted(found)[:_LIST]
+    numbers = np.array([itemid for _, _, itemid in best], np.int64)
+    return Hits(numbers, np.array([-score for score, _, _ in best]))
 
 
 def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
@@ -182,51 +159,47 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
 
     Raises BadRequestError for an item that the release does not have.
     """
-    own_ids = [
-        read_id("itemid", text, opened.manifest.dataset.item_ids)
-        for text in dict.fromkeys(query.itemid)
-    ]
-    for own in own_ids:
-        if own not in opened.numbers:
-            raise BadRequestError("itemid", f"This release has no item {own!r}.")
-    given, values = [opened.numbers[own] for own in own_ids], values_of(opened)
+    own_ids, given = _given(opened, query)
+    values = values_of(opened)
     wanted = frozenset().union(*(values[itemid] for itemid in given))
     # by channel; if no channel knows any of them, by their attributes
-    lists = {name: table.best(given) for name, table in tables_of(opened).items()}
+    tables = tables_of(opened)
+    lists = {name: table.best(given) for name, table in tables.items()}
     if not any(len(hits.ids) for hits in lists.values()):
         lists = {BY_ATTRIBUTES: by_attributes(opened, given, wanted)}
-    kinds = {name: table.kind for name, table in tables_of(opened).items()}
-    # Equal weights, chosen on pairs of an earlier time than those that the README reports on
     fused = fuse(list(lists.values()), [1.0] * len(lists), _LIST)
-    shown_here = np.isin(
-        fused.ids, np.fromiter(opened.catalogue, np.int64)
-    )  # without items removed since the release
-    ids, scores = fused.ids[shown_here], fused.scores[shown_here]
+    there = np.isin(fused.ids, list(opened.catalogue))  # not removed since the release
+    ids, scores = fused.ids[there], fused.scores[there]
     order = in_order(opened, ids)[: query.size]
-    what = (
-        f"“{opened.catalogue[given[0]].title}”"
-        if len(given) == 1
-        else f"these {len(given)} items"
-    )
-    found: list[Item] = []
+
+    what = f"these {len(given)} items"
+    if len(given) == 1:
+        what = f"“{opened.catalogue[given[0]].title}”"
+    found: list[SimilarItem] = []
     items = items_of(opened.catalogue, ids[order], scores[order])
     for itemid, item in zip(ids[order].tolist(), items, strict=True):
-        ranks = {
-            name: int(at[0]) + 1
-            for name, hits in lists.items()
-            if len(at := np.flatnonzero(hits.ids == itemid))
-        }
-        sentence = _SENTENCES[
-            kinds.get(min(ranks, key=ranks.__getitem__), BY_ATTRIBUTES)
-        ].format(what)
-        if shared := sorted(wanted & values[itemid]):
+        ranks = {}
+        for name, hits in lists.items():
+            for place in np.flatnonzero(hits.ids == itemid):
+                ranks[name] = int(place) + 1
+        first = min(ranks, key=ranks.__getitem__)
+        kind = BY_ATTRIBUTES if first == BY_ATTRIBUTES else tables[first].kind
+        sentence = _SENTENCES[kind].format(what)
+        shared = sorted(wanted & values[itemid])
+        if shared:
             sentence += f" In common: {', '.join(shared)}."
-        shown = item.model_dump()
-        found.append(
-            SimilarItem.model_construct(
-                **shown, why=Why(ranks=ranks, shared=shared, sentence=sentence)
-            )
-        )
+        why = Why(ranks=ranks, shared=shared, sentence=sentence)
+        found.append(SimilarItem.model_construct(**item.model_dump(), why=why))
     return Similar.model_construct(
         release=opened.release, itemids=own_ids, item_list=found
     )
+
+
+def _given(opened: Release, query: SimilarQuery) -> tuple[list[OwnId], list[int]]:
+    """Own ids and numbers of a query's items."""
+    kind = opened.manifest.dataset.item_ids
+    own_ids = [read_id("itemid", text, kind) for text in dict.fromkeys(query.itemid)]
+    for own in own_ids:
+        if own not in opened.numbers:
+            raise BadRequestError("itemid", f"This release has no item {own!r}.")
+    return own_ids, [opened.numbers[own] for own in own_ids]

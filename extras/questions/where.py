@@ -109,84 +109,74 @@ class Attributes:
         itemids: (n,) ascending.
         terms: attribute -> value -> places of the items that have it.
         numbers: attribute -> (n,) values, NaN where there is none.
-        whole: False for a part of the release's items: what none of these has, others may have, and it is not refused.
     """
 
     itemids: NDArray[np.int64]
-    terms: Mapping[str, Mapping[str, NDArray[np.intp]]]
+    terms: Mapping[str, Mapping[str, list[int]]]
     numbers: Mapping[str, NDArray[np.float64]]
-    whole: bool = True
 
     @classmethod
-    def of(cls, items: Mapping[int, Mapping[str, Any]], *, whole: bool = True) -> Self:
+    def of(cls, items: Mapping[int, Mapping[str, Any]]) -> Self:
         """Index items by attribute. ``items``: number -> attributes, as in `CatalogueItem`."""
         terms: dict[str, dict[str, list[int]]] = {}
         numbers: dict[str, NDArray[np.float64]] = {}
-        for place, itemid in enumerate(sorted(items)):
+        itemids = sorted(items)
+        for place, itemid in enumerate(itemids):
             for name, value in items[itemid].items():
                 if isinstance(value, list):
                     for each in value:
                         terms.setdefault(name, {}).setdefault(each, []).append(place)
                 elif value is not None:
-                    numbers.setdefault(name, np.full(len(items), np.nan))[place] = value
-        places = {
-            name: {value: np.array(at) for value, at in found.items()}
-            for name, found in terms.items()
-        }
-        return cls(np.array(sorted(items), np.int64), places, numbers, whole)
+                    column = numbers.setdefault(name, np.full(len(items), np.nan))
+                    column[place] = value
+        return cls(np.array(itemids, np.int64), terms, numbers)
 
     def select(self, where: Mapping[str, Sequence[str | float] | Condition]) -> Mask:
         """(n,) the items that meet all conditions. Raises BadRequestError for what no item has."""
         chosen = np.ones(len(self.itemids), np.bool_)
         for name, wanted in where.items():
-            if self.whole and name not in self.terms and name not in self.numbers:
+            if name not in self.terms and name not in self.numbers:
                 raise no_attribute("where", name, {*self.terms, *self.numbers})
-            given = (
-                wanted
-                if isinstance(wanted, Condition)
-                else Condition.model_construct(any=wanted)
-            )
-            if given.any:
-                chosen &= np.any(
-                    [self._having(name, value) for value in given.any], axis=0
-                )
-            for value in given.all:
+            if not isinstance(wanted, Condition):
+                wanted = Condition.model_construct(any=wanted)
+            if wanted.any:
+                having = [self._having(name, value) for value in wanted.any]
+                chosen &= np.any(having, axis=0)
+            for value in wanted.all:
                 chosen &= self._having(name, value)
-            for value in given.none:
+            for value in wanted.none:
                 chosen &= ~self._having(name, value)
-            if given.compares:
-                if name in self.terms:
-                    raise BadRequestError(
-                        "where",
-                        f"{name} has names for values, not numbers: use any, all or none.",
-                    )
-                values = self.numbers.get(name, np.full(len(self.itemids), np.nan))
-                chosen &= (
-                    (values >= given.gte)
-                    & (values > given.gt)
-                    & (values <= given.lte)
-                    & (values < given.lt)
-                )
+            if wanted.compares:
+                chosen &= self._between(name, wanted)
         return chosen
 
     def _having(self, name: str, value: str | float) -> Mask:
         """(n,) the items that have a value. Raises BadRequestError, with the values that there are, where none has."""
         having = np.zeros(len(self.itemids), np.bool_)
-        if isinstance(value, str):
-            having[self.terms.get(name, {}).get(value, [])] = True
-        elif name in self.numbers:
-            having = self.numbers[name] == value
-        if self.whole and not having.any():
-            numbers = self.numbers.get(name)
-            there = (
-                sorted(self.terms[name])
-                if numbers is None
-                else f"{np.nanmin(numbers):g} to {np.nanmax(numbers):g}"
+        numbers = self.numbers.get(name)
+        if numbers is not None and not isinstance(value, str):
+            having = numbers == value
+        elif numbers is None:
+            having[self.terms[name].get(str(value), [])] = True
+        if having.any():
+            return having
+        text = value if isinstance(value, str) else f"{value:g}"
+        if numbers is None:
+            raise no_value("where", name, text, sorted(self.terms[name]))
+        bounds = f"{np.nanmin(numbers):g} to {np.nanmax(numbers):g}"
+        raise no_value("where", name, text, bounds)
+
+    def _between(self, name: str, wanted: Condition) -> Mask:
+        """(n,) the items whose number is within bounds. Raises BadRequestError for names."""
+        if name in self.terms:
+            raise BadRequestError(
+                "where",
+                f"{name} has names for values, not numbers: use any, all or none.",
             )
-            raise no_value(
-                "where", name, value if isinstance(value, str) else f"{value:g}", there
-            )
-        return having
+        values = self.numbers[name]
+        from_there: Mask = (values >= wanted.gte) & (values > wanted.gt)
+        to_there: Mask = (values <= wanted.lte) & (values < wanted.lt)
+        return from_there & to_there
 
 
 @per_release
@@ -241,12 +231,10 @@ def _allowed(request: FilterRequest, opened: Release) -> Mask:
     if request._allowed is None or request._allowed[0] is not opened:
         attributes = attributes_of(opened)
         allowed = attributes.select(request.where)
-        for name, own_ids in (("only", request.only), ("exclude", request.exclude)):
-            if name in request.model_fields_set:
-                allowed &= np.isin(
-                    attributes.itemids,
-                    numbers_of(own_ids, name, opened),
-                    invert=name == "exclude",
-                )
+        if "only" in request.model_fields_set:
+            only = numbers_of(request.only, "only", opened)
+            allowed &= np.isin(attributes.itemids, only)
+        excluded = numbers_of(request.exclude, "exclude", opened)
+        allowed &= ~np.isin(attributes.itemids, excluded)
         request._allowed = opened, allowed
     return request._allowed[1]

@@ -41,13 +41,11 @@ def main() -> None:
         found, scores = model.recommend(
             some, seen[some], N=LISTED, filter_already_liked_items=True
         )
-        # the places after a list's end are -1 or have the lowest float
-        listed = [
-            row[(row >= 0) & (of > -1e30)]
-            for row, of in zip(found, scores, strict=True)
-        ]
-        best = [of[: len(row)] for row, of in zip(listed, scores, strict=True)]
-        expected = lists(users[some], [items[row] for row in listed], best)
+        # places that no item fills are -1 or have the lowest float
+        filled = (found >= 0) & (scores > -1e30)
+        best = [items[row[k]] for row, k in zip(found, filled, strict=True)]
+        of_best = [row[k] for row, k in zip(scores, filled, strict=True)]
+        expected = lists(users[some], best, of_best)
         about = {
             "name": f"implicit_{given.model}",
             "kind": "item-item" if given.model == "cosine" else "vectors",

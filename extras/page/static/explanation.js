@@ -37,8 +37,5 @@ export const Explanation = ({ t, explanation }) => html`
     ${Object.entries(explanation.channels).filter(([, place]) => place.shares).map(([name, place]) => html`
       <${Amounts} caption=${t("sharesOf", { name })} amounts=${shares(t, place.shares)} />`)}
     ${explanation.effects && html`
-      <${Amounts} caption=${t("effects")} amounts=${[
-        ...explanation.effects.columns.map((each) => [each.column, each.effect]),
-        ...explanation.effects.history.map((each) => [each.title, each.effect]),
-      ]} />`}
+      <${Amounts} caption=${t("effects")} amounts=${explanation.effects.columns.map((each) => [each.column, each.effect])} />`}
   </div>`;

@@ -71,7 +71,6 @@ export class Faults extends Component {
 
   beginOne = (service, kind) => this.change(() => this.begin({ service, kind, seconds: SECONDS }));
 
-  // As `make fault random=1`.
   beginDrawn = (wanted) =>
     this.begin({ service: drawn(SERVICES), kind: drawn(KINDS), share: 0.3 + 0.7 * Math.random(), seconds: drawn([5, 10, 20]) }, wanted);
 

@@ -163,7 +163,6 @@ def test_what_up_does(
         ("RECSYS_SEARCH__TEXT_WEIGHT", "2"),
         ("RECSYS_SEARCH__ENCODER", "foo"),
         ("RECSYS_QUALITY__WINDOW_S", "-5"),
-        ("RECSYS_SERVER__SEEN_AGAIN", "yes"),
         ("RECSYS_CANARY__SLOW", "abc"),
         ("RECSYS_SERVER__EXTRAS", "foo"),
         ("RECSYS_SERVER__HOST", "300.1.1.1"),

@@ -17,7 +17,6 @@ from extras.canary.decision import CanarySettings
 from extras.diversity.hook import DiversitySettings
 from extras.faults.declaration import FaultSettings
 from extras.quality.store import QualitySettings
-from extras.questions.hook import SeenAgainSettings
 from extras.search.settings import SearchSettings
 from extras.tracing.hook import TracingSettings
 from stack.commands import PROGRAMS
@@ -199,7 +198,6 @@ def test_every_setting_of_the_server_reaches_it_with_its_default() -> None:
         FaultSettings,
         QualitySettings,
         SearchSettings,
-        SeenAgainSettings,
         TracingSettings,
     )
     groups = [(each.model_config["env_prefix"], each()) for each in extensions]

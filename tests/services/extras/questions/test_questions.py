@@ -9,15 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import redis
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
-from extras.events.log import EventLog, shown_key
-from extras.items.store import ItemStore, Record
 from extras.questions import rules
-from extras.questions.rules import RuleProblemError, added, rules_key
-from extras.questions.seen_again import ANSWERS, KEPT_S, Shown, ShownItems
+from extras.questions.rules import RuleProblemError, rules_key
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.redis_of import redis_of
@@ -33,7 +29,6 @@ from tests.waiting import until
 ONE_WORLD = pytest.mark.parametrize(
     "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
 )
-FAR = 99_999_999  # no item's
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +112,8 @@ def test_rules_reach_every_worker_and_every_answer(
         for each in (one, other):
             each.releases.follow()
         best = ids(ask(workers[0], strict=True))
-        path.write_text(f"hidden = {best[:3]}\nboosted = [{best[39]}, {FAR}]")
-        with pytest.raises(RuleProblemError, match=f"no item {FAR}"):
+        path.write_text(f"hidden = {best[:3]}\nboosted = {best[:1]}")
+        with pytest.raises(RuleProblemError, match="both hidden and boosted"):
             rules.main(patient, ["--file", f"{path}"])
         with redis_of(patient) as store:
             assert not store.exists(key), "nothing is half written"
@@ -143,58 +138,7 @@ def test_rules_reach_every_worker_and_every_answer(
             assert "3 items are hidden, 1 boosted" in capsys.readouterr().out
         finally:
             rules.main(patient, ["--clear"])
-            (patient.service_dir("server") / "rules.json").unlink(missing_ok=True)
         assert [
             followed(worker, lambda after: set(best[:3]) <= set(after))
             for worker in workers
         ] == [best, best]
-
-
-# What the questions keep in Redis: what users were shown, and the items that rules may name
-
-
-DATASET, ANN = "shop", "ann"
-LATER = 2**45  # milliseconds, after any mark
-
-
-@pytest.fixture
-def shown(settings: Settings) -> Iterator[ShownItems]:
-    with closing(ShownItems(settings.redis)) as shown:
-        yield shown
-
-
-def test_newest_answers_are_kept_until_the_user_is_forgotten(
-    shown: ShownItems, log: EventLog, client: redis.Redis
-) -> None:
-    shown.write(
-        [Shown(DATASET, ANN, n, (f"{n}", "always")) for n in range(ANSWERS + 5)]
-    )
-    shown.write([Shown(DATASET, "bob", 1, ("other",))])
-    items = shown.call((DATASET, ANN))
-    assert items.count("always") == ANSWERS
-    assert set(items) - {"always"} == {f"{n}" for n in range(5, ANSWERS + 5)}
-    assert 0 < client.ttl(shown_key(DATASET, ANN)) <= KEPT_S  # type: ignore[operator]
-    log.forget(ANN, DATASET)
-    assert shown.call((DATASET, ANN)) == []
-    shown.write(
-        [Shown(DATASET, ANN, 1, ("late",)), Shown(DATASET, ANN, LATER, ("new",))]
-    )
-    assert shown.call((DATASET, ANN)) == ["new"], (
-        "an answer from before that was on its way is not kept"
-    )
-    assert shown.call((DATASET, "bob")) == ["other"]
-
-
-# Rules may name an item that was added without a release
-
-
-def test_items_that_were_added_are_known(settings: Settings) -> None:
-    dataset = DefaultWorld().published.manifest.dataset
-    assert added(settings, dataset) == {}
-    store = ItemStore(settings.redis)
-    for own, title in ((9001, "New"), (9002, None)):
-        store.change(
-            dataset.base_name, {own: lambda before, title=title: Record(title=title)}
-        )  # type: ignore[misc]
-    assert added(settings, dataset) == {9001: "New"}
-    store.close()

@@ -48,24 +48,20 @@ def requested(fakes: Fakes, userid: int = 8, size: int = 50, **more: Any) -> Ans
 
 
 def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
-    answer, recall = (
-        requested(fakes, 8, 20),
-        requested(fakes, 8, 20, explain="recall").recall,
-    )
+    answer = requested(fakes, 8, 20)
+    recall = requested(fakes, 8, 20, explain="recall").recall
+    names = [channel.name for channel in fakes.world.recipe.recall.channels]
     assert not answer.recall  # long: only where it is requested
     for n, each in enumerate(answer.explained):
         assert each.ranked.rank == n + 1
         assert each.ranked.score == pytest.approx(answer.item_list[n].score, rel=1e-5)
         assert recall["fused"][each.fused.rank - 1] == each.itemid
-        assert list(each.channels) == [
-            channel.name for channel in fakes.world.recipe.recall.channels
-        ]
+        assert list(each.channels) == names
         for name, at in each.channels.items():
             found = recall[name]
             assert at.of == len(found)
-            assert (at.rank and found[at.rank - 1]) == (
-                each.itemid if each.itemid in found else None
-            )
+            assert (at.rank is not None) == (each.itemid in found)
+            assert at.rank is None or found[at.rank - 1] == each.itemid
 
 
 @default
@@ -78,23 +74,17 @@ def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
 def test_shares_are_exact_and_add_up_to_the_channels_score(
     fakes: Fakes, userid: int, timestamp: int
 ) -> None:
-    reported = [
-        at
-        for each in explained(fakes, userid, timestamp=timestamp)
-        for at in each.channels.values()
-        if at.rank
-    ]
+    reported = 0
+    for each in explained(fakes, userid, timestamp=timestamp):
+        for at in each.channels.values():
+            if at.rank:
+                shares = at.shares
+                parts = [shares.base, shares.popularity, shares.others]
+                parts += shares.profile.values()
+                parts += [event.share for event in shares.history]
+                assert sum(parts) == pytest.approx(at.score, abs=1e-5)
+                reported += 1
     assert reported
-    for at in reported:
-        shares, events = at.shares, sum(event.share for event in at.shares.history)
-        whole = (
-            shares.base
-            + shares.popularity
-            + sum(shares.profile.values())
-            + events
-            + shares.others
-        )
-        assert whole == pytest.approx(at.score, abs=1e-5)
 
 
 @default
@@ -120,21 +110,15 @@ def test_an_events_share_is_what_the_score_loses_without_it(fakes: Fakes) -> Non
 
 @source
 def test_a_channel_without_shares_is_explained_by_ranks(fakes: Fakes) -> None:
-    codes = set()
+    codes, genres = set(), fakes.world.spec.genres
+    terms = {genres[code - 1] for code in fakes.world.user_terms[8]}
     for each in explained(fakes):
         (at,) = each.channels.values()
         assert at.shares is None
         codes.add(each.reason.code)
-        terms = {
-            fakes.world.spec.genres[code - 1] for code in fakes.world.user_terms[8]
-        }
-        has = {
-            fakes.world.spec.genres[code - 1]
-            for code in fakes.world.genres[int(each.itemid)]
-        }
-        assert set(each.reason.values) == (
-            terms & has if each.reason.code == "terms" else set()
-        )
+        has = {genres[code - 1] for code in fakes.world.genres[int(each.itemid)]}
+        named = terms & has if each.reason.code == "terms" else set()
+        assert set(each.reason.values) == named
     assert codes <= {"terms", "taste"}
 
 
@@ -143,37 +127,22 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
     world = fakes.world
     explanations = explained(fakes)
     inputs = fakes.scorer.calls[0].inputs
-    rows = inputs.rows
-    scored = {
-        round(float(score), 6): row
-        for row, score in zip(rows, world.scores(inputs), strict=True)
-    }
+    scores = world.scores(inputs)
+    row_of = {round(float(score), 6): n for n, score in enumerate(scores)}
     for each in explanations[:5]:
-        row = scored[round(each.ranked.score or 0, 6)]
-        (score,) = world.scores(ModelInputs(row[None], inputs.history))
-        assert [abs(moved.effect) for moved in each.effects.columns] == sorted(
-            (abs(moved.effect) for moved in each.effects.columns), reverse=True
-        )
+        at = row_of[round(each.ranked.score or 0, 6)]
+        sizes = [abs(moved.effect) for moved in each.effects.columns]
+        assert sizes == sorted(sizes, reverse=True)
         for moved in each.effects.columns:
             position = world.spec.columns.index(moved.column)
-            assert moved.value == pytest.approx(row[position], abs=1e-5)
-            changed = row.copy()
-            changed[position] = moved.instead
-            difference = float(
-                score - world.scores(ModelInputs(changed[None], inputs.history))[0]
-            )
-            assert moved.effect == pytest.approx(difference, abs=1e-4)
-            expected = 0 if moved.column == "itemid" else rows[:, position].mean()
+            changed = inputs.rows[[at]].copy()
+            assert moved.value == pytest.approx(changed[0, position], abs=1e-5)
+            mean = inputs.rows[:, position].mean()
+            expected = 0 if moved.column == "itemid" else mean
             assert moved.instead == pytest.approx(expected, abs=1e-4)
-        for gone in each.effects.history:
-            history = world.histories[8]
-            kept = history.item_numbers != gone.itemid
-            rest = History(
-                history.item_numbers[kept], history.ratings[kept], history.times[kept]
-            )
-            without = ModelInputs(row[None], world.spec.encode_history(rest, AT))
-            difference = float(score - world.scores(without)[0])
-            assert gone.effect == pytest.approx(difference, abs=1e-4)
+            changed[:, position] = moved.instead
+            (without,) = world.scores(ModelInputs(changed, inputs.history))
+            assert moved.effect == pytest.approx(float(scores[at] - without), abs=1e-4)
 
 
 def test_columns_of_the_user_move_nothing_and_are_left_out(fakes: Fakes) -> None:
@@ -209,15 +178,12 @@ def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
     reasons = [each.reason for each in explained(fakes)]
     assert {reason.code for reason in reasons} >= {"liked", "popular", "profile"}
     for reason in reasons:
-        assert all(
-            word in reason.sentence.en for word in [item.title for item in reason.items]
-        )
-        assert all(item.title in reason.sentence.zh for item in reason.items)
-        assert bool(reason.items) == (reason.code in ("liked", "rated"))
+        titles = [item.title for item in reason.items]
+        assert all(title in reason.sentence.en for title in titles)
+        assert all(title in reason.sentence.zh for title in titles)
+        assert bool(titles) == (reason.code in ("liked", "rated"))
         if reason.code == "liked":
             assert {item.itemid for item in reason.items} <= liked
-        if reason.code == "popular":
-            assert all(value in reason.sentence.en for value in reason.values)
         if reason.code == "profile":
             assert set(reason.values) <= {"gender", "age", "occupation"}
 
@@ -228,12 +194,8 @@ def test_a_reason_names_an_item_once(
 ) -> None:
     """Of a user with two events of each item, as of somebody who buys the same again."""
     history = fakes.world.histories[8]
-    twice = History(
-        *(
-            np.repeat(part, 2)
-            for part in (history.item_numbers, history.ratings, history.times)
-        )
-    )
+    parts = (history.item_numbers, history.ratings, history.times)
+    twice = History(*(np.repeat(part, 2) for part in parts))
     monkeypatch.setitem(fakes.world.histories, 8, twice)
     named = [[item.title for item in each.reason.items] for each in explained(fakes)]
     assert max(map(len, named)) == 2
@@ -242,12 +204,8 @@ def test_a_reason_names_an_item_once(
 
 def test_an_unknown_user_is_explained_by_popularity(fakes: Fakes) -> None:
     for place, each in enumerate(explained(fakes, UNKNOWN_USER, 5), start=1):
-        assert (each.reason.code, each.channels, each.fused.rank, each.effects) == (
-            "popular",
-            {},
-            None,
-            None,
-        )
+        assert each.reason.code == "popular"
+        assert (each.channels, each.fused.rank, each.effects) == ({}, None, None)
         assert (each.ranked.rank, each.ranked.of) == (place, len(fakes.world.popular))
 
 
@@ -313,18 +271,13 @@ def test_shares_add_up(
     assert shares.events.shape == (ITEMS + 1, min(len(events), one.events))
     assert shares.profile.shape == (ITEMS + 1, 2)
     expected = (one.user_vectors(requested) @ one.item_vectors().T)[0]
-    total = (
-        shares.base
-        + shares.popularity
-        + shares.profile.sum(axis=1)
-        + shares.events.sum(axis=1)
-    )
-    np.testing.assert_allclose(
-        total[1:], expected[1:], rtol=1e-5, atol=1e-5
-    )  # the latter is float32
-    assert (
-        shares.events[:, requested.items[0, : one.events] == 0] == 0
-    ).all()  # an unknown item carries nothing
+    total = shares.base + shares.popularity
+    total += shares.profile.sum(axis=1) + shares.events.sum(axis=1)
+    # the latter is float32
+    np.testing.assert_allclose(total[1:], expected[1:], rtol=1e-5, atol=1e-5)
+    # an unknown item carries nothing
+    unknown = requested.items[0, : one.events] == 0
+    assert (shares.events[:, unknown] == 0).all()
 
 
 def test_each_share_is_of_its_own_terms() -> None:

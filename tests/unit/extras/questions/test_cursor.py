@@ -43,14 +43,8 @@ def rates(http: FlaskClient, userid: Any = USER, **more: Any) -> Any:
     """Between pages the user rates an item of the last one, as of now."""
 
     def rate(page: int, shown: list[Any]) -> None:
-        event = {
-            "eventid": f"{page}",
-            "userid": userid,
-            "itemid": shown[-7],
-            "type": "rating",
-            "value": 5,
-            **more,
-        }
+        event = {"eventid": f"{page}", "userid": userid, "itemid": shown[-7]}
+        event |= {"type": "rating", "value": 5, **more}
         assert http.post("/ml/event", json=event).status_code == 200
 
     return rate
@@ -115,16 +109,10 @@ def test_another_release_repeats_nothing(
 def test_pages_go_on_while_a_service_is_away(
     fakes: Fakes, http: FlaskClient, down: str
 ) -> None:
-    assert (
-        len(
-            pages(
-                http,
-                5,
-                lambda page, shown: fakes.down(down if page % 2 == 0 else "none"),
-            )
-        )
-        == 250
-    )
+    def in_turn(page: int, shown: list[Any]) -> None:
+        fakes.down(down if page % 2 == 0 else "none")
+
+    assert len(pages(http, 5, in_turn)) == 250
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
@@ -139,28 +127,21 @@ def test_a_filter_a_history_and_a_diverse_list_are_paged(
     assert len(pages(http, 4, diversity=0.5)) == 200
 
 
+def made(signer: URLSafeSerializer, **more: Any) -> str:
+    """A cursor of a list of `USER`."""
+    digest = CursorRequest(userid=USER).digest
+    fields = {"request": digest, "timestamp": AT, "newest": (0, 0), "release": ""}
+    cursor = Cursor(**{**fields, "left": 0, "left_out": [], "page": [], **more})
+    with patch.object(Cursor, "signer", signer):
+        return cursor.text()
+
+
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 def test_a_bad_cursor_is_400(fakes: Fakes, http: FlaskClient) -> None:
     cursor = ask(http, cursor=True, size=20)["cursor"]
-    huge = Cursor(
-        request="x" * 10_000_000,
-        timestamp=0,
-        newest=(0, 0),
-        release="",
-        left=0,
-        left_out=[],
-        page=[],
-    )
-    for bad in (
-        "",
-        "x",
-        "é",
-        cursor[:-4],
-        cursor[:-5] + "AAAA=",
-        cursor[1:],
-        7,
-        huge.text(),
-    ):
+    huge = made(Cursor.signer, request="x" * 10_000_000)
+    cut = (cursor[:-4], cursor[:-5] + "AAAA=", cursor[1:])
+    for bad in ("", "x", "é", 7, huge, *cut):
         assert ask(http, 400, cursor=bad)["error"]["field"] == "cursor", bad
     others: list[dict[str, Any]] = [
         {"userid": 2},
@@ -171,10 +152,8 @@ def test_a_bad_cursor_is_400(fakes: Fakes, http: FlaskClient) -> None:
     ]
     for other in others:
         error = ask(http, 400, cursor=cursor, **other)["error"]
-        assert (error["field"], "cursor is of another list" in error["message"]) == (
-            "cursor",
-            True,
-        ), other
+        assert error["field"] == "cursor", other
+        assert "cursor is of another list" in error["message"], other
     assert len(ids(ask(http, cursor=cursor, size=10, explain=True))) == 10
 
 
@@ -182,34 +161,16 @@ def test_a_bad_cursor_is_400(fakes: Fakes, http: FlaskClient) -> None:
 def test_a_forged_cursor_is_refused_before_it_is_read(
     fakes: Fakes, http: FlaskClient
 ) -> None:
-    def forged(signer: URLSafeSerializer, **more: Any) -> str:
-        digest = CursorRequest(userid=USER).digest
-        made = Cursor(
-            request=digest,
-            timestamp=AT,
-            newest=(0, 0),
-            release="",
-            left=0,
-            left_out=[],
-            page=[],
-        )
-        with patch.object(Cursor, "signer", signer):
-            return made.model_copy(update=more).text()
-
     long = {"left_out": list(range(1, MAX_SHOWN)), "page": [1, 2]}
-    assert len(ids(ask(http, cursor=forged(Cursor.signer), timestamp=None))) == 50
-    assert (
-        ask(http, 400, cursor=forged(Cursor.signer, **long), timestamp=None)["error"][
-            "field"
-        ]
-        == "cursor"
-    )
+    mine = made(Cursor.signer)
+    assert len(ids(ask(http, cursor=mine, timestamp=None))) == 50
+    too_long = made(Cursor.signer, **long)
+    assert ask(http, 400, cursor=too_long, timestamp=None)["error"]["field"] == "cursor"
+    another = made(signed_by("another"), **long)
     with patch.object(zlib, "decompress") as read:
-        another = forged(signed_by("another"), **long)
-        assert (
-            ask(http, 400, cursor=another, timestamp=None)["error"]["field"] == "cursor"
-        )
-        assert not read.called
+        error = ask(http, 400, cursor=another, timestamp=None)["error"]
+    assert error["field"] == "cursor"
+    assert not read.called
 
 
 def signed_by(password: str) -> URLSafeSerializer:

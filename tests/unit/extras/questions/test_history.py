@@ -10,7 +10,6 @@ from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import ask, ids
 from tests.unit.online.world import AT, UNKNOWN_USER, ShopWorld
 
-UNKNOWN_USER_ = UNKNOWN_USER
 MORE: list[dict[str, Any]] = [
     {},
     {"where": {"genres": ["Drama"]}},
@@ -18,33 +17,18 @@ MORE: list[dict[str, Any]] = [
 ]
 
 
+def event(fakes: Fakes, itemid: int, ago: int, **more: Any) -> dict[str, Any]:
+    given = {"itemid": fakes.world.own_item(itemid), "timestamp": AT - ago}
+    return {**given, "type": "rating", **more}
+
+
 def history(fakes: Fakes) -> list[dict[str, Any]]:
-    own = fakes.world.own_item
-    rated = [
-        {
-            "itemid": own(3 * n + 1),
-            "type": "rating",
-            "value": 1 + n % 5,
-            "timestamp": AT - 900 + n // 2,
-        }
-        for n in range(9)
-    ]
     return [
-        *rated,
-        {"itemid": own(40), "type": "hide", "timestamp": AT - 80},
-        {"itemid": own(1), "type": "undo", "timestamp": AT - 70},
-        {
-            "itemid": own(10**6 + 1),
-            "type": "rating",
-            "value": 5,
-            "timestamp": AT - 60,
-        },  # of no item
-        {
-            "itemid": own(70),
-            "type": "rating",
-            "value": 5,
-            "timestamp": AT + 60,
-        },  # later
+        *(event(fakes, 3 * n + 1, 900 - n // 2, value=1 + n % 5) for n in range(9)),
+        event(fakes, 40, 80, type="hide"),
+        event(fakes, 1, 70, type="undo"),
+        event(fakes, 10**6 + 1, 60, value=5),  # of no item
+        event(fakes, 70, -60, value=5),  # later
     ]
 
 
@@ -52,20 +36,16 @@ def history(fakes: Fakes) -> list[dict[str, Any]]:
 def test_the_answer_is_that_of_a_stored_user_with_these_events(
     fakes: Fakes, http: FlaskClient, down: str
 ) -> None:
+    # a service may be left alone by now
+    changing = {"recommendation", "took_ms", "userid", "degraded", "reason"}
+
     def answer(**body: Any) -> list[dict[str, Any]]:
-        answers = [ask(http, size=100, **body, **more) for more in MORE]
-        conforms(answers[0], "Answer")
-        changing = (
-            "recommendation",
-            "took_ms",
-            "userid",
-            "degraded",
-            "reason",
-        )  # a service may be left alone by now
-        return [
-            {name: part for name, part in found.items() if name not in changing}
-            for found in answers
-        ]
+        found = []
+        for more in MORE:
+            whole = ask(http, size=100, **body, **more)
+            conforms(whole, "Answer")
+            found.append({key: whole[key] for key in whole.keys() - changing})
+        return found
 
     events = history(fakes)
     if down:
@@ -73,15 +53,12 @@ def test_the_answer_is_that_of_a_stored_user_with_these_events(
         fakes.service(down).down = True
     given = answer(history=events, userid=None)
     assert not fakes.users.events
-    assert given == answer(history=events, userid=1), (
-        "what is stored of a user does not count"
-    )
-    for n, event in enumerate(events):
-        stored = http.post(
-            "/ml/event", json={"eventid": f"{n}", "userid": UNKNOWN_USER_, **event}
-        )
+    assert given == answer(history=events, userid=1)  # what is stored does not count
+    for n, each in enumerate(events):
+        body = {"eventid": f"{n}", "userid": UNKNOWN_USER, **each}
+        stored = http.post("/ml/event", json=body)
         assert stored.status_code == 200, stored.text
-    assert given == answer(userid=UNKNOWN_USER_)
+    assert given == answer(userid=UNKNOWN_USER)
     assert not given[0]["cold_start"]
     assert given != answer(userid=1)
 
@@ -104,22 +81,17 @@ def test_it_needs_no_state_of_a_user(fakes: Fakes, http: FlaskClient) -> None:
 def test_an_event_may_name_its_item_and_value_alone(
     fakes: Fakes, http: FlaskClient
 ) -> None:
-    short = [{"itemid": fakes.world.own_item(4), "value": 5}]
+    item = fakes.world.own_item(4)
+    short = [{"itemid": item, "value": 5}]
     whole = [{**short[0], "type": "rating", "timestamp": AT - 1}]
-    assert ids(ask(http, userid=None, history=short)) == ids(
-        ask(http, userid=None, history=whole)
-    )
-    assert fakes.world.own_item(4) not in ids(
-        ask(http, userid=None, history=short, size=200)
-    )
+    found = ids(ask(http, userid=None, history=short, size=200))
+    assert found == ids(ask(http, userid=None, history=whole, size=200))
+    assert item not in found
 
 
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
 def test_ids_may_be_strings(fakes: Fakes, http: FlaskClient) -> None:
-    answer = ask(
-        http, userid=None, history=[{"itemid": fakes.world.own_item(4), "value": 5}]
-    )
-    assert not answer["cold_start"]
-    error = ask(http, 400, userid=None, history=[{"itemid": 4, "value": 5}])["error"]
-    assert error["message"] == f"{error['field']} must be a string in this data set."
-    assert error["field"] == "history[0].itemid"
+    event = {"itemid": fakes.world.own_item(4), "value": 5}
+    assert not ask(http, userid=None, history=[event])["cold_start"]
+    wrong = ask(http, 400, userid=None, history=[{**event, "itemid": 4}])
+    assert wrong["error"]["field"] == "history[0].itemid"
