@@ -17,12 +17,8 @@ import pytest
 import yaml
 
 from data_exchange_center.settings import load_settings
-from past_one_machine.clusters import NODE_TIMEOUT_MS
 from stack.elasticsearch.node import LIMITS
-from stack.feast.service import FLAGS as FEAST_FLAGS
-from stack.redis.service import FLAGS as REDIS_FLAGS
 from stack.service import ROOT, environment_of
-from stack.triton.service import FLAGS as TRITON_FLAGS
 from tests.needs import program
 
 FOLDER: Final = ROOT / "past_one_machine/kubernetes"
@@ -216,30 +212,6 @@ def test_settings_are_known_and_lead_to_services(
         settings.elasticsearch.replicas < lasting["elasticsearch"]["spec"]["replicas"]
     )
     assert settings.redis.cluster == (lasting["redis"]["spec"]["replicas"] > 1)
-
-
-def test_services_run_with_the_flags_that_they_run_with_here(stack: Stack) -> None:
-    first = {
-        name: pod_of(each)["spec"]["containers"][0]
-        for name, each in stack.lasting.items()
-    }
-    commands = {
-        name: " ".join(container.get("command", ()))
-        for name, container in first.items()
-    }
-    for flags, name in (
-        (REDIS_FLAGS, "redis"),
-        (FEAST_FLAGS, "feast"),
-        (TRITON_FLAGS, "triton"),
-    ):
-        assert " ".join(flags) in commands[name].replace("'*'", "*")
-    clustered = f"--cluster-node-timeout {NODE_TIMEOUT_MS}" in commands["redis"]
-    assert clustered == dict(stack.environment("server")).get(
-        "RECSYS_REDIS__CLUSTER", "false"
-    ).startswith("true")
-    feast = dict(stack.environment("feast"))
-    assert feast["FEAST_REDIS_TYPE"] == ("redis_cluster" if clustered else "redis")
-    assert ("db=" in feast["FEAST_REDIS_ADDRESS"]) == (not clustered)
 
 
 def test_elasticsearch_limits_what_a_search_may_cost(stack: Stack) -> None:

@@ -22,8 +22,7 @@ from data_exchange_center.steps import StepError
 from offline.evaluation import served
 from offline.evaluation.replay import Answers, Holdout
 from research.evaluation import running_server as module
-from research.evaluation.running_server import expect_release, server_answers
-from tests.free_ports import free_ports
+from research.evaluation.running_server import server_answers
 from tests.http_server import serving
 from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
@@ -201,21 +200,3 @@ def test_a_worker_still_loading_the_release_is_retried(
         server.exactly(request) if next(answered) > 2 else opening
     )
     assert np.array_equal(server.ask().ranked, server.exact.ranked)
-
-
-def test_a_different_release_is_an_error(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "OPENING_S", 0.1)
-    server.reply = lambda request: (
-        200,
-        server.exactly(request)[1] | {"release": "another"},
-    )
-    with pytest.raises(StepError, match=f"answers from release another, not {RELEASE}"):
-        server.ask()
-
-
-def test_no_server() -> None:
-    (port,) = free_ports(1)
-    with pytest.raises(StepError, match=r"No server answers .* make up sync serve"):
-        expect_release(f"http://127.0.0.1:{port}", RELEASE)
