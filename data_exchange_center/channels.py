@@ -336,6 +336,17 @@ class ChannelSet:
         """Codes of ``item_numbers``, any shape; 0 for an unknown item."""
         return Vocabulary(self.item_numbers).codes(item_numbers)
 
+    def vectors_of(self, item_numbers: Ints) -> dict[str, Float32]:
+        """(n, dim) item vectors of each channel that has some, NaN for items that it was not trained on."""
+        codes = self.codes(item_numbers)
+        return {
+            channel.name: np.where(
+                channel.trained[codes, None], channel.item_vectors()[codes], np.nan
+            )
+            for channel in self.channels
+            if isinstance(channel, VectorChannel)
+        }
+
     def requests(
         self,
         channels: Sequence[Channel],

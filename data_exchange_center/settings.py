@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +21,8 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -219,6 +221,11 @@ class RedisSettings(Guarded, ServiceSettings):
             _for_every_client(SecretStr(self.secret))
         return self
 
+    def may_use(self, socket_dir: Path) -> bool:
+        """Whether it listens on a socket in a folder: nothing else is given."""
+        on_port = self.cluster or self.model_fields_set & {"host", "port"}
+        return not (self.socket_dir or on_port or _unfit_for_redis(socket_dir))
+
     @property
     def socket(self) -> Path | None:
         """The Unix socket it listens on; None: it listens on `addresses`."""
@@ -307,6 +314,10 @@ class TritonSettings(HttpService):
     http_nodes: Nodes = (
         ""  # where requests are sent: Tritons, or a load balancer; empty: host and port
     )
+
+    def may_use(self, socket_dir: Path) -> bool:
+        """Whether it listens on a socket in a folder: nothing else is given."""
+        return not (self.socket_dir or self.http_nodes)
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -424,13 +435,7 @@ class ServerSettings(ServiceSettings):
         return f"http://{host}:{self.port}"
 
 
-def _is_stacks_own(service: RedisSettings | ElasticsearchSettings) -> bool:
-    """Whether the settings leave it to the stack to give a service a password."""
-    return service.host in _LOOPBACK and not (
-        service.password or service.password_file or service.nodes
-    )
-
-
+Service = TypeVar("Service", RedisSettings, ElasticsearchSettings, TritonSettings)
 IN_MEMORY: Final = "pandas"  # the built-in engine
 
 
@@ -500,34 +505,27 @@ class Settings(_Environment):
     triton: TritonSettings = TritonSettings()
     server: ServerSettings = ServerSettings()
 
-    @model_validator(mode="after")
-    def _access_of_this_machine(self) -> Self:
-        """Fill in how the stack's own services are reached, where the settings name no others."""
-        redis, elasticsearch, triton = self.redis, self.elasticsearch, self.triton
-        if _is_stacks_own(redis):
-            redis = redis.model_copy(
-                update={"password_file": self.password_file("redis")}
-            )
-        if _is_stacks_own(elasticsearch):
-            elasticsearch = elasticsearch.model_copy(
-                update={"password_file": self.password_file("elasticsearch")}
-            )
-        socket_dir = self.service_dir("redis-sockets")
-        on_port = (
-            redis.cluster
-            or redis.model_fields_set & {"host", "port"}
-            or _unfit_for_redis(socket_dir)
+    @field_validator("redis", "elasticsearch", "triton")
+    @classmethod
+    def _on_this_machine(cls, service: Service, info: ValidationInfo) -> Service:
+        """Fill in the password's file and the socket of the stack's own services, where no others are named."""
+        own, name = (
+            info.data.get("exchange_dir", EXCHANGE_DIR) / "online",
+            info.field_name,
         )
-        if not (redis.socket_dir or on_port):
-            redis = redis.model_copy(update={"socket_dir": socket_dir})
-        self.__dict__["redis"], self.__dict__["elasticsearch"] = redis, elasticsearch
-        if triton.host in _LOOPBACK and not (
-            triton.socket_dir or triton.nodes or triton.http_nodes
+        if service.host not in _LOOPBACK or service.nodes:
+            return service
+        filled: dict[str, Path] = {}
+        if isinstance(service, Guarded) and not (
+            service.password or service.password_file
         ):
-            self.__dict__["triton"] = triton.model_copy(
-                update={"socket_dir": self.service_dir("triton-sockets")}
-            )
-        return self
+            filled["password_file"] = own / "secrets" / f"{name}" / "password"
+        sockets = own / f"{name}-sockets"
+        if isinstance(service, RedisSettings | TritonSettings) and service.may_use(
+            sockets
+        ):
+            filled["socket_dir"] = sockets
+        return service.model_copy(update=filled)
 
     @property
     def recipe(self) -> recipes.Recipe:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from data_exchange_center.manifest import Published
 from online.clients.base import StoredError
 from online.clients.redis import RedisUsers
+from online.recommend.loaded_release import read_published
 
 
 def readable(users: RedisUsers, releases: Iterable[str]) -> Iterator[Published]:
@@ -19,7 +20,7 @@ def readable(users: RedisUsers, releases: Iterable[str]) -> Iterator[Published]:
     """
     for release in releases:
         try:
-            published = users.published(release)
+            published = read_published(users, release)
         except StoredError:
             continue
         if published is not None:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from threading import Lock
-from types import MappingProxyType
 from typing import Any, Final, TypeVar, get_origin
 from weakref import WeakKeyDictionary
 
@@ -23,6 +22,7 @@ from data_exchange_center.dataset import IdKind, OwnId
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import BadRequestError, WrongIdError
 from online.recommend.types import Answer
+from online.web.errors import explained
 from online.web.guard import View, validated
 from online.web.openapi import KEY, json_of, operation, responses
 from online.web.parts import Parts
@@ -45,7 +45,6 @@ def route(
     body: type[BaseModel] | None = None,
     parse: Callable[[bytes], Any] | None = None,
     example: Any = None,
-    expected: Mapping[str, str] = MappingProxyType({}),
     shape: str = "a JSON object",
     conflict: str = "",
     merge_slashes: bool | None = None,
@@ -57,8 +56,8 @@ def route(
         errors: status codes of its errors.
         name: of the operation, if not the view's.
         query: read from the URL, and the view's first argument.
-        body: read from the request, and the next argument; with an ``example``, and ``expected`` and ``shape`` as of
-        `validated`.
+        body: read from the request, and the next argument; with an ``example``.
+        shape: what a body must be as a whole.
         parse: reads the body as that argument, if not as a ``body``.
         conflict: what a 409 means here.
         merge_slashes: as of Flask's `add_url_rule`.
@@ -113,19 +112,9 @@ def route(
         def served(**named: str) -> Response:
             given: list[Any] = [parse_query(query, request.args)] if query else []
             if body is not None:
-                sent, such_as = (
-                    request.get_data(cache=False),
-                    f"for example {json.dumps(example)}",
-                )
-                given.append(
-                    validated(
-                        sent,
-                        parse or body.model_validate_json,
-                        expected,
-                        such_as,
-                        shape,
-                    )
-                )
+                read = parse or body.model_validate_json
+                such_as = f"{shape}, for example {json.dumps(example)}"
+                given.append(validated(request.get_data(cache=False), read, such_as))
             found = view(*given, **named)
             content = found if isinstance(found, str) else found.model_dump_json()
             return Response(content, mimetype="application/json")
@@ -159,17 +148,7 @@ def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery
     try:
         return model.model_validate(given, strict=False)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0])
-        if (known := model.model_fields.get(field)) is None:
-            field, there = field[:_SHOWN], ", ".join(model.model_fields)
-            raise BadRequestError(
-                field, f"There is no {field!r} here; there are: {there}."
-            ) from error
-        what = "is missing; expected" if first["type"] == "missing" else "must be"
-        raise BadRequestError(
-            field, f"{field} {what} {known.description or first['msg']}."
-        ) from error
+        raise explained(error, "parameters in the address") from error
 
 
 def parameters(query: type[BaseModel], place: str = "query") -> list[dict[str, Any]]:

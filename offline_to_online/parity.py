@@ -1,11 +1,13 @@
-"""Parity: offline against online, the same candidates, column by column and in the score.
+"""Parity: the live stack's features and scores against the offline ones, for the same requests.
 
-Online means the server's own clients, its search of the channels, and the ranker's inputs and scores; filling up,
-sorting, feedback, extras and fallbacks are left out. Offline means the artifacts, in double precision where it matters:
-recall's scores are exact inner products over all items, the ranking model's inputs are encoded by the feature spec, its
-scores are PyTorch's. The expected state of the server is recounted from the ratings, by code other than the offline
-steps', so that a mistake in the artifacts themselves (a wrong window, for example) is found, too, and not only a
-difference between two copies of them. The last ratings of each user, which are held out for evaluation, are not used.
+1. `online_answers`: the server's own clients recall and score every candidate of some users, over the four services.
+2. `offline_answers`: the same requests from the artifacts. Recall's scores are exact inner products in double
+   precision, the ranking model's inputs are encoded by the feature spec, its scores are PyTorch's.
+3. `compare` and `compare_lists`: column by column, and each channel's list against exact search.
+
+Before 2, `recount` counts histories, profiles, seen items and statistics again from the ratings, by code other than the
+offline steps': so a mistake in the artifacts themselves, such as a wrong window, is found too. Events that are held out
+for evaluation are not used. Filling up, sorting, feedback, extras and fallbacks of the server are left out.
 """
 
 from collections import Counter
@@ -13,9 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from pickle import (
-    UnpicklingError,
-)  # what PyTorch raises for bytes that are no weights; nothing is unpickled
+from pickle import UnpicklingError  # of bytes that are no weights; nothing is unpickled
 from typing import Any, Final
 
 import numpy as np
@@ -32,7 +32,7 @@ from data_exchange_center import (
     recipes,
     release_parts,
 )
-from data_exchange_center.channels import ChannelSet, VectorChannel
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.exact import ExactItems
@@ -46,17 +46,19 @@ from offline_to_online.releases import Stores
 from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import SAME_SCORE
 from online.clients import base, elastic, feast, redis, triton
-from online.recommend.recall import encoder_queries, query_vectors, search_channels
-from online.recommend.recommend import Recommender
+from online.recommend.encoders import encoded
+from online.recommend.item_cache import fetch_items
+from online.recommend.loaded_release import read_channels
+from online.recommend.recall import search_channels
+from online.recommend.recommend import Recommender, item_query
 
 TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value, relative to the value or to 1
 SCORE: Final = "score"
 SHOWN: Final = 2  # disagreements of a group of columns in a message
 MIN_FOUND: Final = 0.99  # mean share of a channel's exact candidates that the approximate search must find
 MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
-SCORE_STEP: Final = (
-    2.0**-23
-)  # of float32 at 1, which a search adds to a magnified product: less is a tie, too
+# of float32 at 1, which a search adds to a magnified product: less is a tie, too
+SCORE_STEP: Final = 2.0**-23
 _DISAGREE: Final = f"offline and online disagree by more than {TOLERANCE}"
 Float64 = NDArray[np.float64]
 Ints = NDArray[np.integer]
@@ -64,19 +66,17 @@ Ints = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class CheckedRequest:
-    """One request's candidates in recall's order, with recall's features and the ranking model's scores."""
+    """One request: its candidates, the ranking model's inputs and scores."""
 
     own_id: OwnId  # of the user
     user_number: int  # the user's number, as Redis says
     timestamp: int  # of the request, seconds
-    found: Mapping[str, NDArray[np.integer]]  # channel name -> items, best first
-    item_numbers: NDArray[np.int64]  # (n,) candidates
-    recalled: features.Float32  # (n, columns of fusion)
-    inputs: features.ModelInputs  # of the ranking model
+    candidates: candidates.Candidates
+    inputs: features.ModelInputs
     scores: features.Float32  # (n,) from 0 to 1; of a ranker of lists no probabilities
 
 
-# Online: what the server answers.
+# --- Online: what the server answers
 
 
 @contextmanager
@@ -86,12 +86,8 @@ def server_of(settings: Settings) -> Iterator[Recommender]:
         try:
             yield server
         except base.ServiceError as error:
-            store = next(
-                store
-                for store in Stores.of(settings)
-                if store.title.lower() == error.service
-            )
-            with store.translate_errors():
+            titles = {store.title.lower(): store for store in Stores.of(settings)}
+            with titles[error.service].translate_errors():
                 raise
 
 
@@ -111,37 +107,18 @@ def online_answers(
         item_ids: number of an item -> own id, for messages.
     """
     manifest = published.manifest
-    spec, release, channels = (
-        manifest.feature_spec,
-        manifest.release,
-        server.users.channels(manifest.release),
+    spec, release = manifest.feature_spec, manifest.release
+    recalled = {
+        own_id: _recall(server, manifest, own_id, timestamp)
+        for own_id, timestamp in progress(timestamps.items(), "candidates", leave=False)
+    }
+    numbers = np.unique(
+        [n for _, found in recalled.values() for n in found.item_numbers]
     )
-    recalled = {}
-    for own_id, timestamp in progress(timestamps.items(), "candidates", leave=False):
-        stored = server.users.call(redis.UserQuery.of(own_id, manifest)).user
-        if stored is None:
-            raise CheckError(
-                f"user {own_id!r}: Redis does not know this user under release {release}"
-            )
-        if server.encoder and channels.encoded:
-            queries = encoder_queries(manifest, channels, stored, timestamp)
-            vectors = {
-                channel: server.encoder.call(query)
-                for channel, query in queries.items()
-            }
-            stored = replace(stored, vectors={**stored.vectors, **vectors})
-        lists = search_channels(
-            server.items.call, manifest, channels, stored, timestamp
-        )
-        recalled[own_id] = stored, candidates.fused_lists(manifest.recipe.recall, lists)
-    item_numbers = sorted(
-        {int(number) for _, found in recalled.values() for number in found.item_numbers}
-    )
-    items = feast.fetch_items(server.features, spec, release, item_numbers)
-    if unknown := sorted({*item_numbers} - {*items.item_numbers.tolist()}):
-        raise CheckError(
-            f"item {item_ids[unknown[0]]!r}: online has no value (null) of some feature"
-        )
+    items = fetch_items(server.features, spec, release, numbers.tolist())
+    if len(unknown := np.setdiff1d(numbers, items.item_numbers)):
+        own_id = item_ids[int(unknown[0])]
+        raise CheckError(f"item {own_id!r}: online has no value (null) of some feature")
     answers = []
     for own_id, (stored, found) in progress(recalled.items(), "scores", leave=False):
         row = server.features.call(feast.FeatureQuery("user", release, [stored.number]))
@@ -149,25 +126,40 @@ def online_answers(
             raise CheckError(
                 f"column {names[0]!r}, user {own_id!r}: online has no value (null)"
             )
-        user, (_, item_rows) = (
-            spec.encode("user", row.columns),
-            items.find(found.item_numbers),
-        )
+        user = spec.encode("user", row.columns)
+        _, item_rows = items.find(found.item_numbers)
         inputs = candidates.model_inputs(
             spec, user, item_rows, found, stored.history, timestamps[own_id]
         )
-        scores = server.scorer.call(
-            triton.ScoreQuery(inputs, published.triton_version, published.triton_model)
+        query = triton.ScoreQuery(
+            inputs, published.triton_version, published.triton_model
         )
-        by_channel = {name: hits.ids for name, hits in found.by_channel.items()}
-        request = own_id, stored.number, timestamps[own_id], by_channel
+        scores = server.scorer.call(query)
         answers.append(
-            CheckedRequest(*request, found.item_numbers, found.features, inputs, scores)
+            CheckedRequest(
+                own_id, stored.number, timestamps[own_id], found, inputs, scores
+            )
         )
     return answers
 
 
-# Offline: what each channel gives every item, the features, and the ranking model.
+def _recall(
+    server: Recommender, manifest: Manifest, own_id: OwnId, timestamp: int
+) -> tuple[candidates.StoredUser, candidates.Candidates]:
+    """A user's state in Redis, and the candidates that Elasticsearch gives for it."""
+    stored = server.users.call(redis.UserQuery.of(own_id, manifest)).user
+    if stored is None:
+        raise CheckError(
+            f"user {own_id!r}: Redis does not know this user under release {manifest.release}"
+        )
+    channels = read_channels(server.users, manifest.release)
+    if server.encoder and channels.encoded:
+        stored = encoded(server.encoder, manifest, channels, stored, timestamp)
+    lists = search_channels(server.items.call, manifest, channels, stored, timestamp)
+    return stored, candidates.fused_lists(manifest.recipe.recall, lists)
+
+
+# --- Offline: what each channel gives every item, the features, and the ranking model
 
 
 @dataclass(frozen=True)
@@ -189,10 +181,9 @@ class OfflineTruth:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of `Fused.features`."""
-        return fusion.candidate_columns(
-            [channel.name for channel in self.manifest.recipe.recall.channels]
-        )
+        """Names of `Candidates.features`."""
+        recall = self.manifest.recipe.recall
+        return fusion.candidate_columns([channel.name for channel in recall.channels])
 
     def channel_scores(
         self, user: release_parts.UserRow, timestamp: int
@@ -201,32 +192,31 @@ class OfflineTruth:
 
         NaN for an item that the channel cannot find. Raises CheckError for a vector of the wrong width.
         """
+        recall = self.manifest.recipe.recall
         try:
-            vectors = query_vectors(self.manifest, self.channels, user, timestamp)
+            vectors = item_query(self.manifest, self.channels, user, timestamp).vectors
         except base.ServiceError as error:
             raise CheckError(f"user {user.own_id!r}: {error.what}") from error
+        scores = {}
         # channels that score the items themselves
-        codes, scores = self.channels.codes(self.index.item_numbers), {}
-        for name, values in self.channels.scores(
-            user.history, user.profile, timestamp
-        ).items():
+        codes = self.channels.codes(self.index.item_numbers)
+        computed = self.channels.scores(user.history, user.profile, timestamp)
+        for name, values in computed.items():
             known = (codes > 0) & np.isfinite(values[codes])
             scores[name] = np.where(known, values[codes], np.nan).astype(np.float64)
         # channels that the index is searched by
-        recipe = self.manifest.recipe.recall
         query = candidates.ItemQuery(
-            self.manifest.release, recipe, vectors, user.terms, user.seen
+            self.manifest.release, recall, vectors, user.terms, user.seen
         )
-        for channel in recipe.searched:
+        allowed = self.index.allowed(query)
+        for channel in recall.searched:
             items = self.index.vectors[channel.name]  # (items, dim)
-            vector = vectors.get(channel.name, np.full(items.shape[1], np.nan)).astype(
-                np.float64
-            )
-            scored = self.index.scores(
-                channel, query, items @ vector, self.index.allowed(query)
-            )
-            scores[channel.name] = scored.astype(np.float64)
-        return {channel.name: scores[channel.name] for channel in recipe.channels}
+            vector = vectors.get(channel.name, np.full(items.shape[1], np.nan))
+            products = items @ vector.astype(np.float64)
+            scores[channel.name] = self.index.scores(
+                channel, query, products, allowed
+            ).astype(np.float64)
+        return {channel.name: scores[channel.name] for channel in recall.channels}
 
     def positions(self, found: Ints) -> NDArray[np.intp]:
         """Positions of items in the index. Raises CheckError for an unknown one."""
@@ -237,53 +227,19 @@ class OfflineTruth:
             )
         return codes - 1
 
-    def disorder(
-        self, scores: Mapping[str, Float64], found: Mapping[str, Ints]
-    ) -> Iterator[str]:
-        """Yield one sentence per channel whose list is not in the order of its offline scores, ties aside."""
-        for name, ids in found.items():
-            ranked, names = (
-                scores[name][self.positions(ids)],
-                [repr(self.own_ids[number]) for number in ids.tolist()],
-            )
-            if np.isnan(ranked).any():
-                yield f"channel {name!r} found item {names[np.isnan(ranked).argmax()]}, which it does not know"
-                continue
-            best_after = np.maximum.accumulate(ranked[::-1])[::-1]
-            late = best_after - ranked > TOLERANCE * np.maximum(1, np.abs(ranked))
-            if late.any():
-                first = int(late.argmax())
-                worst = first + int(ranked[first:].argmax())
-                yield (
-                    f"channel {name!r} found item {names[first]} ({ranked[first]:.6g} offline) before item "
-                    f"{names[worst]} ({ranked[worst]:.6g})"
-                )
-
 
 def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     """Read a release from its artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
-    model = read_model(
-        exchange_dir, manifest
-    )  # first: it has the clearest error for another recipe's artifacts
+    # first the model: it has the clearest error for another recipe's artifacts
+    model = read_model(exchange_dir, manifest)
     channels = release_parts.read_channels(exchange_dir)
     index = release_parts.read_items(exchange_dir)
-    # channels that compute user vectors also compute their item vectors
-    codes = channels.codes(index.item_numbers)
-    computed = {
-        channel.name: np.where(
-            channel.trained[codes, None], channel.item_vectors()[codes], np.nan
-        )
-        for channel in channels.channels
-        if isinstance(channel, VectorChannel)
-    }
-    vectors = {
-        name: stored.astype(np.float64)
-        for name, stored in {**index.vectors, **computed}.items()
-    }
+    vectors = {**index.vectors, **channels.vectors_of(index.item_numbers)}
+    exact = {name: found.astype(np.float64) for name, found in vectors.items()}
     return OfflineTruth(
         manifest=manifest,
         channels=channels,
-        index=replace(index, vectors=vectors),
+        index=replace(index, vectors=exact),
         own_ids=release_parts.read_own_ids(exchange_dir).items,
         states={row.number: row for row in release_parts.read_users(exchange_dir)},
         ranker=OfflineRanker(
@@ -294,7 +250,7 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
 
 def read_model(exchange_dir: Path, manifest: Manifest) -> ScoringModel:
     """The trained model. Raises ArtifactError when weights, configuration, recipe and spec do not belong together."""
-    weights = artifacts.RANK_WEIGHTS
+    weights, ranker = artifacts.RANK_WEIGHTS, manifest.recipe.ranker
     try:
         config = artifacts.RANK_REPORT.read(exchange_dir).get("model") or {}
         model = load_ranker(weights.read(exchange_dir), config)
@@ -303,7 +259,6 @@ def read_model(exchange_dir: Path, manifest: Manifest) -> ScoringModel:
         raise weights.wrong(
             exchange_dir, f"cannot be loaded as its report says ({reason})"
         ) from error
-    ranker = manifest.recipe.ranker
     if config["kind"] != ranker.kind or config != ranker_class(ranker.kind).configure(
         ranker, manifest.feature_spec, manifest.dataset, config
     ):
@@ -321,54 +276,46 @@ def offline_answers(
     The items that each channel found, and their order, are taken from online; their scores are not. Raises CheckError
     for a seen item, and where fusion gives another list.
     """
-    answers, own_ids = [], truth.own_ids
+    answers = []
     for answer in online:
-        state, found, who = (
-            truth.states.get(answer.user_number),
-            answer.found,
-            f"user {answer.own_id!r}",
-        )
-        if state is None or state.own_id != answer.own_id:
+        user, who = truth.states.get(answer.user_number), f"user {answer.own_id!r}"
+        if user is None or user.own_id != answer.own_id:
             raise CheckError(
                 f"{who}: Redis gives the number {answer.user_number}, another user's or no user's"
             )
-        if len(
-            seen := np.intersect1d(np.concatenate(list(found.values())), state.seen)
-        ):
-            raise CheckError(
-                f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5].tolist()]}"
-            )
-        # the lists that online found, with offline scores
-        of_all = truth.channel_scores(state, answer.timestamp)
-        lists = {
-            name: fusion.Hits(found[name], scores[truth.positions(found[name])])
-            for name, scores in of_all.items()
-        }
+        scores = truth.channel_scores(user, answer.timestamp)
+        lists = {}
+        for name, hits in answer.candidates.by_channel.items():
+            if len(seen := np.intersect1d(hits.ids, user.seen)):
+                raise CheckError(
+                    f"{who}: Elasticsearch gave seen items {_own_ids(truth, seen)}"
+                )
+            lists[name] = fusion.Hits(hits.ids, scores[name][truth.positions(hits.ids)])
         fused = candidates.fused_lists(truth.manifest.recipe.recall, lists)
-        if not np.array_equal(fused.item_numbers, answer.item_numbers):
-            both = fused.item_numbers, answer.item_numbers
-            ours, theirs = (
-                [own_ids[number] for number in numbers[:5].tolist()] for numbers in both
-            )
+        ours, theirs = fused.item_numbers, answer.candidates.item_numbers
+        if not np.array_equal(ours, theirs):
             raise CheckError(
-                f"{who}: fusion gives {ours}... offline and {theirs}... online "
-                f"({len(fused.item_numbers)} and {len(answer.item_numbers)} items)"
+                f"{who}: fusion gives {_own_ids(truth, ours)}... offline and {_own_ids(truth, theirs)}... online "
+                f"({len(ours)} and {len(theirs)} items)"
             )
-        inputs = truth.ranker.inputs(state, fused, answer.timestamp)
-        scores = truth.ranker.scores(inputs)
+        inputs = truth.ranker.inputs(user, fused, answer.timestamp)
         answers.append(
             replace(
                 answer,
-                item_numbers=fused.item_numbers,
-                recalled=fused.features,
+                candidates=fused,
                 inputs=inputs,
-                scores=scores,
+                scores=truth.ranker.scores(inputs),
             )
         )
     return answers
 
 
-# Offline: what the ratings say, counted again.
+def _own_ids(truth: OfflineTruth, numbers: Ints) -> list[OwnId]:
+    """Own ids of the first items, for a message."""
+    return [truth.own_ids[number] for number in numbers[:5].tolist()]
+
+
+# --- Offline: what the ratings say, counted again
 
 
 def recount(
@@ -381,54 +328,40 @@ def recount(
 
     Raises ArtifactError for a user without features, CheckError for a statistic that cannot be counted again.
     """
-    if absent := sorted({*user_numbers} - {*truth.ranker.users.index}):
+    users, items = truth.ranker.users, truth.ranker.items
+    if absent := sorted({*user_numbers} - {*users.index}):
         raise artifacts.USER_FEATURES.wrong(
             exchange_dir,
             f"user {truth.states[absent[0]].own_id!r}, who is known to recall, is not in it",
         )
-    dataset, ratings = (
-        release_parts.read_dataset(exchange_dir),
-        artifacts.RATINGS.read(exchange_dir),
-    )
-    served = ratings[
-        ratings[Columns.SPLIT] != Split.HOLDOUT
-    ]  # excluded: each user's last ones
+    users = users.loc[list(user_numbers)]
+    dataset = release_parts.read_dataset(exchange_dir)
+    ratings = artifacts.RATINGS.read(exchange_dir)
+    served = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
     own = served[served[Columns.USER].isin(user_numbers)]
-    users, items = truth.ranker.users.loc[list(user_numbers)], truth.ranker.items
-    known = (
-        artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM).reindex(items.index)
-    )
+    # what is not counted by `RECOUNTS`: the items' numbers, the users' genres
+    known = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM)
     numbers = {
         statistics.number_column(each.column): each.stored(
-            known[each.column].to_numpy()
+            known.loc[items.index, each.column].to_numpy()
         )
         for each in dataset.numbers
     }
-    codes = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[
-        Columns.GENRES
-    ]
-    by_genre = _by_genre(
-        own.groupby(Columns.USER).tail(recipe.window),
-        codes,
-        users.index,
-        truth.spec.genres,
-    )
-    users = _counted_again(
-        users, truth.spec, "user", ServedRatings(own, users.index), by_genre
-    )
-    items = _counted_again(
-        items, truth.spec, "item", ServedRatings(served, items.index), numbers
-    )
-    return replace(
-        truth,
-        ranker=replace(truth.ranker, users=users, items=items),
-        states=_states(
-            artifacts.USERS.read(exchange_dir),
-            dataset,
-            own,
-            {user: truth.states[user] for user in user_numbers},
+    genres = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)
+    newest = own.groupby(Columns.USER).tail(recipe.window)
+    by_genre = _by_genre(newest, genres[Columns.GENRES], users.index, truth.spec.genres)
+    people = artifacts.USERS.read(exchange_dir)
+    ranker = replace(
+        truth.ranker,
+        users=_counted_again(
+            users, truth.spec, "user", ServedRatings(own, users.index), by_genre
+        ),
+        items=_counted_again(
+            items, truth.spec, "item", ServedRatings(served, items.index), numbers
         ),
     )
+    states = {number: truth.states[number] for number in user_numbers}
+    return replace(truth, ranker=ranker, states=_states(people, dataset, own, states))
 
 
 def _states(
@@ -442,26 +375,19 @@ def _states(
         features.one_hot(name, "user", people[name].tolist())
         for name in dataset.profile
     ]
-    profiles = dict(
-        zip(
-            people[Columns.USER].tolist(),
-            sequences.profile_codes(profile, people).astype(np.int32),
-            strict=True,
-        )
-    )
+    codes = sequences.profile_codes(profile, people).astype(np.int32)
+    profiles = dict(zip(people[Columns.USER].tolist(), codes, strict=True))
     recounted = {}
     for number, state in states.items():
-        items, *rest = (
-            own.loc[own[Columns.USER] == number, column].to_numpy(np.int64)
-            for column in (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
-        )
+        rated = own[own[Columns.USER] == number]
+        columns = rated[[Columns.ITEM, Columns.RATING, Columns.TIMESTAMP]]
+        events = history.History(*columns[::-1].to_numpy(np.int64).T)
+        left_out = events.item_numbers[: 0 if dataset.allows_repeats else None]
         recounted[number] = replace(
             state,
-            seen=np.unique(
-                items[: 0 if dataset.allows_repeats else None].astype(np.int32)
-            ),
+            seen=np.unique(left_out).astype(np.int32),
             profile=profiles[number],
-            history=history.History(*(column[::-1] for column in (items, *rest))),
+            history=events,
         )
     return recounted
 
@@ -470,14 +396,11 @@ def _by_genre(
     newest: pd.DataFrame, codes: pd.Series, users: pd.Index, genres: Sequence[str]
 ) -> dict[str, list[int]]:
     """How often each genre is among the ``newest`` ratings of each user (impressions), and how often liked (clicks)."""
-    shown, clicked = (
-        terms.columns_of(genres, terms.IMPRESSIONS),
-        terms.columns_of(genres, terms.CLICKS),
-    )
+    shown = terms.columns_of(genres, terms.IMPRESSIONS)
+    clicked = terms.columns_of(genres, terms.CLICKS)
     counted = Counter[tuple[str, int]]()
-    for user, item, label in newest[
-        [Columns.USER, Columns.ITEM, Columns.LABEL]
-    ].itertuples(index=False):
+    rated = newest[[Columns.USER, Columns.ITEM, Columns.LABEL]]
+    for user, item, label in rated.itertuples(index=False):
         for code in codes.get(item, ()):
             counted[shown[code - 1], user] += 1
             counted[clicked[code - 1], user] += label
@@ -499,15 +422,17 @@ class ServedRatings:
         return ratings.groupby(by).size().reindex(self.ids, fill_value=0)
 
 
+def _recent(served: ServedRatings) -> pd.Series:
+    times = served.ratings[Columns.TIMESTAMP]
+    return served.size(Columns.ITEM, times > np.quantile(times, statistics.RECENT))
+
+
 def _mean_rating(served: ServedRatings) -> pd.Series:
-    total = (
-        served.ratings.groupby(Columns.ITEM)[Columns.RATING]
-        .sum()
-        .reindex(served.ids, fill_value=0)
-    )
-    mean = (total + statistics.PRIOR * served.ratings[Columns.RATING].mean()) / (
-        served.size(Columns.ITEM) + statistics.PRIOR
-    )
+    ratings, prior = served.ratings, statistics.PRIOR
+    total = ratings.groupby(Columns.ITEM)[Columns.RATING].sum()
+    total = total.reindex(served.ids, fill_value=0)
+    total += prior * ratings[Columns.RATING].mean()
+    mean = total / (served.size(Columns.ITEM) + prior)
     return (statistics.HUNDREDS * mean).round().astype(np.int64)
 
 
@@ -519,11 +444,7 @@ RECOUNTS: dict[str, Callable[[ServedRatings], pd.Series]] = {
     "item_likes": lambda served: served.size(
         Columns.ITEM, served.ratings[Columns.LABEL] == 1
     ),
-    "item_recent": lambda served: served.size(
-        Columns.ITEM,
-        (times := served.ratings[Columns.TIMESTAMP])
-        > np.quantile(times, statistics.RECENT),
-    ),
+    "item_recent": _recent,
     "item_mean_rating_x100": _mean_rating,
 }
 
@@ -538,12 +459,13 @@ def _counted_again(
     """``frame`` with an entity's dense features recounted: those in ``counted`` already, the others by `RECOUNTS`."""
     columns, of_packages = {}, plugins.find(plugins.STATISTICS)
     for name in (feature.name for feature in spec.dense if feature.entity == entity):
+        recounts = RECOUNTS.get(name)
+        if recounts is None and name in of_packages:
+            recounts = of_packages[name].load().recount
         if name in counted:
             columns[name] = counted[name]
-        elif name in RECOUNTS:
-            columns[name] = RECOUNTS[name](served)
-        elif name in of_packages and (again := of_packages[name].load().recount):
-            columns[name] = again(served)
+        elif recounts:
+            columns[name] = recounts(served)
         else:
             raise CheckError(
                 f"feature {name!r} is counted in one place only, so nothing can be checked: say in RECOUNTS of "
@@ -552,147 +474,93 @@ def _counted_again(
     return frame.assign(**columns)
 
 
+# --- Offline against online
+
+
 def compare(
     offline: Sequence[CheckedRequest],
     online: Sequence[CheckedRequest],
     truth: OfflineTruth,
 ) -> dict[str, float]:
-    """Compare the columns of the pairs one by one, the events of the histories, then the scores.
+    """Compare the columns of the candidates one by one, the events of the histories, then the scores.
 
     Returns group of columns -> largest difference, relative to the value or to 1. Raises CheckError naming column,
     user, item and both values.
     """
-    pairs = [
-        (answer.user_number, item)
-        for answer in offline
-        for item in answer.item_numbers.tolist()
-    ]
-    if not pairs:
+    if not any(len(answer.scores) for answer in offline):
         raise CheckError(
             f"none of {len(offline)} users has a candidate that both sides could be compared by"
         )
-    ours, theirs = _of_pairs(offline, truth), _of_pairs(online, truth)
-    our_events, their_events = (
-        _of_histories(offline, truth),
-        _of_histories(online, truth),
-    )
-    whose_pair = [
-        f"user {truth.states[user].own_id!r}, item {truth.own_ids[item]!r}"
-        for user, item in pairs
-    ]
-    whose_history = [
-        f"user {truth.states[answer.user_number].own_id!r}" for answer in offline
-    ]
-
-    largest: dict[str, float] = {}
-    wrong: list[str] = []
-    spec = truth.spec
-    groups: dict[str, Sequence[str]] = {
-        "one-hot": [feature.name for feature in spec.one_hot],
-        "multi-hot": [feature.name for feature in spec.multi_hot],
-        "dense": [feature.name for feature in spec.dense],
-        "candidate": truth.columns,
-    }
-    for name, columns in groups.items():
-        if columns:
-            of_columns = [
-                _compare(column, ours[column], theirs[column], whose_pair)
-                for column in columns
-            ]
-            largest[f"{name} ({len(columns)} columns)"] = max(
-                gap for gap, _ in of_columns
-            )
-            wrong += _first_of([sentence for _, sentence in of_columns if sentence])
-    if our_events:
-        of_events = [
-            _compare(name, our_events[name], their_events[name], whose_history)
-            for name in our_events
-        ]
-        largest[f"history ({spec.sizes.events} events)"] = max(
-            gap for gap, _ in of_events
-        )
-        wrong += _first_of([sentence for _, sentence in of_events if sentence])
-    largest[SCORE], sentence = _compare(SCORE, ours[SCORE], theirs[SCORE], whose_pair)
-    if sentence:
-        wrong.append(sentence)
+    ours, theirs = _values(offline, truth), _values(online, truth)
+    largest, wrong = {}, []
+    for group, values in ours.items():
+        mine, others = values.to_numpy(), theirs[group].to_numpy()
+        gaps = np.abs(mine - others) / np.maximum(1, np.abs(mine))
+        gaps[np.isnan(gaps)] = np.inf
+        largest[group] = float(gaps.max())
+        wrong += _disagreements(values, theirs[group], gaps)
     if wrong:
-        raise CheckError(f"{_DISAGREE}: " + "; ".join(wrong))
+        raise CheckError(f"{_DISAGREE}: {'; '.join(wrong)}")
     return largest
 
 
-def _compare(
-    column: str, ours: Float64, theirs: Float64, whose: Sequence[str]
-) -> tuple[float, str]:
-    """Compare a column's values, (n,) each, offline and online.
-
-    Returns the largest difference, and a sentence where that is beyond the tolerance; else "". ``whose``: (n,) of whom
-    each value is.
-    """
-    gaps = np.abs(ours - theirs) / np.maximum(1, np.abs(ours))
-    gaps = np.nan_to_num(gaps, nan=np.inf)
-    worst = int(gaps.argmax())
-    gap = float(gaps[worst])
-    if gap <= TOLERANCE:
-        return gap, ""
-    differ = int((gaps > TOLERANCE).sum())
-    return gap, (
-        f"column {column!r}, {whose[worst]}: offline {ours[worst]:.6g}, online {theirs[worst]:.6g} "
-        f"({differ:,} of {len(gaps):,} differ)"
-    )
-
-
-def _first_of(sentences: list[str]) -> list[str]:
-    """The first `SHOWN` sentences, and how many more there are."""
-    if len(sentences) <= SHOWN:
-        return sentences
-    return [*sentences[:SHOWN], f"and {len(sentences) - SHOWN} more columns like them"]
-
-
-def _of_pairs(
+def _values(
     answers: Sequence[CheckedRequest], truth: OfflineTruth
-) -> dict[str, Float64]:
-    """Every column of a candidate by name, (pairs,): the model's rows, fusion's features that they lack, the score."""
-    rows = np.concatenate(
-        [answer.inputs.rows for answer in answers]
-    )  # (pairs, columns)
-    if rows.shape[1] != truth.spec.width:
-        raise CheckError(
-            f"the model's rows have {rows.shape[1]} columns, the spec {truth.spec.width}"
-        )
-    recalled = np.concatenate(
-        [answer.recalled for answer in answers]
-    )  # (pairs, columns of fusion)
+) -> dict[str, pd.DataFrame]:
+    """Group of columns -> values, a row for each candidate, of histories for each user; the index says whose it is."""
+    spec, users, pairs = truth.spec, [], []
+    for answer in answers:
+        users.append(f"user {answer.own_id!r}")
+        for number in answer.candidates.item_numbers.tolist():
+            pairs.append(f"{users[-1]}, item {truth.own_ids[number]!r}")
+    recalled = np.concatenate([answer.candidates.features for answer in answers])
+    rows = np.concatenate([answer.inputs.rows for answer in answers])
     columns = {
         **dict(zip(truth.columns, recalled.T, strict=True)),
-        **dict(zip(truth.spec.columns, rows.T, strict=True)),
+        **dict(zip(spec.columns, rows.T, strict=True)),  # what the model reads
         SCORE: np.concatenate([answer.scores for answer in answers]),
     }
-    return {name: values.astype(np.float64) for name, values in columns.items()}
-
-
-def _of_histories(
-    answers: Sequence[CheckedRequest], truth: OfflineTruth
-) -> dict[str, Float64]:
-    """Every value of a history by name, (users,): "history_item_0" is the newest event's item; none without a history.
-
-    Raises CheckError where the model's histories do not have the spec's length.
-    """
-    found = [
-        answer.inputs.history for answer in answers if answer.inputs.history is not None
-    ]
-    if not found:
-        return {}
-    histories = np.concatenate(found).astype(np.float64)  # (users, events, channels)
-    events = truth.spec.sizes.events
-    if histories.shape[1] != events:
-        raise CheckError(
-            f"the model's histories have {histories.shape[1]} events, the spec {events}"
-        )
-    return {
-        f"history_{channel}_{lag}": histories[:, lag, place]
-        for place, channel in enumerate(features.HISTORY)
-        for lag in range(events)
+    values = pd.DataFrame(columns, index=pairs, dtype=np.float64)
+    groups = {
+        "one-hot": [feature.name for feature in spec.one_hot],
+        "multi-hot": [feature.name for feature in spec.multi_hot],
+        "dense": [feature.name for feature in spec.dense],
+        "candidate": list(truth.columns),
     }
+    found = {
+        f"{group} ({len(names)} columns)": values[names]
+        for group, names in groups.items()
+        if names
+    }
+    if events := spec.sizes.events:
+        histories = np.concatenate([answer.inputs.history for answer in answers])
+        names = [f"history_{channel}" for channel in features.HISTORY]
+        found[f"history ({events} events)"] = pd.DataFrame(
+            histories.reshape(len(users), -1),  # (users, events x channels)
+            users,
+            [f"{name}_{lag}" for lag in range(events) for name in names],
+            np.float64,
+        )
+    return {**found, SCORE: values[[SCORE]]}
+
+
+def _disagreements(
+    ours: pd.DataFrame, theirs: pd.DataFrame, gaps: Float64
+) -> list[str]:
+    """A sentence for each of the first `SHOWN` columns that differ, at its largest gap; and how many more there are."""
+    beyond = gaps > TOLERANCE
+    differing = np.flatnonzero(beyond.any(axis=0)).tolist()
+    said = []
+    for column in differing[:SHOWN]:
+        worst = int(gaps[:, column].argmax())
+        offline, online = (side.to_numpy()[worst, column] for side in (ours, theirs))
+        said.append(
+            f"column {ours.columns[column]!r}, {ours.index[worst]}: offline {offline:.6g}, online {online:.6g} "
+            f"({beyond[:, column].sum():,} of {len(ours):,} differ)"
+        )
+    if len(differing) > SHOWN:
+        said.append(f"and {len(differing) - SHOWN} more columns like them")
+    return said
 
 
 def compare_lists(
@@ -703,25 +571,22 @@ def compare_lists(
     Returns channel name -> (users,) shares of the exact candidates that were found. Raises CheckError.
     """
     recall = truth.manifest.recipe.recall
-    wrong, shares = (
-        [],
-        {channel.name: np.ones(len(online)) for channel in recall.channels},
-    )
-    for number, answer in enumerate(online):
+    shares = {channel.name: np.ones(len(online)) for channel in recall.channels}
+    for place, answer in enumerate(online):
         user = truth.states[answer.user_number]
         scores = truth.channel_scores(user, answer.timestamp)
-        wrong += [
-            f"user {answer.own_id!r}: {said}"
-            for said in truth.disorder(scores, answer.found)
-        ]
         unseen = ~np.isin(truth.index.item_numbers, user.seen)
-        for name, found in answer.found.items():
-            open_ = unseen & ~np.isnan(scores[name])
-            shares[name][number] = share_found(
-                found, truth.index.item_numbers[open_], scores[name][open_], recall
+        for name, hits in answer.candidates.by_channel.items():
+            # `compare` holds the scores equal to the offline ones
+            if (np.diff(hits.scores) > 0).any():
+                raise CheckError(
+                    f"user {answer.own_id!r}: the list of channel {name!r} is not in the order of its scores"
+                )
+            findable = unseen & ~np.isnan(scores[name])
+            numbers = truth.index.item_numbers[findable]
+            shares[name][place] = share_found(
+                hits.ids, numbers, scores[name][findable], recall
             )
-    if wrong:
-        raise CheckError(f"{_DISAGREE}: " + "; ".join(wrong[:SHOWN]))
     for name, share in shares.items():
         worst = int(share.argmin())
         if share.mean() < MIN_FOUND or share[worst] < MIN_OF_ONE:
@@ -744,9 +609,6 @@ def share_found(
     if wanted == 0:
         return 1.0
     last = np.partition(scores, -wanted)[-wanted]
-    good = item_numbers[
-        scores
-        >= last
-        - max(SAME_SCORE * abs(last), SCORE_STEP / float(elastic.magnified(recall)))
-    ]
+    tie = max(SAME_SCORE * abs(last), SCORE_STEP / float(elastic.magnified(recall)))
+    good = item_numbers[scores >= last - tie]
     return int(np.isin(found, good).sum()) / wanted

@@ -1,7 +1,7 @@
 """Rows that a release loads: users, items, features; and the users that checks sample."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,23 +26,18 @@ class RecallState:
     """Everything of a release that must lie in Redis before it can go live."""
 
     users: tuple[release_parts.UserRow, ...]  # by number
-    popular: tuple[tuple[int, float], ...]  # (item's number, score), best first
+    popular: list[tuple[int, float]]  # (item's number, score), best first
     channels: bytes  # `ChannelSet`, packed, without the models of encoders: a server needs none
 
 
 def recall_state(exchange_dir: Path) -> RecallState:
     """Read the recall state from the offline files. Raises ArtifactError when one is missing."""
-    popular = artifacts.POPULAR.read(exchange_dir)
+    popular = artifacts.POPULAR.read(exchange_dir)[[Columns.ITEM, Columns.SCORE]]
+    channels = release_parts.read_channels(exchange_dir)
     return RecallState(
         users=tuple(release_parts.read_users(exchange_dir)),
-        popular=tuple(
-            zip(
-                popular[Columns.ITEM].tolist(),
-                popular[Columns.SCORE].tolist(),
-                strict=True,
-            )
-        ),
-        channels=release_parts.read_channels(exchange_dir).without_encoders().pack(),
+        popular=list(popular.itertuples(index=False, name=None)),
+        channels=channels.without_encoders().pack(),
     )
 
 
@@ -52,98 +47,69 @@ class ItemRow(IndexedItem):
 
     own_id: OwnId
     title: str
-    attributes: Mapping[
-        str, Any
-    ]  # by name: a list of values, a number, or None where the item has none
+    # by name: a list of values, a number, or None where the item has none
+    attributes: Mapping[str, Any]
 
     def document(self) -> dict[str, Any]:
-        values = [
-            value
-            for each in self.attributes.values()
-            if isinstance(each, list)
-            for value in each
-        ]
-        title, attributes = (
-            " ".join(words_of(text)) for text in (self.title, " ".join(values))
-        )
-        return {
+        """The item's document in Elasticsearch."""
+        values: list[str] = []
+        for each in self.attributes.values():
+            if isinstance(each, list):
+                values += each
+        document = {
             wire.ITEM_NUMBER: self.number,
             wire.ITEM_OWN_ID: self.own_id,
             wire.ITEM_TITLE: self.title,
             wire.ITEM_GENRES: list(self.terms),
             wire.ITEM_ATTRIBUTES: dict(self.attributes),
-            wire.ITEM_WORDS: {"title": title, "attributes": attributes},
-            **{
-                wire.vector_of(channel): vector.tolist()
-                for channel, vector in self.vectors.items()
+            wire.ITEM_WORDS: {
+                "title": " ".join(words_of(self.title)),
+                "attributes": " ".join(words_of(" ".join(values))),
             },
         }
+        for channel, vector in self.vectors.items():
+            document[wire.vector_of(channel)] = vector.tolist()
+        return document
 
 
-def item_rows(
-    exchange_dir: Path, numbers: tuple[int, int] | None = None
-) -> list[ItemRow]:
-    """Read the items, in the order of their numbers. Raises ArtifactError when a file is missing.
-
-    ``numbers``: first and last number to read, both included; None: all.
-    """
-    only = (
-        None
-        if numbers is None
-        else [(Columns.ITEM, ">=", numbers[0]), (Columns.ITEM, "<=", numbers[1])]
-    )
-    dataset, items = (
-        release_parts.read_dataset(exchange_dir),
-        artifacts.ITEMS.read(exchange_dir, only=only),
-    )
-    items = items.sort_values(Columns.ITEM)
-    own_ids = release_parts.OwnIds(
-        items[Columns.ITEM].tolist(), items[Columns.OWN_ID].tolist(), dataset.item_ids
-    )
-    genres = (
-        artifacts.ITEM_TERMS.read(exchange_dir, only=only)
-        .set_index(Columns.ITEM)[Columns.GENRES]
-        .to_dict()
-    )
+def item_rows(exchange_dir: Path) -> list[ItemRow]:
+    """Read the items, in the order of their numbers. Raises ArtifactError when a file is missing."""
+    dataset = release_parts.read_dataset(exchange_dir)
+    items = artifacts.ITEMS.read(exchange_dir).sort_values(Columns.ITEM)
+    own_ids = release_parts.read_own_ids(exchange_dir).items
+    terms = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)
+    genres = terms[Columns.GENRES].to_dict()
     vectors = release_parts.vectors_by(
-        artifacts.ITEM_VECTORS.read(exchange_dir, only=only), Columns.ITEM
+        artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM
     )
     return [
         ItemRow(
-            number=number,
-            own_id=own_ids[number],
-            title=title,
-            terms=tuple(int(code) for code in genres.get(number, ())),
-            attributes=shown,
-            vectors=vectors.get(number, {}),
+            number=item[Columns.ITEM],
+            own_id=own_ids[item[Columns.ITEM]],
+            title=item[Columns.TITLE],
+            terms=tuple(int(code) for code in genres.get(item[Columns.ITEM], ())),
+            attributes=_attributes(dataset, item),
+            vectors=vectors.get(item[Columns.ITEM], {}),
         )
-        for number, title, shown in zip(
-            items[Columns.ITEM].tolist(),
-            items[Columns.TITLE],
-            _attributes(dataset, items),
-            strict=True,
-        )
+        for item in items.to_dict("records")
     ]
 
 
-def _attributes(dataset: Dataset, items: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Attributes that an answer shows of each item, by their declared names."""
-    shown_numbers = [number for number in dataset.numbers if number.shown]
-    columns = [items[number.column].tolist() for number in shown_numbers]
-    for terms, *values in zip(items[Columns.GENRES], *columns, strict=True):
-        shown: dict[str, Any] = {attribute: [] for attribute in dataset.terms}
-        for term in terms:
-            attribute, value = dataset.attribute_and_value(term)
-            shown[attribute].append(value)
-        for number, value in zip(shown_numbers, values, strict=True):
-            shown[number.name] = (
-                None
-                if math.isnan(value)
-                else int(value)
-                if value.is_integer()
-                else value
-            )
-        yield shown
+def _attributes(dataset: Dataset, item: Mapping[Any, Any]) -> dict[str, Any]:
+    """Attributes that an answer shows of an item, by their declared names."""
+    shown: dict[str, Any] = {attribute: [] for attribute in dataset.terms}
+    for term in item[Columns.GENRES]:
+        attribute, value = dataset.attribute_and_value(term)
+        shown[attribute].append(value)
+    for number in dataset.numbers:
+        value = item[number.column]
+        if not number.shown:
+            continue
+        if math.isnan(value):
+            shown[number.name] = None
+        else:
+            shown[number.name] = int(value) if value.is_integer() else value
+    return shown
 
 
 def feature_frames(
@@ -153,27 +119,24 @@ def feature_frames(
 
     Raises CheckError naming the feature, and the user or item, that has no value.
     """
-    frames: dict[Entity, pd.DataFrame] = {
-        "user": artifacts.USER_FEATURES.read(exchange_dir),
-        "item": artifacts.ITEM_FEATURES.read(exchange_dir),
+    tables: dict[Entity, artifacts.Table] = {
+        "user": artifacts.USER_FEATURES,
+        "item": artifacts.ITEM_FEATURES,
     }
-    own_ids = feature_ids(exchange_dir)
-    for entity, frame in frames.items():
+    own_ids, frames = feature_ids(exchange_dir), {}
+    for entity, table in tables.items():
+        frame, key = table.read(exchange_dir), wire.FEAST_KEY[entity]
         names = [feature.name for feature in spec.stored(entity)]
-        if absent := [name for name in names if name not in frame.columns]:
-            raise steps.CheckError(
-                f"the {entity} features hold no column {absent[0]!r}, which the feature spec has"
-            )
-        frames[entity] = stored = frame[[wire.FEAST_KEY[entity], *names]]
-        nulls = stored.isna()
-        if nulls.to_numpy().any():
-            name = str(nulls.any().idxmax())
-            row = stored[wire.FEAST_KEY[entity]].tolist()[
-                nulls[name].to_numpy().argmax()
-            ]
-            raise steps.CheckError(
-                f"{entity} {own_ids[entity][row]!r} has no value for feature {name!r}"
-            )
+        for name in names:
+            if name not in frame:
+                raise steps.CheckError(
+                    f"the {entity} features hold no column {name!r}, which the feature spec has"
+                )
+            if len(absent := frame.loc[frame[name].isna(), key]):
+                raise steps.CheckError(
+                    f"{entity} {own_ids[entity][absent.iloc[0]]!r} has no value for feature {name!r}"
+                )
+        frames[entity] = frame[[key, *names]]
     return frames
 
 
@@ -205,13 +168,9 @@ def sampled_users(
     """Sample up to ``size`` users with a vector or a history: those with the most seen items, and others at random."""
     known = [row for row in rows if row.vectors or len(row.history)]
     by_history = sorted(known, key=lambda row: (-len(row.seen), row.number))
-    longest, rest = by_history[:LONGEST], by_history[LONGEST:]
-    order = np.random.default_rng(_SEED).permutation(len(rest))[
-        : max(0, size - len(longest))
-    ]
-    return sorted(
-        (*longest[:size], *(rest[i] for i in order)), key=lambda row: row.number
-    )
+    order = np.random.default_rng(_SEED).permutation(max(0, len(known) - LONGEST))
+    chosen = by_history[:LONGEST] + [by_history[LONGEST + i] for i in order]
+    return sorted(chosen[:size], key=lambda row: row.number)
 
 
 def request_time(row: release_parts.UserRow) -> int:

@@ -4,13 +4,12 @@ What is measured is the committed state of this checkout: it is cloned into a fo
 default ports must be free, or others named by the settings.
 
 Reads   RECSYS_DATA, like the demo itself
-Writes  pic/figures/demo.json, of other data than MovieLens-1M with its name; with --output pic/figures/demo_output.json
-Run     make bench-demo; make bench-demo RECSYS_DATA=ta-feng; make demo-output
+Writes  pic/figures/demo.json, of other data than MovieLens-1M with its name
+Run     make bench-demo; make bench-demo RECSYS_DATA=ta-feng
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -33,15 +32,10 @@ from research.figures import FIGURES, ROOT
 log = logging.getLogger(__name__)
 
 OUTPUT = FIGURES / "demo.json"
-PRINTED = OUTPUT.with_name("demo_output.json")
 TIMED = re.compile(
     r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE
 )  # what the Makefile prints after each part
-NOISE = re.compile(
-    r"\r|%\||%\), .* gone, |^make\[|^(\S+/)?\.venv/bin/|^\d\d:\d\d:\d\d |^Triton: making|^--- "
-)  # progress, commands, log, times
 REQUEST = re.compile(r"^Ask it yourself:  curl -d '(.+)' http", re.MULTILINE)
-FILM = re.compile(r"^│ +\d+ │")
 PARTS = ("offline", "sync", "server")
 
 
@@ -69,14 +63,6 @@ def demo(checkout: Path) -> tuple[dict[str, int], str]:
         found["what"]: int(found["seconds"]) for found in TIMED.finditer(done.stdout)
     }
     return took | {"all": round(time.perf_counter() - started)}, done.stdout
-
-
-def excerpt(printed: str) -> list[str]:
-    """Visible output of a run: each step with its results, without the films, and the lines after them."""
-    lines = [line.rstrip() for line in printed.replace(f"{ROOT}/", "").splitlines()]
-    plain = [line for line in lines if line and not NOISE.search(line)]
-    films = [row for row, line in enumerate(plain) if FILM.match(line)]
-    return [*plain[: films[0]], "…", *plain[films[-1] + 1 :]]
 
 
 def parts(took: dict[str, int]) -> dict[str, int]:
@@ -138,20 +124,6 @@ def measure(checkout: Path, url: str) -> dict[str, Any]:
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--output",
-        action="store_true",
-        help="run it once, in this checkout, and keep what it prints",
-    )
-    if parser.parse_args().output:
-        _, printed = demo(ROOT)
-        figures.write(
-            PRINTED, {"command": "make demo-output", "printed": excerpt(printed)}
-        )
-        return
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / "recsys_pipeline"
         subprocess.run(

@@ -1,4 +1,4 @@
-"""``python -m stack install|up|down|restart|status|logs|serve [service ...]``: see `stack.commands`."""
+"""``python -m stack install|up|down|status|logs|serve [service ...]``: see `stack.commands`."""
 
 import sys
 

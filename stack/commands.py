@@ -1,6 +1,6 @@
-"""The four services on this machine, without Docker: install, up, down, restart, status, logs; and the server: serve.
+"""The four services on this machine, without Docker: install, up, down, status, logs; and the server: serve.
 
-Run:    python -m stack install|up|down|restart|status|logs|serve [service ...]
+Run:    python -m stack install|up|down|status|logs|serve [service ...]
 Expect: `up` returns once every service answers; `status` exits with 0 when all of them are ready, else with 1.
 """
 
@@ -189,13 +189,6 @@ def down(settings: Settings, services: Sequence[Service] | None) -> None:
     _console.print("everything is stopped; the data stays")
 
 
-def restart(settings: Settings, services: Sequence[Service]) -> None:
-    supervisor = Supervisor(settings)
-    for service in reversed(services):
-        supervisor.stop(service)
-    up(settings, services)
-
-
 def status(settings: Settings) -> bool:
     """Print the table; True when each of the four services is ready, and the server if it was started."""
     processes = Supervisor(settings).processes()
@@ -282,7 +275,7 @@ def main(arguments: Sequence[str], settings: Settings) -> None:
     )
     parser.add_argument(
         "command",
-        choices=["install", "up", "down", "restart", "status", "logs", "serve"],
+        choices=["install", "up", "down", "status", "logs", "serve"],
     )
     names = ", ".join(service.name for service in PROGRAMS)
     parser.add_argument(
@@ -308,8 +301,6 @@ def main(arguments: Sequence[str], settings: Settings) -> None:
             up(settings, [SERVER])
         case "down":
             down(settings, chosen or None)
-        case "restart":
-            restart(settings, chosen or SERVICES)
         case "logs":
             logs(settings, chosen or PROGRAMS, options.lines, options.follow)
         case "status":

@@ -62,7 +62,7 @@ def check_paths(settings: Settings) -> None:
 def check_software(settings: Settings, services: Iterable[Service]) -> None:
     for service in services:
         if what := service.missing(settings):
-            raise StackError(f"{what}: run `make services`.")
+            raise StackError(f"{what}: run `make setup`.")
 
 
 def check_hosts(settings: Settings, services: Iterable[Service]) -> None:

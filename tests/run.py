@@ -68,7 +68,7 @@ REMOVAL = (
     else {}
 )
 CONTAINERS = {
-    "containers": 'engine=$(.ci/engine start); eval "$engine"; make test-containers'
+    "containers": f'engine=$(.ci/engine start); eval "$engine"; {PYTEST} tests/containers --timeout 1800'
 }
 
 QUEUES = {

@@ -56,9 +56,7 @@ class DiversityAnswer(Answer):
 
 def register(app: Flask, parts: Parts) -> None:
     """Give requests and answers the field ``diversity``, and re-rank."""
-    parts.extend_request(
-        DiversityRequest, diversity="a number from 0, the ranking model's order, to 1"
-    )
+    parts.extend_request(DiversityRequest)
     parts.extend_answer(DiversityAnswer)
     default = DiversitySettings.load().diversity
     parts.recommender.phases.rerank.append(

@@ -32,7 +32,7 @@ from online.recommend.outcomes import (
     UnknownReleaseError,
 )
 from online.recommend.recommend import Recommender
-from online.recommend.types import MAX_TIMESTAMP, UserId, read_id
+from online.recommend.types import Timestamp, UserId, read_id
 from online.web.errors import error_response
 from online.web.guard import current_record, open_at_first
 from online.web.parts import Parts
@@ -49,16 +49,6 @@ REMAINING: Final = (  # after a user was forgotten; the chapter has a table
 RECORDED: Final = "recsys.recorded"  # among an application's extensions: functions called with a release and new events
 FORGOTTEN: Final = "recsys.forgotten"  # and those called with a data set's name and the user who was forgotten
 ItemId = UserId  # an own id, too
-_ID = f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes"
-_EXPECTED: Final = {
-    "eventid": f"a string of 1 to {MAX_NAME} characters",
-    "userid": _ID,
-    "itemid": _ID,
-    "type": "a type of event that the data set declares, as a string",
-    "value": "a number, or null",
-    "timestamp": f"a whole number of seconds since 1970-01-01 UTC, from 0 to {MAX_TIMESTAMP}",
-    "recommendation": f"a string of at most {MAX_NAME} characters, or null",
-}
 _EVENT: Final = {
     "eventid": "a1",
     "userid": 1,
@@ -94,7 +84,6 @@ def register(app: Flask, parts: Parts) -> None:
         body=IncomingEvents,
         parse=parse,
         example=_EVENT,
-        expected=_EXPECTED,
         shape=_SHAPE,
     )
     @open_at_first
@@ -309,13 +298,13 @@ class IncomingEvent(BaseModel):
     eventid: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     userid: UserId
     itemid: ItemId
-    type: Annotated[str, Field(min_length=1, max_length=64)]  # as the data set declares
+    type: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        description="one that the data set declares"
+    )
     value: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    timestamp: Annotated[
-        int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=lambda: int(time.time()))
-    ]  # seconds since 1970-01-01 UTC
-    recommendation: Annotated[str, Field(max_length=MAX_NAME)] | None = (
-        None  # the answer that showed the item
+    timestamp: Timestamp
+    recommendation: Annotated[str, Field(max_length=MAX_NAME)] | None = Field(
+        default=None, description="name of the answer that showed the item"
     )
 
 

@@ -23,7 +23,6 @@ from data_exchange_center import steps
 from data_exchange_center.settings import Settings
 from extras.experiments import declaration
 from extras.experiments.declaration import (
-    EXPECTED,
     Declaration,
     ExperimentError,
     Experiments,
@@ -40,11 +39,11 @@ def declared(arguments: argparse.Namespace, live: str | None) -> Declaration:
     """Declaration of an experiment from the command line. Raises BadRequestError."""
     fields = {
         name: value
-        for name in EXPECTED
+        for name in Declaration.model_fields
         if (value := getattr(arguments, name)) is not None
     }
     body = json.dumps({**fields, "arms": arms(arguments.arms, live)}).encode()
-    return validated(body, Declaration.model_validate_json, EXPECTED, "")
+    return validated(body, Declaration.model_validate_json, "an experiment")
 
 
 def arms(texts: Sequence[str], live: str | None) -> dict[str, dict[str, Any]]:
@@ -139,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         help="name=release or name=live, the control first; :weight",
     )
-    for name in (name for name in EXPECTED if name != "arms"):
+    for name in (name for name in Declaration.model_fields if name != "arms"):
         more = (
             ""
             if name == "name"
@@ -147,7 +146,9 @@ def _parser() -> argparse.ArgumentParser:
         )
         option = f"--{name.replace('_', '-')}"
         start.add_argument(
-            option, required=name == "name", help=f"{EXPECTED[name]}{more}"
+            option,
+            required=name == "name",
+            help=f"{Declaration.model_fields[name].description}{more}",
         )
     share = commands.add_parser(
         "share", help="change an experiment's share of the users"

@@ -35,16 +35,6 @@ Kind = Literal["split", "interleaved"]
 Metric = Literal["hit", "hits", "gain"]
 Ranges = tuple[tuple[int, int], ...]  # [first, after the last) of buckets
 
-EXPECTED: Final = {  # field of a declaration -> its values, in words
-    "name": "1 to 40 characters of a-z, 0-9, - and _, the first no dash",
-    "kind": 'for all users either "split" or, with two arms without weights, "interleaved"',
-    "share": "a number above 0 and at most 1: of all users",
-    "arms": f'an object of 2 to {MAX_ARMS} arms, for example {{"control": {{"release": "4b39adab7df3", "weight": 1}}}}',
-    "metric": '"hit", "hits" or "gain"',
-    "horizon_s": f"a whole number of seconds from 60 to {90 * DAY_S}",
-    "planned_users": "a whole number from 100 to 100000000",
-}
-
 
 class ExperimentError(BadRequestError):
     """An experiment cannot be started or changed as requested; ``field``: the part of the declaration."""
@@ -70,16 +60,30 @@ class Declaration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Name
-    kind: Kind = "split"
-    share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of all users
-    arms: Annotated[dict[Name, Arm], Field(min_length=2, max_length=MAX_ARMS)]
-    metric: Metric = "gain"  # by which it is decided; the others are reported, too
-    horizon_s: Annotated[int, Field(ge=60, le=90 * DAY_S)] = (
-        DAY_S  # of a user, since the first answer
+    name: Name = Field(description="of letters, digits, - and _")
+    kind: Kind = Field(
+        default="split",
+        description="split: a user has one arm; interleaved: a list of both",
     )
-    planned_users: Annotated[int, Field(ge=100, le=100_000_000)] = (
-        1_000  # where the interval is narrowest
+    share: float = Field(default=1.0, gt=0, le=1, description="of all users")
+    arms: Annotated[dict[Name, Arm], Field(min_length=2, max_length=MAX_ARMS)] = Field(
+        description="the control first"
+    )
+    metric: Metric = Field(
+        default="gain",
+        description="by which it is decided; the others are reported, too",
+    )
+    horizon_s: int = Field(
+        default=DAY_S,
+        ge=60,
+        le=90 * DAY_S,
+        description="how many seconds a user is watched, since the first answer",
+    )
+    planned_users: int = Field(
+        default=1_000,
+        ge=100,
+        le=100_000_000,
+        description="the interval is narrowest at so many",
     )
 
     @model_validator(mode="after")

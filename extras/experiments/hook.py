@@ -21,7 +21,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_exchange_center.dataset import OwnId
 from extras.experiments import declaration
 from extras.experiments.declaration import (
-    EXPECTED,
     Declaration,
     Experiment,
     Experiments,
@@ -62,7 +61,10 @@ _EXAMPLE: Final = {"name": "ranker", "arms": _ARMS}
 class ExperimentRequest(Request):
     """Whether an experiment may decide."""
 
-    experiments: bool = True  # take part in those that run; said together with a timestamp, it counts as an exposure
+    experiments: bool = Field(
+        default=True,
+        description="take part in those that run; given with a timestamp, it counts as an exposure",
+    )
 
 
 class InExperiment(BaseModel):
@@ -102,7 +104,7 @@ def register(app: Flask, parts: Parts) -> None:
         counting(parts.registry, "recsys_exposures", "Answers of experiments"),
     )
     experimenting = Experimenting(parts.recommender, queue.put)
-    parts.extend_request(ExperimentRequest, experiments="true or false")
+    parts.extend_request(ExperimentRequest)
     parts.extend_answer(ExperimentAnswer)
     parts.recommend, parts.preferred = experimenting.recommend, experimenting.preferred
     users = parts.recommender.users
@@ -123,7 +125,6 @@ def register(app: Flask, parts: Parts) -> None:
         (400, 401, 408, 411, 429, 500, 503),
         body=Declaration,
         example=_EXAMPLE,
-        expected=EXPECTED,
         security=[{"key": []}],
     )
     def start_experiment(declared: Declaration) -> ExperimentView:

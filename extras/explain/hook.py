@@ -93,7 +93,7 @@ class WhyNotRequest(BaseModel):
 def register(app: Flask, parts: Parts) -> None:
     """`GET /ml/why-not`; the field ``stages`` of requests; ``explained`` and ``stages`` of answers."""
     recommender = parts.recommender
-    parts.extend_request(ExplainRequest, stages="true or false")
+    parts.extend_request(ExplainRequest)
     parts.extend_answer(ExplainAnswer)
     recommender.phases.annotate.append(
         lambda slate: explain(recommender, slate), "explain", "stages"

@@ -16,7 +16,7 @@ from data_exchange_center import steps
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import Settings
 from extras.client import Client
-from extras.faults.declaration import EXPECTED, OFF, Fault, FaultStore
+from extras.faults.declaration import OFF, Fault, FaultStore
 from extras.faults.hook import FaultsView
 from online.web.guard import validated
 
@@ -35,9 +35,10 @@ def main(settings: Settings) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     numbers = {"share": float, "seconds": int, "wait_ms": int}
-    for name, expected in EXPECTED.items():
+    for name, field in Fault.model_fields.items():
         option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, type=numbers.get(name, str), help=expected)
+        kind = numbers.get(name, str)
+        parser.add_argument(option, type=kind, help=field.description)
     parser.add_argument("--off", action="store_true", help="end all faults")
     given = vars(parser.parse_args())
     off = given.pop("off")
@@ -51,7 +52,7 @@ def main(settings: Settings) -> None:
             return
         require_allowed(settings)
         text = json.dumps(declared).encode()
-        fault = validated(text, Fault.model_validate_json, EXPECTED, _EXAMPLE)
+        fault = validated(text, Fault.model_validate_json, f"a fault, {_EXAMPLE}")
         store.begin(fault)
         print(  # noqa: T201
             f"{fault.service} is {fault.kind} for {fault.seconds} s, in a share of {fault.share:g} of its calls."

@@ -39,7 +39,7 @@ class Fault(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    service: Service
+    service: Service = Field(description="whose calls are broken")
     kind: Kind = Field(
         description="slow: each call waits; down: nothing is reached; reset: the connection ends before the answer; "
         "garbage: the answer's bytes are wrong"
@@ -66,15 +66,6 @@ class ActiveFault(Fault):
     @property
     def seconds_left(self) -> float:
         return round(self.until - time.time(), 1)
-
-
-EXPECTED: Final = {
-    "service": f"one of {', '.join(SERVICES)}",
-    "kind": f"one of {', '.join(KINDS)}",
-    "share": "a number above 0, at most 1",
-    "seconds": "a whole number from 1 to 3600",
-    "wait_ms": "a whole number from 1 to 10000",
-}
 
 
 class FaultStore(RedisClient[None, dict[str, ActiveFault]]):

@@ -16,7 +16,6 @@ from pydantic import BaseModel, Field
 from werkzeug.exceptions import Forbidden
 
 from extras.faults.declaration import (
-    EXPECTED,
     OFF,
     ActiveFault,
     Fault,
@@ -85,7 +84,6 @@ def register(app: Flask, parts: Parts) -> None:
         (400, 408, 411, *changing),
         body=Fault,
         example=_EXAMPLE,
-        expected=EXPECTED,
         security=[{"key": []}],
     )
     def begin_fault(fault: Fault) -> FaultsView:

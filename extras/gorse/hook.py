@@ -37,20 +37,12 @@ _GO_ZERO: Final = "0001-01-01T00:00:00"  # what Go's clients send where they set
 _FEEDBACK: Final = [
     {"FeedbackType": "rating", "UserId": "1", "ItemId": "2858", "Value": 5}
 ]
-_STRING: Final = f"a string of 1 to {MAX_BYTES} bytes"
 _NAMES: Final = {  # field of an event -> how Gorse calls it
     "userid": "UserId",
     "itemid": "ItemId",
     "type": "FeedbackType",
     "value": "Value",
     "timestamp": "Timestamp",
-}
-_EXPECTED: Final = {
-    "FeedbackType": "a type of event that the data set declares, as a string",
-    "UserId": _STRING,
-    "ItemId": _STRING,
-    "Value": "a number, or null",
-    "Timestamp": "a time after 1970 in ISO 8601, as 2026-05-31T17:45:00Z, or empty",
 }
 _SHAPE: Final = f"a JSON list of 1 to {MAX_EVENTS} objects"
 
@@ -76,7 +68,7 @@ def register(app: Flask, parts: Parts) -> None:
             parts.request_model.model_validate(fields | {"size": page.end}),
             current.watch,
         )
-        current.recommended(answer)
+        current.answer = answer
         return answer.item_list[page.offset :]
 
     @route(
@@ -157,7 +149,6 @@ def register(app: Flask, parts: Parts) -> None:
         query=Page,
         body=SessionFeedbackList,
         example=_FEEDBACK,
-        expected=_EXPECTED,
         shape=_SHAPE,
     )
     @only_reads
@@ -199,7 +190,6 @@ def register(app: Flask, parts: Parts) -> None:
             name=f"{method.lower()}_feedback",
             body=FeedbackList,
             example=_FEEDBACK,
-            expected=_EXPECTED,
             shape=_SHAPE,
         )(feedback)
 

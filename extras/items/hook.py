@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from werkzeug.exceptions import Conflict
 
 from data_exchange_center.candidates import StoredUser
-from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, OwnId
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.events import Event, likes
 from extras.attributes import no_attribute, no_value
@@ -46,14 +46,6 @@ _EXAMPLE: Final = {
     "title": "Heat 2",
     "attributes": {"genres": ["Action", "Crime"]},
 }
-_EXPECTED: Final = {
-    "itemid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
-    "title": "a string of 1 to 500 characters that is not blank, without control characters",
-    "attributes": (
-        'an object that has for each attribute a list of values, a number or null, for example {"genres": ["Comedy"]}'
-    ),
-}
-_CHANGED: Final = {name: what for name, what in _EXPECTED.items() if name != "itemid"}
 _INDEXED: Final = (
     "the worker that answers has the change, whether Elasticsearch answers or not; "
     "the other workers have it within a second"
@@ -245,7 +237,6 @@ def register(app: Flask, parts: Parts) -> None:
         conflict=f"There is an item of this id; or {_FULL}",
         body=NewItem,
         example=_EXAMPLE,
-        expected=_EXPECTED,
     )
     def add_item(item: NewItem) -> ItemState:
         """Add an item, at once.
@@ -263,7 +254,6 @@ def register(app: Flask, parts: Parts) -> None:
         conflict=f"There is an item of one of these ids; or {_FULL}",
         body=NewItems,
         example=[_EXAMPLE],
-        expected=_EXPECTED,
         shape=f"a list of 1 to {MAX_AT_ONCE:,} items",
     )
     def add_items(items: NewItems) -> ItemsState:
@@ -285,7 +275,6 @@ def register(app: Flask, parts: Parts) -> None:
         conflict=_FULL,
         body=ItemIds,
         example=[{"itemid": 999_001}],
-        expected={"itemid": _EXPECTED["itemid"]},
         shape=f"a list of 1 to {MAX_AT_ONCE:,} items",
     )
     def remove_items(items: ItemIds) -> ItemsState:
@@ -321,13 +310,13 @@ def register(app: Flask, parts: Parts) -> None:
         conflict=_FULL,
         body=ItemChange,
         example={"title": "Heat 2 (2026)"},
-        expected=_CHANGED,
     )
     def change_item(wanted: ItemChange, itemid: str) -> ItemState:
         """Change the title or attributes of an item, new or not."""
         if not wanted.model_fields_set:
             raise BadRequestError(
-                "body", f"Nothing is to be changed; there are: {', '.join(_CHANGED)}."
+                "body",
+                f"Nothing is to be changed; there are: {', '.join(ItemChange.model_fields)}.",
             )
         base = current()
         own = read_id("itemid", itemid, base.manifest.dataset.item_ids)

@@ -25,7 +25,7 @@ from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.fusion import Hits, Vocabulary
 from online.clients.elastic import CatalogueItem
-from online.clients.feast import EncodedItems, ItemCache
+from online.recommend.item_cache import EncodedItems, ItemCache
 from online.recommend.loaded_release import Release
 
 # Chosen on MovieLens-100K, among others, by a study whose code is in commit 08f372e

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
+import duckdb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -134,94 +135,64 @@ def item_number(
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Levels:
     """Events' values, encoded as a few levels.
 
     Attributes:
         values: the value of code c is ``values[c - 1]``.
+        tops: the largest value that has code c is ``tops[c - 1]``.
         positive: codes above it are liked.
         binned: whether a code stands for an interval of values.
-        codes: (values,) code of each distinct value, ascending; from 1.
     """
 
     values: tuple[float, ...]
+    tops: tuple[float, ...]
     positive: int
     binned: bool
-    codes: NDArray[np.int64]
+
+    @property
+    def code(self) -> str:
+        """The SQL expression that converts ``number`` to its code."""
+        return code_of(self.tops)
 
 
 ONE_LEVEL: Final = Levels(
-    (1.0,), 0, False, np.ones(1, np.int64)
-)  # implicit feedback: every event is liked
+    (1.0,), (0.0,), 0, False
+)  # implicit feedback: every event is liked, and has the number 0
+
+
+def code_of(tops: Sequence[float]) -> str:
+    """The SQL expression that converts ``number`` to the place, from 1, of the first top that is not below it."""
+    return f"len(list_filter({list(tops)}::DOUBLE[], lambda top: top < number)) + 1"
 
 
 def levels(
-    distinct: NDArray[np.float64],
-    counts: NDArray[np.int64],
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
     positive_above: float,
     declared: Sequence[float] = (),
 ) -> Levels:
-    """One level per distinct value, or per declared value.
+    """One level per distinct ``number`` in the table, or per declared value.
 
     More than `MOST_LEVELS` values are binned into as many intervals, cut at quantiles of the liked and of the other
     values; a level's value is its interval's median.
-
-    Args:
-        distinct: (values,) ascending.
-        counts: (values,) how many events have each.
     """
-    values = np.unique(declared) if len(declared) else distinct
-    if len(values) <= MOST_LEVELS:
-        positive = int((values <= positive_above).sum())
-        return Levels(
-            tuple(values.tolist()),
-            positive,
-            False,
-            np.searchsorted(values, distinct) + 1,
-        )
-    low = distinct <= positive_above
-    between = [positive_above] if low.any() and not low.all() else []
-    edges = np.unique(
-        np.concatenate(
-            [
-                _cuts(distinct[low], counts[low]),
-                between,
-                _cuts(distinct[~low], counts[~low]),
-            ]
-        )
-    )
-    # the intervals that hold values, counted from 0; each edge belongs to the interval below it
-    found, cells = np.unique(
-        np.searchsorted(edges, distinct, side="left"), return_inverse=True
-    )
-    medians = [
-        _median(distinct[cells == cell], counts[cells == cell])
-        for cell in range(len(found))
-    ]
-    return Levels(
-        tuple(medians),
-        sum(value <= positive_above for value in medians),
-        True,
-        cells + 1,
-    )
-
-
-def _cuts(
-    distinct: NDArray[np.float64], counts: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """The inner edges of half of `MOST_LEVELS` intervals that hold equally many of the values; each edge belongs to
-    the interval below it."""
-    n = MOST_LEVELS // 2
-    if len(distinct) <= n:
-        return distinct[:-1]
-    lower = np.floor(np.linspace(0, 1, n + 1)[1:-1] * (counts.sum() - 1))
-    edges = distinct[np.searchsorted(np.cumsum(counts), lower, side="right")]
-    inner: NDArray[np.float64] = edges[edges < distinct[-1]]
-    return inner
-
-
-def _median(distinct: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
-    n = int(counts.sum())
-    low, high = np.searchsorted(np.cumsum(counts), [(n - 1) // 2, n // 2], side="right")
-    return float((distinct[low] + distinct[high]) / 2)
+    values: Any = sorted(declared)
+    if not values:
+        found = connection.execute(
+            f"SELECT DISTINCT number FROM {table} ORDER BY number"
+        ).fetchnumpy()
+        values = found["number"].tolist()
+    tops = values
+    binned = len(values) > MOST_LEVELS
+    if binned:
+        n = MOST_LEVELS // 2
+        shares = [step / n for step in range(1, n + 1)]
+        quantiles = f"quantile_disc(number, {shares})"
+        query = f"SELECT unnest({quantiles}) AS top FROM {table} GROUP BY number > {positive_above!r} ORDER BY top"
+        tops = np.unique(connection.execute(query).fetchnumpy()["top"]).tolist()
+        query = f"SELECT median(number) AS middle FROM {table} GROUP BY {code_of(tops)} ORDER BY middle"
+        values = connection.execute(query).fetchnumpy()["middle"].tolist()
+    positive = sum(value <= positive_above for value in values)
+    return Levels(tuple(values), tuple(tops), positive, binned)

@@ -1,12 +1,12 @@
 """Propose a first dataset.toml for files that have none: ``make new-data folder=my-folder``.
 
-It looks at the first rows of each CSV and Parquet file in the folder and writes down their likely meaning, with the
-reason for each guess. A person reads it and corrects it. A dataset.toml that is there already is never touched.
+Users, items, times and values are recognized by the names of their columns, attributes by the first rows of each file.
+A person reads the proposal and corrects it. A dataset.toml that is there already is never touched.
 
 Reads:  the folder
 Writes: dataset.toml in it
 Run:    python -m extras.own_data.proposal my-folder
-Expect: one line a table, and the command to run next
+Expect: the proposal, and the command to run next
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ import argparse
 import json
 import re
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import duckdb
-import numpy as np
 import pandas as pd
 
+from data_exchange_center.dataset import SEPARATOR
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from extras.own_data import declaration
+from extras.own_data import declaration, times
 from extras.own_data.attributes import MOST_CATEGORIES, written
 from extras.own_data.declaration import (
     DECLARATION,
@@ -35,49 +34,40 @@ from extras.own_data.declaration import (
     ITEMS,
     TAKEN,
     USERS,
-    InteractionsTable,
     Kind,
     TimeUnit,
 )
-from extras.own_data.tables import ENDINGS, File, Table, database, opened
-from extras.own_data.times import LATEST, PER_SECOND, AmbiguousTimesError, microseconds
+from extras.own_data.tables import ENDINGS, File, database, opened
 from offline import movielens
 
 READ: Final = (*ENDINGS, ".tsv", ".tsv.gz", ".txt")
-SHOWN: Final = 40  # characters of a cell: a time with its zone
 SAMPLE: Final = 20_000  # rows looked at of each file
-MOST: Final = 0.99  # share of the cells that must be of a kind
-EARLIEST: Final = 100_000_000  # seconds: 1973; smaller numbers are counts, years or ids
 SEPARATORS: Final = ("|", ";", ",")
-FEW_SPLIT: Final = 0.1  # share of cells that hold several values, whose parts come in many combinations
-HALF_SPLIT: Final = 0.5  # the same, where they do not
+MANY: Final = 0.3  # share of cells with a separator in them, if it is one
 FEW_NUMBERS: Final = 20  # up to this many distinct numbers may be codes
-USER_NAMES: Final = (
-    r"user|customer|member|client|visitor|account|person|buyer|reader|uid|who"
-)
-ITEM_NAMES: Final = (
+USER: Final = r"user|customer|member|client|visitor|account|person|buyer|reader|uid|who"
+ITEM: Final = (
     r"item|product|sku|movie|film|article|song|track|book|video|page|offer|good|what"
 )
-TIME_NAMES: Final = r"time|date|timestamp|ts|at|when|day|seen|created"
-VALUE_NAMES: Final = r"rating|stars?|score|value|grade|vote|points?"
-TITLE_NAMES: Final = r"title|name|label|headline"
+TIME: Final = r"time|date|timestamp|ts|at|when|day|seen|created"
+VALUE: Final = r"rating|stars?|score|value|grade|vote|points?"
+TITLE: Final = r"title|name|label|headline"
 
 
-class Looked(NamedTuple):
-    """A file, and a sample of its columns."""
+@dataclass
+class Sample:
+    """The first rows of a file; empty cells are ""."""
 
     file: File
-    columns: Mapping[str, Column]
+    cells: pd.DataFrame
 
-
-class Interactions(NamedTuple):
-    """The file of events, and the roles of its columns."""
-
-    looked: Looked
-    user: Column
-    item: Column
-    time: Column
-    value: Column | None
+    def called(self, names: str) -> str | None:
+        """The first column with a word of its name in ``names``, also as a plural or before ``id``."""
+        for column in self.file.columns:
+            words = re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower()
+            if re.search(rf"(^|[^a-z])({names})s?(_?id)?([^a-z]|$)", words):
+                return column
+        return None
 
 
 def propose(folder: Path) -> str:
@@ -86,349 +76,183 @@ def propose(folder: Path) -> str:
         raise StepError(
             f"{folder} is no folder: name the one that holds the files (a zip: unpack it first)."
         )
+    name = re.sub(r"[^\w.-]", "-", folder.resolve().name)
     with movielens.files_of(folder) as files, database() as connection:
         if movielens.layout_of(files):
             raise StepError(
                 f"{folder} holds MovieLens, which needs no {DECLARATION}: make demo {_data(folder)}"
             )
-        looked = [
-            _look(connection, name, files[name])
-            for name in sorted(files)
-            if name.endswith(READ)
+        samples = [
+            _sample(connection, each, files[each])
+            for each in sorted(files)
+            if each.endswith(READ)
         ]
-    if not looked:
-        raise StepError(f"{folder} holds no file that ends with {', '.join(READ)}.")
-    events = next((found for each in looked if (found := _interactions(each))), None)
-    if events is None:
-        seen = "; ".join(
-            f"{file.name}: {', '.join(columns)}" for file, columns in looked
-        )
-        raise StepError(
-            f"no file of {folder} looks like interactions, with a column each for user, item and time. Found: {seen}. "
-            f"Write {DECLARATION} by hand, as the chapter 'Your own data' shows."
-        )
-    text = (
-        "\n".join(
-            _lines(
-                folder, events, [each for each in looked if each is not events.looked]
-            )
-        )
-        + "\n"
+        if not samples:
+            raise StepError(f"{folder} holds no file that ends with {', '.join(READ)}.")
+        for sample in samples:
+            user, item, time = map(sample.called, (USER, ITEM, TIME))
+            if user and item and time:
+                others = [each for each in samples if each is not sample]
+                unit = times.likely_unit(connection, sample.cells[time].max())
+                lines = [
+                    "# Proposed from the first rows of each file. Read it, correct it: every line here is a guess.",
+                    f"name = {_toml(name or 'my-data')}",
+                    *_events(sample, user, item, time, unit),
+                    *_listed(
+                        USERS,
+                        user,
+                        sample.cells[user],
+                        [(each, each.called(USER)) for each in others],
+                    ),
+                    *_listed(
+                        ITEMS,
+                        item,
+                        sample.cells[item],
+                        [(each, each.called(ITEM)) for each in others],
+                    ),
+                    "",
+                    "[holdout]  # each user's last events, kept for evaluation",
+                    "share = 0.1  # or last = 10",
+                    "",
+                ]
+                text = "\n".join(lines)
+                declaration.parse(text)  # check that it can be read
+                return text
+    seen = "; ".join(
+        f"{sample.file.name}: {', '.join(sample.file.columns)}" for sample in samples
     )
-    declaration.parse(text)  # check that it can be read
-    return text
+    raise StepError(
+        f"no file of {folder} looks like interactions, with a column each for user, item and time. Found: {seen}. "
+        f"Write {DECLARATION} by hand, as the chapter 'Your own data' shows."
+    )
 
 
-def _look(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> Looked:
-    """Sample the first `SAMPLE` rows of a file, by column."""
+def _sample(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> Sample:
+    """Read the first rows of a file. Raises StepError if it seems to have no header."""
     file = opened(connection, name, path)
-    table = Table(
-        connection,
-        "sample",
-        [file],
-        {f"s{number}": column for number, column in enumerate(file.columns)},
-    )
-    table.load(list(table.columns), limit=SAMPLE)
-    rows = connection.execute(
-        f"SELECT {', '.join(table.columns)} FROM sample ORDER BY row"
-    ).fetchall()
-    columns = {}
-    for number, (column, kind) in enumerate(zip(file.columns, file.types, strict=True)):
-        lists = kind.endswith("[]")
-        texts = (
-            "|".join(row[number] or ()) if lists else row[number] or "" for row in rows
-        )
-        cells = pd.Series(list(texts), dtype=object)
-        columns[column] = Column(
-            column,
-            cells,
-            lists,
-            *(None, ()) if lists else _time_unit(table, f"s{number}", cells),
-        )
-    return Looked(file, columns)
+    for column in file.columns:
+        if re.match(r"\s*[-+]?\d", column):
+            raise StepError(
+                f"{name} seems to have no header, as a column is called {column!r}: "
+                "put the names of the columns on its first line."
+            )
+    rows = f"SELECT * FROM {file.scan(strict=False)} LIMIT {SAMPLE}"
+    texts = connection.execute(
+        f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM ({rows})", [str(path)]
+    ).df()
+    return Sample(file, texts.set_axis(file.columns, axis=1).fillna(""))
 
 
-def _time_unit(
-    table: Table, column: str, cells: pd.Series
-) -> tuple[TimeUnit | None, tuple[str, ...]]:
-    """The unit in which the cells are times, or None; and the formats between which they are ambiguous."""
-    given = cells[cells != ""]
-    numbers = pd.to_numeric(given, errors="coerce").dropna()
-    if given.empty or len(numbers) >= MOST * len(given):
-        for unit, per_second in PER_SECOND.items():
-            low, high = EARLIEST * per_second, LATEST * per_second / 10
-            if len(numbers) and ((numbers >= low) & (numbers <= high)).mean() >= MOST:
-                return unit, ()
-        return None, ()
-    table.connection.execute(
-        f"CREATE OR REPLACE TABLE cells AS SELECT file, row, {column} AS time FROM sample WHERE {column} IS NOT NULL"
-    )
-    written_out = InteractionsTable(user="", item="", time="", time_unit="iso")
-    try:
-        microseconds(
-            Table(
-                table.connection, "cells", table.files, {"time": table.columns[column]}
-            ),
-            written_out,
-        )
-    except AmbiguousTimesError as error:
-        return "iso", error.formats
-    except StepError:
-        return None, ()
-    return "iso", ()
-
-
-def _interactions(looked: Looked) -> Interactions | None:
-    """The roles of a file's columns, first by their names; None where it has no user, item or time."""
-    columns = list(looked.columns.values())
-    times = [column for column in columns if column.unit]
-    time = first_called(times, TIME_NAMES) or next(iter(times), None)
-    rest = [column for column in columns if column is not time]
-    user = first_called(rest, USER_NAMES)
-    item = first_called((column for column in rest if column is not user), ITEM_NAMES)
-    ids = [
-        column for column in rest if column not in (user, item) and not column.is_key
-    ]
-    user = user or next(iter(ids), None)
-    item = item or next((column for column in ids if column is not user), None)
-    if not (time and user and item):
-        return None
-    left = [
-        column for column in rest if column not in (user, item) and column.is_numeric
-    ]
-    return Interactions(looked, user, item, time, first_called(left, VALUE_NAMES))
-
-
-# --------------------------------------------------------------------------------------------------------------- lines
-
-
-def _lines(folder: Path, events: Interactions, others: list[Looked]) -> Iterator[str]:
-    """A dataset.toml, line by line. Raises StepError where the first line of a file seems to be its first row."""
-    name = (
-        "".join(
-            mark if mark.isalnum() or mark in "._-" else "-"
-            for mark in folder.resolve().name
-        )
-        or "my-data"
-    )
-    yield "# Proposed from the first rows of each file. Read it, correct it: every line here is a guess."
-    yield f"name = {_toml(name)}"
-
+def _events(
+    sample: Sample, user: str, item: str, time: str, unit: TimeUnit | None
+) -> Iterator[str]:
+    """The table of events. ``unit``: of its times; None: they are written in a way that has to be declared."""
     yield from (
         "",
         f"[{INTERACTIONS}]  # who did something with what, and when",
-        *_file(events.looked),
+        *_file(sample.file),
     )
-    for key, column in (
-        ("user", events.user),
-        ("item", events.item),
-        ("time", events.time),
-    ):
-        shown = ", ".join(repr(str(cell)[:SHOWN]) for cell in column.given.unique()[:3])
-        yield f"{key} = {_toml(column.name)}  # like {shown}"
-    yield f'time_unit = "{events.time.unit}"  # "s", "ms", "us" since 1970, or "iso" for times written out'
-    if events.time.formats:
-        yield f"# time_format = ...  # say which of these is meant: {', '.join(map(_toml, events.time.formats))}"
-    if events.value is None:
+    for key, column in (("user", user), ("item", item), ("time", time)):
+        examples = sample.cells[column].unique()[:3]
+        yield f"{key} = {_toml(column)}  # like {', '.join(map(repr, examples))}"
+    yield f'time_unit = "{unit or "iso"}"  # "s", "ms", "us" since 1970, or "iso" for times written out'
+    if unit is None:
+        yield '# time_format = "%d/%m/%Y"  # these times are not ISO 8601: say how they are written'
+    value = sample.called(VALUE)
+    values = (
+        pd.to_numeric(sample.cells[value], errors="coerce").dropna()
+        if value
+        else pd.Series()
+    )
+    if value is None or values.empty:
         yield "# value = ...  # no column looks like one: every event counts as liked (implicit feedback)"
-    else:
-        above, why = liked_above(events.value.numbers)
-        yield f"value = {_toml(events.value.name)}  # without it every event counts as liked"
-        yield f"positive_above = {written(above)}  # an event is liked above this: {why}"
-
-    yield from _of_listed(USERS, events.user, events.item, others)
-    yield from _of_listed(ITEMS, events.item, events.user, others)
-
-    sizes = events.user.cells.value_counts()
-    yield from ("", "[holdout]  # each user's last events, kept for evaluation")
-    yield f"share = 0.1  # or last = 10; a user has {sizes.median():g} events (median of the rows looked at)"
-    if (sizes == 1).mean() > 0.5:
-        yield "at_least = 0  # most users have a single event: it is left to learn from"
+        return
+    upper = values.min() + 0.6 * (values.max() - values.min())
+    above = min(values.median(), values[values <= upper].max())
+    yield f"value = {_toml(value)}  # without it every event counts as liked"
+    yield f"positive_above = {written(above)}  # an event is liked above this"
 
 
-def _file(looked: Looked) -> Iterator[str]:
-    """The lines that name a file. Raises StepError if it seems to have no header."""
-    for name in looked.columns:
-        if re.match(r"\s*[-+]?\d", name):
-            raise StepError(
-                f"{looked.file.name} seems to have no header, as a column is called {name!r}: "
-                "put the names of the columns on its first line."
-            )
-    yield f"file = {_toml(looked.file.name)}"
-    if looked.file.delimiter != ",":
-        yield f"delimiter = {_toml(looked.file.delimiter)}"
+def _file(file: File) -> list[str]:
+    delimiter = (
+        [] if file.delimiter == "," else [f"delimiter = {_toml(file.delimiter)}"]
+    )
+    return [f"file = {_toml(file.name)}", *delimiter]
 
 
-def _of_listed(
-    table: str, of_events: Column, not_of: Column, others: list[Looked]
+def _listed(
+    table: str, column: str, ids: pd.Series, keyed: Sequence[tuple[Sample, str | None]]
 ) -> Iterator[str]:
-    """The table that lists the ids of ``of_events``; not by a key named as ``not_of``: numbers match any ids."""
-    keyed = (
-        (each, key)
-        for each in others
-        if (key := key_of(each.columns, of_events.cells)) is not None
-    )
-    looked, key = next(
-        (pair for pair in keyed if pair[1].name != not_of.name), (None, None)
-    )
-    if looked is None or key is None:
-        yield from (
-            "",
-            f"# [{table}]: no file lists every {_toml(of_events.name)} once",
-        )
+    """The table whose file lists most of the ``ids`` of the events, each once."""
+    for sample, key in keyed:
+        if (
+            key
+            and sample.cells[key].is_unique
+            and ids.isin(sample.cells[key]).mean() > 0.5
+        ):
+            break
+    else:
+        yield from ("", f"# [{table}]: no file lists every {_toml(column)} once")
         return
     yield from (
         "",
         f"[{table}]  # every {table[:-1]} once",
-        *_file(looked),
-        f"id = {_toml(key.name)}",
+        *_file(sample.file),
+        f"id = {_toml(key)}",
     )
-    rest = [column for column in looked.columns.values() if column is not key]
-    if table == ITEMS and (title := first_called(rest, TITLE_NAMES)):
+    rest = [column for column in sample.file.columns if column != key]
+    title = sample.called(TITLE)
+    if table == ITEMS and title in rest:
         rest.remove(title)
-        yield f"title = {_toml(title.name)}"
-    marks = Counter(mark for column in rest if (mark := column.separator()))
-    separator = max(marks, key=marks.__getitem__, default=None)
-    if separator:
-        yield f"separator = {_toml(separator)}  # between several values in one cell"
-    yield from (
-        f"[{table}.attributes]",
-        *(_attribute(column, separator) for column in rest),
+        yield f"title = {_toml(title)}"
+    separator = max(
+        SEPARATORS,
+        key=lambda mark: sum(_split(sample.cells[column], mark) for column in rest),
     )
-
-
-def _attribute(column: Column, separator: str | None) -> str:
-    kind, mark, name = column.kind(), column.separator(), column.name
-    if mark not in (None, separator):
-        return f"# {_toml(name)}: left out, as {_toml(mark)} is between its values; a table has one separator"
-    if kind is None:
-        return f"# {_toml(name)}: left out, as {column.distinct:,} of {len(column.cells):,} values differ"
-    spec = _toml(kind)
-    if name in TAKEN or ": " in name:
-        name, spec = (
-            f"own {name}".replace(": ", " "),
-            f"{{ kind = {spec}, column = {_toml(column.name)} }}",
+    yield f"separator = {_toml(separator)}  # between several values in one cell"
+    yield f"[{table}.attributes]"
+    for column in rest:
+        cells = sample.cells[column]
+        several = (
+            sample.file.type(column).endswith("[]") or _split(cells, separator) > MANY
         )
-    values = (
-        column.given.str.split(mark, regex=False).explode().str.strip().nunique()
-        if mark
-        else column.distinct
-    )
-    return f"{_toml(name)} = {spec}  # {values:,} different values"
+        kind = "multi-valued" if several else _kind(cells)
+        if kind is None:
+            yield f"# {_toml(column)}: left out, as {cells.nunique():,} of {len(cells):,} values differ"
+        elif column in TAKEN or SEPARATOR in column:
+            name = f"own {column}".replace(SEPARATOR, " ")
+            yield f'{_toml(name)} = {{ kind = "{kind}", column = {_toml(column)} }}'
+        else:
+            yield f'{_toml(column)} = "{kind}"'
+
+
+def _split(cells: pd.Series, separator: str) -> float:
+    """The share of cells that a separator splits into values that occur in other cells too; 0 if they do not."""
+    given = cells[cells != ""]
+    values = given.str.split(separator, regex=False).explode()
+    if values.nunique() > 0.5 * len(values):
+        return 0.0
+    return float(given.str.contains(separator, regex=False).mean())
+
+
+def _kind(cells: pd.Series) -> Kind | None:
+    """The kind of a column of single values; None if nearly all of them differ."""
+    given = cells[cells != ""]
+    if (
+        given.nunique() > FEW_NUMBERS
+        and pd.to_numeric(given, errors="coerce").notna().mean() > 0.99
+    ):
+        return "numeric"
+    few = given.nunique() <= max(0.5 * len(given), FEW_NUMBERS)
+    return "categorical" if few and given.nunique() <= MOST_CATEGORIES else None
 
 
 def _data(folder: Path) -> str:
     return f"RECSYS_DATA={shlex.quote(str(folder))}"
 
 
-def _toml(text: str) -> str:
+def _toml(text: str | None) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-# ------------------------------------------------------------------------------------------------------------- guesses
-
-
-@dataclass(frozen=True)
-class Column:
-    """A sample of one column.
-
-    Attributes:
-        cells: strings, "" for nothing.
-        lists: whether the file itself holds lists.
-        unit: of time, if the cells are times; ``formats``: date formats that all fit them.
-    """
-
-    name: str
-    cells: pd.Series
-    lists: bool
-    unit: TimeUnit | None
-    formats: tuple[str, ...] = ()
-
-    @property
-    def given(self) -> pd.Series:
-        return self.cells[self.cells != ""]
-
-    @property
-    def distinct(self) -> int:
-        return int(self.cells.nunique())
-
-    @property
-    def is_key(self) -> bool:
-        """No value twice, none missing."""
-        return self.distinct == len(self.cells) > 0 and not (self.cells == "").any()
-
-    @property
-    def numbers(self) -> pd.Series:
-        """The numbers among the cells."""
-        return pd.to_numeric(self.given, errors="coerce").dropna()
-
-    @property
-    def is_numeric(self) -> bool:
-        return len(self.given) > 0 and len(self.numbers) >= MOST * len(self.given)
-
-    def called(self, names: str) -> bool:
-        """Whether a word of the name is one of ``names``, plural or followed by ``id``, too."""
-        words = re.sub(r"([a-z])([A-Z])", r"\1_\2", self.name).lower()
-        return re.search(rf"(^|[^a-z])({names})s?(_?id)?([^a-z]|$)", words) is not None
-
-    def separator(self) -> str | None:
-        """Separator of several values in a cell: that of most cells and fewest values; None for single ones."""
-        if self.lists or self.given.empty:
-            return None
-        ranked = []
-        for mark in SEPARATORS:
-            parts = self.given.str.split(mark, regex=False)
-            split = parts.map(len) > 1
-            several, values = float(split.mean()), parts.explode().str.strip()
-            met_again = (
-                values[split[split].index].nunique() < self.given[split].nunique()
-            )
-            # in few cells, or if its parts occur in no other combination, it seems to be part of the values
-            if several >= (
-                FEW_SPLIT if met_again else HALF_SPLIT
-            ) and values.nunique() <= 0.5 * len(values):
-                ranked.append((several, -values.nunique(), mark))
-        return max(ranked, default=(0, 0, None))[-1]
-
-    def kind(self) -> Kind | None:
-        """Its kind as an attribute; None if nearly every row has another value."""
-        if self.lists or self.separator():
-            return "multi-valued"
-        if self.is_numeric and self.distinct > FEW_NUMBERS:
-            return "numeric"
-        if self.distinct <= MOST_CATEGORIES and self.distinct <= max(
-            0.5 * len(self.given), FEW_NUMBERS
-        ):
-            return "categorical"
-        return None
-
-
-def first_called(columns: Iterable[Column], names: str) -> Column | None:
-    return next((column for column in columns if column.called(names)), None)
-
-
-def liked_above(values: pd.Series) -> tuple[float, str]:
-    """Propose a threshold above which values are liked, with the reason."""
-    distinct = np.unique(values)
-    low, high = float(distinct[0]), float(distinct[-1])
-    if len(distinct) <= 11 and high > low:
-        at = distinct[int(np.searchsorted(distinct, low + 0.6 * (high - low)))]
-        below = distinct[distinct < at]
-        threshold = float(below[-1]) if len(below) else low
-        return threshold, f"the upper two fifths of {low:g} to {high:g}"
-    middle = float(np.median(values))
-    return middle, f"the median of what lies between {low:g} and {high:g}"
-
-
-def key_of(columns: Mapping[str, Column], values: pd.Series) -> Column | None:
-    """The column that lists (nearly) all of ``values``, each once."""
-    wanted = set(values)
-    for column in columns.values():
-        if column.is_key and len(wanted & set(column.cells)) >= 0.9 * min(
-            len(wanted), len(column.cells)
-        ):
-            return column
-    return None
 
 
 def main(_: Settings, folder: Path) -> None:

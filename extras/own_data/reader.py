@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import fnmatch
 import shlex
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,9 +36,9 @@ from extras.own_data.declaration import (
     INTERACTIONS,
     ITEMS,
     USERS,
-    AttributeSpec,
     InteractionsTable,
     ItemsTable,
+    Kind,
     UsersTable,
 )
 from extras.own_data.tables import ENDINGS, Table, database, opened, quoted
@@ -75,47 +76,41 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
     declared = declaration.parse(text, str(where / DECLARATION))
     with database() as connection:
         source = _Source(connection, files, where)
-        users, profile, crossed = _users(source, declared.users)
-        items, catalogue, terms, numbers = _items(source, declared.items)
-        events = _events(source, declared.interactions, users, items)
-
-        # levels of the distinct values, and the code of each
-        found = connection.execute(
-            "SELECT number, count(*) FROM timed GROUP BY number ORDER BY number"
-        ).fetchnumpy()
-        distinct, counts = map(np.asarray, found.values())
+        users = _users(source, declared.users)
+        items = _items(source, declared.items)
+        events = _events(source, declared.interactions, users.table, items.table)
         levels = attributes.ONE_LEVEL
         if declared.interactions.positive_above is not None:
             above, every = (
                 declared.interactions.positive_above,
                 declared.interactions.levels or (),
             )
-            levels = attributes.levels(distinct, counts, above, every)
-        connection.register(
-            "codes", pd.DataFrame({"number": distinct, "code": levels.codes})
-        )
+            levels = attributes.levels(connection, "timed", above, every)
 
-        # attributes are in the order of the rows of their table, and so are the frames
-        user_ids, people = _numbered(events, users, "userid", Columns.USER)
-        item_ids, things = _numbered(events, items, "itemid", Columns.ITEM)
-        people = people.assign(**profile).sort_values(Columns.USER, ignore_index=True)
+        user_ids, people = _numbered(events, users.table, "userid", Columns.USER)
+        item_ids, things = _numbered(events, items.table, "itemid", Columns.ITEM)
+        people = people.assign(**users.columns).sort_values(
+            Columns.USER, ignore_index=True
+        )
         nothing: dict[str, Any] = {
-            Columns.TITLE: [None] * len(things),
-            Columns.GENRES: [[] for _ in range(len(things))],
+            Columns.TITLE: things[Columns.OWN_ID],
+            Columns.GENRES: [[]] * len(things),
         }
-        things = things.assign(**(nothing | catalogue))
-        titles = zip(things[Columns.TITLE], things[Columns.OWN_ID], strict=True)
-        things[Columns.TITLE] = [title or own_id for title, own_id in titles]
-        things = things.sort_values(Columns.ITEM, ignore_index=True)
+        things = things.assign(**nothing | items.columns).sort_values(
+            Columns.ITEM, ignore_index=True
+        )
+        things[Columns.TITLE] = things[Columns.TITLE].where(
+            things[Columns.TITLE] != "", things[Columns.OWN_ID]
+        )
 
         # write the tables; events are sorted on disk
-        made = connection.sql(
-            "SELECT u.number AS userid, i.number AS itemid, CAST(code AS TINYINT) AS rating, "
-            "CAST(micros // 1000000 AS BIGINT) AS timestamp "
-            "FROM timed JOIN userid_numbers u ON timed.userid = u.id JOIN itemid_numbers i ON timed.itemid = i.id "
-            "JOIN codes ON timed.number = codes.number ORDER BY u.number, micros, timed.file, timed.row"
+        rows = connection.sql(
+            "SELECT u.number AS userid, i.number AS itemid, rating, CAST(micros // 1000000 AS BIGINT) AS timestamp "
+            f"FROM (SELECT *, CAST({levels.code} AS TINYINT) AS rating FROM timed) "
+            "JOIN userid_numbers u ON userid = u.id JOIN itemid_numbers i ON itemid = i.id "
+            "ORDER BY u.number, micros, file, row"
         )
-        artifacts.RAW_INTERACTIONS.write(exchange_dir, made.to_arrow_table())
+        artifacts.RAW_INTERACTIONS.write(exchange_dir, rows.to_arrow_table())
         artifacts.RAW_USERS.write(exchange_dir, people)
         artifacts.RAW_ITEMS.write(exchange_dir, things)
         n_terms = things[Columns.GENRES].explode().nunique()
@@ -134,10 +129,10 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
             levels=levels.values,
             binned=levels.binned,
             positive_level=levels.positive,
-            profile=tuple(profile),
-            crossed=crossed,
-            terms=terms,
-            numbers=numbers,
+            profile=tuple(users.columns),
+            crossed=users.crossed,
+            terms=items.terms,
+            numbers=items.numbers,
             holdout=declared.holdout,
             events=declared.events,
             repeats=declared.repeats,
@@ -168,24 +163,23 @@ class _Source:
 
         Raises StepError as `Table.load`; and for a missing or ambiguous file, no row, an invalid id.
         """
-        wanted = (
+        patterns = (
             [declared.file]
             if declared.file
             else [f"{name}{ending}" for ending in ENDINGS]
         )
-        many = "*" in wanted[0]
-        found = (
-            fnmatch.filter(sorted(self.files), wanted[0])
-            if many
-            else [each for each in wanted if each in self.files]
-        )
+        found = [
+            each
+            for pattern in patterns
+            for each in fnmatch.filter(sorted(self.files), pattern)
+        ]
         if not found:
             there = ", ".join(sorted(set(self.files) - {DECLARATION})) or "nothing else"
             raise StepError(
-                f"{self.where} holds no {'file like ' if many else ''}{' or '.join(wanted)}, which [{name}] in "
-                f"{DECLARATION} speaks of; it holds {there}."
+                f"{self.where} holds no {' or '.join(patterns)}, which [{name}] in {DECLARATION} speaks of; "
+                f"it holds {there}."
             )
-        if len(found) > 1 and not many:
+        if len(found) > 1 and not declared.file:
             raise StepError(
                 f'{self.where} holds {" and ".join(found)}: say which with file = "..." in [{name}].'
             )
@@ -201,33 +195,51 @@ class _Source:
             raise StepError(
                 f"{table.label} holds no row under its header: a row {each} is expected."
             )
-        for column in (each for each in ("userid", "itemid") if each in columns):
-            table.expect(f"{column} IS NOT NULL", column, "an id")
-            table.expect(
-                f"strlen({column}) <= {MAX_BYTES}",
-                column,
-                f"an id of at most {MAX_BYTES} bytes",
-            )
+        for column in columns:
+            if column in ("userid", "itemid"):
+                table.expect(f"{column} IS NOT NULL", column, "an id")
+                table.expect(
+                    f"strlen({column}) <= {MAX_BYTES}",
+                    column,
+                    f"an id of at most {MAX_BYTES} bytes",
+                )
         return table
 
 
 # ------------------------------------------------------------------------------------------------------ users and items
 
 
-def _users(
-    source: _Source, declared: UsersTable | None
-) -> tuple[Table | None, dict[str, pd.Series], tuple[str, ...]]:
-    """The table of users; its attributes as columns of categories, in the table's order; those that are crossed."""
+@dataclass(frozen=True)
+class _Listed:
+    """A table that lists ids, and its attributes in the order of its rows.
+
+    Attributes:
+        columns: of users: the profile; of items: title, terms, numbers.
+        crossed: names of users' columns; ``terms``: names of items' attributes.
+    """
+
+    table: Table | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+    crossed: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
+    numbers: tuple[ItemNumber, ...] = ()
+
+
+def _users(source: _Source, declared: UsersTable | None) -> _Listed:
+    """The users and their attributes, in the form of categories."""
     if declared is None:
-        return None, {}, ()
-    table, read = _listed(source, USERS, declared, "userid")
+        return _Listed()
+    table = _load_listed(source, USERS, declared, "userid")
     columns: dict[str, pd.Series] = {}  # by name, before it is a column
-    for number, (name, values) in enumerate(read.items()):
-        spec = declared.attributes[name]
+    plain = []
+    for number, (name, spec) in enumerate(declared.attributes.items()):
+        values = _values(table, f"a{number}", spec.kind, declared.separator)
         if spec.kind == "multi-valued":
             fields = attributes.fields(values, spec.values or attributes.MOST_FIELDS)
             columns |= {f"{name} {value}": column for value, column in fields.items()}
-        elif spec.kind == "numeric":
+            continue
+        plain.append(name)
+        if spec.kind == "numeric":
             columns[name] = attributes.intervals(
                 values, spec.values or attributes.INTERVALS
             )
@@ -237,135 +249,123 @@ def _users(
                 values, most, numbers=f"a{number}" not in table.texts
             )
     named = dict(zip(columns, slugs(list(columns), Columns.TAKEN), strict=True))
-    plain = [name for name in read if declared.attributes[name].kind != "multi-valued"]
     crossed = plain[:2] if declared.crossed is None else declared.crossed
-    return (
+    return _Listed(
         table,
-        {named[name]: column for name, column in columns.items()},
-        tuple(named[name] for name in crossed),
+        columns={named[name]: column for name, column in columns.items()},
+        crossed=tuple(named[name] for name in crossed),
     )
 
 
-def _items(
-    source: _Source, declared: ItemsTable | None
-) -> tuple[Table | None, dict[str, Any], tuple[str, ...], tuple[ItemNumber, ...]]:
-    """The table of items; title, terms and numbers as columns; the attributes that the terms are of; the numbers."""
+def _items(source: _Source, declared: ItemsTable | None) -> _Listed:
+    """The items with their titles, terms and numbers."""
     if declared is None:
-        return None, {}, (), ()
-    titles: Collection[str] = (
-        (declared.title,)
+        return _Listed()
+    titles = (
+        [declared.title]
         if isinstance(declared.title, str)
-        else dict.fromkeys(declared.title or ())
+        else list(declared.title or ())
     )
-    table, read = _listed(source, ITEMS, declared, "itemid", titles)
-    catalogue: dict[str, Any] = {}
+    table = _load_listed(source, ITEMS, declared, "itemid", titles)
+    columns: dict[str, Any] = {}
     if titles:
-        parts = zip(
-            *(read.pop(f"{Columns.TITLE}{SEPARATOR}{each}") for each in titles),
-            strict=True,
-        )
-        catalogue[Columns.TITLE] = [" ".join(filter(None, each)) for each in parts]
-    specs = {name: declared.attributes[name] for name in read}
-    of_terms = [name for name, spec in specs.items() if spec.kind != "numeric"]
+        parts = ", ".join(f"title{number}" for number in range(len(titles)))
+        columns[Columns.TITLE] = table.read(f"concat_ws(' ', {parts})")
+
+    numeric = [
+        name for name, spec in declared.attributes.items() if spec.kind == "numeric"
+    ]
+    of_terms = [
+        name for name, spec in declared.attributes.items() if spec.kind != "numeric"
+    ]
+    number_columns = dict(zip(numeric, slugs(numeric, Columns.TAKEN), strict=True))
     terms: list[list[str]] = [[] for _ in range(len(table))]
-    for name in of_terms:
-        lists = read[name]
-        if specs[name].kind == "categorical":
-            lists = [[value] if value else [] for value in lists]
-        values = (value for values in lists for value in values)
+    numbers = []
+    for number, (name, spec) in enumerate(declared.attributes.items()):
+        values = _values(table, f"a{number}", spec.kind, declared.separator)
+        if spec.kind == "numeric":
+            columns[number_columns[name]] = values
+            numbers.append(
+                attributes.item_number(name, number_columns[name], spec, values)
+            )
+            continue
+        if spec.kind == "categorical":
+            values = [[value] if value else [] for value in values]
         kept = set(
-            attributes.frequent(values, specs[name].values or attributes.MOST_TERMS)
+            attributes.frequent(
+                chain.from_iterable(values), spec.values or attributes.MOST_TERMS
+            )
         )
         before = "" if len(of_terms) == 1 else f"{name}{SEPARATOR}"  # as `Dataset.term`
-        for own, values_of_one in zip(terms, lists, strict=True):
+        for own, values_of_one in zip(terms, values, strict=True):
             own += [before + value for value in values_of_one if value in kept]
-    catalogue[Columns.GENRES] = terms
-    numeric = [name for name, spec in specs.items() if spec.kind == "numeric"]
-    columns = dict(zip(numeric, slugs(numeric, Columns.TAKEN), strict=True))
-    numbers = [
-        attributes.item_number(name, columns[name], specs[name], read[name])
-        for name in numeric
-    ]
-    catalogue |= {columns[name]: read[name] for name in numeric}
-    return table, catalogue, tuple(of_terms), tuple(numbers)
+    columns[Columns.GENRES] = terms
+    return _Listed(table, columns, terms=tuple(of_terms), numbers=tuple(numbers))
 
 
-def _listed(
+def _load_listed(
     source: _Source,
     name: str,
     declared: UsersTable | ItemsTable,
     key: str,
-    titles: Collection[str] = (),
-) -> tuple[Table, dict[str, Any]]:
-    """A table that lists ids, and attribute -> values: texts, lists of texts, or an array of numbers.
+    titles: Sequence[str] = (),
+) -> Table:
+    """Load a table that lists every id once; its attributes are ``a0``, ``a1`` and so on, its titles ``title0``.
 
-    ``titles``: columns of texts, which are among them as ``title: <column>``. Raises StepError for a cell that is not
-    as declared.
+    Raises StepError for an id in two rows, unless the last row is to be kept.
     """
-    more = {
-        f"{Columns.TITLE}{SEPARATOR}{each}": AttributeSpec(
-            kind="categorical", column=each
-        )
-        for each in titles
-    }
-    specs = declared.attributes | more
-    columns = {
+    columns = {key: declared.id}
+    columns |= {
         f"a{number}": spec.column or each
-        for number, (each, spec) in enumerate(specs.items())
+        for number, (each, spec) in enumerate(declared.attributes.items())
     }
-    kinds = {
-        column: spec.kind for column, spec in zip(columns, specs.values(), strict=True)
-    }
-    lists = [column for column, kind in kinds.items() if kind == "multi-valued"]
-    table = source.table(name, declared, {key: declared.id, **columns}, lists)
-
-    # every id once: the last row of each, or an error
-    if declared.keep is not None:
+    columns |= {f"title{number}": each for number, each in enumerate(titles)}
+    lists = [
+        f"a{n}"
+        for n, spec in enumerate(declared.attributes.values())
+        if spec.kind == "multi-valued"
+    ]
+    table = source.table(name, declared, columns, lists)
+    if declared.keep == "last":
         table.connection.execute(
             f"DELETE FROM {name} USING (SELECT {key} AS id, max((file, row)) AS place FROM {name} GROUP BY {key}) last "
             f"WHERE {key} = last.id AND (file, row) <> last.place"
         )
     second = f"SELECT (file, row) FROM {name} QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY file, row) = 2"
-    if (place := table.first(f"(file, row) IN ({second})")) is not None:
+    place = table.first(f"(file, row) IN ({second})")
+    if place is not None:
         own_id = table.cell(place, key)
         file, row = table.first(f"{key} = {quoted(own_id)}") or place
         before = table.files[file].where(row)
         raise StepError(
             f"{table.at(place, key)}: {own_id!r} is there already, in {before}; list every id once."
         )
+    return table
 
-    expressions = []
-    for column, kind in kinds.items():
+
+def _values(table: Table, column: str, kind: Kind, separator: str) -> Any:
+    """An attribute in the order of the rows: texts, lists of texts, or an array of numbers.
+
+    Raises StepError for a cell that is not a number where one is expected.
+    """
+    if kind == "numeric":
         number, largest = f"TRY_CAST({column} AS DOUBLE)", attributes.LARGEST_STORED
-        if kind == "numeric":
-            table.expect(f"{column} IS NULL OR isfinite({number})", column, "a number")
-            bounded = f"{column} IS NULL OR abs({number}) <= {largest}"
-            table.expect(
-                bounded, column, f"a number of at most {largest:.0e} either way"
-            )
-        expressions.append(number if kind == "numeric" else column)
-    rows = table.connection.execute(
-        f"SELECT {', '.join([key, *expressions])} FROM {name} ORDER BY file, row"
-    ).fetchall()
-    _, *found = zip(*rows, strict=True)
-    read: dict[str, Any] = {}
-    for (each, spec), values in zip(specs.items(), found, strict=True):
-        match spec.kind:
-            case "numeric":
-                read[each] = np.array(values, np.float64)  # None: NaN
-            case "multi-valued":
-                read[each] = [_values(cell, declared.separator) for cell in values]
-            case "categorical":
-                read[each] = list(values)
-    return table, read
+        table.expect(f"{column} IS NULL OR isfinite({number})", column, "a number")
+        bounded = f"{column} IS NULL OR abs({number}) <= {largest}"
+        table.expect(bounded, column, f"a number of at most {largest:.0e} either way")
+        return np.array(table.read(number), np.float64)  # None: NaN
+    cells = table.read(column)
+    if kind == "categorical":
+        return cells
+    return [_split(cell, separator) for cell in cells]
 
 
-def _values(cell: Any, separator: str) -> list[str]:
+def _split(cell: Any, separator: str) -> list[str]:
     """The values in a cell: a list, or a text with separators in it."""
-    several = (
-        (cell or "").split(separator) if cell is None or isinstance(cell, str) else cell
-    )
-    return [value.strip() for value in several if value and value.strip()]
+    if cell is None:
+        return []
+    values = cell.split(separator) if isinstance(cell, str) else cell
+    return [value.strip() for value in values if value and value.strip()]
 
 
 # --------------------------------------------------------------------------------------------------------------- events
@@ -386,28 +386,18 @@ def _events(
     if declared.value is not None:
         columns["value"] = declared.value
     events = source.table(INTERACTIONS, declared, columns)
-    for column, listed in (("userid", users), ("itemid", items)):
-        if listed is None:
-            continue
-        place = events.first(f"{column} NOT IN (SELECT {column} FROM {listed.name})")
-        if place is not None:
-            alike = f"WHERE trim({column}) = trim(?) ORDER BY file, row LIMIT 1"
-            blank = events.one(
-                f"SELECT {column} FROM {listed.name} {alike}",
-                events.cell(place, column),
-            )
-            hint = "" if blank is None else f"; {blank!r} is listed, and blanks count"
-            events.refuse(
-                place, column, f"an id that is listed in {listed.label}", hint
-            )
-    micros, number = times.microseconds(events, declared), "0.0"
+    if users is not None:
+        _expect_listed(events, "userid", users)
+    if items is not None:
+        _expect_listed(events, "itemid", items)
+    micros = times.microseconds(events, declared)
+    number = "0.0"
     if declared.value is not None:
         number = "TRY_CAST(value AS DOUBLE)"
         events.expect(f"isfinite({number})", "value", "a number")
-        if declared.levels is not None:
-            levels = ", ".join(f"{level:g}" for level in declared.levels)
-            exact = ", ".join(map(repr, declared.levels))
-            events.expect(f"{number} IN ({exact})", "value", f"one of {levels}")
+    if declared.levels is not None:
+        levels = ", ".join(f"{level:g}" for level in declared.levels)
+        events.expect(f"{number} IN {declared.levels}", "value", f"one of {levels}")
     busy = (
         f"GROUP BY userid HAVING count(*) > {MOST_OF_ONE_USER} ORDER BY userid LIMIT 1"
     )
@@ -417,22 +407,8 @@ def _events(
             f"{events.label}: {declared.user} {user!r} has more than {MOST_OF_ONE_USER:,} events, which are no "
             "person's; leave this user out."
         )
-    for what, met, file in (  # a user who is listed may have no event
-        (
-            "user",
-            events.one(f"SELECT count(DISTINCT userid) FROM {INTERACTIONS}"),
-            events.label,
-        ),
-        (
-            "item",
-            events.one(f"SELECT count(DISTINCT itemid) FROM {(items or events).name}"),
-            (items or events).label,
-        ),
-    ):
-        if met < FEWEST:
-            raise StepError(
-                f"{file} holds {met} {what}; at least {FEWEST} are needed: there is nothing to recommend otherwise."
-            )
+    _expect_two("user", "userid", events)  # a user who is listed may have no event
+    _expect_two("item", "itemid", items or events)
     source.connection.execute(
         f"CREATE TABLE timed AS SELECT file, row, userid, itemid, {micros} AS micros, {number} AS number "
         f"FROM {INTERACTIONS}"
@@ -441,6 +417,27 @@ def _events(
         events, events.one("SELECT max(micros) // 1000000 FROM timed"), declared
     )
     return events
+
+
+def _expect_listed(events: Table, column: str, listed: Table) -> None:
+    """Raise StepError for the first event whose id ``listed`` lacks."""
+    place = events.first(f"{column} NOT IN (SELECT {column} FROM {listed.name})")
+    if place is None:
+        return
+    alike = f"WHERE trim({column}) = trim(?) ORDER BY file, row LIMIT 1"
+    blank = listed.one(
+        f"SELECT {column} FROM {listed.name} {alike}", events.cell(place, column)
+    )
+    hint = "" if blank is None else f"; {blank!r} is listed, and blanks count"
+    events.refuse(place, column, f"an id that is listed in {listed.label}", hint)
+
+
+def _expect_two(what: str, column: str, table: Table) -> None:
+    met = table.one(f"SELECT count(DISTINCT {column}) FROM {table.name}")
+    if met < FEWEST:
+        raise StepError(
+            f"{table.label} holds {met} {what}; at least {FEWEST} are needed: there is nothing to recommend otherwise."
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------------ ids
@@ -452,31 +449,27 @@ def _numbered(
     """Give every own id a number, in a table ``<key>_numbers``. Returns the kind, and numbers and ids as a frame.
 
     "integer" if every own id is a whole number from 1 to `MAX_INTEGER`, which is its number; else "string", and ids are
-    numbered from 1 in order: as numbers if all are whole, else as text. The frame is in the order of the table that
-    lists the ids, else by number.
+    numbered from 1 in order, whole numbers first. The frame is in the order of the table that lists the ids, else by
+    number.
     """
-    connection, source = events.connection, (listed or events).name
-    ids = f"(SELECT DISTINCT {key} AS id FROM {source})"
-    whole, small = connection.execute(
-        f"SELECT bool_and(regexp_full_match(id, '-?(0|[1-9][0-9]*)')), "
-        f"coalesce(bool_and(TRY_CAST(id AS BIGINT) BETWEEN 1 AND {MAX_INTEGER}), false) AND "
-        f"bool_and(TRY_CAST(id AS BIGINT) IS NOT NULL) FROM {ids}"
-    ).fetchone() or (False, False)
-    kind: IdKind = "integer" if whole and small else "string"
-    digits = "CASE WHEN id LIKE '-%' THEN -length(id) ELSE length(id) END, CASE WHEN id LIKE '-%' THEN '' ELSE id END"
-    order = f"{digits}, id DESC" if whole else "id"
-    number = (
-        "CAST(id AS INTEGER)"
-        if kind == "integer"
-        else f"CAST(row_number() OVER (ORDER BY {order}) AS INTEGER)"
+    table = listed or events
+    small = f"regexp_full_match({key}, '[1-9][0-9]*') AND TRY_CAST({key} AS HUGEINT) BETWEEN 1 AND {MAX_INTEGER}"
+    kind: IdKind = (
+        "integer" if table.first(f"({small}) IS NOT TRUE") is None else "string"
     )
-    connection.execute(
-        f"CREATE TABLE {key}_numbers AS SELECT id, {number} AS number FROM {ids}"
+    number = (
+        "id"
+        if kind == "integer"
+        else "row_number() OVER (ORDER BY TRY_CAST(id AS HUGEINT), id)"
+    )
+    table.connection.execute(
+        f"CREATE TABLE {key}_numbers AS SELECT id, CAST({number} AS INTEGER) AS number "
+        f"FROM (SELECT DISTINCT {key} AS id FROM {table.name})"
     )
     query = f"SELECT number, id FROM {key}_numbers ORDER BY number"
     if listed is not None:
-        query = f"SELECT number, id FROM {source} JOIN {key}_numbers ON {key} = id ORDER BY file, row"
-    found = connection.execute(query).fetchnumpy()
+        query = f"SELECT number, id FROM {listed.name} JOIN {key}_numbers ON {key} = id ORDER BY file, row"
+    found = table.connection.execute(query).fetchnumpy()
     return kind, pd.DataFrame(
         {column: np.asarray(found["number"], np.int32), Columns.OWN_ID: found["id"]}
     )

@@ -62,11 +62,23 @@ class File:
     def is_csv(self) -> bool:
         return not self.name.endswith(".parquet")
 
-    def where(self, row: int) -> str:
-        """Location of a row (from 0) for messages: ``interactions.csv, line 7``.
+    def type(self, column: str) -> str:
+        """The type of a column. Raises StepError where the file has none, or several, of that name."""
+        times = self.columns.count(column)
+        if times == 1:
+            return self.types[self.columns.index(column)]
+        if times:
+            raise StepError(
+                f"{self.name} has {times} columns {column!r}: give each a name of its own."
+            )
+        close = difflib.get_close_matches(column, self.columns, n=1)
+        hint = f"; is {close[0]!r} meant?" if close else "."
+        raise StepError(
+            f"{self.name} has no column {column!r}; it has {', '.join(map(repr, self.columns))}{hint}"
+        )
 
-        Lines are counted again from the top of a CSV: a value in quotes may run over several lines.
-        """
+    def where(self, row: int) -> str:
+        """Location of a row (from 0) for messages: ``interactions.csv, line 7``."""
         if not self.is_csv:
             return f"{self.name}, row {row + 1}"
         line, _ = self.record(row)
@@ -77,23 +89,21 @@ class File:
         return next(islice(self.records(), row + 1, None), (row + 2, []))
 
     def records(self) -> Iterator[tuple[int, list[str]]]:
-        """The line that each record of a CSV begins at, and its values."""
-        with self.text() as file:
+        """The line that each record of a CSV begins at, and its values, which may run over several lines."""
+        csv.field_size_limit(LINE)
+        with self.bytes() as file:
             lines = io.TextIOWrapper(
                 file, encoding="utf-8-sig", errors="replace", newline=""
             )
-            reader, begin = (
-                csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote),
-                1,
-            )
-            csv.field_size_limit(LINE)
+            reader = csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote)
+            begin = 1
             for record in reader:
                 if record:
                     yield begin, record
                 begin = reader.line_num + 1
 
-    def text(self) -> BinaryIO:
-        """Open a CSV as bytes, decompressed."""
+    def bytes(self) -> BinaryIO:
+        """Open a CSV, decompressed."""
         return (
             gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb")  # type: ignore[return-value]
         )
@@ -108,9 +118,10 @@ class File:
         columns = ", ".join(
             f"c{number}: 'VARCHAR'" for number in range(len(self.columns))
         )
+        quote = quoted(self.quote)
         return (
             f"read_csv(?, columns = {{{columns}}}, auto_detect = false, header = true, delim = {quoted(self.delimiter)}"
-            f", quote = {quoted(self.quote)}, escape = {quoted(self.quote)}, nullstr = '', max_line_size = {LINE}, "
+            f", quote = {quote}, escape = {quote}, nullstr = '', max_line_size = {LINE}, "
             f"strict_mode = {strict}, store_rejects = true, rejects_limit = {_REJECTS})"
         )
 
@@ -134,12 +145,10 @@ def opened(
             described = connection.execute(
                 "DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]
             ).fetchall()
-            file.columns, file.types = (
-                [row[0] for row in described],
-                [row[1] for row in described],
-            )
+            file.columns = [row[0] for row in described]
+            file.types = [row[1] for row in described]
             return file
-        with file.text() as content:
+        with file.bytes() as content:
             line = content.readline(LINE)
         try:
             header = line.decode("utf-8-sig")
@@ -151,24 +160,28 @@ def opened(
             raise StepError(
                 f"{name} is empty: a header with the names of the columns is expected."
             )
-        given = f", delim = {quoted(delimiter)}" if delimiter else ""
-        query = f"SELECT Delimiter, Quote FROM sniff_csv(?, all_varchar = true, header = true{given})"
-        try:
-            found, quote = connection.execute(query, [str(path)]).fetchone() or (
-                ",",
-                '"',
-            )
-        except duckdb.Error:
-            found, quote = ",", '"'
-        if found not in header:  # the sniffer found no dialect
-            found = max(DELIMITERS, key=header.count)
-        file.delimiter, file.quote = (
-            delimiter or found,
-            quote if len(quote) == 1 else '"',
-        )
+        file.delimiter, file.quote = _dialect(connection, path, header, delimiter)
         _, file.columns = next(file.records())
         file.types = ["VARCHAR"] * len(file.columns)
     return file
+
+
+def _dialect(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    header: str,
+    delimiter: str | None,
+) -> tuple[str, str]:
+    """Delimiter and quote of a CSV, sniffed unless declared."""
+    given = f", delim = {quoted(delimiter)}" if delimiter else ""
+    query = f"SELECT Delimiter, Quote FROM sniff_csv(?, all_varchar = true, header = true{given})"
+    try:
+        found, quote = connection.execute(query, [str(path)]).fetchone() or (",", '"')
+    except duckdb.Error:
+        found, quote = ",", '"'
+    if found not in header:  # the sniffer found no dialect
+        found = max(DELIMITERS, key=header.count)
+    return delimiter or found, quote if len(quote) == 1 else '"'
 
 
 @contextmanager
@@ -208,74 +221,48 @@ class Table:
         more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
         return f"{self.files[0].name}{more}"
 
-    def load(self, lists: Sequence[str] = (), limit: int | None = None) -> None:
+    def load(self, lists: Sequence[str] = ()) -> None:
         """Fill the table from its files, one after the other.
 
         Args:
             lists: columns that may hold lists.
-            limit: rows of each file at most; None: all.
 
         Raises StepError for a column that is absent and for a malformed line.
         """
-        lists = [
-            name
-            for name in lists
-            if any(self._type(file, name).endswith("[]") for file in self.files)
-        ]
-        shape = ", ".join(
-            f"{name} {'VARCHAR[]' if name in lists else 'VARCHAR'}"
-            for name in self.columns
-        )
-        self.connection.execute(
-            f"CREATE OR REPLACE TABLE {self.name} (file INTEGER, row BIGINT, {shape})"
-        )
+        shape = ["file INTEGER", "row BIGINT"]
+        held = []
+        for name, column in self.columns.items():
+            types = [file.type(column) for file in self.files]
+            if name in lists and any(kind.endswith("[]") for kind in types):
+                held.append(name)
+            shape.append(f"{name} {'VARCHAR[]' if name in held else 'VARCHAR'}")
+        self.connection.execute(f"CREATE TABLE {self.name} ({', '.join(shape)})")
         for number, file in enumerate(self.files):
             texts = ", ".join(
-                self._text(file, name, name in lists) for name in self.columns
+                self._text(file, name, name in held) for name in self.columns
             )
-            select = f"INSERT INTO {self.name} SELECT {number}, row_number() OVER () - 1, {texts} FROM"
-            some = f" LIMIT {limit}" if limit else ""
+            insert = f"INSERT INTO {self.name} SELECT {number}, row_number() OVER () - 1, {texts} FROM"
             with _unreadable(file):
-                if file.is_csv:
-                    self.connection.execute(
-                        "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans"
-                    )
+                self.connection.execute(
+                    "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans"
+                )
                 try:
-                    self.connection.execute(
-                        f"{select} {file.scan()}{some}", [str(file.path)]
-                    )
+                    self.connection.execute(f"{insert} {file.scan()}", [str(file.path)])
                 except duckdb.InvalidInputException as error:  # mixed line endings
                     if "invalid state" not in str(error):
                         raise
                     self.connection.execute(
-                        f"{select} {file.scan(strict=False)}{some}", [str(file.path)]
+                        f"{insert} {file.scan(strict=False)}", [str(file.path)]
                     )
             if file.is_csv:
                 self._expect_records(file)
 
-    def _type(self, file: File, name: str) -> str:
-        """The type of a column. Raises StepError where the file has none, or several, of that name."""
-        column = self.columns[name]
-        if (times := file.columns.count(column)) == 1:
-            return file.types[file.columns.index(column)]
-        if times:
-            raise StepError(
-                f"{file.name} has {times} columns {column!r}: give each a name of its own."
-            )
-        close = difflib.get_close_matches(column, file.columns, n=1)
-        hint = f"; is {close[0]!r} meant?" if close else "."
-        raise StepError(
-            f"{file.name} has no column {column!r}; it has {', '.join(map(repr, file.columns))}{hint}"
-        )
-
     def _text(self, file: File, name: str, as_list: bool) -> str:
         """The SQL expression that casts a column to text."""
-        kind = self._type(file, name)
-        column = (
-            f"c{file.columns.index(self.columns[name])}"
-            if file.is_csv
-            else identifier(self.columns[name])
-        )
+        kind = file.type(self.columns[name])
+        column = identifier(self.columns[name])
+        if file.is_csv:
+            column = f"c{file.columns.index(self.columns[name])}"
         if kind.endswith("[]") and as_list:
             return f"list_transform({column}, lambda each: CAST(each AS VARCHAR))"
         if kind.endswith("[]") or kind.startswith(("STRUCT", "MAP", "UNION")):
@@ -295,9 +282,7 @@ class Table:
             "FLOAT",
             "DOUBLE",
         ):  # a column of whole numbers is one of floats where a cell is empty
-            whole = f"abs({column}) < 9e15 AND {column} = trunc({column})"
-            text = f"CASE WHEN isnan({column}) THEN NULL WHEN {whole} THEN CAST(CAST({column} AS BIGINT) AS VARCHAR)"
-            text += f" ELSE CAST({column} AS VARCHAR) END"
+            text = f"CASE WHEN NOT isnan({column}) THEN regexp_replace({text}, '\\.0$', '') END"
         return f"nullif({text}, '')"
 
     def _expect_records(self, file: File) -> None:
@@ -310,23 +295,19 @@ class Table:
         record, kind, text, message = (
             found  # records are counted from 1, the header among them
         )
-        row = record - 2
-        _, values = file.record(
-            row
+        line, values = file.record(
+            record - 2
         )  # DuckDB counts no further than the first value that is too many
-        columns = (
-            f": {len(file.columns)} columns expected, as in the header, "
-            f"{len(values)} found in {text.strip()[:120]!r}."
-        )
-        known = {
-            "MISSING COLUMNS": columns,
-            "TOO MANY COLUMNS": columns,
-            "UNQUOTED VALUE": ": a quote is not closed, or one within a value is not doubled.",
-            "INVALID ENCODING": " is not UTF-8: save the file as UTF-8.",
-        }
-        raise StepError(
-            f"{file.where(row)}{known.get(kind, f' cannot be read: {message}')}"
-        )
+        if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
+            expected = f"{len(file.columns)} columns expected, as in the header"
+            problem = f": {expected}, {len(values)} found in {text.strip()[:120]!r}."
+        elif kind == "UNQUOTED VALUE":
+            problem = ": a quote is not closed, or one within a value is not doubled."
+        elif kind == "INVALID ENCODING":
+            problem = " is not UTF-8: save the file as UTF-8."
+        else:
+            problem = f" cannot be read: {message}"
+        raise StepError(f"{file.name}, line {line}{problem}")
 
     def first(self, condition: str) -> tuple[int, int] | None:
         """File and row of the first row for which ``condition`` holds."""
@@ -334,12 +315,11 @@ class Table:
         found: tuple[int, int] | None = self.connection.execute(query).fetchone()
         return found
 
-    def expect(
-        self, condition: str, column: str, expected: str, hint: str = ""
-    ) -> None:
+    def expect(self, condition: str, column: str, expected: str) -> None:
         """Raise StepError for the first row for which ``condition`` does not hold, or is NULL."""
-        if (place := self.first(f"({condition}) IS NOT TRUE")) is not None:
-            self.refuse(place, column, expected, hint)
+        place = self.first(f"({condition}) IS NOT TRUE")
+        if place is not None:
+            self.refuse(place, column, expected)
 
     def cell(self, place: tuple[int, int], column: str) -> str:
         """The text of a cell, empty where there is nothing."""
@@ -361,9 +341,15 @@ class Table:
 
     def at(self, place: tuple[int, int], column: str) -> str:
         """``interactions.csv, line 7, column 'at'``."""
-        return (
-            f"{self.files[place[0]].where(place[1])}, column {self.columns[column]!r}"
-        )
+        file, row = place
+        return f"{self.files[file].where(row)}, column {self.columns[column]!r}"
+
+    def read(self, expression: str) -> list[Any]:
+        """The values of an expression in the order of the rows."""
+        rows = self.connection.execute(
+            f"SELECT {expression} FROM {self.name} ORDER BY file, row"
+        ).fetchall()
+        return [value for (value,) in rows]
 
     def one(self, query: str, *values: Any) -> Any:
         """The first value of a query's first row."""

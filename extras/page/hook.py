@@ -22,7 +22,7 @@ from extras.routes import parameters, parse_query, per_release, route
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import UserQuery as StateQuery
-from online.recommend.loaded_release import Release
+from online.recommend.loaded_release import Release, read_indexed
 from online.recommend.outcomes import WrongIdError
 from online.recommend.recommend import Recommender
 from online.recommend.types import RELEASE, Request, read_id
@@ -329,8 +329,8 @@ class Browse:
         """`ItemMap` as JSON: the most popular items for which the first channel has a vector in Elasticsearch."""
         channel = opened.manifest.recipe.recall.searched[0].name
         popular = opened.by_popularity.ids.tolist()
-        indexed = self._recommender.items.indexed(
-            opened.release, popular[:MOST_ITEMS], [channel]
+        indexed = read_indexed(
+            self._recommender.items, opened.release, popular[:MOST_ITEMS], [channel]
         )
         vectors = {
             item.number: item.vectors[channel]

@@ -46,6 +46,7 @@ from extras.quality.store import (
 from offline.readers import PAST
 from offline_to_online.stores.base import TIMEOUT_S
 from online.clients.redis import RedisUsers
+from online.recommend.loaded_release import read_published
 
 REFERENCE_USERS: Final = (
     300  # of the training data, whose lists' scores are the reference
@@ -56,7 +57,7 @@ def measure(settings: Settings, window_s: int, now: float) -> tuple[Report, str]
     """Measure, store and return the report, and why drift is not in it, or not all. Raises ServiceError, StepError."""
     with closing(RedisUsers(settings.redis)) as users:
         live = users.listed()[0]
-        published = users.published(live) if live else None
+        published = read_published(users, live) if live else None
     if published is None:
         raise StepError(
             "no release is active, so nothing was served",

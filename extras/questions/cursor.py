@@ -42,9 +42,7 @@ from online.recommend.types import (
 )
 
 MAX_SHOWN: Final = 10_000  # items of all pages
-EXPECTED: Final = {
-    "cursor": 'true for a first page, then the "cursor" of the answer before'
-}
+_WANTED: Final = 'true for a first page, then the "cursor" of the answer before'
 _MAX_LENGTH: Final = 200_000  # characters
 _BEFORE_ALL: Final = (-1, 0)  # a position before every event in the log
 END: Final = ("end_of_list", "The list ends here.")
@@ -84,9 +82,7 @@ class Cursor(BaseModel):
                 return found
         except (BadData, ValidationError):
             pass
-        raise BadRequestError(
-            "cursor", f"cursor is not valid; it must be {EXPECTED['cursor']}."
-        )
+        raise BadRequestError("cursor", f"cursor is not valid; it must be {_WANTED}.")
 
 
 class CursorRequest(Request):
@@ -94,7 +90,7 @@ class CursorRequest(Request):
 
     cursor: bool | Annotated[str, Field(min_length=1, max_length=_MAX_LENGTH)] = Field(
         default=False,
-        description=f"{EXPECTED['cursor']}; all but size, explain and the like has to stay the same",
+        description=f"{_WANTED}; all but size, explain and the like has to stay the same",
     )
     _goes_on: Cursor | None = PrivateAttr(default=None)
     _newest: tuple[int, int] | None = PrivateAttr(default=None)
@@ -106,14 +102,6 @@ class CursorRequest(Request):
         what = self.model_dump(mode="json", include=deciding, exclude_unset=True)
         text = json.dumps(what, sort_keys=True)
         return blake2b(text.encode(), digest_size=12).hexdigest()
-
-    @property
-    def fewest(self) -> int:
-        """With the items that are dropped after ranking: none where they are left out of the search."""
-        found = self._goes_on
-        if found is None or found.left < self.size:
-            return self.size
-        return self.size + len(found.page)
 
     def shown(self, release: str) -> tuple[list[OwnId], list[OwnId]]:
         """Items of the pages before: those that are left out of the search, and those that are dropped after it."""
@@ -165,6 +153,13 @@ def as_of_first_page(
         return stored
     counted = [each for each in stored.events if each.position <= found.newest]
     return replace(stored, events=tuple(counted))
+
+
+def enough(request: Request) -> int:
+    """The request's size, and the items that are dropped after ranking: none where they are left out of the search."""
+    found = request._goes_on if isinstance(request, CursorRequest) else None
+    dropped = len(found.page) if found and found.left >= request.size else 0
+    return request.size + dropped
 
 
 def leave_out_shown(request: Request, opened: Release, user: StoredUser) -> StoredUser:

@@ -7,7 +7,7 @@ history alone.
 from __future__ import annotations
 
 import time
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -24,12 +24,6 @@ from online.recommend.types import (
     UserId,
     absent_by_default,
 )
-from online.web.errors import EXPECTED as CORE
-
-EXPECTED: Final = {
-    "userid": CORE["userid"],
-    "history": f'a list of at most {MAX_EVENTS} events, for example [{{"itemid": 1, "type": "rating", "value": 5}}]',
-}
 
 
 class PastEvent(BaseModel):
@@ -71,10 +65,7 @@ class HistoryRequest(Request):
     @model_validator(mode="after")
     def _of_somebody(self) -> HistoryRequest:
         if self.model_fields_set.isdisjoint(("userid", "history")):
-            raise BadRequestError(
-                "userid",
-                f"userid is missing; expected {EXPECTED['userid']}, or a history.",
-            )
+            raise BadRequestError("userid", "userid: Field required, or a history.")
         return self
 
 

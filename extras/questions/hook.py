@@ -17,9 +17,9 @@ def register(app: Flask, parts: Parts) -> None:
     held = rules.Rules(recommender)
     parts.in_order = held.order
     cursor.Cursor.signer = cursor.signer_of(parts.settings.redis)
-    parts.extend_request(where.FilterRequest, **where.EXPECTED)
-    parts.extend_request(history.HistoryRequest, **history.EXPECTED)
-    parts.extend_request(cursor.CursorRequest, **cursor.EXPECTED)
+    parts.extend_request(where.FilterRequest)
+    parts.extend_request(history.HistoryRequest)
+    parts.extend_request(cursor.CursorRequest)
     for fields in (
         where.FilterAnswer,
         cursor.CursorAnswer,
@@ -30,11 +30,13 @@ def register(app: Flask, parts: Parts) -> None:
     phases = recommender.phases
     phases.state.append(history.own_state, "history")
     phases.history.append(cursor.as_of_first_page, "cursor")
-    phases.recall.append(where.limit_search, *where.EXPECTED)
+    phases.recall.append(where.limit_search, *where.FIELDS)
     phases.recall.append(cursor.leave_out_shown, "cursor")
+    phases.enough.append(cursor.enough, "cursor")
+    phases.enough.append(rank.enough, "candidates")
     phases.candidates.append(rank.choose, "candidates")
     # A list is filtered before other extensions re-rank it; the cursor records the result.
-    phases.rerank.append(where.limit_popular, *where.EXPECTED)
+    phases.rerank.append(where.limit_popular, *where.FIELDS)
     phases.rerank.append(rank.limit_popular, "candidates")
     held.register(phases)
     held.look()
@@ -55,7 +57,6 @@ def register(app: Flask, parts: Parts) -> None:
         name="rank",
         body=rank.RankRequest,
         example=rank.EXAMPLE,
-        expected=rank.EXPECTED,
     )
     @only_reads
     def rank_candidates(wanted: rank.RankRequest) -> Answer:
@@ -70,7 +71,7 @@ def register(app: Flask, parts: Parts) -> None:
         record.facts |= {"user": wanted.userid, "candidates": len(wanted.candidates)}
         preferred = parts.preferred(f"{wanted.userid}") if wanted.userid else None
         answer = recommender.recommend(wanted, record.watch, preferred)
-        record.recommended(answer)
+        record.answer = answer
         return answer
 
     @route(

@@ -15,7 +15,6 @@ from pydantic import Field
 
 from data_exchange_center.candidates import Candidates, StoredUser, behind, fused_lists
 from data_exchange_center.dataset import OwnId
-from extras.questions import history
 from extras.questions.history import HistoryRequest
 from extras.routes import expect_kind
 from online.recommend.loaded_release import Release
@@ -28,16 +27,9 @@ from online.recommend.types import (
     UserId,
     absent_by_default,
 )
-from online.web.errors import EXPECTED as CORE
 
 MAX_CANDIDATES: Final = 1_000
 EXAMPLE: Final[dict[str, Any]] = {"userid": 1, "candidates": [1, 2858, 260]}
-EXPECTED: Final = {
-    **CORE,
-    **history.EXPECTED,
-    "candidates": f"a list of 1 to {MAX_CANDIDATES:,} item ids",
-    "size": f"a whole number from 1 to {MAX_CANDIDATES}",
-}
 
 
 class RankRequest(HistoryRequest):
@@ -45,10 +37,6 @@ class RankRequest(HistoryRequest):
 
     candidates: Annotated[list[UserId], Field(min_length=1, max_length=MAX_CANDIDATES)]
     size: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = MAX_CANDIDATES
-
-    @property
-    def fewest(self) -> int:
-        return 0  # the candidates are the client's
 
 
 class RankAnswer(Answer):
@@ -58,6 +46,11 @@ class RankAnswer(Answer):
         [],
         "of /ml/rank: candidates that the release does not know or has no features of, and hidden ones",
     )
+
+
+def enough(request: Request) -> int:
+    """No candidates are needed: they are the client's."""
+    return 0 if isinstance(request, RankRequest) else request.size
 
 
 def choose(

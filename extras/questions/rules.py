@@ -40,7 +40,11 @@ from extras.routes import per_release
 from online.clients.base import ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers, connect
-from online.recommend.loaded_release import Release
+from online.recommend.loaded_release import (
+    Release,
+    read_catalogue,
+    read_published,
+)
 from online.recommend.outcomes import NoReleaseError
 from online.recommend.phases import Hook, Phases
 from online.recommend.recommend import Recommender
@@ -213,10 +217,12 @@ def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
         closing(ElasticItems(settings.elasticsearch)) as items,
     ):
         live = users.control().active
-        if live is None or (published := users.published(live)) is None:
+        if live is None or (published := read_published(users, live)) is None:
             raise NoReleaseError(NONE_ACTIVE)
         dataset = published.manifest.dataset.base_name
-        titles = {item.own_id: item.title for item in items.catalogue(live).values()}
+        titles = {
+            item.own_id: item.title for item in read_catalogue(items, live).values()
+        }
         if options.file or options.clear:
             rules = read(options.file) if options.file else RuleList()
             with closing(connect(settings.redis)) as client:

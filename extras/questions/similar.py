@@ -22,7 +22,8 @@ from data_exchange_center.fusion import Hits, Vocabulary, fuse
 from extras.routes import per_release
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import BadRequestError
-from online.recommend.types import MAX_SIZE, Item, OwnText, Size, items_of, read_id
+from online.recommend.recommend import items_of
+from online.recommend.types import MAX_SIZE, Item, OwnText, Size, read_id
 from online.web.parts import InOrder
 
 MAX_ITEMS: Final = 20

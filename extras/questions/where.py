@@ -71,14 +71,7 @@ _Wanted = Annotated[
 ]
 Where = Annotated[dict[str, _Wanted], Field(max_length=20)]
 Ids = Annotated[list[UserId], Field(max_length=MAX_IDS)]
-EXPECTED: Final = {
-    "where": (
-        "an object that has for each attribute a list of values, or an object with any, all or none (lists of values) "
-        'or gte, gt, lte, lt (numbers), for example {"genres": ["Comedy"], "year": {"gte": 1990}}'
-    ),
-    "exclude": f"a list of at most {MAX_IDS:,} item ids",
-    "only": f"a list of at most {MAX_IDS:,} item ids",
-}
+FIELDS: Final = ("where", "exclude", "only")
 
 
 class FilterRequest(Request):
@@ -227,7 +220,7 @@ def limit_popular(slate: Slate) -> None:
 def allowed_items(request: Request, opened: Release) -> NDArray[np.int64] | None:
     """Numbers of the items that pass a request's filter; None: it has none."""
     if not isinstance(request, FilterRequest) or request.model_fields_set.isdisjoint(
-        EXPECTED
+        FIELDS
     ):
         return None
     return attributes_of(opened).itemids[_allowed(request, opened)]

@@ -46,9 +46,6 @@ BY_TEXT: Final = 100  # best matches that are ranked
 BY_RECALL: Final = (
     200  # matching items that recall places first and that are ranked, too
 )
-EXPECTED: Final = {
-    "query": f"a string of 1 to {MAX_LENGTH} characters, a letter or digit among them"
-}
 NO_MATCH: Final = ("query", "No more items match the query.")
 BY_WORDS: Final = "words"  # what an answer has instead of matches by meaning
 _NOTHING: Final = np.empty(0, np.int32)
@@ -79,7 +76,7 @@ def register(app: Flask, parts: Parts) -> None:
     """The field ``query`` of requests."""
     recommender = parts.recommender
     search = Search(recommender, parts.stores)
-    parts.extend_request(SearchRequest, **EXPECTED)
+    parts.extend_request(SearchRequest)
     recommender.phases.release.append(search.prepared)
     recommender.phases.candidates.append(search.choose, "query")
     recommender.phases.rerank.append(search.reorder, "query")

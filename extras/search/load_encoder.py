@@ -43,10 +43,11 @@ from offline_to_online.stores.triton import (
     MODEL_FILE,
     Place,
     TritonStore,
-    encoder_config,
+    config_pbtxt,
 )
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers
+from online.recommend.loaded_release import read_catalogue
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def sync(settings: Settings) -> None:
                         continue
                     texts = {
                         n: meaning.text_of(each.title, each.attributes)
-                        for n, each in items.catalogue(release).items()
+                        for n, each in read_catalogue(items, release).items()
                     }
                     index = make_index(client, settings, published.manifest, encoder)
                     write_vectors(
@@ -206,7 +207,7 @@ class Encoder:
             store.aside / f"arriving-{meaning.MODEL}",
         )
         parameter = f'parameters {{ key: "{meaning.TOKENIZER}" value {{ string_value: "{self._packed}" }} }}\n'
-        config = encoder_config(meaning.MODEL, self.model) + parameter
+        config = config_pbtxt(meaning.MODEL, self.model) + parameter
         content = {
             Path("config.pbtxt"): config.encode(),
             Path("1") / MODEL_FILE: self.model,

@@ -10,7 +10,7 @@ from data_exchange_center.settings import ExtensionSettings
 
 
 class SearchSettings(ExtensionSettings, env_prefix="RECSYS_SEARCH__"):
-    """Settings of this extension. Weights are chosen by `make evaluate-search`."""
+    """Settings of this extension. README.md says how the weights were chosen."""
 
     text_weight: Annotated[float, Field(ge=0, le=1)] = (
         0.6  # of the matches' order, against the ranker's

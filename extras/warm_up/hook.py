@@ -11,9 +11,9 @@ from data_exchange_center.candidates import StoredUser
 from online.clients.base import OUT_OF_TIME, Deadline, ServiceError, until
 from online.clients.feast import encoded_user
 from online.clients.redis import UserQuery
-from online.recommend.loaded_release import Release
+from online.recommend.loaded_release import Release, with_popular
 from online.recommend.outcomes import NoReleaseError
-from online.recommend.recall import search_channels, with_popular
+from online.recommend.recall import search_channels
 from online.recommend.recommend import Recommender, score_query
 from online.recommend.types import read_id
 from online.web.parts import Parts

@@ -31,7 +31,7 @@ def main(settings: Settings) -> None:
         each.name: each.onnx.tobytes()
         for each in release_parts.read_channels(settings.exchange_dir).encoded
     }
-    place = store.load(manifest.release, sizes, onnx, encoders)
+    place = store.load(manifest.release, onnx, encoders)
     inputs = f"{wire.MODEL_INPUT} FP32 [-1, {sizes.columns}]"
     if sizes.events:
         inputs += (

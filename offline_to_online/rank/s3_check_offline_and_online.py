@@ -52,7 +52,7 @@ def main(settings: Settings) -> None:
     shares = parity.compare_lists(online, truth)
     record = ParityRecord(
         users=len(online),
-        pairs=sum(len(answer.item_numbers) for answer in online),
+        pairs=sum(len(answer.scores) for answer in online),
         largest_difference=max(gaps.values()),
         triton_model=place.model,
         triton_version=place.version,

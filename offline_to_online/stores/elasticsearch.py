@@ -10,14 +10,17 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, ClassVar, Final
 
 import numpy as np
 from elasticsearch import ApiError, Elasticsearch, TransportError
 from elasticsearch.helpers import BulkIndexError, bulk, scan
 
-from data_exchange_center import candidates, recipes, wire
+from data_exchange_center import recipes, wire
+from data_exchange_center.candidates import ItemQuery
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.fusion import Hits
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, progress
@@ -64,27 +67,24 @@ class ElasticsearchStore(ReleaseStore):
             yield client
 
     def load(self, manifest: Manifest, items: Sequence[ItemRow]) -> None:
+        """Write the items into the release's index, unless it holds them, and remove the mark of an earlier check."""
         release = manifest.release
+        place = self.settings.elasticsearch
         with self.client() as client:
-            if (checked := mark_of(client, release)) is not None:
-                if checked:
-                    mark(client, release, checked=False)
-                try:
-                    check_documents(client, release, items)
-                except CheckError as error:
-                    log.warning("%s: writing the release's items again", error)
-                else:
-                    return  # it is equal to its source, so nothing need be written
-            place, kind = self.settings.elasticsearch, manifest.recipe.recall.index
-            write_items(
-                client,
-                release,
-                items,
-                manifest.vector_dims,
-                kind,
-                place.shards,
-                place.replicas,
-            )
+            checked = mark_of(client, release)
+            if checked:
+                mark(client, release, checked=False)
+            if checked is None or not holds(client, release, items):
+                kind = manifest.recipe.recall.index
+                write_items(
+                    client,
+                    release,
+                    items,
+                    manifest.vector_dims,
+                    kind,
+                    place.shards,
+                    place.replicas,
+                )
 
     def check(
         self, manifest: Manifest, items: Sequence[ItemRow]
@@ -98,13 +98,13 @@ class ElasticsearchStore(ReleaseStore):
         with self.client() as client:
             check_documents(client, release, items)
             genres = check_genres(client, release, items)
-            tied = check_self_first(self.settings, manifest, items)
+            ties = check_self_first(self.settings, manifest, items)
             mark(client, release, checked=True)
             if not client.indices.exists_alias(
                 name=wire.ITEM_ALIAS
             ):  # before the first release goes live
                 self.activate(release)
-        return genres, tied
+        return genres, ties
 
     def is_checked(self, release: str) -> bool:
         with self.client() as client:
@@ -119,18 +119,16 @@ class ElasticsearchStore(ReleaseStore):
 
     def activate(self, release: str) -> None:
         """Move the alias that people search, atomically: there is no moment without one."""
-        actions: list[dict[str, Any]] = [
-            {
-                "remove": {
-                    "index": f"{wire.ITEM_ALIAS}-*",
-                    "alias": wire.ITEM_ALIAS,
-                    "must_exist": False,
-                }
-            },
-            {"add": {"index": wire.item_index(release), "alias": wire.ITEM_ALIAS}},
-        ]
+        others = {
+            "index": f"{wire.ITEM_ALIAS}-*",
+            "alias": wire.ITEM_ALIAS,
+            "must_exist": False,
+        }
+        this_one = {"index": wire.item_index(release), "alias": wire.ITEM_ALIAS}
         with self.client() as client:
-            client.indices.update_aliases(actions=actions)
+            client.indices.update_aliases(
+                actions=[{"remove": others}, {"add": this_one}]
+            )
 
     def delete(self, releases: Collection[str]) -> None:
         with self.client() as client:
@@ -138,19 +136,28 @@ class ElasticsearchStore(ReleaseStore):
                 delete_index(client, release)
 
 
-def put_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:
-    """Index the items in bulk, overwriting documents with the same ids."""
-    documents = (
-        {
-            "_index": wire.item_index(release),
-            "_id": str(row.number),
-            "_source": row.document(),
-        }
-        for row in progress(
-            rows, desc="items to Elasticsearch", unit="item", leave=False
-        )
-    )
-    bulk(client, documents)
+# The mark, which also tells an index that was filled once from the rest of an interrupted load.
+
+
+def mark_of(client: Elasticsearch, release: str) -> bool | None:
+    """Whether the release's index was checked; None: there is no index, or its first load was interrupted."""
+    index = wire.item_index(release)
+    found = client.options(ignore_status=404).indices.get_mapping(index=index)
+    if index not in found:
+        return None
+    meta: dict[str, bool] = found[index]["mappings"].get("_meta", {})
+    return meta.get(CHECKED)
+
+
+def mark(client: Elasticsearch, release: str, *, checked: bool) -> None:
+    client.indices.put_mapping(index=wire.item_index(release), meta={CHECKED: checked})
+
+
+def delete_index(client: Elasticsearch, release: str) -> None:
+    client.options(ignore_status=404).indices.delete(index=wire.item_index(release))
+
+
+# Writing.
 
 
 def write_items(
@@ -170,7 +177,7 @@ def write_items(
         dims: width of each channel's vectors.
         kind: how vectors are searched, a key of `INDEX_OPTIONS`.
     """
-    index, mapping = wire.item_index(release), item_mapping(dims, INDEX_OPTIONS[kind])
+    index = wire.item_index(release)
     if mark_of(client, release) is None:
         delete_index(client, release)
         client.indices.create(
@@ -180,29 +187,9 @@ def write_items(
                 "number_of_replicas": replicas,
                 "refresh_interval": "-1",
             },
-            mappings=mapping,
+            mappings=item_mapping(dims, INDEX_OPTIONS[kind]),
         )
-    else:  # an index of an earlier version has no words
-        client.indices.put_mapping(
-            index=index,
-            properties={wire.ITEM_WORDS: mapping["properties"][wire.ITEM_WORDS]},
-        )
-    put_documents(client, release, rows)
-    client.indices.refresh(index=index)
-    if client.count(index=index)["count"] != len(
-        rows
-    ):  # documents that somebody added by hand
-        wanted = {str(row.number) for row in rows}
-        surplus = [
-            hit["_id"]
-            for hit in scan(client, index=index, _source=False)
-            if hit["_id"] not in wanted
-        ]
-        bulk(
-            client,
-            ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus),
-        )
-        client.indices.refresh(index=index)
+    put_documents(client, index, rows)
     client.indices.forcemerge(
         index=index, max_num_segments=1
     )  # one graph per channel and shard: all are reached
@@ -210,15 +197,7 @@ def write_items(
         index=index, settings={"refresh_interval": "1s", "number_of_replicas": replicas}
     )
     client.indices.refresh(index=index)
-    patient = client.options(ignore_status=408)
-    health = patient.cluster.health(
-        index=index, wait_for_status="green", timeout=COPIES_WITHIN
-    )
-    if health["timed_out"]:
-        raise CheckError(
-            f"{health['unassigned_shards']} copies of shards of {index} have no node to lie on: "
-            "start more nodes, or set RECSYS_ELASTICSEARCH__REPLICAS to fewer, and sync again"
-        )
+    wait_for_copies(client, index)
     mark(client, release, checked=False)
 
 
@@ -255,28 +234,62 @@ def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[st
     }
 
 
-def mark_of(client: Elasticsearch, release: str) -> bool | None:
-    """Whether the release's index was checked; None: there is no index, or its first load was interrupted."""
-    index = wire.item_index(release)
-    found = client.options(ignore_status=404).indices.get_mapping(index=index)
-    meta: dict[str, bool] = (
-        found[index]["mappings"].get("_meta", {}) if index in found else {}
+def put_documents(client: Elasticsearch, index: str, rows: Sequence[ItemRow]) -> None:
+    """Index the items, overwriting documents with the same ids, and delete all others."""
+    shown = progress(rows, desc="items to Elasticsearch", unit="item", leave=False)
+    bulk(
+        client,
+        (
+            {"_index": index, "_id": str(row.number), "_source": row.document()}
+            for row in shown
+        ),
     )
-    return meta.get(CHECKED)
+    client.indices.refresh(index=index)
+    if client.count(index=index)["count"] != len(
+        rows
+    ):  # documents that somebody added by hand
+        wanted = {str(row.number) for row in rows}
+        surplus = [
+            hit["_id"]
+            for hit in scan(client, index=index, _source=False)
+            if hit["_id"] not in wanted
+        ]
+        bulk(
+            client,
+            ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus),
+        )
+        client.indices.refresh(index=index)
 
 
-def mark(client: Elasticsearch, release: str, *, checked: bool) -> None:
-    client.indices.put_mapping(index=wire.item_index(release), meta={CHECKED: checked})
+def wait_for_copies(client: Elasticsearch, index: str) -> None:
+    """Wait until every copy of every shard has a node. Raises CheckError."""
+    health = client.options(ignore_status=408).cluster.health(
+        index=index, wait_for_status="green", timeout=COPIES_WITHIN
+    )
+    if health["timed_out"]:
+        raise CheckError(
+            f"{health['unassigned_shards']} copies of shards of {index} have no node to lie on: "
+            "start more nodes, or set RECSYS_ELASTICSEARCH__REPLICAS to fewer, and sync again"
+        )
 
 
-def delete_index(client: Elasticsearch, release: str) -> None:
-    client.options(ignore_status=404).indices.delete(index=wire.item_index(release))
+# Checks.
+
+
+def holds(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> bool:
+    """Whether the documents equal their source already, so that none need be written."""
+    try:
+        check_documents(client, release, rows)
+    except CheckError as error:
+        log.warning("%s: writing the release's items again", error)
+        return False
+    return True
 
 
 def check_documents(
     client: Elasticsearch, release: str, rows: Sequence[ItemRow]
 ) -> None:
-    """Every document, field by field, against its source."""
+    """Compare every document with its source, field by field. Raises CheckError naming item, field and values."""
     index = wire.item_index(release)
     count = client.count(index=index)["count"]
     if count != len(rows):
@@ -286,22 +299,23 @@ def check_documents(
     for start in range(0, len(rows), CHUNK):
         chunk = rows[start : start + CHUNK]
         answer = client.mget(index=index, ids=[str(row.number) for row in chunk])
-        for row, doc in zip(chunk, answer["docs"], strict=True):
-            check_document(row, doc.get("_source"))
+        for row, document in zip(chunk, answer["docs"], strict=True):
+            check_document(row, document.get("_source"))
 
 
 def check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:
     if stored is None:
         raise CheckError(f"item {row.own_id!r}: no document in Elasticsearch")
-    wanted, vectors = (
-        row.document(),
-        {vector_of(channel): vector for channel, vector in row.vectors.items()},
-    )
-    for field in sorted(set(wanted) | set(stored)):
+    wanted = row.document()
+    vectors = {vector_of(channel) for channel in row.vectors}
+    for field in sorted({*wanted, *stored}):
         got, source = stored.get(field), wanted.get(field)
-        same = got == source
         if field in vectors and got is not None:
-            same = np.array_equal(np.asarray(got, np.float32), vectors[field])
+            same = np.array_equal(
+                np.asarray(got, np.float32), np.asarray(source, np.float32)
+            )
+        else:
+            same = got == source
         if not same:
             raise CheckError(
                 f"item {row.own_id!r}, field {field!r}: Elasticsearch gave {got}, the source says {source}"
@@ -312,8 +326,8 @@ def check_genres(
     client: Elasticsearch, release: str, rows: Sequence[ItemRow]
 ) -> dict[int, int]:
     """Check for every genre code that a term query finds the expected number of items. Returns code -> items."""
-    truth = dict(sorted(Counter(code for row in rows for code in row.terms).items()))
-    for code, wanted in truth.items():
+    counted = Counter(code for row in rows for code in row.terms)
+    for code, wanted in counted.items():
         got = client.count(
             index=wire.item_index(release), query={"term": {wire.ITEM_GENRES: code}}
         )["count"]
@@ -321,7 +335,7 @@ def check_genres(
             raise CheckError(
                 f"genre {code}: the index finds {got} items, the source has {wanted} of {len(rows)}"
             )
-    return truth
+    return dict(counted)
 
 
 def check_self_first(
@@ -329,53 +343,51 @@ def check_self_first(
 ) -> dict[str, int]:
     """Search with each item's own vectors: every channel has to find that item first, or one with an equal score.
 
-    All item vectors of a channel have the same norm, so none has a larger inner product with an item than the item
-    itself. Returns channel name -> number of ties.
+    Returns channel name -> number of ties.
     """
     recall = manifest.recipe.recall.model_copy(
         update={"num_candidates": SELF_CANDIDATES, "candidates": 1}
     )
-    names = [channel.name for channel in recall.searched]
-    own_ids, tied = {row.number: row.own_id for row in rows}, dict.fromkeys(names, 0)
-    queries = (
-        candidates.ItemQuery(manifest.release, recall, row.vectors) for row in rows
+    ties = {channel.name: 0 for channel in recall.searched}
+    own_ids = {row.number: row.own_id for row in rows}
+    queries = [ItemQuery(manifest.release, recall, row.vectors) for row in rows]
+    with closing(ElasticItems(patient(settings).elasticsearch)) as client:
+        pool = ThreadPoolExecutor(AT_ONCE)
+        try:
+            answers = pool.map(client.call, queries)
+            shown = progress(
+                answers, desc="searches", unit="item", total=len(rows), leave=False
+            )
+            for row, found in zip(rows, shown, strict=True):
+                for channel, hits in zip(ties, found, strict=True):
+                    if channel in row.vectors:
+                        ties[channel] += is_tie(row, channel, hits, own_ids)
+        finally:
+            pool.shutdown(
+                cancel_futures=True
+            )  # after a failure no more searches are sent
+    return ties
+
+
+def is_tie(
+    row: ItemRow, channel: str, hits: Hits, own_ids: Mapping[int, OwnId]
+) -> bool:
+    """Whether an item's own vector finds, before the item, another one with an equal score.
+
+    All item vectors of a channel have the same norm, so none has a larger inner product with an item than the item
+    itself. Raises CheckError where one has, or nothing is found.
+    """
+    vector = row.vectors[channel].astype(np.float64)
+    itself = vector @ vector
+    if len(hits.ids) == 0:
+        what = "nothing"
+    elif hits.ids[0] == row.number:
+        return False
+    elif np.isclose(itself, hits.scores[0], rtol=SAME_SCORE):
+        return True
+    else:
+        what = f"item {own_ids[int(hits.ids[0])]!r} first, by {hits.scores[0]:.6f}"
+    raise CheckError(
+        f"item {row.own_id!r}: its own vector of channel {channel} finds {what}; its inner product with itself is "
+        f"{itself:.6f}"
     )
-    with ExitStack() as stack:
-        client = stack.enter_context(
-            closing(ElasticItems(patient(settings).elasticsearch))
-        )
-        pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
-        stack.callback(
-            pool.shutdown, cancel_futures=True
-        )  # after a failure no more searches are sent
-        answers = progress(
-            pool.map(client.call, queries),
-            desc="searches",
-            unit="item",
-            total=len(rows),
-            leave=False,
-        )
-        for row, found in zip(rows, answers, strict=True):
-            for name, hits in zip(names, found, strict=True):
-                if name not in row.vectors:
-                    continue
-                vector = row.vectors[name].astype(np.float64)
-                first, best = (
-                    (int(hits.ids[0]), float(hits.scores[0]))
-                    if len(hits.ids)
-                    else (0, -np.inf)
-                )
-                if first != row.number and not np.isclose(
-                    own := vector @ vector, best, rtol=SAME_SCORE
-                ):
-                    what = (
-                        f"item {own_ids[first]!r} first, by {best:.6f}"
-                        if first
-                        else "nothing"
-                    )
-                    raise CheckError(
-                        f"item {row.own_id!r}: its own vector of channel {name} finds {what}; its inner product with "
-                        f"itself is {own:.6f}"
-                    )
-                tied[name] += first != row.number
-    return tied

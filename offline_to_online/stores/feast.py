@@ -24,14 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from data_exchange_center import dataset, feast_repo, files, steps, wire
+from data_exchange_center import feast_repo, files, steps, wire
 from data_exchange_center.columns import Columns, Entity
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.release_parts import OwnIds
 from data_exchange_center.settings import Settings
 from offline_to_online.stores.base import READY_S, START_SERVICES, ReleaseStore, patient
-from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 
@@ -47,10 +47,8 @@ _CHECKED: Final = (
     "checked"  # file of a release: all of it was read back through the feature server
 )
 _UNAPPLIED: Final = ".unapplied"  # file: `apply_pending` has work; made before a change, so that a kill is noticed
-_TYPES: Final = {
-    "int64": (pa.int64(), "Int64"),
-    "string": (pa.string(), "String"),
-}  # in Arrow; in feast.types
+_IN_ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
+_IN_FEAST: Final = {"int64": "Int64", "string": "String"}  # of feast.types
 _REGISTRY: Final = "data/registry.db"  # as cli.py says
 _NEXT: Final = "data/registry.next.db"  # the copy that commands change
 # The feature server looks at the registry again every few seconds
@@ -67,6 +65,10 @@ class FeastStore(ReleaseStore):
 
     title: ClassVar[str] = "Feast"
     step: ClassVar[str] = "offline_to_online/rank/s1_feature_to_feast.py"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.repository = feast_repo.feature_repo(settings)
 
     @property
     def address(self) -> str:
@@ -101,10 +103,10 @@ class FeastStore(ReleaseStore):
             frames: raw features by entity: the key first, then the stored features in the spec's order.
             at: event timestamp of all rows, UTC.
         """
-        settings, release = self.settings, manifest.release
-        (release_dir(settings, release) / _CHECKED).unlink(missing_ok=True)
-        write_features(settings, release, manifest.feature_spec, frames, at)
-        materialize(settings, release)
+        release = manifest.release
+        self._mark_of(release).unlink(missing_ok=True)
+        write_features(self.settings, release, manifest.feature_spec, frames, at)
+        materialize(self.settings, release)
         self.wait_until_served(release)
 
     def check(
@@ -114,27 +116,29 @@ class FeastStore(ReleaseStore):
 
         If the online store has lost rows that the registry counts as loaded, all are loaded once more.
         """
-        settings, release = self.settings, manifest.release
+        release = manifest.release
         try:
-            check_features(settings, release, frames, own_ids)
+            check_features(self.settings, release, frames, own_ids)
         except steps.CheckError as error:
             log.warning("%s: loading all of release %s again", error, release)
-            again = ["materialize", "--disable-event-timestamp", *_views(release)]
-            run_feast(settings, ["apply"], again)
-            check_features(settings, release, frames, own_ids)
+            run_feast(
+                self.settings,
+                ["materialize", "--disable-event-timestamp", *_views(release)],
+            )
+            check_features(self.settings, release, frames, own_ids)
         self.wait_until_served(None)
-        (release_dir(settings, release) / _CHECKED).touch()
+        self._mark_of(release).touch()
+
+    def _mark_of(self, release: str) -> Path:
+        return release_dir(self.settings, release) / _CHECKED
 
     def is_checked(self, release: str) -> bool:
-        return (release_dir(self.settings, release) / _CHECKED).is_file()
+        return self._mark_of(release).is_file()
 
     def releases(self) -> set[str]:
-        folder = feast_repo.feature_repo(self.settings) / "releases"
-        return (
-            {path.name for path in folder.iterdir() if path.is_dir()}
-            if folder.is_dir()
-            else set()
-        )
+        return {
+            path.name for path in self.repository.glob("releases/*") if path.is_dir()
+        }
 
     def wait_until_served(self, release: str | None) -> None:
         """Wait until each feature server answers for a release's services (None: the live ones)."""
@@ -147,18 +151,18 @@ class FeastStore(ReleaseStore):
 
     def activate(self, release: str) -> None:
         """Choose the release that the services ``ml_user`` and ``ml_item`` stand for; `apply_pending` applies it."""
-        alone = self.releases() == {release}  # then they stand for it already
-        if (live_release(self.settings) or (release if alone else None)) != release:
-            (feast_repo.feature_repo(self.settings) / _UNAPPLIED).touch()
-        with files.written_in_place(
-            feast_repo.feature_repo(self.settings) / _LIVE
-        ) as temporary:
+        before = live_release(self.settings)
+        if before is None and self.releases() == {release}:
+            before = release  # they stand for the only release already
+        if before != release:
+            (self.repository / _UNAPPLIED).touch()
+        with files.written_in_place(self.repository / _LIVE) as temporary:
             temporary.write_text(json.dumps({"live": release}) + "\n", encoding="utf-8")
 
     def delete(self, releases: Collection[str]) -> None:
         """Take releases out of the repository; `apply_pending` then drops their views and their rows in Redis."""
         for release in releases:
-            (feast_repo.feature_repo(self.settings) / _UNAPPLIED).touch()
+            (self.repository / _UNAPPLIED).touch()
             folder = release_dir(self.settings, release)
             (folder / _FIELDS).unlink(
                 missing_ok=True
@@ -167,13 +171,25 @@ class FeastStore(ReleaseStore):
 
     def apply_pending(self) -> None:
         """Run ``feast apply``, which takes seconds, if `activate` or `delete` has changed something."""
-        if (unapplied := feast_repo.feature_repo(self.settings) / _UNAPPLIED).exists():
+        unapplied = self.repository / _UNAPPLIED
+        if unapplied.exists():
             run_feast(self.settings, ["apply"])
             unapplied.unlink()
 
 
 def release_dir(settings: Settings, release: str) -> Path:
     return feast_repo.feature_repo(settings) / "releases" / release
+
+
+def live_release(settings: Settings) -> str | None:
+    """The release behind the services ``ml_user`` and ``ml_item``; None: none was ever live."""
+    path = feast_repo.feature_repo(settings) / _LIVE
+    if not path.is_file():
+        return None
+    return str(json.loads(path.read_text(encoding="utf-8"))["live"])
+
+
+# Writing a release's files, and Feast's commands.
 
 
 def write_features(
@@ -190,34 +206,21 @@ def write_features(
     folder = release_dir(settings, release)
     fields: dict[Entity, list[list[str]]] = {}
     for entity, frame in frames.items():
-        types = {feature.name: _TYPES[feature.dtype] for feature in spec.stored(entity)}
-        fields[entity] = [[name, of_feast] for name, (_, of_feast) in types.items()]
-        columns = {
-            wire.FEAST_KEY[entity]: pa.int64(),
-            **{name: of_arrow for name, (of_arrow, _) in types.items()},
-        }
-        schema = pa.schema(
-            [*columns.items(), (Columns.EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))]
-        )
+        stored = spec.stored(entity)
+        columns = [(wire.FEAST_KEY[entity], pa.int64())]
+        columns += [(feature.name, _IN_ARROW[feature.dtype]) for feature in stored]
+        columns += [(Columns.EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))]
+        rows = frame.assign(**{Columns.EVENT_TIMESTAMP: at})
         table = pa.Table.from_pandas(
-            frame.assign(**{Columns.EVENT_TIMESTAMP: at}),
-            schema=schema,
-            preserve_index=False,
+            rows, schema=pa.schema(columns), preserve_index=False
         )
         with files.written_in_place(folder / f"{entity}s.parquet") as temporary:
             pq.write_table(table.replace_schema_metadata(None), temporary)
+        fields[entity] = [
+            [feature.name, _IN_FEAST[feature.dtype]] for feature in stored
+        ]
     with files.written_in_place(folder / _FIELDS) as temporary:
         temporary.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
-
-
-def live_release(settings: Settings) -> str | None:
-    """The release behind the services ``ml_user`` and ``ml_item``."""
-    path = feast_repo.feature_repo(settings) / _LIVE
-    return (
-        str(json.loads(path.read_text(encoding="utf-8"))["live"])
-        if path.is_file()
-        else None
-    )
 
 
 def materialize(settings: Settings, release: str) -> None:
@@ -229,10 +232,11 @@ def materialize(settings: Settings, release: str) -> None:
 
 
 def _views(release: str) -> list[str]:
-    names = [
-        wire.feast_name(wire.FEAST_SERVICE[entity], release) for entity in ENTITIES
-    ]
-    return [part for name in names for part in ("--views", name)]
+    """Arguments that name a release's views."""
+    arguments = []
+    for entity in ENTITIES:
+        arguments += ["--views", wire.feast_name(wire.FEAST_SERVICE[entity], release)]
+    return arguments
 
 
 def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
@@ -241,48 +245,54 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
     The server sees the outcome of all commands at once, or, when one fails, of none. Other processes that change the
     registry wait: of two copies of it, the later one would undo the earlier.
     """
-    repo = feast_repo.prepare_feast_repo(settings)
-    registry, copy = repo / _REGISTRY, repo / _NEXT
-    with (repo / "data" / ".lock").open("w") as lock:
+    repository = feast_repo.prepare_feast_repo(settings)
+    registry = repository / _REGISTRY
+    copy = repository / _NEXT
+    with (repository / "data" / ".lock").open("w") as lock:
         fcntl.flock(
             lock, fcntl.LOCK_EX
         )  # released when the file is closed, whatever happens to the process
         copy.unlink(missing_ok=True)
         if registry.is_file():
             shutil.copyfile(registry, copy)
-        for command in commands:
-            log.info("feast %s", " ".join(command))
-        job = [
-            sys.executable,
-            "-m",
-            "data_exchange_center.feature_repo.cli",
-            json.dumps(commands),
-        ]
-        more = {
-            **feast_repo.feast_environment(settings),
-            "FEAST_REGISTRY": _NEXT,
-            "FEAST_NO_PROGRESS": "1",
-        }
-        done = subprocess.run(
-            job,
-            cwd=repo,
-            env=os.environ | more,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            lines = [
-                line.strip()
-                for line in (done.stderr or done.stdout).splitlines()
-                if line.strip()
-            ]
-            raise steps.StepError(
-                f"Feast's `{commands[0][0]}` failed in {repo}, its online store being Redis at "
-                f"{RedisStore(settings).address} ({lines[-1] if lines else 'without a word'})",
-                START_SERVICES,
-            )
+        _in_process(settings, repository, commands)
         copy.replace(registry)
+
+
+def _in_process(
+    settings: Settings, repository: Path, commands: Sequence[Sequence[str]]
+) -> None:
+    """Run Feast's commands in one process, on the copy of the registry. Raises StepError."""
+    for command in commands:
+        log.info("feast %s", " ".join(command))
+    job = [
+        sys.executable,
+        "-m",
+        "data_exchange_center.feature_repo.cli",
+        json.dumps(commands),
+    ]
+    variables = feast_repo.feast_environment(settings) | {
+        "FEAST_REGISTRY": _NEXT,
+        "FEAST_NO_PROGRESS": "1",
+    }
+    done = subprocess.run(
+        job,
+        cwd=repository,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["without a word"]
+        raise steps.StepError(
+            f"Feast's `{commands[0][0]}` failed in {repository}, its online store being Redis at "
+            f"{settings.redis.url} ({said[-1].strip()})",
+            START_SERVICES,
+        )
+
+
+# Reading it back.
 
 
 def check_features(
@@ -294,18 +304,13 @@ def check_features(
     """
     with FeastStore(settings).client() as features:
         for entity, frame in frames.items():
+            starts = range(0, len(frame), CHUNK)
             for start in steps.progress(
-                range(0, len(frame), CHUNK),
-                desc=f"{entity}s from Feast",
-                unit="batch",
-                leave=False,
+                starts, desc=f"{entity}s from Feast", unit="batch", leave=False
             ):
                 chunk = frame.iloc[start : start + CHUNK]
-                found = features.call(
-                    FeatureQuery(
-                        entity, release, chunk[wire.FEAST_KEY[entity]].tolist()
-                    )
-                )
+                numbers = chunk[wire.FEAST_KEY[entity]].tolist()
+                found = features.call(FeatureQuery(entity, release, numbers))
                 compare(entity, chunk, found, own_ids[entity])
 
 
@@ -313,7 +318,7 @@ def compare(
     entity: Entity,
     source: pd.DataFrame,
     found: FeatureRows,
-    own_ids: Mapping[int, dataset.OwnId],
+    own_ids: Mapping[int, OwnId],
 ) -> None:
     """Compare a feature server's answer with its source rows. ``own_ids``: by number, for the CheckError."""
     for number, names in found.missing.items():

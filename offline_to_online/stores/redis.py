@@ -9,20 +9,23 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from itertools import islice
+from itertools import compress, islice
+from operator import not_
 from typing import ClassVar, Final, TypeVar
 
 from redis.exceptions import RedisClusterException, RedisError
 
-from data_exchange_center import history, release_parts, wire
+from data_exchange_center import history, wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.manifest import Manifest, Published
+from data_exchange_center.release_parts import UserRow
 from data_exchange_center.steps import CheckError, StepError, progress
 from data_exchange_center.wire import replacement
 from offline_to_online.rows import RecallState
 from offline_to_online.stores.base import ReleaseStore, patient, redis_client
 from online.clients.publishing import listed
 from online.clients.redis import Connected, RedisUsers
+from online.recommend.loaded_release import read_published
 
 Row = TypeVar("Row")
 CHUNK: Final = 1_000  # users per round trip
@@ -60,33 +63,19 @@ class RedisStore(ReleaseStore):
         release = manifest.release
         ids, counts = wire.ids_key(release), wire.event_counts_key(release)
         with self.client() as client:
-            others = (
-                () if client.exists(wire.LOADED_KEY) else self.releases()
-            )  # those loaded before this set existed
-            client.sadd(wire.LOADED_KEY, release, *others)
+            client.sadd(wire.LOADED_KEY, release)
             client.delete(wire.users_key(release))
             client.delete(replacement(ids), replacement(counts))
             for chunk in _chunks(content.users, "users to Redis"):
-                by_slot: dict[int, dict[str, dict[str, bytes]]] = defaultdict(dict)
+                by_slot = defaultdict(list)
                 for row in chunk:
-                    by_slot[client.slot_of(row.own_id)][
-                        client.user_key(release, row.own_id)
-                    ] = row.fields()
-                for hashes in by_slot.values():  # keys of one slot fit in a transaction
-                    with (
-                        client.at(next(iter(hashes))) as server,
-                        server.pipeline(transaction=True) as pipe,
-                    ):
-                        for key, fields in hashes.items():
-                            pipe.delete(key)
-                            pipe.hset(key, mapping=fields)
-                        pipe.execute()
+                    by_slot[client.slot_of(row.own_id)].append(row)
+                for rows in by_slot.values():
+                    _replace_states(client, release, rows)
                 with client.pipeline(transaction=False) as pipe:
                     pipe.zadd(replacement(ids), {str(row.own_id): 0 for row in chunk})
-                    pipe.zadd(
-                        replacement(counts),
-                        {str(row.own_id): len(row.history) for row in chunk},
-                    )
+                    events = {str(row.own_id): len(row.history) for row in chunk}
+                    pipe.zadd(replacement(counts), events)
                     pipe.execute()
             for key in (ids, counts):
                 with client.at(key) as server:
@@ -99,52 +88,30 @@ class RedisStore(ReleaseStore):
 
     def remembered(self, users: Sequence[OwnId], dataset: str) -> set[OwnId]:
         """Return those of a data set's ``users`` (own ids) who were not forgotten."""
-        kept: set[OwnId] = set()
+        known: set[OwnId] = set()
         with self.client() as client:
             for chunk in _chunks(users, "who was forgotten"):
                 with client.pipeline(transaction=False) as pipe:
                     for own_id in chunk:
-                        pipe.hexists(
-                            wire.user_events_key(dataset, own_id), wire.FORGOTTEN
-                        )
-                    kept |= {
-                        own_id
-                        for own_id, gone in zip(chunk, pipe.execute(), strict=True)
-                        if not gone
-                    }
-        return kept
+                        key = wire.user_events_key(dataset, own_id)
+                        pipe.hexists(key, wire.FORGOTTEN)
+                    forgotten = pipe.execute()
+                known |= set(compress(chunk, map(not_, forgotten)))
+        return known
 
     def check(self, manifest: Manifest, content: RecallState) -> None:
         """Read all of it back, and mark the release as checked. Raises CheckError naming the user."""
-        release = manifest.release
-        ids, counts = wire.ids_key(release), wire.event_counts_key(release)
+        release, users = manifest.release, content.users
         with self.client() as client:
-            for chunk in _chunks(content.users, "users from Redis"):
-                with client.pipeline(transaction=False) as pipe:
-                    for row in chunk:
-                        pipe.hgetall(client.user_key(release, row.own_id))
-                    names = [str(row.own_id) for row in chunk]
-                    pipe.zmscore(ids, names)
-                    pipe.zmscore(counts, names)
-                    *hashes, listed, counted = pipe.execute()
-                for row, stored, there, count in zip(
-                    chunk, hashes, listed, counted, strict=True
-                ):
-                    check_user(row, stored)
-                    if there is None or count != len(row.history):
-                        raise CheckError(
-                            f"user {row.own_id!r} has {len(row.history)} events; in Redis's lists of the users "
-                            f"of release {release}: {'none' if there is None or count is None else int(count)}"
-                        )
-            for key in (ids, counts):
-                if (there := client.zcard(key)) != len(content.users):
+            for chunk in _chunks(users, "users from Redis"):
+                _check_users(client, release, chunk)
+            for key in (wire.ids_key(release), wire.event_counts_key(release)):
+                if (there := client.zcard(key)) != len(users):
                     raise CheckError(
-                        f"{key} in Redis lists {there} users; there are {len(content.users)}"
+                        f"{key} in Redis lists {there} users; there are {len(users)}"
                     )
-            if (
-                client.get(wire.popular_key(release))
-                != json.dumps(content.popular).encode()
-            ):
+            popular = client.get(wire.popular_key(release))
+            if popular != json.dumps(content.popular).encode():
                 raise CheckError(
                     f"the popular list of release {release} in Redis is not the one in popular.parquet"
                 )
@@ -178,10 +145,7 @@ class RedisStore(ReleaseStore):
         """Delete all keys, marks first: an interrupted deletion then never looks like a complete release."""
         with self.client() as client:
             for release in releases:
-                manifest = wire.manifest_key(release)
-                client.delete(
-                    wire.users_key(release), manifest, *client.copies(manifest)
-                )
+                client.delete(wire.users_key(release), wire.manifest_key(release))
                 keys = iter(client.scan_iter(f"ml:{release}:*", count=5_000))
                 while some := list(islice(keys, CHUNK)):
                     client.unlink(*some)
@@ -213,7 +177,7 @@ class RedisStore(ReleaseStore):
             self.translate_errors(),
             closing(RedisUsers(patient(self.settings).redis)) as users,
         ):
-            found = users.published(release)
+            found = read_published(users, release)
         if found is None:
             raise StepError(
                 f"release {release} is not published, or deleted: `make releases` lists those that are"
@@ -221,7 +185,35 @@ class RedisStore(ReleaseStore):
         return found
 
 
-def check_user(row: release_parts.UserRow, stored: Mapping[bytes, bytes]) -> None:
+def _replace_states(client: Connected, release: str, rows: Sequence[UserRow]) -> None:
+    """Replace the hashes of some users, whose keys are in one slot, in one transaction."""
+    keys = [client.user_key(release, row.own_id) for row in rows]
+    with client.at(keys[0]) as server, server.pipeline(transaction=True) as pipe:
+        for key, row in zip(keys, rows, strict=True):
+            pipe.delete(key)
+            pipe.hset(key, mapping=row.fields())
+        pipe.execute()
+
+
+def _check_users(client: Connected, release: str, rows: Sequence[UserRow]) -> None:
+    """Compare some users' hashes, and their places in the lists of users, with the source. Raises CheckError."""
+    names = [str(row.own_id) for row in rows]
+    with client.pipeline(transaction=False) as pipe:
+        for row in rows:
+            pipe.hgetall(client.user_key(release, row.own_id))
+        pipe.zmscore(wire.ids_key(release), names)
+        pipe.zmscore(wire.event_counts_key(release), names)
+        *hashes, listed, counted = pipe.execute()
+    for row, stored, there, count in zip(rows, hashes, listed, counted, strict=True):
+        check_user(row, stored)
+        if there is None or count != len(row.history):
+            raise CheckError(
+                f"user {row.own_id!r} has {len(row.history)} events; in Redis's lists of the users "
+                f"of release {release}: {'none' if there is None or count is None else int(count)}"
+            )
+
+
+def check_user(row: UserRow, stored: Mapping[bytes, bytes]) -> None:
     """Compare one user's hash with its source. Raises CheckError naming the user, the field and both values."""
     fields = {name.decode(): raw for name, raw in stored.items()}
     for field, wanted in row.fields().items():

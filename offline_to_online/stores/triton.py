@@ -34,6 +34,7 @@ from online.clients.triton import TritonScores
 
 MODEL_FILE: Final = "model.onnx"
 RELEASE: Final = "release"  # key of the model's metadata
+_ENCODERS: Final = wire.encoder_model("*", "*")  # pattern of their folders
 _TENSOR: Final = '{{ name: "{}" data_type: TYPE_{} dims: [ {} ] }}'
 _CONFIG: Final = """\
 name: "{model}"
@@ -58,7 +59,7 @@ class Place(NamedTuple):
 
 
 class ModelFile(NamedTuple):
-    """Release and sizes of the inputs that an exported model's file declares."""
+    """Release and sizes of the inputs that an exported ranking model declares."""
 
     release: str | None  # None: it names none
     sizes: features.InputSizes
@@ -67,25 +68,29 @@ class ModelFile(NamedTuple):
     def read(cls, path: Path) -> "ModelFile":
         """Read a model.onnx. Raises CheckError when it is not an exported ranking model."""
         try:
-            proto = onnx.load(path, load_external_data=False)
-            found = {
-                given.name: int(given.type.tensor_type.shape.dim[1].dim_value)
-                for given in proto.graph.input
-            }
-            sizes = features.InputSizes(
-                found[wire.MODEL_INPUT], found.get(wire.MODEL_HISTORY, 0)
-            )
+            return cls.of(path.read_bytes())
         except (DecodeError, LookupError) as error:
             raise CheckError(
                 f"{path} is not an exported ranking model: delete its folder and run this step again"
             ) from error
-        return cls(
-            {prop.key: prop.value for prop in proto.metadata_props}.get(RELEASE), sizes
+
+    @classmethod
+    def of(cls, model: bytes) -> "ModelFile":
+        """Raises DecodeError, LookupError when it is not an exported ranking model."""
+        proto = onnx.load_from_string(model)
+        found = {
+            given.name: int(given.type.tensor_type.shape.dim[1].dim_value)
+            for given in proto.graph.input
+        }
+        sizes = features.InputSizes(
+            found[wire.MODEL_INPUT], found.get(wire.MODEL_HISTORY, 0)
         )
+        metadata = {each.key: each.value for each in proto.metadata_props}
+        return cls(metadata.get(RELEASE), sizes)
 
 
 class TritonStore(ReleaseStore):
-    """One version of the ranking model per release.
+    """One version of the ranking model per release, and a model for each encoder.
 
     Attributes:
         repository: the model repository, which Triton reads.
@@ -97,24 +102,18 @@ class TritonStore(ReleaseStore):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.repository, self.aside = (
-            settings.service_dir("triton"),
-            settings.service_dir("triton-aside"),
-        )
+        self.repository = settings.service_dir("triton")
+        self.aside = settings.service_dir("triton-aside")
 
     @property
     def address(self) -> str:
-        folder, url = self.settings.triton.socket_dir, self.settings.triton.url
-        if folder and folder.is_relative_to(self.settings.exchange_dir):
-            return f"{folder.relative_to(self.settings.exchange_dir)}/{TRITON_SOCKET}"
-        return url
+        folder, base = self.settings.triton.socket_dir, self.settings.exchange_dir
+        if folder and folder.is_relative_to(base):
+            return f"{folder.relative_to(base)}/{TRITON_SOCKET}"
+        return self.settings.triton.url
 
     def load(
-        self,
-        release: str,
-        sizes: features.InputSizes,
-        onnx: bytes,
-        encoders: Mapping[str, bytes] | None = None,
+        self, release: str, model: bytes, encoders: Mapping[str, bytes] | None = None
     ) -> Place:
         """Write the release's version and, once Triton serves it, mark it as checked. Returns its place.
 
@@ -123,107 +122,74 @@ class TritonStore(ReleaseStore):
         Triton itself compares names, types and shapes with the configuration. A version that this call added is removed
         again if it does not come up. Raises CheckError with Triton's reason, or when Triton does not load it in time.
         """
-        before = self.versions()
-        if (known := self.find(release)) is not None:
+        before = {*self.versions(), *self.encoders([release])}
+        if known := self.find(release):
             self._mark_of(known).unlink(missing_ok=True)
-        place = self.write_version(release, sizes, onnx)
-        added = [
-            folder
-            for name, model in (encoders or {}).items()
-            if (folder := self._add(release, name, model))
-        ]
+        place = self.write_version(release, model)
+        for channel, encoder in (encoders or {}).items():
+            name = wire.encoder_model(channel, release)
+            if not (self.repository / name).is_dir():  # a release never changes
+                self._write(Place(name, 1), encoder)
         try:
             for each in (*self.encoders([release]), place):
                 self.wait_until_ready(each)
         except BaseException:  # an interrupt, too
-            for folder in (
-                *added,
-                *([] if place in before else [self.folder_of(place)]),
-            ):
-                self._remove(folder)
+            for each in self.encoders([release]):
+                if each not in before:
+                    self._remove(self.repository / each.model)
+            if place not in before:
+                self._remove(self.folder_of(place))
             raise
         with files.written_in_place(self._mark_of(place)) as temporary:
             temporary.write_text(self._digest(release, place), encoding="utf-8")
         return place
 
-    def _digest(self, release: str, place: Place) -> str:
-        """The sha256 of each of a release's models, the ranking model's first."""
-        return "\n".join(
-            files.sha256(self.folder_of(each) / MODEL_FILE)
-            for each in (place, *self.encoders([release]))
-        )
-
-    def encoders(self, releases: Collection[str]) -> list[Place]:
-        """Places of the encoders of some releases."""
-        found = sorted(
-            path.name for path in self.repository.glob(wire.encoder_model("*", "*"))
-        )
-        return [Place(name, 1) for name in found if name.rpartition("-")[2] in releases]
-
-    def _add(self, release: str, channel: str, model: bytes) -> Path | None:
-        """Put an encoder into the repository. Returns its folder; None where it is there: a release never changes."""
-        name = wire.encoder_model(channel, release)
-        folder, arriving = self.repository / name, self.aside / f"arriving-{name}"
-        if folder.is_dir():
-            return None
-        shutil.rmtree(arriving, ignore_errors=True)
-        (arriving / "1").mkdir(parents=True)
-        (arriving / "1" / MODEL_FILE).write_bytes(model)
-        (arriving / "config.pbtxt").write_text(
-            encoder_config(name, model), encoding="utf-8"
-        )
-        return arriving.rename(folder)
-
-    def _mark_of(self, place: Place) -> Path:
-        return self.aside / f"{place.model}-{place.version}.checked"
-
-    def write_version(
-        self, release: str, sizes: features.InputSizes, onnx: bytes
-    ) -> Place:
-        """Put a model into the repository, whole or not at all.
+    def write_version(self, release: str, model: bytes) -> Place:
+        """Put a ranking model into the repository, whole or not at all.
 
         Returns the place of the release's version if its bytes are the same already, else of a new version.
         """
         known = self.find(release)
-        if known and (self.folder_of(known) / MODEL_FILE).read_bytes() == onnx:
-            self._configure(self.repository / known.model, known.model, sizes)
+        if known and (self.folder_of(known) / MODEL_FILE).read_bytes() == model:
+            self._configure(self.repository / known.model, model)
             return known
-        taken = {place.model: model.sizes for place, model in self.versions().items()}
-        model = (
-            wire.MODEL
-            if taken.get(wire.MODEL, sizes) == sizes
-            else f"{wire.MODEL}_{sizes}"
-        )
+        sizes = ModelFile.of(model).sizes
+        taken = {place.model: found.sizes for place, found in self.versions().items()}
+        name = wire.MODEL
+        if taken.get(name, sizes) != sizes:
+            name += f"_{sizes}"
         # a number that this model has never had, since what Triton says of a version may be a second old
-        folder, last = self.repository / model, self.aside / f"{model}.last"
-        used = [
-            int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()
-        ]
+        last = self.aside / f"{name}.last"
+        used = [int(path.name) for path in self.repository.glob(f"{name}/[0-9]*")]
         if last.is_file():
             used.append(int(last.read_text(encoding="utf-8")))
-        place = Place(model, max(used, default=0) + 1)
+        place = Place(name, max(used, default=0) + 1)
         with files.written_in_place(last) as temporary:
             temporary.write_text(str(place.version), encoding="utf-8")
-        arriving = self.aside / f"arriving-{release}"
+        self._write(place, model)
+        return place
+
+    def _write(self, place: Place, model: bytes) -> None:
+        """Add a version, and its model's folder where it is the first one."""
+        arriving = self.aside / f"arriving-{place.model}"
         shutil.rmtree(arriving, ignore_errors=True)
         version = arriving / str(place.version)
         version.mkdir(parents=True)
-        (version / MODEL_FILE).write_bytes(onnx)
+        (version / MODEL_FILE).write_bytes(model)
+        folder = self.repository / place.model
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.is_dir():
-            self._configure(folder, model, sizes)
+            self._configure(folder, model)
             version.rename(self.folder_of(place))
             arriving.rmdir()
         else:
-            self._configure(arriving, model, sizes)
+            self._configure(arriving, model, place.model)
             arriving.rename(folder)
-        return place
 
-    def _configure(self, folder: Path, model: str, sizes: features.InputSizes) -> None:
-        path, text = folder / "config.pbtxt", config_pbtxt(model, sizes)
-        if (
-            not path.is_file() or path.read_text(encoding="utf-8") != text
-        ):  # an untouched file keeps its time stamp
+    def _configure(self, folder: Path, model: bytes, name: str = "") -> None:
+        """Write a model's configuration, unless it is there: an untouched file keeps its time stamp."""
+        path, text = folder / "config.pbtxt", config_pbtxt(name or folder.name, model)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
             with files.written_in_place(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
@@ -235,50 +201,27 @@ class TritonStore(ReleaseStore):
         folder.rename(removed)
         shutil.rmtree(removed)
 
-    def wait_until_ready(self, place: Place) -> None:
-        """Return when every Triton serves the version. Raises CheckError with Triton's reason, or after a minute."""
-        urls = self.settings.triton.node_urls
-        ready = Retrying(
-            retry=retry_if_result(lambda states: not all(states)),
-            stop=stop_after_delay(READY_S),
-            wait=wait_fixed(0.1),
-            retry_error_callback=lambda _: (),
-        )
-        if not ready(lambda: [_is_ready(url, place) for url in urls]):
-            raise CheckError(
-                f"Triton at {', '.join(urls)}: {place} is not ready after {READY_S:g} s"
-            )
-
-    def expect_alive(self) -> None:
-        """Fail now rather than after the export. Raises StepError where a Triton does not answer."""
-        settings = patient(self.settings).triton
-        with self.translate_errors():
-            for url in settings.node_urls:
-                with closing(TritonScores(settings, url)) as client:
-                    client.ping()
-
-    def is_checked(self, release: str) -> bool:
-        """Whether Triton has loaded exactly these models, by their sha256."""
-        place = self.find(release)
-        if place is None or not (mark := self._mark_of(place)).is_file():
-            return False
-        return mark.read_text(encoding="utf-8") == self._digest(release, place)
+    # What is there
 
     def models(self) -> list[str]:
-        """Names of the models that have a folder, whether anything is in it or not."""
-        found = (
-            *self.repository.glob(wire.MODEL),
-            *self.repository.glob(f"{wire.MODEL}_*"),
-        )
-        return sorted(path.name for path in found if path.is_dir())
+        """Names of the ranking models that have a folder, whether anything is in it or not."""
+        found = {
+            wire.MODEL,
+            *(path.name for path in self.repository.glob(f"{wire.MODEL}_*")),
+        }
+        return sorted(name for name in found if (self.repository / name).is_dir())
+
+    def encoders(self, releases: Collection[str]) -> list[Place]:
+        """Places of the encoders of some releases."""
+        found = sorted(path.name for path in self.repository.glob(_ENCODERS))
+        return [Place(name, 1) for name in found if name.rpartition("-")[2] in releases]
 
     def versions(self) -> dict[Place, ModelFile]:
-        """The repository's models, oldest version first. Raises CheckError for a file that is no model."""
+        """The ranking models, oldest version first. Raises CheckError for a file that is no model."""
         found = [
-            Place(model, int(path.name))
+            Place(path.parent.parent.name, int(path.parent.name))
             for model in self.models()
-            for path in (self.repository / model).iterdir()
-            if path.name.isdecimal() and (path / MODEL_FILE).is_file()
+            for path in self.repository.glob(f"{model}/[0-9]*/{MODEL_FILE}")
         ]
         return {
             place: ModelFile.read(self.folder_of(place) / MODEL_FILE)
@@ -298,20 +241,54 @@ class TritonStore(ReleaseStore):
         return max(places, key=lambda place: place.version, default=None)
 
     def releases(self) -> set[str]:
-        encoders = (
-            path.name.rpartition("-")[2]
-            for path in self.repository.glob(wire.encoder_model("*", "*"))
-        )
-        return {
-            model.release for model in self.versions().values() if model.release
-        }.union(encoders)
+        ranked = {model.release for model in self.versions().values() if model.release}
+        encoders = self.repository.glob(_ENCODERS)
+        return ranked | {path.name.rpartition("-")[2] for path in encoders}
 
-    # Going live needs no change here, as a request names its version. Deletion.
+    # Whether it is served
+
+    def _mark_of(self, place: Place) -> Path:
+        return self.aside / f"{place.model}-{place.version}.checked"
+
+    def _digest(self, release: str, place: Place) -> str:
+        """The sha256 of each of a release's models, the ranking model's first."""
+        return "\n".join(
+            files.sha256(self.folder_of(each) / MODEL_FILE)
+            for each in (place, *self.encoders([release]))
+        )
+
+    def is_checked(self, release: str) -> bool:
+        """Whether Triton has loaded exactly these models, by their sha256."""
+        place = self.find(release)
+        if place is None or not (mark := self._mark_of(place)).is_file():
+            return False
+        return mark.read_text(encoding="utf-8") == self._digest(release, place)
+
+    def expect_alive(self) -> None:
+        """Fail now rather than after the export. Raises StepError where a Triton does not answer."""
+        settings = patient(self.settings).triton
+        with self.translate_errors():
+            for url in settings.node_urls:
+                with closing(TritonScores(settings, url)) as client:
+                    client.ping()
+
+    def wait_until_ready(self, place: Place) -> None:
+        """Return when every Triton serves the version. Raises CheckError with Triton's reason, or after a minute."""
+        urls = self.settings.triton.node_urls
+        ready = Retrying(
+            retry=retry_if_result(lambda states: not all(states)),
+            stop=stop_after_delay(READY_S),
+            wait=wait_fixed(0.1),
+            retry_error_callback=lambda _: (),
+        )
+        if not ready(lambda: [_is_ready(url, place) for url in urls]):
+            raise CheckError(
+                f"Triton at {', '.join(urls)}: {place} is not ready after {READY_S:g} s"
+            )
 
     def wait_until_served(self, release: str) -> None:
-        if (
-            len(self.settings.triton.node_urls) == 1
-        ):  # of several, one may be starting again
+        # of several, one may be starting again
+        if len(self.settings.triton.node_urls) == 1:
             self.expect_alive()
         if (place := self.find(release)) is None:
             raise StepError(
@@ -320,66 +297,50 @@ class TritonStore(ReleaseStore):
         for each in (*self.encoders([release]), place):
             self.wait_until_ready(each)
 
+    # Going live needs no change here, as a request names its version.
+
     def delete(self, releases: Collection[str]) -> None:
         """Remove the versions, and models without any version. Triton unloads them within a second.
 
         A version that names no release is the leftover of another program, and goes too.
         """
         with self.translate_errors():
-            found = self.versions()
-            removed = [
-                place
-                for place, model in found.items()
-                if model.release in {*releases, None}
-            ]
-            for place in removed:
-                self._remove(self.folder_of(place))
-                self._mark_of(place).unlink(missing_ok=True)
+            for place, model in self.versions().items():
+                if model.release in {*releases, None}:
+                    self._remove(self.folder_of(place))
+                    self._mark_of(place).unlink(missing_ok=True)
             for encoder in self.encoders(releases):
                 self._remove(self.repository / encoder.model)
-            used = {place.model for place in found if place not in removed}
-            for model in self.models():
-                if model not in used:
-                    self._remove(self.repository / model)
+            used = {place.model for place in self.versions()}
+            for name in self.models():
+                if name not in used:
+                    self._remove(self.repository / name)
 
 
-def config_pbtxt(model: str, sizes: features.InputSizes) -> str:
-    """A model's configuration.
+def config_pbtxt(name: str, model: bytes) -> str:
+    """A model's configuration, by the names, types and shapes in its file.
 
-    Every version in the folder is served until its folder is deleted, however new the others are. A model with a
-    history input takes one list per request, whose rows share the history, so Triton does not batch it.
+    Every version in the folder is served until its folder is deleted, however new the others are. Triton batches only
+    rows of candidates: those of a model with a history share it, and an encoder makes one user's vector.
     """
-    max_batch = 0 if sizes.events else wire.MAX_BATCH
-    rows = "" if max_batch else "-1, "  # Triton itself adds a batch's first dimension
-    inputs = [_TENSOR.format(wire.MODEL_INPUT, "FP32", f"{rows}{sizes.columns}")]
-    if sizes.events:
-        inputs.append(
-            _TENSOR.format(
-                wire.MODEL_HISTORY,
-                "FP32",
-                f"1, {sizes.events}, {len(features.HISTORY)}",
-            )
-        )
-    output = _TENSOR.format(wire.MODEL_OUTPUT, "FP32", f"{rows}1")
-    return _CONFIG.format(
-        model=model, max_batch=max_batch, inputs=", ".join(inputs), output=output
-    )
-
-
-def encoder_config(name: str, model: bytes) -> str:
-    """The configuration of an encoder, by the names, types and shapes in its file."""
     graph = onnx.load_from_string(model).graph
-    tensors: list[str] = []
+    is_batched = [each.name for each in graph.input] == [wire.MODEL_INPUT]
+    tensors = []
     for each in (*graph.input, *graph.output):
-        of = each.type.tensor_type
-        datatype = np_to_triton_dtype(
-            onnx.helper.tensor_dtype_to_np_dtype(of.elem_type)
+        tensor = each.type.tensor_type
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+        dims = [str(dim.dim_value or -1) for dim in tensor.shape.dim]
+        if is_batched:  # Triton itself adds a batch's first dimension
+            dims = dims[1:]
+        tensors.append(
+            _TENSOR.format(each.name, np_to_triton_dtype(dtype), ", ".join(dims))
         )
-        dims = ", ".join(str(dim.dim_value or -1) for dim in of.shape.dim)
-        tensors.append(_TENSOR.format(each.name, datatype, dims))
     *inputs, output = tensors
     return _CONFIG.format(
-        model=name, max_batch=0, inputs=", ".join(inputs), output=output
+        model=name,
+        max_batch=wire.MAX_BATCH if is_batched else 0,
+        inputs=", ".join(inputs),
+        output=output,
     )
 
 

@@ -1,4 +1,4 @@
-"""The one shape of the four clients, and what they share: the deadline and the circuit breaker.
+"""The one shape of the four clients, and what they share: the deadline, the stopwatch and the circuit breaker.
 
 A query gets an answer or one `ServiceError`, by its deadline. A service that fails again and again is not called for a
 moment.
@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final, Generic, TypeVar
 
 from data_exchange_center.errors import RecsysError
@@ -87,6 +87,50 @@ def until(deadline: Deadline) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Timing of one stage: the calls of a service, or work of the server itself."""
+
+    began: float  # seconds of `time.perf_counter`
+    seconds: float
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Timings of one request's stages; they may overlap.
+
+    The caller that makes it can read the stages of a request that failed, too.
+
+    Attributes:
+        began: when the request was complete, in seconds of `time.perf_counter`.
+        stages: those that have ended, in the order of a request; those of extras come last.
+    """
+
+    began: float = field(default_factory=time.perf_counter)
+    stages: dict[str, Stage] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block as one stage."""
+        began = time.perf_counter()
+        failed = False
+        try:
+            yield
+        except ServiceError:
+            failed = True
+            raise
+        finally:
+            self.stages[name] = Stage(began, time.perf_counter() - began, failed)
+
+    def took_ms(self) -> dict[str, float]:
+        """Milliseconds of each stage, and in total so far, to two places."""
+        took = {
+            name: round(stage.seconds * 1e3, 2) for name, stage in self.stages.items()
+        }
+        return {**took, "total": round((time.perf_counter() - self.began) * 1e3, 2)}
 
 
 class Client(ABC, Generic[Query, Found]):

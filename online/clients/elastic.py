@@ -1,9 +1,9 @@
-"""Elasticsearch: the candidates for a user, and the catalogue.
+"""Elasticsearch: the candidates for a user.
 
-First the query of a channel's search, and how scores are read from the answer; then the client.
+First the query of a channel's search, then the client, and how it reads scores from the answer.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.exact import IndexedItem
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
@@ -111,9 +110,6 @@ def best_of(hits: Hits, others: Hits, size: int) -> Hits:
     return Hits(ids[best], scores[best])
 
 
-_VECTORS = 500  # documents per request when their vectors are read, too
-_PAGE = 2000  # documents per request when the catalogue is read
-_SHOWN = [wire.ITEM_NUMBER, wire.ITEM_OWN_ID, wire.ITEM_TITLE, wire.ITEM_ATTRIBUTES]
 _NEEDED = "responses.status,responses.error.type,responses.timed_out,responses._shards.failed,responses.hits.hits.sort"
 _JSON = "Content-Type: application/json"
 _LINES = "Content-Type: application/x-ndjson"
@@ -124,13 +120,13 @@ Search = Callable[[ItemQuery], tuple[Hits, ...]]
 
 @dataclass(frozen=True, slots=True)
 class CatalogueItem:
-    """Fields of an item that an answer shows."""
+    """Fields of an item that an answer shows, and its terms."""
 
     own_id: OwnId
     title: str
-    attributes: Mapping[
-        str, Any
-    ]  # by name: a list of values, a number, or None where the item has none
+    # by name: a list of values, a number, or None where the item has none
+    attributes: Mapping[str, Any]
+    terms: tuple[int, ...] = ()  # genre codes
 
 
 class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
@@ -237,11 +233,18 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         request = orjson.dumps(
             {"track_total_hits": False, **body}, option=orjson.OPT_SERIALIZE_NUMPY
         )
-        page = self._read(
-            self.http.post(f"/{wire.item_index(release)}/_search", request, _JSON)
-        )
+        path = f"/{wire.item_index(release)}/_search"
+        page = self._read(self.http.post(path, request, _JSON))
         self._require_whole(page)
         return list(page["hits"]["hits"])
+
+    def documents(
+        self, release: str, fields: Sequence[str], **body: Any
+    ) -> list[dict[str, Any]]:
+        """Read fields of the items that one search finds, and under "sort" their sort keys. Raises ServiceError."""
+        with self._limited("documents"):
+            hits = self.search(release, {"_source": fields, **body})
+            return [{**hit["_source"], "sort": hit.get("sort")} for hit in hits]
 
     def searches(self, release: str) -> int:
         """Count the searches of a release's items since Elasticsearch started. Raises ServiceError."""
@@ -253,47 +256,6 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
                 )
             )
             return int(stats["_all"]["total"]["search"]["query_total"])
-
-    def catalogue(self, release: str) -> dict[int, CatalogueItem]:
-        """Every item of a release by its number. Raises ServiceError."""
-        items: dict[int, CatalogueItem] = {}
-        page = {"size": _PAGE, "sort": [{wire.ITEM_NUMBER: "asc"}], "_source": _SHOWN}
-        while True:
-            with self._limited("catalogue"):
-                hits = self.search(release, page)
-                for hit in hits:
-                    number, *shown = (hit["_source"][field] for field in _SHOWN)
-                    items[number] = CatalogueItem(*shown)
-            if len(hits) < _PAGE:
-                return items
-            page["search_after"] = hits[-1]["sort"]
-
-    def indexed(
-        self, release: str, numbers: Sequence[int], channels: Sequence[str]
-    ) -> Iterator[IndexedItem]:
-        """Read terms and vectors of some items of a release, in no order. Raises ServiceError."""
-        fields = {name: wire.vector_of(name) for name in channels}
-        for start in range(0, len(numbers), _VECTORS):
-            wanted = list(numbers[start : start + _VECTORS])
-            shown = [wire.ITEM_NUMBER, wire.ITEM_GENRES, *fields.values()]
-            body = {
-                "size": len(wanted),
-                "query": {"terms": {wire.ITEM_NUMBER: wanted}},
-                "_source": shown,
-            }
-            with self._limited("indexed"):
-                sources = [hit["_source"] for hit in self.search(release, body)]
-            for source in sources:
-                vectors = {
-                    name: np.array(source[at], np.float32)
-                    for name, at in fields.items()
-                    if source.get(at)
-                }
-                yield IndexedItem(
-                    source[wire.ITEM_NUMBER],
-                    tuple(source.get(wire.ITEM_GENRES, ())),
-                    vectors,
-                )
 
     def _ping(self) -> str:
         health = self._read(self.http.get("/_cluster/health?filter_path=status"))

@@ -1,16 +1,15 @@
-"""Feast's feature server: raw feature values of users and items; the items' cache, and the batches of users.
+"""Feast's feature server: raw feature values of users and items, and the batches of users.
 
-The items' features are cached, encoded but for what depends on a request's time: Feast needs 33 ms for those of 200
-items, more than all the rest of a request. The user's are fetched while Elasticsearch searches: Feast needs 4.7 ms for
-one user and 7.2 ms for eight, and its server works on one call at a time. So while a call is in flight, further users
-are collected for the next one. Strict requests, which may wait longer, have calls of their own.
+A user's features are fetched while Elasticsearch searches: Feast needs 4.7 ms for one user and 7.2 ms for eight, and
+its server works on one call at a time. So while a call is in flight, further users are collected for the next one.
+Strict requests, which may wait longer, have calls of their own.
 """
 
 import importlib.metadata
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -18,22 +17,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.columns import Entity
 from data_exchange_center.features import Encoded, FeatureSpec
-from data_exchange_center.fusion import Vocabulary
 from online.clients import base, http
 
 log = logging.getLogger(__name__)
 
 MAX_USERS = 32  # per call
-RETRY_AFTER_S = (
-    5.0  # pause after a release, or its items' features, could not be loaded
-)
-CHUNK = 500  # items per call at most; with the source's 18 features they take about 0.1 s, well within the timeout
-VALUES = 18 * CHUNK  # features times items per call
 _JSON = "Content-Type: application/json"
 
 
@@ -107,107 +99,16 @@ def feature_rows(
     ) != list(ids):
         raise ValueError(f"rows of {key} are not the requested ones")
     missing: dict[int, tuple[str, ...]] = {}
-    for name, values in columns.items():
-        if None in values:
-            absent = (
-                entity
-                for entity, value in zip(ids, values, strict=True)
-                if value is None
-            )
-            missing |= {entity: (*missing.get(entity, ()), name) for entity in absent}
+    for row, entity in enumerate(ids):
+        absent = [name for name, values in columns.items() if values[row] is None]
+        if absent:
+            missing[entity] = tuple(absent)
     if missing:
-        kept = [row for row, entity in enumerate(ids) if entity not in missing]
+        complete = [row for row, entity in enumerate(ids) if entity not in missing]
         columns = {
-            name: [values[row] for row in kept] for name, values in columns.items()
+            name: [values[row] for row in complete] for name, values in columns.items()
         }
     return FeatureRows(tuple(columns[key]), columns, missing)
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedItems:
-    """The features of all items that have every feature."""
-
-    item_numbers: NDArray[np.int32]  # (n,) ascending
-    rows: Encoded  # (n,)
-
-    def find(self, wanted: NDArray[np.integer]) -> tuple[NDArray[np.bool_], Encoded]:
-        """Mask of ``wanted`` (m,) that are here, and the rows of those, in the order wanted."""
-        codes = Vocabulary(self.item_numbers).codes(wanted)
-        known = codes > 0
-        return known, self.rows[codes[known] - 1]
-
-
-def fetch_items(
-    store: FeatureStore, spec: FeatureSpec, release: str, item_numbers: Sequence[int]
-) -> EncodedItems:
-    """Fetch and encode items' features, at most `CHUNK` items and `VALUES` values per call. Raises ServiceError."""
-    found: list[int] = []
-    parts = [Encoded.none(spec.of("item"))]
-    ordered = sorted(item_numbers)
-    size = min(CHUNK, max(1, VALUES // max(1, len(spec.stored("item")))))
-    for start in range(0, len(ordered), size):
-        rows = store.call(FeatureQuery("item", release, ordered[start : start + size]))
-        if rows.ids:
-            found.extend(rows.ids)
-            parts.append(spec.encode("item", rows.columns))
-    if missing := len(ordered) - len(found):
-        log.warning(
-            "release %s: %d of %d items have no features and cannot be ranked",
-            release,
-            missing,
-            len(ordered),
-        )
-    return EncodedItems(np.array(found, np.int32), Encoded.joined(parts))
-
-
-class ItemCache:
-    """Encoded items, fetched again when older than ``ttl_s``; the stale copy serves until the new one is there."""
-
-    def __init__(
-        self,
-        fetch: Callable[[], EncodedItems],
-        ttl_s: float,
-        background: futures.Executor,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Fetches at once. Raises what ``fetch`` raises."""
-        self._fetch, self._ttl_s, self._background, self._clock = (
-            fetch,
-            ttl_s,
-            background,
-            clock,
-        )
-        self._refreshing = threading.Lock()
-        self._items = fetch()
-        self.fetched_at = time.time()  # Unix seconds, of the copy at hand
-        self._stale_at = clock() + ttl_s
-
-    def current(self) -> EncodedItems:
-        """The copy at hand; a refresh is started when it is stale."""
-        if self._clock() >= self._stale_at and self._refreshing.acquire(blocking=False):
-            self._background.submit(self._refresh)
-        return self._items
-
-    def _refresh(self) -> None:
-        wait_s = RETRY_AFTER_S
-        try:
-            fresh, held = self._fetch(), self._items
-            lost = int((~np.isin(held.item_numbers, fresh.item_numbers)).sum())
-            if lost:  # a release never loses items, so the store is at fault
-                log.warning(
-                    "%d of %d items have lost their features, which are kept",
-                    lost,
-                    len(held.item_numbers),
-                )
-            else:
-                self._items, self.fetched_at, wait_s = fresh, time.time(), self._ttl_s
-        except Exception:
-            log.exception(
-                "item features could not be refreshed, the ones at hand serve on"
-            )
-        finally:
-            self._stale_at = self._clock() + wait_s
-            self._refreshing.release()
 
 
 def encoded_user(spec: FeatureSpec, rows: FeatureRows) -> Encoded | None:
@@ -243,15 +144,6 @@ class PendingRow:
     rows: futures.Future[FeatureRows] = field(default_factory=futures.Future)
     began: float = field(default_factory=time.perf_counter)
     ended: float | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether no row has come."""
-        return (
-            not self.rows.done()
-            or self.rows.cancelled()
-            or self.rows.exception() is not None
-        )
 
 
 class UserFeatures:
@@ -308,17 +200,23 @@ class UserFeatures:
 
     def _call_next(self, release: str, strict: bool) -> None:
         """Fetch the rows that requests wait for under a release, unless an earlier call has done so already."""
-        batch = self._next_batch(release, strict)
+        # at most `MAX_USERS`; rows that nobody waits for any more are dropped
+        with self._lock:
+            waiting = self._waiting.pop((release, strict), [])
+            if len(waiting) > MAX_USERS:
+                self._waiting[release, strict] = waiting[MAX_USERS:]
+        batch = []
+        for pending in waiting[:MAX_USERS]:
+            if pending.rows.set_running_or_notify_cancel():
+                batch.append(pending)
         if not batch:
             return
-        numbers = sorted({pending.number for pending in batch})
+
+        numbers = tuple(sorted({pending.number for pending in batch}))
+        query = FeatureQuery("user", release, numbers)
         last_deadline = max(pending.deadline for pending in batch)
         try:
-            answer = self._store.call(
-                FeatureQuery("user", release, tuple(numbers)),
-                last_deadline,
-                strict=strict,
-            )
+            answer = self._store.call(query, last_deadline, strict=strict)
             rows = [row_of(answer, pending.number) for pending in batch]
         except BaseException as error:
             for pending in batch:
@@ -328,17 +226,6 @@ class UserFeatures:
         for pending, row in zip(batch, rows, strict=True):
             pending.ended = time.perf_counter()
             pending.rows.set_result(row)
-
-    def _next_batch(self, release: str, strict: bool) -> list[PendingRow]:
-        """The first rows that are waited for, at most `MAX_USERS`; those that nobody waits for any more are dropped."""
-        with self._lock:
-            waiting = self._waiting.pop((release, strict), [])
-            batch, rest = waiting[:MAX_USERS], waiting[MAX_USERS:]
-            if rest:
-                self._waiting[release, strict] = rest
-        return [
-            pending for pending in batch if pending.rows.set_running_or_notify_cancel()
-        ]
 
     def close(self) -> None:
         for caller in self._callers.values():

@@ -5,15 +5,17 @@ A release is published by `publish_release`, answers by default from `activate_r
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import redis
 
 from data_exchange_center import wire
+from data_exchange_center.dataset import OwnId
 
 
 class Publishing(redis.Redis):
-    """redis-py's client of one server, with the changes of the list and the pointer."""
+    """redis-py's client of one server, with the changes of the list and the pointer, and where keys lie."""
 
     def publish_release(self, release: str, manifest: str) -> None:
         """Write a release's manifest and list the release as published, in one transaction."""
@@ -57,6 +59,41 @@ class Publishing(redis.Redis):
         watched = wire.LIVE_KEY, wire.PUBLISHED_KEY
         gone: Any = self.transaction(retire, *watched, value_from_callable=True)
         return set(gone)
+
+    def server_of(self, key: str) -> str:
+        """The server that has a key: keys with the same answer can be read in one round trip."""
+        return ""
+
+    def slot_of(self, userid: OwnId) -> int:
+        """The slot of a user's state: the states of one slot can be written in one transaction."""
+        return 0
+
+    def copies(self, key: str) -> tuple[str, ...]:
+        """All copies that `copy_for` may name, other than the key itself."""
+        return ()
+
+    def set_copies(self, key: str) -> None:
+        """Bring the copies of a string up to date."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What Redis says to all servers, besides the users."""
+
+    active: (
+        str | None
+    )  # the release that answers by default; None: none was ever activated
+    published: Sequence[str]  # last published or activated first
+    forgotten: int = 0  # how often somebody was forgotten
+    experiments: bytes | None = None  # those that run, packed; None: none does
+
+
+def control(client: redis.Redis) -> Control:
+    """Read what all servers follow."""
+    active, published = listed(client)
+    forgotten: Any = client.get(wire.FORGOTTEN_COUNT_KEY)  # typed for async, too
+    experiments: Any = client.get(wire.EXPERIMENTS_KEY)
+    return Control(active, published, int(forgotten or 0), experiments)
 
 
 def listed(client: redis.Redis) -> tuple[str | None, list[str]]:

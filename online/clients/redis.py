@@ -5,13 +5,12 @@ First the connections, which retry nothing and keep the deadline of their thread
 
 import math
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final
 
 import redis
-from pydantic import TypeAdapter, ValidationError
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AskError,
@@ -23,18 +22,12 @@ from redis.retry import Retry
 
 from data_exchange_center import plugins, wire
 from data_exchange_center.candidates import StoredUser
-from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Logged
-from data_exchange_center.manifest import Manifest, Published, why_unreadable
+from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client, Found, Query, StoredError, current
-from online.clients.publishing import Publishing, listed
-
-Stored = TypeVar("Stored")
-_POPULAR: Final = TypeAdapter(
-    list[tuple[int, float]]
-)  # (item number, score), best first
+from online.clients.publishing import Control, Publishing, control, listed
 
 USERS_STEP: Final = "offline_to_online/recall/s1_user_to_redis.py"
 # RedisClusterException (no node knows the slots) is not a RedisError, so it is listed.
@@ -116,20 +109,12 @@ class TimelySocketConnection(_Timely, redis.UnixDomainSocketConnection):
 
 
 class Connected(Publishing):
-    """redis-py's client of one server, which also says where keys lie. A cluster's client has the same methods."""
+    """redis-py's client of one server, with what a request asks of it. A cluster's client has the same methods."""
 
     @contextmanager
     def at(self, key: str) -> Iterator[redis.Redis]:
         """A client of the server that has a key: one pipeline or transaction is for keys of one slot alone."""
         yield self
-
-    def server_of(self, key: str) -> str:
-        """The server that has a key: keys with the same answer can be read in one round trip."""
-        return ""
-
-    def slot_of(self, userid: OwnId) -> int:
-        """The slot of a user's state: the states of one slot can be written in one transaction."""
-        return 0
 
     def user_key(self, release: str, userid: OwnId) -> str:
         """Hash: a user's state."""
@@ -138,13 +123,6 @@ class Connected(Publishing):
     def copy_for(self, key: str, userid: OwnId) -> str:
         """Name of a shared key's copy that lies in this user's slot, so that one round trip reads both."""
         return key
-
-    def copies(self, key: str) -> tuple[str, ...]:
-        """All copies that `copy_for` may name, other than the key itself."""
-        return ()
-
-    def set_copies(self, key: str) -> None:
-        """Bring the copies of a string up to date."""
 
 
 def connect(
@@ -212,20 +190,10 @@ class UserQuery:
 class UserAnswer:
     """``user=None``: Redis does not know that user under that release, and nothing was sent of this user since."""
 
-    kept: bool  # Redis holds the requested release; where it does not, an unknown user means nothing
+    published: (
+        bool  # the requested release; where it is not, an unknown user means nothing
+    )
     user: StoredUser | None
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """What Redis says to all servers, besides the users."""
-
-    active: (
-        str | None
-    )  # the release that answers by default; None: none was ever activated
-    published: Sequence[str]  # last published or activated first
-    forgotten: int = 0  # how often somebody was forgotten
-    experiments: bytes | None = None  # those that run, packed; None: none does
 
 
 class RedisUsers(RedisClient[UserQuery, UserAnswer]):
@@ -240,108 +208,37 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             # after the user: a deletion begins with the manifest
             pipeline.exists(client.copy_for(wire.manifest_key(query.release), userid))
             pipeline.hgetall(wire.user_events_key(query.dataset, userid))
-            stored, kept, since = pipeline.execute()
-        user = self._user(userid, stored, since, bool(kept))
-        kept = (
-            bool(kept) or user is not None
-        )  # it may have been deleted after the user was read
-        return UserAnswer(kept, user)
+            stored, published, since = pipeline.execute()
+
+        # What came since the release, and what the release has; a user who was forgotten has the former alone.
+        is_forgotten = since.pop(wire.FORGOTTEN.encode(), None) is not None
+        user: StoredUser | None = None
+        try:
+            events = tuple([Logged.unpack(raw) for raw in since.values()])
+            if stored and not is_forgotten:
+                fields = {name.decode(): raw for name, raw in stored.items()}
+                user = StoredUser.of_fields(fields, events)
+            elif events and published:
+                user = StoredUser.unknown(events)
+        except KeyError as error:  # without the filter a seen item could be recommended
+            what = f"holds an incomplete user {userid!r}: no field {error}"
+            raise StoredError(self.service, what) from error
+        except (TypeError, ValueError) as error:
+            what = f"holds a user {userid!r} that cannot be read ({error})"
+            raise StoredError(self.service, what) from error
+        # the release may have been deleted after the user was read
+        return UserAnswer(bool(published) or user is not None, user)
 
     def control(self) -> Control:
         """Read which releases are published and active, and what changes for all users. Raises ServiceError."""
         with self._limited("control"):
-            active, published = listed(self._redis)
-            forgotten: Any = self._redis.get(
-                wire.FORGOTTEN_COUNT_KEY
-            )  # typed for the asynchronous client too
-            experiments: Any = self._redis.get(wire.EXPERIMENTS_KEY)
-        return Control(active, published, int(forgotten or 0), experiments)
-
-    def _user(
-        self,
-        userid: OwnId,
-        stored: Mapping[bytes, bytes],
-        since: dict[bytes, bytes],
-        kept: bool,
-    ) -> StoredUser | None:
-        """The release's state and what came since; None where neither is there, or the release is gone."""
-        forgotten = since.pop(wire.FORGOTTEN.encode(), None)
-        try:
-            events = tuple(Logged.unpack(raw) for raw in since.values())
-        except (TypeError, ValueError) as error:
-            raise StoredError(
-                self.service, f"holds events of user {userid!r} that cannot be read"
-            ) from error
-        if not stored or forgotten is not None:
-            return StoredUser.unknown(events) if events and kept else None
-        try:
-            return StoredUser.of_fields(
-                {name.decode(): raw for name, raw in stored.items()}, events
-            )
-        except KeyError as error:  # without the filter a seen item could be recommended
-            raise StoredError(
-                self.service, f"holds an incomplete user {userid!r}: no field {error}"
-            ) from error
-        except ValueError as error:
-            raise StoredError(
-                self.service, f"holds a user {userid!r} that cannot be read ({error})"
-            ) from error
+            return control(self._redis)
 
     def value(self, key: str) -> bytes:
         """Read what an extra keeps under a key; empty where there is nothing. Raises ServiceError."""
         with self._limited(f"read of {key}"):
             found: Any = self._redis.get(key)  # typed for the asynchronous client too
         return found or b""
-
-    def published(self, release: str) -> Published | None:
-        """Read a release's manifest; None when it is not published. Raises ServiceError."""
-        return self._stored(
-            "a manifest",
-            release,
-            wire.manifest_key(release),
-            Published.model_validate_json,
-        )
-
-    def channels(self, release: str) -> ChannelSet:
-        """Read a release's recall channels, which compute user vectors from histories. Raises ServiceError."""
-        channels = self._stored(
-            "recall channels", release, wire.channels_key(release), ChannelSet.unpack
-        )
-        if channels is None:
-            raise StoredError(
-                self.service, f"holds no recall channels of release {release}"
-            )
-        return channels.without_encoders()
-
-    def popular(self, release: str) -> list[tuple[int, float]]:
-        """(itemid, score), best first; empty when the release has none. Raises ServiceError."""
-        return (
-            self._stored(
-                "a popular list",
-                release,
-                wire.popular_key(release),
-                _POPULAR.validate_json,
-            )
-            or []
-        )
-
-    def _stored(
-        self, what: str, release: str, key: str, read: Callable[[bytes], Stored]
-    ) -> Stored | None:
-        """Read a value of a release; None where there is none."""
-        raw = self.value(key)
-        try:
-            return read(raw) if raw else None
-        except (ValueError, TypeError) as error:
-            why = (
-                f" ({why_unreadable(error)})"
-                if isinstance(error, ValidationError)
-                else ""
-            )
-            raise StoredError(
-                self.service,
-                f"holds {what} of release {release} that cannot be read{why}",
-            ) from error
 
     def listed(self) -> tuple[str | None, list[str]]:
         """Read the active release and the published ones, last published or activated first. Raises ServiceError."""

@@ -22,20 +22,39 @@ without it, and says so under "degraded".
 """
 
 import logging
-from collections.abc import Mapping
+import re
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
+from pydantic import ValidationError
+from werkzeug.exceptions import Forbidden
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from data_exchange_center.settings import Settings, load_settings
-from online.clients.base import ServiceError
+from data_exchange_center.settings import (
+    ServerSettings,
+    Settings,
+    is_loopback,
+    load_settings,
+)
+from online.clients.base import ServiceError, Stopwatch
 from online.recommend.recommend import Recommender
 from online.web import asgi, errors, guard, openapi
 from online.web.parts import Parts, register_extras
 
 log = logging.getLogger(__name__)
+access = logging.getLogger("online.access")
 
+HEADER: Final = "X-Request-ID"
+_GIVEN = re.compile(r"[\w.-]{1,64}", re.ASCII)
+UNMATCHED: Final = "unmatched"  # endpoint of a path without a route
+_PATH = 100  # characters of a path that are logged
+_READS: Final = frozenset({"GET", "HEAD"})
+_LOCAL_NAMES: Final = ["localhost", "127.0.0.1"]  # werkzeug matches no IPv6 address
 # In the order in which they see a request, and an answer
 EXTRAS: Final = (
     "tracing",
@@ -85,8 +104,8 @@ def create_app(
         "PROVIDE_AUTOMATIC_OPTIONS": False,
     }
     # Each request gets a record, is refused or answered, and then logged.
-    observers: list[guard.Observer] = [guard.log_request]
-    guard.register_records(app, settings.server, observers)
+    observers: list[guard.Observer] = [log_request]
+    register_records(app, settings.server, observers)
     errors.register_errors(app)
     # The extras add routes, and fields to requests and answers; the API's description is made after them.
     recommender.reset_extensions()  # remove the hooks of an earlier application
@@ -96,7 +115,7 @@ def create_app(
     recommender.releases.replace_each(
         recommender.extended
     )  # the one that was loaded before them
-    guard.guard_writes(app, settings.server)
+    guard_writes(app, settings.server)
     document = openapi.description(
         parts.request_model, recommender.answer_model, parts.paths, parts.models
     )
@@ -106,19 +125,19 @@ def create_app(
     @guard.only_reads
     def recommend() -> Response:
         record: guard.Record = g.record
-        body, read = (
-            request.get_data(cache=False),
-            parts.request_model.model_validate_json,
-        )
-        wanted = guard.validated(body, read, parts.expected)
-        guard.expect_within_budget(
-            settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms
-        )
+        body = request.get_data(cache=False)
+        try:
+            wanted = parts.request_model.model_validate_json(body)
+        except ValidationError as error:
+            raise errors.explained(body, error) from error
+        if wanted.strict or wanted.budget_ms:
+            guard.expect_within_budget(
+                settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms
+            )
+        # `Recommender.recommend`, and extensions around it
         record.facts |= {"user": wanted.userid, "size": wanted.size}
-        answer = parts.recommend(
-            wanted, record.watch
-        )  # `Recommender.recommend`, and extensions around it
-        record.recommended(answer)
+        answer = parts.recommend(wanted, record.watch)
+        record.answer = answer
         return Response(answer.model_dump_json(), mimetype="application/json")
 
     @app.get("/healthz")
@@ -141,6 +160,115 @@ def create_app(
         )
 
     return app
+
+
+def register_records(
+    app: Flask, server: ServerSettings, observers: Sequence[guard.Observer]
+) -> None:
+    """Give every request a record and an id, and call the observers with it when it has its response.
+
+    Refuses requests to other host names (400, by Flask), and from other machines unless the settings allow (403).
+    """
+    local = is_loopback(server.host) and not server.proxies
+    names = [name.strip() for name in server.allowed_hosts.split(",")]
+    if allowed := [name for name in names if name]:
+        app.config["TRUSTED_HOSTS"] = allowed
+    elif local:
+        app.config["TRUSTED_HOSTS"] = [*_LOCAL_NAMES, server.host]
+    loopback = lru_cache(maxsize=1024)(is_loopback)
+
+    @app.before_request
+    def begin() -> None:
+        given = request.headers.get(HEADER, "")
+        view = app.view_functions.get(request.endpoint or "")
+        scope: guard.Scope = "read"
+        if request.method not in _READS and view is not None:
+            scope = getattr(view, "scope", "admin")
+        # the wait for a thread counts
+        complete = request.environ.get(asgi.COMPLETE_SINCE) or time.perf_counter()
+        g.record = guard.Record(
+            id=given if _GIVEN.fullmatch(given) else uuid.uuid4().hex[:16],
+            endpoint=request.url_rule.rule if request.url_rule else UNMATCHED,
+            watch=Stopwatch(complete),
+            scope=scope,
+        )
+        # Flask's own server listens where its command line says, whatever the settings say.
+        if local and request.remote_addr and not loopback(request.remote_addr):
+            raise Forbidden(
+                "This server serves its own machine only; RECSYS_SERVER__HOST=0.0.0.0 opens it to others."
+            )
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        record: guard.Record = g.record
+        record.status = response.status_code
+        if (answer := record.answer) is not None and not record.outcome:
+            record.outcome = "cold_start" if answer.cold_start else "personal"
+            record.facts["recommendation"] = answer.recommendation
+            record.facts["release"] = answer.release
+            if answer.degraded:
+                lacks = [(each.service, each.outcome.value) for each in answer.degraded]
+                record.outcome, record.degradations = "degraded", tuple(lacks)
+                record.facts["degraded"] = tuple(outcome for _, outcome in lacks)
+        record.seconds = time.perf_counter() - record.watch.began
+        response.headers[HEADER] = record.id
+        for name, value in asgi.DEFAULT_HEADERS.items():
+            response.headers.setdefault(name, value)
+        for observer in observers:
+            observer(record)
+        return response
+
+
+def guard_writes(app: Flask, server: ServerSettings) -> None:
+    """Refuse writes without a key where they need one, and those that a page of another web site sends.
+
+    Events need one on an open server, anything else that writes needs one everywhere. Register it after the extras:
+    `extras.keys` notes the scopes of a request's key first, and may require keys for more.
+    """
+    is_open = server.is_open
+
+    @app.before_request
+    def check() -> None:
+        record: guard.Record = g.record
+        cross_site = is_cross_site()
+        record.trusted = bool(record.scopes) or not (is_open or cross_site)
+        if record.scope == "read" or record.may(record.scope):
+            return
+        if record.scope == "admin" or is_open or record.scopes:
+            raise guard.missing_scope(record.scope)
+        if cross_site:
+            raise Forbidden("Cross-site writes require an API key.")
+
+
+def is_cross_site() -> bool:
+    """Whether a browser says that a page of another origin sent the request.
+
+    ``Sec-Fetch-Site`` is "same-site" for another port or subdomain of the same host, which may be anybody's.
+    """
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    try:
+        return origin is not None and urlsplit(origin).netloc != request.host
+    except ValueError:  # no origin that a browser sends
+        return True
+
+
+def log_request(record: guard.Record) -> None:
+    """Log a request as one line, its facts as fields. Without the query string: a key may have been put there."""
+    facts = {
+        "message": "request",
+        "method": request.method,
+        "path": request.path[:_PATH],
+        "status": record.status,
+        "ms": round(record.seconds * 1e3, 1),
+    }
+    if record.outcome:
+        facts["outcome"] = record.outcome
+    facts |= record.facts
+    for name, stage in record.watch.stages.items():
+        facts[f"{name}_ms"] = round(stage.seconds * 1e3, 1)
+    access.info(facts)
 
 
 def create_asgi() -> asgi.Edge:

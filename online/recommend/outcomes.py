@@ -1,5 +1,6 @@
 """How a request ends: the errors, and the outcomes of an answer, with what each says in words."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
@@ -7,7 +8,11 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.errors import RecsysError
+from online.clients.base import StoredError
+
+log = logging.getLogger(__name__)
 
 
 class BadRequestError(RecsysError):
@@ -24,6 +29,17 @@ class BadRequestError(RecsysError):
 
 class WrongIdError(BadRequestError):
     """An id is not of the kind that the release's users, or items, have."""
+
+
+# what channels raise that cannot compute with a user's state, as with an unknown profile code
+UNUSABLE: Final = (LookupError, TypeError, ValueError)
+
+
+def unusable(user: StoredUser, error: Exception) -> StoredError:
+    """The error of a state that the recall channels cannot use."""
+    log.warning("user number %d: %r", user.number, error)
+    what = f"holds data of this user that the recall channels cannot use ({type(error).__name__})"
+    return StoredError("redis", what)
 
 
 class UnknownReleaseError(RecsysError):

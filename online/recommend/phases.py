@@ -31,23 +31,13 @@ class Phase(Generic[Act]):
     """The functions of one phase."""
 
     def __init__(self) -> None:
-        self._hooks: list[Hook[Act]] = []
+        self.hooks: list[Hook[Act]] = []
 
     def append(self, act: Act, *fields: str) -> Hook[Act]:
         """Add a function, for all requests or those that give one of some ``fields``."""
         hook = Hook(act, frozenset(fields))
-        self._hooks.append(hook)
+        self.hooks.append(hook)
         return hook
-
-    def of(self, request: Request) -> list[Act]:
-        """The functions that act on a request."""
-        given = request.model_fields_set
-        acts = []
-        for hook in self._hooks:
-            wanted = not hook.fields or not hook.fields.isdisjoint(given)
-            if hook.needed and wanted:
-                acts.append(hook.act)
-        return acts
 
 
 @dataclass(frozen=True)
@@ -68,6 +58,8 @@ class Phases:
     recall: Phase[Callable[[Request, Release, StoredUser], StoredUser]] = field(
         default_factory=Phase
     )
+    # how many candidates there have to be, if not the request's size: popular items complete a shorter list
+    enough: Phase[Callable[[Request], int]] = field(default_factory=Phase)
     # what recall has found, before it is ranked
     candidates: Phase[
         Callable[[Request, Release, StoredUser, Candidates], Candidates]

@@ -16,56 +16,67 @@ before recall. `phases` has where extensions act. Where a service does not answe
 A strict request gets the error instead.
 """
 
-import atexit
 import logging
 import threading
 import time
 import uuid
-import weakref
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
-from data_exchange_center import columns
 from data_exchange_center.candidates import (
     Candidates,
     ItemQuery,
     StoredUser,
+    channel_lists,
+    fused_lists,
     model_inputs,
+    search_vectors,
 )
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded, Float32
+from data_exchange_center.fusion import Hits, Vocabulary
 from data_exchange_center.history import History
+from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import ServerSettings, Settings
 from online.clients.base import (
     Client,
     Deadline,
     GoneError,
     ServiceError,
+    Stage,
+    Stopwatch,
     StoredError,
     until,
 )
-from online.clients.elastic import ElasticItems
+from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.feast import FeastFeatures, FeatureStore, UserFeatures, encoded_user
 from online.clients.redis import RedisUsers, UserQuery
 from online.clients.triton import EncoderQuery, ScoreQuery, TritonScores, TritonVectors
-from online.recommend import recall, types
-from online.recommend.known_users import KnownUsers
-from online.recommend.loaded_release import Release, load_release
+from online.recommend import types
+from online.recommend.encoders import encoded
+from online.recommend.loaded_release import Release, load_release, with_popular
 from online.recommend.outcomes import (
+    UNUSABLE,
     Degradation,
     Outcome,
     UnknownReleaseError,
     sentences,
+    unusable,
 )
-from online.recommend.phases import Phases
+from online.recommend.phases import Act, Phase, Phases
+from online.recommend.poller import Poller
 from online.recommend.readiness import Readiness
 from online.recommend.releases import Releases
-from online.recommend.types import Answer, Ranked, Request, Slate, Stage, Stopwatch
+from online.recommend.types import Answer, Item, Ranked, Request, Slate
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +87,7 @@ RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
 MAX_QUEUE_SHARE = 0.4  # of the budget: a request that has waited longer for a thread is answered at once, from memory
 BUSY = "is overloaded and had no time for this request"
-POLL_S, POLL_AGAIN_S = 0.5, 1.0  # interval of `Recommender.follow`; after a failure
+_ITEMS: Final = TypeAdapter(list[Item])
 
 
 class Recommender:
@@ -85,6 +96,7 @@ class Recommender:
     Attributes:
         phases: the functions of extensions.
         answer_model: `Answer`, with the fields that extensions have added.
+        closed: set when the server ends.
     """
 
     def __init__(
@@ -103,20 +115,17 @@ class Recommender:
         self.scorer = scorer
         self.encoder = encoder
         self.server = server
-        self.clients: tuple[Client[Any, Any], ...] = (
-            users,
-            items,
-            features,
-            scorer,
-        )  # as a request calls them
+        # as a request calls them
+        self.clients: tuple[Client[Any, Any], ...] = users, items, features, scorer
         if encoder is not None:
             encoder.breaker = scorer.breaker  # both are Triton's
         self.user_features = UserFeatures(features)
         self.known_users = KnownUsers(server.known_users, server.last_state_max_age_s)
-        self.releases = Releases(users, self._load, self.known_users)
+        self.releases = Releases(users, self._load, self.known_users.follow)
         self.readiness = Readiness(self.releases, self.clients)
-        self.closed = threading.Event()
-        atexit.register(self.closed.set)
+        self.poller = Poller()
+        self.follow = self.poller.follow
+        self.closed = self.poller.closed
         self._background = ThreadPoolExecutor(1, "background")
         self.reset_extensions()
 
@@ -138,6 +147,30 @@ class Recommender:
         self.phases = Phases()
         self.readiness.notes.clear()
         self.answer_model: type[Answer] = Answer
+
+    def _load(self, release: str) -> Release:
+        loaded = load_release(
+            self.users,
+            self.items,
+            self.features,
+            self.server,
+            self._background,
+            release,
+        )
+        return self.extended(loaded)
+
+    def extended(self, release: Release) -> Release:
+        """The release, as the extensions want it."""
+        for view in self.phases.release:
+            release = view(release)
+        return release
+
+    def close(self) -> None:
+        self.poller.close()
+        self.user_features.close()
+        self._background.shutdown()
+        for client in self.clients:
+            client.close()
 
     # --- a request
 
@@ -169,20 +202,24 @@ class Recommender:
         self, request: Request, watch: Stopwatch, preferred: str | None = None
     ) -> Slate:
         """Make all parts of the answer to a request, after extensions have seen it. Raises as `recommend`."""
-        release = self.releases.get(request.release, preferred)
-        types.check_userid(request.userid, release.user_ids)
+        release = self.releases.active
+        if release is None or request.release is not None or preferred is not None:
+            release = self.releases.get(request.release, preferred)
+        is_string = isinstance(request.userid, str)
+        if request.userid and is_string != (release.user_ids == "string"):
+            raise types.wrong_userid(request.userid)  # 7 and "7" would be the same user
+
         slate = self.ranked_list(request, release, watch)
-        for rerank in self.phases.rerank.of(request):
+        for rerank in acting(self.phases.rerank, request):
             rerank(slate)
-        shown = slate.ranked.shown(request.size)  # (size,) indices
-        slate.items = types.items_of(
-            release.catalogue,
-            slate.ranked.item_numbers[shown],
-            slate.ranked.scores[shown],
+        ranked, size = slate.ranked, request.size
+        shown = slice(size) if ranked.order is None else ranked.order[:size]
+        slate.items = items_of(
+            release.catalogue, ranked.item_numbers[shown], ranked.scores[shown]
         )
-        for record in self.phases.page.of(request):
+        for record in acting(self.phases.page, request):
             record(slate)
-        for annotate in self.phases.annotate.of(request):
+        for annotate in acting(self.phases.annotate, request):
             annotate(slate)
         return slate
 
@@ -193,42 +230,54 @@ class Recommender:
 
         Raises UnknownReleaseError, and ServiceError for a strict request.
         """
-        strict = request.strict
+        strict, timestamp = request.strict, request.timestamp
         deadline = self.deadline_of(request, watch)
         popular = Ranked(release.by_popularity.ids, release.by_popularity.scores)
         slate = Slate(request, release, watch, deadline, popular)
-        if not strict and waited_too_long(
-            watch, deadline
-        ):  # more work on it would make later requests late, too
+        # More work on a request that has waited too long for a thread would make later ones late, too; not where an
+        # extension has called a service for it already.
+        waited_s = time.perf_counter() - watch.began
+        is_late = waited_s > MAX_QUEUE_SHARE * (waited_s + deadline.left())
+        if is_late and not strict and not watch.stages:
             slate.degraded.append(Degradation.of(Outcome.POPULAR, "server", BUSY))
             return slate
 
         # The user's state, by Redis: history, seen items, profile.
+        key = release.release, request.userid
+        forgotten = self.known_users.forgotten
+        query = UserQuery(request.userid, release.release, release.dataset)
         try:
             with watch.stage("redis"):
-                stored = self._read_state(request, release, deadline)
+                state = self.users.call(
+                    query, deadline.share(STATE_SHARE), strict=strict
+                )
+                if not state.published:
+                    raise self._deleted(request, release)
+            stored = state.user
+            known = self.known_users.keep(key, stored, forgotten)
         except ServiceError as error:
-            stored = self.known_users.state(release.release, request.userid)
+            known = self.known_users.find(key)
+            stored = self.known_users.state(known)
             self._degrade(
                 slate, Outcome.LAST_STATE if stored else Outcome.POPULAR, error
             )
-        known = stored
-        for supply in self.phases.state.of(request):
+        by_redis = stored
+        for supply in acting(self.phases.state, request):
             stored = supply(request, release, stored)
-        if stored is not known:  # the request has brought it
+        if stored is not by_redis:  # the request has brought it
             slate.degraded.clear()
-        for choose_events in self.phases.history.of(request):
+        for choose_events in acting(self.phases.history, request):
             stored = choose_events(request, release, stored)
         if stored is None:
             return slate
 
         # The user as of the request's time: events since the release are part of history and seen items. A request that
         # names no time sees all that was acknowledged, even in this second: so a rating counts at once.
-        before = request.timestamp if "timestamp" in request.model_fields_set else None
+        before = timestamp if "timestamp" in request.model_fields_set else None
         user = stored.current(release.manifest.dataset, release.numbers, before)
         has_events = bool(stored.events)
         n_events = len(user.history)
-        for limit in self.phases.recall.of(request):
+        for limit in acting(self.phases.recall, request):
             user = limit(request, release, user)
         if user.is_blank:
             return slate
@@ -245,25 +294,41 @@ class Recommender:
         if self.encoder and release.channels.encoded:
             try:
                 with watch.stage("encoder"):
-                    user = self._encode(
-                        release, user, request, deadline.share(ENCODER_SHARE)
+                    by_deadline = deadline.share(ENCODER_SHARE)
+                    user = encoded(
+                        self.encoder,
+                        release.manifest,
+                        release.channels,
+                        user,
+                        timestamp,
+                        by_deadline,
+                        strict=strict,
                     )
             except ServiceError as error:
                 self._degrade(slate, Outcome.NOT_ENCODED, error)
         slate.user = user
 
         # The nearest unseen items of each channel, by Elasticsearch, fused to one list.
-        found: Candidates | None = None
+        candidates: Candidates | None = None
         try:
-            found = self._recall(slate, user)
+            search = item_query(release.manifest, release.channels, user, timestamp)
+            try:
+                with watch.stage("elasticsearch"):
+                    by_deadline = deadline.share(RECALL_SHARE)
+                    searched = self.items.call(search, by_deadline, strict=strict)
+            except ServiceError as error:
+                self._degrade(slate, Outcome.EXACT_SEARCH, error)
+                searched = release.exact.call(search)
+            candidates = fused_candidates(release, user, timestamp, searched)
         except StoredError as error:  # the stored state does not fit the channels
             self._degrade(slate, Outcome.NO_RECALL, error)
-        if found is None or len(found.item_numbers) < request.fewest:
-            candidates = recall.with_popular(release, user, found)
-        else:
-            candidates = found
+        enough = request.size
+        for needed in acting(self.phases.enough, request):
+            enough = needed(request)
+        if candidates is None or len(candidates.item_numbers) < enough:
+            candidates = with_popular(release, user, candidates)
         with until(deadline):  # of functions that call a service
-            for change in self.phases.candidates.of(request):
+            for change in acting(self.phases.candidates, request):
                 candidates = change(request, release, user, candidates)
         slate.candidates = candidates
         slate.ranked = Ranked(candidates.item_numbers, candidates.scores)
@@ -271,55 +336,53 @@ class Recommender:
         # The user's features, which should have arrived meanwhile.
         features: Encoded | None = Encoded.none(release.spec.of("user"), 1)
         if pending is not None:
+            failed = True
             try:
-                features = encoded_user(
-                    release.spec, self.user_features.result(pending)
-                )
+                row = self.user_features.result(pending)
+                failed = False
+                features = encoded_user(release.spec, row)
             except ServiceError as error:
-                features = self.known_users.features(release.release, request.userid)
-                outcome = (
-                    Outcome.NOT_RANKED if features is None else Outcome.LAST_FEATURES
+                features = known.features if known else None
+                self._degrade(
+                    slate,
+                    Outcome.LAST_FEATURES if features else Outcome.NOT_RANKED,
+                    error,
                 )
-                self._degrade(slate, outcome, error)
             else:
                 if features is None:
-                    lacks = Degradation.of(
-                        Outcome.NO_USER_FEATURES, "feast", "does not know this user"
+                    what = "does not know this user"
+                    slate.degraded.append(
+                        Degradation.of(Outcome.NO_USER_FEATURES, "feast", what)
                     )
-                    slate.degraded.append(lacks)
-                else:
-                    self.known_users.keep_features(
-                        release.release, request.userid, features
-                    )
-            took_s = (pending.ended or time.perf_counter()) - pending.began
-            watch.stages["feast"] = Stage(pending.began, took_s, pending.failed)
+                elif known is not None:
+                    known.features = features
+            finally:
+                took_s = (pending.ended or time.perf_counter()) - pending.began
+                watch.stages["feast"] = Stage(pending.began, took_s, failed)
         if features is None or not len(candidates.item_numbers):
             return slate
         if has_events:  # Feast's count is of the release
-            features = features.having(columns.Columns.N_RATINGS, [n_events])
+            features = features.having(Columns.N_RATINGS, [n_events])
 
         # The ranking model's scores, by Triton, give the order; ties by number.
-        query, scored = score_query(
-            release, features, user.history, candidates, request.timestamp
+        rows, scored = score_query(
+            release, features, user.history, candidates, timestamp
         )
         try:
             with watch.stage("triton"):
-                scores = self.scorer.call(
-                    query, deadline.share(SCORES_SHARE), strict=strict
-                )  # (n,)
+                by_deadline = deadline.share(SCORES_SHARE)
+                scores = self.scorer.call(rows, by_deadline, strict=strict)  # (n,)
         except ServiceError as error:
             self._degrade(slate, Outcome.NOT_RANKED, error)
             return slate
         order = np.lexsort((scored.item_numbers, -scores))
-        slate.ranked = Ranked(
-            scored.item_numbers[order], scores[order], query, rows=order
-        )
-        unscored = len(candidates.item_numbers) - len(scored.item_numbers)
-        if unscored:
-            lacks = Degradation.of(
-                Outcome.NO_ITEM_FEATURES, "feast", f"lacks {unscored} of the candidates"
+        numbers = scored.item_numbers[order]
+        slate.ranked = Ranked(numbers, scores[order], rows, rows=order)
+        if unscored := len(candidates.item_numbers) - len(numbers):
+            what = f"lacks {unscored} of the candidates"
+            slate.degraded.append(
+                Degradation.of(Outcome.NO_ITEM_FEATURES, "feast", what)
             )
-            slate.degraded.append(lacks)
         return slate
 
     def deadline_of(self, request: Request, watch: Stopwatch) -> Deadline:
@@ -328,65 +391,12 @@ class Recommender:
         waited_s = time.perf_counter() - watch.began
         return Deadline.after((request.budget_ms or server_ms) / 1e3 - waited_s)
 
-    def _read_state(
-        self, request: Request, release: Release, deadline: Deadline
-    ) -> StoredUser | None:
-        """Read a user's state from Redis, and keep it for when Redis does not answer; None: an unknown user."""
-        forgotten = self.known_users.forgotten
-        query = UserQuery(request.userid, release.release, release.dataset)
-        answer = self.users.call(
-            query, deadline.share(STATE_SHARE), strict=request.strict
-        )
-        if not answer.kept:
-            if request.release:
-                raise UnknownReleaseError(request.release)
-            raise StoredError(
-                "redis", f"lacks the data of release {release.release}, which is active"
-            )
-        if answer.user is None:
-            self.known_users.forget(request.userid, release.release)
-        else:
-            self.known_users.keep_state(
-                release.release, request.userid, answer.user, forgotten
-            )
-        return answer.user
-
-    def _encode(
-        self, release: Release, user: StoredUser, request: Request, deadline: Deadline
-    ) -> StoredUser:
-        """The user, with the vectors that encoders in Triton make. Raises ServiceError."""
-        assert self.encoder is not None  # noqa: S101 (the caller has looked)
-        queries = recall.encoder_queries(
-            release.manifest, release.channels, user, request.timestamp
-        )
-        vectors = dict(user.vectors)
-        for channel, query in queries.items():
-            vectors[channel] = self.encoder.call(query, deadline, strict=request.strict)
-        return replace(user, vectors=vectors)
-
-    def _recall(self, slate: Slate, user: StoredUser) -> Candidates:
-        """The candidates that the channels find. Raises StoredError for a state that they cannot use."""
-        request, release = slate.request, slate.opened
-        manifest = release.manifest
-        vectors = recall.query_vectors(
-            manifest, release.channels, user, request.timestamp
-        )
-        query = ItemQuery(
-            release.release,
-            manifest.recipe.recall,
-            vectors,
-            user.terms,
-            user.seen,
-            user.only,
-        )
-        try:
-            with slate.watch.stage("elasticsearch"):
-                by_deadline = slate.deadline.share(RECALL_SHARE)
-                searched = self.items.call(query, by_deadline, strict=request.strict)
-        except ServiceError as error:
-            self._degrade(slate, Outcome.EXACT_SEARCH, error)
-            searched = release.exact.call(query)
-        return recall.fused_candidates(release, user, request.timestamp, searched)
+    def _deleted(self, request: Request, release: Release) -> Exception:
+        """The error of a request whose release is loaded here, and in Redis no longer."""
+        if request.release:
+            return UnknownReleaseError(request.release)
+        what = f"lacks the data of release {release.release}, which is active"
+        return StoredError("redis", what)
 
     def _degrade(self, slate: Slate, outcome: Outcome, error: ServiceError) -> None:
         """Note what the answer has in the place of a failed stage. Raises the error for a strict request instead."""
@@ -398,60 +408,69 @@ class Recommender:
             self.releases.reload(slate.opened.release)
         slate.degraded.append(Degradation.of(outcome, error.service, error.what))
 
-    # --- the process
 
-    def _load(self, release: str) -> Release:
-        loaded = load_release(
-            self.users,
-            self.items,
-            self.features,
-            self.server,
-            self._background,
-            release,
-        )
-        return self.extended(loaded)
-
-    def extended(self, release: Release) -> Release:
-        """The release, as the extensions want it."""
-        for view in self.phases.release:
-            release = view(release)
-        return release
-
-    def follow(self, look: Callable[[], bool]) -> None:
-        """Poll a method every `POLL_S` seconds, on a thread that ends with its object or the server.
-
-        ``look``: checks for changes by other processes; False, or an exception, means failure (`POLL_AGAIN_S`).
-        """
-        weak, closed, name = weakref.WeakMethod(look), self.closed, look.__qualname__
-
-        def run() -> None:
-            while not closed.is_set() and (method := weak()) is not None:
-                pause_s = POLL_AGAIN_S
-                try:
-                    pause_s = POLL_S if method() else POLL_AGAIN_S
-                except ServiceError:
-                    pass  # it is logged
-                except Exception:
-                    log.exception("%s has failed, and is called again", name)
-                del method
-                closed.wait(pause_s)
-
-        threading.Thread(target=run, name=name, daemon=True).start()
-
-    def close(self) -> None:
-        self.closed.set()
-        atexit.unregister(self.closed.set)
-        self.user_features.close()
-        self._background.shutdown()
-        for client in self.clients:
-            client.close()
+def acting(phase: Phase[Act], request: Request) -> list[Act]:
+    """The functions of a phase that act on a request."""
+    given = request.model_fields_set
+    acts = []
+    for hook in phase.hooks:
+        wanted = not hook.fields or not hook.fields.isdisjoint(given)
+        if hook.needed and wanted:
+            acts.append(hook.act)
+    return acts
 
 
-def waited_too_long(watch: Stopwatch, deadline: Deadline) -> bool:
-    """Whether a request has waited for a thread for more than `MAX_QUEUE_SHARE` of its budget."""
-    waited_s = time.perf_counter() - watch.began
-    has_begun = bool(watch.stages)  # an extension has called a service for it already
-    return not has_begun and waited_s > MAX_QUEUE_SHARE * (waited_s + deadline.left())
+# --- recall: a few hundred unseen items that the user may like, and what recall says of each
+
+
+def item_query(
+    manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int
+) -> ItemQuery:
+    """The search for a user's unseen items, with a vector for each searched channel that has one.
+
+    Raises StoredError for a vector that is not as wide as the index's, and where none can be computed.
+    """
+    recipe = manifest.recipe.recall
+    try:
+        vectors = search_vectors(recipe, channels, user, timestamp)
+    except UNUSABLE as error:
+        raise unusable(user, error) from error
+    for name, vector in vectors.items():
+        expected = manifest.vector_dims[name]
+        if len(vector) != expected:
+            what = f"gives a user vector of {len(vector)} numbers for {name}, not {expected}"
+            raise StoredError("redis", what)
+    return ItemQuery(
+        manifest.release, recipe, vectors, user.terms, user.seen, user.only
+    )
+
+
+def fused_candidates(
+    release: Release, user: StoredUser, timestamp: int, searched: tuple[Hits, ...]
+) -> Candidates:
+    """Fuse what the channels have found for a request at ``timestamp`` (seconds). Raises StoredError.
+
+    Items that the release's catalogue lacks are left out: there is nothing to show of them.
+
+    Args:
+        searched: one list for each of `RecallRecipe.searched`.
+    """
+    recipe = release.manifest.recipe.recall
+    try:
+        lists = channel_lists(recipe, release.channels, user, timestamp, searched)
+    except UNUSABLE as error:
+        raise unusable(user, error) from error
+    found = fused_lists(recipe, lists)
+    numbers = found.item_numbers.tolist()
+    if release.catalogue.keys() >= set(numbers):
+        return found
+    known = np.array([number in release.catalogue for number in numbers], np.bool_)
+    lacking = found.item_numbers[~known].tolist()
+    log.warning("items %s are not in the catalogue of %s", lacking, release.release)
+    return found.only(known)
+
+
+# --- the ranking model, and the answer
 
 
 def score_query(
@@ -465,65 +484,144 @@ def score_query(
 
     Candidates without features cannot be scored and are left out.
     """
-    known, items = release.items.current().find(
-        candidates.item_numbers
-    )  # mask of those that have features; their rows
+    held = release.items.held
+    codes = Vocabulary(held.item_numbers).codes(candidates.item_numbers)
+    known = codes > 0
     if not known.all():
-        log.warning(
-            "no features for items %s", candidates.item_numbers[~known].tolist()
-        )
+        unknown = candidates.item_numbers[~known].tolist()
+        log.warning("no features for items %s", unknown)
         candidates = candidates.only(known)
+    items = held.rows[codes[known] - 1]  # (n,)
     inputs = model_inputs(
         release.spec, user, items, candidates, history, timestamp
     )  # (n, columns), history once
     return ScoreQuery(inputs, release.model_version, release.model), candidates
 
 
+def items_of(
+    catalogue: Mapping[int, CatalogueItem],
+    item_numbers: NDArray[np.integer],
+    scores: NDArray[np.floating],
+) -> list[Item]:
+    """Build the items of an answer, validated in one batch: a third of the time of one after the other."""
+    items = []
+    for number, score in zip(item_numbers.tolist(), scores.tolist(), strict=True):
+        item = catalogue[number]
+        items.append(
+            {
+                **item.attributes,
+                "itemid": item.own_id,
+                "score": float(f"{score:.6g}"),
+                "title": item.title,
+            }
+        )
+    return _ITEMS.validate_python(items)
+
+
 def answer_fields(slate: Slate) -> dict[str, Any]:
     """The fields of the answer that say what the list is made of."""
+    ranked, candidates, size = slate.ranked, slate.candidates, slate.request.size
     cold_start = slate.user is None and not slate.degraded
-    reason = sentences(slate.degraded, cold_start=cold_start)
-    short = ""
-    if is_short(slate):
-        short, no_more = slate.end
-        reason = f"{reason} {no_more}".strip()
+    reason, short, filled_up = "", "", 0
+    if cold_start or slate.degraded:
+        reason = sentences(slate.degraded, cold_start=cold_start)
+    if len(ranked.item_numbers) < size:
+        outcomes = {each.outcome for each in slate.degraded}
+        if outcomes.isdisjoint({Outcome.POPULAR, Outcome.NO_ITEM_FEATURES}):
+            short, no_more = slate.end
+            reason = f"{reason} {no_more}".strip()
+    if candidates is not None and len(candidates.filled):
+        shown = ranked.item_numbers[ranked.shown(size)]
+        filled_up = int(np.isin(shown, candidates.filled).sum())
     return {
         "release": slate.opened.release,
         "cold_start": cold_start,
         "item_list": slate.items,
         "degraded": slate.degraded,
-        "filled_up": filled_up(slate),
+        "filled_up": filled_up,
         "short": short,
         "reason": reason,
-        "recall": recalled(slate) if slate.request.explain == "recall" else {},
+        "recall": types.recalled(slate) if slate.request.explain == "recall" else {},
         **slate.more,
     }
 
 
-def is_short(slate: Slate) -> bool:
-    """Whether the list is shorter than the request's size, though no service is at fault."""
-    outcomes = {each.outcome for each in slate.degraded}
-    by_fault = outcomes & {Outcome.POPULAR, Outcome.NO_ITEM_FEATURES}
-    return not by_fault and len(slate.ranked.item_numbers) < slate.request.size
+# --- what stands in for Redis and Feast
 
 
-def filled_up(slate: Slate) -> int:
-    """How many of the shown items are popular ones that complete what recall has found."""
-    if slate.candidates is None or not len(slate.candidates.filled):
-        return 0
-    shown = slate.ranked.item_numbers[slate.ranked.shown(slate.request.size)]
-    return int(np.isin(shown, slate.candidates.filled).sum())
+@dataclass(slots=True)
+class KnownUser:
+    """A user's state and features, as last read from the services."""
+
+    state: StoredUser
+    read_at: float  # seconds of the cache's clock
+    features: Encoded | None = None  # of one user
 
 
-def recalled(slate: Slate) -> dict[str, list[OwnId]]:
-    """The items' own ids that each channel found, best first, and under `FUSED` the fused list."""
-    candidates, catalogue = slate.candidates, slate.opened.catalogue
-    if candidates is None:
-        return {types.FUSED: []}
-    lists: dict[str, NDArray[np.integer]] = {types.FUSED: candidates.item_numbers}
-    for channel, hits in candidates.by_channel.items():
-        lists[channel] = hits.ids
-    return {
-        name: [catalogue[each].own_id for each in ids.tolist() if each in catalogue]
-        for name, ids in lists.items()
-    }
+Key = tuple[str, OwnId]  # release and userid
+
+
+class KnownUsers:
+    """Cache of recent users. Shared by threads.
+
+    At most ``size`` pairs of release and user; the one whose state was read longest ago is dropped first.
+
+    Attributes:
+        forgotten: how many users were forgotten (`wire.FORGOTTEN_COUNT_KEY`), as of the last `follow`.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        state_max_age_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._size = size
+        self._max_age_s = state_max_age_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._users: OrderedDict[Key, KnownUser] = OrderedDict()
+        self.forgotten = 0
+
+    def follow(self, forgotten: int) -> None:
+        """Drop everything if a user was forgotten since, by any process; ``forgotten``: the current count."""
+        with self._lock:
+            if forgotten > self.forgotten:
+                self.forgotten = forgotten
+                self._users.clear()
+
+    def keep(
+        self, key: Key, state: StoredUser | None, forgotten: int = 0
+    ) -> KnownUser | None:
+        """Cache a state that was just read, unless a user was forgotten since; None: drop the user.
+
+        ``forgotten``: the count before the state was read.
+        """
+        with self._lock:
+            if forgotten < self.forgotten:
+                return None
+            before = self._users.pop(key, None)
+            if state is None:
+                return None
+            features = before.features if before else None
+            self._users[key] = known = KnownUser(state, self._clock(), features)
+            if len(self._users) > self._size:
+                self._users.popitem(last=False)
+            return known
+
+    def find(self, key: Key) -> KnownUser | None:
+        """The user as read last. The features may be old: within a release only counts change."""
+        with self._lock:
+            return self._users.get(key)
+
+    def state(self, known: KnownUser | None) -> StoredUser | None:
+        """The state as it was read last; None: never, or too long ago."""
+        if known is None or self._clock() - known.read_at > self._max_age_s:
+            return None
+        return known.state
+
+    def forget(self, userid: OwnId) -> None:
+        """Drop a user, under all releases."""
+        with self._lock:
+            for key in [key for key in self._users if key[1] == userid]:
+                del self._users[key]

@@ -16,9 +16,8 @@ from typing import Final
 
 from data_exchange_center.errors import RecsysError
 from online.clients.base import ServiceError
-from online.clients.feast import RETRY_AFTER_S
 from online.clients.redis import RedisUsers
-from online.recommend.known_users import KnownUsers
+from online.recommend.item_cache import RETRY_AFTER_S
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import LoadingError, NoReleaseError, UnknownReleaseError
 
@@ -34,38 +33,40 @@ class Releases:
     """The loaded releases. Shared by threads.
 
     Attributes:
+        active: what answers: the active release, or the one before it until that is loaded; None: none was loaded yet.
         experiments: the running experiments, serialized, as Redis said last.
     """
 
     def __init__(
-        self, users: RedisUsers, load: Callable[[str], Release], known_users: KnownUsers
+        self,
+        users: RedisUsers,
+        load: Callable[[str], Release],
+        forgot: Callable[[int], None],
     ) -> None:
-        """``load`` reads a release from the services; ``known_users`` are dropped when somebody was forgotten."""
+        """``load`` reads a release from the services; ``forgot`` hears how many users were forgotten so far."""
         self._users = users
         self._load_release = load
-        self._known_users = known_users
+        self._forgot = forgot
         self._following = threading.Lock()  # held by the thread that loads
         self._lock = threading.Lock()  # of `_loaded`: `replace_each` changes it, too
         self._loaded: dict[str, Release] = {}
-        self._answering = ""  # the release that answers: the active one, or the one before it until that is loaded
         self._published: Sequence[str] | None = None  # None: Redis has not said yet
-        self._failures: dict[
-            str, tuple[float, RecsysError]
-        ] = {}  # release -> monotonic seconds, error
+        self._active_id: str | None = None  # as Redis said last
+        # release -> monotonic seconds, error
+        self._failures: dict[str, tuple[float, RecsysError]] = {}
         self._to_reload: set[str] = set()
         self._reloaded_at = -math.inf  # monotonic seconds
-        self._active_id: str | None = None  # as Redis said last
         self._redis_failure: ServiceError | None = None  # of the last `follow`
+        self.active: Release | None = None
         self.experiments: bytes | None = None
-
-    @property
-    def active(self) -> Release | None:
-        """What answers: the active release, or the one before it until that is loaded; None: none was loaded yet."""
-        return self._loaded.get(self._answering)
 
     @property
     def loaded_count(self) -> int:
         return len(self._loaded)
+
+    def loaded(self, release: str) -> Release | None:
+        """The release, if it is loaded."""
+        return self._loaded.get(release)
 
     def get(self, release: str | None = None, preferred: str | None = None) -> Release:
         """The release that answers a request.
@@ -79,34 +80,21 @@ class Releases:
             LoadingError: it is not loaded yet, or no release is.
             NoReleaseError: no release was ever activated.
         """
-        if release is not None:
-            return self._named(release)
-        found = self.loaded(preferred) if preferred else None
-        if found is None:
+        found = self.loaded(release or preferred or "")
+        if found is None and release is None:
             found = self.active
-        if found is None:
-            raise self._why_none()
-        return found
-
-    def _why_none(self) -> NoReleaseError:
-        """Why no release answers."""
-        if self._redis_failure is not None:
-            return LoadingError(failure=self._redis_failure)
-        if self._published is not None and self._active_id is None:
-            return NoReleaseError(NONE_ACTIVE)
-        return LoadingError(self._active_id, self._failure_of(self._active_id))
-
-    def _named(self, release: str) -> Release:
-        found = self.loaded(release)
         if found is not None:
             return found
-        if self._published is not None and release not in self._published:
+        if release is None:
+            if self._redis_failure is not None:
+                raise LoadingError(failure=self._redis_failure)
+            if self._published is not None and self._active_id is None:
+                raise NoReleaseError(NONE_ACTIVE)
+        elif self._published is not None and release not in self._published:
             raise UnknownReleaseError(release)
-        raise LoadingError(release, self._failure_of(release))
-
-    def loaded(self, release: str) -> Release | None:
-        """The release, if it is loaded."""
-        return self._loaded.get(release)
+        wanted = release or self._active_id
+        _, failure = self._failures.get(wanted or "", (0.0, None))
+        raise LoadingError(wanted, failure)
 
     def follow(self, *, only_active: bool = False) -> bool:
         """Load the published releases, the active one first, and drop those that are published no longer.
@@ -123,19 +111,20 @@ class Releases:
             self._redis_failure = error
             raise
         self._redis_failure = None
-        self._known_users.follow(control.forgotten)
+        self._forgot(control.forgotten)
         self.experiments = control.experiments
         self._published = control.published
         self._active_id = control.active
         if control.active is not None:
             self._load(control.active)
-            if control.active in self._loaded:
-                self._answering = control.active
+            self.active = self._loaded.get(control.active, self.active)
         if only_active:
             return self.active is not None
         for release in control.published:
             self._load(release)
-        self._drop_others([*control.published, self._answering])
+        self._drop_others(control.published)
+        for loaded in list(self._loaded.values()):
+            loaded.items.current()  # which fetches features that are too old
         return all(release in self._loaded for release in control.published)
 
     def _load(self, release: str) -> None:
@@ -160,26 +149,25 @@ class Releases:
             self._failures[release] = time.monotonic(), damaged
             return
         self._failures.pop(release, None)
-        with self._lock:
-            self._loaded = {**self._loaded, release: loaded}
+        self._replace(release, loaded)
         log.info("release %s is loaded: %d items", release, len(loaded.catalogue))
 
-    def _failure_of(self, release: str | None) -> RecsysError | None:
-        """Why a release could not be loaded the last time."""
-        _, failure = self._failures.get(release or "", (0.0, None))
-        return failure
-
-    def _drop_others(self, releases: Sequence[str]) -> None:
+    def _replace(self, name: str, loaded: Release) -> None:
         with self._lock:
+            self._loaded = {**self._loaded, name: loaded}
+            if self.active is not None and self.active.release == name:
+                self.active = loaded
+
+    def _drop_others(self, published: Sequence[str]) -> None:
+        """Drop what is neither published nor answers."""
+        with self._lock:
+            active = [self.active.release] if self.active is not None else []
+            named = {*published, *active}
             self._loaded = {
-                name: loaded
-                for name, loaded in self._loaded.items()
-                if name in releases
+                name: each for name, each in self._loaded.items() if name in named
             }
         self._failures = {
-            name: failure
-            for name, failure in self._failures.items()
-            if name in releases
+            name: each for name, each in self._failures.items() if name in named
         }
 
     def reload(self, release: str) -> None:
@@ -197,6 +185,9 @@ class Releases:
         for name, before in list(self._loaded.items()):
             after = view(before)
             with self._lock:
-                if self._loaded.get(name) is before:
-                    self._loaded = {**self._loaded, name: after}
+                if self._loaded.get(name) is not before:
+                    continue
+                self._loaded = {**self._loaded, name: after}
+                if self.active is before:
+                    self.active = after
         return list(self._loaded.values())

@@ -1,28 +1,26 @@
 """Types of a request's stages: Request -> Slate (user, candidates, ranked) -> Answer.
 
-`StoredUser` and `Candidates` are in `data_exchange_center.candidates`, the errors and outcomes of a request in
-`outcomes`. Request and Answer are the models that the API describes; extras add fields to both (`online.web.parts`).
+`StoredUser` and `Candidates` are in `data_exchange_center.candidates`, `Stopwatch` in `online.clients.base`, the errors
+and outcomes of a request in `outcomes`. Request and Answer are the models that the API describes; extras add fields to
+both (`online.web.parts`).
 """
 
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, IdKind, OwnId, own_id
-from online.clients import base, elastic, triton
+from online.clients import base, triton
+from online.clients.base import Stopwatch as Stopwatch
 from online.recommend.outcomes import (
     NO_MORE,
-    BadRequestError,
     Degradation,
-    UnknownReleaseError,
     WrongIdError,
 )
 
@@ -47,37 +45,43 @@ OwnText = Annotated[
 ]
 UserId = Annotated[int, Field(ge=1, le=MAX_INTEGER)] | OwnText
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
-# Seconds since 1970-01-01 UTC; now, where none is given
 Timestamp = Annotated[
-    int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=lambda: int(time.time()))
+    int,
+    Field(
+        ge=0,
+        le=MAX_TIMESTAMP,
+        default_factory=lambda: int(time.time()),
+        description="seconds since 1970-01-01 UTC; where it is not given, now",
+    ),
 ]
 
 
 class Request(BaseModel):
     """A request for a list. Strict: no number in quotes, and no unknown field.
 
-    ``userid`` is an own id of the data set, of the kind that `check_userid` checks.
+    ``userid`` is an own id of the data set, of the kind that the release's users have.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    userid: UserId
+    userid: UserId = Field(description="an own id of the data set, of its kind")
     size: Size = 50
     timestamp: Timestamp
-    # "recall": what recall found; true: why each item is there (extras/explain)
-    explain: bool | Literal["recall"] = False
-    budget_ms: Annotated[
-        int, Field(ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS, default_factory=int)
-    ]  # 0: not given
-    strict: bool = False  # rather no answer than one without a service: for checks and measurements
-    release: Annotated[str, Field(pattern=RELEASE)] | None = (
-        None  # instead of the live one
+    explain: bool | Literal["recall"] = Field(
+        default=False,
+        description='"recall": what each channel found; true: why each item is there',
     )
-
-    @property
-    def fewest(self) -> int:
-        """How many candidates there have to be: recall completes a shorter list."""
-        return self.size
+    budget_ms: Annotated[int, Field(ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS)] = Field(
+        default_factory=int,  # 0: not given
+        description="milliseconds that the answer may take; else the server's own",
+    )
+    strict: bool = Field(
+        default=False,
+        description="rather no answer than one without a service: for checks and measurements",
+    )
+    release: Annotated[str, Field(pattern=RELEASE)] | None = Field(
+        default=None, description="which one answers, instead of the live one"
+    )
 
 
 def read_id(field: str, text: str, kind: IdKind) -> OwnId:
@@ -92,24 +96,13 @@ def read_id(field: str, text: str, kind: IdKind) -> OwnId:
     return own_id(text, kind)
 
 
-def is_of_kind(userid: OwnId, kind: IdKind) -> bool:
-    """Whether an id is of a release's kind: 7 and "7" would be the same user. 0, nobody, is of both."""
-    return not userid or kind == ("string" if isinstance(userid, str) else "integer")
-
-
-def check_userid(userid: OwnId, kind: IdKind) -> None:
-    """Raise WrongIdError unless an id is of the release's kind."""
-    if is_of_kind(userid, kind):
-        return
-    if kind == "string":
-        raise WrongIdError(
-            "userid",
-            f'userid must be a string in this release, for example {{"userid": "{userid}"}}.',
-        )
-    raise WrongIdError(
-        "userid",
-        'userid must be a whole number from 1 on in this release, for example {"userid": 1}.',
-    )
+def wrong_userid(userid: OwnId) -> WrongIdError:
+    """The error of a user's id that is not of the kind that the release's users have."""
+    if isinstance(userid, str):
+        must = 'a whole number from 1 on in this release, for example {"userid": 1}'
+    else:
+        must = f'a string in this release, for example {{"userid": "{userid}"}}'
+    return WrongIdError("userid", f"userid must be {must}.")
 
 
 class Item(BaseModel, extra="allow", title="Item"):
@@ -121,32 +114,6 @@ class Item(BaseModel, extra="allow", title="Item"):
         "request's other candidates, which `where` changes: compare scores within an answer, put no threshold on them"
     )
     title: str
-
-
-_ITEMS: Final = TypeAdapter(list[Item])
-
-
-def items_of(
-    catalogue: Mapping[int, elastic.CatalogueItem],
-    item_numbers: NDArray[np.integer],
-    scores: NDArray[np.floating],
-) -> list[Item]:
-    """Build the items of an answer, validated in one batch: a third of the time of one after the other."""
-    shown = (
-        (catalogue[itemid], score)
-        for itemid, score in zip(item_numbers.tolist(), scores.tolist(), strict=True)
-    )
-    return _ITEMS.validate_python(
-        [
-            {
-                **item.attributes,
-                "itemid": item.own_id,
-                "score": float(f"{score:.6g}"),
-                "title": item.title,
-            }
-            for item, score in shown
-        ]
-    )
 
 
 def absent_by_default(default: Any, description: str) -> Any:
@@ -236,7 +203,7 @@ class Slate:
 
     request: Request
     opened: "Release"
-    watch: "Stopwatch"
+    watch: base.Stopwatch
     deadline: base.Deadline
     ranked: Ranked
     user: StoredUser | None = None
@@ -250,48 +217,15 @@ class Slate:
 STAGES: Final = ("redis", "elasticsearch", "feast", "triton")  # that call a service
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Timing of one stage: the calls of a service, or work of the server itself."""
-
-    began: float  # seconds of `time.perf_counter`
-    seconds: float
-    failed: bool = False
-
-
-@dataclass(slots=True)
-class Stopwatch:
-    """Timings of one request's stages; they may overlap.
-
-    The caller that makes it can read the stages of a request that failed, too.
-
-    Attributes:
-        began: when the request was complete, in seconds of `time.perf_counter`.
-        stages: those that have ended, in the order of a request; those of extras come last.
-    """
-
-    began: float = field(default_factory=time.perf_counter)
-    stages: dict[str, Stage] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        failed = True
-        try:
-            yield
-            failed = False
-        except (
-            BadRequestError,
-            UnknownReleaseError,
-        ):  # the client's, and no failure of the service
-            failed = False
-            raise
-        finally:
-            self.stages[name] = Stage(began, time.perf_counter() - began, failed)
-
-    def took_ms(self) -> dict[str, float]:
-        """Milliseconds of each stage, and in total so far, to two places."""
-        took = {
-            name: round(stage.seconds * 1e3, 2) for name, stage in self.stages.items()
-        }
-        return {**took, "total": round((time.perf_counter() - self.began) * 1e3, 2)}
+def recalled(slate: Slate) -> dict[str, list[OwnId]]:
+    """The items' own ids that each channel found, best first, and under `FUSED` the fused list."""
+    candidates, catalogue = slate.candidates, slate.opened.catalogue
+    if candidates is None:
+        return {FUSED: []}
+    lists: dict[str, NDArray[np.integer]] = {FUSED: candidates.item_numbers}
+    for channel, hits in candidates.by_channel.items():
+        lists[channel] = hits.ids
+    return {
+        name: [catalogue[each].own_id for each in ids.tolist() if each in catalogue]
+        for name, ids in lists.items()
+    }

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from flask import Flask, Response, g, request
@@ -14,9 +14,7 @@ from werkzeug.exceptions import (
     SecurityError,
 )
 
-from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER
 from online.clients.base import ServiceError
-from online.recommend import types
 from online.recommend.outcomes import (
     BadRequestError,
     LoadingError,
@@ -99,55 +97,36 @@ def register_errors(app: Flask) -> None:
 
 
 _SHOWN = 40  # characters of a user's field name that are echoed
-_DEEPEST = 3  # names and indices of an error's place
-EXPECTED: Final = {
-    "userid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
-    "size": f"a whole number from 1 to {types.MAX_SIZE}",
-    "timestamp": f"a whole number of seconds since 1970-01-01 UTC, from 0 to {types.MAX_TIMESTAMP}",
-    "explain": 'true, false or "recall"',
-    "budget_ms": f"a whole number of milliseconds from {types.MIN_BUDGET_MS} to {types.MAX_BUDGET_MS}",
-    "strict": "true or false",
-    "release": "a release's id, twelve characters of 0-9 and a-f",
-}
 
 
 def explained(
-    error: ValidationError, expected: Mapping[str, str], example: str, shape: str
+    body: bytes,
+    error: ValidationError,
+    shape: str = 'a JSON object, for example {"userid": 1, "size": 50}',
 ) -> BadRequestError:
-    """The first error of a validation, with the field it is about. Arguments: as of `guard.validated`."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[
-        0
-    ]
-    kind, path, message = first["type"], first["loc"], first["msg"]
-    if kind == "json_invalid":
+    """The first error of a body's validation: its field, and what pydantic says of it.
+
+    ``shape``: what the body must be as a whole.
+    """
+    if not body.strip():
+        return BadRequestError(BODY, f"The body is empty; expected {shape}.")
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    first = errors[0]
+    if first["type"] == "json_invalid":
         return BadRequestError(
-            BODY, f"The body is not JSON ({message}); expected {shape}, {example}."
+            BODY, f"The body is not JSON ({first['msg']}); expected {shape}."
         )
-    where = f"[{path[0]}]." if path and isinstance(path[0], int) else ""  # of a list
-    path = path[1:] if where else path
-    if not path:
-        whole = f"The body is not as expected: {shape}, {example}"
-        said = message.removeprefix("Value error, ") if kind == "value_error" else whole
-        return BadRequestError(where[:-1] or BODY, f"{said}.")
-    name = str(path[0])
-    field = where + name
-    if name not in expected:
-        shown = field if len(name) <= _SHOWN else field[: len(where) + _SHOWN] + "..."
-        return BadRequestError(
-            shown,
-            f"{shown!r} is not a field of this request; there are: {', '.join(expected)}.",
-        )
-    if kind == "missing" and len(path) == 1:
-        return BadRequestError(field, f"{field} is missing; expected {expected[name]}.")
-    inner = field + _place(path[1:])
-    if inner != field or kind in (
-        "too_long",
-        "too_short",
-    ):  # which element is wrong, or how many there are
-        return BadRequestError(
-            inner, f"{inner}: {message}; {field} must be {expected[name]}."
-        )
-    return BadRequestError(field, f"{field} must be {expected[name]}.")
+    field = _place(first["loc"])
+    # a union has an error for each of its members
+    said = dict.fromkeys(
+        each["msg"].removeprefix("Value error, ")
+        for each in errors
+        if _place(each["loc"]) == field
+    )
+    expected = "" if field else f"; expected {shape}"
+    return BadRequestError(
+        field or BODY, f"{field or BODY}: {'; '.join(said)}{expected}."
+    )
 
 
 # names that pydantic adds to the place of an error for a member of a union
@@ -157,13 +136,15 @@ _UNION_MEMBER: Final = re.compile(
 
 
 def _place(path: Sequence[int | str]) -> str:
-    """The place of an error within a field, such as ``[0].value``: indices and names, without types."""
-    named = [
-        part
-        for part in path
-        if isinstance(part, int) or not _UNION_MEMBER.fullmatch(part)
-    ]
-    shown = [
-        f"[{part}]" if isinstance(part, int) else f".{part[:_SHOWN]}" for part in named
-    ]
-    return "".join(shown[:_DEEPEST])
+    """The place of an error, such as ``[0].history[2].value``: indices and names, without types."""
+    shown = ""
+    named = False
+    for part in path:
+        if isinstance(part, int):
+            shown += f"[{part}]"
+        elif not named or not _UNION_MEMBER.fullmatch(part):
+            dot = "." if shown else ""
+            cut_off = "..." if len(part) > _SHOWN else ""
+            shown += f"{dot}{part[:_SHOWN]}{cut_off}"
+            named = True
+    return shown

@@ -1,33 +1,21 @@
-"""A request at the edge: its record, who may send it, the reading of its body, its line in the log.
+"""A request at the edge: its record, which keys it needs, the reading of its body, lines of the log.
 
-Extras observe records, too. The log is JSON, one object a line, one line a request.
-
-A web page that is open on this machine may send requests to 127.0.0.1 under a host name of its owner's (DNS rebinding),
-and the browser lets the page read the answers. The name in ``Host`` gives it away.
+`online.main.s1_server` makes the records; extras observe them, too. The log is JSON, one object a line.
 """
 
-import logging
-import re
-import time
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final, Literal, TypeVar
-from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, g, has_request_context, request
+from flask import g, has_request_context
 from pydantic import ValidationError
 from pythonjsonlogger.json import JsonFormatter
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 
-from data_exchange_center.settings import ServerSettings, is_loopback
-from online.recommend.outcomes import BadRequestError, Outcome
+from data_exchange_center.settings import ServerSettings
 from online.recommend.types import Answer, Stopwatch
-from online.web import asgi, errors
-
-access = logging.getLogger("online.access")
+from online.web import errors
 
 Parsed = TypeVar("Parsed")
 View = TypeVar("View", bound=Callable[..., Any])
@@ -39,13 +27,6 @@ SCOPES: Final[dict[Scope, str]] = {
 }
 
 # --- its record
-
-HEADER: Final = "X-Request-ID"
-_GIVEN = re.compile(r"[\w.-]{1,64}", re.ASCII)
-UNMATCHED: Final = "unmatched"  # endpoint of a path without a route
-_PATH = 100  # characters of a path that are logged
-_READS: Final = frozenset({"GET", "HEAD"})
-_LOCAL_NAMES: Final = ["localhost", "127.0.0.1"]  # werkzeug matches no IPv6 address
 
 
 @dataclass(slots=True)
@@ -62,6 +43,7 @@ class Record:
     degradations: tuple[
         tuple[str, str], ...
     ] = ()  # the service that an answer lacks, and what it lacks of it
+    answer: Answer | None = None  # where it recommends
     facts: dict[str, Any] = field(
         default_factory=dict
     )  # whatever else its line in the log should say; no secrets
@@ -73,20 +55,6 @@ class Record:
     def may(self, scope: Scope) -> bool:
         """Whether the request's key has a scope."""
         return not self.scopes.isdisjoint((scope, "admin"))
-
-    def recommended(self, answer: Answer) -> None:
-        """Record how a recommendation ended."""
-        self.degradations = tuple(
-            (each.service, each.outcome.value) for each in answer.degraded
-        )
-        ended = Outcome.COLD_START if answer.cold_start else Outcome.PERSONAL
-        self.outcome = "degraded" if self.degradations else ended.value
-        self.facts |= {
-            "recommendation": answer.recommendation,
-            "release": answer.release,
-        }
-        if self.degradations:
-            self.facts["degraded"] = tuple(outcome for _, outcome in self.degradations)
 
 
 Observer = Callable[[Record], None]
@@ -114,94 +82,7 @@ open_at_first = needs_scope(
 )  # records events: on this machine it needs no key until a first one exists
 
 
-def register_records(
-    app: Flask, server: ServerSettings, observers: Sequence[Observer]
-) -> None:
-    """Give every request a record and an id, and call the observers with it when it has its response.
-
-    Refuses requests to other host names (400, by Flask), and from other machines unless the settings allow (403).
-    """
-    local = is_loopback(server.host) and not server.proxies
-    if allowed := [
-        host.strip() for host in server.allowed_hosts.split(",") if host.strip()
-    ]:
-        app.config["TRUSTED_HOSTS"] = allowed
-    elif local:
-        app.config["TRUSTED_HOSTS"] = [*_LOCAL_NAMES, server.host]
-    loopback = lru_cache(maxsize=1024)(is_loopback)
-
-    @app.before_request
-    def begin() -> None:
-        given, view = (
-            request.headers.get(HEADER, ""),
-            current_app.view_functions.get(request.endpoint or ""),
-        )
-        complete = request.environ.get(
-            asgi.COMPLETE_SINCE
-        )  # the wait for a thread counts
-        g.record = Record(
-            id=given if _GIVEN.fullmatch(given) else uuid.uuid4().hex[:16],
-            endpoint=request.url_rule.rule if request.url_rule else UNMATCHED,
-            watch=Stopwatch(complete or time.perf_counter()),
-            scope="read"
-            if request.method in _READS or view is None
-            else getattr(view, "scope", "admin"),
-        )
-        # Flask's own server listens where its command line says, whatever the settings say.
-        if local and request.remote_addr and not loopback(request.remote_addr):
-            raise Forbidden(
-                "This server serves its own machine only; RECSYS_SERVER__HOST=0.0.0.0 opens it to others."
-            )
-
-    @app.after_request
-    def end(response: Response) -> Response:
-        record: Record = g.record
-        record.status = response.status_code
-        record.seconds = time.perf_counter() - record.watch.began
-        response.headers[HEADER] = record.id
-        for name, value in asgi.DEFAULT_HEADERS.items():
-            response.headers.setdefault(name, value)
-        for observer in observers:
-            observer(record)
-        return response
-
-
 # --- who may send it
-
-
-def guard_writes(app: Flask, server: ServerSettings) -> None:
-    """Refuse writes without a key where they need one, and those that a page of another web site sends.
-
-    Events need one on an open server, anything else that writes needs one everywhere. Register it after the extras:
-    `extras.keys` notes the scopes of a request's key first, and may require keys for more.
-    """
-    is_open = server.is_open
-
-    @app.before_request
-    def check() -> None:
-        record: Record = g.record
-        cross_site = is_cross_site()
-        record.trusted = bool(record.scopes) or not (is_open or cross_site)
-        if record.scope == "read" or record.may(record.scope):
-            return
-        if record.scope == "admin" or is_open or record.scopes:
-            raise missing_scope(record.scope)
-        if cross_site:
-            raise Forbidden("Cross-site writes require an API key.")
-
-
-def is_cross_site() -> bool:
-    """Whether a browser says that a page of another origin sent the request.
-
-    ``Sec-Fetch-Site`` is "same-site" for another port or subdomain of the same host, which may be anybody's.
-    """
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    try:
-        return origin is not None and urlsplit(origin).netloc != request.host
-    except ValueError:  # no origin that a browser sends
-        return True
 
 
 def may_record_exposures() -> bool:
@@ -236,13 +117,10 @@ def expect_within_budget(
 
     Only on an open server. Strict requests wait for the timeouts of the services.
     """
-    beyond = budget_ms > server.budget_ms
-    if (
-        not (strict or beyond)
-        or server.strict_for == "all"
-        or not server.is_open
-        or current_record().may("read")
-    ):
+    if not strict and budget_ms <= server.budget_ms:
+        return
+    anybody_may = server.strict_for == "all" or not server.is_open
+    if anybody_may or current_record().may("read"):
         return
     what = "A strict request" if strict else f"budget_ms above {server.budget_ms}"
     raise Forbidden(
@@ -256,40 +134,16 @@ def expect_within_budget(
 def validated(
     body: bytes,
     validate: Callable[[bytes], Parsed],
-    expected: Mapping[str, str],
-    example: str = 'for example {"userid": 1, "size": 50}',
-    shape: str = "a JSON object",
+    *shape: str,
 ) -> Parsed:
     """Parse a body by ``validate``, whatever its Content-Type, so that a plain `curl -d` works. Raises BadRequestError.
 
-    ``expected``: what each field must be; ``example``: of a body, and ``shape``: what it must be as a whole.
+    ``shape``: as of `errors.explained`.
     """
-    if not body.strip():
-        raise BadRequestError(
-            errors.BODY, f"The body is empty; expected {shape}, {example}."
-        )
     try:
         return validate(body)
     except ValidationError as error:
-        raise errors.explained(error, expected, example, shape) from error
-
-
-def log_request(record: Record) -> None:
-    """Log a request as one line, its facts as fields. Without the query string: a key may have been put there."""
-    facts = {
-        "message": "request",
-        "method": request.method,
-        "path": request.path[:_PATH],
-        "status": record.status,
-        "ms": round(record.seconds * 1e3, 1),
-        **({"outcome": record.outcome} if record.outcome else {}),
-        **record.facts,
-        **{
-            f"{name}_ms": round(stage.seconds * 1e3, 1)
-            for name, stage in record.watch.stages.items()
-        },
-    }
-    access.info(facts)
+        raise errors.explained(body, error, *shape) from error
 
 
 class JsonLines(JsonFormatter):

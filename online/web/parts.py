@@ -21,7 +21,7 @@ from data_exchange_center.settings import Settings
 from online.recommend.loaded_release import Release
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Request, Stopwatch
-from online.web import errors, guard
+from online.web import guard
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,6 @@ class Parts:
         preferred: a user's id, as text -> the release that is to answer instead of the live one, or None.
         in_order: (release, item numbers) -> indices into them, best first, without items that nobody is shown.
         request_model: validates a request.
-        expected: its fields -> what each must be, in words.
         paths: of the OpenAPI document, in addition to the server's own.
         models: whose schemas the document has, likewise.
     """
@@ -57,14 +56,12 @@ class Parts:
     preferred: Callable[[str], str | None] = lambda userid: None
     in_order: InOrder = lambda opened, item_numbers: np.arange(len(item_numbers))
     request_model: type[Request] = Request
-    expected: dict[str, str] = field(default_factory=lambda: dict(errors.EXPECTED))
     paths: dict[str, Any] = field(default_factory=dict)
     models: list[type[BaseModel]] = field(default_factory=list)
 
-    def extend_request(self, fields: type[Request], **expected: str) -> None:
-        """Add a subclass's fields to requests. ``expected``: field -> what it must be, in words."""
+    def extend_request(self, fields: type[Request]) -> None:
+        """Add a subclass's fields to requests."""
         self.request_model = _extended(self.request_model, fields)
-        self.expected |= expected
 
     def extend_answer(self, fields: type[Answer]) -> None:
         """Add a subclass's fields to answers; `Slate.more` fills them."""

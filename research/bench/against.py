@@ -12,7 +12,7 @@ where that has been done.
 Reads   data_exchange_center/offline/user_seen.parquet, users.parquet; both servers, over HTTP; /proc
 Writes  pic/figures/serving_against.json
 Run     make bench against=<commit> [exchange=<folder>] [keep=1], with the services up and a release live; or
-        make bench-gate, which fails where a request costs more than a tenth more, and names the stage that grew
+        make bench gate=1, which fails where a request costs more than a tenth more, and names the stage that grew
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ from extras.canary.likes import relative
 from extras.canary.state import STEPS
 from offline.evaluation import metrics
 from online.clients.base import NEVER, Deadline, StoredError
-from online.clients.feast import ItemCache
 from online.clients.triton import NOT_NUMBERS, ScoreQuery
+from online.recommend.item_cache import ItemCache
 from online.recommend.loaded_release import Release
 from online.recommend.recommend import Recommender
 from online.recommend.types import MAX_BUDGET_MS, Answer, Request

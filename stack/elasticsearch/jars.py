@@ -68,12 +68,12 @@ def fetch(jar: Jar, folder: Path) -> None:
         except RequestException as error:
             raise StackError(
                 f"{jar.coordinate} could not be downloaded from Maven Central ({error}). Check the network, then run "
-                "`make services` again; the jars downloaded so far are kept."
+                "`make setup` again; the jars downloaded so far are kept."
             ) from error
         if (found := sha256(temporary)) != jar.sha256:
             raise StackError(
                 f"{jar.coordinate}: sha256 is {found}, {LOCK.name} says {jar.sha256}. "
-                "The download is damaged or another file: run `make services` again."
+                "The download is damaged or another file: run `make setup` again."
             )
 
 

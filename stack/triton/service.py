@@ -144,7 +144,7 @@ def run_quietly(*command: str) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         raise StackError(
-            f"`{' '.join(command)}` failed; run `make services` again. It said:\n{done.stderr.strip()}"
+            f"`{' '.join(command)}` failed; run `make setup` again. It said:\n{done.stderr.strip()}"
         )
 
 

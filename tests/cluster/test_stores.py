@@ -69,7 +69,7 @@ def test_a_release_goes_live_as_on_single_services(settings: Settings) -> None:
     with closing(RedisUsers(settings.redis)) as users:
         assert users.control().active == release
         for userid in REQUESTS:
-            assert users.call(UserQuery.of(userid, published.manifest)).kept
+            assert users.call(UserQuery.of(userid, published.manifest)).published
 
 
 def test_activate_next_roll_back_and_delete(settings: Settings) -> None:

@@ -66,54 +66,17 @@ def test_a_relative_path_is_handed_over_absolute() -> None:
     )  # on make's command line
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [("there/my.json", f"{ROOT}/there/my.json"), ("source", "source")],
-)
-def test_a_recipes_file_is_handed_over_absolute(given: str, expected: str) -> None:
-    probe = 'include Makefile\n.PHONY: probe\nprobe:\n\t@echo "$${RECSYS_RECIPE:-}"\n'
-    by_variable = make("--file=-", "probe", text=probe, RECSYS_RECIPE=given)
-    by_argument = make("--file=-", "probe", f"RECSYS_RECIPE={given}", text=probe)
-    assert by_variable.stdout.strip() == by_argument.stdout.strip() == expected
-
-
-def test_absolute_paths_stay_and_unset_ones_are_not_passed() -> None:
-    data = "/data/my films/it's $HOME.zip"
-    assert handed_over(RECSYS_DATA=data, RECSYS_SERVICES_DIR="/opt/s")[::2] == [
-        data,
-        "/opt/s",
-    ]
-    assert handed_over(RECSYS_DATA="my films/a.zip")[0] == str(ROOT / "my films/a.zip")
-    assert handed_over() == ["", "", "", ".services"]
-
-
-def test_activate_without_a_release_says_which_there_are() -> None:
-    done = make("activate", "--assume-old=setup")
+@pytest.mark.parametrize("data", ["/nope", "it's /nope"])
+def test_a_demo_of_missing_data_ends_with_the_reason(data: str) -> None:
+    done = make("demo", "--assume-old=setup", RECSYS_DATA=data)
     assert done.returncode != 0
-    assert "make activate release=" in done.stderr
-    assert "make releases" in done.stderr
+    assert f"{data} does not exist" in done.stderr.splitlines()[-1]
 
 
 def program(path: Path, script: str) -> Path:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return path
-
-
-def test_the_newest_python_that_runs_is_taken(tmp_path: Path) -> None:
-    program(
-        tmp_path / "python3.13", "exit 127"
-    )  # as pyenv's for a version that is not chosen
-    expected = program(tmp_path / "python3.12", "exit 0")
-    program(tmp_path / "python3.11", "exit 0")
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    assert make(
-        "--file=-", "which", text=PYTHON_PROBE, PATH=path
-    ).stdout.strip() == str(expected)
-    named = make(
-        "--file=-", "which", "PYTHON=/opt/python3.11", text=PYTHON_PROBE, PATH=path
-    )
-    assert named.stdout.strip() == "/opt/python3.11"
 
 
 @pytest.mark.parametrize(
@@ -145,15 +108,6 @@ def test_an_unfit_python_is_one_sentence(
     assert "Traceback" not in done.stderr
 
 
-def test_a_python_that_does_not_run_is_one_sentence() -> None:
-    done = make("--file=-", "fits", "PYTHON=/nope", text=PYTHON_PROBE)
-    assert done.returncode != 0
-    (sentence, *_) = done.stderr.splitlines()
-    assert "PYTHON=" in sentence
-    assert "/nope" in sentence
-    assert "bash:" not in done.stderr
-
-
 def test_a_checkout_path_with_other_letters_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "épices"
     folder.mkdir()
@@ -181,21 +135,6 @@ def test_a_step_runs_in_a_path_with_a_space_and_a_quote(tmp_path: Path) -> None:
     done = make("--file=-", "probe", text=STEP_PROBE, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert f"script.py in {folder}/steps" in done.stdout
-
-
-def test_a_services_folder_with_a_space_is_one_target(tmp_path: Path) -> None:
-    ready = tmp_path / "my services/.ready"
-    ready.parent.mkdir()
-    ready.touch()  # newer than what it is made from
-    probe = "include Makefile\nprobe: $(SERVICES_READY)\n\t@echo '$<'\n"
-    done = make(
-        "--file=-",
-        "probe",
-        "--assume-old=.venv/.ready",
-        text=probe,
-        RECSYS_SERVICES_DIR=str(ready.parent),
-    )
-    assert done.stdout.strip() == str(ready), done.stderr
 
 
 def test_clean_lists_and_removes_what_is_named(tmp_path: Path) -> None:
@@ -235,21 +174,3 @@ def test_clean_refuses_the_data_of_running_containers(tmp_path: Path) -> None:
         assert make("clean", "what=caches", cwd=tmp_path).returncode == 0
     assert make("clean", "what=data", cwd=tmp_path).returncode == 0
     assert not lock.exists()
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")]
-)
-def test_commands_that_rank_use_one_thread_of_blas(
-    given: dict[str, str], expected: str
-) -> None:
-    probe = 'include Makefile\nevaluate-offline: probe\nprobe:\n\t@echo "BLAS $$OPENBLAS_NUM_THREADS"\n'
-    done = make(
-        "--file=-",
-        "--assume-old=setup",
-        "evaluate-offline",
-        "BIN=true #",
-        text=probe,
-        **given,
-    )
-    assert f"BLAS {expected}" in done.stdout, done.stderr

@@ -1,20 +1,18 @@
-"""The lock files: what is in which."""
+"""The lock files: what is in which; and the actions of the workflows."""
 
 from __future__ import annotations
 
 import ast
-import itertools
 import re
-import tomllib
-from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
+import yaml
 
 from tests.unit.stack.test_compose import pins
 
 ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 LOCKS = (
     *(
         "requirements.txt",
@@ -80,34 +78,11 @@ def test_a_package_has_one_version_in_all_lock_files() -> None:
         )
 
 
-@pytest.mark.parametrize(
-    "image", ["redis", "elasticsearch", "feast", "server", "steps"]
-)
-def test_an_image_locks_only_what_something_requires(image: str) -> None:
-    """A package that nothing requires any more would be dropped by the next `make lock`, without a reason."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    declared = [
-        *project["project"]["dependencies"],
-        *itertools.chain(*project["dependency-groups"].values()),
-    ]
-    needed = {
-        _normal(Requirement(each).name) for each in declared if isinstance(each, str)
-    }
-    locked = {_normal(name) for name in pins(ROOT / f"stack/images/{image}.txt")}
-    oldest = {"python_full_version": "3.11.0", "python_version": "3.11"}
-    for dist in distributions():
-        extras = ("", *(dist.metadata.get_all("Provides-Extra") or ()))
-        is_locked = _normal(dist.name) in {
-            *locked,
-            "mypy",
-        }  # left out of images, but not what it requires
-        for each in map(Requirement, dist.requires or ()) if is_locked else ():
-            if each.marker is None or any(
-                each.marker.evaluate({**oldest, "extra": extra}) for extra in extras
-            ):
-                needed.add(_normal(each.name))
-    assert locked - needed == set()
-
-
-def _normal(package: str) -> str:
-    return re.sub(r"[-_.]+", "-", package).lower()
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_by_commit(workflow: Path) -> None:
+    """A tag can be moved to other code, as trivy-action's were; the comment is for Renovate."""
+    text = workflow.read_text(encoding="utf-8")
+    pinned = r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+"
+    for used in re.findall(r"uses: (.+)$", text, re.MULTILINE):
+        assert re.fullmatch(pinned, used)
+    assert yaml.safe_load(text)["permissions"] == {"contents": "read"}

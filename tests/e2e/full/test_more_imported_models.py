@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.imported import check_served, exported_events, imported
+from tests.e2e.full.test_imported_models import check_served, exported_events, imported
 from tests.e2e.pipeline import Pipeline
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import requests
+from tenacity import Retrying, stop_after_delay, wait_fixed
+
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
-from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from tests.e2e.pipeline import Pipeline, itemids
+from tests.made_up_data import shop, supermarket
 from tests.services.online.load import load
+
+# A release is published, activated and rolled back while requests come; a bad one never goes live.
 
 PROFILE = (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
 
@@ -79,3 +87,102 @@ def test_a_release_that_fails_its_check_never_goes_live(pipeline: Pipeline) -> N
     assert "Traceback" not in done.stdout, done.stdout
     after = pipeline.recommend(1).json()
     assert (after["release"], itemids(after)) == (live["release"], itemids(live))
+
+
+# Own data go live in the demo's stack: a shop's views, by ids that are strings; a supermarket's log, bought again.
+
+
+def test_fifty_unseen_items_by_the_shops_own_ids(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    with pipeline.with_release(RECSYS_DATA=str(shop(tmp_path / "shop"))) as sold:
+        folder = sold.settings.exchange_dir
+        ids, seen = (
+            read_own_ids(folder),
+            artifacts.USER_SEEN.read(folder).set_index("userid")["seen"],
+        )
+        few = seen[seen.map(len) <= 25]
+        for number in few.index[:20]:
+            answer = sold.recommend(ids.users[number], explain="recall").json()
+            assert answer["userid"] == ids.users[number]
+            itemids = [item["itemid"] for item in answer["item_list"]]
+            assert len(set(itemids)) == 50
+            assert (
+                set(itemids)
+                <= set(answer["recall"]["fused"])
+                <= set(ids.items.values())
+            )
+            assert not set(itemids) & {ids.items[item] for item in seen[number]}
+            assert all(
+                list(item) == ["itemid", "score", "title"]
+                for item in answer["item_list"]
+            )
+
+
+def test_a_declaration_is_proposed_from_the_files(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    folder = shop(tmp_path / "shop")
+    (folder / "dataset.toml").unlink()
+    done = pipeline.run("make", "new-data", f"folder={folder}")
+    assert done.returncode == 0, done.stdout
+    assert (folder / "dataset.toml").is_file()
+
+
+def test_habits_are_recommended_again(pipeline: Pipeline, tmp_path: Path) -> None:
+    with pipeline.with_release(
+        RECSYS_DATA=str(supermarket(tmp_path / "market"))
+    ) as market:
+        folder = market.settings.exchange_dir
+        ids, states = read_own_ids(folder), artifacts.USER_STATE.read(folder)
+        for number, items in zip(
+            states["userid"][10:20], states["items"][10:20], strict=True
+        ):
+            answer = market.recommend(ids.users[number], explain="recall").json()
+            had = {ids.items[item] for item in items.tolist()}
+            assert set(answer["recall"]["own"]) == had
+            shown = [item["itemid"] for item in answer["item_list"]]
+            assert len(had & set(shown[:10])) >= 5
+            assert "subclass" in answer["item_list"][0]
+
+
+# An experiment as somebody runs it: a release against itself, over the demo's stack.
+
+USERS = range(1, 41)
+
+
+def test_one_is_started_reported_and_stopped(pipeline: Pipeline) -> None:
+    def make(*arguments: str, fails: bool = False) -> str:
+        done = pipeline.run("make", *arguments)
+        assert (done.returncode != 0) == fails, done.stdout
+        return " ".join(done.stdout.split())  # a narrow terminal's lines end anywhere
+
+    arms = "arms=control=live same=live"
+    assert "which is not published" in make(
+        "experiment-start", "name=trial", "arms=a=live b=ffffffffffff", fails=True
+    )
+    assert "trial" in make("experiment-start", "name=trial", arms, "horizon=3600")
+    assert "There is an experiment called 'trial'" in make(
+        "experiment-start", "name=trial", arms, fails=True
+    )
+    url = f"{pipeline.settings.server.url}/ml/rec"
+    for attempt in Retrying(
+        stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True
+    ):
+        with attempt:  # both workers have heard of it
+            answers = [
+                requests.post(url, json={"userid": userid}, timeout=30).json()
+                for userid in USERS
+            ]
+            assert all("experiments" in answer for answer in answers)
+    for attempt in Retrying(
+        stop=stop_after_delay(30), wait=wait_fixed(1), reraise=True
+    ):
+        with attempt:
+            assert f"{len(USERS)} who are still watched" in make(
+                "experiment", "name=trial"
+            )
+    make("experiment-share", "name=trial", "share=0.5")
+    make("experiment-stop", "name=trial")
+    assert "is stopped" in make("experiment-stop", "name=trial", fails=True)
+    assert "trial" in make("experiments")

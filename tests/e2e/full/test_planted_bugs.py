@@ -5,12 +5,9 @@ The healthy artifacts are evaluated in ``tests/e2e/demo/test_demo.py``; with eac
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -52,17 +49,6 @@ def rolled(settings: Settings, artifact: artifacts.Table, key: str) -> None:
     artifact.write(settings.exchange_dir, table.assign(**values))
 
 
-def channels_changed(
-    settings: Settings, change: Callable[[str, np.ndarray], np.ndarray]
-) -> None:
-    """Change the arrays of the served channels: ``change`` gets each one's name and content."""
-    with np.load(io.BytesIO(artifacts.CHANNELS.read(settings.exchange_dir))) as stored:
-        arrays = {name: change(name, array) for name, array in stored.items()}
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    artifacts.CHANNELS.write(settings.exchange_dir, buffer.getvalue())
-
-
 def labels_are_shuffled(settings: Settings, patch: pytest.MonkeyPatch) -> None:
     """The ranker is trained on lists in which chance says what was liked."""
     lists, rng = artifacts.LISTS.read(settings.exchange_dir), np.random.default_rng(0)
@@ -84,15 +70,6 @@ def fusion_weights_are_swapped(settings: Settings, patch: pytest.MonkeyPatch) ->
     )
 
 
-def lag_is_off_by_one(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    channels_changed(
-        settings,
-        lambda name, array: (
-            np.roll(array, 1, axis=2) if name.endswith(".lag") else array
-        ),
-    )
-
-
 def seen_items_are_returned(settings: Settings, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         ExactItems,
@@ -104,17 +81,6 @@ def seen_items_are_returned(settings: Settings, patch: pytest.MonkeyPatch) -> No
 def scores_are_negated(settings: Settings, patch: pytest.MonkeyPatch) -> None:
     real = served.score
     patch.setattr(served, "score", lambda *given: -real(*given))
-
-
-def popularity_is_all(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    channels_changed(
-        settings,
-        lambda name, array: (
-            0 * array
-            if name.endswith((".rows", ".base")) or "profile" in name
-            else array
-        ),
-    )
 
 
 def users_are_mixed_up(settings: Settings, patch: pytest.MonkeyPatch) -> None:
@@ -135,50 +101,15 @@ def the_oldest_event_comes_first(settings: Settings, patch: pytest.MonkeyPatch) 
     artifacts.USER_STATE.write(settings.exchange_dir, table.assign(**turned))
 
 
-def candidates_columns_are_in_another_order(
-    settings: Settings, patch: pytest.MonkeyPatch
-) -> None:
-    real = candidates.fusion.fuse
-
-    def fuse(*given: Any) -> Any:
-        fused = real(*given)
-        return replace(fused, features=np.roll(fused.features, 1, axis=1))
-
-    patch.setattr(candidates.fusion, "fuse", fuse)
-
-
-def the_ranker_is_not_trained(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    weights = torch.load(
-        io.BytesIO(artifacts.RANK_WEIGHTS.read(settings.exchange_dir)),
-        weights_only=True,
-    )
-    generator = torch.Generator().manual_seed(0)
-    shuffled = {
-        name: each.flatten()[torch.randperm(each.numel(), generator=generator)].reshape(
-            each.shape
-        )
-        for name, each in weights.items()
-    }
-    buffer = io.BytesIO()
-    torch.save(shuffled, buffer)
-    artifacts.RANK_WEIGHTS.write(settings.exchange_dir, buffer.getvalue())
-
-
 BUGS = [
     labels_are_shuffled,
     the_holdout_is_trained_on,
     fusion_weights_are_swapped,
-    lag_is_off_by_one,
     seen_items_are_returned,
     scores_are_negated,
-    popularity_is_all,
     users_are_mixed_up,
     items_are_mixed_up,
     the_oldest_event_comes_first,
-    candidates_columns_are_in_another_order,
-    the_ranker_is_not_trained,
 ]
 
 

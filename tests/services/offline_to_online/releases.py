@@ -55,7 +55,7 @@ def answer(settings: Settings, published: Published) -> list[CheckedRequest]:
 
 def same(one: Sequence[CheckedRequest], other: Sequence[CheckedRequest]) -> bool:
     return all(
-        np.array_equal(a.item_numbers, b.item_numbers)
+        np.array_equal(a.candidates.item_numbers, b.candidates.item_numbers)
         and np.array_equal(a.scores, b.scores)
         for a, b in zip(one, other, strict=True)
     )

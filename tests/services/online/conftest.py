@@ -118,7 +118,7 @@ def load_worlds(
         content = onnx_export.export_onnx(
             ScoringModel(Linear(bare)), bare.spec.sizes, bare.release
         )
-        place = TritonStore(stack).load(bare.release, bare.spec.sizes, content)
+        place = TritonStore(stack).load(bare.release, content)
         world = loaded[kind] = kind(model=place.model, model_version=place.version)
         load_elasticsearch(stack, world)
         load_feast(stack, world)

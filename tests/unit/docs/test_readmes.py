@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from data_exchange_center.recipes import RECIPES
+from docs import reference_pages
+from extras.models.bundle import About
+from extras.questions import rules
 from tests import readmes
+
+# The READMEs' commands, examples and badges are those of the repository.
 
 ROOT = Path(__file__).parents[3]
 PAIRS = [
@@ -40,26 +47,6 @@ def test_a_chinese_page_has_an_english_twin() -> None:
     assert {english for english, _ in PAIRS} <= set(readmes.readmes())
 
 
-@pytest.mark.parametrize("name", [readmes.ENGLISH, readmes.CHINESE])
-def test_the_first_page_is_short(name: str) -> None:
-    assert len(text_of(name).splitlines()) <= 150
-    assert len(text_of(name).split()) <= 800
-
-
-@pytest.mark.parametrize("name", [readmes.ENGLISH, readmes.CHINESE])
-def test_badges_say_what_the_project_says(name: str) -> None:
-    project = tomllib.loads(text_of("pyproject.toml"))["project"]
-    versions = re.findall(
-        r"3\.\d+", re.findall(r"badge/Python-(\S+)-blue", text_of(name))[0]
-    )
-    assert [f">={versions[0]}", f"<3.{int(versions[-1][2:]) + 1}"] == project[
-        "requires-python"
-    ].split(",")
-    assert f"badge/licence-{project['license']}-blue" in text_of(name)
-    workflow = re.findall(r"actions/workflows/([\w.]+)/badge.svg", text_of(name))
-    assert (ROOT / ".github/workflows" / workflow[0]).is_file()
-
-
 def test_every_make_command_is_a_target(readme: str) -> None:
     makefiles = "\n".join((ROOT / name).read_text() for name in tracked("*Makefile"))
     targets = set(re.findall(r"^([a-z0-9-]+):", makefiles, re.MULTILINE))
@@ -73,6 +60,14 @@ def test_every_make_command_is_a_target(readme: str) -> None:
         for word in part.removeprefix(" make ").split()
     }
     assert {word for word in words if "=" not in word} <= targets
+
+
+def test_every_setting_exists(readme: str) -> None:
+    """In the settings' reference, or as a variable of the containers."""
+    containers = ("stack/docker.sh", "docker-compose.yml")
+    known = reference_pages.settings_page() + "".join(map(text_of, containers))
+    named = re.findall(r"RECSYS_[A-Z0-9_]*[A-Z0-9]", readme)
+    assert [name for name in named if name not in known] == []
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])
@@ -125,3 +120,55 @@ def test_python_examples_run(
     module = ModuleType("block")  # dataclasses look their module up
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(code, module.__dict__)
+
+
+# Every block of code in the pages is run, read by the code that it is for, or an answer that somebody sees.
+
+BLOCK = re.compile(
+    r"^```(?P<language>\S*)[^\n]*\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Language and text of each block."""
+    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+
+
+def body(page: str, language: str, containing: str) -> str:
+    (found,) = [
+        text for of, text in blocks(page) if of == language and containing in text
+    ]
+    return found
+
+
+def test_the_rules_of_the_chapter_are_rules(tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text(
+        body("extras/questions/README.md", "toml", "hidden")
+    )
+    read = rules.read(tmp_path / "rules.toml")
+    assert (set(read.hidden), set(read.boosted)) == ({1, 2}, {50})
+
+
+def test_the_encoder_of_the_chapter_is_an_encoder() -> None:
+    about = About.model_validate(
+        tomllib.loads(body("extras/models/README.md", "toml", "encoder"))
+    )
+    assert about.kind == "encoder"
+
+
+@pytest.mark.parametrize("page", ["online/README.md", "online/README.zh-CN.md"])
+def test_the_entry_point_of_the_chapter_has_a_group_that_exists(page: str) -> None:
+    (group,) = tomllib.loads(body(page, "toml", "entry-points"))["project"][
+        "entry-points"
+    ]
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "entry-points"
+    ]
+    assert group in ours
+
+
+def test_the_assistants_configuration_names_a_module_that_exists() -> None:
+    (server,) = json.loads(body("extras/mcp/README.md", "json", "mcpServers"))[
+        "mcpServers"
+    ].values()
+    assert find_spec(server["args"][1])

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
+import nbformat
 import pytest
+from pydantic import BaseModel, Field
+
+from data_exchange_center import artifacts
+from docs import notebooks
+from docs import reference_pages as reference
+
+# The documentation builds strictly, without a network, and has what a reader looks for.
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -76,12 +87,6 @@ def test_every_picture_of_a_page_is_there(site: Path) -> None:
     assert [path for path in found if not path.is_file()] == []
 
 
-def test_the_search_box_has_an_index(site: Path) -> None:
-    index = (site / "searchindex.js").read_text(encoding="utf-8")
-    assert "docs/reference/settings" in index
-    assert (site / "search.html").is_file()
-
-
 def test_pages_name_no_folder_of_the_machine(site: Path) -> None:
     found = [
         path.name
@@ -89,3 +94,90 @@ def test_pages_name_no_folder_of_the_machine(site: Path) -> None:
         if str(ROOT) in path.read_text(encoding="utf-8")
     ]
     assert found == []
+
+
+# The tutorial's notebooks as they are committed: run in order, without a trace of a machine.
+
+
+@pytest.fixture(params=notebooks.names())
+def cells(request: pytest.FixtureRequest) -> list[nbformat.NotebookNode]:
+    path = notebooks.FOLDER / f"{request.param}.ipynb"
+    all_cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in all_cells if cell.cell_type == "code"]
+
+
+def test_cells_were_run_in_order(cells: list[nbformat.NotebookNode]) -> None:
+    counts = [cell.execution_count for cell in cells]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_outputs_name_no_machine(cells: list[nbformat.NotebookNode]) -> None:
+    shown = str([cell.outputs for cell in cells])
+    assert not re.search(r"/(tmp|home|root|work)/|127\.0\.0\.1:\d|Traceback", shown)
+
+
+def test_imported_names_exist(cells: list[nbformat.NotebookNode]) -> None:
+    """A renamed function fails here, long before the notebook is run."""
+    for node in ast.walk(ast.parse("\n".join(cell.source for cell in cells))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found = importlib.import_module(node.module)
+            for name in node.names:
+                assert hasattr(found, name.name) or importlib.import_module(
+                    f"{node.module}.{name.name}"
+                )
+
+
+# Reference pages: comments of the source, settings of every package, and the API are all in them.
+
+SOURCE = '''
+class Some:
+    """A class."""
+
+    first: int = 1  # behind
+    # above, in
+    # two lines
+    second: int = 2
+    third: int = 3
+
+    # about nothing
+
+TABLE = dict(  # behind an opening bracket
+    a=1,
+)
+'''
+
+
+def test_comments_belong_to_the_name_they_stand_at() -> None:
+    assert reference.comments(SOURCE) == {
+        "first": "behind",
+        "second": "above, in two lines",
+        "TABLE": "behind an opening bracket",
+    }
+
+
+def test_a_setting_has_variable_type_default_and_meaning() -> None:
+    class Sample(BaseModel):
+        budget_ms: Annotated[int, Field(ge=20, le=100)] = 50  # of a request
+
+    assert list(reference._fields(Sample, ["budget_ms"], "RECSYS_")) == [
+        ("`RECSYS_BUDGET_MS`", "integer, ≥ 20, ≤ 100", "`50`", "of a request")
+    ]
+
+
+def test_settings_of_extensions_are_found() -> None:
+    prefixes = {
+        str(kind.model_config["env_prefix"]) for kind in reference.extension_settings()
+    }
+    assert {
+        "RECSYS_PANDAS__",
+        "RECSYS_TRACING__",
+        "RECSYS_MONITORING__",
+        "RECSYS_SPARK__",
+    } <= prefixes
+
+
+def test_every_artifact_has_its_row() -> None:
+    page = reference.artifacts_page()
+    assert [
+        each.path for each in artifacts.ARTIFACTS if f"`{each.path}`" not in page
+    ] == []

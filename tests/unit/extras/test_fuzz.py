@@ -1,4 +1,4 @@
-"""Requests made from the API's description, right and wrong ones. `make fuzz` makes ten thousand.
+"""Requests made from the API's description, right and wrong ones. FUZZ_CASES=10000 makes more.
 
 They are sent to the application in this process, over services in memory, or to the server at FUZZ_URL.
 """

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.candidates import ItemQuery
-from data_exchange_center.channels import ChannelSet
 from data_exchange_center.exact import ExactItems
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
@@ -56,14 +55,14 @@ class _Fake(Client[Any, Any]):
 
 
 class FakeUsers(_Fake):
-    channels: Callable[[str], ChannelSet]
+    value: Callable[[str], bytes]
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.rows = {row.own_id: row for row in read_users(folder)}
 
     def _call(self, query: UserQuery) -> UserAnswer:
-        return UserAnswer(kept=True, user=self.rows.get(query.userid))
+        return UserAnswer(published=True, user=self.rows.get(query.userid))
 
 
 class FakeItems(_Fake):
@@ -140,7 +139,7 @@ class OnlineSide:
         )
         self.users, self.items = FakeUsers(folder), FakeItems(folder, self.manifest)
         self.channels = read_channels(folder)
-        self.users.channels = lambda _: self.channels
+        self.users.value = lambda _: self.channels.pack()
         self.features = FakeFeatures(feature_frames(folder, self.spec))
         self.ranker = FakeRanker(self.truth)
 

@@ -28,7 +28,6 @@ from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.feast import FeastStore, check_features
 from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place, TritonStore
-from online.clients.redis import RedisUsers
 from tests.http_server import serving
 from tests.synthetic_release import write_artifacts
 
@@ -217,7 +216,9 @@ def test_a_model_that_was_exchanged_after_the_check_is_refused(passed: Loaded) -
 def test_activating_a_release_that_is_not_published_is_refused(
     passed: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RedisUsers, "published", lambda *_: None)
+    monkeypatch.setattr(
+        "offline_to_online.stores.redis.read_published", lambda *_: None
+    )
     passed.stores.redis.published.side_effect = RedisStore(passed.settings).published
     with pytest.raises(
         StepError,

@@ -86,8 +86,6 @@ def test_items_without_a_vector_are_documents_without_one(
     assert [row.number for row in rows] == sorted(
         artifacts.ITEMS.read(folder)[Columns.ITEM]
     )
-    some = item_rows(folder, (rows[2].number, rows[5].number))
-    assert [row.document() for row in some] == [row.document() for row in rows[2:6]]
     for channel in recipe.recall.channels:
         field = vector_of(channel.name)
         trained = set(vectors.index[vectors[field].notna()])

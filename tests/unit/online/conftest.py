@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import ServerSettings, Settings
 from online.clients.base import ServiceError
 from online.main.s1_server import create_app
-from online.recommend import recommend
+from online.recommend import poller
 from online.recommend.outcomes import Outcome
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer
@@ -80,8 +80,8 @@ def kind(request: pytest.FixtureRequest) -> type[World]:
 def fakes(
     kind: type[World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Fakes]:
-    monkeypatch.setattr(recommend, "POLL_S", 0.02)
-    monkeypatch.setattr(recommend, "POLL_AGAIN_S", 0.02)
+    monkeypatch.setattr(poller, "POLL_S", 0.02)
+    monkeypatch.setattr(poller, "POLL_AGAIN_S", 0.02)
     world = kind()
     users, items = FakeUsers(world, live=world.release), FakeItems(world)
     features, scorer = FakeFeatures(world), FakeScorer(world)

@@ -20,6 +20,13 @@ from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import RedisUsers, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
+from online.recommend.loaded_release import (
+    read_catalogue,
+    read_channels,
+    read_indexed,
+    read_popular,
+    read_published,
+)
 from tests.unit.online.world import (
     ALL_KINDS,
     BLANK_USER,
@@ -91,17 +98,17 @@ class RedisUsersContract(ClientContract):
     ) -> None:
         unknown = client.call(UserQuery.of(UNKNOWN_USER, world.published.manifest))
         nowhere = client.call(UserQuery(1, NOWHERE, "nothing"))
-        assert (unknown.user, unknown.kept) == (None, True)
-        assert (nowhere.user, nowhere.kept) == (None, False)
+        assert (unknown.user, unknown.published) == (None, True)
+        assert (nowhere.user, nowhere.published) == (None, False)
 
     def test_published_releases(self, client: RedisUsers, world: World) -> None:
-        assert client.published(world.release) == world.published
-        assert client.published(NOWHERE) is None
+        assert read_published(client, world.release) == world.published
+        assert read_published(client, NOWHERE) is None
 
     def test_the_channels_make_the_vectors_that_they_made_before(
         self, client: RedisUsers, world: World
     ) -> None:
-        channels = client.channels(world.release)
+        channels = read_channels(client, world.release)
         for userid in (1, BLANK_USER):
             made = channels.query_vectors(
                 world.histories[userid], world.profile(userid), LATER
@@ -117,7 +124,7 @@ class RedisUsersContract(ClientContract):
         with pytest.raises(
             ServiceError, match=f"no recall channels of release {NOWHERE}"
         ):
-            client.channels(NOWHERE)
+            read_channels(client, NOWHERE)
 
     def test_some_users_come_by_the_text_of_their_ids(
         self, client: RedisUsers, world: World
@@ -149,8 +156,8 @@ class RedisUsersContract(ClientContract):
         assert client.listed() == before == (world.release, before[1])
 
     def test_the_popular_list(self, client: RedisUsers, world: World) -> None:
-        assert client.popular(world.release) == world.popular
-        assert client.popular(NOWHERE) == []
+        assert read_popular(client, world.release) == world.popular
+        assert read_popular(client, NOWHERE) == []
 
 
 class SearchContract:
@@ -346,7 +353,7 @@ class ElasticItemsContract(SearchContract, ClientContract):
         channels = list(world.item_vectors)
         found = {
             item.number: item
-            for item in client.indexed(world.release, world.itemids[1:], channels)
+            for item in read_indexed(client, world.release, world.itemids[1:], channels)
         }
         assert sorted(found) == sorted(world.itemids[1:])
         for itemid, item in found.items():
@@ -357,7 +364,7 @@ class ElasticItemsContract(SearchContract, ClientContract):
             for name, vector in item.vectors.items():
                 np.testing.assert_array_equal(vector, world.item_vectors[name][itemid])
         with pytest.raises(GoneError):
-            list(client.indexed(NOWHERE, world.itemids, channels))
+            list(read_indexed(client, NOWHERE, world.itemids, channels))
 
     def test_searches_are_counted(self, client: ElasticItems, world: World) -> None:
         before = client.searches(world.release)
@@ -370,7 +377,7 @@ class ElasticItemsContract(SearchContract, ClientContract):
             client.searches(NOWHERE)
 
     def test_the_catalogue(self, client: ElasticItems, world: World) -> None:
-        catalogue = client.catalogue(world.release)
+        catalogue = read_catalogue(client, world.release)
         assert catalogue == {itemid: world.shown(itemid) for itemid in world.itemids}
 
     def test_a_missing_release_has_its_own_error(

@@ -9,18 +9,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
+from data_exchange_center import wire
 from data_exchange_center.candidates import ItemQuery, StoredUser
-from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.exact import IndexedItem
 from data_exchange_center.fusion import Hits
-from data_exchange_center.manifest import Published
 from online.clients.base import Client, GoneError, ServiceError, StoredError
-from online.clients.elastic import CatalogueItem, Search, best_of
+from online.clients.elastic import Search, best_of
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
-from online.clients.redis import Control, UserAnswer, UserQuery
+from online.clients.publishing import Control
+from online.clients.redis import UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
 from tests.unit.online.world import World
 
@@ -89,6 +89,17 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         """Not among the calls: a thread reads it now and then."""
         if self.down:
             raise ServiceError(self.service, "cannot be reached")
+        release = key.split(":")[1]
+        if key == wire.manifest_key(release):
+            self.opened.append(release)
+        if (world := self.worlds.get(release)) is not None:
+            if key == wire.manifest_key(release):
+                published = world.published.model_dump_json().encode()
+                return b"{}" if release in self.unreadable else published
+            if key == wire.channels_key(release):
+                return world.channels.pack()
+            if key == wire.popular_key(release):
+                return orjson.dumps(world.popular)
         return self.values.get(key, b"")
 
     def _call(self, query: UserQuery) -> UserAnswer:
@@ -100,7 +111,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
             user = replace(world.stored(world.numbers[query.userid]), events=events)
         elif world is not None and events:
             user = StoredUser.unknown(events)
-        return UserAnswer(kept=world is not None, user=user)
+        return UserAnswer(published=world is not None, user=user)
 
     def control(self) -> Control:
         """Not among the calls: a thread reads it now and then."""
@@ -113,16 +124,6 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
             for (*owner, _), logged in self.events.items()
             if owner == [dataset, userid]
         )
-
-    def published(self, release: str) -> Published | None:
-        with self._requested("published"):
-            self.opened.append(release)
-            if release in self.unreadable:
-                raise StoredError(
-                    self.service,
-                    "holds a manifest that cannot be read (it is of another format)",
-                )
-            return self.worlds[release].published if release in self.worlds else None
 
     def listed(self) -> tuple[str | None, list[str]]:
         with self._limited("listed"):
@@ -151,18 +152,6 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
             return sorted(map(str, self.worlds[release].numbers), key=str.encode)[
                 :at_most
             ]
-
-    def popular(self, release: str) -> list[tuple[int, float]]:
-        with self._requested("popular"):
-            return self.worlds[release].popular if release in self.worlds else []
-
-    def channels(self, release: str) -> ChannelSet:
-        with self._requested("channels"):
-            if release not in self.worlds:
-                raise ServiceError(
-                    self.service, f"holds no recall channels of release {release}"
-                )
-            return self.worlds[release].channels.without_encoders()
 
 
 class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
@@ -208,25 +197,31 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
             self._world(release)
             return self.answered
 
-    def catalogue(self, release: str) -> dict[int, CatalogueItem]:
-        with self._limited("catalogue"):
+    def documents(
+        self, release: str, fields: Sequence[str], **body: Any
+    ) -> list[dict[str, Any]]:
+        """The catalogue, or the items of a terms query."""
+        with self._limited("documents"):
             world = self._world(release)
-            if self.gate is not None:
-                self.gate.wait(25)
-            return {itemid: world.shown(itemid) for itemid in world.itemids}
-
-    def indexed(
-        self, release: str, itemids: Sequence[int], channels: Sequence[str]
-    ) -> Iterator[IndexedItem]:
-        with self._limited("indexed"):
-            world = self._world(release)
-        for itemid in itemids:
-            vectors = {
-                name: world.item_vectors[name][itemid]
-                for name in channels
-                if itemid in world.item_vectors[name]
+        wanted = body.get("query", {}).get("terms", {}).get(wire.ITEM_NUMBER)
+        if wanted is None and self.gate is not None:
+            self.gate.wait(25)
+        found = []
+        for number in world.itemids if wanted is None else wanted:
+            item = world.shown(number)
+            document = {
+                wire.ITEM_NUMBER: number,
+                wire.ITEM_OWN_ID: item.own_id,
+                wire.ITEM_TITLE: item.title,
+                wire.ITEM_ATTRIBUTES: item.attributes,
+                wire.ITEM_GENRES: world.genres[number],
             }
-            yield IndexedItem(itemid, world.genres[itemid], vectors)
+            for channel, vectors in world.item_vectors.items():
+                document[wire.vector_of(channel)] = (
+                    vectors[number].tolist() if number in vectors else None
+                )
+            found.append({field: document[field] for field in fields})
+        return found
 
 
 class FakeFeatures(Fake, Client[FeatureQuery, FeatureRows]):

@@ -109,7 +109,10 @@ class World:
 
     def shown(self, itemid: int) -> CatalogueItem:
         return CatalogueItem(
-            self.own_item(itemid), self.titles[itemid], self.attributes(itemid)
+            self.own_item(itemid),
+            self.titles[itemid],
+            self.attributes(itemid),
+            self.genres[itemid],
         )
 
     @cached_property

@@ -9,9 +9,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from data_exchange_center.recipes import EaseRecipe
 from offline.data.sequences import Sequences
-from offline.models import ease as item_item
 from offline.models.ease import ease, low_rank
 from offline.models.tower import next_item_loss, train_tower
 from past_one_machine.catalogues import (
@@ -123,21 +121,6 @@ def test_chances_grow_with_what_is_liked_and_add_up_to_the_size() -> None:
     assert chances(np.zeros(ITEMS), 4)[1:] == pytest.approx(4 / (ITEMS - 1))
 
 
-def test_a_sample_of_nothing_leaves_the_targets_among_themselves() -> None:
-    users, items, bias = inputs()
-    loss = sampled(users, items, bias, np.array([0]), np.ones(ITEMS))
-    logits = users @ items.T + bias
-    of_first = logits[0, [3, 4]]  # two targets
-    expected = WEIGHTS[0] * (
-        2 * of_first.logsumexp(dim=0) - of_first.sum()
-    )  # the other rows have one target, or none
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert all(
-        torch.isfinite(each).all()
-        for each in torch.autograd.grad(loss, (users, items, bias))
-    )
-
-
 def test_a_tower_learns_from_samples() -> None:
     data = towers.inputs_of(
         np.random.default_rng(0).integers(0, towers.ITEMS, towers.RATERS)
@@ -184,38 +167,3 @@ def test_no_matrix_of_items_x_items_is_made(past: Sequences) -> None:
         (rows[: EASE_ITEMS + 1], columns[: EASE_ITEMS + 1])
     ) == pytest.approx(weights(low_rank_ease(past.seen(), 10, L2, 4)), abs=1e-5)
     assert not rows[EASE_ITEMS + 1 :].any()
-
-
-def test_an_item_that_was_seen_with_no_other_has_no_factors(past: Sequences) -> None:
-    """Or rounding would be the vector of a user who has it alone, and all items would seem to differ."""
-    seen = sp.block_diag([past.seen(), sp.csr_matrix([[1]])], format="csr")
-    rows, columns = low_rank_ease(seen, 10, L2, 4)
-    assert not rows[-1].any()
-    assert not columns[-1].any()
-
-
-def test_only_larger_catalogues_are_fitted_low_rank(
-    past: Sequences, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = EaseRecipe(dim=4, l2=L2, eigenvectors=3)
-    exact = channel_of(past, recipe.model_copy(update={"low_rank_beyond": EASE_ITEMS}))
-    expected = weights(low_rank(ease(past.liked_together(), L2), 4))
-    assert weights((exact.rows[0], exact.items)) == pytest.approx(expected, abs=1e-5)
-    monkeypatch.setattr(item_item, "ease", lambda *_: pytest.fail("items x items"))
-    approximate = channel_of(
-        past, recipe.model_copy(update={"low_rank_beyond": EASE_ITEMS - 1})
-    )
-    found = weights((approximate.rows[0], approximate.items))
-    assert found == pytest.approx(
-        weights(low_rank_ease(past.seen(), 3, L2, 4)), abs=1e-5
-    )
-    assert found != pytest.approx(expected, abs=1e-2)
-
-
-def test_an_item_that_nobody_rated_is_not_trained(past: Sequences) -> None:
-    rated = past.select(past.items != 7)
-    recipe = EaseRecipe(dim=4, l2=L2, low_rank_beyond=0, eigenvectors=6)
-    for each in (recipe, recipe.model_copy(update={"low_rank_beyond": EASE_ITEMS})):
-        channel = channel_of(rated, each)
-        assert np.flatnonzero(~channel.trained).tolist() == [0, 7]
-        assert np.isfinite(channel.items).all()

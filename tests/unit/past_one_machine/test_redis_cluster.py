@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import redis
 from redis.crc import key_slot
@@ -21,9 +27,12 @@ from extras.events.log import (
     shown_key,
 )
 from online.clients.base import ServiceError
-from online.clients.redis import Connected, RedisUsers, UserQuery
+from online.clients.redis import RedisUsers, UserQuery
 from past_one_machine.redis_cluster import ClusterClient
 from tests.free_ports import free_ports
+from tests.waiting import until
+
+# Where a cluster keeps what; and one that does not answer, of which redis-py says what is none of its RedisErrors.
 
 RELEASE = "aaaaaaaaaaaa"
 FOR_ALL = (
@@ -104,6 +113,33 @@ def test_states_of_one_transaction_are_in_one_slot() -> None:
     )
 
 
-def test_a_clusters_client_overrides_where_one_server_keeps_what() -> None:
-    ours = {name for name in vars(Connected) if not name.startswith("_")}
-    assert ours <= vars(ClusterClient).keys()
+# clusters
+
+PROGRAM = """
+import sys
+from past_one_machine import clusters
+clusters.RESTART_S = 0.1
+sleep = "import time, sys; time.sleep(600)"
+commands = {name: [sys.executable, "-c", sleep, name] for name in ("one", "two")}
+clusters.keep_running(commands, lambda: print("next to", flush=True))
+"""
+
+
+def test_ended_nodes_restart_and_all_stop_together(tmp_path: Path) -> None:
+    with (tmp_path / "said").open("w") as said:
+        started = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=said)
+    children = psutil.Process(started.pid).children
+    try:
+        until(lambda: len(children()) == 2)
+        before = {child.pid for child in children()}
+        gone = min(before)
+        os.kill(gone, signal.SIGKILL)
+        until(lambda: len({child.pid for child in children()} - before) == 1)
+        assert gone not in {child.pid for child in children()}
+        left = children()
+        started.terminate()
+        assert started.wait(60) == 0
+        assert not any(child.is_running() for child in left)
+        assert (tmp_path / "said").read_text() == "next to\n", "once"
+    finally:
+        started.kill()

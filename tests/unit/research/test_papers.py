@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
 from research import papers
 from research.papers import WITH, WITHOUT, fitted, measured, requests, targets
 from tests.unit.offline.data.ratings import events_of
@@ -56,79 +52,3 @@ def test_nothing_of_the_target_or_later_is_fitted_on(
     assert (inputs.data.lengths - pasts[0].lengths)[:-1].tolist() == [2] * (USERS - 1)
     assert set(row["ranked"]) == {WITH, WITHOUT}
     assert row["ranked"][WITH]["hr@10"] > 0.5
-
-
-def test_other_data_is_not_requested_live(released: Settings) -> None:
-    with pytest.raises(StepError, match="every one a target"):
-        papers.live(released, released.offline_dir / "papers_live.json")
-
-
-def test_live_answers_are_finished_with_all_seeds(
-    released: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    row = {
-        when: {
-            **dict.fromkeys(("hr@10", "ndcg@10", "hr@50", "hr@200"), 0.5),
-            "by gap": {},
-        }
-        for when in (WITH, WITHOUT)
-    }
-    for seeds, unfinished in ((("0", "2"), True), (("0", "1", "2"), False)):
-        found = {
-            "command": "any",
-            "dataset": "ml-1m",
-            "users": 3,
-            "live": {"next-item": dict.fromkeys(seeds, row)},
-        }
-        monkeypatch.setattr(papers, "live", lambda settings, path, found=found: found)
-        monkeypatch.setattr(
-            papers,
-            "path_of",
-            lambda settings, kind, part: released.offline_dir / f"{kind}.json",
-        )
-        papers.main(released, server=True)
-        report = json.loads(
-            (released.offline_dir / "papers_live.json").read_text(encoding="utf-8")
-        )
-        assert ("finished" in report["measured"]) is unfinished
-
-
-def test_only_the_whole_study_counts_as_finished(
-    released: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done: list[tuple[int, int]] = []
-
-    def once(inputs: object, recipe: object, target: int) -> dict[str, object]:
-        done.append((target, len(done)))
-        row = {
-            when: {
-                **dict.fromkeys(("hr@10", "ndcg@10", "hr@50", "hr@200"), 0.5),
-                "by gap": {},
-            }
-            for when in (WITH, WITHOUT)
-        }
-        return {"seconds": 1.0, "seconds to answers": 2.0, "ranked": row}
-
-    def found() -> dict[str, Any]:
-        (path,) = (released.offline_dir / "evaluation").glob("papers*.json")
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return report
-
-    monkeypatch.setattr(papers, "fitted", once)
-    monkeypatch.setattr(papers, "SEEDS", (0, 1, 2))
-    papers.main(released, validate=True)
-    assert [target for target, _ in done] == [2, 2]  # of both recipes
-    papers.main(released, seeds=(0, 1))
-    assert [target for target, _ in done[2:]] == [
-        1,
-        1,
-        1,
-    ]  # seeds of the recipe for the next event, one of the other
-    assert found()["measured"]["finished"] is False
-    papers.main(released, seeds=(0, 1, 2))
-    assert len(done) == 6, "what is measured is not fitted again"
-    assert {name: [*rows] for name, rows in found()["last"].items()} == {
-        "next-item": ["0", "1", "2"],
-        released.recipe.name: ["0"],
-    }
-    assert "finished" not in found()["measured"]

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from data_exchange_center.recipes import DEFAULT
-from data_exchange_center.steps import StepError
-from offline.data.lists import ranker_of_lists
+from data_exchange_center.recipes import DEFAULT, EaseRecipe
+from data_exchange_center.settings import Settings
 from research import tune
-from research.evaluation import protocols
+from research.rivals import contest
+from research.rivals.contest import Fitted, Rival, best_fusion, fused
 from research.tune import changed, chosen
 from tests.unit.offline.evaluation.conftest import settings_of
+
+# Validation of the recipe's numbers and of diversity.
 
 
 @pytest.mark.parametrize("number", tune.VALUES)
 def test_every_number_is_one_of_the_recipe(number: str) -> None:
     for value in tune.VALUES[number]:
         assert changed(DEFAULT, number, value) != DEFAULT
-
-
-def test_an_unknown_number_is_refused() -> None:
-    with pytest.raises(StepError, match=r"tower\.depth"):
-        changed(DEFAULT, "tower.depth", 3)
 
 
 @pytest.mark.parametrize(
@@ -61,40 +60,60 @@ def test_measured_values_are_not_fitted_again(
     assert "chosen" in json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_a_study_of_some_numbers_is_not_finished(
+# Rivals: what is tried, chosen, fused and kept.
+
+
+def test_fused_lists_by_reciprocal_ranks() -> None:
+    lists = {"one": np.array([[1, 2, 0]]), "other": np.array([[3, 2, 0]])}
+    assert fused(lists, {"one": 1.0, "other": 2.0}, 4)[0, :4].tolist() == [2, 3, 1, 0]
+
+
+def test_a_list_joins_while_that_helps() -> None:
+    lists = {
+        "good": np.array([[1, 2, 3]]),
+        "better": np.array([[2, 1, 3]]),
+        "bad": np.array([[3, 3, 3]]),
+    }
+
+    def value(made: np.ndarray) -> float:
+        return float(made[0, 0] == 2) + 0.1 * (made[0, 1] == 1)
+
+    assert best_fusion(lists, value, 3) == {"better": 1.0}
+
+
+def test_rivals_are_chosen_on_validation_and_resumed(
     exchange: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = settings_of("default", exchange)
-    monkeypatch.setattr(tune, "VALUES", {"ease.l2": (3000.0,), "ease.power": (0.5,)})
-    monkeypatch.setattr(tune, "STRENGTHS", (0.1,))
+    settings: Settings = settings_of("default", exchange)
+    fits: list[str] = []
 
-    def found() -> dict[str, Any]:
-        (path,) = (settings.offline_dir / "evaluation").glob("tune*.json")
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return report
+    def counted(folder: Path, *given: object) -> Fitted:
+        fits.append(folder.name)
+        return contest.popularity(folder, *given)  # type: ignore[arg-type]
 
-    for path in (settings.offline_dir / "evaluation").glob("tune*.json"):
-        path.unlink()
-    tune.main(settings, only=["ease.power"])
-    assert found()["measured"]["finished"] is False
-    tune.main(settings, only=["ease.l2", "diversity"])
-    assert set(found()["rows"]) == {"ease.l2 = 3000.0", "ease.power = 0.5"}
-    assert "finished" not in found()["measured"]
+    rivals = {
+        "popularity": Rival({"days": (1, 20_000)}, counted),
+        "EASE": Rival(
+            {"l2": (1.0,), "dim": (4,)}, partial(contest.channel, EaseRecipe)
+        ),
+        "Markov chain": Rival({"lags": (3,)}, contest.RIVALS["Markov chain"].fit),
+    }
+    monkeypatch.setattr(contest, "RIVALS", rivals)
 
+    def report() -> dict[str, Any]:
+        (path,) = (settings.offline_dir / "evaluation").glob("rivals*.json")
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
 
-def test_a_number_of_the_ranker_leaves_the_channels(
-    exchange: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings, fits = settings_of("default", exchange), []
-    monkeypatch.setattr(
-        tune,
-        "VALUES",
-        {"ranker.epochs": (2,), "ranker.past": (0.5,), "ease.l2": (3000.0,)},
-    )
-    refit = protocols.fit_recall
-    monkeypatch.setattr(
-        protocols, "fit_recall", lambda *given: fits.append(given[2]) or refit(*given)
-    )
-    tune.main(settings, only=["ranker.epochs", "ranker.past", "ease.l2"])
-    shares = [ranker_of_lists(recipe).past for recipe in fits]
-    assert shares == [0.5, ranker_of_lists(settings.recipe).past]  # not for the epochs
+    contest.main(settings, only=["EASE"])
+    assert report()["measured"]["finished"] is False
+    contest.main(settings, only=["popularity"])
+    assert [*report()["rows"]] == ["EASE", "popularity", contest.FUSION]
+    assert len(fits) == len(set(fits)) == 3  # two settings on validation, one on test
+    contest.main(settings)
+    assert len(fits) == 3
+    found = report()
+    assert "finished" not in found["measured"]
+    assert set(found["rows"]) == {*rivals, contest.FUSION}
+    best = max(found["tried"]["popularity"], key=lambda each: each["ndcg@50"])
+    assert found["rows"]["popularity"]["setting"] == best["setting"]

@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+import os
+import runpy
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
+from data_exchange_center import VERSION
 from data_exchange_center.settings import Settings
-from stack import commands, preflight
+from data_exchange_center.steps import StepError
+from offline_to_online.releases import Stores, manifest_path, open_release
+from stack import commands, preflight, releases
 from stack.commands import by_name
+from stack.recsys import main
 from stack.service import (
+    BIN,
     AbsentError,
     NotReadyError,
     Service,
@@ -21,6 +28,9 @@ from stack.service import (
     environment_of,
 )
 from stack.supervision import describe
+from tests.synthetic_release import write_artifacts
+
+# commands
 
 
 class FakeSupervisor:
@@ -256,3 +266,138 @@ def test_a_service_that_will_be_started_again_is_waited_for(
         processes=lambda: {"redis": {"statename": states.pop(0), "start": 1}}
     )
     assert commands.wait_until_ready(Settings(), supervisor, service) == "9.1"  # type: ignore[arg-type]
+
+
+# recsys
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "passed"),
+    [
+        (["status"], "stack", ["status"]),
+        (["up", "redis", "feast"], "stack", ["up", "redis", "feast"]),
+        (["releases"], "stack.releases", ["list"]),
+        (["activate", "89736b400bb4"], "stack.releases", ["activate", "89736b400bb4"]),
+        (["import", "my folder"], "extras.own_data.proposal", ["my folder"]),
+        (["doctor"], "extras.doctor", []),
+    ],
+)
+def test_a_command_runs_its_module(
+    arguments: list[str],
+    module: str,
+    passed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran = []
+    monkeypatch.setattr(sys, "argv", ["recsys"])
+    monkeypatch.setattr(
+        runpy,
+        "run_module",
+        lambda name, run_name: ran.append((name, run_name, sys.argv[1:])),
+    )
+    main(arguments)
+    assert ran == [(module, "__main__", passed)]
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["activate"], ["import"], ["nothing"], ["up", "--nothing"]]
+)
+def test_wrong_arguments_are_one_sentence(
+    arguments: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["recsys"])
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert " error: " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_installed_command_runs_in_any_folder(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "ratings.csv").write_text(
+        "user,item,stars,time\n1,2,5,978300760\n2,1,4,978300761\n"
+    )
+
+    def run(*arguments: str) -> str:
+        return subprocess.run(
+            [BIN / "recsys", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    assert run("--version").split() == ["recsys", VERSION]
+    assert "dataset.toml" in run("import", "data")
+    assert (tmp_path / "data" / "dataset.toml").is_file()
+
+
+# releases
+
+
+def test_activating_says_whose_files_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_artifacts(tmp_path)
+    settings = Settings(exchange_dir=tmp_path)
+    manifest = open_release(settings)
+    store = SimpleNamespace(
+        published=lambda release: SimpleNamespace(manifest=manifest)
+    )
+    monkeypatch.setattr(releases, "RedisStore", lambda _: store)
+    release, recipe = manifest.release, manifest.recipe.name
+    releases.warn_of_other_files(settings, release)
+    assert [
+        record for record in caplog.records if record.name == releases.log.name
+    ] == []
+    other = settings.model_copy(
+        update={"recipe_name": "source" if recipe == "default" else "default"}
+    )
+    for each, live in ((other, release), (settings, "before")):
+        caplog.clear()
+        releases.warn_of_other_files(each, live)
+        assert f"RECSYS_RECIPE={recipe} make offline" in caplog.text
+
+
+def test_list_has_each_releases_data_set_recipe_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_artifacts(tmp_path)
+    settings = Settings(exchange_dir=tmp_path)
+    manifest = open_release(settings)
+    os.utime(manifest_path(settings, manifest.release), (86_400, 86_400))
+    held = {manifest.release, "published", "loaded"}
+
+    def published(release: str) -> Any:
+        if release != manifest.release:
+            raise StepError("its manifest cannot be read")
+        return SimpleNamespace(manifest=manifest)
+
+    redis = SimpleNamespace(
+        title="Redis",
+        releases=lambda: held,
+        published=published,
+        listed=lambda: (manifest.release, [manifest.release, "published"]),
+    )
+    triton = SimpleNamespace(title="Triton", releases=lambda: held - {"loaded"})
+    others = [
+        SimpleNamespace(title=title, releases=lambda: held)
+        for title in ("Elasticsearch", "Feast")
+    ]
+    monkeypatch.setattr(Stores, "of", lambda _: Stores(redis, *others, triton))  # type: ignore[arg-type]
+    table = releases.overview(settings)
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    assert list(rows) == [
+        (
+            manifest.release,
+            "live",
+            manifest.dataset.name,
+            manifest.recipe.name,
+            "1970-01-02 00:00",
+            "all",
+        ),
+        ("published", "published", "-", "-", "-", "all"),
+        ("loaded", "loaded", "-", "-", "-", "Redis, Elasticsearch, Feast"),
+    ]

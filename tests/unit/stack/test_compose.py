@@ -140,15 +140,6 @@ def test_ports_are_on_loopback_and_moved_by_the_settings(service: Service) -> No
     assert content["services"][service.name]["ports"] == ports
 
 
-def test_only_the_server_is_published_by_default() -> None:
-    always = {
-        name
-        for name, service in SERVICES.items()
-        if "profiles" not in service and "ports" in service
-    }
-    assert always == {"server"}
-
-
 def test_the_generated_password_is_mounted_where_it_is_read() -> None:
     """By folder and read-only; `prepare` generates it, as the local stack does."""
     default = Settings(exchange_dir=Path("/exchange")).password_file("redis")
@@ -169,33 +160,7 @@ def test_the_generated_password_is_mounted_where_it_is_read() -> None:
         assert f"/run/secrets/redis/{default.name}" in SERVICES[name]["command"][-1]
 
 
-def test_by_default_every_image_is_built_here() -> None:
-    pulled = {name for name, service in SERVICES.items() if "build" not in service}
-    assert pulled == {"prometheus", "grafana", "jaeger"}
-    for name in ("redis", "elasticsearch", "feast", "triton"):
-        assert SERVICES[name]["build"]["target"] == name
-
-
 class TestOfficialImages:
-    def test_they_replace_the_four_services_that_are_built(self) -> None:
-        assert set(OFFICIAL["services"]) == {
-            "redis",
-            "elasticsearch",
-            "feast",
-            "triton",
-        }
-        for name, service in OFFICIAL["services"].items():
-            assert service["build"] is RESET
-            assert (
-                service["image"] == f"${{{name.upper()}_IMAGE}}:${{{name.upper()}_TAG}}"
-            )
-
-    def test_feast_is_where_its_own_dockerfile_takes_it_from(self) -> None:
-        """Feast has published to Docker Hub until 0.46 alone."""
-        dockerfile = (files("feast") / "mcp/docker/Dockerfile").read_text()
-        (image,) = re.findall(r"^ARG BASE_IMAGE=(\S+)$", dockerfile, re.MULTILINE)
-        assert env_file()["FEAST_IMAGE"] == image
-
     def test_official_elasticsearch_stores_no_unreadable_task(
         self, tmp_path: Path
     ) -> None:
@@ -247,25 +212,6 @@ def test_every_setting_of_the_server_reaches_it_with_its_default() -> None:
                 assert default[1] in ("", str(value)), variable
 
 
-def test_settings_of_the_steps_reach_them_and_may_be_empty(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    environment = SERVICES["steps"]["environment"]
-    names = (
-        "FINAL",
-        "TRAIN_ON_EVENTS",
-        "KEPT_RELEASES",
-        "PANDAS__MEMORY_GB",
-        "REDIS__TIMEOUT_S",
-        "FEAST__TIMEOUT_S",
-    )
-    before = Settings.load()
-    for variable in (f"RECSYS_{name}" for name in names):
-        assert environment[variable] == f"${{{variable}:-}}"
-        monkeypatch.setenv(variable, "")
-    assert Settings.load() == before
-
-
 def pins(path: Path) -> dict[str, str]:
     """Package -> version, as a file of locked packages has it."""
     return dict(
@@ -315,34 +261,6 @@ def test_builds_get_proxies_by_arguments_no_layer_keeps() -> None:
         r"^(ARG|ENV) .*proxy",
         (IMAGES / "Dockerfile").read_text(),
         re.IGNORECASE | re.MULTILINE,
-    )
-
-
-def test_files_read_by_other_uids_use_the_chmod_stage() -> None:
-    """A checkout under umask 077 has files that root alone could read in an image."""
-    for stage in (IMAGES / "Dockerfile").read_text().split("\nFROM ")[1:]:
-        name = stage.splitlines()[0].split(" AS ")[1]
-        plain = [
-            line
-            for line in stage.splitlines()
-            if re.match(r"COPY (?!--from|--chmod|\S+ /locked/)", line)
-        ]
-        # source mends the modes; jars runs as root, while building
-        assert not plain or name in ("source", "jars"), name
-
-
-def test_the_tags_comment_names_their_tables_chapter() -> None:
-    named = re.findall(r"\S+/README\.md", (ROOT / ".env").read_text(encoding="utf-8"))
-    assert named == ["stack/README.md"]
-    assert "valkey/valkey" in (ROOT / named[0]).read_text(encoding="utf-8")
-
-
-def test_prometheus_can_read_a_key_that_only_its_owner_may() -> None:
-    prometheus = SERVICES["prometheus"]
-    assert prometheus["user"] == SERVICES["server"]["user"]
-    assert all(
-        ":/prometheus" not in volume or volume.startswith("${RECSYS_EXCHANGE")
-        for volume in prometheus["volumes"]
     )
 
 

@@ -33,7 +33,6 @@ def said_by(
     docker.write_text(
         f'#!/bin/bash\nprintf "%s|%s|%s\\n" "$*" "$COMPOSE_FILE" "$RECSYS_EXCHANGE_DIR" >> {tmp_path}/requested\n'
         f'echo "${{BUILDX_CONFIG:-}}" > {tmp_path}/notes\n'
-        f'echo "${{COMPOSE_PROFILES:-}} ${{RECSYS_TRACING__ENDPOINT:-}}" > {tmp_path}/profiles\n'
         f'case "$*" in\n{cases}\nesac\n'
     )
     docker.chmod(docker.stat().st_mode | stat.S_IEXEC)
@@ -60,7 +59,6 @@ def requested(tmp_path: Path) -> list[str]:
 
 TAKEN = {
     "Docker 20": "!Error: Bind for 127.0.0.1:16379 failed: port is already allocated",
-    "Docker 28": "!failed to bind host port for 127.0.0.1:16379:172.18.0.2:6379/tcp: address already in use",
     "Linux": "!listen tcp4 127.0.0.1:16379: bind: address already in use",
 }
 REFUSED = {
@@ -78,12 +76,6 @@ WRONG: dict[str, tuple[str, dict[str, str], dict[str, str], str]] = {
         {"compose version": "!unknown command"},
         {},
         "^docker has no Compose: install",
-    ),
-    "an old Compose": (
-        "up",
-        {"compose version --short": "v2.3.3"},
-        {},
-        "^docker compose is 2.3.3, and 2.26 is needed",
     ),
     "not of the group": (
         "up",
@@ -108,12 +100,6 @@ WRONG: dict[str, tuple[str, dict[str, str], dict[str, str], str]] = {
         {},
         {"images": "mine"},
         "^images is 'mine': it can be built or official.$",
-    ),
-    "other ports": (
-        "up",
-        {},
-        {"ports": "some"},
-        "^ports is 'some': it can be server or all.$",
     ),
     **{
         f"a taken port, as of {version}": (
@@ -219,14 +205,6 @@ def test_a_password_in_a_file_of_yours_is_copied(tmp_path: Path) -> None:
     assert (tmp_path / "exchange/online/secrets/redis/password").read_text() == "s3cret"
 
 
-def test_without_one_the_generated_password_is_kept(tmp_path: Path) -> None:
-    file = tmp_path / "exchange/online/secrets/redis/password"
-    file.parent.mkdir(parents=True)
-    file.write_text("generated")
-    assert said_by(tmp_path, WELL, "status").returncode == 0
-    assert file.read_text() == "generated"
-
-
 RUNNING = {**WELL, "compose ps": "id", "inspect": "healthy"}
 
 
@@ -239,34 +217,6 @@ def test_another_password_recreates_the_containers(tmp_path: Path) -> None:
     refused = said_by(tmp_path, RUNNING, "run", "true", RECSYS_REDIS__PASSWORD="third")
     assert (refused.returncode, "make docker-up" in refused.stderr) == (1, True)
     assert (tmp_path / "exchange/online/secrets/redis/password").read_text() == "second"
-
-
-def test_monitoring_is_a_profile_with_traces(tmp_path: Path) -> None:
-    assert said_by(tmp_path, RUNNING, "up").returncode == 0
-    assert (tmp_path / "profiles").read_text() == " \n"
-    assert said_by(tmp_path, RUNNING, "up", monitoring="1").returncode == 0
-    assert (
-        tmp_path / "profiles"
-    ).read_text() == "monitoring http://jaeger:4318/v1/traces\n"
-    said_by(
-        tmp_path,
-        RUNNING,
-        "up",
-        monitoring="1",
-        RECSYS_TRACING__ENDPOINT="http://mine:4318",
-    )
-    assert (tmp_path / "profiles").read_text() == "monitoring http://mine:4318\n"
-
-
-def test_empty_arrays_are_expanded_as_old_bash_needs_it() -> None:
-    """Before 4.4 an empty array is an unbound variable."""
-    script = SCRIPT.read_text(encoding="utf-8")
-    may_be_empty = re.findall(r"\b(\w+)=\(\)", script)
-    assert may_be_empty
-    for name in may_be_empty:
-        assert f'"${{{name}[@]}}"' not in script.replace(
-            f'${{{name}[@]+"${{{name}[@]}}"}}', ""
-        )
 
 
 def test_a_relative_path_is_the_callers(tmp_path: Path) -> None:

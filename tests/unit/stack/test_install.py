@@ -91,13 +91,6 @@ def test_bytes_that_are_not_the_locked_ones_are_refused(
     assert list(service.library(settings).iterdir()) == []
 
 
-def test_a_damaged_jar_is_brought_again(tmp_path: Path, repository: Repository) -> None:
-    jar = service.locked_jars()[0]
-    (tmp_path / jar.filename).write_bytes(b"damaged")
-    jars.fetch(jar, tmp_path)
-    assert (tmp_path / jar.filename).read_bytes() == CONTENT
-
-
 class TestTriton:
     """Its environment counts as whole only once everything has been done."""
 
@@ -155,11 +148,6 @@ class TestTriton:
         assert triton.TRITON.missing(settings) is None
 
 
-def test_a_failed_command_shows_what_it_said() -> None:
-    with pytest.raises(StackError, match=r"(?s)make services.*no such option"):
-        triton.run_quietly("python3", "-c", "import sys; sys.exit('no such option')")
-
-
 # Homes of the services
 
 JARS = (Jar("org.example:server:2.0", "0"), Jar("org.example:netty-buffer:2.0", "0"))
@@ -194,13 +182,6 @@ def test_plugin_jars_leave_the_class_path_old_ones_go(
     assert (home / "data/kept").exists()
 
 
-def test_security_needs_the_official_image() -> None:
-    with pytest.raises(
-        SystemExit, match=r"xpack\.security\.enabled is 'true'.*official image"
-    ):
-        node.node_settings(Path("/home"), {"xpack.security.enabled": "true"})
-
-
 def test_a_bundled_library_is_stood_in_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,7 +201,3 @@ def test_a_bundled_library_is_stood_in_for(
         triton.TRITON.program(settings).environment["LD_LIBRARY_PATH"].split(":")
     )
     assert (first, second) == (str(link.parent), str(bundled.parent))
-
-
-def test_no_replacement_where_the_wheel_brings_none(tmp_path: Path) -> None:
-    assert list(triton.own_libpython(Settings(services_dir=tmp_path)).iterdir()) == []

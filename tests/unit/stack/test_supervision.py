@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -10,11 +11,17 @@ from unittest.mock import Mock
 import pytest
 from pydantic import SecretStr
 
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import FeastSettings, ServerSettings, Settings
 from stack import supervision
 from stack.commands import PROGRAMS, by_name
-from stack.service import ROOT, Program, StackError
+from stack.feast.service import FEAST
+from stack.server import SERVER
+from stack.service import ROOT, NotReadyError, Program, StackError
 from stack.supervision import CONFIGURATION, MARK, Supervisor, describe
+from tests.free_ports import free_ports
+from tests.http_server import serving
+
+# supervision
 
 LAUNCHER = CONFIGURATION.with_name("launch.py")
 
@@ -123,3 +130,39 @@ def test_the_exchange_folder_s_path_may_be_longer_than_a_sockets(
     finally:
         supervisor.shutdown()
     assert not supervisor.running
+
+
+# service
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A server that is ready, behind an environment whose proxy nobody answers at."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    known = ("/healthz", "/readyz")
+    with serving(
+        lambda request, _: (
+            200 if request.path in known else 404,
+            json.dumps({"status": "ready"}).encode(),
+        )
+    ) as at:
+        yield at
+
+
+def feast_on(port: int) -> Settings:
+    return Settings(feast=FeastSettings(port=port))
+
+
+def test_no_proxy_stands_before_a_service(port: int) -> None:
+    assert FEAST.ask(feast_on(port), "/healthz").json() == {"status": "ready"}
+    assert SERVER.version(Settings(server=ServerSettings(port=port)))
+
+
+def test_another_status_and_no_answer_are_distinct(port: int) -> None:
+    with pytest.raises(NotReadyError, match="Feast answers 404 to /nothing"):
+        FEAST.ask(feast_on(port), "/nothing")
+    with pytest.raises(NotReadyError, match="does not answer on port"):
+        FEAST.ask(feast_on(*free_ports(1)), "/healthz")

@@ -30,6 +30,7 @@ from online.clients.http import Http
 from online.clients.redis import RedisUsers
 from online.clients.triton import TritonScores
 from online.main.s1_server import create_app
+from online.recommend.loaded_release import read_published
 from online.recommend.recommend import Recommender
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.extras.search.tiny_encoder import expected, tiny_encoder
@@ -175,7 +176,7 @@ def test_half_loaded_vectors_are_not_searched(
     ):
         (index,) = client.indices.get_alias(name=meaning_index(world.release))
         client.indices.delete(index=index)
-        published = users.published(world.release)
+        published = read_published(users, world.release)
         assert published is not None
         encoder = tiny_encoder(loaded.service_dir("search"))
         assert (

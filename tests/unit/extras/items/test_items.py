@@ -152,28 +152,16 @@ def _added(fakes: Fakes) -> Any:
 def test_invalid_attributes_are_refused_with_valid_values(
     shop: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for item, said in (
-        (
-            {"attributes": {"genres": ["Comdy"]}},
-            "No item has 'Comdy' as genres; there are: Action, Adventure",
-        ),
-        (
-            {"attributes": {"genre": ["Comedy"]}},
-            "no attribute 'genre' here; there are: genres",
-        ),
-        ({"attributes": {"genres": 3}}, "genres must be a list of values"),
-        ({"itemid": "5000"}, "itemid must be a whole number"),
-        ({"itemid": 0}, "itemid must be a whole number from 1"),
-        *(
-            ({"title": title}, "title must be a string of 1 to 500")
-            for title in BAD_TITLES
-        ),
-        (
-            {"year": 1990},
-            "'year' is not a field of this request; there are: itemid, title, attributes.",
-        ),
+    for item, field in (
+        ({"attributes": {"genres": ["Comdy"]}}, "attributes"),
+        ({"attributes": {"genre": ["Comedy"]}}, "attributes"),
+        ({"attributes": {"genres": 3}}, "attributes"),
+        ({"itemid": "5000"}, "itemid"),
+        ({"itemid": 0}, "itemid"),
+        *(({"title": title}, "title") for title in BAD_TITLES),
+        ({"year": 1990}, "year"),
     ):
-        assert said in add(shop, 400, **item)["error"]["message"]
+        assert add(shop, 400, **item)["error"]["field"] == field
     monkeypatch.setattr("extras.items.store.MAX_ITEMS", 2)
     for n in range(2):
         add(shop, itemid=NEW + n)

@@ -13,7 +13,7 @@ from data_exchange_center.history import History
 from data_exchange_center.steps import StepError
 from extras.models.channel import ItemItem
 from extras.models.encoder import Encoder, extend_to_query, session
-from offline_to_online.stores.triton import encoder_config
+from offline_to_online.stores.triton import config_pbtxt
 from tests.unit.extras.models import encoders
 from tests.unit.extras.models.encoders import DIMS, HISTORY
 
@@ -114,7 +114,7 @@ def test_channels_without_encoders_stay_the_same_object() -> None:
 
 
 def test_tritons_configuration_is_that_of_the_file() -> None:
-    text = encoder_config("ml_encoder_mine-abc", encoder().onnx.tobytes())
+    text = config_pbtxt("ml_encoder_mine-abc", encoder().onnx.tobytes())
     assert 'name: "items" data_type: TYPE_INT64 dims: [ -1, 6 ]' in text
     assert 'name: "ml_output" data_type: TYPE_FP32 dims: [ -1, 7 ]' in text
     assert "max_batch_size: 0" in text

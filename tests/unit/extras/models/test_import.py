@@ -25,7 +25,7 @@ from offline.data.sequences import Inputs, Sequences
 from offline.models.kinds import fit_channel, fit_channels
 from offline.readers import read_inputs
 from offline_to_online.rows import recall_state
-from offline_to_online.stores.triton import encoder_config
+from offline_to_online.stores.triton import config_pbtxt
 from tests.unit.extras.models import encoders
 from tests.unit.extras.models.bundles import (
     Change,
@@ -287,7 +287,7 @@ def test_weights_among_the_inputs_are_no_inputs(
     inputs = read_inputs(settings)
     (fitted,) = fit_channels(inputs.data, inputs, recipe)
     assert isinstance(fitted.channel, Encoder)
-    text = encoder_config("mine", fitted.channel.onnx.tobytes())
+    text = config_pbtxt("mine", fitted.channel.onnx.tobytes())
     assert 'name: "items"' in text
     assert "embedding" not in text
 

@@ -167,21 +167,6 @@ def test_the_separator_is_the_mark_that_splits_most(tmp_path: Path) -> None:
     items = parse(text).items
     assert items.separator == ";"
     assert kinds(items) == {"brand": "categorical", "tags": "multi-valued"}
-    assert "10:00:00.123456+02:00" in text  # a time is shown with its zone
-
-
-def test_a_table_has_one_separator(tmp_path: Path) -> None:
-    lines = (goods(tmp_path) / "items.csv").read_text(encoding="utf-8").splitlines()
-    more = [f"{line},{'x|y' if n % 2 else 'y|z'}" for n, line in enumerate(lines[1:])]
-    (tmp_path / "items.csv").write_text(
-        "\n".join([lines[0] + ",marks", *more]), encoding="utf-8"
-    )
-    text = propose(tmp_path)
-    assert (
-        '# "marks": left out, as "|" is between its values; a table has one separator'
-        in text
-    )
-    parse(text)
 
 
 def test_rows_without_a_header_are_refused(tmp_path: Path) -> None:

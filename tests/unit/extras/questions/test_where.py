@@ -180,18 +180,16 @@ def test_errors_name_a_numbers_range_or_similar_values() -> None:
 @pytest.mark.parametrize(
     ("condition", "place"),
     [
-        ({"min": 1995}, "where.year.min:"),
-        ({"gte": "1995"}, "where.year.gte:"),
-        ([], "where.year:"),
-        (7, "where.year:"),
+        ({"min": 1995}, "where.year.min"),
+        ({"gte": "1995"}, "where.year.gte"),
+        ([], "where.year"),
+        (7, "where.year"),
     ],
 )
-def test_errors_name_the_wrong_key_and_those_there_are(
+def test_errors_name_the_wrong_key(
     http: FlaskClient, condition: object, place: str
 ) -> None:
-    error = ask(http, 400, where={"year": condition})["error"]
-    assert error["message"].startswith(place)
-    assert "any, all or none" in error["message"]
+    assert ask(http, 400, where={"year": condition})["error"]["field"] == place
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)

@@ -266,9 +266,7 @@ def test_items_with_string_ids_are_found(fakes: Fakes, http: FlaskClient) -> Non
 )
 @USERS
 def test_bad_query_is_refused(http: FlaskClient, userid: int, query: object) -> None:
-    error = ask(http, 400, userid=userid, query=query)["error"]
-    assert error["field"] == "query"
-    assert "1 to 200 characters" in error["message"]
+    assert ask(http, 400, userid=userid, query=query)["error"]["field"] == "query"
 
 
 def test_longest_query_is_answered(http: FlaskClient) -> None:

@@ -52,11 +52,10 @@ class Models:
         return content
 
     def write(self, release: str, width: int | None = None) -> Place:
-        sizes = self.sizes._replace(columns=width or self.sizes.columns)
-        return self.store.write_version(release, sizes, self.of(release, width))
+        return self.store.write_version(release, self.of(release, width))
 
     def load(self, release: str) -> Place:
-        return self.store.load(release, self.sizes, self.of(release))
+        return self.store.load(release, self.of(release))
 
 
 @pytest.fixture
@@ -84,7 +83,7 @@ def test_other_bytes_of_a_release_become_a_version_of_their_own(
     proto.graph.initializer[0].raw_data = bytes(
         len(proto.graph.initializer[0].raw_data)
     )
-    second = store.write_version(A, models.sizes, proto.SerializeToString())
+    second = store.write_version(A, proto.SerializeToString())
     assert (first, second) == (Place("ml_rec", 1), Place("ml_rec", 2))
     assert (store.folder_of(first) / MODEL_FILE).read_bytes() == models.of(A)
     assert store.find(A) == second
@@ -154,9 +153,9 @@ def test_another_width_is_a_model_of_its_own_name(
     assert models.write(A) == Place("ml_rec", 1)
     assert models.write(B, 62) == models.write(B, 62) == Place(name, 1)
     assert store.models() == ["ml_rec", name]
-    for model, columns in (("ml_rec", models.sizes), (name, wider)):
+    for model, of in (("ml_rec", models.of(A)), (name, models.of(B, 62))):
         text = (store.repository / model / "config.pbtxt").read_text()
-        assert text == config_pbtxt(model, columns)
+        assert text == config_pbtxt(model, of)
 
 
 def seen_by_triton(store: TritonStore) -> dict[str, tuple[int, frozenset[str]]]:
@@ -323,9 +322,7 @@ def load_with_encoder(models: Models, release: str) -> Place:
     encoder = models.of(
         release
     )  # any model: its inputs and output are copied into its configuration
-    return models.store.load(
-        release, models.sizes, models.of(release), {"sasrec": encoder}
-    )
+    return models.store.load(release, models.of(release), {"sasrec": encoder})
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import RedisUsers, TimelyConnection, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
+from online.recommend.loaded_release import read_published
 from tests.unit.online.fakes import FakeUsers
 from tests.unit.online.trickling import service, talking
 from tests.unit.online.world import SourceWorld
@@ -150,7 +151,7 @@ def test_a_lost_connection_is_made_again_once(
     monkeypatch.setattr(users, "lost_errors", (Exception,))
     users.on_call = lambda: setattr(users, "down", next(lost, False))
     with expected:
-        assert users.call(UserQuery.of(1, WORLD.published.manifest)).kept
+        assert users.call(UserQuery.of(1, WORLD.published.manifest)).published
 
 
 def test_the_remaining_time_is_never_negative() -> None:
@@ -190,5 +191,5 @@ def test_a_call_without_timeout_ends_by_the_deadline() -> None:
             until(Deadline.after(LIMIT_S)),
             pytest.raises(ServiceError, match=OUT_OF_TIME),
         ):
-            users.published(WORLD.release)
+            read_published(users, WORLD.release)
         assert time.perf_counter() - started < LIMIT_S + MARGIN_S

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
+from redis.client import Pipeline
 
 from data_exchange_center import wire
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.manifest import FORMAT
 from data_exchange_center.settings import RedisSettings
-from online.clients.base import ServiceError
-from online.clients.redis import RedisUsers
+from online.clients.base import ServiceError, StoredError
+from online.clients.redis import RedisUsers, UserQuery
+from online.recommend.loaded_release import read_published
 from tests.unit.online.world import SourceWorld
 
+Answered = Callable[[dict[bytes, bytes]], StoredUser | None]
 WORLD = SourceWorld()
 STORED = {
     b"number": wire.pack_ids([17]),
@@ -27,32 +32,38 @@ def client() -> RedisUsers:
     return RedisUsers(RedisSettings())
 
 
-def test_a_complete_hash_is_a_user_and_vectors_are_checked(client: RedisUsers) -> None:
-    user = client._user(1, {**STORED, b"later": b"x"}, {}, True)
+@pytest.fixture
+def answered(client: RedisUsers, monkeypatch: pytest.MonkeyPatch) -> Answered:
+    """The user that is made of a hash."""
+
+    def read(stored: dict[bytes, bytes]) -> StoredUser | None:
+        answers = stored, 1, {}
+        monkeypatch.setattr(Pipeline, "execute", lambda _: answers)
+        return client.call(UserQuery.of(1, WORLD.published.manifest)).user
+
+    return read
+
+
+def test_a_complete_hash_is_a_user(answered: Answered) -> None:
+    user = answered({**STORED, b"later": b"x"})
     assert user is not None
     assert user.number == 17
     assert user.seen.tolist() == [7, 9]
-    assert {name: vector.tolist() for name, vector in user.vectors.items()} == {
-        "fm": [1.0, 2.0]
-    }
+    assert user.vectors["fm"].tolist() == [1.0, 2.0]
     assert len(user.history) == len(WORLD.histories[1])
 
 
 @pytest.mark.parametrize("field", ["number", "term", "filter", "profile", "history"])
-def test_half_a_user_is_an_error_that_names_what_is_absent(
-    client: RedisUsers, field: str
-) -> None:
+def test_half_a_user_is_an_error(answered: Answered, field: str) -> None:
     stored = {name: raw for name, raw in STORED.items() if name != field.encode()}
-    with pytest.raises(ServiceError, match=f"incomplete user 1: no field '{field}'"):
-        client._user(1, stored, {}, True)
+    with pytest.raises(StoredError, match=f"incomplete user 1: no field '{field}'"):
+        answered(stored)
 
 
-@pytest.mark.parametrize("field", ["number", "filter", "history", "vector_fm"])
-def test_bytes_that_are_cut_off_are_an_error(client: RedisUsers, field: str) -> None:
-    with pytest.raises(ServiceError, match="user 1 that cannot be read"):
-        client._user(
-            1, {**STORED, field.encode(): STORED[field.encode()][:-1]}, {}, True
-        )
+@pytest.mark.parametrize("field", [b"number", b"filter", b"history", b"vector_fm"])
+def test_bytes_that_are_cut_off_are_an_error(answered: Answered, field: bytes) -> None:
+    with pytest.raises(StoredError, match="user 1 that cannot be read"):
+        answered({**STORED, field: STORED[field][:-1]})
 
 
 def test_a_release_of_another_format_is_refused_as_that(
@@ -65,7 +76,7 @@ def test_a_release_of_another_format_is_refused_as_that(
         ServiceError,
         match=rf"\(it is of format {FORMAT + 1}, this version of the project reads {FORMAT}",
     ):
-        client.published(WORLD.release)
+        read_published(client, WORLD.release)
 
 
 def test_one_server_has_each_key_once(client: RedisUsers) -> None:

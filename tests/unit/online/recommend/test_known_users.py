@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import Encoded
-from online.recommend.known_users import KnownUsers
+from online.recommend import loaded_release
+from online.recommend.loaded_release import (
+    exact_items,
+    read_catalogue,
+    read_indexed,
+)
+from online.recommend.recommend import KnownUsers
 from tests.unit.online import contracts
 from tests.unit.online.fakes import FakeItems
-from tests.unit.online.world import SourceWorld, World
+from tests.unit.online.world import DefaultWorld, SourceWorld, World
 
 
 @pytest.fixture
@@ -18,7 +27,9 @@ def world(kind: type[World]) -> World:
 @pytest.fixture
 def client(world: World) -> ExactItems:
     return ExactItems.of(
-        FakeItems(world).indexed(world.release, world.itemids, list(world.vector_dims)),
+        read_indexed(
+            FakeItems(world), world.release, world.itemids, list(world.vector_dims)
+        ),
         world.vector_dims,
     )
 
@@ -27,53 +38,95 @@ class TestExactItems(contracts.SearchContract):
     """All of it."""
 
 
+@pytest.mark.parametrize(("kind", "read"), [(DefaultWorld, []), (SourceWorld, ["fm"])])
+def test_only_stored_vectors_are_read_from_elasticsearch(
+    world: World, monkeypatch: pytest.MonkeyPatch, read: list[str]
+) -> None:
+    """The others are the channels' own; the index is the same."""
+    every = list(
+        read_indexed(
+            FakeItems(world), world.release, world.itemids, [*world.vector_dims]
+        )
+    )
+    asked: list[str] = []
+
+    def indexed(_: object, __: str, ___: object, channels: list[str]) -> object:
+        asked.extend(channels)
+        return [
+            replace(
+                item,
+                vectors={
+                    name: item.vectors[name]
+                    for name in item.vectors
+                    if name in channels
+                },
+            )
+            for item in every
+        ]
+
+    monkeypatch.setattr(loaded_release, "read_indexed", indexed)
+    catalogue = read_catalogue(FakeItems(world), world.release)
+    found = exact_items(
+        FakeItems(world), world.published.manifest, world.channels, catalogue
+    )
+    assert asked == read
+    expected = ExactItems.of(every, world.vector_dims)
+    assert found.vectors.keys() == expected.vectors.keys()
+    assert found.terms.keys() == expected.terms.keys()
+    for name, vectors in expected.vectors.items():
+        assert found.vectors[name].dtype == np.float32
+        np.testing.assert_array_equal(found.vectors[name], vectors)
+
+
 STATE = SourceWorld().stored(1)
 ROW = Encoded.none(SourceWorld().spec.of("user"), rows=1)
 
 
+KEYS = [("a", userid) for userid in range(4)]
+
+
 def test_the_least_recent_user_is_evicted_first() -> None:
     known = KnownUsers(2, 60)
-    for userid in (1, 2, 1, 3):
-        known.keep_state("a", userid, STATE)
-    assert [known.state("a", userid) is not None for userid in (1, 2, 3)] == [
-        True,
-        False,
-        True,
-    ]
+    for user in (1, 2, 1, 3):
+        known.keep(KEYS[user], STATE)
+    assert [known.find(key) is not None for key in KEYS] == [False, True, False, True]
 
 
 def test_a_state_grows_old_and_features_do_not() -> None:
     now = [0.0]
     known = KnownUsers(2, 60, lambda: now[0])
-    known.keep_state("a", 1, STATE)
-    known.keep_features("a", 1, ROW)
+    user = known.keep(KEYS[1], STATE)
+    assert user is not None
+    user.features = ROW
     now[0] = 60
-    assert known.state("a", 1) is STATE
+    assert known.state(user) is STATE
     now[0] = 60.1
-    assert known.state("a", 1) is None
-    assert known.features("a", 1) is ROW
-    known.keep_state("a", 1, STATE)
-    assert known.state("a", 1) is STATE
-    assert known.features("a", 1) is ROW
+    assert known.state(user) is None
+    again = known.keep(KEYS[1], STATE)
+    assert again is not None
+    assert known.state(again) is STATE
+    assert again.features is ROW
 
 
-def test_releases_are_separate_and_need_a_state() -> None:
+def test_releases_are_separate_and_users_are_forgotten() -> None:
     known = KnownUsers(5, 60)
-    known.keep_state("a", 1, STATE)
-    known.keep_features("b", 1, ROW)
-    assert known.state("b", 1) is None
-    assert known.features("b", 1) is None
-    assert known.features("a", 1) is None
+    for key in (*KEYS, ("b", 1)):
+        known.keep(key, STATE)
+    assert known.find(("b", 2)) is None
+    known.keep(KEYS[0], None)
+    known.forget(1)
+    kept = [known.find(key) is not None for key in (*KEYS, ("b", 1))]
+    assert kept == [False, False, True, True, False]
 
 
 def test_a_state_read_before_somebody_was_forgotten_is_not_kept() -> None:
     known = KnownUsers(5, 60)
     before = known.forgotten
     known.follow(1)
-    known.keep_state("a", 1, STATE, before)
-    assert known.state("a", 1) is None
-    known.keep_state("a", 1, STATE, known.forgotten)
+    assert known.keep(KEYS[1], STATE, before) is None
+    assert known.find(KEYS[1]) is None
+    known.keep(KEYS[1], STATE, known.forgotten)
     known.follow(0)  # a count that another process had read earlier
-    assert known.state("a", 1) is STATE
+    assert known.find(KEYS[1]) is not None
     known.follow(2)
-    assert known.state("a", 1) is None
+    assert known.find(KEYS[1]) is None

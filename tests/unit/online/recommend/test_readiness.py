@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from online.clients.base import ServiceError
-from online.recommend import readiness, recommend
+from online.recommend import poller, readiness
 from tests.unit.online.conftest import Fakes
 from tests.waiting import until
 
@@ -62,8 +62,8 @@ def test_following_outlasts_failures_and_ends_with_the_server(
             if thread.name.endswith("Rules.look")
         ]
 
-    monkeypatch.setattr(recommend, "POLL_S", 0.01)
-    monkeypatch.setattr(recommend, "POLL_AGAIN_S", 0.01)
+    monkeypatch.setattr(poller, "POLL_S", 0.01)
+    monkeypatch.setattr(poller, "POLL_AGAIN_S", 0.01)
     rules, gone = Rules(), Rules()
     for each in (rules, gone):
         fakes.recommender.follow(each.look)

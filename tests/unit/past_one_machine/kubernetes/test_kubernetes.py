@@ -5,7 +5,6 @@ No cluster is needed, and none has run it: what a schema cannot say, such as whe
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from data_exchange_center import VERSION
 from data_exchange_center.settings import load_settings
 from past_one_machine.clusters import NODE_TIMEOUT_MS
 from stack.elasticsearch.node import LIMITS
@@ -31,14 +29,6 @@ FOLDER: Final = ROOT / "past_one_machine/kubernetes"
 BASE: Final = FOLDER / "base"
 ALL: Final = FOLDER / "overlays/all"
 KUBERNETES: Final = "1.32"  # the oldest whose schemas must take it
-KUSTOMIZATION: Final = yaml.safe_load(
-    (BASE / "kustomization.yaml").read_text(encoding="utf-8")
-)
-OWN_IMAGES: Final = {"recsys-server", "recsys-steps"}
-COMPONENTS: Final = {
-    path.parent.name: path.parent
-    for path in FOLDER.glob("components/*/kustomization.yaml")
-} | {"monitoring": ROOT / "extras/monitoring"}
 SECRETS: Final = {  # which entries of Secrets each kind of pod gets, and no other
     "redis": {"redis_password"},
     "redis-cluster": {"redis_password"},
@@ -153,38 +143,6 @@ def test_kubernetes_schemas_take_it(stack: Stack, version: str) -> None:
         kubernetes_validate.validate(each, version, strict=True)
 
 
-@pytest.mark.parametrize("name", COMPONENTS)
-def test_each_component_alone_goes_over_the_base(name: str, tmp_path: Path) -> None:
-    def from_here(folder: Path) -> str:
-        return os.path.relpath(folder, tmp_path.resolve())
-
-    overlay = {
-        "resources": [from_here(BASE)],
-        "components": [from_here(COMPONENTS[name])],
-    }
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
-    base, found = rendered(BASE), rendered(tmp_path)
-    assert found != base
-    for each in found:
-        kubernetes_validate.validate(each, KUBERNETES, strict=True)
-
-
-def test_the_example_has_every_component() -> None:
-    named = yaml.safe_load((ALL / "kustomization.yaml").read_text(encoding="utf-8"))[
-        "components"
-    ]
-    assert {(ALL / each).resolve() for each in named} == set(COMPONENTS.values())
-
-
-def test_kustomize_builds_it(stack: Stack) -> None:
-    assert {each["metadata"].get("namespace", "recsys") for each in stack.objects} == {
-        "recsys"
-    }
-    images = {each["image"] for pod in stack.pods for each in containers(pod)}
-    assert {f"{name}:{VERSION}" for name in OWN_IMAGES} <= images
-    assert all(":" in image and not image.endswith(":latest") for image in images)
-
-
 def test_containers_are_confined(stack: Stack) -> None:
     for pod in stack.pods:
         spec = pod["spec"]
@@ -203,26 +161,6 @@ def test_containers_are_confined(stack: Stack) -> None:
                 assert {"cpu", "memory"} <= set(each["resources"][bound]), (
                     f"{each['name']} has no {bound}"
                 )
-
-
-def test_images_are_those_of_the_containers_here(stack: Stack) -> None:
-    lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
-    env = dict(
-        line.split("=", 1) for line in lines if line and not line.startswith("#")
-    )
-    names = [
-        "REDIS",
-        "ELASTICSEARCH",
-        "FEAST",
-        "TRITON",
-        *(["PROMETHEUS", "GRAFANA"] * ("grafana" in stack.lasting)),
-    ]
-    known = {f"{env[f'{name}_IMAGE']}:{env[f'{name}_TAG']}" for name in names}
-    used = {each["image"] for pod in stack.pods for each in containers(pod)}
-    assert used == known | {f"{name}:{VERSION}" for name in OWN_IMAGES}
-    assert {
-        each["name"]: each["newTag"] for each in KUSTOMIZATION["images"]
-    } == dict.fromkeys(OWN_IMAGES, VERSION)
 
 
 @pytest.mark.parametrize("name", ["server", "first-release", "nightly-release"])
@@ -370,12 +308,6 @@ def test_only_the_steps_write_the_exchange_volume(stack: Stack) -> None:
 def test_every_request_through_the_ingress_needs_a_key(stack: Stack) -> None:
     assert stack.of_kind("Ingress")
     assert dict(stack.environment("server"))["RECSYS_SERVER__KEYS_FOR"] == "all"
-
-
-def test_the_chapter_creates_every_entry_of_the_secrets() -> None:
-    chapter = (ROOT / "past_one_machine/README.md").read_text(encoding="utf-8")
-    created = set(re.findall(r"--from-(?:literal|file)=(\w+)=", chapter))
-    assert created == set().union(*SECRETS.values())
 
 
 def test_network_policies(stack: Stack) -> None:

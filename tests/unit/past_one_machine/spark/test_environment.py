@@ -5,12 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from data_exchange_center.artifacts import ArtifactError
+from data_exchange_center.files import sha256
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import step_runner
 from past_one_machine.spark import TWINS, environment
+from past_one_machine.spark.users import folder_written_in_place, in_parts
+from tests.unit.data_exchange_center.test_artifacts import OPEN, TABLE, frame  # noqa: F401 (a fixture)
+
+# environment
 
 
 def test_a_twin_runs_in_sparks_environment(
@@ -66,3 +73,78 @@ def test_an_environment_of_other_requirements_is_outdated(
         match=r"`uv venv .* failed; run `make spark` again, where Python 3\.99 is on PATH",
     ):
         environment.install(settings)
+
+
+# Tables in parts
+
+
+def test_a_table_in_parts_is_read_as_one_and_replaces_a_file(
+    tmp_path: Path,
+    frame: pd.DataFrame,  # noqa: F811
+) -> None:
+    """And a file replaces it."""
+    path = TABLE.write(tmp_path, frame)
+    digest = sha256(path)
+    with in_parts(TABLE, tmp_path) as folder:
+        for number, rows in enumerate((frame[:1], frame[1:])):
+            TABLE.write(tmp_path / "other", rows).rename(
+                folder / f"part-{number:05d}-x.zstd.parquet"
+            )
+        (folder / "_SUCCESS").touch()
+    assert TABLE.read(tmp_path)["userid"].tolist() == [1, 2]
+    assert [file.name[:10] for file in sorted(path.iterdir())] == [
+        "part-00000",
+        "part-00001",
+    ]
+    assert sha256(path) != digest
+    TABLE.write(tmp_path, frame)
+    assert sha256(path) == digest
+
+
+def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="holds no part"), in_parts(TABLE, tmp_path):
+        pass
+    with (
+        pytest.raises(
+            ArtifactError,
+            match=r"columns \['items'\] are absent and \['other'\] unexpected",
+        ),
+        in_parts(TABLE, tmp_path) as folder,
+    ):
+        pd.DataFrame({"userid": [1], "other": [2]}).to_parquet(
+            folder / "part-0.parquet"
+        )
+    assert not TABLE.at(tmp_path).exists()
+
+
+@pytest.mark.parametrize("before", ["nothing", "a file", "a folder"])
+def test_a_folder_replaces_what_was_there(tmp_path: Path, before: str) -> None:
+    path = tmp_path / "inside" / "made"
+    if before != "nothing":
+        path.parent.mkdir()
+    if before == "a file":
+        path.write_text("old")
+    if before == "a folder":
+        path.mkdir()
+        (path / "old").write_text("old")
+    with folder_written_in_place(path) as temporary:
+        (temporary / "new").write_text("new")
+        assert path.exists() == (before != "nothing")
+    assert [file.name for file in path.iterdir()] == ["new"]
+    assert [file.name for file in path.parent.iterdir()] == ["made"]
+
+
+def test_a_folder_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    path.mkdir()
+    (path / "old").write_text("old")
+
+    def fail() -> None:
+        with folder_written_in_place(path) as temporary:
+            (temporary / "new").write_text("new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [file.name for file in path.iterdir()] == ["old"]
+    assert [file.name for file in tmp_path.iterdir()] == ["made"]

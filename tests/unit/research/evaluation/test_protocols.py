@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 import torch
 
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
 from offline.data.sequences import Sequences
 from offline.evaluation.replay import gaps
 from research.evaluation import protocols
@@ -114,41 +112,6 @@ def test_as_of_now_those_alone_count_who_came_back() -> None:
 def settings(exchange: Path, tmp_path: Path) -> Settings:
     shutil.copytree(exchange / "default", tmp_path / "default")
     return settings_of("default", tmp_path)
-
-
-def test_a_past_that_is_too_small_to_fit_is_left_out(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuses(*_: object) -> None:
-        raise StepError("nothing to train on")
-
-    monkeypatch.setattr(protocols, "fit_stages", refuses)
-    assert protocols.fitted(settings, "small") == {}
-
-
-def test_protocols_are_fitted_once_for_a_release(
-    settings: Settings, exchange: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fits: list[int] = []
-    monkeypatch.setattr(
-        protocols, "fit_stages", lambda past, *_: fits.append(len(past.items))
-    )
-    monkeypatch.setattr(
-        protocols,
-        "in_both_orders",
-        lambda *args: (np.zeros((args[-1].past.n_users, 50), int),) * 2,
-    )
-    first = protocols.fitted(settings, "one")
-    path = settings.offline_dir / "evaluation" / "protocols.json"
-    assert (
-        protocols.fitted(settings, "one")
-        == json.loads(path.read_text())["protocols"]
-        == first
-    )
-    assert len(fits) == len(first) > 0
-    protocols.fitted(settings, "two")
-    assert len(fits) == 2 * len(first)
-    assert protocols.fitted(settings_of("source", exchange), "one") == {}
 
 
 class ByOneColumn(torch.nn.Module):

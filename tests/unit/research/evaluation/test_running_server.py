@@ -156,16 +156,6 @@ def test_each_user_has_one_request_at_the_first_held_out_rating(server: Server) 
     assert sorted(server.requested, key=lambda request: request["userid"]) == wanted
 
 
-def test_an_unknown_user_has_the_popular_list_and_no_channel(server: Server) -> None:
-    past = server.holdout.past
-    items = [{"itemid": int(itemid), "score": 0.5} for itemid in past.item_numbers[:3]]
-    server.reply = lambda _: (200, {**UNKNOWN_USER, "item_list": items})
-    found = server.ask()
-    assert found.ranked[:, :4].tolist() == [[1, 2, 3, 0]] * past.n_users
-    assert np.array_equal(found.fused[:, : found.ranked.shape[1]], found.ranked)
-    assert not found.channels["tower"].any()
-
-
 UNKNOWN_USER = {"release": RELEASE, "cold_start": True}
 
 
@@ -223,12 +213,6 @@ def test_a_different_release_is_an_error(
     )
     with pytest.raises(StepError, match=f"answers from release another, not {RELEASE}"):
         server.ask()
-
-
-def test_another_program_on_the_port_is_an_error(server: Server) -> None:
-    server.ready = {"status": "fine"}
-    with pytest.raises(StepError, match="is not this server"):
-        expect_release(server.url, RELEASE)
 
 
 def test_no_server() -> None:

@@ -1,64 +1,17 @@
-"""Parts of the tests, skips, the guard against services; every script begins last, and explains itself."""
+"""Every test can be imported; every script begins last, and explains itself."""
 
 from __future__ import annotations
 
 import ast
-import json
 import re
 import runpy
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests import conftest, run
-from tests.no_services import ServiceReachedError, services_refused
-
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def test_a_part_that_fails_fails_the_whole_and_stops_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run, "LOGS", tmp_path)
-    monkeypatch.setattr(
-        run,
-        "QUEUES",
-        {"test": ({"good": "true", "bad": "false | cat"}, {"background": "true"})},
-    )
-    monkeypatch.setattr(run.signal, "signal", lambda *_: None)
-    assert run.main("test") == 1
-    parts = json.loads((tmp_path / "times.json").read_text())["parts"]
-    assert {part["part"]: part["ok"] for part in parts} == {
-        "good": True,
-        "bad": False,
-        "background": True,
-    }
-    monkeypatch.setattr(run, "QUEUES", {"test": ({"good": "true"},)})
-    assert run.main("test") == 0
-
-
-def test_a_skip_that_is_not_on_the_list_is_refused() -> None:
-    listed = (
-        "tests/e2e/demo/test_demo.py::test_it",
-        "NOT TESTED: MovieLens-1M is missing: make data",
-    )
-    elsewhere = ("tests/unit/test_run.py::test_it", "the engine is not the tests' own")
-    assert conftest.refused([listed]) == []
-    assert conftest.refused([listed, elsewhere]) == [f"{elsewhere[0]}: {elsewhere[1]}"]
-
-
-def test_a_test_that_reaches_for_a_service_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with (
-        services_refused(monkeypatch) as reached,
-        pytest.raises(ServiceReachedError, match="where Redis listens"),
-    ):
-        socket.create_connection(("127.0.0.1", 6379), 1)
-    assert len(reached) == 1
 
 
 def test_every_test_can_be_imported() -> None:

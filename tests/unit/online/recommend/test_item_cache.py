@@ -9,7 +9,7 @@ import pytest
 
 from data_exchange_center.features import DenseFeature, Encoded, FlagFeature
 from online.clients.base import ServiceError
-from online.clients.feast import (
+from online.recommend.item_cache import (
     CHUNK,
     RETRY_AFTER_S,
     VALUES,

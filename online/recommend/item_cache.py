@@ -1,0 +1,116 @@
+"""The items' features of a loaded release, encoded but for what depends on a request's time.
+
+Feast needs 33 ms for the features of 200 items, more than all the rest of a request: so a server holds those of all.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center.features import Encoded, FeatureSpec
+from data_exchange_center.fusion import Vocabulary
+from online.clients.feast import FeatureQuery, FeatureStore
+
+log = logging.getLogger(__name__)
+
+# seconds after a release, or its items' features, could not be loaded
+RETRY_AFTER_S: Final = 5.0
+# items per call at most: with the source's 18 features they take about 0.1 s, well within the timeout
+CHUNK: Final = 500
+VALUES: Final = 18 * CHUNK  # features times items per call
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedItems:
+    """The features of all items that have every feature."""
+
+    item_numbers: NDArray[np.int32]  # (n,) ascending
+    rows: Encoded  # (n,)
+
+    def find(self, wanted: NDArray[np.integer]) -> tuple[NDArray[np.bool_], Encoded]:
+        """Mask of ``wanted`` (m,) that are here, and the rows of those, in the order wanted."""
+        codes = Vocabulary(self.item_numbers).codes(wanted)
+        known = codes > 0
+        return known, self.rows[codes[known] - 1]
+
+
+def fetch_items(
+    store: FeatureStore, spec: FeatureSpec, release: str, item_numbers: Sequence[int]
+) -> EncodedItems:
+    """Fetch and encode items' features, at most `CHUNK` items and `VALUES` values per call. Raises ServiceError."""
+    found: list[int] = []
+    parts = [Encoded.none(spec.of("item"))]
+    ordered = sorted(item_numbers)
+    size = min(CHUNK, max(1, VALUES // max(1, len(spec.stored("item")))))
+    for start in range(0, len(ordered), size):
+        rows = store.call(FeatureQuery("item", release, ordered[start : start + size]))
+        if rows.ids:
+            found.extend(rows.ids)
+            parts.append(spec.encode("item", rows.columns))
+    if missing := len(ordered) - len(found):
+        log.warning(
+            "release %s: %d of %d items have no features and cannot be ranked",
+            release,
+            missing,
+            len(ordered),
+        )
+    return EncodedItems(np.array(found, np.int32), Encoded.joined(parts))
+
+
+class ItemCache:
+    """Encoded items, fetched again when older than ``ttl_s``; the stale copy serves until the new one is there.
+
+    Attributes:
+        held: the copy at hand, which requests read. The thread that follows the releases calls `current`.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], EncodedItems],
+        ttl_s: float,
+        background: Executor,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Fetches at once. Raises what ``fetch`` raises."""
+        self._fetch = fetch
+        self._ttl_s = ttl_s
+        self._background = background
+        self._clock = clock
+        self._refreshing = threading.Lock()
+        self.held = fetch()
+        self.fetched_at = time.time()  # Unix seconds, of the copy at hand
+        self._stale_at = clock() + ttl_s
+
+    def current(self) -> EncodedItems:
+        """The copy at hand; a refresh is started when it is stale."""
+        if self._clock() >= self._stale_at and self._refreshing.acquire(blocking=False):
+            self._background.submit(self._refresh)
+        return self.held
+
+    def _refresh(self) -> None:
+        wait_s = RETRY_AFTER_S
+        try:
+            fresh, held = self._fetch(), self.held
+            lost = int((~np.isin(held.item_numbers, fresh.item_numbers)).sum())
+            if lost:  # a release never loses items, so the store is at fault
+                log.warning(
+                    "%d of %d items have lost their features, which are kept",
+                    lost,
+                    len(held.item_numbers),
+                )
+            else:
+                self.held, self.fetched_at, wait_s = fresh, time.time(), self._ttl_s
+        except Exception:
+            log.exception(
+                "item features could not be refreshed, the ones at hand serve on"
+            )
+        finally:
+            self._stale_at = self._clock() + wait_s
+            self._refreshing.release()
