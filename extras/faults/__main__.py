@@ -37,8 +37,7 @@ def main(settings: Settings) -> None:
     numbers = {"share": float, "seconds": int, "wait_ms": int}
     for name, field in Fault.model_fields.items():
         option = f"--{name.replace('_', '-')}"
-        kind = numbers.get(name, str)
-        parser.add_argument(option, type=kind, help=field.description)
+        parser.add_argument(option, type=numbers.get(name, str), help=field.description)
     parser.add_argument("--off", action="store_true", help="end all faults")
     given = vars(parser.parse_args())
     off = given.pop("off")

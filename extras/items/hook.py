@@ -193,7 +193,6 @@ def register(app: Flask, parts: Parts) -> None:
 
     def changed(base: Release, changes: Mapping[OwnId, Change]) -> Release:
         """Apply changes, and return the live release with them. Raises as `ItemStore.change`."""
-        follower.expect_changes()
         version = store.change(base.manifest.dataset.base_name, changes)
         follower.include(base, version)
         current_record().facts |= {"items": len(changes)}

@@ -3,8 +3,7 @@
 It is fitted on the release's own items, in milliseconds, when the first new item arrives. An attribute that is unknown
 counts as the mean of those items, and no prediction leaves their range. With its likes an item moves toward what those
 users had liked before. `extended` adds the new items to a release: to the catalogue, the exact search, the channels,
-which read events with them, and the ranker, which sees a new item as the known one nearest to it. Of many new items,
-only those that have changed are placed again.
+which read events with them, and the ranker, which sees a new item as the known one nearest to it.
 """
 
 from __future__ import annotations
@@ -13,15 +12,14 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import ChannelSet, HistorySum, index_vectors
 from data_exchange_center.dataset import Dataset, ItemNumber, OwnId
-from data_exchange_center.exact import ExactItems
+from data_exchange_center.exact import ExactItems, IndexedItem
 from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.fusion import Hits, Vocabulary
 from online.clients.elastic import CatalogueItem
@@ -39,11 +37,6 @@ NEIGHBOURS: Final = (
 )
 _FITTED: Final = 20_000  # items at most, the popular ones
 _LITTLE: Final = 1e-9  # weight of an item without popularity
-_ITEMS, _SEARCHED = (
-    ".items",
-    ".index",
-)  # ends of names of tables: item vectors with a bias, and without
-_INDEX, _FEATURES = "index of ", "features"  # names of `Rows.arrays`
 _AT_ONCE: Final = (
     256  # new items whose nearest known ones are looked for in one multiplication
 )
@@ -67,6 +60,20 @@ class Described:
     terms: tuple[int, ...]
     numbers: Mapping[str, float | None]
     likes: tuple[tuple[int, ...], ...] = ()
+
+
+class Placed(NamedTuple):
+    """A new or changed item, with what was computed of it.
+
+    Attributes:
+        features: (features,) of the ranker.
+        rows: table -> (d,); ``vectors``: channel -> (dim,) to search by; of a new item only.
+    """
+
+    item: Described
+    features: NDArray[np.floating]
+    rows: Mapping[str, Float32]
+    vectors: Mapping[str, Float32]
 
 
 def term_codes(
@@ -101,11 +108,7 @@ class Ridge:
 
     @classmethod
     def fit(
-        cls,
-        given: Float64,
-        wanted: NDArray[np.floating],
-        weights: Float64,
-        strength: float = RIDGE,
+        cls, given: Float64, wanted: NDArray[np.floating], weights: Float64
     ) -> Self:
         """Fit on n items. ``weights``: (n,), above zero."""
         known = ~np.isnan(given)
@@ -117,8 +120,11 @@ class Ridge:
         intercept = share @ wanted
         centred = np.where(known, given - means, 0)
         weighted = centred.T * (share * len(share))
-        gram = weighted @ centred + strength * np.eye(centred.shape[1])
-        slopes = np.linalg.solve(gram, weighted @ (wanted - intercept))
+        penalty = RIDGE * np.eye(centred.shape[1])
+        slopes = np.linalg.solve(
+            weighted @ centred + penalty, weighted @ (wanted - intercept)
+        )
+
         distances = np.linalg.norm(centred @ slopes, axis=1)
         order = np.argsort(distances)
         reach = distances[order][np.searchsorted(np.cumsum(share[order]), REACH)]
@@ -140,91 +146,94 @@ class Ridge:
         return kept
 
 
-def moved(
-    placed: Float32,
-    liked: Float64,
-    likes: NDArray[np.integer],
-    centre: Float64,
-    k: float = K,
-) -> Float32:
-    """Move vectors predicted from attributes, (n, d), toward what the users who like each item had liked before.
+class Known(NamedTuple):
+    """The items that regressions are fitted on."""
 
-    Args:
-        liked: (n, d) mean vectors of those items, over the users; not read where ``likes`` is 0.
-        likes: (n,) how many users like each.
-        centre: (d,) mean of all liked items; a mean of several vectors shrinks toward it, which `SPREAD` undoes.
-    """
-    share = (likes / (likes + k))[:, None]
-    meant = np.where(share > 0, centre + SPREAD * (liked - centre), 0)
-    nearer: Float32 = ((1 - share) * placed + share * meant).astype(np.float32)
-    return nearer
+    numbers: Numbers  # (n,) ascending
+    given: Float64  # (n, columns) attributes
+    weights: Float64  # (n,)
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Vectors of the known items, and the regression that predicts those of new ones."""
+    """Vectors of the known items, and the regression that predicts those of new ones.
+
+    Attributes:
+        searched: whether they are item vectors; else what a history is summed of.
+        bias: whether the last column is an item's bias.
+    """
 
     rows: NDArray[np.floating]  # (n, d) NaN for an item without one
     there: NDArray[np.bool_]  # (n,)
     ridge: Ridge
+    searched: bool
+    bias: bool
 
     @classmethod
-    def fit(cls, given: Float64, rows: NDArray[np.floating], weights: Float64) -> Self:
+    def fit(
+        cls,
+        known: Known,
+        rows: NDArray[np.floating],
+        *,
+        searched: bool = True,
+        bias: bool = False,
+    ) -> Self:
         there = ~np.isnan(rows).any(axis=1)
-        return cls(rows, there, Ridge.fit(given[there], rows[there], weights[there]))
+        ridge = Ridge.fit(known.given[there], rows[there], known.weights[there])
+        return cls(rows, there, ridge, searched, bias)
+
+    @property
+    def width(self) -> int:
+        """Of the vectors, without a bias."""
+        return int(self.rows.shape[1]) - self.bias
 
     def place(
         self, given: Float64, liked_before: Sequence[Sequence[NDArray[np.integer]]]
     ) -> Float32:
-        """Predict rows of m new items, (m, d).
+        """Predict rows of m new items, (m, d), and move them toward what the users who like them had liked before.
 
-        ``liked_before``: for each like of each item, positions of known items.
+        Args:
+            given: (m, columns) attributes.
+            liked_before: for each like of each item, positions of known items.
         """
         placed = self.ridge(given)
-        liked, likes = np.zeros(placed.shape), np.zeros(len(placed), np.int64)
+        centre = (
+            self.ridge.intercept
+        )  # a mean of several vectors shrinks toward it, which `SPREAD` undoes
         for row, of_item in enumerate(liked_before):
-            found = [
-                self.rows[at].mean(axis=0)
-                for each in of_item
-                if len(at := each[self.there[each]])
-            ]
-            if found:
-                liked[row], likes[row] = np.mean(found, axis=0), len(found)
-        if not likes.any():
-            return placed
-        return self.ridge.bounded(moved(placed, liked, likes, self.ridge.intercept))
+            known = [at[self.there[at]] for at in of_item]
+            liked = [self.rows[at].mean(axis=0) for at in known if len(at)]
+            if liked:
+                meant = centre + SPREAD * (np.mean(liked, axis=0) - centre)
+                share = len(liked) / (len(liked) + K)
+                placed[row] = self.ridge.bounded(
+                    (1 - share) * placed[row] + share * meant
+                )
+        return self._no_louder(placed) if self.searched else placed
 
-    def no_louder(self, rows: Float32, *, with_bias: bool) -> Float32:
+    def _no_louder(self, rows: Float32) -> Float32:
         """Limit the lengths of item vectors, (m, d), to the longest of their `NEIGHBOURS`; so, too, the biases.
 
         Neighbours are known items in nearly the same direction. A longer vector, or a larger bias, would be a better
         one for nearly all users to which user they are shown.
-
-        Args:
-            with_bias: the last column is the bias.
         """
         known = self.rows[self.there].astype(np.float32)
         if not len(known):
             return rows
-        width = known.shape[1] - with_bias
-        lengths = np.linalg.norm(known[:, :width], axis=1)
-        units, limited = (
-            known[:, :width] / np.maximum(lengths, 1e-12)[:, None],
-            rows.copy(),
-        )
+        lengths = np.linalg.norm(known[:, : self.width], axis=1)
+        units = known[:, : self.width] / np.maximum(lengths, 1e-12)[:, None]
         count = min(NEIGHBOURS, len(known))
         for at in range(0, len(rows), _AT_ONCE):
-            part = limited[at : at + _AT_ONCE]
-            near = np.argpartition(-(part[:, :width] @ units.T), count - 1, axis=1)[
-                :, :count
-            ]
+            part = rows[at : at + _AT_ONCE]
+            vectors = part[:, : self.width]
+            near = np.argpartition(-(vectors @ units.T), count - 1, axis=1)[:, :count]
             longest = lengths[near].max(axis=1) / np.maximum(
-                np.linalg.norm(part[:, :width], axis=1), 1e-12
+                np.linalg.norm(vectors, axis=1), 1e-12
             )
-            part[:, :width] *= np.minimum(1, longest)[:, None]
-            if with_bias:
+            vectors *= np.minimum(1, longest)[:, None]
+            if self.bias:
                 part[:, -1] = np.minimum(part[:, -1], known[near, -1].max(axis=1))
-        return limited
+        return rows
 
 
 class Spaces:
@@ -232,7 +241,8 @@ class Spaces:
 
     def __init__(self, base: Release) -> None:
         self.base = base
-        self.dataset, self.spec = base.manifest.dataset, base.spec
+        self.dataset = base.manifest.dataset
+        self.spec = base.spec
         self.features = base.items.current()
         # Where every channel is a sum over the history, new items join the tables that it reads.
         sums = [
@@ -249,12 +259,8 @@ class Spaces:
         )
 
     @cached_property
-    def known(self) -> tuple[Numbers, Float64, Float64]:
-        """The items that regressions are fitted on: numbers (n,), ascending, inputs (n, columns), weights (n,)."""
-        popular, scores = (
-            self.base.popular.ids[:_FITTED],
-            self.base.popular.scores[:_FITTED],
-        )
+    def known(self) -> Known:
+        popular = self.base.popular.ids[:_FITTED]
         numbers = np.union1d(
             popular, self.base.exact.item_numbers[: _FITTED - len(popular)]
         )
@@ -264,41 +270,37 @@ class Spaces:
             for each in numbers.tolist()
         ]
         weights = np.full(len(numbers), _LITTLE)
-        weights[np.searchsorted(numbers, popular)] = np.maximum(
-            scores.astype(np.float64) ** WEIGHT, _LITTLE
-        )
-        return numbers, self._inputs(terms, self._own_numbers(numbers)), weights
+        scores = self.base.popular.scores[:_FITTED].astype(np.float64)
+        weights[np.searchsorted(numbers, popular)] = np.maximum(scores**WEIGHT, _LITTLE)
+        return Known(numbers, self._inputs(terms, self._own_numbers(numbers)), weights)
 
     @cached_property
     def tables(self) -> dict[str, Table]:
         """By name: those that the channels read, ``<channel>.items`` (with the bias) and ``<channel>.rows<n>``; of a
         channel that only searches, ``<channel>.index``.
         """
-        numbers, given, weights = self.known
-        found: dict[str, NDArray[np.floating]] = {}
-        codes = self.base.channels.codes(numbers)
+        tables = {}
+        codes = self.base.channels.codes(self.known.numbers)
         for channel in self.sums:
-            known = (channel.trained[codes] & (codes > 0))[:, None]
-            rows = {
-                f"{channel.name}.rows{n}": of_field
-                for n, of_field in enumerate(channel.rows)
-            }
-            rows[f"{channel.name}.items"] = np.column_stack(
-                [channel.items, channel.bias]
+            there = (channel.trained[codes] & (codes > 0))[:, None]
+            items = np.column_stack([channel.items, channel.bias])[codes]
+            tables[f"{channel.name}.items"] = Table.fit(
+                self.known, np.where(there, items, np.nan), bias=True
             )
-            found |= {
-                name: np.where(known, of_all[codes], np.nan)
-                for name, of_all in rows.items()
-            }
-        places = Vocabulary(self.base.exact.item_numbers).codes(numbers) - 1
+            for n, of_field in enumerate(channel.rows):
+                rows = np.where(there, of_field[codes], np.nan)
+                tables[f"{channel.name}.rows{n}"] = Table.fit(
+                    self.known, rows, searched=False
+                )
+        places = Vocabulary(self.base.exact.item_numbers).codes(self.known.numbers) - 1
         for name in self.base.exact.vectors.keys() - {
             channel.name for channel in self.sums
         }:
-            vectors = self.base.exact.vectors[name]
-            found[f"{name}.index"] = np.where(
-                (places >= 0)[:, None], vectors[places], np.nan
+            vectors = np.where(
+                (places >= 0)[:, None], self.base.exact.vectors[name][places], np.nan
             )
-        return {name: Table.fit(given, rows, weights) for name, rows in found.items()}
+            tables[f"{name}.index"] = Table.fit(self.known, vectors)
+        return tables
 
     def _inputs(self, terms: Sequence[Sequence[int]], numbers: Float64) -> Float64:
         """(n, columns): a column a term; of each number its nearness to the declared centres. NaN where unknown.
@@ -309,33 +311,27 @@ class Spaces:
             terms: n lists of codes.
             numbers: (n, declared) values, NaN where unknown.
         """
-        flags = self.flags(terms).astype(np.float64)
-        flags[~self.has_attribute(flags)[:, self.attribute]] = np.nan
-        near = []
+        columns = [self._flags(terms)]
         for number, values in zip(self.dataset.numbers, numbers.T, strict=True):
             centres = np.array(number.centres or (0.0,))
             within = np.clip(
                 values, centres.min(), centres.max()
             )  # values beyond the data's range count as its ends
-            near.append(
+            columns.append(
                 np.exp(-0.5 * ((within[:, None] - centres) / number.width) ** 2)
             )
-        return np.hstack([flags, *near])
+        return np.hstack(columns)
 
-    def flags(self, terms: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
-        """(n, terms) which terms each item has."""
-        flags = np.zeros((len(terms), len(self.attribute) + 1), np.bool_)
+    def _flags(self, terms: Sequence[Sequence[int]]) -> Float64:
+        """(n, terms) 1 for each term of an item; NaN for those of an attribute of which it has none: it is unknown."""
+        flags = np.zeros((len(terms), len(self.attribute)))
         for row, codes in enumerate(terms):
-            flags[row, list(codes)] = True
-        return flags[:, 1:]
-
-    def has_attribute(self, flags: NDArray[Any]) -> NDArray[np.bool_]:
-        """(n, terms) -> (n, `Dataset.terms`) whether an item has any term of an attribute."""
-        having = [
-            flags[:, self.attribute == n].any(axis=1)
-            for n in range(len(self.dataset.terms))
-        ]
-        return np.array(having, np.bool_).reshape(len(having), len(flags)).T
+            flags[row, np.array(codes, np.intp) - 1] = 1
+        for n in range(len(self.dataset.terms)):
+            of_attribute = self.attribute == n
+            unknown = ~flags[:, of_attribute].any(axis=1)
+            flags[np.ix_(unknown, of_attribute)] = np.nan
+        return flags
 
     def _own_numbers(self, itemids: Numbers) -> Float64:
         """(n, `Dataset.numbers`) values of the release's items, from the ranker's features; NaN where unknown."""
@@ -343,132 +339,19 @@ class Spaces:
         values = np.full((len(itemids), len(self.dataset.numbers)), np.nan)
         for place, number in enumerate(self.dataset.numbers):
             at = _place(rows.features, _column(number))
-            if at is not None:
-                stored = np.rint(
-                    rows.values[:, at].astype(np.float64) * rows.features[at].scale  # type: ignore[union-attr]
-                )
-                values[found, place] = np.where(
-                    stored != 0, stored * number.unit, np.nan
-                )
-            else:
+            if at is None:
                 shown = [
                     self.base.catalogue[each].attributes.get(number.name)
                     for each in itemids.tolist()
                 ]
-                values[:, place] = [np.nan if each is None else each for each in shown]
-        return values
-
-    # --- new items
-
-    def place(self, items: Sequence[Described]) -> dict[str, Float32]:
-        """Predict m new items' rows of every table, (m, d), from their attributes and likes."""
-        given = self._inputs([item.terms for item in items], self._numbers(items))
-        codes = Vocabulary(self.known[0])
-        liked_before = [
-            [
-                at[at >= 0]
-                for each in item.likes
-                if len(at := codes.codes(np.array(each, np.int64)) - 1)
-            ]
-            for item in items
-        ]
-        placed = {
-            name: table.place(given, liked_before)
-            for name, table in self.tables.items()
-        }
-        for name in placed:
-            if name.endswith((_ITEMS, _SEARCHED)):
-                placed[name] = self.tables[name].no_louder(
-                    placed[name], with_bias=name.endswith(_ITEMS)
+                values[:, place] = np.array(shown, np.float64)  # None is NaN
+            else:
+                scale = rows.features[at].scale  # type: ignore[union-attr]
+                stored = np.rint(rows.values[:, at].astype(np.float64) * scale)
+                values[found, place] = np.where(
+                    stored != 0, stored * number.unit, np.nan
                 )
-        return placed
-
-    def index(self, placed: Mapping[str, Float32]) -> dict[str, Float32]:
-        """Channel -> (m, dim) vectors to search by. ``placed``: as `place` has them."""
-        found = {
-            name.removesuffix(".index"): rows
-            for name, rows in placed.items()
-            if name.endswith(".index")
-        }
-        for channel in self.sums:
-            # behind the longest known vector, as all are filled up to its length
-            lengths = np.where(
-                channel.trained, (channel.items**2).sum(axis=1) + channel.bias**2, -1
-            )
-            longest = int(lengths.argmax())
-            rows = placed[f"{channel.name}.items"]
-            vectors = np.vstack([channel.items[longest], rows[:, :-1]])
-            found[channel.name] = index_vectors(
-                vectors, np.append(channel.bias[longest], rows[:, -1])
-            )[1:]
-        return {name: found[name] for name in self.base.exact.vectors if name in found}
-
-    @cached_property
-    def directions(self) -> tuple[Numbers, Float32]:
-        """Known items that the ranker has features of: numbers (n,), unit vectors (n, d) of the first channel."""
-        name = next(iter(self.base.exact.vectors))
-        table = self.tables.get(f"{name}.items") or self.tables[f"{name}.index"]
-        there = table.there & self.features.find(self.known[0])[0]
-        rows = table.rows[there][:, : -1 if f"{name}.items" in self.tables else None]
-        return self.known[0][there], (
-            rows / np.maximum(np.linalg.norm(rows, axis=1), 1e-12)[:, None]
-        ).astype(np.float32)
-
-    def nearest(self, placed: Mapping[str, Float32]) -> Numbers:
-        """(m,) the known item nearest to each new one by direction, in the space of the first channel; 0: none is."""
-        numbers, units = self.directions
-        name = next(iter(self.base.exact.vectors))
-        rows = (
-            placed[f"{name}.items"][:, :-1]
-            if f"{name}.items" in placed
-            else placed[f"{name}.index"]
-        )
-        if not len(numbers) or not len(rows):
-            return np.zeros(len(rows), np.int64)
-        parts = [rows[at : at + _AT_ONCE] for at in range(0, len(rows), _AT_ONCE)]
-        return np.concatenate(
-            [numbers[(part @ units.T).argmax(axis=1)] for part in parts]
-        )
-
-    def rows(self, items: Sequence[Described], like: Numbers) -> NDArray[np.floating]:
-        """(m, features) ranker features of items. ``like``: (m,) the known item that each takes them from.
-
-        Known attributes are the item's own. All other features are counts, or learned for the item's id.
-        """
-        features = self.spec.of("item")
-        known, before = self.features.find(like)
-        values = np.tile(Encoded.none(features, 1).values, (len(items), 1))
-        values[known] = before.values
-        flags = self.flags([item.terms for item in items])
-        given = self.has_attribute(flags)
-        for code, flag in enumerate(self.spec.multi_hot):
-            if (at := _place(features, flag.name)) is not None:
-                mine = given[:, self.attribute[code]]
-                values[mine, at] = flags[mine, code]
-        low, high = self._range
-        for place, (number, of_items) in enumerate(
-            zip(self.dataset.numbers, self._numbers(items).T, strict=True)
-        ):
-            there = ~np.isnan(of_items)
-            if (at := _place(features, _column(number))) is not None and there.any():
-                within = np.clip(of_items[there], low[place], high[place])
-                values[there, at] = features[at].encode(number.stored(within))
-        return values.astype(self.features.rows.values.dtype, copy=False)
-
-    @cached_property
-    def _range(self) -> tuple[Float64, Float64]:
-        """(`Dataset.numbers`,) lowest and highest values of known items; without any, no limit."""
-        values = self._own_numbers(self.known[0])
-        low, high = (
-            np.where(np.isnan(values), np.inf, values),
-            np.where(np.isnan(values), -np.inf, values),
-        )
-        lowest, highest = (
-            low.min(axis=0, initial=np.inf),
-            high.max(axis=0, initial=-np.inf),
-        )
-        nothing = lowest > highest
-        return np.where(nothing, -np.inf, lowest), np.where(nothing, np.inf, highest)
+        return values
 
     def _numbers(self, items: Sequence[Described]) -> Float64:
         """(m, `Dataset.numbers`) values of items, NaN where unknown."""
@@ -479,6 +362,128 @@ class Spaces:
         return np.array(values, np.float64).reshape(
             len(items), len(self.dataset.numbers)
         )  # None is NaN
+
+    # --- new items
+
+    def place(self, items: Sequence[Described]) -> list[Placed]:
+        """Compute the rows, vectors and features of new and changed items."""
+        new = [item for item in items if item.number not in self.base.catalogue]
+        codes = Vocabulary(self.known.numbers)
+        liked_before = []
+        for item in new:
+            places = [
+                codes.codes(np.array(of_like, np.int64)) - 1 for of_like in item.likes
+            ]
+            liked_before.append([at[at >= 0] for at in places])
+        given = self._inputs([item.terms for item in new], self._numbers(new))
+        rows = {
+            name: table.place(given, liked_before)
+            for name, table in self.tables.items()
+        }
+        vectors = self._index(rows)
+
+        like = np.array([item.number for item in items], np.int64)
+        is_new = np.array(
+            [item.number not in self.base.catalogue for item in items], np.bool_
+        )
+        like[is_new] = self._nearest(rows)
+        features = self.rows(items, like)
+        place_of = {item.number: place for place, item in enumerate(new)}
+        placed = []
+        for item, of_item in zip(items, features, strict=True):
+            place = place_of.get(item.number)
+            if place is None:
+                placed.append(Placed(item, of_item, {}, {}))
+                continue
+            own_rows = {name: of_table[place] for name, of_table in rows.items()}
+            own_vectors = {
+                name: of_channel[place] for name, of_channel in vectors.items()
+            }
+            placed.append(Placed(item, of_item, own_rows, own_vectors))
+        return placed
+
+    def _index(self, rows: Mapping[str, Float32]) -> dict[str, Float32]:
+        """Channel -> (m, dim) vectors to search by, of the rows of every table."""
+        sums = {channel.name: channel for channel in self.sums}
+        vectors = {}
+        for name in self.base.exact.vectors:
+            channel = sums.get(name)
+            if channel is None:
+                vectors[name] = rows[f"{name}.index"]
+                continue
+            # behind the longest known vector, as all are filled up to its length
+            lengths = np.where(
+                channel.trained, (channel.items**2).sum(axis=1) + channel.bias**2, -1
+            )
+            longest = int(lengths.argmax())
+            items = rows[f"{name}.items"]
+            with_longest = np.vstack([channel.items[longest], items[:, :-1]])
+            vectors[name] = index_vectors(
+                with_longest, np.append(channel.bias[longest], items[:, -1])
+            )[1:]
+        return vectors
+
+    @cached_property
+    def _first(self) -> str:
+        """The table of the first channel's item vectors."""
+        channel = next(iter(self.base.exact.vectors))
+        return f"{channel}.items" if self.sums else f"{channel}.index"
+
+    @cached_property
+    def _directions(self) -> tuple[Numbers, Float32]:
+        """Known items that the ranker has features of: numbers (n,), unit vectors (n, d) of the first channel."""
+        numbers = self.known.numbers
+        table = self.tables[self._first]
+        there = table.there & self.features.find(numbers)[0]
+        rows = table.rows[there, : table.width]
+        units = rows / np.maximum(np.linalg.norm(rows, axis=1), 1e-12)[:, None]
+        return numbers[there], units.astype(np.float32)
+
+    def _nearest(self, rows: Mapping[str, Float32]) -> Numbers:
+        """(m,) the known item nearest to each new one by direction, in the space of the first channel; 0: none is."""
+        numbers, units = self._directions
+        vectors = rows[self._first][:, : self.tables[self._first].width]
+        nearest = np.zeros(len(vectors), np.int64)
+        if len(numbers):
+            for at in range(0, len(vectors), _AT_ONCE):
+                products = vectors[at : at + _AT_ONCE] @ units.T
+                nearest[at : at + _AT_ONCE] = numbers[products.argmax(axis=1)]
+        return nearest
+
+    def rows(self, items: Sequence[Described], like: Numbers) -> NDArray[np.floating]:
+        """(m, features) ranker features of items. ``like``: (m,) the known item that each takes them from.
+
+        Known attributes are the item's own. All other features are counts, or learned for the item's id.
+        """
+        features = self.spec.of("item")
+        known, before = self.features.find(like)
+        values = np.tile(Encoded.none(features, 1).values, (len(items), 1))
+        values[known] = before.values
+        flags = self._flags([item.terms for item in items])
+        for code, flag in enumerate(self.spec.multi_hot):
+            at = _place(features, flag.name)
+            if at is not None:
+                given = ~np.isnan(flags[:, code])
+                values[given, at] = flags[given, code]
+        low, high = self._range
+        numbers = self._numbers(items)
+        for place, number in enumerate(self.dataset.numbers):
+            there = ~np.isnan(numbers[:, place])
+            at = _place(features, _column(number))
+            if at is not None and there.any():
+                within = np.clip(numbers[there, place], low[place], high[place])
+                values[there, at] = features[at].encode(number.stored(within))
+        return values.astype(self.features.rows.values.dtype, copy=False)
+
+    @cached_property
+    def _range(self) -> tuple[Float64, Float64]:
+        """(`Dataset.numbers`,) lowest and highest values of known items; without any, no limit."""
+        values = self._own_numbers(self.known.numbers)
+        low = np.fmin.reduce(values, axis=0, initial=np.inf)
+        high = np.fmax.reduce(values, axis=0, initial=-np.inf)
+        return np.where(np.isinf(low), -np.inf, low), np.where(
+            np.isinf(high), np.inf, high
+        )
 
 
 def _column(number: ItemNumber) -> str:
@@ -494,178 +499,107 @@ def _place(features: Sequence[Any], name: str) -> int | None:
 # --- a release with them
 
 
-def by_code(
-    terms: Sequence[Sequence[int]], ids: NDArray[np.integer]
-) -> dict[int, NDArray[np.intp]]:
-    """Term code -> the ids of the items that have it. ``terms``: codes of each item; ``ids``: (n,)."""
-    counts = [len(each) for each in terms]
-    codes = np.fromiter(chain.from_iterable(terms), np.int64, sum(counts))
-    order = np.argsort(codes, kind="stable")
-    found, begins = np.unique(codes[order], return_index=True)
-    having = np.repeat(ids.astype(np.intp), counts)[order]
-    return dict(
-        zip(found.tolist(), np.split(having, begins[1:]), strict=False)
-    )  # without any code, one empty part
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Arrays with a row an item."""
-
-    numbers: Numbers  # (m,) ascending
-    arrays: Mapping[str, NDArray[np.floating]]  # name -> (m, ...)
-
-    def updated(
-        self,
-        gone: Collection[int],
-        numbers: Numbers,
-        arrays: Mapping[str, NDArray[np.floating]],
-    ) -> Self:
-        """Replace or add the rows of ``numbers``, ascending, and leave those of ``gone`` out."""
-        kept = ~np.isin(self.numbers, [*gone, *numbers.tolist()])
-        left = self.numbers[kept]
-        at = np.searchsorted(left, numbers)
-        joined = {
-            name: np.insert(self.arrays[name][kept], at, rows, axis=0)
-            if name in self.arrays
-            else rows
-            for name, rows in arrays.items()
-        }
-        return type(self)(np.insert(left, at, numbers), joined)
-
-
 @dataclass(frozen=True, eq=False)
 class Overlay:
-    """New and changed items of a release, with what was computed of each.
-
-    Attributes:
-        items: by number.
-        new: of those that the release does not have, the rows of every table and the vectors to search by, in
-            ``arrays`` as `Spaces.place` and, under `_INDEX`, `Spaces.index` name them.
-        ranked: of all of them, the ranker's features, under `_FEATURES`.
-    """
+    """New and changed items of a release, by number, in ascending order."""
 
     spaces: Spaces
-    items: Mapping[int, Described]
-    new: Rows
-    ranked: Rows
+    placed: Mapping[int, Placed]
 
-    @classmethod
-    def of(cls, base: Release) -> Self:
-        """Nothing is new or changed yet."""
-        nothing = Rows(np.empty(0, np.int64), {})
-        return cls(Spaces(base), {}, nothing, nothing)
+    @cached_property
+    def items(self) -> dict[int, Described]:
+        return {number: each.item for number, each in self.placed.items()}
 
-    def updated(self, changed: Sequence[Described], gone: Collection[int]) -> Overlay:
-        """Add or replace some items, and drop those whose numbers are ``gone``. The others are not computed again."""
-        spaces, own = self.spaces, self.spaces.base.catalogue
-        changed = sorted(changed, key=lambda item: item.number)
-        new = [item for item in changed if item.number not in own]
-        items = dict(self.items)
-        for number in gone:
-            items.pop(number, None)
-        placed = spaces.place(new)
-        near = dict(
-            zip(
-                (item.number for item in new),
-                spaces.nearest(placed).tolist(),
-                strict=True,
-            )
-        )
-        indexed = {
-            f"{_INDEX}{name}": rows for name, rows in spaces.index(placed).items()
-        }
-        numbers = np.array([item.number for item in changed], np.int64)
-        features = spaces.rows(
-            changed,
-            np.array([near.get(each, each) for each in numbers.tolist()], np.int64),
-        )
-        return Overlay(
-            spaces,
-            items | {item.number: item for item in changed},
-            self.new.updated(
-                gone,
-                np.array([item.number for item in new], np.int64),
-                placed | indexed,
-            ),
-            self.ranked.updated(gone, numbers, {_FEATURES: features}),
-        )
+    @cached_property
+    def new(self) -> list[Placed]:
+        """Those that the release does not have."""
+        return [
+            each
+            for number, each in self.placed.items()
+            if number not in self.spaces.base.catalogue
+        ]
 
     @cached_property
     def alone(self) -> ExactItems:
         """The exact search among the new items."""
-        numbers = self.new.numbers.tolist()
-        terms = by_code(
-            [self.items[number].terms for number in numbers], np.arange(len(numbers))
+        indexed = (
+            IndexedItem(each.item.number, each.item.terms, each.vectors)
+            for each in self.new
         )
-        nowhere = np.full((len(self.new.numbers), 1), np.nan, np.float32)
-        dims = self.spaces.base.manifest.vector_dims
-        vectors = {
-            name: self.new.arrays.get(
-                f"{_INDEX}{name}", np.repeat(nowhere, width, axis=1)
-            )
-            for name, width in dims.items()
-        }
-        return ExactItems(self.new.numbers, vectors, terms)
+        return ExactItems.of(indexed, self.spaces.base.manifest.vector_dims)
 
     def channels(self) -> ChannelSet:
         """The channels, with rows for new items, by number; unchanged if not all are sums over the history."""
-        before, numbers, sums = (
-            self.spaces.base.channels,
-            self.new.numbers,
-            self.spaces.sums,
-        )
-        if not sums or not len(numbers):
+        before = self.spaces.base.channels
+        if not self.spaces.sums or not self.new:
             return before
+        numbers = self.alone.item_numbers
         at = np.searchsorted(before.item_numbers, numbers)  # where they are inserted
         channels = []
-        for channel in sums:
-            columns = self.new.arrays[f"{channel.name}.items"]
+        for channel in self.spaces.sums:
+            items = self._stacked(f"{channel.name}.items")
             rows = np.stack(
                 [
-                    self.new.arrays[f"{channel.name}.rows{n}"]
+                    self._stacked(f"{channel.name}.rows{n}")
                     for n in range(len(channel.rows))
                 ]
             )
-            channels.append(
-                replace(
-                    channel,
-                    rows=np.insert(channel.rows, at + 1, rows, axis=1),
-                    items=np.insert(channel.items, at + 1, columns[:, :-1], axis=0),
-                    bias=np.insert(channel.bias, at + 1, columns[:, -1]),
-                    trained=np.insert(channel.trained, at + 1, True),
-                )
+            longer = replace(
+                channel,
+                rows=np.insert(channel.rows, at + 1, rows, axis=1),
+                items=np.insert(channel.items, at + 1, items[:, :-1], axis=0),
+                bias=np.insert(channel.bias, at + 1, items[:, -1]),
+                trained=np.insert(channel.trained, at + 1, True),
             )
+            channels.append(longer)
         return ChannelSet(np.insert(before.item_numbers, at, numbers), tuple(channels))
+
+    def _stacked(self, table: str) -> Float32:
+        return np.stack([each.rows[table] for each in self.new])
 
     def exact(self, hidden: NDArray[np.int32]) -> ExactItems:
         """The release's exact search without hidden items and with new ones, by the terms that items have now."""
-        before, alone, own = (
-            self.spaces.base.exact,
-            self.alone,
-            self.spaces.base.catalogue,
+        before, alone = self.spaces.base.exact, self.alone
+        kept = ~np.isin(before.item_numbers, hidden)
+        left = before.item_numbers[kept]
+        at = np.searchsorted(left, alone.item_numbers)
+        numbers = np.insert(left, at, alone.item_numbers)
+        vectors = {}
+        for name, rows in before.vectors.items():
+            vectors[name] = np.insert(rows[kept], at, alone.vectors[name], axis=0)
+
+        changed = np.intersect1d(left, np.array(list(self.placed), np.int64)).tolist()
+        as_before = kept & ~np.isin(before.item_numbers, changed)
+        having: dict[int, list[NDArray[np.int64]]] = {}
+        for code, places in before.terms.items():
+            having[code] = [before.item_numbers[places[as_before[places]]]]
+        for code, places in alone.terms.items():
+            having.setdefault(code, []).append(alone.item_numbers[places])
+        for number in changed:
+            for code in self.placed[number].item.terms:
+                having.setdefault(code, []).append(np.array([number]))
+        terms = {
+            code: np.searchsorted(numbers, np.sort(np.concatenate(of_code)))
+            for code, of_code in having.items()
+        }
+        return ExactItems(numbers, vectors, terms)
+
+    def features(self) -> EncodedItems:
+        """The ranker's features of all items, as they are now."""
+        before = self.spaces.base.items.current()
+        numbers = np.array(list(self.placed), np.int32)
+        kept = ~np.isin(before.item_numbers, numbers)
+        at = np.searchsorted(before.item_numbers[kept], numbers)
+        rows = [each.features for each in self.placed.values()]
+        values = (
+            np.insert(before.rows.values[kept], at, np.stack(rows), axis=0)
+            if rows
+            else before.rows.values
         )
-        rows = Rows(before.item_numbers, before.vectors).updated(
-            hidden.tolist(), alone.item_numbers, alone.vectors
+        return EncodedItems(
+            np.insert(before.item_numbers[kept], at, numbers),
+            Encoded(before.rows.features, values),
         )
-        itemids = rows.numbers
-        changed = np.intersect1d(
-            [number for number in self.items if number in own], itemids
-        ).astype(np.int64)
-        of_code = by_code(
-            [self.items[number].terms for number in changed.tolist()], changed
-        )
-        stays = ~np.isin(before.item_numbers, [*hidden, *changed])
-        terms, nowhere = {}, np.empty(0, np.intp)
-        for code in sorted({*before.terms, *of_code, *alone.terms}):
-            there = before.terms.get(code, nowhere)
-            having = (
-                before.item_numbers[there[stays[there]]],
-                alone.item_numbers[alone.terms.get(code, nowhere)],
-            )
-            numbers = np.concatenate([*having, of_code.get(code, nowhere)])
-            terms[code] = np.searchsorted(itemids, np.sort(numbers))
-        return ExactItems(itemids, rows.arrays, terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -673,29 +607,18 @@ class Extended(Release):
     """A release with new items, with changed ones as they are now, and without removed ones.
 
     Attributes:
-        version: of the records.
+        records: what was read of Redis, by own id.
         hidden: (n,) numbers of the release's own items that are removed, ascending.
     """
 
     overlay: Overlay
-    version: int
+    records: Mapping[OwnId, object]
     hidden: NDArray[np.int32]
 
     @property
     def alone(self) -> ExactItems:
         """The exact search among the new items."""
         return self.overlay.alone
-
-    @cached_property
-    def numbers(self) -> dict[OwnId, int]:
-        """Own id of an item -> number."""
-        base = self.overlay.spaces.base
-        found = dict(base.numbers)
-        for number in self.hidden.tolist():
-            found.pop(base.catalogue[number].own_id, None)
-        return found | {
-            item.shown.own_id: number for number, item in self.overlay.items.items()
-        }
 
 
 def base_of(opened: Release) -> Release:
@@ -706,14 +629,15 @@ def base_of(opened: Release) -> Release:
 def extended(
     overlay: Overlay,
     hidden: Collection[int],
-    version: int,
+    records: Mapping[OwnId, object],
     ttl_s: float,
     background: Executor,
 ) -> Extended:
     """Extend a release by new and changed items, without the hidden ones.
 
     Args:
-        hidden: numbers of the release's own.
+        hidden: numbers of removed items.
+        records: what the items were made of.
         ttl_s, background: as of `ItemCache`.
     """
     base = overlay.spaces.base
@@ -723,32 +647,18 @@ def extended(
         catalogue.pop(number, None)
     catalogue |= {number: item.shown for number, item in overlay.items.items()}
     listed = ~np.isin(base.popular.ids, gone)
-    fields = {name: getattr(base, name) for name in Release.__dataclass_fields__}
-    fields |= {
-        "channels": overlay.channels(),
-        "catalogue": catalogue,
-        "popular": Hits(base.popular.ids[listed], base.popular.scores[listed]),
-        "items": ItemCache(
-            lambda: _joined(base.items.current(), overlay.ranked), ttl_s, background
-        ),
-        "exact": overlay.exact(gone),
-    }
-    made = Extended(**fields, overlay=overlay, version=version, hidden=gone)
-    _ = (
-        made.alone,
-        made.numbers,
-        made.by_popularity,
-    )  # computed here: requests do not wait for them
-    return made
-
-
-def _joined(before: EncodedItems, ranked: Rows) -> EncodedItems:
-    """Features with those of new and changed items."""
-    if not len(ranked.numbers):
-        return before
-    stored = Rows(before.item_numbers.astype(np.int64), {_FEATURES: before.rows.values})
-    rows = stored.updated((), ranked.numbers, ranked.arrays)
-    return EncodedItems(
-        rows.numbers.astype(np.int32),
-        Encoded(before.rows.features, rows.arrays[_FEATURES]),
+    made = Extended(
+        manifest=base.manifest,
+        channels=overlay.channels(),
+        model=base.model,
+        model_version=base.model_version,
+        catalogue=catalogue,
+        popular=Hits(base.popular.ids[listed], base.popular.scores[listed]),
+        items=ItemCache(overlay.features, ttl_s, background),
+        exact=overlay.exact(gone),
+        overlay=overlay,
+        records=records,
+        hidden=gone,
     )
+    _ = made.numbers, made.by_popularity  # computed here: requests do not wait for them
+    return made

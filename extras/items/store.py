@@ -8,10 +8,6 @@ it searches itself, in addition to Elasticsearch.
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +22,7 @@ from extras.items.projection import (
     Described,
     Extended,
     Overlay,
+    Spaces,
     base_of,
     extended,
     term_codes,
@@ -37,8 +34,6 @@ from online.recommend.loaded_release import Release
 from online.recommend.phases import Hook
 from online.recommend.recommend import Recommender
 
-log = logging.getLogger(__name__)
-
 MAX_ITEMS: Final = 10_000  # that are kept of a data set: new, changed and removed
 LIKES: Final = 30  # of an item that are kept: the newest, one a user
 _CHANGES: Final = (
@@ -46,15 +41,6 @@ _CHANGES: Final = (
 )  # items that the sorted set has: the last ones that were changed
 _PAUSE: Final = 5  # between two updates of a process, in durations of the last one: requests come first
 _MAX_PAUSE_S: Final = 1.0
-_CALM_S: Final = 2.0  # after the last change: a series of changes is over
-_LONGEST_S: Final = 60.0  # after which garbage is collected even if it is not
-_NO_FULL_COLLECTION: Final = 1_000_000  # threshold of Python's oldest generation
-_TURN_S: Final = (
-    0.0005  # how long a thread keeps the interpreter from others while items change
-)
-_USUAL_TURN_S: Final = sys.getswitchinterval()  # 5 ms
-_M_MMAP_THRESHOLD: Final = -3  # of glibc's malloc.h
-_MAPPED: Final = 2**20  # bytes
 _VERSION: Final = ""  # field of the hash; no own id is empty
 
 
@@ -255,36 +241,19 @@ def _changed_key(dataset: str) -> str:
 
 
 class Kept(NamedTuple):
-    """A data set's records, as a process knows them.
-
-    Attributes:
-        since: an earlier version.
-        changed: the items that were changed after it.
-    """
+    """A data set's records, as a process knows them."""
 
     version: int
     records: Records
-    since: int
-    changed: frozenset[OwnId] = frozenset()
 
     def updated(self, found: Changes) -> Kept:
-        if found.whole:
-            return Kept(
-                found.version,
-                {
-                    own: record
-                    for own, record in found.records.items()
-                    if record is not None
-                },
-                -1,
-            )
-        records = dict(self.records)
+        records = {} if found.whole else dict(self.records)
         for own, record in found.records.items():
             if record is None:
                 records.pop(own, None)
             else:
                 records[own] = record
-        return Kept(found.version, records, self.version, frozenset(found.records))
+        return Kept(found.version, records)
 
 
 class Follower:
@@ -294,38 +263,22 @@ class Follower:
         self, recommender: Recommender, store: ItemStore, ttl_s: float
     ) -> None:
         """``ttl_s``: as of `ItemCache`."""
-        self._releases, self._items, self._store, self._ttl_s = (
-            recommender.releases,
-            recommender.items,
-            store,
-            ttl_s,
-        )
+        self._releases = recommender.releases
+        self._items = recommender.items
+        self._store = store
+        self._ttl_s = ttl_s
         self._background = ThreadPoolExecutor(1, "new-items")
         self._lock = threading.RLock()
         self._kept: dict[tuple[str, IdKind], Kept] = {}
         self._free_at = 0.0  # monotonic seconds: when the next update may begin
-        self._changed_at = 0.0  # ... and when the last one ended
         self.hides: Hook[Any] | None = (
             None  # of requests, which has nothing to do until an item is removed
         )
-        self._changing, self._changing_since = (
-            False,
-            0.0,
-        )  # whether a series of changes is not over yet
-        self._usual_thresholds = gc.get_threshold()
 
     def catch_up(self) -> bool:
-        """Read changed records, and extend the open releases; for `ServerProcess.follow`. Raises ServiceError."""
+        """Read changed records, and extend the open releases; for `Recommender.follow`. Raises ServiceError."""
         with self._lock:
-            now = time.monotonic()
-            if self._changing and now >= min(
-                self._changed_at + _CALM_S, self._changing_since + _LONGEST_S
-            ):
-                self._changing = False
-                sys.setswitchinterval(_USUAL_TURN_S)
-                gc.set_threshold(*self._usual_thresholds)
-                give_memory_back()
-            if now >= self._free_at:
+            if time.monotonic() >= self._free_at:
                 self._update()
         return True
 
@@ -345,11 +298,10 @@ class Follower:
             found = self._store.call(Query(*of, kept.version))
             if found.version != kept.version:
                 started = time.monotonic()
-                self.expect_changes()
                 self._kept[of] = kept.updated(found)
                 opened = self._releases.replace_each(self.view)
-                self._changed_at = now = time.monotonic()
-                self._free_at = now + min(_PAUSE * (now - started), _MAX_PAUSE_S)
+                ended = time.monotonic()
+                self._free_at = ended + min(_PAUSE * (ended - started), _MAX_PAUSE_S)
         new = [
             each
             for each in opened
@@ -357,125 +309,76 @@ class Follower:
         ]
         self._items.more = {each.release: each.alone.call for each in new}
 
-    def expect_changes(self) -> None:
-        """Let threads take shorter turns, and collect no garbage of long-lived objects, until the changes are over.
-
-        A request waits for the interpreter after each call to a service. A thread that computes an update gives it up
-        after a turn; a full collection, which takes several times as long as an update, does not.
-        """
-        with self._lock:
-            self._changed_at = time.monotonic()
-            if not self._changing:
-                self._changing, self._changing_since = True, self._changed_at
-                sys.setswitchinterval(_TURN_S)
-                gc.set_threshold(*self._usual_thresholds[:2], _NO_FULL_COLLECTION)
-                map_large_arrays()
-
     def record(self, base: Release, own: OwnId) -> Record | None:
         """A new item, as this process knows it; None for one that the release has of its own."""
         kept = self._kept.get(_data_of(base))
         return None if own in base.numbers or not kept else kept.records.get(own)
 
     def view(self, opened: Release) -> Release:
-        """A release with the items as this process knows them."""
+        """A release with the items as this process knows them. Items that have not changed are not placed again."""
         base = base_of(opened)
         with self._lock:
             kept = self._kept.setdefault(
-                _data_of(base), Kept(-1, {}, -1)
+                _data_of(base), Kept(-1, {})
             )  # read in a moment
             if not kept.records:
                 return base
-            if isinstance(opened, Extended) and opened.version == kept.version:
+            if not isinstance(opened, Extended):
+                overlay = Overlay(Spaces(base), {})
+                records: Mapping[OwnId, object] = {}
+            elif opened.records is kept.records:
                 return opened
-            if isinstance(opened, Extended) and opened.version == kept.since:
-                overlay, hidden, changed = (
-                    opened.overlay,
-                    set(opened.hidden.tolist()),
-                    kept.changed,
-                )
             else:
-                overlay, hidden, changed = (
-                    Overlay.of(base),
-                    set(),
-                    frozenset(kept.records),
-                )
-            items, gone = [], set[int | None]()
-            for own in changed:
-                record, number = kept.records.get(own), base.numbers.get(own)
-                hidden.discard(number)
-                former = opened.numbers.get(
-                    own
-                )  # of a text id that was removed and added again since, another number
-                if (
-                    number is None
-                    and record is not None
-                    and former is not None
-                    and former != record.number
-                ):
-                    gone.add(former)
-                if record is None or record.title is None:
-                    gone.add(opened.numbers.get(own) if number is None else number)
-                    hidden |= (
-                        {number} if record is not None and number is not None else set()
-                    )
+                overlay = opened.overlay
+                records = opened.records
+            hidden = set()
+            placed = {}
+            changed = []
+            for own, record in kept.records.items():
+                number = base.numbers.get(own, record.number)
+                if record.title is None:
+                    hidden.add(number)
+                elif records.get(own) is record:
+                    placed[number] = overlay.placed[number]
                 else:
-                    items.append(_described(overlay, number, own, record.title, record))
+                    changed.append(_described(overlay.spaces, number, own, record))
+            placed |= {each.item.number: each for each in overlay.spaces.place(changed)}
+            overlay = Overlay(overlay.spaces, dict(sorted(placed.items())))
             if self.hides is not None and hidden:
                 self.hides.needed = True
-            overlay = overlay.updated(
-                items, [number for number in gone if number is not None]
-            )
             return extended(
-                overlay, hidden, kept.version, self._ttl_s, self._background
+                overlay, hidden, kept.records, self._ttl_s, self._background
             )
-
-
-def map_large_arrays() -> None:
-    """Have glibc, where it is the C library, give arrays of a megabyte back to the system as soon as they are freed."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED)
-
-
-def give_memory_back() -> None:
-    """Free former versions of releases, and have glibc, where it is the C library, return their memory to the system.
-
-    Errors of degraded requests hold the release that they met until they are collected, which servers seldom do. It
-    takes tens of milliseconds in which no request is answered, so it waits until a series of changes is over.
-    """
-    gc.collect()
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
 
 
 def _data_of(base: Release) -> tuple[str, IdKind]:
     return base.manifest.dataset.base_name, base.manifest.dataset.item_ids
 
 
-def _described(
-    overlay: Overlay, number: int | None, own: OwnId, title: str, record: Record
-) -> Described:
-    """An item by its attributes. ``number``: of one that the release has."""
-    base, dataset = overlay.spaces.base, overlay.spaces.dataset
-    declared: dict[str, Any] = {name: [] for name in dataset.terms} | {
-        each.name: None for each in dataset.numbers if each.shown
-    }
-    given = record.terms | {
-        name: int(value) if value is not None and value.is_integer() else value
-        for name, value in record.numbers.items()
-    }
-    before = declared if number is None else base.catalogue[number].attributes
-    shown = dict(before) | {name: given[name] for name in declared if name in given}
-    likes = tuple(
-        tuple(base.numbers[each] for each in of.before if each in base.numbers)
-        for of in record.likes
-    )
-    terms = term_codes(dataset, overlay.spaces.codes, shown)
+def _described(spaces: Spaces, number: int, own: OwnId, record: Record) -> Described:
+    """An item by its attributes, those of the release's own item where the record has none."""
+    base, dataset = spaces.base, spaces.dataset
+    if number in base.catalogue:
+        shown = dict(base.catalogue[number].attributes)
+    else:
+        shown = {name: [] for name in dataset.terms} | {
+            each.name: None for each in dataset.numbers if each.shown
+        }
+    for name, value in (record.terms | record.numbers).items():
+        if name in shown:
+            shown[name] = (
+                int(value) if isinstance(value, float) and value.is_integer() else value
+            )
+    likes = []
+    for like in record.likes:
+        likes.append(
+            tuple(base.numbers[each] for each in like.before if each in base.numbers)
+        )
+    terms = term_codes(dataset, spaces.codes, shown)
     return Described(
-        number or record.number,
-        CatalogueItem(own, title, shown),
+        number,
+        CatalogueItem(own, record.title or "", shown),
         terms,
         record.numbers,
-        likes,
+        tuple(likes),
     )

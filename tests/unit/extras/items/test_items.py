@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.dataset import OwnId
-from extras.items import store
 from extras.items.projection import BEFORE, Extended, base_of
 from extras.items.store import LIKES, Follower, Record
 from tests.unit.extras.conftest import Fakes
@@ -241,46 +239,35 @@ def test_likes_move_a_new_item(shop: FlaskClient, fakes: Fakes, world: World) ->
 
 
 @ONE_WORLD
-def test_a_user_counts_once_among_the_likes(
-    shop: FlaskClient, fakes: Fakes, world: World
-) -> None:
-    add(shop, attributes={"genres": ["Comedy"]})
-    userid = next(u for u in world.userids if (world.histories[u].ratings > 3).any())
-    for n in range(5):
-        event = {
-            "eventid": f"{n}",
-            "userid": userid,
-            "itemid": NEW,
-            "type": "rating",
-            "value": 5,
-            "timestamp": AT + n,
-        }
-        assert shop.post("/ml/event", json=event).status_code == 200
-    assert len(fakes.new_items.records[world.dataset][NEW].likes) == 1
-
-
-@ONE_WORLD
-def test_a_retraction_takes_a_like_back(
+def test_the_newest_event_of_a_user_is_its_like(
     shop: FlaskClient, fakes: Fakes, world: World
 ) -> None:
     """By the time of the events: a like that arrives late, from before the retraction, does not count."""
     add(shop, attributes={"genres": ["Comedy"]})
     userid = next(u for u in world.userids if (world.histories[u].ratings > 3).any())
-    event = {"userid": userid, "itemid": NEW, "type": "rating", "value": 5}
-    undo = {"userid": userid, "itemid": NEW, "type": "undo"}
-    for n, (sent, second, likes) in enumerate(
-        [
-            (event, 10, 1),
-            (undo, 20, 0),
-            (event, 15, 0),
-            (event, 30, 1),
-            ({**event, "value": 1}, 25, 1),
-            (undo, 31, 0),
-        ]
-    ):
-        response = shop.post(
-            "/ml/event", json={**sent, "eventid": f"{n}", "timestamp": AT + second}
-        )
+    like, dislike, undo = (
+        {"type": "rating", "value": 5},
+        {"type": "rating", "value": 1},
+        {"type": "undo"},
+    )
+    steps = [
+        (like, 9, 1),
+        (like, 10, 1),
+        (undo, 20, 0),
+        (like, 15, 0),
+        (like, 30, 1),
+        (dislike, 25, 1),
+        (undo, 31, 0),
+    ]
+    for n, (sent, second, likes) in enumerate(steps):
+        event = {
+            "userid": userid,
+            "itemid": NEW,
+            "eventid": f"{n}",
+            "timestamp": AT + second,
+            **sent,
+        }
+        response = shop.post("/ml/event", json=event)
         assert response.status_code == 200, response.text
         assert len(fakes.new_items.records[world.dataset][NEW].likes) == likes, n
 
@@ -344,6 +331,17 @@ def test_without_new_items_a_release_is_what_was_read(
 @pytest.fixture
 def world(fakes: Fakes) -> World:
     return fakes.world
+
+
+@pytest.fixture
+def follower(fakes: Fakes) -> Follower:
+    """Of another process."""
+    fakes.recommender.releases.follow()
+    return Follower(fakes.recommender, fakes.new_items, 60)  # type: ignore[arg-type]
+
+
+def titled(title: str) -> Any:
+    return lambda before: Record(title=title)
 
 
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
@@ -482,14 +480,14 @@ def test_increments_equal_a_rebuild(
 
 
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
-def test_a_text_id_that_is_added_again_is_one_item(fakes: Fakes, world: World) -> None:
+def test_a_text_id_that_is_added_again_is_one_item(
+    fakes: Fakes, world: World, follower: Follower
+) -> None:
     """The second time it has another number; a process may learn of both changes at once."""
-    fakes.recommender.releases.follow()
-    follower = Follower(fakes.recommender, fakes.new_items, 60)  # type: ignore[arg-type]
-    fakes.new_items.change(world.dataset, {"x": lambda before: Record(title="first")})
+    fakes.new_items.change(world.dataset, {"x": titled("first")})
     follower.catch_up()
     fakes.new_items.change(world.dataset, {"x": lambda before: None})
-    fakes.new_items.change(world.dataset, {"x": lambda before: Record(title="second")})
+    fakes.new_items.change(world.dataset, {"x": titled("second")})
     follower._free_at = 0
     follower.catch_up()
     opened = fakes.recommender.releases.get()
@@ -510,64 +508,28 @@ def test_similar_items_leave_removed_ones_out(shop: FlaskClient, world: World) -
 
 @ONE_WORLD
 def test_writes_that_arrive_together_share_an_update(
-    fakes: Fakes, world: World
+    fakes: Fakes, world: World, follower: Follower
 ) -> None:
-    fakes.recommender.releases.follow()
-    follower, base = (
-        Follower(fakes.recommender, fakes.new_items, 60),
-        base_of(fakes.recommender.releases.get()),
-    )  # type: ignore[arg-type]
-    first = fakes.new_items.change(
-        world.dataset, {NEW: lambda before: Record(title="x")}
-    )
-    second = fakes.new_items.change(
-        world.dataset, {NEW + 1: lambda before: Record(title="y")}
-    )
+    base = base_of(fakes.recommender.releases.get())
+    first = fakes.new_items.change(world.dataset, {NEW: titled("x")})
+    second = fakes.new_items.change(world.dataset, {NEW + 1: titled("y")})
     follower.include(base, first)
-    opened = fakes.recommender.releases.active
-    assert isinstance(opened, Extended)
+    opened = fakes.recommender.releases.get()
     assert {NEW, NEW + 1} <= opened.numbers.keys()
     calls = len(fakes.new_items.calls)
     follower.include(base, second)
     assert len(fakes.new_items.calls) == calls
-    assert fakes.recommender.releases.active is opened
+    assert fakes.recommender.releases.get() is opened
 
 
 @ONE_WORLD
-def test_memory_is_given_back_once_changes_are_over(
-    fakes: Fakes, world: World, monkeypatch: pytest.MonkeyPatch
+def test_polls_pause_between_updates(
+    fakes: Fakes, world: World, follower: Follower
 ) -> None:
-    """Meanwhile threads take short turns, so that requests get the interpreter soon."""
-    fakes.recommender.releases.follow()
-    follower, usual, given_back = (
-        Follower(fakes.recommender, fakes.new_items, 60),
-        store._USUAL_TURN_S,
-        list[None](),
-    )  # type: ignore[arg-type]
-    monkeypatch.setattr(store, "give_memory_back", lambda: given_back.append(None))
-    monkeypatch.setattr(store, "_CALM_S", math.inf)
-    fakes.new_items.change(world.dataset, {NEW: lambda before: Record(title="x")})
+    fakes.new_items.change(world.dataset, {NEW: titled("x")})
     follower.catch_up()
-    fakes.new_items.change(world.dataset, {NEW: lambda before: None})
-    follower._free_at = 0
-    follower.catch_up()
-    assert (sys.getswitchinterval() < usual, given_back) == (True, [])
-    monkeypatch.setattr(store, "_CALM_S", 0)
-    for _ in range(2):
+    fakes.new_items.change(world.dataset, {NEW + 1: titled("y")})
+    for free_at, is_there in ((math.inf, False), (0, True)):
+        follower._free_at = free_at
         follower.catch_up()
-    assert (sys.getswitchinterval(), given_back) == (usual, [None])
-
-
-@ONE_WORLD
-def test_polls_pause_between_updates(fakes: Fakes, world: World) -> None:
-    fakes.recommender.releases.follow()
-    follower = Follower(fakes.recommender, fakes.new_items, 60)  # type: ignore[arg-type]
-    fakes.new_items.change(world.dataset, {NEW: lambda before: Record(title="x")})
-    follower.catch_up()
-    follower._free_at = math.inf
-    fakes.new_items.change(world.dataset, {NEW + 1: lambda before: Record(title="y")})
-    follower.catch_up()
-    assert NEW + 1 not in fakes.recommender.releases.active.numbers  # type: ignore[union-attr]
-    follower._free_at = 0
-    follower.catch_up()
-    assert NEW + 1 in fakes.recommender.releases.active.numbers  # type: ignore[union-attr]
+        assert (NEW + 1 in fakes.recommender.releases.get().numbers) == is_there

@@ -142,8 +142,9 @@ def first_ten(channel: HistorySum) -> NDArray[np.int64]:
 def test_a_new_item_is_shown_no_more_than_its_neighbours(
     base: Any, attributes: dict[str, Any]
 ) -> None:
-    overlay = Overlay.of(base).updated([described(Spaces(base), attributes)], ())
-    channels = overlay.channels()
+    spaces = Spaces(base)
+    (placed,) = spaces.place([described(spaces, attributes)])
+    channels = Overlay(spaces, {NEW: placed}).channels()
     (channel,) = channels.channels
     assert isinstance(channel, HistorySum)
     counts, known = first_ten(channel), channel.items[1 : ITEMS + 1]
