@@ -112,9 +112,6 @@ class Search:
                 self._sentences.prepare()
         return opened
 
-    def words(self, request: SearchRequest) -> tuple[str, ...]:
-        return searched_words(request.query, self._ignored)
-
     def choose(
         self, request: Request, opened: Release, user: StoredUser, found: Candidates
     ) -> Candidates:
@@ -139,9 +136,9 @@ class Search:
                 request._hits = self._find(request, opened, _NOTHING, only)
             slate.more["cold_start"] = cold_start
         there = {(each.service, each.instead) for each in slate.degraded}
-        slate.degraded += [
-            each for each in request._lacks if (each.service, each.instead) not in there
-        ]
+        for each in request._lacks:
+            if (each.service, each.instead) not in there:
+                slate.degraded.append(each)
         ranked = slate.ranked
         ordered = np.argsort(request._hits.ids)
         ids, scores = request._hits.ids[ordered], request._hits.scores[ordered]
@@ -157,7 +154,8 @@ class Search:
         only: Int64 | None,
     ) -> Hits:
         """The matching items, best first. Raises ServiceError for a strict request."""
-        words, request._lacks = self.words(request), []
+        words = searched_words(request.query, self._ignored)
+        request._lacks = []
         try:
             query = TextQuery(opened.release, words, seen, only)
             hits = self._client.call(

@@ -6,10 +6,12 @@ lists. Items that were added or changed without a release are searched in memory
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, ClassVar, Final, Self
+from functools import cached_property, lru_cache
+from itertools import chain
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from data_exchange_center import wire
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.words import words_of
 from extras.routes import per_release
-from online.clients.base import Client, StoredError
+from online.clients.base import Client
 from online.clients.elastic import KEYS_ONLY, ElasticItems, best_of, unseen_filter
 from online.recommend.loaded_release import Release
 
@@ -32,6 +34,7 @@ _STOP_WORDS: Final = (
 )
 
 Int64 = NDArray[np.int64]
+Float64 = NDArray[np.float64]
 _words = lru_cache(2**14)(words_of)  # values of attributes come again and again
 
 
@@ -54,31 +57,13 @@ class TextItems(Client[TextQuery, Hits]):
         super().__init__(items.timeout_s)
         self._items = items
         self.breaker = items.breaker
-        self._with_words: set[str] = (
-            set()
-        )  # releases whose index is known to have words
 
     def _call(self, query: TextQuery) -> Hits:
         hits = self._items.search(
             query.release, {"query": body_of(query), "size": MATCHES, **KEYS_ONLY}
         )
-        if not hits:
-            self._require_words(query.release)
         keys = np.array([hit["sort"] for hit in hits], np.float64).reshape(-1, 2)
         return Hits(keys[:, 1].astype(np.int64), keys[:, 0])
-
-    def _require_words(self, release: str) -> None:
-        """Raises StoredError for a release that was loaded by an earlier version, without words."""
-        if release not in self._with_words:
-            having = {"exists": {"field": f"{wire.ITEM_WORDS}.title"}}
-            if not self._items.search(
-                release, {"query": having, "size": 1, **KEYS_ONLY}
-            ):
-                raise StoredError(
-                    self.service,
-                    "has no words of this release's items: run make sync again",
-                )
-            self._with_words.add(release)
 
     def _ping(self) -> str:
         return self._items.ping()
@@ -97,69 +82,32 @@ def body_of(query: TextQuery) -> dict[str, Any]:
     return {"bool": {"must": words, **unseen_filter(query.seen, query.only)["bool"]}}
 
 
-@dataclass(frozen=True, eq=False)
 class Words:
-    """An inverted index of items in memory.
+    """An inverted index of items in memory."""
 
-    Attributes:
-        item_numbers: (n,).
-        postings: word -> positions of the items that have it, and its BM25 in each of them.
-        mean_length: of the items, in words.
-    """
-
-    item_numbers: Int64
-    postings: Mapping[str, tuple[NDArray[np.intp], NDArray[np.float64]]]
-    mean_length: float
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         items: Mapping[int, tuple[str, Mapping[str, Any]]],
-        among: Self | None = None,
-    ) -> Self:
+        among: Words | None = None,
+    ) -> None:
         """Build the index.
 
         Args:
             items: number -> title and attributes.
             among: the index whose frequencies of words count, so that scores of both compare; None: this one.
         """
-        places: dict[str, list[int]] = {}
-        counts: dict[str, list[int]] = {}
-        lengths = np.zeros(len(items))
+        self.item_numbers = np.fromiter(items, np.int64, len(items))
+        self.among = among or self
+        self.counts: dict[str, dict[int, int]] = {}  # word -> place of an item -> count
+        self.lengths = np.zeros(len(items))
         for place, (title, attributes) in enumerate(items.values()):
-            values = [
-                value
-                for each in attributes.values()
-                if isinstance(each, list)
-                for value in each
-            ]
-            found: dict[str, int] = {}
-            for text, weight in (
-                (title, TITLE_WEIGHT),
-                *((value, 1) for value in values),
-            ):
-                for word in _words(text):
-                    found[word] = found.get(word, 0) + weight
-            lengths[place] = sum(found.values())
-            for word, count in found.items():
-                places.setdefault(word, []).append(place)
-                counts.setdefault(word, []).append(count)
-        mean_length = (
-            among.mean_length if among else max(lengths.sum() / max(len(items), 1), 1.0)
-        )
-        norms = _K1 * (1 - _B + _B * lengths / mean_length)  # (n,)
-        n_items = len(among.item_numbers) if among else len(items)
-        postings = {}
-        for word, having in places.items():
-            rows, often = np.array(having, np.intp), np.array(counts[word], np.float64)
-            n_having = len(rows)
-            if among:
-                n_having = len(among.postings[word][0]) if word in among.postings else 0
-            rarity = np.log1p((n_items - n_having + 0.5) / (n_having + 0.5))
-            postings[word] = rows, rarity * often * (_K1 + 1) / (often + norms[rows])
-        return cls(
-            np.fromiter(items, np.int64, len(items)), postings, float(mean_length)
-        )
+            words = _words(title) * TITLE_WEIGHT
+            for values in attributes.values():
+                if isinstance(values, list):
+                    words += chain.from_iterable(map(_words, values))
+            self.lengths[place] = len(words)
+            for word, count in Counter(words).items():
+                self.counts.setdefault(word, {})[place] = count
 
     def find(
         self, words: Sequence[str], seen: NDArray[np.int32], only: Int64 | None = None
@@ -167,13 +115,28 @@ class Words:
         """The best items of a search, as `TextQuery` limits it, best first; ties by number."""
         scores = np.zeros(len(self.item_numbers))
         for word in words:
-            if word in self.postings:
-                rows, gains = self.postings[word]
-                scores[rows] += gains
+            counts = self.counts.get(word, {})
+            places = np.fromiter(counts, np.intp, len(counts))
+            often = np.fromiter(counts.values(), np.float64, len(counts))
+            scores[places] += self._bm25(word, often, self.lengths[places])
         found = (scores > 0) & ~np.isin(self.item_numbers, seen)
         if only is not None:
             found &= np.isin(self.item_numbers, only)
         return best_of(Hits(self.item_numbers[found], scores[found]), NO_HITS, MATCHES)
+
+    def _bm25(self, word: str, often: Float64, lengths: Float64) -> Float64:
+        """BM25 of a word that n items of some lengths have ``often``, (n,)."""
+        among = self.among
+        n_items, n_having = len(among.item_numbers), len(among.counts.get(word, ()))
+        rarity = np.log1p((n_items - n_having + 0.5) / (n_having + 0.5))
+        norms = _K1 * (1 - _B + _B * lengths / among.mean_length)
+        gains: Float64 = rarity * often * (_K1 + 1) / (often + norms)
+        return gains
+
+    @cached_property
+    def mean_length(self) -> float:
+        """Of the items, in words."""
+        return max(float(self.lengths.sum()) / max(len(self.lengths), 1), 1.0)
 
 
 def searched_words(text: str, ignored: str) -> tuple[str, ...]:
@@ -191,7 +154,7 @@ def _loaded_words(base: Release) -> Words:
     items = (
         (number, base.catalogue[number]) for number in base.exact.item_numbers.tolist()
     )
-    return Words.of({number: (item.title, item.attributes) for number, item in items})
+    return Words({number: (item.title, item.attributes) for number, item in items})
 
 
 def words_in_memory(opened: Release) -> Words:
@@ -208,7 +171,7 @@ def changed_words(opened: Release) -> Words:
         number: (item.shown.title, item.shown.attributes)
         for number, item in items.items()
     }
-    return Words.of(shown, words_in_memory(opened))
+    return Words(shown, words_in_memory(opened))
 
 
 def blended(text: NDArray[np.floating], weight: float) -> NDArray[np.intp]:

@@ -322,7 +322,7 @@ class FakeText(Fake, Client[TextQuery, Hits]):
         self._seen(query)
         world = self.items._world(query.release)
         shown = {number: world.shown(number) for number in world.itemids}
-        words = Words.of(
+        words = Words(
             {number: (item.title, item.attributes) for number, item in shown.items()}
         )
         return words.find(query.words, query.seen, query.only)

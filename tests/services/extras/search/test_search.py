@@ -39,7 +39,7 @@ def test_elasticsearch_finds_what_memory_finds(
     patient: Settings, world: World, text: str
 ) -> None:
     words, seen = searched_words(text, ""), np.array(world.seen[USER], np.int32)
-    memory = Words.of(
+    memory = Words(
         {n: (world.titles[n], world.attributes(n)) for n in world.itemids}
     ).find(words, seen)
     only = np.array(sorted(world.itemids)[::2], np.int64)

@@ -7,14 +7,12 @@ import pytest
 
 from data_exchange_center import wire
 from extras.search.text import (
-    TextItems,
     TextQuery,
     Words,
     blended,
     body_of,
     searched_words,
 )
-from online.clients.base import Breaker, StoredError
 
 NONE = np.empty(0, np.int32)
 ITEMS: dict[int, tuple[str, dict[str, Any]]] = {
@@ -31,7 +29,7 @@ ITEMS: dict[int, tuple[str, dict[str, Any]]] = {
 
 
 def found(text: str, seen: Any = NONE, only: Any = None) -> list[int]:
-    return Words.of(ITEMS).find(searched_words(text, "film"), seen, only).ids.tolist()
+    return Words(ITEMS).find(searched_words(text, "film"), seen, only).ids.tolist()
 
 
 @pytest.mark.parametrize(
@@ -64,42 +62,19 @@ def test_memory_search_is_limited_to_the_items_allowed() -> None:
     assert found("1999", np.array([2], np.int32)) == [3]
     assert found("1999", only=np.array([2, 5])) == [2]
     assert found("nothing of this") == []
-    assert len(Words.of({}).find(["x"], NONE).ids) == 0
+    assert len(Words({}).find(["x"], NONE).ids) == 0
 
 
 def test_words_of_further_items_count_as_among_the_others() -> None:
-    whole = Words.of(ITEMS)
-    further = Words.of({2: ITEMS[2]}, whole)
+    whole = Words(ITEMS)
+    further = Words({2: ITEMS[2]}, whole)
     for words in (["matrix"], ["sci"], ["matrix", "1999"]):
         hits = whole.find(words, NONE)
         expected = float(hits.scores[hits.ids == 2][0])
         assert further.find(words, NONE).scores.tolist() == pytest.approx([expected])
-    assert Words.of({}, whole).find(["matrix"], NONE).ids.tolist() == []
-    new = Words.of({4: ("Matrix Unheard", {})}, whole)
+    assert Words({}, whole).find(["matrix"], NONE).ids.tolist() == []
+    new = Words({4: ("Matrix Unheard", {})}, whole)
     assert new.find(["unheard"], NONE).scores[0] > new.find(["matrix"], NONE).scores[0]
-
-
-@pytest.mark.parametrize("loaded", [True, False], ids=["with words", "without words"])
-def test_empty_find_of_an_index_without_words_is_an_error(loaded: bool) -> None:
-    bodies: list[str] = []
-
-    class Items:
-        timeout_s = 1.0
-        breaker = Breaker("elasticsearch")
-
-        def search(self, release: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-            bodies.extend(body["query"])
-            return [{"sort": [1.0, 2]}] if loaded and "exists" in body["query"] else []
-
-    client = TextItems(Items())  # type: ignore[arg-type]
-    query = TextQuery("aaaaaaaaaaaa", ("zzz",), NONE)
-    for _ in range(2):
-        if loaded:
-            assert len(client.call(query).ids) == 0
-        else:
-            with pytest.raises(StoredError):
-                client.call(query)
-    assert bodies == (["bool", "exists", "bool"] if loaded else ["bool", "exists"] * 2)
 
 
 def test_query_has_each_word_once_without_stop_words() -> None:
