@@ -148,7 +148,7 @@ def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery
     try:
         return model.model_validate(given, strict=False)
     except ValidationError as error:
-        raise explained(error, "parameters in the address") from error
+        raise explained(b"?", error, "parameters in the address") from error
 
 
 def parameters(query: type[BaseModel], place: str = "query") -> list[dict[str, Any]]:
