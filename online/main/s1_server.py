@@ -30,8 +30,9 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, has_request_context, request
 from pydantic import ValidationError
+from pythonjsonlogger.json import JsonFormatter
 from werkzeug.exceptions import Forbidden
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -88,7 +89,7 @@ def create_app(
     settings = settings or load_settings()
     if recommender is None:
         handler = logging.StreamHandler()
-        handler.setFormatter(guard.JsonLines())
+        handler.setFormatter(JsonLines())
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         recommender = Recommender.from_settings(settings)
         try:  # requests are accepted after this
@@ -230,7 +231,12 @@ def guard_writes(app: Flask, server: ServerSettings) -> None:
     @app.before_request
     def check() -> None:
         record: guard.Record = g.record
-        cross_site = is_cross_site()
+        # Whether a page of another origin sent it: "same-site" is another port or subdomain, which may be anybody's.
+        cross_site = False
+        if (site := request.headers.get("Sec-Fetch-Site")) is not None:
+            cross_site = site not in ("same-origin", "none")
+        elif (origin := request.headers.get("Origin")) is not None:
+            cross_site = not is_own_origin(origin)
         record.trusted = bool(record.scopes) or not (is_open or cross_site)
         if record.scope == "read" or record.may(record.scope):
             return
@@ -240,18 +246,12 @@ def guard_writes(app: Flask, server: ServerSettings) -> None:
             raise Forbidden("Cross-site writes require an API key.")
 
 
-def is_cross_site() -> bool:
-    """Whether a browser says that a page of another origin sent the request.
-
-    ``Sec-Fetch-Site`` is "same-site" for another port or subdomain of the same host, which may be anybody's.
-    """
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site is not None:
-        return site not in ("same-origin", "none")
+def is_own_origin(origin: str) -> bool:
+    """Whether an origin that a browser names is this server's."""
     try:
-        return origin is not None and urlsplit(origin).netloc != request.host
+        return urlsplit(origin).netloc == request.host
     except ValueError:  # no origin that a browser sends
-        return True
+        return False
 
 
 def log_request(record: guard.Record) -> None:
@@ -269,6 +269,25 @@ def log_request(record: guard.Record) -> None:
     for name, stage in record.watch.stages.items():
         facts[f"{name}_ms"] = round(stage.seconds * 1e3, 1)
     access.info(facts)
+
+
+class JsonLines(JsonFormatter):
+    """time (UTC), level, logger, message, the id of the request it was said in; a message that is a dict as fields."""
+
+    def __init__(self) -> None:
+        names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
+        first = {"time": None}
+        super().__init__(
+            ["levelname", "name", "message"],
+            rename_fields=names,
+            defaults=first,
+            timestamp="time",
+        )
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        if has_request_context() and "record" in g:
+            log_data["id"] = g.record.id
+        return log_data
 
 
 def create_asgi() -> asgi.Edge:
