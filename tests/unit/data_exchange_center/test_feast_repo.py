@@ -122,9 +122,3 @@ def test_feast_reads_what_the_settings_and_its_commands_say(
     assert config.registry.path == "data/next.db"
     assert (config.offline_store.type, config.batch_engine.type) == ("file", "local")
     assert config.entity_key_serialization_version == 3
-
-
-def test_existing_repository_files_stay(repo: Path, tmp_path: Path) -> None:
-    (repo / "data" / "registry.db").write_bytes(b"registry")
-    prepare_feast_repo(Settings(exchange_dir=tmp_path))
-    assert (repo / "data" / "registry.db").read_bytes() == b"registry"

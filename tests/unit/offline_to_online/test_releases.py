@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -12,8 +11,8 @@ import pandas as pd
 import pytest
 
 from data_exchange_center.manifest import FORMAT, Manifest, ParityRecord
-from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
+from data_exchange_center.settings import FeastSettings, Settings
+from data_exchange_center.steps import StepError
 from offline_to_online import releases
 from offline_to_online.release import s1_go_live
 from offline_to_online.releases import (
@@ -240,34 +239,14 @@ def test_activation_deletes_nothing_and_needs_a_checked_release(passed: Loaded) 
     assert passed.changes[before:] == after
 
 
-def test_a_service_that_is_down_is_a_one_sentence_error(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+def test_an_answer_that_is_no_features_is_one_sentence(
+    settings: Settings,
 ) -> None:
-    monkeypatch.setenv("RECSYS_REDIS__PORT", "1")
-    for read in (RedisStore.listed, lambda store: store.published("aaaaaaaaaaaa")):
-        with pytest.raises(SystemExit):
-            run(lambda settings, read=read: read(RedisStore(settings)))
-        assert re.fullmatch(
-            r"StepError: Redis at .*make up.*\n", capsys.readouterr().err
-        )
+    items = pd.DataFrame({"itemid": [1]})
     with serving(lambda *_: (200, b"no JSON")) as port:
-        monkeypatch.setenv("RECSYS_FEAST__PORT", f"{port}")
-        with pytest.raises(SystemExit):
-            run(
-                lambda settings: check_features(
-                    settings, "a", {"item": pd.DataFrame({"itemid": [1]})}, {}
-                )
-            )
-    assert re.fullmatch(
-        r"StepError: Feast at .* cannot be read .*\n", capsys.readouterr().err
-    )
-    assert [
-        record
-        for record in caplog.records
-        if record.name.startswith(("offline_to_online", "data_exchange"))
-    ] == []
+        elsewhere = settings.model_copy(update={"feast": FeastSettings(port=port)})
+        with pytest.raises(StepError, match=r"^Feast at .* cannot be read"):
+            check_features(elsewhere, "a", {"item": items}, {})
 
 
 @pytest.mark.parametrize(

@@ -462,27 +462,23 @@ def test_an_index_that_finds_nearly_all_passes(history_side: OnlineSide) -> None
         assert 0.95 <= share[4] < 1 == share[5]
 
 
-@pytest.mark.parametrize("products", [[3.0, 2.0, 2.0], [3e-9, 2e-9, 1e-9]])
-def test_a_tie_at_the_last_place_is_as_good(products: list[float]) -> None:
-    """A product that is as good as none next to the 1 that a search adds to it ties with the others."""
-    recall = SOURCE.recall.model_copy(update={"candidates": 2, "index": "int8_flat"})
-    for last in (2, 3):
-        assert (
-            share_found(
-                np.array([1, last]), np.array([1, 2, 3]), np.array(products), recall
-            )
-            == 1
-        )
-
-
-def test_small_products_apart_from_the_last_are_no_tie() -> None:
-    recall = SOURCE.recall.model_copy(update={"candidates": 2})
-    products = np.array([3e-5, 2e-5, 1.99e-5])
-    shares = [
-        share_found(np.array([1, last]), np.array([1, 2, 3]), products, recall)
-        for last in (2, 3)
+@pytest.mark.parametrize(
+    ("products", "index", "shares"),
+    [
+        ([3.0, 2.0, 2.0], "int8_flat", [1, 1]),
+        # as good as none next to the 1 that a search adds to a magnified product
+        ([3e-9, 2e-9, 1e-9], "int8_flat", [1, 1]),
+        ([3e-5, 2e-5, 1.99e-5], "flat", [1, 0.5]),
+    ],
+)
+def test_a_tie_at_the_last_place_is_as_good(
+    products: list[float], index: str, shares: list[float]
+) -> None:
+    recall = SOURCE.recall.model_copy(update={"candidates": 2, "index": index})
+    numbers, scores = np.array([1, 2, 3]), np.array(products)
+    assert shares == [
+        share_found(np.array([1, last]), numbers, scores, recall) for last in (2, 3)
     ]
-    assert shares == [1, 0.5]
 
 
 def test_an_item_nobody_knows_is_named(history_side: OnlineSide) -> None:
@@ -519,27 +515,21 @@ def test_features_of_too_few_users_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "changed"), [("source", {"n_dense": 3}), ("default", {"kernels": 3})]
 )
+@pytest.mark.parametrize("weights", [b"", b"no weights", b"PK\x03\x04", None])
 def test_damaged_or_foreign_weights_are_refused(
-    tmp_path: Path, recipe: str, changed: dict[str, int]
+    tmp_path: Path, recipe: str, changed: dict[str, int], weights: bytes | None
 ) -> None:
     write_artifacts(tmp_path, recipe=recipe)
-    weights, report = (
-        artifacts.RANK_WEIGHTS.read(tmp_path),
-        artifacts.RANK_REPORT.read(tmp_path),
-    )
-    other = {**report, "model": {**report["model"], **changed}}
-    for content, reported in (
-        (b"", report),
-        (b"no weights", report),
-        (b"PK\x03\x04", report),
-        (weights, other),
+    if weights is not None:
+        artifacts.RANK_WEIGHTS.write(tmp_path, weights)
+    else:  # those of another configuration
+        report = artifacts.RANK_REPORT.read(tmp_path)
+        model = report["model"] | changed
+        artifacts.RANK_REPORT.write(tmp_path, report | {"model": model})
+    with pytest.raises(
+        ArtifactError, match=r"ranker\.pt: cannot be loaded.*s2_model_train\.py"
     ):
-        artifacts.RANK_WEIGHTS.write(tmp_path, content)
-        artifacts.RANK_REPORT.write(tmp_path, reported)
-        with pytest.raises(
-            ArtifactError, match=r"ranker\.pt: cannot be loaded.*s2_model_train\.py"
-        ):
-            truth_of(tmp_path, recipe)
+        truth_of(tmp_path, recipe)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
