@@ -26,7 +26,7 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from extras.experiments.report import STYLE
+from extras.trials.report import STYLE
 from research import figures
 from research.tables import read
 

@@ -53,7 +53,7 @@ def register(app: Flask, parts: Parts) -> None:
     phases.page.append(cursor.add, "cursor")
     phases.annotate.append(rank.name_unknown, "candidates")
     if SeenAgainSettings.load().seen_again == "discount":
-        from extras.questions import seen_again  # needs extras/experiments, too
+        from extras.questions import seen_again  # needs extras/trials, too
 
         store = parts.stores.get("shown") or seen_again.ShownItems(parts.settings.redis)
         again = seen_again.SeenAgain(recommender, store)

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from extras.events.log import shown_key
-from extras.experiments.store import ExposureQueue
 from extras.questions.rank import kept
+from extras.trials.exposures import ExposureQueue
 from online.clients.base import ServiceError
 from online.clients.redis import RedisClient
 from online.recommend.recommend import Recommender

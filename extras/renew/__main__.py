@@ -37,7 +37,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -104,7 +104,7 @@ def main(settings: Settings) -> None:
     parser.add_argument(
         "--canary",
         action="store_true",
-        help="try it on some users first (extras/canary)",
+        help="try it on some users first (extras/trials)",
     )
     arguments = parser.parse_args()
     margin = arguments.margin
@@ -156,11 +156,10 @@ def renew(
     if report.get("verdict") == "canary":
         settle_canary(settings, previous, report, live)
     if canary:
-        from extras.canary.__main__ import (
-            require_none_runs,
-        )  # a renewal without a canary needs no such extension
+        # a renewal without a canary needs no such extension
+        from extras.trials.__main__ import require_no_trial
 
-        require_none_runs(settings)
+        require_no_trial(settings)
     # Resume what was killed; after a failed step start over, as it would fail again on the same data
     trained = "candidate" in report or (
         "events" in report and "interrupted" not in report
@@ -558,7 +557,7 @@ def taken_off(lists: Lists, items: sp.csr_matrix) -> Lists:
 
 def start_canary(settings: Settings, report: dict[str, Any], path: Path) -> None:
     """Load, check and publish, then try the release on some users. Raises StepError, CanaryError, ServiceError."""
-    from extras.canary.__main__ import start
+    from extras.trials.__main__ import start_canary as start
 
     sync("publish")
     reason = "It is no worse offline; some users try it: make canary status=1."
@@ -577,26 +576,25 @@ def settle_canary(
     Notes a candidate that a guardrail rejected in the ``report``. Drops the verdict of one whose canary never began, so
     that the renewal is resumed. Raises StepError while the canary runs.
     """
-    from extras.canary.store import CanaryStore
+    from extras.trials.__main__ import trials
 
-    with closing(CanaryStore(settings.redis)) as store:
-        found = store.canaries()
-    if found.running is not None:
-        on_trial = f"the release of the last renewal is still on trial: {found.running}"
+    found = trials(settings)
+    if found.canary is not None:
+        on_trial = f"the release of the last renewal is still on trial: {found.canary}"
         raise StepError(on_trial, "make canary stop=1 ends it.")
     candidate, since = report["candidate"], report.get("canary since", 0)
     if live == candidate:
         return
-    trials = [
+    tried = [
         each
         for each in found.ended
         if each.release == candidate and each.began >= since
     ]
-    if not trials:
+    if not tried:
         del report["verdict"]
         return
-    if trials[0].rejected:
-        report["rejected"] = {"release": candidate, "result": str(trials[0])}
+    if tried[0].rejected:
+        report["rejected"] = {"release": candidate, "result": str(tried[0])}
     if previous.exists() and _has_artifacts_of(settings, candidate):
         rejected = previous.with_name("rejected")
         shutil.rmtree(rejected, ignore_errors=True)  # of a renewal that was killed

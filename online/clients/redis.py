@@ -225,7 +225,6 @@ class Control:
     )  # the release that answers by default; None: none was ever activated
     published: Sequence[str]  # last published or activated first
     forgotten: int = 0  # how often somebody was forgotten
-    experiments: bytes | None = None  # those that run, packed; None: none does
 
 
 class RedisUsers(RedisClient[UserQuery, UserAnswer]):
@@ -254,8 +253,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             forgotten: Any = self._redis.get(
                 wire.FORGOTTEN_COUNT_KEY
             )  # typed for the asynchronous client too
-            experiments: Any = self._redis.get(wire.EXPERIMENTS_KEY)
-        return Control(active, published, int(forgotten or 0), experiments)
+        return Control(active, published, int(forgotten or 0))
 
     def _user(
         self,

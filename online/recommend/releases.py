@@ -56,7 +56,6 @@ class Releases:
         self._reloaded_at = -math.inf  # monotonic seconds
         self._active_id: str | None = None  # as Redis said last
         self._redis_failure: ServiceError | None = None  # of the last `follow`
-        self.experiments: bytes | None = None
 
     @property
     def active(self) -> Release | None:
@@ -124,7 +123,6 @@ class Releases:
             raise
         self._redis_failure = None
         self._known_users.follow(control.forgotten)
-        self.experiments = control.experiments
         self._published = control.published
         self._active_id = control.active
         if control.active is not None:

@@ -27,13 +27,13 @@ from data_exchange_center.recipes import recipe_called
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.canary import __main__ as canary
-from extras.canary import state
-from extras.canary.state import Canaries, CanaryError
 from extras.events.event_parts import Entry, EventParts
 from extras.renew import __main__ as renew
+from extras.trials import __main__ as commands
+from extras.trials import changes
+from extras.trials.state import TrialError, Trials
 from tests.made_up_data import shop
-from tests.unit.extras.canary.test_state import started
+from tests.unit.extras.trials.test_changes import experiment, started
 from tests.unit.offline.synthetic import step
 
 LATER = 1_800_000_000  # after everything in the data
@@ -416,22 +416,12 @@ def test_too_few_users_tell_nothing(
         stack.renew()
 
 
-class Trials:
-    """Canaries and experiments, in the place of Redis."""
+class Tried:
+    """Trials, in the place of Redis."""
 
     def __init__(self) -> None:
-        self.found = Canaries()
-        self.experiments: list[Any] = []
+        self.found = Trials()
         self.fails: list[Exception] = []
-
-    def canaries(self) -> Canaries:
-        return self.found
-
-    def call(self, _: None) -> list[Any]:
-        return self.experiments
-
-    def close(self) -> None:
-        pass
 
     def begin(self, settings: Settings, release: str) -> None:
         if self.fails:
@@ -445,32 +435,30 @@ class Trials:
         )
 
     def end(self, verdict: Any, reason: str = "", detail: str = "") -> None:
-        assert self.found.running is not None
-        self.found = state.ended(
-            self.found, self.found.running, verdict, reason, detail
+        assert self.found.canary is not None
+        self.found = changes.end_canary(
+            self.found, self.found.canary, verdict, reason, detail, now=time.time()
         )
 
 
 @pytest.fixture
-def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
-    trials = Trials()
-    monkeypatch.setattr("extras.canary.store.CanaryStore", lambda _: trials)
-    monkeypatch.setattr(canary, "CanaryStore", lambda _: trials)
-    monkeypatch.setattr(canary, "ExperimentStore", lambda _: trials)
-    monkeypatch.setattr(canary, "start", trials.begin)
+def trials(monkeypatch: pytest.MonkeyPatch) -> Tried:
+    trials = Tried()
+    monkeypatch.setattr(commands, "trials", lambda _: trials.found)
+    monkeypatch.setattr(commands, "start_canary", trials.begin)
     return trials
 
 
 @pytest.mark.parametrize("activated", [True, False])
 def test_a_canary_is_begun_and_its_end_settles_the_artifacts(
-    stack: Stack, trials: Trials, activated: bool
+    stack: Stack, trials: Tried, activated: bool
 ) -> None:
     former = stack.live
     collected(stack.settings, users=160)
     candidate = renew.renew(stack.settings, canary=True)["candidate"]
     assert (stack.report["verdict"], stack.live) == ("canary", former)
-    assert trials.found.running is not None
-    assert trials.found.running.release == candidate
+    assert trials.found.canary is not None
+    assert trials.found.canary.release == candidate
     with pytest.raises(StepError, match="is still on trial"):
         stack.renew()
     trials.end("activated" if activated else "rolled back")
@@ -483,7 +471,7 @@ def previous(stack: Stack) -> Path:
     return stack.settings.service_dir("renewal") / "previous"
 
 
-def test_artifacts_that_are_not_the_canarys_stay(stack: Stack, trials: Trials) -> None:
+def test_artifacts_that_are_not_the_canarys_stay(stack: Stack, trials: Tried) -> None:
     """Somebody has trained and gone live since, with `make offline sync`."""
     former = tuple(stack.settings.offline_dir.iterdir())
     shutil.copytree(stack.settings.offline_dir, previous(stack))
@@ -511,49 +499,49 @@ def test_artifacts_that_are_not_the_canarys_stay(stack: Stack, trials: Trials) -
 
 @pytest.mark.parametrize("running", ["canary", "experiment"])
 def test_a_renewal_that_cannot_begin_its_canary_does_nothing(
-    stack: Stack, trials: Trials, running: str
+    stack: Stack, trials: Tried, running: str
 ) -> None:
     if running == "canary":
         trials.begin(stack.settings, "b" * 12)
     else:
-        trials.experiments = [SimpleNamespace(name="ranker", runs=True)]
-    with pytest.raises(CanaryError, match=running):
+        trials.found = Trials(experiments=(experiment(),))
+    with pytest.raises(TrialError, match=running):
         renew.renew(stack.settings, canary=True)
     assert stack.ran == []
 
 
 @pytest.mark.parametrize(
-    "error", [CanaryError("release", "an experiment runs"), KeyboardInterrupt()]
+    "error", [TrialError("release", "an experiment runs"), KeyboardInterrupt()]
 )
 def test_a_canary_that_never_began_is_begun_without_training(
-    stack: Stack, trials: Trials, error: Exception
+    stack: Stack, trials: Tried, error: Exception
 ) -> None:
     """Also where the renewal was killed just before."""
     collected(stack.settings, users=160)
     trials.fails = [error]
     with pytest.raises(type(error)):
         renew.renew(stack.settings, canary=True)
-    assert trials.found.running is None
+    assert trials.found.canary is None
     assert renew.renew(stack.settings, canary=True)["verdict"] == "canary"
     assert len(stack.ran) == len(provenance.STEPS)
 
 
 def test_a_canary_that_cannot_begin_is_refused_in_the_end(
-    stack: Stack, trials: Trials
+    stack: Stack, trials: Tried
 ) -> None:
     former = stack.live
     collected(stack.settings, users=160)
     trials.fails = [
-        CanaryError("release", "an experiment runs") for _ in range(renew.TRIES)
+        TrialError("release", "an experiment runs") for _ in range(renew.TRIES)
     ]
-    for expected in (*[CanaryError] * (renew.TRIES - 1), renew.RefusedError):
+    for expected in (*[TrialError] * (renew.TRIES - 1), renew.RefusedError):
         with pytest.raises(expected, match="an experiment runs"):
             renew.renew(stack.settings, canary=True)
     assert served(stack, former)
 
 
 def test_a_rejected_release_is_not_tried_again(
-    stack: Stack, trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, trials: Tried, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Although the renewal was killed after the canary had begun."""
 
@@ -561,7 +549,7 @@ def test_a_rejected_release_is_not_tried_again(
         trials.begin(settings, release)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(canary, "start", killed)
+    monkeypatch.setattr(commands, "start_canary", killed)
     former = stack.live
     collected(stack.settings, users=160)
     with pytest.raises(KeyboardInterrupt):
@@ -577,7 +565,7 @@ def test_a_rejected_release_is_not_tried_again(
         assert stack.report["verdict"] == "refused"
         assert served(stack, former)
     assert len(trials.found.ended) == 1
-    monkeypatch.setattr(canary, "start", trials.begin)
+    monkeypatch.setattr(commands, "start_canary", trials.begin)
     twin = tmp_path / "twin.json"
     twin.write_text(
         stack.settings.recipe.model_copy(update={"name": "twin"}).model_dump_json(),
@@ -595,13 +583,13 @@ def test_a_rejected_release_is_not_tried_again(
     ("verdict", "reason"), [("stopped", ""), ("rolled back", "superseded")]
 )
 def test_a_canary_that_others_ended_is_tried_again(
-    stack: Stack, trials: Trials, verdict: Any, reason: str
+    stack: Stack, trials: Tried, verdict: Any, reason: str
 ) -> None:
     collected(stack.settings, users=160)
     candidate = renew.renew(stack.settings, canary=True)["candidate"]
     trials.end(verdict, reason)
     assert renew.renew(stack.settings, canary=True)["candidate"] == candidate
-    assert trials.found.running is not None
+    assert trials.found.canary is not None
 
 
 def test_killed_between_two_renames(stack: Stack) -> None:
