@@ -78,12 +78,19 @@ def position_of(entry: bytes) -> tuple[int, int]:
     return int(milliseconds), int(count)
 
 
+def opinion(event: Event, dataset: Dataset) -> bool | None:
+    """Whether an event says that the user likes the item: True for a rating above the data set's threshold, False for a
+    lower one or a retraction, None if it says neither."""
+    effect = dataset.event_types.get(event.type)
+    if effect == "retracts":
+        return False
+    code = dataset.code(event.value) if effect == "rates" else None
+    return None if code is None else code > dataset.positive_level
+
+
 def likes(event: Event, dataset: Dataset) -> bool:
     """Whether an event is positive feedback: a rating above the data set's threshold."""
-    if dataset.event_types.get(event.type) != "rates":
-        return False
-    code = dataset.code(event.value)
-    return code is not None and code > dataset.positive_level
+    return opinion(event, dataset) is True
 
 
 class _Changes:

@@ -64,9 +64,6 @@ EVENT_PARTITIONS: Final = 16
 FORGOTTEN: Final = ""  # field of a user's events: the user was forgotten, and no release's state of them counts
 
 FORGOTTEN_COUNT_KEY: Final = "ml:forgotten"  # string: how often somebody was forgotten
-EXPERIMENTS_KEY: Final = (
-    "ml:experiments"  # string: the experiments that run, as JSON; or absent
-)
 
 
 def event_partition(own_id: OwnId) -> int:

@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings
 
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.settings import ExtensionSettings, Settings
-from extras.canary.store import CanaryStore
+from extras.trials.store import TrialStore
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from online.web.openapi import description
@@ -196,7 +196,7 @@ def openapi() -> dict[str, Any]:
     recommender = Recommender.from_settings(settings)
     try:
         stores = {
-            "canary": CanaryStore(settings.redis)
+            "trials": TrialStore(settings.redis)
         }  # a given store is not read when the server starts
         parts: Parts = create_app(recommender, settings, stores=stores).extensions[
             "recsys"

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from data_exchange_center.files import written_in_place
 from data_exchange_center.steps import StepError, run
-from extras.experiments.report import STYLE
+from extras.trials.report import STYLE
 from research import figures
 from research.tables import read
 

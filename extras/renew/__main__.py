@@ -29,7 +29,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -71,7 +71,7 @@ def main(settings: Settings) -> None:
     parser.add_argument(
         "--canary",
         action="store_true",
-        help="try it on some users first (extras/canary)",
+        help="try it on some users first (extras/trials)",
     )
     arguments = parser.parse_args()
     if not 0 <= arguments.margin < 1:
@@ -116,9 +116,9 @@ def renew(
     rejection = rejected_by_canary(settings, tried) if tried else None
     if canary:
         # a renewal without a canary needs no such extension
-        from extras.canary.__main__ import require_none_runs
+        from extras.trials.__main__ import require_no_trial
 
-        require_none_runs(settings)
+        require_no_trial(settings)
     put_back(settings, last.get("candidate"), live)
     of_live = live_settings(settings, live)
 
@@ -317,8 +317,8 @@ def sync(target: str = "sync") -> None:
 
 
 def start_canary(settings: Settings, report: dict[str, Any], path: Path) -> None:
-    """Load, check and publish, then try the release on some users. Raises StepError, CanaryError, ServiceError."""
-    from extras.canary.__main__ import start
+    """Load, check and publish, then try the release on some users. Raises StepError, TrialError, ServiceError."""
+    from extras.trials.__main__ import start_canary as start
 
     sync("publish")
     report["canary"] = report["candidate"]
@@ -330,17 +330,16 @@ def start_canary(settings: Settings, report: dict[str, Any], path: Path) -> None
 
 def rejected_by_canary(settings: Settings, release: str) -> str | None:
     """How the last canary of a release ended, if a guardrail rejected it. Raises StepError while it is on trial."""
-    from extras.canary.store import CanaryStore
+    from extras.trials.__main__ import trials
 
-    with closing(CanaryStore(settings.redis)) as store:
-        canaries = store.canaries()
-    running = canaries.running
+    found = trials(settings)
+    running = found.canary
     if running is not None and running.release == release:
         raise StepError(
             f"the release of a former renewal is still on trial: {running}",
             "make canary stop=1 ends it.",
         )
-    for trial in canaries.ended:
+    for trial in found.ended:
         if trial.release == release:
             return str(trial) if trial.rejected else None
     return None

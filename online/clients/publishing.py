@@ -85,15 +85,13 @@ class Control:
     )  # the release that answers by default; None: none was ever activated
     published: Sequence[str]  # last published or activated first
     forgotten: int = 0  # how often somebody was forgotten
-    experiments: bytes | None = None  # those that run, packed; None: none does
 
 
 def control(client: redis.Redis) -> Control:
     """Read what all servers follow."""
     active, published = listed(client)
     forgotten: Any = client.get(wire.FORGOTTEN_COUNT_KEY)  # typed for async, too
-    experiments: Any = client.get(wire.EXPERIMENTS_KEY)
-    return Control(active, published, int(forgotten or 0), experiments)
+    return Control(active, published, int(forgotten or 0))
 
 
 def listed(client: redis.Redis) -> tuple[str | None, list[str]]:

@@ -34,7 +34,6 @@ class Releases:
 
     Attributes:
         active: what answers: the active release, or the one before it until that is loaded; None: none was loaded yet.
-        experiments: the running experiments, serialized, as Redis said last.
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class Releases:
         self._reloaded_at = -math.inf  # monotonic seconds
         self._redis_failure: ServiceError | None = None  # of the last `follow`
         self.active: Release | None = None
-        self.experiments: bytes | None = None
 
     @property
     def loaded_count(self) -> int:
@@ -114,7 +112,6 @@ class Releases:
             raise
         self._redis_failure = None
         self._forgot(control.forgotten)
-        self.experiments = control.experiments
         self._published = control.published
         self._active_id = control.active
         if control.active is not None:

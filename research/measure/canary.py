@@ -4,7 +4,7 @@ Lists, latencies and outcomes are collected once for each release: the server's 
 services, answers some users at the moment of their first held-out rating. A bad release is the active one with a fault
 put into what a process loads of it, or into a client (`MADE`); a few are made from the active release's answers
 (`CHANGED`). Then canaries are simulated: users, drawn from the collected ones, arrive at `RATE` a second, their answers
-are counted as servers count them, and `extras.canary.decision.decide`, with its usual limits, decides.
+are counted as servers count them, and `extras.trials.decision.decide`, with its usual limits, decides.
 
 The model of what users like: a user likes the held-out items that the list of fifty has, each with probability
 `NOTICED`, and its likes are counted after the horizon. Assignment is a new random draw each time, as new hashes give.
@@ -37,19 +37,16 @@ from data_exchange_center.history import History
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import progress
-from extras.canary.decision import (
-    ACTIVE,
-    CANARY,
+from extras.trials.changes import STEPS
+from extras.trials.decision import (
     CanarySettings,
+    Counts,
     Decision,
     Likes,
-    as_counts,
     bucket_of,
     decide,
 )
-from extras.canary.hook import Titles, overlap_of, problems
-from extras.canary.likes import relative
-from extras.canary.state import STEPS
+from extras.trials.tally import Titles, overlap_of, problems
 from offline.evaluation import metrics
 from online.clients.base import NEVER, Deadline, StoredError
 from online.clients.triton import NOT_NUMBERS, ScoreQuery
@@ -434,7 +431,7 @@ class Simulation:
             self.clock += users / (RATE * share)
             self.look(stored, users)
             seconds = self.clock - began
-            counts = as_counts(
+            counts = Counts.of(
                 stored, users=look * users, seconds=seconds, likes=self.known
             )
             decision = decide(counts, self.limits, STEP_USERS)
@@ -447,8 +444,8 @@ class Simulation:
         generator = self.generator
         chosen = generator.integers(len(self.canary.likes), size=users)
         others = generator.integers(len(self.active.likes), size=users)
-        count(stored, CANARY, self.canary, chosen)
-        count(stored, ACTIVE, self.active, others)
+        count(stored, "canary", self.canary, chosen)
+        count(stored, "active", self.active, others)
         compared = self.canary.overlap[chosen[: COMPARED // LOOKS]]
         stored["compared"] += len(compared)
         stored["overlap"] += int(compared.sum())
@@ -465,7 +462,7 @@ class Simulation:
         if over:
             values = np.concatenate(self.values[:over]).astype(np.float64)
             treated = np.concatenate(self.treated[:over])
-            self.known = relative(values, treated, 2 * STEP_USERS)
+            self.known = Likes.of(values, treated, 2 * STEP_USERS)
 
 
 def simulate(
@@ -496,12 +493,12 @@ def simulate(
 def count(
     stored: Counter[str], arm: str, collected: Collected, chosen: Numbers
 ) -> None:
-    """Add answers to counts, as `extras.canary.hook.Tally` does."""
-    stored[f"{arm}requests"] += len(chosen)
+    """Add answers to counts, as `extras.trials.tally.Tally` does."""
+    stored[f"{arm}:requests"] += len(chosen)
     for name in NAMES:
-        stored[arm + name] += int(collected.problems[name][chosen].sum())
+        stored[f"{arm}:{name}"] += int(collected.problems[name][chosen].sum())
     for milliseconds in collected.milliseconds[chosen]:
-        stored[f"{arm}<{bucket_of(milliseconds)}"] += 1
+        stored[f"{arm}:<{bucket_of(milliseconds)}"] += 1
 
 
 def measured(

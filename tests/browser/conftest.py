@@ -42,6 +42,7 @@ def site(
     app = create_app(
         fakes.recommender, Settings(server={"keys_file": path}), fakes.stores
     )
+    fakes.app = app
     with serving(app) as address:
         yield Site(f"{address}/", keys.add(path, "person"))
 

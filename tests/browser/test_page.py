@@ -11,7 +11,6 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, Route, expect
 from tenacity import Retrying, stop_after_delay
 
-from extras.experiments.declaration import arm_of
 from extras.faults import hook as faults_hook
 from tests.browser.conftest import Said, Site
 from tests.unit.extras.conftest import Fakes
@@ -470,17 +469,16 @@ def test_a_random_schedule_begins_faults_until_it_is_ended(
     assert fakes.faults.active == {}
 
 
-@pytest.mark.parametrize("design", ["split", "interleaved"])
 def test_running_experiments_and_the_users_arm_are_shown(
-    page: Page, fakes: Fakes, design: str
+    page: Page, fakes: Fakes
 ) -> None:
     view(page, "Status")
     expect(page.locator(".service.good")).to_have_count(4)
     expect(page.get_by_role("heading", name="Running experiments")).to_have_count(0)
     second_release(fakes)
-    fakes.store.run("over", OTHER, OTHER)
-    fakes.store.stop("over")
-    experiment = fakes.store.run("ranker", fakes.world.release, OTHER, kind=design)
+    fakes.trials.run("over", OTHER, OTHER)
+    fakes.trials.stop("over")
+    experiment = fakes.trials.run("ranker", fakes.world.release, OTHER)
     url = page.url.split("#")[0]
     for requested in (
         {"release": OTHER},
@@ -495,15 +493,11 @@ def test_running_experiments_and_the_users_arm_are_shown(
     tile = page.locator(".release").filter(
         has=page.get_by_role("heading", name="ranker")
     )
-    expect(tile).to_contain_text(f"{design}100 % of the users")
-    share = 50 if design == "split" else 100
-    arms = [
-        f"control: {fakes.world.release}, {share} %",
-        f"treatment: {OTHER}, {share} %",
-    ]
+    expect(tile).to_contain_text("100 % of the users")
+    arms = [f"control: {fakes.world.release}, 50 %", f"treatment: {OTHER}, 50 %"]
     expect(tile.get_by_role("listitem")).to_have_text(arms)
     expect(page.get_by_role("heading", name="over", exact=True)).to_have_count(0)
-    mine = "control + treatment" if design == "interleaved" else arm_of(experiment, 1)
+    mine = experiment.arm_of(1)
     expect(tile).to_contain_text(f"User 1: {mine}")
     page.get_by_role("button", name="中文").click()
     expect(page.get_by_role("heading", name="正在运行的实验")).to_be_visible()

@@ -21,7 +21,8 @@ from data_exchange_center.settings import Settings
 from extras.events import event_parts as consumer
 from extras.events.event_parts import EventParts
 from extras.events.log import EventLog, Recording, event_log_key
-from extras.experiments.store import ExperimentStore
+from extras.trials.state import Trials
+from extras.trials.store import TrialStore
 from offline_to_online.stores.base import redis_client
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
@@ -32,7 +33,7 @@ from tests.cluster.redis_cluster import (
     password_of,
     server_process,
 )
-from tests.unit.extras.experiments.contracts import ExperimentStoreContract
+from tests.unit.extras.trials.contracts import TrialStoreContract
 from tests.waiting import until
 
 FILMS, RELEASE = "films", "eeeeeeeeeeee"
@@ -267,9 +268,9 @@ def move_slot(settings: Settings, key: str) -> None:
             server.execute_command("CLUSTER SETSLOT", slot, "NODE", taker_id)
 
 
-class TestExperimentsInACluster(ExperimentStoreContract):
+class TestTrialsInACluster(TrialStoreContract):
     @pytest.fixture
-    def client(self, settings: Settings) -> Iterator[ExperimentStore]:
-        with closing(ExperimentStore(settings.redis)) as store:
-            store.update(lambda _: ())
+    def client(self, settings: Settings) -> Iterator[TrialStore]:
+        with closing(TrialStore(settings.redis)) as store:
+            store.update(lambda _: Trials())
             yield store

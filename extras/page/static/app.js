@@ -12,7 +12,7 @@ import { Trace } from "./trace.js";
 import { Status } from "./status.js";
 import { keep, kept } from "./stored.js";
 import { terms } from "./titles.js";
-import { afterAll, moment } from "./when.js";
+import { moment } from "./when.js";
 import { WhyNot } from "./why_not.js";
 import { preferred, speaker } from "./words.js";
 
@@ -86,11 +86,7 @@ class App extends Component {
       const before = this.state.answer?.userid === userid ? this.state.answer : null;
       const kinds = kindsOf([...this.state.kinds, ...answer.item_list.flatMap(terms)]);
       this.setState({ history, answer, before, kinds, explained: new Map(), busy: false });
-      // An interleaved list is of two releases; it is the same again as long as nothing happens. Requested as of a second
-      // after all that has happened, it counts only once in the experiment.
-      const interleaved = answer.experiments?.some(({ arms }) => arms.length > 1);
-      const again = { ...body, timestamp: body.timestamp ?? afterAll(history.last) };
-      this.requested = interleaved ? again : { ...body, release: answer.release };
+      this.requested = { ...body, release: answer.release };
     } catch (problem) {
       if (problem.name !== "AbortError") this.setState({ problem, again: () => this.ask(), busy: false });
       return;

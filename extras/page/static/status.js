@@ -22,7 +22,7 @@ const Release = ({ t, release, activate }) => html`
 // `mine`: the experiment that the current user's list is part of, if any.
 const Experiment = ({ t, experiment, user, mine }) => html`
   <li class="release">
-    <h3>${experiment.name} <span class="state">${t(`kind_${experiment.kind}`)}</span></h3>
+    <h3>${experiment.name}</h3>
     <p class="quiet">${t("shareOfUsers", { share: percent(experiment.share) })}</p>
     <ul class="arms">${experiment.arms.map((arm) => html`
       <li key=${arm.name}>${arm.name}${t("colon")}${arm.release}${t("comma")}${percent(arm.share)}</li>`)}</ul>

@@ -8,9 +8,6 @@ export const MOMENTS = ["now", "session", "hour"];
 // The request's timestamp; undefined: now.
 export const moment = (when, last) => (when === "now" || last === null ? undefined : last + AFTER[when]);
 
-// Now, as a timestamp: the second after all that has happened, by the server's clock or this one.
-export const afterAll = (last) => Math.max(Math.floor(Date.now() / 1000), last ?? 0) + 1;
-
 export const When = ({ t, when, name = "when", change }) => html`
   <fieldset class="choice">
     <legend>${t("when")}</legend>

@@ -19,7 +19,6 @@ from tests.waiting import until
 
 # Short steps; an overlap that another recipe's lists do not reach; nobody sends feedback
 CANARY = {
-    "RECSYS_CANARY__AWAY_S": "1",
     "RECSYS_CANARY__STEP_S": "30",
     "RECSYS_CANARY__OVERLAP": "0.5",
     "RECSYS_CANARY__EVIDENCE": "1",

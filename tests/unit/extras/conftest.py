@@ -16,16 +16,15 @@ from werkzeug.serving import make_server
 
 from data_exchange_center.settings import Settings
 from extras.keys import store as keys
+from extras.trials.hook import Serving
 from online.main.s1_server import create_app
 from online.web.parts import Parts
 from tests.unit.extras.fakes import (
-    FakeCanaryStore,
-    FakeExperiments,
     FakeFaults,
     FakeItemStore,
     FakeLog,
-    FakeQuality,
     FakeText,
+    FakeTrials,
     FakeUserList,
 )
 from tests.unit.online.conftest import Fakes as CoreFakes
@@ -38,18 +37,20 @@ class Fakes(CoreFakes):
     """With what extras write to."""
 
     log: FakeLog
-    store: FakeExperiments
+    trials: FakeTrials
     new_items: FakeItemStore
     text: FakeText
     faults: FakeFaults = field(default_factory=FakeFaults)
-    canaries: FakeCanaryStore = field(default_factory=FakeCanaryStore)
-    served: FakeExperiments = field(init=False)
-    quality: FakeQuality = field(default_factory=FakeQuality)
     app: Flask = field(init=False)
 
     def __post_init__(self) -> None:
-        self.served = FakeExperiments(self.users)
         self.app = create_app(self.recommender, stores=self.stores)
+        self.trials.heard = lambda: self.serving.follow()
+
+    @property
+    def serving(self) -> Serving:
+        """How the server answers while trials run."""
+        return self.app.extensions["trials"]  # type: ignore[no-any-return]
 
     @property
     def parts(self) -> Parts:
@@ -59,12 +60,9 @@ class Fakes(CoreFakes):
     def stores(self) -> dict[str, Any]:
         return {
             "events": self.log,
-            "experiments": self.store,
+            "trials": self.trials,
             "faults": self.faults,
-            "served": self.served,
-            "quality": self.quality,
             "items": self.new_items,
-            "canary": self.canaries,
             "page": FakeUserList(self.users),
             "search": self.text,
         }
@@ -79,7 +77,7 @@ def fakes(core_fakes: CoreFakes) -> Fakes:  # noqa: F811
     return Fakes(
         **vars(core_fakes),
         log=FakeLog(users),
-        store=FakeExperiments(users),
+        trials=FakeTrials(users),
         new_items=FakeItemStore(),
         text=FakeText(core_fakes.items),
     )

@@ -13,27 +13,19 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Event, Logged
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
-from extras.canary.state import GROUPS, Canaries, Canary, Member
-from extras.canary.store import Held
-from extras.events.log import Forgotten, Recording, TooManyEventsError
-from extras.experiments.declaration import EXPERIMENTS as ALL
-from extras.experiments.declaration import (
-    Declaration,
-    Experiment,
-    Experiments,
-    named,
-    started,
-    stopped,
-)
-from extras.experiments.store import Change, Exposure
+from extras.events.log import EXPOSURES, Forgotten, Recording, TooManyEventsError
 from extras.faults.declaration import ActiveFault, Fault
 from extras.items.store import Change as ItemChange
 from extras.items.store import Changes as ItemChanges
 from extras.items.store import Query, Record, after
 from extras.page.users import Listing
-from extras.quality.store import Report
 from extras.search.meaning import DIMS, NearQuery
 from extras.search.text import TextQuery, Words
+from extras.trials.changes import start_experiment, stop_experiment
+from extras.trials.exposures import Exposure
+from extras.trials.quality import Report
+from extras.trials.state import GROUPS, Canary, Declaration, Experiment, Trials
+from extras.trials.store import Change
 from online.clients.base import Client, ServiceError
 from tests.unit.online.fakes import Fake, FakeItems, FakeUsers
 
@@ -115,48 +107,70 @@ class FakeItemStore(Fake, Client[Query, ItemChanges]):
         )
 
 
-class FakeExperiments(Fake, Client[None, Experiments]):
-    """Requests learn from ``users`` which of them run."""
+class FakeTrials(Fake, Client[None, Trials]):
+    """Trials, their counts and exposures, and the report on quality. ``heard``: after somebody changed a trial."""
 
     service = "redis"
 
     def __init__(self, users: FakeUsers) -> None:
         super().__init__()
         self.users = users
-        self.experiments: Experiments = ()
+        self.state = Trials()
+        self.found = Report()
         self.exposed: list[Exposure] = []
+        self.sampled: list[Exposure] = []
+        self.added: dict[tuple[str, int], Counter[str]] = {}
+        self.answered: dict[tuple[str, int, str], set[OwnId]] = {}
+        self.heard: Callable[[], object] = lambda: None
 
-    def _call(self, query: None) -> Experiments:
+    def _call(self, query: None) -> Trials:
         self._seen()
-        return self.experiments
+        return self.state
 
-    def update(self, change: Change) -> Experiments:
+    def update(self, change: Change) -> Trials:
         with self._requested("update"):
-            self.experiments = change(self.experiments)
-            running = tuple(each for each in self.experiments if each.runs)
-            self.users.experiments = ALL.dump_json(running) if running else None
-        self.users.changed()
-        return self.experiments
+            self.state = change(self.state)
+            return self.state
 
     def run(self, name: str, control: str, treatment: str, **given: Any) -> Experiment:
-        """Start one over these two releases, which are taken to be kept."""
+        """Start an experiment over these two releases, which are taken to be kept."""
         arms = {"control": {"release": control}, "treatment": {"release": treatment}}
         declared = Declaration.model_validate({"name": name, "arms": arms, **given})
         kept = dict.fromkeys((control, treatment), self.users.worlds[control].dataset)
-        now = len(self.experiments)
-        return named(
-            self.update(lambda before: started(before, declared, kept, now)), name
-        )
+        self.update(lambda before: start_experiment(before, declared, kept, 1))
+        self.heard()
+        return self.state.named(name)
 
     def stop(self, name: str) -> None:
-        self.update(lambda before: stopped(before, name, len(self.experiments)))
+        self.update(lambda before: stop_experiment(before, name, 2))
+        self.heard()
 
-    def expose(self, exposures: Sequence[Exposure]) -> None:
+    def add(
+        self,
+        canary: Canary,
+        counts: Mapping[str, int],
+        users: Mapping[str, Collection[OwnId]],
+    ) -> None:
+        with self._requested("add"):
+            key = (canary.id, canary.step)
+            self.added.setdefault(key, Counter()).update(counts)
+            for group, answered in users.items():
+                self.answered.setdefault((*key, group), set()).update(answered)
+
+    def counts(self, canary: Canary) -> tuple[dict[str, int], dict[str, int]]:
+        with self._requested("counts"):
+            key = (canary.id, canary.step)
+            users = {
+                group: len(self.answered.get((*key, group), ())) for group in GROUPS
+            }
+            return dict(self.added.get(key, {})), users
+
+    def expose(self, exposures: Sequence[Exposure], stream: str = EXPOSURES) -> None:
         with self._requested("expose"):
-            self.exposed += exposures
+            (self.exposed if stream == EXPOSURES else self.sampled).extend(exposures)
 
-    def exposures(self, experiment: str, since_ms: int = 0) -> Iterator[Exposure]:
-        return (each for each in self.exposed if each.experiment == experiment)
+    def exposures(self, trial: str = "", since_ms: int = 0) -> Iterator[Exposure]:
+        return (each for each in self.exposed if each.experiment == trial)
 
     def events_of(
         self, dataset: str, userids: Sequence[OwnId]
@@ -166,55 +180,9 @@ class FakeExperiments(Fake, Client[None, Experiments]):
             userid: [each.event for each in theirs] for userid, theirs in logged.items()
         }
 
-
-class FakeCanaryStore(Fake, Client[Held, bool]):
-    """Canaries, their counts and the users who join later."""
-
-    service = "redis"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.state = Canaries()
-        self.held: set[tuple[str, OwnId]] = set()
-        self.added: dict[tuple[str, int], Counter[str]] = {}
-        self.answered: dict[tuple[str, int, Member], set[OwnId]] = {}
-
-    def _call(self, query: Held) -> bool:
-        self._seen(query)
-        key = (query.canary, query.userid)
-        if query.announce:
-            self.held.add(key)
-        return key in self.held
-
-    def canaries(self) -> Canaries:
-        with self._requested("canaries"):
-            return self.state
-
-    def update(self, change: Callable[[Canaries], Canaries]) -> Canaries:
-        with self._requested("update"):
-            self.state = change(self.state)
-            return self.state
-
-    def add(
-        self,
-        canary: Canary,
-        counts: Mapping[str, int],
-        users: Mapping[Member, Collection[OwnId]],
-    ) -> None:
-        with self._requested("add"):
-            self.added.setdefault((canary.id, canary.step), Counter()).update(counts)
-            for group, answered in users.items():
-                self.answered.setdefault((canary.id, canary.step, group), set()).update(
-                    answered
-                )
-
-    def counts(self, canary: Canary) -> tuple[dict[str, int], dict[Member, int]]:
-        with self._requested("counts"):
-            key = (canary.id, canary.step)
-            users = {
-                group: len(self.answered.get((*key, group), ())) for group in GROUPS
-            }
-            return dict(self.added.get(key, {})), users
+    def report(self, dataset: str, window_s: int) -> Report:
+        with self._requested("report"):
+            return self.found
 
 
 class FakeFaults(Fake, Client[None, dict[str, ActiveFault]]):
@@ -239,18 +207,6 @@ class FakeFaults(Fake, Client[None, dict[str, ActiveFault]]):
     def end(self) -> None:
         with self._requested("end"):
             self.active = {}
-
-
-class FakeQuality(Fake, Client[tuple[str, int], Report]):
-    service = "redis"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.report = Report()
-
-    def _call(self, query: tuple[str, int]) -> Report:
-        self._seen(query)
-        return self.report
 
 
 class FakeUserList(Fake, Client[Listing, list[tuple[str, int]]]):

@@ -79,11 +79,10 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         self.history = (
             [live] if live is not None else []
         )  # published releases, newest first
-        self.experiments: bytes | None = None  # those that run, packed
         self.values: dict[str, bytes] = {}  # that extras keep
         self.changed: Callable[[], None] = lambda: (
             None
-        )  # called when another release, or other experiments, are active
+        )  # called when another release is active
 
     def value(self, key: str) -> bytes:
         """Not among the calls: a thread reads it now and then."""
@@ -116,7 +115,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
     def control(self) -> Control:
         """Not among the calls: a thread reads it now and then."""
         active, published = self.listed()
-        return Control(active, published, self.forgets, self.experiments)
+        return Control(active, published, self.forgets)
 
     def events_of(self, dataset: str | None, userid: OwnId) -> tuple[Any, ...]:
         return tuple(

@@ -38,7 +38,6 @@ RELEASE = "aaaaaaaaaaaa"
 FOR_ALL = (
     wire.LIVE_KEY,
     wire.FORGOTTEN_COUNT_KEY,
-    wire.EXPERIMENTS_KEY,
     wire.manifest_key(RELEASE),
 )
 

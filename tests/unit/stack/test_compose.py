@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from data_exchange_center.settings import Settings
-from extras.canary.decision import CanarySettings
 from extras.diversity.hook import DiversitySettings
 from extras.faults.declaration import FaultSettings
-from extras.quality.store import QualitySettings
 from extras.search.settings import SearchSettings
 from extras.tracing.hook import TracingSettings
+from extras.trials.decision import CanarySettings
+from extras.trials.quality import QualitySettings
 from stack.commands import PROGRAMS
 from stack.elasticsearch.jars import locked_jars
 from stack.elasticsearch.node import LIMITS, node_settings

@@ -17,7 +17,7 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
 from extras.monitoring import __main__ as monitoring
-from extras.quality.store import DayRate, Drift, Report
+from extras.trials.quality import DayRate, Drift, Report
 from online.web.connections import refused
 from stack.service import StackError
 from tests.free_ports import free_ports, settings_on_free_ports
@@ -53,7 +53,7 @@ def measured(fakes: Fakes) -> None:
     """Have `make quality` found something."""
     rates = [DayRate(release=fakes.world.release, day="2026-01-01", lists=10, hits=4)]
     drift = [Drift(feature="age", psi=0.31, values=500)]
-    fakes.quality.report = Report(
+    fakes.trials.found = Report(
         release=fakes.world.release, made=1, hit_rates=rates, drift=drift
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,16 +24,16 @@ from data_exchange_center.files import write_json
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.canary import __main__ as canary
-from extras.canary import state
-from extras.canary.state import Canaries, CanaryError
 from extras.events import s1_log_to_parquet
 from extras.events.event_parts import Entry, EventParts
 from extras.renew import __main__ as renew
 from extras.renew import gate
 from extras.renew.gate import RefusedError
+from extras.trials import __main__ as commands
+from extras.trials import changes
+from extras.trials.state import TrialError, Trials
 from tests.made_up_data import shop
-from tests.unit.extras.canary.test_state import started
+from tests.unit.extras.trials.test_changes import experiment, started
 from tests.unit.offline.synthetic import step
 
 LATER = 1_800_000_000  # after everything in the data
@@ -322,23 +323,13 @@ def test_too_few_users_tell_nothing(
         stack.renew()
 
 
-class Trials:
-    """Canaries and experiments, in the place of Redis."""
+class Tried:
+    """Trials, in the place of Redis."""
 
     def __init__(self) -> None:
-        self.found = Canaries()
-        self.experiments: list[Any] = []
+        self.found = Trials()
         self.fails: list[BaseException] = []  # of the next canaries
         self.killed = False  # once the next canary has begun
-
-    def canaries(self) -> Canaries:
-        return self.found
-
-    def call(self, _: None) -> list[Any]:
-        return self.experiments
-
-    def close(self) -> None:
-        pass
 
     def begin(self, settings: Settings, release: str) -> None:
         if self.fails:
@@ -350,31 +341,30 @@ class Trials:
             raise KeyboardInterrupt
 
     def end(self, verdict: Any, reason: str = "", detail: str = "") -> None:
-        running = self.found.running
-        assert running is not None
-        self.found = state.ended(self.found, running, verdict, reason, detail)
+        assert self.found.canary is not None
+        self.found = changes.end_canary(
+            self.found, self.found.canary, verdict, reason, detail, now=time.time()
+        )
 
 
 @pytest.fixture
-def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
-    trials = Trials()
-    monkeypatch.setattr("extras.canary.store.CanaryStore", lambda _: trials)
-    monkeypatch.setattr(canary, "CanaryStore", lambda _: trials)
-    monkeypatch.setattr(canary, "ExperimentStore", lambda _: trials)
-    monkeypatch.setattr(canary, "start", trials.begin)
+def trials(monkeypatch: pytest.MonkeyPatch) -> Tried:
+    trials = Tried()
+    monkeypatch.setattr(commands, "trials", lambda _: trials.found)
+    monkeypatch.setattr(commands, "start_canary", trials.begin)
     return trials
 
 
 @pytest.mark.parametrize("activated", [True, False])
 def test_a_canary_is_begun_and_its_end_settles_the_artifacts(
-    stack: Stack, trials: Trials, activated: bool
+    stack: Stack, trials: Tried, activated: bool
 ) -> None:
     former = stack.live
     collected(stack.settings, users=160)
     candidate = stack.renew(canary=True)["candidate"]
     assert (stack.report["verdict"], stack.live) == ("canary", former)
-    assert trials.found.running is not None
-    assert trials.found.running.release == candidate
+    assert trials.found.canary is not None
+    assert trials.found.canary.release == candidate
     with pytest.raises(StepError, match="is still on trial"):
         stack.renew()
     trials.end("activated" if activated else "rolled back")
@@ -400,36 +390,36 @@ def test_artifacts_that_are_not_the_candidates_stay(stack: Stack) -> None:
 
 @pytest.mark.parametrize("running", ["canary", "experiment"])
 def test_a_renewal_that_cannot_begin_its_canary_does_nothing(
-    stack: Stack, trials: Trials, running: str
+    stack: Stack, trials: Tried, running: str
 ) -> None:
     if running == "canary":
         trials.begin(stack.settings, "b" * 12)
     else:
-        trials.experiments = [SimpleNamespace(name="ranker", runs=True)]
-    with pytest.raises(CanaryError, match=running):
+        trials.found = Trials(experiments=(experiment(),))
+    with pytest.raises(TrialError, match=running):
         stack.renew(canary=True)
     assert not (stack.settings.service_dir("renewal") / "report.json").exists()
 
 
 @pytest.mark.parametrize(
     "error",
-    [CanaryError("release", "an experiment runs"), KeyboardInterrupt()],
+    [TrialError("release", "an experiment runs"), KeyboardInterrupt()],
     ids=repr,
 )
 def test_a_canary_that_never_began_is_begun_by_the_next_renewal(
-    stack: Stack, trials: Trials, error: Exception
+    stack: Stack, trials: Tried, error: Exception
 ) -> None:
     """Also where the renewal was killed just before."""
     collected(stack.settings, users=160)
     trials.fails = [error]
     with pytest.raises(type(error)):
         stack.renew(canary=True)
-    assert trials.found.running is None
+    assert trials.found.canary is None
     assert stack.renew(canary=True)["verdict"] == "canary"
 
 
 def test_a_rejected_release_is_not_tried_again(
-    stack: Stack, trials: Trials, tmp_path: Path
+    stack: Stack, trials: Tried, tmp_path: Path
 ) -> None:
     """Although the renewal was killed after the canary had begun."""
     former = stack.live
@@ -454,13 +444,13 @@ def test_a_rejected_release_is_not_tried_again(
     ("verdict", "reason"), [("stopped", ""), ("rolled back", "superseded")]
 )
 def test_a_canary_that_others_ended_is_tried_again(
-    stack: Stack, trials: Trials, verdict: Any, reason: str
+    stack: Stack, trials: Tried, verdict: Any, reason: str
 ) -> None:
     collected(stack.settings, users=160)
     candidate = stack.renew(canary=True)["candidate"]
     trials.end(verdict, reason)
     assert stack.renew(canary=True)["candidate"] == candidate
-    assert trials.found.running is not None
+    assert trials.found.canary is not None
 
 
 def test_killed_between_two_renames(stack: Stack) -> None:

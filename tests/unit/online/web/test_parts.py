@@ -120,10 +120,10 @@ def test_an_extension_with_a_missing_package_is_left_out(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     gone = ModuleNotFoundError("No module", name="extras.events")
-    registered = found_as(monkeypatch, experiments=gone, page=None)
+    registered = found_as(monkeypatch, trials=gone, page=None)
     create_app(fakes.recommender, Settings())
     assert registered == ["page"]
-    assert "experiments is left out: there is no extras.events" in caplog.text
+    assert "trials is left out: there is no extras.events" in caplog.text
     found_as(monkeypatch, page=ModuleNotFoundError("No module", name="rich"))
     with pytest.raises(ModuleNotFoundError):
         create_app(fakes.recommender, Settings())

@@ -1,0 +1,175 @@
+"""Quality over time, as servers show it: its settings, the report of `make quality`, and metrics of it.
+
+`extras.trials.measure_quality` makes the report.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from math import nan
+from typing import Annotated, Final
+
+from prometheus_client import CollectorRegistry, Gauge
+from pydantic import BaseModel, Field
+
+from data_exchange_center.settings import ExtensionSettings
+from extras.trials.exposures import is_shown
+from online.recommend.outcomes import WITHOUT_A_SERVICE
+from online.recommend.types import Answer, Request
+
+# Fields of requests for other lists than a user's best
+OTHER_LISTS: Final = frozenset({"timestamp", "candidates", "query", "cursor"})
+DAYS: Final = 7  # of a release's hit rate in the metrics
+KEPT_DAYS: Final = 90  # of hit rates, in a report
+
+
+class QualitySettings(ExtensionSettings, env_prefix="RECSYS_QUALITY__"):
+    """Settings of quality over time."""
+
+    # lists that a worker records in a second; 0: none
+    record_per_s: Annotated[int, Field(ge=0)] = 1
+    # seconds after a list in which a liked item makes it a hit
+    window_s: Annotated[int, Field(ge=1)] = 3600
+    # of the index, above which there is an alert
+    threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
+
+
+class DayRate(BaseModel):
+    """Lists of one release on one day (UTC)."""
+
+    release: str
+    day: str
+    lists: int = Field(description="served lists whose window is over")
+    hits: int = Field(
+        description="of these, lists of which the user liked an item within the window"
+    )
+
+
+class Drift(BaseModel):
+    """How far a feature's distribution is from the training data's."""
+
+    feature: str
+    psi: float
+    values: int = Field(description="how many were compared with the training data")
+
+
+class Report(BaseModel):
+    """What `make quality` found last."""
+
+    release: str | None = Field(
+        default=None, description="whose training data drift is measured against"
+    )
+    made: int = Field(
+        default=0, description="in seconds since 1970-01-01 UTC; 0: never"
+    )
+    window_s: int = Field(
+        default=0,
+        description="seconds after a list in which a liked item makes it a hit",
+    )
+    threshold: float = Field(
+        default=0.2, description="of the index, above which a feature has drifted"
+    )
+    hit_rates: list[DayRate] = []
+    drift: list[Drift] = []
+
+    def rates_since(self, day: str) -> dict[str, float]:
+        """Hit rate of each release with lists since a day."""
+        lists, hits = Counter[str](), Counter[str]()
+        for each in self.hit_rates:
+            if each.day >= day:
+                lists[each.release] += each.lists
+                hits[each.release] += each.hits
+        return {release: hits[release] / count for release, count in lists.items()}
+
+    def after(self, before: Report) -> Report:
+        """This report, with what only an earlier one of the same window has.
+
+        Hit rates: days that the log has no longer, or has fewer lists of, up to `KEPT_DAYS`. Drift: features of the
+        same release that could not be measured this time, as a failure does not say that they drift no more.
+        """
+        rates = {(each.day, each.release): each for each in self.hit_rates}
+        for each in before.hit_rates:
+            found = rates.get((each.day, each.release))
+            if found is None or found.lists < each.lists:
+                rates[each.day, each.release] = each
+        days = sorted({day for day, _ in rates})[-KEPT_DAYS:]
+        earlier = before.drift if before.release == self.release else []
+        drift = {each.feature: each for each in (*earlier, *self.drift)}
+        return self.model_copy(
+            update={
+                "hit_rates": [rates[key] for key in sorted(rates) if key[0] in days],
+                "drift": sorted(drift.values(), key=lambda each: -each.psi),
+            }
+        )
+
+
+def top_score(answer: Answer) -> float | None:
+    """The ranker's score of the first item; None where it did not rank."""
+    lacking = {each.outcome for each in answer.degraded} & WITHOUT_A_SERVICE
+    if answer.cold_start or lacking or not answer.item_list:
+        return None
+    return answer.item_list[0].score
+
+
+class Sampler:
+    """Decides which answers the sample has: at most so many a second. Shared by threads.
+
+    Only plain requests count. Nobody is assigned to a release here, so other kinds of requests would make releases
+    look different.
+    """
+
+    def __init__(self, per_s: int) -> None:
+        self._per_s = per_s
+        self._second = 0
+        self._taken = 0
+
+    def takes(self, request: Request) -> bool:
+        """Whether the answer is to be recorded."""
+        if request.strict or request.explain or request.release or not request.userid:
+            return False
+        if not request.model_fields_set.isdisjoint(OTHER_LISTS):
+            return False
+        return is_shown(request) and self._within_rate()
+
+    def _within_rate(self) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._taken = second, 0
+        self._taken += 1
+        return self._taken <= self._per_s
+
+
+class QualityMetrics:
+    """The report as metrics."""
+
+    def __init__(self, registry: CollectorRegistry, threshold: float) -> None:
+        def gauge(name: str, what: str, *labels: str) -> Gauge:
+            return Gauge(
+                f"recsys_{name}",
+                what,
+                labels,
+                registry=registry,
+                multiprocess_mode="livemax",
+            )
+
+        what = f"Share of a release's lists of {DAYS} days with a liked item"
+        self._rates = gauge("hit_rate", what, "release")
+        what = "Population stability index against the training data"
+        self._drift = gauge("drift_psi", what, "release", "feature")
+        what = "Index above which a feature has drifted"
+        gauge("drift_threshold", what).set(threshold)
+        self._set: set[tuple[Gauge, tuple[str, ...]]] = set()
+
+    def show(self, report: Report) -> None:
+        """Set the metrics; what has no value any more is NaN, as several processes cannot remove labels."""
+        since = datetime.fromtimestamp(report.made, UTC) - timedelta(days=DAYS - 1)
+        values: dict[tuple[Gauge, tuple[str, ...]], float] = {}
+        for release, rate in report.rates_since(f"{since:%Y-%m-%d}").items():
+            values[self._rates, (release,)] = rate
+        for each in report.drift:
+            values[self._drift, (report.release or "", each.feature)] = each.psi
+        for gauge, labels in self._set | values.keys():
+            gauge.labels(*labels).set(values.get((gauge, labels), nan))
+        self._set |= values.keys()

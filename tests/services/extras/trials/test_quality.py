@@ -1,0 +1,131 @@
+"""`make quality` over the log of exposures and events in a real Redis, and the artifacts of a made-up release."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+import redis
+
+from data_exchange_center import wire
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.events import Event
+from data_exchange_center.manifest import Manifest, Published
+from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from extras.events.log import SERVED, EventLog, Recording
+from extras.trials.exposures import Exposure
+from extras.trials.measure_quality import measure
+from extras.trials.store import TrialStore, report_key
+from tests.synthetic_release import write_artifacts
+
+USERS, LISTS, WINDOW_S = 400, 300, 100
+NOW = int(time.time())
+
+
+@pytest.fixture(scope="module")
+def manifest(settings: Settings) -> Manifest:
+    write_artifacts(settings.exchange_dir, users=USERS)
+    return release_of_artifacts(settings)
+
+
+@pytest.fixture
+def active(
+    settings: Settings, manifest: Manifest, client: redis.Redis
+) -> Iterator[Manifest]:
+    """The release is active, and its scores on the training data are known."""
+    published = Published(manifest=manifest, triton_version=1)
+    client.set(wire.manifest_key(manifest.release), published.model_dump_json())
+    client.set(wire.LIVE_KEY, manifest.release)
+    client.lpush(wire.PUBLISHED_KEY, manifest.release)
+    folder = settings.service_dir("quality")
+    folder.mkdir(parents=True, exist_ok=True)
+    scores = [n / 300 for n in range(300)]
+    (folder / f"{manifest.release}.json").write_text(json.dumps({"scores": scores}))
+    yield manifest
+    client.delete(
+        wire.LIVE_KEY,
+        wire.PUBLISHED_KEY,
+        report_key(manifest.dataset.base_name, WINDOW_S),
+    )
+
+
+def shown(
+    manifest: Manifest, user: OwnId, items: tuple[OwnId, ...], at: int
+) -> Exposure:
+    name = f"{user} {at}"
+    dataset = manifest.dataset.base_name
+    return Exposure(
+        "",
+        "",
+        name,
+        dataset,
+        user,
+        manifest.release,
+        True,
+        at,
+        at * 1000,
+        items,
+        score=0.99,
+    )
+
+
+def test_hit_rate_and_drift_are_measured_and_kept(
+    settings: Settings, active: Manifest
+) -> None:
+    ids, dataset = read_own_ids(settings.exchange_dir), active.dataset
+    users, items = list(ids.users.values()), tuple(list(ids.items.values())[:5])
+    at = NOW - 2 * WINDOW_S
+    exposures = [shown(active, user, items, at) for user in users[:LISTS]]
+    likes = [
+        Event(f"like {user}", user, items[0], "rating", at + 10, 5)
+        for user in users[:30]
+    ]
+    with (
+        closing(TrialStore(settings.redis)) as store,
+        closing(EventLog(settings.redis)) as log,
+    ):
+        # the last one's window is not over
+        store.expose([*exposures, shown(active, users[0], items, NOW)], SERVED)
+        log.call(Recording(dataset.base_name, likes))
+        assert list(store.exposures()) == [], "they have a log of their own"
+    report, problem = measure(settings, WINDOW_S, NOW)
+    assert problem == ""
+    assert [(each.release, each.lists, each.hits) for each in report.hit_rates] == [
+        (active.release, LISTS, 30)
+    ]
+    drift = {each.feature: each.psi for each in report.drift}
+    assert drift["score"] > 0.2, "all lists have one score"
+    assert drift["events of a user"] < 0.2, "the users are those of the training data"
+    assert drift["gender"] < 0.2
+    assert [each.psi for each in report.drift] == sorted(drift.values(), reverse=True)
+    with closing(TrialStore(settings.redis)) as store:
+        assert store.report(dataset.base_name, WINDOW_S) == report
+
+
+def test_unknown_users_are_drift_and_artifacts_must_match(
+    settings: Settings, active: Manifest
+) -> None:
+    newest = max(read_own_ids(settings.exchange_dir).users.values())
+    exposures = [shown(active, newest + n, (1,), NOW - 50) for n in range(1, 3 * LISTS)]
+    with closing(TrialStore(settings.redis)) as store:
+        store.expose(exposures, SERVED)
+    report, _ = measure(settings, WINDOW_S, NOW)
+    assert (
+        next(each.psi for each in report.drift if each.feature == "gender")
+        > report.threshold
+    )
+    write_artifacts(settings.exchange_dir, users=USERS, seed=1)
+    before = report.drift
+    report, problem = measure(settings, WINDOW_S, NOW)
+    assert report.drift == before  # what is not measured again stays
+    assert active.release in problem
+
+
+def test_without_an_active_release_it_says_what_to_do(settings: Settings) -> None:
+    with pytest.raises(StepError, match="no release is active"):
+        measure(settings, WINDOW_S, NOW)

@@ -1,0 +1,160 @@
+"""What was liked of what was shown, by user and arm, and by release and day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_exchange_center.dataset import Dataset, OwnId
+from data_exchange_center.events import Event
+from extras.trials.exposures import EXPOSURE, Exposure
+from extras.trials.outcomes import Outcomes, hit_rates, outcomes_of
+from tests.unit.online.world import DefaultWorld
+
+STARS: Dataset = DefaultWorld().published.manifest.dataset
+OLD, NEW = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+HOUR, DAY_S = 3_600, 86_400
+LONG_AFTER = 10 * DAY_S
+
+
+def shown(
+    userid: OwnId, at: int, items: Sequence[OwnId] = (4, 5), **more: Any
+) -> Exposure:
+    fields: dict[str, Any] = {
+        "experiment": "ranker",
+        "arm": "control",
+        "dataset": STARS.base_name,
+        "release": OLD,
+        "as_dealt": True,
+        "answered": at * 1_000,
+        "recommendation": f"{userid}@{at}",
+    }
+    return Exposure(
+        userid=userid, timestamp=at, items=tuple(items), **{**fields, **more}
+    )
+
+
+def rated(item: OwnId, at: int, value: float | None = 5.0, **more: Any) -> Event:
+    fields = {"type": "rating", **more}
+    return Event(f"{item}@{at}", 1, item, timestamp=at, value=value, **fields)
+
+
+def undone(item: OwnId, at: int) -> Event:
+    return rated(item, at, None, type="undo")
+
+
+def found(
+    exposures: Sequence[Exposure],
+    events: Mapping[OwnId, Sequence[Event]],
+    now: float = LONG_AFTER,
+    stopped: float = inf,
+) -> Outcomes:
+    return outcomes_of(exposures, lambda _: events, STARS, HOUR, now, stopped)
+
+
+def test_an_exposure_comes_back_as_it_was_packed() -> None:
+    packed = EXPOSURE.dump_json(shown("陌生人", 7, (1, "u-8"), score=0.5))
+    assert EXPOSURE.validate_json(packed) == shown("陌生人", 7, (1, "u-8"), score=0.5)
+    of_version_1 = packed[:-1] + b', "teams": ""}'
+    assert EXPOSURE.validate_json(of_version_1).userid == "陌生人"
+
+
+@pytest.mark.parametrize(
+    ("events", "hits"),
+    [
+        ([], 0),
+        ([rated(4, 100)], 1),
+        ([rated(4, 99)], 0),  # before it was shown
+        ([rated(4, 100 + HOUR)], 1),
+        ([rated(4, 101 + HOUR)], 0),  # after the horizon
+        ([rated(4, 200, 2.0)], 0),  # not liked
+        ([rated(4, 200, 2.3)], 0),  # no value of the data set
+        ([rated(4, 200, type="view")], 0),
+        ([rated(9, 200)], 0),  # not shown
+        ([rated(4, 200), rated(4, 210), rated(5, 220)], 2),
+        ([rated(4, 200), undone(4, 300)], 0),
+        ([rated(4, 200), rated(4, 300, 1.0)], 0),
+        ([rated(4, 200), rated(4, 300, 2.3)], 1),
+        ([rated(4, 200, 1.0), rated(4, 300)], 1),
+        ([rated(4, 200), undone(4, 300), rated(4, 400)], 1),
+        ([rated(4, 200), undone(5, 300)], 1),
+        ([rated(4, 200), undone(4, 101 + HOUR)], 1),
+        ([rated(4, 200), undone(4, 200)], 0),  # of one second, the later in the log
+    ],
+)
+def test_what_counts_as_liked(events: list[Event], hits: int) -> None:
+    """In a trial and in a day's hit rate alike."""
+    values = found([shown(1, 100)], {1: events}).values
+    assert values["hits"].tolist() == [hits]
+    assert values["hit"].tolist() == [bool(hits)]
+    (day,) = hit_rates([shown(1, 100)], {1: events}, STARS, HOUR, LONG_AFTER)
+    assert (day.lists, day.hits) == (1, bool(hits))
+
+
+def test_gain_is_discounted_by_place() -> None:
+    outcomes = found([shown(1, 100, [7, 8, 9])], {1: [rated(9, 200), rated(7, 100)]})
+    assert outcomes.values["gain"] == pytest.approx([1 + 1 / np.log2(4)])
+
+
+def test_an_item_counts_once_for_its_named_or_latest_answer() -> None:
+    answers = [shown(1, 100, [7, 8]), shown(1, 200, [9, 8, 7]), shown(1, 300, [7])]
+    latest = found(answers, {1: [rated(7, 250), rated(7, 260)]})
+    assert latest.values["gain"] == pytest.approx([0.5])
+    named = rated(7, 250, recommendation="1@100")
+    assert found(answers, {1: [named]}).values["gain"].tolist() == [1]
+
+
+def test_users_are_ordered_by_first_answer_and_all_count() -> None:
+    answers = [
+        shown(2, 300, arm="treatment"),
+        shown(1, 400),
+        shown(2, 100, arm="treatment", as_dealt=False),
+        shown(1, 400),  # written twice
+    ]
+    outcomes = found(answers, {1: [rated(4, 500)]})
+    assert outcomes.userids == [2, 1]
+    assert outcomes.arms.tolist() == ["treatment", "control"]
+    assert outcomes.values["hit"].tolist() == [0, 1]
+    assert (outcomes.exposures, outcomes.not_as_dealt) == (3, 1)
+
+
+def test_a_user_enters_when_the_horizon_is_over() -> None:
+    outcomes = found([shown(1, 100), shown(2, 200)], {}, now=100 + HOUR)
+    assert (outcomes.userids, outcomes.watched) == ([1], {"control": 1})
+    assert found([], {}).userids == []
+
+
+def test_answers_count_until_a_minute_after_the_end() -> None:
+    answers = [shown(1, 100, [7]), shown(1, 261, [8]), shown(2, 260), shown(3, 261)]
+    outcomes = found(answers, {1: [rated(8, 300)]}, stopped=200)
+    assert (outcomes.userids, outcomes.exposures) == ([1, 2], 2)
+    assert outcomes.values["hits"].tolist() == [0, 0]
+
+
+def test_users_in_several_arms_are_left_out() -> None:
+    answers = [shown(1, 100), shown(1, 200, arm="treatment"), shown(2, 100)]
+    outcomes = found(answers, {})
+    assert (outcomes.userids, outcomes.in_several) == ([2], 1)
+
+
+def test_hit_rates_are_by_release_and_day() -> None:
+    exposures = [
+        shown(1, 10),
+        shown(1, 10),  # written twice
+        shown(1, 5_000),
+        shown(2, 60),
+        shown(1, DAY_S + 10),
+        shown(2, DAY_S + 10, release=NEW),
+        shown(1, LONG_AFTER - 1),  # its window is not over
+    ]
+    events = {1: [rated(4, 40), rated(4, DAY_S + 20)]}
+    rates = hit_rates(exposures, events, STARS, HOUR, LONG_AFTER)
+    assert [(each.day, each.release, each.lists, each.hits) for each in rates] == [
+        ("1970-01-01", OLD, 3, 1),
+        ("1970-01-02", OLD, 1, 1),
+        ("1970-01-02", NEW, 1, 0),
+    ]
