@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -63,13 +63,12 @@ def run_step(
     }
 
 
-def run_steps(
-    settings: Settings, exchange_dir: Path, done: Collection[str] = ()
-) -> Iterator[dict[str, Any]]:
+def run_steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]]:
     """Run all steps into ``exchange_dir`` with the settings' recipe and data. Yields `run_step`'s results as they end.
 
-    The data is what RECSYS_DATA names, else the data set in the settings' own exchange folder. ``done``: steps that are
-    not run again. Raises StepError when a step fails, once those that run at the same time have ended.
+    The data is what RECSYS_DATA names, else the data set in the settings' own exchange folder.
+
+    Raises StepError when a step fails, once those that run at the same time have ended.
     """
     data = settings.data
     if (
@@ -100,11 +99,9 @@ def run_steps(
         try:
             while order.is_active():
                 ready = sorted(order.get_ready(), key=places.index, reverse=True)
-                order.done(*(step for step in ready if step in done))
-                todo = (step for step in ready if step not in done)
                 running |= {
                     pool.submit(run_step, step, environment, twins.get(step))
-                    for step in todo
+                    for step in ready
                 }
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
                 for each in ended:
