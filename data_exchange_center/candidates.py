@@ -223,53 +223,6 @@ def fused_lists(
     )
 
 
-def behind(
-    recipe: RecallRecipe,
-    found: Candidates,
-    more: NDArray[np.int64],
-    tails: Mapping[str, Hits] | None = None,
-) -> Candidates:
-    """Append items, (m,) ``more``, that no channel has on its list: see `fuse_behind`.
-
-    ``tails``: how each channel's list goes on with them; None: no channel scores them.
-    """
-    if not len(more):
-        return found
-    names = [channel.name for channel in recipe.channels]
-    weights = [channel.fusion_weight for channel in recipe.channels]
-    lists = [found.by_channel[name] for name in names]
-    tail_hits = [tails[name] if tails else fusion.NO_HITS for name in names]
-    after = fusion.fuse_behind(lists, tail_hits, weights, more, len(found.item_numbers))
-    last = found.scores.min(initial=np.inf)
-    return replace(
-        found,
-        item_numbers=np.concatenate([found.item_numbers, after.ids]),
-        scores=np.concatenate([found.scores, np.minimum(after.scores, last)]),
-        features=np.concatenate([found.features, after.features]),
-    )
-
-
-def fill_up(
-    recipe: RecallRecipe,
-    found: Candidates | None,
-    popular: NDArray[np.integer],
-    user: StoredUser,
-) -> Candidates:
-    """Complete candidates that are too few by items that the user has not seen, in the order of ``popular``.
-
-    They stand behind what the channels found, as many as the recipe has candidates. ``found``: None: nothing was.
-    """
-    if found is None:
-        found = fused_lists(
-            recipe, {channel.name: fusion.NO_HITS for channel in recipe.channels}
-        )
-    left = popular[~np.isin(popular, np.concatenate([user.seen, found.item_numbers]))]
-    if user.only is not None:
-        left = left[np.isin(left, user.only)]
-    more = left[: max(recipe.candidates - len(found.item_numbers), 0)].astype(np.int64)
-    return replace(behind(recipe, found, more), filled=more)
-
-
 def model_inputs(
     spec: FeatureSpec,
     user: Encoded,

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import plugins
-from data_exchange_center.fusion import NOT_FOUND, Hits, Vocabulary, top_k
+from data_exchange_center.fusion import NOT_FOUND, Hits, Vocabulary
 from data_exchange_center.history import History
+from data_exchange_center.top_k import top_k
 
 Float32 = NDArray[np.float32]
 Ints = NDArray[np.integer]

@@ -15,6 +15,7 @@ from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import VectorRecipe
+from data_exchange_center.top_k import top_k
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +126,7 @@ def _best(
         np.empty(0, np.intp),
     )
     np.copyto(by_code[0, 1:], scores, where=allowed & ~np.isnan(scores))
-    (hits,) = fusion.top_k(by_code, size, nothing, nothing)
+    (hits,) = top_k(by_code, size, nothing, nothing)
     return hits.ids.astype(np.int64) - 1
 
 

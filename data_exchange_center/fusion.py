@@ -1,14 +1,13 @@
-"""Lists of items: the best k of scores, and the channels' lists fused into one, with the ranker's features of each.
+"""Ids and their codes, and the channels' lists fused into one, with the ranker's features of each item.
 
 Server, training lists and evaluation call the same `fuse` (weighted reciprocal ranks) on what an index returns: ids and
 scores, best first; extensions may order the result again. Codes of a `Vocabulary` are 1..n in ascending order of the
 ids. Code 0 is padding and stands for an unknown id.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Float32 = NDArray[np.float32]
 Kind = Literal["score", "z_score", "log_rank"]  # in the order of `fuse`
-_KINDS: Final = len(get_args(Kind))
+KINDS: Final = len(get_args(Kind))
 RRF_K = 60  # Cormack, Clarke, Buettcher (2009)
 
 
@@ -31,13 +30,10 @@ class Hits:
 NO_HITS: Final = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 
 
-# --- ids and their codes, and the best k of scores by code
+# --- ids and their codes
 
 UNKNOWN: Final = 0  # code of padding, and of an id that is not known
 NOT_FOUND: Final = np.float32(-np.inf)  # score of an item that is not returned
-_FOUND: Final = np.nextafter(
-    NOT_FOUND, np.float32(np.inf)
-)  # the lowest score of an item that is returned
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,38 +57,6 @@ class Vocabulary:
             return np.zeros(wanted.shape, np.int64)
         position = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
         return np.where(self.ids[position] == wanted, position + 1, UNKNOWN)
-
-
-def top_k(
-    scores: NDArray[np.floating],
-    k: int,
-    rows: NDArray[np.integer],
-    seen: NDArray[np.integer],
-) -> Iterator[Hits]:
-    """Find the ``k`` best items of each row, as an exact index would return them: codes and scores, best first.
-
-    Ties go to the smaller code, at the end of a list too. `NOT_FOUND` is never returned, so a list may be shorter.
-
-    Args:
-        scores: (m, items + 1) by item code; written over.
-        k: length of a list.
-        rows, seen: (row, item code) pairs that are left out, (n,) each.
-    """
-    scores[rows, seen] = NOT_FOUND
-    scores[:, UNKNOWN] = NOT_FOUND
-    k = min(k, scores.shape[1])
-    least = scores.shape[1] - k
-    last = np.partition(scores, least, axis=1)[:, least]  # (m,) the k-th best score
-    taken = scores >= np.maximum(last, _FOUND)[:, None]  # (m, items + 1)
-    counts = np.count_nonzero(taken, axis=1)
-    for row in np.flatnonzero(counts > k):  # several tie for its last places
-        tied = np.flatnonzero(scores[row] == last[row])
-        taken[row, tied[k - int(counts[row]) :]] = False
-    places = np.flatnonzero(taken)
-    codes, values = places % scores.shape[1], scores.reshape(-1)[places]
-    for begin, end in pairwise((0, *np.cumsum(np.minimum(counts, k)).tolist())):
-        order = np.argsort(-values[begin:end], kind="stable")
-        yield Hits(codes[begin:end][order], values[begin:end][order])
 
 
 # --- several lists fused into one
@@ -129,19 +93,17 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
     ids = ids[first]
     total = np.zeros(len(ids))
     columns = np.zeros(
-        (_KINDS * len(lists) + 1, len(ids))
+        (KINDS * len(lists) + 1, len(ids))
     )  # a row each, until they are in order
     for n, (found, weight) in enumerate(zip(lists, weights, strict=True)):
         if len(found):
             at, scores = ids.searchsorted(found), channels[n].scores
-            z_scores, (log_ranks, earned) = (
-                _z_scores(scores, scores),
-                _by_rank(len(found)),
-            )
-            ends = scores[-1], z_scores[-1], log_ranks[-1]
-            own = columns[_KINDS * n : _KINDS * (n + 1)]
+            spread = z_scores(scores, scores)
+            log_ranks, earned = _by_rank(len(found))
+            ends = scores[-1], spread[-1], log_ranks[-1]
+            own = columns[KINDS * n : KINDS * (n + 1)]
             for column, values, end in zip(
-                own, (scores, z_scores, log_ranks[:-1]), ends, strict=True
+                own, (scores, spread, log_ranks[:-1]), ends, strict=True
             ):
                 column.fill(end)
                 column[at] = values
@@ -152,45 +114,7 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
     return Fused(ids[order], total[order].astype(np.float32), features)
 
 
-def fuse_behind(
-    channels: Sequence[Hits],
-    tails: Sequence[Hits],
-    weights: Sequence[float],
-    ids: NDArray[np.int64],
-    size: int,
-) -> Fused:
-    """Fuse (m,) ``ids``, which are on none of the channels' lists, as if the lists went on with ``tails``.
-
-    Features and ties as of `fuse`, but an item on no tail follows in the given order, and a z-score is by the scores of
-    the list alone. ``size``: length of the fused list that they stand behind.
-    """
-    places = {each: place for place, each in enumerate(ids.tolist())}
-    total = np.zeros(len(ids))
-    columns = np.zeros((_KINDS * len(channels) + 1, len(ids)))
-    for n, (head, tail, weight) in enumerate(
-        zip(channels, tails, weights, strict=True)
-    ):
-        at = [places[each] for each in tail.ids.tolist()]
-        ranks = np.full(len(ids), len(head.ids) + len(tail.ids))
-        ranks[at] = len(head.ids) + np.arange(len(tail.ids))
-        total[at] += weight / (RRF_K + 1 + ranks[at])
-        if len(head.ids):
-            scores = np.full(
-                len(ids), min(*head.scores[-1:], *tail.scores[-1:], np.inf)
-            )
-            scores[at] = tail.scores
-            columns[_KINDS * n : _KINDS * (n + 1)] = (
-                scores,
-                _z_scores(scores, head.scores),
-                np.log1p(ranks),
-            )
-    order = np.argsort(-total, kind="stable")
-    features = np.ascontiguousarray(columns[:, order].T, dtype=np.float32)
-    features[:, -1] = np.log1p(size + np.arange(len(order)))
-    return Fused(ids[order], total[order].astype(np.float32), features)
-
-
-def _z_scores(
+def z_scores(
     values: NDArray[np.floating], scores: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """Z-scores of ``values``, by mean and deviation of a list's ``scores``."""
@@ -200,8 +124,8 @@ def _z_scores(
     mean = scores.sum() / n
     deviations = scores - mean
     spread = max(float(np.sqrt((deviations * deviations).sum() / n)), 1e-6)
-    z_scores: NDArray[np.float64] = (values.astype(np.float64) - mean) / spread
-    return z_scores
+    standardised: NDArray[np.float64] = (values.astype(np.float64) - mean) / spread
+    return standardised
 
 
 @lru_cache(maxsize=64)

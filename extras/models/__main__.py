@@ -28,7 +28,7 @@ from data_exchange_center.artifacts import Table
 from data_exchange_center.channels import Arrays, Channel, StoredVectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
-from data_exchange_center.fusion import Hits, top_k
+from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import (
     DEFAULT,
     RECIPES,
@@ -38,6 +38,7 @@ from data_exchange_center.recipes import (
 )
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
+from data_exchange_center.top_k import top_k
 from extras.models import bundle
 from extras.models.bundle import (
     EXPECTED,

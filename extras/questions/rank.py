@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from data_exchange_center.candidates import Candidates, StoredUser, behind, fused_lists
+from data_exchange_center.candidates import Candidates, StoredUser, fused_lists
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.filling import behind
 from extras.questions.history import HistoryRequest
 from extras.routes import expect_kind
 from online.recommend.loaded_release import Release

@@ -23,10 +23,10 @@ from data_exchange_center.fusion import (
     Vocabulary,
     candidate_columns,
     fuse,
-    top_k,
 )
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.steps import StepError, progress
+from data_exchange_center.top_k import top_k
 from offline.data import sequences
 from offline.data.sequences import Inputs, Ints, Points, Sequences
 from offline.data.statistics import item_statistics, user_statistics_after

@@ -19,6 +19,7 @@ from data_exchange_center import artifacts, candidates, fusion, steps
 from data_exchange_center.columns import Columns
 from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
+from data_exchange_center.filling import fill_up
 from data_exchange_center.history import History
 from data_exchange_center.release_parts import (
     UserRow,
@@ -28,6 +29,7 @@ from data_exchange_center.release_parts import (
     read_users,
 )
 from data_exchange_center.settings import Settings
+from data_exchange_center.top_k import top_k
 from offline.data.sequences import Ints
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers, Holdout
@@ -81,7 +83,7 @@ def answers(
                 recipe, candidates.channel_lists(recipe, channels, user, second, hits)
             )
             if not len(found.item_numbers):
-                found = candidates.fill_up(recipe, found, popular, user)
+                found = fill_up(recipe, found, popular, user)
             rated = ranker.scores(ranker.inputs(user, found, second))
             order = np.lexsort(
                 (found.item_numbers, -rated)
@@ -233,7 +235,7 @@ def best_unseen(scores: NDArray[np.floating], seen: sp.csr_matrix, size: int) ->
     lists: Lists = np.zeros((len(scores), size), dtype=np.int64)
     for row, hits in zip(
         lists,
-        fusion.top_k(np.array(scores, dtype=np.float32), size, *seen.nonzero()),
+        top_k(np.array(scores, dtype=np.float32), size, *seen.nonzero()),
         strict=True,
     ):
         row[: len(hits.ids)] = hits.ids

@@ -30,8 +30,9 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, has_request_context, request
 from pydantic import ValidationError
+from pythonjsonlogger.json import JsonFormatter
 from werkzeug.exceptions import Forbidden
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -88,7 +89,7 @@ def create_app(
     settings = settings or load_settings()
     if recommender is None:
         handler = logging.StreamHandler()
-        handler.setFormatter(guard.JsonLines())
+        handler.setFormatter(JsonLines())
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         recommender = Recommender.from_settings(settings)
         try:  # requests are accepted after this
@@ -269,6 +270,25 @@ def log_request(record: guard.Record) -> None:
     for name, stage in record.watch.stages.items():
         facts[f"{name}_ms"] = round(stage.seconds * 1e3, 1)
     access.info(facts)
+
+
+class JsonLines(JsonFormatter):
+    """time (UTC), level, logger, message, the id of the request it was said in; a message that is a dict as fields."""
+
+    def __init__(self) -> None:
+        names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
+        first = {"time": None}
+        super().__init__(
+            ["levelname", "name", "message"],
+            rename_fields=names,
+            defaults=first,
+            timestamp="time",
+        )
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        if has_request_context() and "record" in g:
+            log_data["id"] = g.record.id
+        return log_data
 
 
 def create_asgi() -> asgi.Edge:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from data_exchange_center import wire
-from data_exchange_center.candidates import Candidates, StoredUser, fill_up
+from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.exact import ExactItems, IndexedItem
 from data_exchange_center.features import FeatureSpec, Float32
+from data_exchange_center.filling import fill_up
 from data_exchange_center.fusion import Hits
 from data_exchange_center.manifest import Manifest, Published, why_unreadable
 from data_exchange_center.settings import ServerSettings

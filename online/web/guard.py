@@ -1,6 +1,6 @@
-"""A request at the edge: its record, which keys it needs, the reading of its body, lines of the log.
+"""A request at the edge: its record, which keys it needs, the reading of its body.
 
-`online.main.s1_server` makes the records; extras observe them, too. The log is JSON, one object a line.
+`online.main.s1_server` makes the records; extras observe them, too.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,6 @@ from typing import Any, Final, Literal, TypeVar
 
 from flask import g, has_request_context
 from pydantic import ValidationError
-from pythonjsonlogger.json import JsonFormatter
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 
@@ -144,22 +143,3 @@ def validated(
         return validate(body)
     except ValidationError as error:
         raise errors.explained(body, error, *shape) from error
-
-
-class JsonLines(JsonFormatter):
-    """time (UTC), level, logger, message, the id of the request it was said in; a message that is a dict as fields."""
-
-    def __init__(self) -> None:
-        names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
-        first = {"time": None}
-        super().__init__(
-            ["levelname", "name", "message"],
-            rename_fields=names,
-            defaults=first,
-            timestamp="time",
-        )
-
-    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        if has_request_context() and "record" in g:
-            log_data["id"] = g.record.id
-        return log_data

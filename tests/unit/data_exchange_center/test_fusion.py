@@ -17,8 +17,8 @@ from data_exchange_center.fusion import (
     Vocabulary,
     candidate_columns,
     fuse,
-    top_k,
 )
+from data_exchange_center.top_k import top_k
 
 listed = st.lists(
     st.tuples(st.integers(1, 30), st.integers(-8, 8)),

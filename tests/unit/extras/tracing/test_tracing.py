@@ -15,8 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from data_exchange_center.settings import Settings
 from extras.tracing import hook as tracing
 from extras.tracing.hook import TracingSettings
-from online.main.s1_server import create_app
-from online.web.guard import JsonLines
+from online.main.s1_server import JsonLines, create_app
 from tests.http_server import serving
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.conftest import plain

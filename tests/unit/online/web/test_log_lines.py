@@ -6,7 +6,7 @@ import logging
 import pytest
 from flask.testing import FlaskClient
 
-from online.web.guard import JsonLines
+from online.main.s1_server import JsonLines
 from tests.unit.online.conftest import Fakes
 
 
