@@ -71,12 +71,11 @@ class StoredUser:
             items: own id -> number.
             before: second of the request, which sees earlier events only; None: all count.
         """
+        history, seen = self.history, self.seen
         if self.events:
-            history, seen = updated(
-                self.history, self.seen, self.events, items, dataset, before
-            )
-        else:
-            history, seen = state_as_of(self.history, self.seen, before)
+            history, seen = updated(history, seen, self.events, items, dataset, before)
+        elif before is not None:
+            history, seen = state_as_of(history, seen, before)
         profile = (
             self.profile if self.number else np.zeros(len(dataset.profile), np.int32)
         )  # 0: unknown

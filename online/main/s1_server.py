@@ -231,7 +231,12 @@ def guard_writes(app: Flask, server: ServerSettings) -> None:
     @app.before_request
     def check() -> None:
         record: guard.Record = g.record
-        cross_site = is_cross_site()
+        # Whether a page of another origin sent it: "same-site" is another port or subdomain, which may be anybody's.
+        cross_site = False
+        if (site := request.headers.get("Sec-Fetch-Site")) is not None:
+            cross_site = site not in ("same-origin", "none")
+        elif (origin := request.headers.get("Origin")) is not None:
+            cross_site = not is_own_origin(origin)
         record.trusted = bool(record.scopes) or not (is_open or cross_site)
         if record.scope == "read" or record.may(record.scope):
             return
@@ -241,18 +246,12 @@ def guard_writes(app: Flask, server: ServerSettings) -> None:
             raise Forbidden("Cross-site writes require an API key.")
 
 
-def is_cross_site() -> bool:
-    """Whether a browser says that a page of another origin sent the request.
-
-    ``Sec-Fetch-Site`` is "same-site" for another port or subdomain of the same host, which may be anybody's.
-    """
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site is not None:
-        return site not in ("same-origin", "none")
+def is_own_origin(origin: str) -> bool:
+    """Whether an origin that a browser names is this server's."""
     try:
-        return origin is not None and urlsplit(origin).netloc != request.host
+        return urlsplit(origin).netloc == request.host
     except ValueError:  # no origin that a browser sends
-        return True
+        return False
 
 
 def log_request(record: guard.Record) -> None:

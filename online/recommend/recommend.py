@@ -275,11 +275,10 @@ class Recommender:
         # names no time sees all that was acknowledged, even in this second: so a rating counts at once.
         before = timestamp if "timestamp" in request.model_fields_set else None
         user = stored.current(release.manifest.dataset, release.numbers, before)
-        has_events = bool(stored.events)
-        n_events = len(user.history)
+        n_events = len(user.history) if stored.events else None
         for limit in acting(self.phases.recall, request):
             user = limit(request, release, user)
-        if user.is_blank:
+        if not user.number and user.is_blank:
             return slate
 
         # The user's features are on their way from Feast while Elasticsearch searches. An unknown user has none.
@@ -327,15 +326,17 @@ class Recommender:
             enough = needed(request)
         if candidates is None or len(candidates.item_numbers) < enough:
             candidates = with_popular(release, user, candidates)
-        with until(deadline):  # of functions that call a service
-            for change in acting(self.phases.candidates, request):
+        for change in acting(self.phases.candidates, request):
+            with until(deadline):  # of functions that call a service
                 candidates = change(request, release, user, candidates)
         slate.candidates = candidates
         slate.ranked = Ranked(candidates.item_numbers, candidates.scores)
 
         # The user's features, which should have arrived meanwhile.
-        features: Encoded | None = Encoded.none(release.spec.of("user"), 1)
-        if pending is not None:
+        features: Encoded | None
+        if pending is None:
+            features = Encoded.none(release.spec.of("user"), 1)
+        else:
             failed = True
             try:
                 row = self.user_features.result(pending)
@@ -361,7 +362,7 @@ class Recommender:
                 watch.stages["feast"] = Stage(pending.began, took_s, failed)
         if features is None or not len(candidates.item_numbers):
             return slate
-        if has_events:  # Feast's count is of the release
+        if n_events is not None:  # Feast's count is of the release
             features = features.having(Columns.N_RATINGS, [n_events])
 
         # The ranking model's scores, by Triton, give the order; ties by number.
