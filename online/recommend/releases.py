@@ -48,7 +48,9 @@ class Releases:
         self._load_release = load
         self._forgot = forgot
         self._following = threading.Lock()  # held by the thread that loads
-        self._lock = threading.Lock()  # of `_loaded`: `replace_each` changes it, too
+        self._lock = (
+            threading.Lock()
+        )  # of `_loaded` and `active`: `replace_each` changes them, too
         self._loaded: dict[str, Release] = {}
         self._published: Sequence[str] | None = None  # None: Redis has not said yet
         self._active_id: str | None = None  # as Redis said last
@@ -117,7 +119,8 @@ class Releases:
         self._active_id = control.active
         if control.active is not None:
             self._load(control.active)
-            self.active = self._loaded.get(control.active, self.active)
+            with self._lock:
+                self.active = self._loaded.get(control.active, self.active)
         if only_active:
             return self.active is not None
         for release in control.published:

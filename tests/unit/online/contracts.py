@@ -280,13 +280,15 @@ class SearchContract:
         for channel, hits in zip(recall.searched, found, strict=True):
             assert hits.ids.tolist() == sorted(world.item_vectors[channel.name])[:20]
 
-    def test_with_neither_nothing_is_found(
-        self, client: Searched, world: World
+    @pytest.mark.parametrize("nothing", ["vectors", "seen"])
+    def test_where_nothing_is_left_nothing_is_found(
+        self, client: Searched, world: World, nothing: str
     ) -> None:
-        answers = client.call(self._query(world, 1, terms=(), vectors={}))
-        assert [hits.ids.tolist() for hits in answers] == [
-            [] for _ in world.recipe.recall.channels
-        ]
+        left: Any = {"seen": world.itemids}
+        if nothing == "vectors":
+            left = {"vectors": {}, "terms": ()}
+        for hits in client.call(self._query(world, 1, **left)):
+            assert hits.ids.tolist() == []
 
     def test_a_channel_without_a_query_leaves_the_others(
         self, client: Searched, world: World
@@ -338,12 +340,6 @@ class SearchContract:
         )
         for hits, same, also in zip(plain, among_many, without_many, strict=True):
             assert hits.ids.tolist() == same.ids.tolist() == also.ids.tolist()
-
-    def test_a_user_who_saw_everything_gets_nothing(
-        self, client: Searched, world: World
-    ) -> None:
-        for hits in client.call(self._query(world, 1, seen=world.itemids)):
-            assert hits.ids.tolist() == []
 
 
 class ElasticItemsContract(SearchContract, ClientContract):
@@ -430,13 +426,6 @@ class FeastFeaturesContract(ClientContract):
         assert all(
             len(values) == 2 and None not in values for values in rows.columns.values()
         )
-
-    def test_nobody_stored_leaves_no_row(
-        self, client: FeastFeatures, world: World
-    ) -> None:
-        rows = client.call(FeatureQuery("user", world.release, (NO_FEATURES_USER,)))
-        assert rows.ids == ()
-        assert set(rows.missing) == {NO_FEATURES_USER}
 
     def test_a_missing_release_has_its_own_error(self, client: FeastFeatures) -> None:
         with pytest.raises(GoneError) as raised:

@@ -209,20 +209,6 @@ def test_strict_requests_get_the_error_and_always_call(fakes: Fakes, gone: str) 
     assert fakes.service(gone).breaker.state == "closed"
 
 
-def test_losing_the_active_release_makes_no_user_unknown(fakes: Fakes) -> None:
-    before = ask(fakes)
-    del fakes.users.worlds[fakes.world.release]
-    known, unknown_user = ask(fakes), ask(fakes, 8)
-    assert known.item_list == before.item_list
-    assert [each.outcome for each in known.degraded] == [Outcome.LAST_STATE]
-    assert not unknown_user.cold_start
-    assert degraded(unknown_user) == [(Outcome.POPULAR, "redis")]
-    with pytest.raises(
-        ServiceError, match=f"redis: lacks the data of release {fakes.world.release}"
-    ):
-        ask(fakes, strict=True)
-
-
 def test_a_call_that_is_stuck_holds_nobody_beyond_the_budget(fakes: Fakes) -> None:
     before = ask(fakes)
     stuck = threading.Event()

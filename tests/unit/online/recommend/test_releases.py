@@ -52,11 +52,6 @@ def activate(fakes: Fakes, world: World) -> None:
     fakes.follow()
 
 
-def publish(fakes: Fakes, world: World) -> None:
-    fakes.users.history.append(world.release)
-    fakes.follow()
-
-
 def test_a_new_release_takes_over_without_a_restart(
     fakes: Fakes, second: World
 ) -> None:
@@ -74,6 +69,10 @@ def test_a_new_release_takes_over_without_a_restart(
     activate(fakes, fakes.world)
     assert ask(fakes).item_list == first.item_list
     assert len(fakes.users.opened) == read  # still loaded
+    assert fakes.recommender.releases.loaded_count == 2
+    fakes.users.history = [fakes.world.release]
+    fakes.follow()
+    assert fakes.recommender.releases.loaded_count == 1
 
 
 def test_the_former_release_answers_while_a_new_one_loads(
@@ -124,39 +123,19 @@ def test_redis_that_has_lost_everything_does_not_end_the_answers(fakes: Fakes) -
 def test_a_published_release_answers_by_name_and_no_other_one(
     fakes: Fakes, second: World
 ) -> None:
+    request = Request(userid=1, timestamp=AT)
+    preferred = fakes.recommender.recommend(request, preferred=second.release)
+    assert preferred.release == fakes.world.release  # the other one is not loaded
     with pytest.raises(UnknownReleaseError):
         ask(fakes, release=second.release)
-    publish(fakes, second)
+    fakes.publish(second)
     assert ask(fakes, release=second.release).release == second.release
     assert ask(fakes).release == fakes.world.release
+    preferred = fakes.recommender.recommend(request, preferred=second.release)
+    assert preferred.release == second.release
     fakes.down("redis")
     with pytest.raises(ServiceError):
         ask(fakes, release=second.release)
-
-
-def test_a_preferred_release_answers_if_it_is_loaded(
-    fakes: Fakes, second: World
-) -> None:
-    request = Request(userid=1, timestamp=AT)
-    assert (
-        fakes.recommender.recommend(request, preferred=second.release).release
-        == fakes.world.release
-    )
-    publish(fakes, second)
-    assert (
-        fakes.recommender.recommend(request, preferred=second.release).release
-        == second.release
-    )
-
-
-def test_a_release_that_is_published_no_longer_is_dropped(
-    fakes: Fakes, second: World
-) -> None:
-    activate(fakes, second)
-    assert fakes.recommender.releases.loaded_count == 2
-    fakes.users.history = [second.release]
-    fakes.follow()
-    assert fakes.recommender.releases.loaded_count == 1
 
 
 def test_no_answer_is_of_two_releases_while_they_take_turns(

@@ -85,47 +85,43 @@ def test_bad_input_is_400_and_reaches_no_service(
     assert fakes.users.calls == []
 
 
-@pytest.mark.parametrize("size", [MAX_BODY + 1, 10_000_000])
-def test_a_body_over_the_limit_is_413(http: FlaskClient, size: int) -> None:
-    response = http.post("/ml/rec", data=b"x" * size)
-    assert (response.status_code, response.json["error"]["code"]) == (
-        413,
-        "body_too_large",
-    )
-    assert response.json["error"]["field"] == "body"
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"Content-Type": "application/json"},
-        {"Content-Type": "application/x-www-form-urlencoded"},
-        {"Content-Type": "text/plain; charset=latin-1"},
-    ],
-)
-def test_json_is_accepted_whatever_the_content_type(
-    http: FlaskClient, headers: dict[str, str]
-) -> None:
-    response = http.post("/ml/rec", data=b'{"userid": 1}', headers=headers)
-    assert response.status_code == 200
-    assert len(response.json["item_list"]) == 50
+def test_json_is_accepted_whatever_the_content_type(http: FlaskClient) -> None:
+    for kind in (None, "application/x-www-form-urlencoded", "text/plain; charset=x"):
+        response = http.post("/ml/rec", data=b'{"userid": 1}', content_type=kind)
+        assert response.status_code == 200
+        assert len(response.json["item_list"]) == 50
 
 
 def test_a_request_without_a_time_is_of_now() -> None:
     before = int(time.time())
-    assert (
-        before
-        <= validated(b'{"userid": 1}', Request.model_validate_json).timestamp
-        <= time.time()
-    )
-    assert (
-        validated(
-            b'{"userid": 1, "timestamp": 978300760}',
-            Request.model_validate_json,
-        ).timestamp
-        == 978300760
-    )
+    request = validated(b'{"userid": 1}', Request.model_validate_json)
+    assert before <= request.timestamp <= time.time()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "error"),
+    [
+        ("POST", "/ml/rec", b"x" * (MAX_BODY + 1), 413, ("body_too_large", "body")),
+        ("POST", "/ml/rec", b"x" * 10_000_000, 413, ("body_too_large", "body")),
+        ("GET", "/nowhere", b"", 404, ("not_found", None)),
+        ("GET", "/ml/rec", b"", 405, ("method_not_allowed", None)),
+    ],
+)
+def test_errors_have_one_shape(
+    http: FlaskClient,
+    method: str,
+    path: str,
+    body: bytes,
+    status: int,
+    error: tuple[str, str | None],
+) -> None:
+    response = http.open(path, method=method, data=body)
+    reported = response.json["error"]
+    assert response.status_code == status
+    assert (reported["code"], reported.get("field")) == error
+    if status == 405:
+        assert "POST" in response.headers["Allow"]
+        assert response.headers["Allow"] in reported["message"]
 
 
 def test_scores_have_six_significant_digits(http: FlaskClient, fakes: Fakes) -> None:
@@ -147,26 +143,14 @@ def test_scores_have_six_significant_digits(http: FlaskClient, fakes: Fakes) -> 
     assert min(scores) < 1e-6
 
 
-def test_a_cold_start_is_200_and_says_so(http: FlaskClient) -> None:
-    answer = answered(http, {"userid": UNKNOWN_USER})
-    assert list(answer) == [
-        "userid",
-        "release",
-        "recommendation",
-        "cold_start",
-        "reason",
-        "item_list",
-        "took_ms",
-    ]
-    assert answer["cold_start"] is True
-    assert answer["reason"] == "Unknown user: the items are in the order of popularity."
-    assert len(answer["item_list"]) == 50
-
-
 def test_every_answer_that_is_not_personal_says_why(
     http: FlaskClient, fakes: Fakes
 ) -> None:
     assert "reason" not in answered(http, {"userid": 1})
+    unknown = answered(http, {"userid": UNKNOWN_USER})
+    assert unknown["cold_start"] is True
+    assert unknown["reason"]
+    assert len(unknown["item_list"]) == 50
     answer = answered(http, {"userid": NO_FEATURES_USER})
     assert answer["degraded"] == [
         {
@@ -175,10 +159,7 @@ def test_every_answer_that_is_not_personal_says_why(
             "instead": "recall_order",
         }
     ]
-    assert (
-        answer["reason"]
-        == "feast does not know this user: the items are in recall's order, not ranked."
-    )
+    assert answer["reason"]
     fakes.world.seen[1] = fakes.world.itemids[:-4]
     for name in fakes.world.item_vectors:
         fakes.world.item_vectors[name].clear()
@@ -262,18 +243,6 @@ def test_no_live_release_is_503_that_says_what_to_do(
         answered(server, {"userid": 1})
 
 
-def test_404_and_405_have_the_same_shape(http: FlaskClient) -> None:
-    missing = http.get("/nowhere")
-    wrong = http.get("/ml/rec")
-    assert (missing.status_code, wrong.status_code) == (404, 405)
-    assert wrong.headers["Allow"] in wrong.get_json()["error"]["message"], (
-        "which methods there are"
-    )
-    assert "POST" in wrong.headers["Allow"]
-    for response in (missing, wrong):
-        assert set(response.json["error"]) == {"code", "message"}
-
-
 def test_the_unexpected_is_500_without_its_insides(
     http: FlaskClient,
     fakes: Fakes,
@@ -291,29 +260,13 @@ def test_the_unexpected_is_500_without_its_insides(
     assert response.headers["X-Request-Id"] in caplog.text
 
 
-SOME_PATHS = (
-    "/healthz",
-    "/readyz",
-    "/openapi.json",
-    "/docs",
-    "/nowhere",
-    "/ml/rec",
-    "/ml/history?userid=1",
-    "/ml/users",
-    "/ml/history?userid=-1",
-)
-
-
-@pytest.mark.parametrize("path", SOME_PATHS)
-def test_answers_are_neither_stored_nor_sniffed(http: FlaskClient, path: str) -> None:
-    response = http.get(path)
-    assert response.headers["Cache-Control"] == "no-store"
-    assert response.headers["X-Content-Type-Options"] == "nosniff"
-
-
-def test_refusals_are_neither_stored_nor_sniffed() -> None:
-    headers = dict(asgi.OVERLOADED.reply()[1])
-    assert (headers[b"cache-control"], headers[b"x-content-type-options"]) == (
+def test_answers_are_neither_stored_nor_sniffed(http: FlaskClient) -> None:
+    heads = [dict(http.get(path).headers) for path in ("/healthz", "/docs", "/nowhere")]
+    refused = {name.decode(): value for name, value in asgi.OVERLOADED.reply()[1]}
+    for head in [{n.lower(): v for n, v in head.items()} for head in heads]:
+        assert head["cache-control"] == "no-store"
+        assert head["x-content-type-options"] == "nosniff"
+    assert (refused["cache-control"], refused["x-content-type-options"]) == (
         b"no-store",
         b"nosniff",
     )
