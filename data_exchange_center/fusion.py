@@ -89,7 +89,8 @@ def top_k(
         tied = np.flatnonzero(scores[row] == last[row])
         taken[row, tied[k - int(counts[row]) :]] = False
     places = np.flatnonzero(taken)
-    codes, values = places % scores.shape[1], scores.reshape(-1)[places]
+    codes = places % scores.shape[1]
+    values = scores.reshape(-1)[places]
     for begin, end in pairwise((0, *np.cumsum(np.minimum(counts, k)).tolist())):
         order = np.argsort(-values[begin:end], kind="stable")
         yield Hits(codes[begin:end][order], values[begin:end][order])
@@ -133,7 +134,8 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
     )  # a row each, until they are in order
     for n, (found, weight) in enumerate(zip(lists, weights, strict=True)):
         if len(found):
-            at, scores = ids.searchsorted(found), channels[n].scores
+            at = ids.searchsorted(found)
+            scores = channels[n].scores
             z_scores, (log_ranks, earned) = (
                 _z_scores(scores, scores),
                 _by_rank(len(found)),
