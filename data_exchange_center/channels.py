@@ -245,11 +245,9 @@ class HistorySum(VectorChannel):
 
     def weights(self, requests: Requests) -> Iterator[Float32]:
         """Yield the weights of the events, (m, n), field by field."""
-        items, ratings, regime = (
-            requests.items[:, : self.events],
-            requests.ratings[:, : self.events],
-            requests.regimes,
-        )
+        items = requests.items[:, : self.events]
+        ratings = requests.ratings[:, : self.events]
+        regime = requests.regimes
         for lag, rating_weight in zip(self.lag, self.rating_weight, strict=True):
             yield (
                 lag[regime, : items.shape[1]]
@@ -419,7 +417,8 @@ class ChannelSet:
         self, history: History, profile: Ints, timestamp: int, seen: Ints, size: int
     ) -> Mapping[str, Hits]:
         """The best ``size`` unseen items, as numbers, of each channel without vectors."""
-        found, codes = {}, self.codes(seen)
+        found = {}
+        codes = self.codes(seen)
         for name, scores in self.scores(history, profile, timestamp).items():
             (hits,) = top_k(
                 scores[None].copy(), size, np.zeros(len(codes), np.int64), codes

@@ -176,7 +176,8 @@ def _seen_after(
     seen: NDArray[np.int32], changes: _Changes, in_history: set[int], dataset: Dataset
 ) -> NDArray[np.int32]:
     """The seen items after the changes; one without any event left is unseen again."""
-    unseen, added = [], []
+    unseen = []
+    added = []
     for item, ratings in changes.rated.items():
         if ratings and not dataset.allows_repeats:
             added.append(item)

@@ -65,7 +65,8 @@ class ExactItems:
 
     def call(self, query: ItemQuery) -> tuple[Hits, ...]:
         """Search as `ElasticItems` does: `Hits` of each searched channel, best first; ties by number."""
-        allowed, found = self.allowed(query), []
+        allowed = self.allowed(query)
+        found = []
         for channel in query.recall.searched:
             products = np.full(len(self.item_numbers), np.nan, np.float32)
             if (vector := query.vectors.get(channel.name)) is not None:
@@ -121,10 +122,8 @@ def _best(
     scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int
 ) -> NDArray[np.int64]:
     """Positions of the ``size`` highest allowed scores, best first, ties by position; NaN is no score."""
-    by_code, nothing = (
-        np.full((1, len(scores) + 1), fusion.NOT_FOUND, scores.dtype),
-        np.empty(0, np.intp),
-    )
+    by_code = np.full((1, len(scores) + 1), fusion.NOT_FOUND, scores.dtype)
+    nothing = np.empty(0, np.intp)
     np.copyto(by_code[0, 1:], scores, where=allowed & ~np.isnan(scores))
     (hits,) = top_k(by_code, size, nothing, nothing)
     return hits.ids.astype(np.int64) - 1

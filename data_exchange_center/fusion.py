@@ -97,7 +97,8 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
     )  # a row each, until they are in order
     for n, (found, weight) in enumerate(zip(lists, weights, strict=True)):
         if len(found):
-            at, scores = ids.searchsorted(found), channels[n].scores
+            at = ids.searchsorted(found)
+            scores = channels[n].scores
             spread = z_scores(scores, scores)
             log_ranks, earned = _by_rank(len(found))
             ends = scores[-1], spread[-1], log_ranks[-1]

@@ -116,7 +116,8 @@ def expect_one_run(exchange_dir: Path, recipe: Recipe) -> None:
     now: dict[str, str] = {}
     for report in REPORTS:
         content = report.read(exchange_dir)
-        recorded, stamp = content.get(INPUTS), content.get(RECIPE)
+        recorded = content.get(INPUTS)
+        stamp = content.get(RECIPE)
         if (
             not isinstance(recorded, dict)
             or not recorded

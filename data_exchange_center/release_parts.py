@@ -38,7 +38,8 @@ def release_of_artifacts(settings: Settings) -> Manifest:
 
     Raises ArtifactError when a part is missing or damaged, or when the parts are not of one run of the steps.
     """
-    folder, recipe = settings.exchange_dir, settings.recipe
+    folder = settings.exchange_dir
+    recipe = settings.recipe
     parts = []
     for artifact in artifacts.RELEASE_PARTS:
         path = artifact.require(folder)
@@ -55,7 +56,8 @@ def release_of_artifacts(settings: Settings) -> Manifest:
         digest.update(f"{part.path} {part.sha256}\n".encode())
 
     # width of each searched channel's vectors
-    vectors, dims = artifacts.ITEM_VECTORS.read(folder), {}
+    vectors = artifacts.ITEM_VECTORS.read(folder)
+    dims = {}
     for channel in recipe.recall.searched:
         known = vectors.get(
             wire.vector_of(channel.name), pd.Series(dtype=object)

@@ -455,7 +455,8 @@ class _Environment(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            prefix, problems = cls.model_config["env_prefix"], []
+            prefix = cls.model_config["env_prefix"]
+            problems = []
             for each in error.errors():
                 variable = "__".join(map(str, each["loc"])).upper().removeprefix(prefix)
                 problems.append(
@@ -509,10 +510,8 @@ class Settings(_Environment):
     @classmethod
     def _on_this_machine(cls, service: Service, info: ValidationInfo) -> Service:
         """Fill in the password's file and the socket of the stack's own services, where no others are named."""
-        own, name = (
-            info.data.get("exchange_dir", EXCHANGE_DIR) / "online",
-            info.field_name,
-        )
+        own = info.data.get("exchange_dir", EXCHANGE_DIR) / "online"
+        name = info.field_name
         if service.host not in _LOOPBACK or service.nodes:
             return service
         filled: dict[str, Path] = {}

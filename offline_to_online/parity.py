@@ -107,7 +107,8 @@ def online_answers(
         item_ids: number of an item -> own id, for messages.
     """
     manifest = published.manifest
-    spec, release = manifest.feature_spec, manifest.release
+    spec = manifest.feature_spec
+    release = manifest.release
     recalled = {
         own_id: _recall(server, manifest, own_id, timestamp)
         for own_id, timestamp in progress(timestamps.items(), "candidates", leave=False)
@@ -250,7 +251,8 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
 
 def read_model(exchange_dir: Path, manifest: Manifest) -> ScoringModel:
     """The trained model. Raises ArtifactError when weights, configuration, recipe and spec do not belong together."""
-    weights, ranker = artifacts.RANK_WEIGHTS, manifest.recipe.ranker
+    weights = artifacts.RANK_WEIGHTS
+    ranker = manifest.recipe.ranker
     try:
         config = artifacts.RANK_REPORT.read(exchange_dir).get("model") or {}
         model = load_ranker(weights.read(exchange_dir), config)
@@ -278,7 +280,8 @@ def offline_answers(
     """
     answers = []
     for answer in online:
-        user, who = truth.states.get(answer.user_number), f"user {answer.own_id!r}"
+        user = truth.states.get(answer.user_number)
+        who = f"user {answer.own_id!r}"
         if user is None or user.own_id != answer.own_id:
             raise CheckError(
                 f"{who}: Redis gives the number {answer.user_number}, another user's or no user's"
@@ -292,7 +295,8 @@ def offline_answers(
                 )
             lists[name] = fusion.Hits(hits.ids, scores[name][truth.positions(hits.ids)])
         fused = candidates.fused_lists(truth.manifest.recipe.recall, lists)
-        ours, theirs = fused.item_numbers, answer.candidates.item_numbers
+        ours = fused.item_numbers
+        theirs = answer.candidates.item_numbers
         if not np.array_equal(ours, theirs):
             raise CheckError(
                 f"{who}: fusion gives {_own_ids(truth, ours)}... offline and {_own_ids(truth, theirs)}... online "
@@ -328,7 +332,8 @@ def recount(
 
     Raises ArtifactError for a user without features, CheckError for a statistic that cannot be counted again.
     """
-    users, items = truth.ranker.users, truth.ranker.items
+    users = truth.ranker.users
+    items = truth.ranker.items
     if absent := sorted({*user_numbers} - {*users.index}):
         raise artifacts.USER_FEATURES.wrong(
             exchange_dir,
@@ -428,7 +433,8 @@ def _recent(served: ServedRatings) -> pd.Series:
 
 
 def _mean_rating(served: ServedRatings) -> pd.Series:
-    ratings, prior = served.ratings, statistics.PRIOR
+    ratings = served.ratings
+    prior = statistics.PRIOR
     total = ratings.groupby(Columns.ITEM)[Columns.RATING].sum()
     total = total.reindex(served.ids, fill_value=0)
     total += prior * ratings[Columns.RATING].mean()
@@ -457,7 +463,8 @@ def _counted_again(
     counted: Mapping[str, Any],
 ) -> pd.DataFrame:
     """``frame`` with an entity's dense features recounted: those in ``counted`` already, the others by `RECOUNTS`."""
-    columns, of_packages = {}, plugins.find(plugins.STATISTICS)
+    columns = {}
+    of_packages = plugins.find(plugins.STATISTICS)
     for name in (feature.name for feature in spec.dense if feature.entity == entity):
         recounts = RECOUNTS.get(name)
         if recounts is None and name in of_packages:
@@ -491,10 +498,13 @@ def compare(
         raise CheckError(
             f"none of {len(offline)} users has a candidate that both sides could be compared by"
         )
-    ours, theirs = _values(offline, truth), _values(online, truth)
-    largest, wrong = {}, []
+    ours = _values(offline, truth)
+    theirs = _values(online, truth)
+    largest = {}
+    wrong = []
     for group, values in ours.items():
-        mine, others = values.to_numpy(), theirs[group].to_numpy()
+        mine = values.to_numpy()
+        others = theirs[group].to_numpy()
         gaps = np.abs(mine - others) / np.maximum(1, np.abs(mine))
         gaps[np.isnan(gaps)] = np.inf
         largest[group] = float(gaps.max())
@@ -508,7 +518,9 @@ def _values(
     answers: Sequence[CheckedRequest], truth: OfflineTruth
 ) -> dict[str, pd.DataFrame]:
     """Group of columns -> values, a row for each candidate, of histories for each user; the index says whose it is."""
-    spec, users, pairs = truth.spec, [], []
+    spec = truth.spec
+    users = []
+    pairs = []
     for answer in answers:
         users.append(f"user {answer.own_id!r}")
         for number in answer.candidates.item_numbers.tolist():

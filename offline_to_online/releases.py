@@ -176,7 +176,8 @@ def retire(settings: Settings) -> set[str]:
 
 def consequences(settings: Settings, manifest: Manifest) -> str:
     """Describe what publishing a release will delete, and what activating it will replace; empty: nothing."""
-    redis, release = RedisStore(settings), manifest.release
+    redis = RedisStore(settings)
+    release = manifest.release
     active, published = redis.listed()
     kept = kept_releases(
         active, list(dict.fromkeys([release, *published])), settings.kept_releases

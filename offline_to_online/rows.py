@@ -123,9 +123,11 @@ def feature_frames(
         "user": artifacts.USER_FEATURES,
         "item": artifacts.ITEM_FEATURES,
     }
-    own_ids, frames = feature_ids(exchange_dir), {}
+    own_ids = feature_ids(exchange_dir)
+    frames = {}
     for entity, table in tables.items():
-        frame, key = table.read(exchange_dir), wire.FEAST_KEY[entity]
+        frame = table.read(exchange_dir)
+        key = wire.FEAST_KEY[entity]
         names = [feature.name for feature in spec.stored(entity)]
         for name in names:
             if name not in frame:

@@ -19,13 +19,12 @@ _KEYS = {"user": "userid", "item": "itemid"}
 
 
 def _view(release: str, side: str, entity: Entity) -> FeatureView:
-    folder, name = _HERE / "releases" / release, f"ml_{side}_{release}"
+    folder = _HERE / "releases" / release
+    name = f"ml_{side}_{release}"
     fields = json.loads((folder / "fields.json").read_text(encoding="utf-8"))[side]
-    path, source_name, time = (
-        folder / f"{side}s.parquet",
-        f"{name}_source",
-        "event_timestamp",
-    )
+    path = folder / f"{side}s.parquet"
+    source_name = f"{name}_source"
+    time = "event_timestamp"
     source = FileSource(
         name=source_name, path=str(path.relative_to(_HERE)), timestamp_field=time
     )
@@ -49,7 +48,8 @@ def _objects() -> dict[str, object]:
         _HERE.glob("releases/*/fields.json"),
         key=lambda path: (path.stat().st_mtime_ns, path),
     )
-    releases, pointer = [path.parent.name for path in manifests], _HERE / "live.json"
+    releases = [path.parent.name for path in manifests]
+    pointer = _HERE / "live.json"
     live = (
         json.loads(pointer.read_text(encoding="utf-8")).get("live")
         if pointer.is_file()

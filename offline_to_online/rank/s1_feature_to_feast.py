@@ -22,10 +22,8 @@ from offline_to_online.stores import feast, redis
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
-    frames, own_ids = (
-        feature_frames(settings.exchange_dir, manifest.feature_spec),
-        feature_ids(settings.exchange_dir),
-    )
+    frames = feature_frames(settings.exchange_dir, manifest.feature_spec)
+    own_ids = feature_ids(settings.exchange_dir)
     store = feast.FeastStore(settings)
     store.expect_alive()
     users = frames["user"]

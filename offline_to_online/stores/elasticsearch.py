@@ -309,7 +309,8 @@ def check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:
     wanted = row.document()
     vectors = {vector_of(channel) for channel in row.vectors}
     for field in sorted({*wanted, *stored}):
-        got, source = stored.get(field), wanted.get(field)
+        got = stored.get(field)
+        source = wanted.get(field)
         if field in vectors and got is not None:
             same = np.array_equal(
                 np.asarray(got, np.float32), np.asarray(source, np.float32)

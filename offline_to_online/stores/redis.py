@@ -61,7 +61,8 @@ class RedisStore(ReleaseStore):
         The sorted sets of users are built under temporary keys, which are then renamed.
         """
         release = manifest.release
-        ids, counts = wire.ids_key(release), wire.event_counts_key(release)
+        ids = wire.ids_key(release)
+        counts = wire.event_counts_key(release)
         with self.client() as client:
             client.sadd(wire.LOADED_KEY, release)
             client.delete(wire.users_key(release))
@@ -101,7 +102,8 @@ class RedisStore(ReleaseStore):
 
     def check(self, manifest: Manifest, content: RecallState) -> None:
         """Read all of it back, and mark the release as checked. Raises CheckError naming the user."""
-        release, users = manifest.release, content.users
+        release = manifest.release
+        users = content.users
         with self.client() as client:
             for chunk in _chunks(users, "users from Redis"):
                 _check_users(client, release, chunk)

@@ -107,7 +107,8 @@ class TritonStore(ReleaseStore):
 
     @property
     def address(self) -> str:
-        folder, base = self.settings.triton.socket_dir, self.settings.exchange_dir
+        folder = self.settings.triton.socket_dir
+        base = self.settings.exchange_dir
         if folder and folder.is_relative_to(base):
             return f"{folder.relative_to(base)}/{TRITON_SOCKET}"
         return self.settings.triton.url
@@ -188,7 +189,8 @@ class TritonStore(ReleaseStore):
 
     def _configure(self, folder: Path, model: bytes, name: str = "") -> None:
         """Write a model's configuration, unless it is there: an untouched file keeps its time stamp."""
-        path, text = folder / "config.pbtxt", config_pbtxt(name or folder.name, model)
+        path = folder / "config.pbtxt"
+        text = config_pbtxt(name or folder.name, model)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             with files.written_in_place(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")

@@ -105,7 +105,8 @@ sys.addaudithook(
 def writes(folder: Path, kill_at: int = 0) -> Iterator[Writes]:
     """Count what this thread writes in the block, and kill it before one write. The block ends there, without error."""
     watched = Writes(folder, kill_at=kill_at)
-    execute, execute_all = redis.Redis.execute_command, Pipeline.execute
+    execute = redis.Redis.execute_command
+    execute_all = Pipeline.execute
 
     def one(client: redis.Redis, *command: Any, **options: Any) -> Any:
         if str(command[0]).split()[0].upper() not in _REDIS_READS and not isinstance(

@@ -76,7 +76,9 @@ def place_of(published: Published) -> Place:
 @contextmanager
 def background_requests(settings: Settings, published: Published) -> Iterator[None]:
     """Ask for the release without a pause while the block runs; every answer must be the one it gave before."""
-    before, stop, wrong = answer(settings, published), threading.Event(), []
+    before = answer(settings, published)
+    stop = threading.Event()
+    wrong = []
     requested = 0
 
     def ask() -> None:
@@ -171,7 +173,8 @@ def second(stack: Settings, ids: dict[str, str]) -> Settings:
 
 def test_releases_of_two_recipes_coexist(stack: Settings, second: Settings) -> None:
     """Its model has another width, and so a name of its own."""
-    published, manifest = live(stack), release_of_artifacts(second)
+    published = live(stack)
+    manifest = release_of_artifacts(second)
     place = require_loaded(Stores.of(second), manifest.release)
     name = f"ml_rec_{manifest.feature_spec.sizes}"
     assert (published.triton_model, place.model) == ("ml_rec", name)

@@ -17,7 +17,9 @@ from data_exchange_center.channels import (
 from data_exchange_center.fusion import NOT_FOUND
 from data_exchange_center.history import History
 
-ITEMS, DIM, LAGS = 9, 4, 5
+ITEMS = 9
+DIM = 4
+LAGS = 5
 
 
 def channel(name: str = "tower") -> HistorySum:
@@ -146,10 +148,8 @@ def test_a_channel_with_equal_scores_is_not_searched() -> None:
         bias=np.zeros(ITEMS + 1),
     )
     popular = replace(silent, name="popular", bias=channel().bias)
-    channels, profile = (
-        ChannelSet(ITEMIDS, (channel(), silent, popular)),
-        np.array([1, 1]),
-    )
+    channels = ChannelSet(ITEMIDS, (channel(), silent, popular))
+    profile = np.array([1, 1])
     unknown_users = History(
         np.array([999]), np.array([5]), np.array([700])
     )  # an unknown item

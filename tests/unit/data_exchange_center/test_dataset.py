@@ -52,7 +52,8 @@ def test_a_share_of_0_and_a_final_data_set_hold_nothing_out() -> None:
 
 
 def test_the_last_basket_of_those_who_have_two_is_held_out() -> None:
-    lengths, newest = np.array([0, 3, 3, 8]), np.array([0, 3, 1, 5])
+    lengths = np.array([0, 3, 3, 8])
+    newest = np.array([0, 3, 1, 5])
     assert holdout_sizes(HoldoutRule(basket=True), lengths, newest).tolist() == [
         0,
         0,

@@ -29,7 +29,8 @@ def after(
         Logged(time, (1_000, place), Event(f"e{place}", 7, item, kind, time, value))
         for place, (kind, item, time, value) in enumerate(events)
     ]
-    results, history_before = [], history_of(old)
+    results = []
+    history_before = history_of(old)
     for order in itertools.islice(
         itertools.permutations(logged), 24
     ):  # in whatever order they are stored
@@ -179,7 +180,8 @@ def test_many_events_are_as_one_after_the_other() -> None:
         )
         for place in range(60)
     ]
-    rated, hidden = {item: (time, rating) for item, rating, time in OLD}, set()
+    rated = {item: (time, rating) for item, rating, time in OLD}
+    hidden = set()
     for kind, item, time, value in events:
         if kind == "rating":
             rated[item] = (time, int(value))

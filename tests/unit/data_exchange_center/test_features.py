@@ -248,7 +248,8 @@ def test_many_lists_have_a_time_each() -> None:
 
 def test_elapsed_features_are_exact_to_the_second() -> None:
     """Seconds since 1970 do not fit a float32."""
-    spec, moment = timed_spec(), 1_700_000_001
+    spec = timed_spec()
+    moment = 1_700_000_001
     known = spec.encode(
         "user", {"userid": [7], "first_event": [moment], "n_ratings": [0]}
     )

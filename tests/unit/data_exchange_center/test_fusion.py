@@ -38,7 +38,8 @@ def plain(
     """(id, fused score, features) of each candidate, best first: the definition, candidate by candidate."""
     found = []
     for item in {item for channel in channels for item, _ in channel}:
-        total, features = 0.0, []
+        total = 0.0
+        features = []
         for channel, weight in zip(channels, weights, strict=True):
             scores = [score for _, score in channel]
             ranks = {id_: rank for rank, (id_, _) in enumerate(channel)}

@@ -72,7 +72,8 @@ def test_of_what_was_seen_only_what_came_later_is_unknown() -> None:
 
 
 def test_the_first_of_a_second_is_that_of_one_user() -> None:
-    users, times = np.array([1, 1, 1, 2, 2, 3]), np.array([5, 7, 7, 7, 7, 7])
+    users = np.array([1, 1, 1, 2, 2, 3])
+    times = np.array([5, 7, 7, 7, 7, 7])
     assert first_of_second(users, times).tolist() == [0, 1, 1, 3, 3, 5]
     assert first_of_second(users[1:], times[1:]).tolist() == [
         0,

@@ -137,7 +137,8 @@ class OnlineSide:
             self.manifest.recipe.data,
             userids,
         )
-        self.users, self.items = FakeUsers(folder), FakeItems(folder, self.manifest)
+        self.users = FakeUsers(folder)
+        self.items = FakeItems(folder, self.manifest)
         self.channels = read_channels(folder)
         self.users.value = lambda _: self.channels.pack()
         self.features = FakeFeatures(feature_frames(folder, self.spec))

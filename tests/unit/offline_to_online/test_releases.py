@@ -53,16 +53,17 @@ class Loaded:
     """A release that four stores hold, whole and checked, next to two others, of which one is kept."""
 
     def __init__(self, settings: Settings, manifest: Manifest) -> None:
-        self.settings, self.manifest, self.called = settings, manifest, Mock()
+        self.settings = settings
+        self.manifest = manifest
+        self.called = Mock()
         for title, kind in zip(TITLES, STORES, strict=True):
             self.called.attach_mock(Mock(spec=kind), title)
         self.stores = Stores(*(getattr(self.called, title) for title in TITLES))
         for title, store in zip(TITLES, self.stores, strict=True):
-            store.title, store.step = title, f"offline_to_online/{title}/step.py"
-            store.is_checked.return_value, store.releases.return_value = (
-                True,
-                {"oldest", "before", manifest.release},
-            )
+            store.title = title
+            store.step = f"offline_to_online/{title}/step.py"
+            store.is_checked.return_value = True
+            store.releases.return_value = {"oldest", "before", manifest.release}
         redis = self.stores.redis
         redis.retire.side_effect = lambda releases: (
             releases - {manifest.release, "before"}
@@ -278,7 +279,8 @@ def test_loading_says_what_is_replaced_and_deleted(
     dataset: str,
     said: tuple[str, ...],
 ) -> None:
-    redis, manifest = passed.stores.redis, passed.manifest
+    redis = passed.stores.redis
+    manifest = passed.manifest
     redis.listed.return_value = live, order
     other = manifest.dataset.model_copy(
         update={"name": dataset or manifest.dataset.name}

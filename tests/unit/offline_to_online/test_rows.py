@@ -79,10 +79,8 @@ def test_items_without_a_vector_are_documents_without_one(
     folders: dict[str, Path], recipe: Recipe
 ) -> None:
     folder = folders[recipe.name]
-    rows, vectors = (
-        item_rows(folder),
-        artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM),
-    )
+    rows = item_rows(folder)
+    vectors = artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM)
     assert [row.number for row in rows] == sorted(
         artifacts.ITEMS.read(folder)[Columns.ITEM]
     )
@@ -128,7 +126,8 @@ def test_a_feature_without_a_column_or_a_value_is_named(
     tmp_path: Path, absent: bool
 ) -> None:
     write_artifacts(tmp_path)
-    spec, users = read_feature_spec(tmp_path), artifacts.USER_FEATURES.read(tmp_path)
+    spec = read_feature_spec(tmp_path)
+    users = artifacts.USER_FEATURES.read(tmp_path)
     name = spec.stored("user")[-1].name
     unlike = (
         users.drop(columns=name)
@@ -159,7 +158,8 @@ def item_of(number: int) -> str:
 
 def name_by_strings(folder: Path, recipe: str) -> None:
     """Give the users and items of the artifacts in ``folder`` other ids; items lose their titles."""
-    users, items = artifacts.USERS.read(folder), artifacts.ITEMS.read(folder)
+    users = artifacts.USERS.read(folder)
+    items = artifacts.ITEMS.read(folder)
     own_items = items[Columns.ITEM].map(item_of)
     artifacts.USERS.write(
         folder, users.assign(**{Columns.OWN_ID: users[Columns.USER].map(user_of)})
@@ -213,10 +213,8 @@ def test_a_user_who_has_somebody_elses_number_is_caught(side: OnlineSide) -> Non
 def test_the_release_id_depends_on_data_not_on_its_origin(tmp_path: Path) -> None:
     settings = Settings(exchange_dir=tmp_path, recipe_name="default")
     write_artifacts(tmp_path, recipe="default")
-    said, before = (
-        artifacts.DATASET.read(tmp_path),
-        release_of_artifacts(settings).release,
-    )
+    said = artifacts.DATASET.read(tmp_path)
+    before = release_of_artifacts(settings).release
     for change, same in (
         ({"origin": "elsewhere", "sha256": {"a.csv": "0"}}, True),
         ({"user_ids": "string"}, False),

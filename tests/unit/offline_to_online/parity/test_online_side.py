@@ -416,7 +416,8 @@ def test_the_tolerance_is_where_it_is_said_to_be(
 ) -> None:
     """1e-5, relative to values above 1."""
     itemids = np.array([row.number for row in side.items.rows[:2]])
-    columns, zeros = side.truth.columns, np.zeros(2, np.float32)
+    columns = side.truth.columns
+    zeros = np.zeros(2, np.float32)
     recalled = np.zeros((2, len(columns)), np.float32)
     rows = np.zeros((2, side.spec.width), np.float32)
     inputs = ModelInputs(rows, side.spec.encode_history(History.empty(), 0))
@@ -445,7 +446,8 @@ def test_a_statistic_that_nobody_counts_again_is_refused(
 
 
 def test_a_user_who_saw_everything_has_no_candidates(either: OnlineSide) -> None:
-    before, everything = pairs(either), either.truth.index.item_numbers.astype(np.int32)
+    before = pairs(either)
+    everything = either.truth.index.item_numbers.astype(np.int32)
     replete = replace(either.truth.states[USERS[4]], seen=everything)
     either.users.rows[replete.own_id] = replete
     either.truth = replace(
@@ -475,7 +477,8 @@ def test_a_tie_at_the_last_place_is_as_good(
     products: list[float], index: str, shares: list[float]
 ) -> None:
     recall = SOURCE.recall.model_copy(update={"candidates": 2, "index": index})
-    numbers, scores = np.array([1, 2, 3]), np.array(products)
+    numbers = np.array([1, 2, 3])
+    scores = np.array(products)
     assert shares == [
         share_found(np.array([1, last]), numbers, scores, recall) for last in (2, 3)
     ]

@@ -128,15 +128,14 @@ def test_an_interrupted_load_is_deleted_a_whole_index_kept(
     meta: dict[str, bool] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(elasticsearch, "put_documents", lambda *_: None)
-    client, index = MagicMock(), wire.item_index("aaaaaaaaaaaa")
+    client = MagicMock()
+    index = wire.item_index("aaaaaaaaaaaa")
     quiet = client.options.return_value
     quiet.indices.get_mapping.return_value = {
         index: {"mappings": {"_meta": meta} if meta else {}}
     }
-    client.count.return_value, quiet.cluster.health.return_value = (
-        {"count": 1},
-        {"timed_out": False},
-    )
+    client.count.return_value = {"count": 1}
+    quiet.cluster.health.return_value = {"timed_out": False}
     write_items(client, "aaaaaaaaaaaa", [ROW], {"fm": 2}, "flat")
     assert [quiet.indices.delete.call_count, client.indices.create.call_count] == (
         [0, 0] if meta else [1, 1]

@@ -184,7 +184,8 @@ def test_feast_applies_changes_of_a_killed_process(
 def test_of_a_release_that_is_half_deleted_feast_knows_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, found = write(settings), []
+    folder = write(settings)
+    found = []
     monkeypatch.setattr(
         feast.shutil,
         "rmtree",
@@ -235,11 +236,9 @@ def test_loading_keeps_no_old_mark_and_only_a_passed_check_marks(
         monkeypatch.setattr(feast, name, lambda *_: None)
     monkeypatch.setattr(FeastStore, "wait_until_served", lambda *_: None)
     monkeypatch.setattr(feast, "check_features", compared)
-    store, manifest, frames = (
-        FeastStore(settings),
-        release_of_artifacts(settings),
-        frames_of(settings),
-    )
+    store = FeastStore(settings)
+    manifest = release_of_artifacts(settings)
+    frames = frames_of(settings)
     for _ in range(2):
         store.load(manifest, frames, newest_event(settings.exchange_dir))
         assert not store.is_checked(manifest.release)

@@ -339,7 +339,8 @@ def ready(monkeypatch: pytest.MonkeyPatch) -> list[Place]:
 def test_an_encoder_is_a_model_of_its_release(
     store: TritonStore, models: Models, ready: list[Place]
 ) -> None:
-    encoder, ranker = Place(wire.encoder_model("sasrec", A), 1), Place("ml_rec", 1)
+    encoder = Place(wire.encoder_model("sasrec", A), 1)
+    ranker = Place("ml_rec", 1)
     assert load_with_encoder(models, A) == ranker
     assert ready == [encoder, ranker]
     assert store.encoders([A]) == [encoder]
