@@ -292,7 +292,11 @@ TERMS_REPORT = Document("offline/terms_report.json", _S2_TERMS)
 # One row for each rating that is not held out, in the order of ratings.parquet: the user's genre impressions and clicks
 # over the last interactions strictly before it
 IMPRESSION_TERMS = Table(
-    "offline/impression_terms.parquet", _S2_TERMS, {**_user, **_item}, (pa.int8(),)
+    "offline/impression_terms.parquet",
+    _S2_TERMS,
+    {**_user, **_item},
+    (pa.int8(),),
+    examples="pairs",
 )
 # Every user's newest genre impressions and clicks, as they are served
 USER_TERMS = Table("offline/user_terms.parquet", _S2_TERMS, _user, (pa.int8(),))

@@ -19,7 +19,8 @@ from data_exchange_center.errors import RecsysError
 
 # The groups; examples/ holds a package that brings models and a statistic.
 SERVER: Final = "recsys.server"  # extensions of the server: `register(app, parts)`, see `online.web.parts`
-MODELS: Final = "recsys.models"  # kind -> settings of a channel or a ranker, see `recipes`; the server imports them
+# kind -> settings of a channel or a ranker, besides `recipes.KINDS`; the server imports them
+MODELS: Final = "recsys.models"
 RECIPES: Final = (
     "recsys.recipes"  # name in RECSYS_RECIPE -> a recipe, besides those of `recipes`
 )

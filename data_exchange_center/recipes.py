@@ -1,7 +1,8 @@
 """Recipes: named configurations of a recommender, its models and their hyperparameters.
 
-A recipe is settings, not code: the same steps, sync and server read it. Each part names its ``kind``; the entry points
-``recsys.models`` map a kind to the class of its settings, which names the code that trains it (`offline/models`).
+A recipe is settings, not code: the same steps, sync and server read it, and neither PyTorch nor `offline` is installed
+with the server. So the settings of all models are here; what a model does with them is in its file in `offline/models`.
+Each part of a recipe names its ``kind``: one of `KINDS`, or another package's, by an entry point of ``recsys.models``.
 ``source`` has the shapes and hyperparameters of the project that this one is faithful to; ``default`` is the best one.
 """
 
@@ -53,9 +54,8 @@ class TrainRecipe(Frozen):
 class ChannelRecipe(Frozen):
     """Settings of a recall channel. A kind of channel is a subclass with a ``kind``."""
 
-    trained_by: ClassVar[
-        str
-    ]  # "module:function" `fit(recipe, past, inputs, data)`, see `offline.models.kinds`
+    # of another package's kind: "module:function" `fit(recipe, past, inputs, data)`, see `offline.models.kinds`
+    trained_by: ClassVar[str]
     # "module:class" of a `channels.Channel` that has the kind as its form; None: one of those in `channels`
     served_as: ClassVar[str | None] = None
     needs: ClassVar[frozenset[Need]] = frozenset()  # of the data set
@@ -75,7 +75,6 @@ class VectorRecipe(ChannelRecipe):
 class FMRecipe(VectorRecipe):
     """Factorization machine on user and item, trained on rated pairs: one stored vector a user."""
 
-    trained_by: ClassVar[str] = "offline.models.fm:fit"
     needs: ClassVar[frozenset[Need]] = frozenset({"dislikes"})
 
     kind: Literal["fm"] = "fm"
@@ -89,8 +88,6 @@ class TowerRecipe(VectorRecipe):
 
     Trained at request points, moments in a user's past when a request could have come: see `offline/data/sequences.py`.
     """
-
-    trained_by: ClassVar[str] = "offline.models.tower:fit"
 
     kind: Literal["tower"] = "tower"
     name: str = "tower"
@@ -120,8 +117,6 @@ class EaseRecipe(VectorRecipe):
     Within a session the newest events weigh most; after a break all likes weigh the same, the long-term taste.
     """
 
-    trained_by: ClassVar[str] = "offline.models.ease:fit"
-
     kind: Literal["ease"] = "ease"
     name: str = "ease"
     dim: int = 64
@@ -141,9 +136,8 @@ class EaseRecipe(VectorRecipe):
 class RankerRecipe(Frozen):
     """Settings of a ranker. A kind of ranker is a subclass of `PairsRecipe` or `ListsRecipe` with a ``kind``."""
 
-    trained_by: ClassVar[
-        str
-    ]  # "module:class" of its network, a subclass of `offline.models.kinds.Ranker`
+    # of another package's kind: "module:class" of its network, a subclass of `offline.models.kinds.Ranker`
+    trained_by: ClassVar[str]
     examples: ClassVar[Literal["pairs", "lists"]]  # of its training
     needs: ClassVar[frozenset[Need]] = frozenset()  # of the data set
 
@@ -184,7 +178,6 @@ class ListsRecipe(RankerRecipe):
 class DeepFMRecipe(PairsRecipe):
     """Sparse FM with two embedding widths plus an MLP over the dense features."""
 
-    trained_by: ClassVar[str] = "offline.models.deepfm:DeepFM"
     needs: ClassVar[frozenset[Need]] = frozenset({"dislikes", "terms"})
 
     kind: Literal["deepfm"] = "deepfm"
@@ -197,8 +190,6 @@ class DeepFMRecipe(PairsRecipe):
 
 class ListRankerRecipe(ListsRecipe):
     """Affinities to the history, statistics and recall's own scores, through a small MLP."""
-
-    trained_by: ClassVar[str] = "offline.models.list_ranker:ListRanker"
 
     kind: Literal["list"] = "list"
     kernels: int = 4  # learned weightings of the history for each similarity
@@ -217,15 +208,31 @@ class ListRankerRecipe(ListsRecipe):
 
 Part = TypeVar("Part", ChannelRecipe, RankerRecipe)
 
+# The kinds of this project; other packages bring theirs by entry points
+KINDS: Final[dict[str, type[ChannelRecipe | RankerRecipe]]] = {
+    "fm": FMRecipe,
+    "tower": TowerRecipe,
+    "ease": EaseRecipe,
+    "deepfm": DeepFMRecipe,
+    "list": ListRankerRecipe,
+}
+
 
 def recipe_class(kind: object, part: type[Part]) -> type[Part]:
     """The settings' class of a kind of channel or ranker. Raises ValueError, listing the known kinds, for another."""
-    found: type[Part] = plugins.load(plugins.MODELS, kind)
+    others: Mapping[str, Any] = plugins.find(plugins.MODELS)
+    if kind not in {*KINDS, *others}:
+        raise ValueError(
+            f"no model is of kind {kind!r}; there are: {', '.join(sorted({*KINDS, *others}))}. A package "
+            f'brings one by an entry point in its pyproject.toml: [project.entry-points."{plugins.MODELS}"].'
+        )
+    found: Any = KINDS.get(str(kind)) or others[str(kind)].load()
     if not issubclass(found, part):
         raise ValueError(
             f"{kind!r} is no {'channel' if part is ChannelRecipe else 'ranker'}"
         )
-    return found
+    settings: type[Part] = found
+    return settings
 
 
 def _channel(value: Any) -> Any:

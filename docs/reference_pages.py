@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
 from data_exchange_center import artifacts, plugins
+from data_exchange_center.recipes import KINDS
 from data_exchange_center.settings import ExtensionSettings, Settings
 from extras.trials.store import TrialStore
 from online.main.s1_server import create_app
@@ -171,8 +172,12 @@ def recipes_page() -> str:
         "[how to use and write one](../../data_exchange_center/README.md#recipes). These are the kinds that are "
         "installed, and their settings with the values of the class.",
     ]
-    for kind in sorted(plugins.find(plugins.MODELS)):
-        model: type[BaseModel] = plugins.load(plugins.MODELS, kind)
+    others = plugins.find(plugins.MODELS)
+    models: dict[str, type[BaseModel]] = {
+        **{kind: point.load() for kind, point in others.items()},
+        **KINDS,
+    }
+    for kind, model in sorted(models.items()):
         rows = _fields(model, list(model.model_fields))
         head = ("field", "type", "default", "meaning")
         parts += [

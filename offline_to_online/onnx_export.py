@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from data_exchange_center import features, steps, wire
-from offline.models.kinds import score
+from offline.models.rankers import score
 from offline.models.training import tensors_of
 from offline_to_online.stores.triton import RELEASE
 

@@ -41,7 +41,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, progress
 from offline.data import sequences, statistics, terms
 from offline.evaluation.served import OfflineRanker, read_features
-from offline.models.kinds import ScoringModel, load_ranker, ranker_class
+from offline.models.rankers import ScoringModel, load_ranker, ranker_class
 from offline_to_online.releases import Stores
 from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import SAME_SCORE

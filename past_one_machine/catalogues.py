@@ -24,9 +24,10 @@ from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor
 
+from data_exchange_center.channels import Float32
 from data_exchange_center.fusion import Vocabulary
 from offline.data.sequences import Ints, Points, Sequences
-from offline.models.ease import Float32, factors
+from offline.models.ease import factors
 from offline.models.tower import EXCLUDED, Batch, Pairs, Softmax, Tower, batch_of
 
 Floats = NDArray[np.float64]
@@ -52,16 +53,14 @@ class SampledBatch(NamedTuple):
 class SampledSoftmax(Softmax):
     """`Softmax` over a sample of the items, a new one for each batch."""
 
-    correction: Tensor  # (items + 1,) logarithm of each item's chance to be in a sample
-
     def __init__(self, model: Tower, people: Tensor, clicks: Float32) -> None:
         super().__init__(model, people, clicks)
         self.chance = chances(clicks, model.recipe.sampled_items)
-        correction = torch.from_numpy(np.log(self.chance).astype(np.float32))
-        self.register_buffer("correction", correction, persistent=False)
+        # (items + 1,) logarithm of each item's chance to be in a sample
+        self.correction = torch.from_numpy(np.log(self.chance).astype(np.float32))
 
     def batches(self, epoch: int) -> Callable[[Sequences, Points, int], SampledBatch]:
-        """See `Softmax.batches`. The samples of an epoch are the same in every process."""
+        """See `Softmax.batches`."""
         return partial(
             self._batch, rng=np.random.default_rng([self.model.recipe.seed, epoch])
         )
@@ -84,7 +83,7 @@ class SampledSoftmax(Softmax):
             (torch.from_numpy(left_out[0]), torch.from_numpy(left_out[1])),
         )
 
-    def forward(self, batch: Any) -> Tensor:
+    def __call__(self, batch: Any) -> Tensor:
         (users, items, ratings, regime, _, (rows, liked), weights), sample, left_out = (
             batch
         )

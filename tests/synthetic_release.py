@@ -23,14 +23,14 @@ from offline import movielens
 from offline.data import pairs, terms
 from offline.data.sequences import Inputs, user_states
 from offline.data.statistics import item_statistics, list_spec, user_statistics
-from offline.models.kinds import (
+from offline.models.rankers import ranker_class, weights_to_bytes
+from offline.readers import read_inputs
+from offline.recall.s2_vector_recall import (
     channel_set,
     fit_channel,
-    ranker_class,
-    vector_tables,
-    weights_to_bytes,
+    item_vectors,
+    user_vectors,
 )
-from offline.readers import read_inputs
 from tests.datasets import STARS
 
 GENRES: Final = ("Action", "Adventure", "Children's", "Film-Noir")
@@ -147,9 +147,8 @@ def write_channels(folder: Path, world: World, inputs: Inputs, recipe: Recipe) -
     channels = [
         made_up(channel, world, inputs, recipe) for channel in recipe.recall.channels
     ]
-    user_vectors, item_vectors = vector_tables(channels, past)
-    artifacts.USER_VECTORS.write(folder, user_vectors)
-    artifacts.ITEM_VECTORS.write(folder, item_vectors)
+    artifacts.USER_VECTORS.write(folder, user_vectors(channels, past))
+    artifacts.ITEM_VECTORS.write(folder, item_vectors(channels, past))
     artifacts.CHANNELS.write(folder, channel_set(channels, past).pack())
     artifacts.RECALL_REPORT.write(folder, {})
 

@@ -27,6 +27,7 @@ from data_exchange_center.dataset import Dataset
 from offline.data import terms
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 LATER_S = (
     LONG_AGO_S,
     30 * 365 * 86_400,

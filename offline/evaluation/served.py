@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from data_exchange_center import artifacts, candidates, fusion, steps
 from data_exchange_center.columns import Columns
 from data_exchange_center.exact import ExactItems
-from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
+from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
 from data_exchange_center.filling import fill_up
 from data_exchange_center.history import History
 from data_exchange_center.release_parts import (
@@ -33,8 +33,7 @@ from data_exchange_center.top_k import top_k
 from offline.data.sequences import Ints
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers, Holdout
-from offline.models.ease import Float32
-from offline.models.kinds import ScoringModel, load_ranker, score
+from offline.models.rankers import ScoringModel, load_ranker, score
 
 CHUNK = 16  # users at once
 

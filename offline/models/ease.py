@@ -12,16 +12,13 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from scipy import linalg
 from scipy.sparse.linalg import svds
 
 from data_exchange_center import plugins, recipes
-from data_exchange_center.channels import CONTINUES, RETURNS, HistorySum
+from data_exchange_center.channels import CONTINUES, RETURNS, Float32, HistorySum
 from offline.data.sequences import Inputs, Sequences
 from offline.models.kinds import Fitted
-
-Float32 = NDArray[np.float32]
 
 SMOOTHING = 0.75  # exponent of item frequencies, as in word2vec: rare items do not seem to follow everything
 

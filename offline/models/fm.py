@@ -17,7 +17,8 @@ from data_exchange_center import channels, features, recipes
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.fusion import Vocabulary
 from offline.data import sequences, split
-from offline.models import kinds, pairs
+from offline.models import pairs
+from offline.models.kinds import Fitted
 
 
 class FieldEmbedding(nn.Module):
@@ -111,7 +112,7 @@ def fit(
     past: sequences.Sequences,
     _: sequences.Inputs,
     data: recipes.DataRecipe,
-) -> kinds.Fitted:
+) -> Fitted:
     """Fit the channel. Users without training rows get NaN vectors, items without them are not ``trained``."""
     rows, users, items = fm_data(past, data)
     model, report = pairs.fit_on_pairs(
@@ -124,6 +125,6 @@ def fit(
     trained = np.zeros(past.n_items + 1, dtype=np.bool_)
     codes = Vocabulary(past.item_numbers).codes(items.ids)
     all_items[codes], trained[codes] = item_rows, True
-    return kinds.Fitted(
+    return Fitted(
         channels.StoredVectors(recipe.name, all_users, all_items, trained), report
     )

@@ -26,6 +26,7 @@ from data_exchange_center.channels import (
     BREAK_S,
     LONG_AGO_S,
     Channel,
+    Float32,
     HistorySum,
     unit_vectors,
 )
@@ -38,7 +39,6 @@ from offline.models.ease import transition_factors
 from offline.models.kinds import Config, FittedRanker, ListExamples, Ranker
 from offline.models.training import curves, first_rating_weights, train_on_lists
 
-Float32 = NDArray[np.float32]
 Factors = tuple[Float32, Float32]
 Tables = Mapping[str, Float32]
 
@@ -283,9 +283,7 @@ class ListRanker(Ranker):
             )
             network, losses = train_on_lists(build, examples.lists, stored, recipe)
             network.set_tables(newer.result())
-        return FittedRanker(
-            network, config, {**curves(losses), "lists": len(examples.lists)}
-        )
+        return FittedRanker(network, config, curves(losses, lists=len(examples.lists)))
 
 
 # --- Tables that are not trained: fitted on a past, and replaced by those of a newer past without training again

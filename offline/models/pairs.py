@@ -1,7 +1,7 @@
 """Train on rated pairs: binary cross-entropy, with a part of each user's training rows set aside for validation."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data_exchange_center import columns, recipes
-from data_exchange_center.steps import progress
 from offline.data.split import validation_mask
-from offline.models.training import THREADS
+from offline.models.training import THREADS, Model, train
 
-Model = TypeVar("Model", bound=nn.Module)
 PREDICT_BATCH = 65536
 
 
@@ -96,36 +94,32 @@ def train_on_pairs(
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-    batches, schedule = -(-len(rows.labels) // recipe.batch_size), None
+    batches = -(-len(rows.labels) // recipe.batch_size)
+    schedule = None
     if recipe.schedule == "one_cycle":
-        steps = recipe.epochs * batches
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.learning_rate, total_steps=steps
+            optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches
         )
     shuffle = torch.Generator().manual_seed(recipe.seed)
+
+    def batches_of(_: int) -> Iterator[Rows]:
+        """All rows in random order."""
+        order = torch.randperm(len(rows.labels), generator=shuffle)
+        for index in torch.split(order, recipe.batch_size):
+            yield Rows(rows.inputs[index], rows.labels[index])
+
+    def loss_of(batch: Rows) -> tuple[Tensor, float]:
+        logits = model(batch.inputs)[:, 0]
+        mean = nn.functional.binary_cross_entropy_with_logits(logits, batch.labels)
+        return mean, 1
+
+    losses = train(
+        title, model, loss_of, batches_of, optimizer, schedule, recipe.epochs, batches
+    )
     epochs: list[dict[str, Any]] = []
-    with progress(total=recipe.epochs * batches, desc=title, unit="batch") as bar:
-        for epoch in range(1, recipe.epochs + 1):
-            model.train()
-            losses = 0.0
-            for index in torch.split(
-                torch.randperm(len(rows.labels), generator=shuffle), recipe.batch_size
-            ):
-                logits = model(rows.inputs.index_select(0, index))[:, 0]
-                loss = nn.functional.binary_cross_entropy_with_logits(
-                    logits, rows.labels.index_select(0, index)
-                )
-                optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss)
-                optimizer.step()
-                if schedule:
-                    schedule.step()
-                losses += loss.item()
-                bar.update()
-            found = {} if watched is None else {"validation": auc(model, watched)}
-            epochs.append(
-                {"epoch": epoch, "loss": losses / (batches or 1), "auc": found}
-            )
+    for epoch, loss in enumerate(losses, start=1):
+        found = {} if watched is None else {"validation": auc(model, watched)}
+        epochs.append({"epoch": epoch, "loss": loss, "auc": found})
     return model, epochs
 
 

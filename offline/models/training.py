@@ -4,93 +4,78 @@ The same arguments give the same weights, bit for bit, on one machine: every ope
 at a fixed number of threads.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from data_exchange_center import recipes, steps
+from data_exchange_center import steps
 from data_exchange_center.features import ModelInputs
+from data_exchange_center.recipes import ListsRecipe
 from offline.data.lists import Lists, StoredFeatures, prefetch, sampled
-from offline.data.sequences import Ints
 
 # One: batches this small gain little from a second thread, lose much when the machine is busy, and a fixed number means
 # the same sums in the same order, hence the same weights, on a machine with more cores.
 THREADS = 1
-EXCLUDED = np.float32(
-    -1e4
-)  # added to the score of what is left out of the softmax over a list
+# added to the score of what is left out of the softmax over a list
+EXCLUDED = np.float32(-1e4)
 
 Model = TypeVar("Model", bound=nn.Module)
-# Number of an epoch -> how many examples it has, and what makes a batch of some: a named tuple of tensors, with the
-# ``weight`` of its targets.
-Examples = Callable[[int], tuple[int, Callable[[Ints, np.random.Generator], Any]]]
+Batch = TypeVar("Batch")
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """State of a training run."""
+def train(
+    title: str,
+    model: nn.Module,
+    loss_of: Callable[[Batch], tuple[Tensor, float]],
+    batches_of: Callable[[int], Iterator[Batch]],
+    optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler | None,
+    epochs: int,
+    batches: int,
+) -> Iterator[float]:
+    """Train a network, epoch by epoch. Yields the loss of each as it ends.
 
-    title: str
-    recipe: recipes.TowerRecipe | recipes.ListsRecipe
-    model: nn.Module
-    loss_of: nn.Module  # batch -> its loss, summed over the targets
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    rng: np.random.Generator  # of order and samples
-    batches: int  # of an epoch
-    by_target: bool = False  # whether an epoch's loss is the mean over its targets, not over its batches
-    losses: list[float] = field(default_factory=list)  # of past epochs
-
-
-def train(run: Run, examples: Examples) -> list[float]:
-    """Run a network's epochs, each over all its examples in random order. Returns the loss of each."""
-    with steps.progress(
-        total=run.recipe.epochs * run.batches, desc=run.title, unit="batch"
-    ) as bar:
-        for epoch in range(run.recipe.epochs):
-            run.model.train()
-            count, batch_of = examples(epoch)
-            index = np.array_split(run.rng.permutation(count), run.batches)
-            total, divisor = 0.0, 0.0
-            for batch in prefetch(batch_of(some, run.rng) for some in index):
-                loss: Tensor = run.loss_of(batch)
-                mean = loss / (batch.weight or 1)
-                run.optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(mean)
-                run.optimizer.step()
-                run.schedule.step()
-                total += loss.item() if run.by_target else mean.item()
-                divisor += batch.weight if run.by_target else 1
+    Args:
+        loss_of: batch -> the sum of its losses, and their number or weight: an epoch's loss is the mean over all.
+        batches_of: number of an epoch -> its batches; another thread makes the next one.
+        batches: of an epoch.
+    """
+    with steps.progress(total=epochs * batches, desc=title, unit="batch") as bar:
+        for epoch in range(epochs):
+            model.train()
+            total = counted = 0.0
+            for batch in prefetch(batches_of(epoch)):
+                loss, count = loss_of(batch)
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss / (count or 1))
+                optimizer.step()
+                if schedule:
+                    schedule.step()
+                total += loss.item()
+                counted += count
                 bar.update()
-            run.losses.append(total / (divisor or 1))
-            bar.set_postfix(loss=f"{run.losses[-1]:.4f}", refresh=False)
-    return run.losses
+            yield total / (counted or 1)
 
 
-def curves(losses: Sequence[float]) -> dict[str, Any]:
-    """Report of a model without AUC: the loss of each epoch, if any."""
-    return {
-        "auc": {},
-        "epochs": [
-            {"epoch": n, "loss": loss, "auc": {}}
-            for n, loss in enumerate(losses, start=1)
-        ],
-    }
+def curves(losses: Sequence[float], **more: Any) -> dict[str, Any]:
+    """Report of a model without AUC: the loss of each epoch, if any, and ``more``."""
+    epochs = [
+        {"epoch": number, "loss": loss, "auc": {}}
+        for number, loss in enumerate(losses, start=1)
+    ]
+    return {"auc": {}, "epochs": epochs, **more}
 
 
 def summary(report: Mapping[str, Any]) -> str:
     """``, AUC: train 0.8380, ...`` or ``, loss 5.1 to 4.6``; nothing for a model that was solved, not trained."""
-    parts = [
-        f"{part} {value:.4f}"
-        for part, value in report["auc"].items()
-        if value is not None
-    ]
-    if parts:
-        return f", AUC: {', '.join(parts)}"
+    known = {part: auc for part, auc in report["auc"].items() if auc is not None}
+    if known:
+        shown = ", ".join(f"{part} {auc:.4f}" for part, auc in known.items())
+        return f", AUC: {shown}"
     losses = [epoch["loss"] for epoch in report["epochs"]]
     return f", loss {losses[0]:.4f} to {losses[-1]:.4f}" if losses else ""
 
@@ -116,40 +101,15 @@ def tensors_of(inputs: ModelInputs) -> tuple[Tensor, ...]:
 
 # --- Lists: softmax over each list, liked candidates against all others except the disliked (Cao et al. 2007, ListNet)
 
-
-class ListBatch(NamedTuple):
-    """A sample of m lists, n candidates each."""
-
-    inputs: tuple[Tensor, ...]  # (m, n, columns) rows, (m, events, channels) histories
-    offsets: Tensor  # (m, n) added to the scores in the softmax
-    liked: Tensor  # (m, n)
-
-    @property
-    def weight(self) -> float:
-        """The number of liked candidates."""
-        return int(self.liked.sum())
-
-
-class _ListLoss(nn.Module):
-    """Cross-entropy of a batch, summed over the liked candidates."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: ListBatch) -> Tensor:
-        inputs, offsets, liked = batch
-        scores = self.model(*inputs)[..., 0] + offsets  # (m, n)
-        log_shares = scores.log_softmax(dim=1)
-        loss: Tensor = -log_shares[liked].sum()
-        return loss
+# A sample of m lists, n candidates each: the network's arguments, (m, n) what is added to their scores, (m, n) likes
+ListBatch = tuple[tuple[Tensor, ...], Tensor, Tensor]
 
 
 def train_on_lists(
     build: Callable[[], Model],
     lists: Lists,
     stored: StoredFeatures,
-    recipe: recipes.ListsRecipe,
+    recipe: ListsRecipe,
 ) -> tuple[Model, list[float]]:
     """Train a network with AdamW on lists that all hold something liked. Returns it and each epoch's loss.
 
@@ -159,29 +119,44 @@ def train_on_lists(
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     model = build()
+    rate = recipe.learning_rate
     optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        fused=True,
+        model.parameters(), lr=rate, weight_decay=recipe.weight_decay, fused=True
     )
     batches = -(-len(lists) // recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches
-    )
+    schedule = OneCycleLR(optimizer, rate, total_steps=recipe.epochs * batches)
 
-    def batch_of(index: Ints, rng: np.random.Generator) -> ListBatch:
-        """Some lists, their candidates sampled for this batch."""
-        sample, log_weights = sampled(lists.take(index), recipe.sampled, rng)
-        excluded = sample.disliked | (sample.candidates == 0)
-        return ListBatch(
-            inputs=tensors_of(stored.inputs(sample)),
-            offsets=torch.from_numpy(np.where(excluded, EXCLUDED, log_weights)),
-            liked=torch.from_numpy(sample.liked),
-        )
+    def batches_of(_: int) -> Iterator[ListBatch]:
+        """All lists in random order, their candidates sampled for each batch."""
+        for index in np.array_split(rng.permutation(len(lists)), batches):
+            sample, log_weights = sampled(lists.take(index), recipe.sampled, rng)
+            excluded = sample.disliked | (sample.candidates == 0)
+            added = np.where(excluded, EXCLUDED, log_weights)
+            inputs = tensors_of(stored.inputs(sample))
+            yield inputs, torch.from_numpy(added), torch.from_numpy(sample.liked)
 
-    run = Run(
-        "ranker", recipe, model, _ListLoss(model), optimizer, schedule, rng, batches
+    def loss_of(batch: ListBatch) -> tuple[Tensor, float]:
+        return list_loss(model, *batch), 1
+
+    losses = train(
+        "ranker",
+        model,
+        loss_of,
+        batches_of,
+        optimizer,
+        schedule,
+        recipe.epochs,
+        batches,
     )
-    losses = train(run, lambda _: (len(lists), batch_of))
-    return model.eval(), losses
+    trained = list(losses)
+    return model.eval(), trained
+
+
+def list_loss(
+    model: nn.Module, inputs: tuple[Tensor, ...], added: Tensor, liked: Tensor
+) -> Tensor:
+    """Mean cross-entropy of the liked candidates: softmax over each list."""
+    scores = model(*inputs)[..., 0] + added  # (m, n)
+    shares = scores.log_softmax(dim=1)
+    loss: Tensor = -shares[liked].sum() / (int(liked.sum()) or 1)
+    return loss

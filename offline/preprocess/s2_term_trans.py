@@ -1,14 +1,15 @@
 """Step 2: genre statistics, joined point in time.
 
 In industry: features are joined to a click as they were when it happened, on Spark or in a feature store. A later state
-leaks the answer; a much older one is not what the server will see. So every row that is not held out gets the state
-of the last 10 interactions strictly before it, and the newest state is published for serving. The holdout is in
-neither.
+leaks the answer; a much older one is not what the server will see. So the ranker of recipe source is trained on the
+state of the last 10 interactions strictly before each row; no other recipe reads it, and it is not made for them. The
+newest state of every user is made for all, and served. The holdout is in neither.
 
 Reads:  offline/{ratings,users,items}.parquet
-Writes: offline/{impression_terms,user_terms,item_terms}.parquet, offline/{genres,terms_report}.json
+Writes: offline/{user_terms,item_terms}.parquet, offline/{genres,terms_report}.json;
+        source: offline/impression_terms.parquet
 Run:    cd offline/preprocess && python s2_term_trans.py
-Expect: 939,809 rows with 36 statistics over 18 genres; 283 items of genre 2, Adventure (MovieLens-1M)
+Expect: 6,040 users with 36 statistics over 18 genres; 283 items of genre 2, Adventure (MovieLens-1M)
 """
 
 from pathlib import Path
@@ -24,20 +25,18 @@ from offline.data import terms
 def main(settings: Settings) -> None:
     folder, window = settings.exchange_dir, settings.recipe.data.window
     genres, item_terms = genres_of_items(folder)
-    ratings, users = (
-        artifacts.RATINGS.read(folder, terms.COUNTED_FROM),
-        artifacts.USERS.read(folder, [Columns.USER]),
-    )
+    users = artifacts.USERS.read(folder, [Columns.USER])[Columns.USER]
+    ratings = artifacts.RATINGS.read(folder, terms.COUNTED_FROM)
     past = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
 
-    before = terms.impression_terms(past, item_terms, genres, window)
-    artifacts.IMPRESSION_TERMS.write(folder, before)
-    newest = terms.user_terms(past, users[Columns.USER], item_terms, genres, window)
+    newest = terms.user_terms(past, users, item_terms, genres, window)
     artifacts.USER_TERMS.write(folder, newest)
-    artifacts.TERMS_REPORT.write(
-        folder, provenance.made_from(folder, settings.recipe, provenance.TERMS)
-    )
-    say(folder, len(before), genres, item_terms)
+    if settings.recipe.ranker.examples == "pairs":
+        before = terms.impression_terms(past, item_terms, genres, window)
+        artifacts.IMPRESSION_TERMS.write(folder, before)
+    read = provenance.made_from(folder, settings.recipe, provenance.TERMS)
+    artifacts.TERMS_REPORT.write(folder, read)
+    say(folder, len(users), genres, item_terms)
 
 
 def genres_of_items(folder: Path) -> tuple[list[str], pd.DataFrame]:
@@ -50,14 +49,15 @@ def genres_of_items(folder: Path) -> tuple[list[str], pd.DataFrame]:
     return genres, item_terms
 
 
-def say(folder: Path, rows: int, genres: list[str], item_terms: pd.DataFrame) -> None:
+def say(folder: Path, users: int, genres: list[str], item_terms: pd.DataFrame) -> None:
     """Print what was counted."""
     word = release_parts.read_dataset(folder).word
-    print(f"{rows:,} rows with {2 * len(genres)} statistics over {len(genres)} {word}s")
+    print(
+        f"{users:,} users with {2 * len(genres)} statistics over {len(genres)} {word}s"
+    )
     if len(genres) > 1:
-        print(
-            f"{sum(2 in codes for codes in item_terms[Columns.GENRES])} items of {word} 2, {genres[1]}"
-        )
+        second = sum(2 in codes for codes in item_terms[Columns.GENRES])
+        print(f"{second} items of {word} 2, {genres[1]}")
 
 
 if __name__ == "__main__":

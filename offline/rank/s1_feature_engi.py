@@ -30,8 +30,8 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.data import pairs, statistics
 from offline.data.lists import ListsConfig, ranker_of_lists
-from offline.models import kinds
 from offline.readers import read_inputs, read_past_ratings
+from offline.recall.s2_vector_recall import channel_set, fit_channels
 
 
 def main(settings: Settings) -> None:
@@ -95,26 +95,24 @@ def write_lists(settings: Settings) -> None:
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
     inputs = read_inputs(settings)
     past = inputs.data
-    spec = require_unique_columns(
-        statistics.list_spec(inputs, recipe, ranker_of_lists(recipe))
-    )
-    channels = kinds.fit_training_channels(
-        past, inputs, recipe
-    )  # on the first part of the past
+    ranker = ranker_of_lists(recipe)
+    spec = require_unique_columns(statistics.list_spec(inputs, recipe, ranker))
+    # on the first part of each user's past: what the ranker is to find does not leak into its inputs
+    known = past.earlier(ranker.past)
+    channels = [fitted.channel for fitted in fit_channels(known, inputs, recipe)]
 
     # what the training channels recall at moments of the past, labelled: the ranker's training data
     lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, channels)
     artifacts.LISTS.write(folder, lists.table(past.user_numbers))
     # what the feature store is to hold
-    more = ranker_of_lists(recipe).statistics
     artifacts.USER_FEATURES.write(
-        folder, statistics.user_statistics(past, inputs.users, more)
+        folder, statistics.user_statistics(past, inputs.users, ranker.statistics)
     )
     artifacts.ITEM_FEATURES.write(
-        folder, statistics.item_statistics(past, inputs, more)
+        folder, statistics.item_statistics(past, inputs, ranker.statistics)
     )
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    artifacts.TRAINING_CHANNELS.write(folder, kinds.channel_set(channels, past).pack())
+    artifacts.TRAINING_CHANNELS.write(folder, channel_set(channels, past).pack())
     artifacts.FEATURES_REPORT.write(folder, read)
     say(spec, len(lists), int(lists.liked.sum()), recipe.recall.candidates)
 

@@ -1,4 +1,4 @@
-"""Step 6: train the ranking model, by its kind.
+"""Step 6: train the ranking model.
 
 In industry: a model trained on yesterday's log, of what was shown and what was clicked.
 
@@ -21,39 +21,38 @@ from data_exchange_center import artifacts, channels, provenance, release_parts,
 from data_exchange_center.settings import Settings
 from offline.data import lists, statistics
 from offline.models import pairs, training
-from offline.models.kinds import (
-    ListExamples,
-    PairExamples,
-    ranker_class,
-    weights_to_bytes,
-)
+from offline.models.kinds import ListExamples, PairExamples
+from offline.models.rankers import ranker_class, weights_to_bytes
 from offline.readers import read_inputs, read_lists, read_samples
 
 
 def main(settings: Settings) -> None:
-    folder, recipe, ranker = (
-        settings.exchange_dir,
-        settings.recipe,
-        settings.recipe.ranker,
-    )
-    read = provenance.made_from(folder, recipe, provenance.RANKER)
-    examples: PairExamples | ListExamples
-    if ranker.examples == "lists":
-        examples = read_list_examples(settings)
-    else:
-        inputs, ratings, spec = read_samples(settings)
-        data = pairs.pairs_data(inputs, ratings, recipe.data.validation_share)
-        examples = PairExamples(spec, release_parts.read_dataset(folder), data)
-    fitted = ranker_class(ranker.kind).fit(ranker, examples)
+    folder, recipe = settings.exchange_dir, settings.recipe.ranker
+    read = provenance.made_from(folder, settings.recipe, provenance.RANKER)
+    read_examples = {"pairs": read_pair_examples, "lists": read_list_examples}
+    examples = read_examples[recipe.examples](settings)
+
+    network = ranker_class(recipe.kind)  # `ListRanker`, `DeepFM` or another package's
+    fitted = network.fit(recipe, examples)
+
     report = {
         "model": fitted.config,
-        "recipe": ranker.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json"),
         **fitted.report,
         **read,
     }
     artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(fitted.network))
     artifacts.RANK_REPORT.write(folder, report)
-    print(f"{ranker.kind}{training.summary(report)}")
+    print(f"{recipe.kind}{training.summary(report)}")
+
+
+def read_pair_examples(settings: Settings) -> PairExamples:
+    """Read step 5's rated pairs."""
+    inputs, ratings, spec = read_samples(settings)
+    share = settings.recipe.data.validation_share
+    data = pairs.pairs_data(inputs, ratings, share)
+    dataset = release_parts.read_dataset(settings.exchange_dir)
+    return PairExamples(spec, dataset, data)
 
 
 def read_list_examples(settings: Settings) -> ListExamples:

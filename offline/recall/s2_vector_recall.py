@@ -1,4 +1,4 @@
-"""Step 4: fit the recall channels, each by its kind, and export their vectors.
+"""Step 4: fit the recall channels, and export their vectors.
 
 In industry: a two-tower model whose item vectors fill an approximate-nearest-neighbour index. Here the channels of both
 recipes give item vectors whose inner product with a user's vector *is* the model's ranking: popularity or item bias is
@@ -17,10 +17,33 @@ Run:    cd offline/recall && python s2_vector_recall.py
 Expect: source: test AUC about 0.812; default: two channels of 66 dimensions, a loss that falls (MovieLens-1M)
 """
 
-from data_exchange_center import artifacts, provenance, steps
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from data_exchange_center import artifacts, plugins, provenance, steps, wire
+from data_exchange_center.channels import (
+    Channel,
+    ChannelSet,
+    StoredVectors,
+    VectorChannel,
+)
+from data_exchange_center.columns import Columns
+from data_exchange_center.recipes import ChannelRecipe, DataRecipe, Recipe, VectorRecipe
 from data_exchange_center.settings import Settings
-from offline.models import kinds, training
+from offline.data.sequences import Inputs, Sequences
+from offline.models import ease, fm, tower, training
+from offline.models.kinds import Fitted
 from offline.readers import InputsReader, read_inputs
+
+# Kind -> what fits it; a kind of another package names its own
+CHANNELS: Final[dict[str, Callable[..., Fitted]]] = {
+    "tower": tower.fit,
+    "ease": ease.fit,
+    "fm": fm.fit,
+}
 
 
 def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
@@ -28,16 +51,73 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     read = provenance.made_from(folder, recipe, provenance.VECTOR_RECALL)
     inputs = read_inputs(settings)
     past = inputs.data
-    fitted = kinds.fit_channels(past, inputs, recipe)
-    served = [one.channel for one in fitted]
-    user_vectors, item_vectors = kinds.vector_tables(served, past)
-    artifacts.USER_VECTORS.write(folder, user_vectors)
-    artifacts.ITEM_VECTORS.write(folder, item_vectors)
-    artifacts.CHANNELS.write(folder, kinds.channel_set(served, past).pack())
-    reports = {one.channel.name: one.report for one in fitted}
+
+    fitted = fit_channels(past, inputs, recipe)
+    channels = [each.channel for each in fitted]
+    artifacts.USER_VECTORS.write(folder, user_vectors(channels, past))
+    artifacts.ITEM_VECTORS.write(folder, item_vectors(channels, past))
+    artifacts.CHANNELS.write(folder, channel_set(channels, past).pack())
+    reports = {each.channel.name: each.report for each in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})
-    for one in fitted:
-        print(f"{one.channel.name}: {one}{training.summary(one.report)}")
+    for each in fitted:
+        print(f"{each.channel.name}: {each}{training.summary(each.report)}")
+
+
+def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Fitted, ...]:
+    """All channels of the recipe, in its order, fitted on ``past``: events of the users and items of ``inputs``."""
+    return tuple(
+        fit_channel(channel, past, inputs, recipe.data)
+        for channel in recipe.recall.channels
+    )
+
+
+def fit_channel(
+    recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: DataRecipe
+) -> Fitted:
+    """Fit a channel.
+
+    Raises TypeError where recipe and channel do not agree on whether there are vectors to search.
+    """
+    fit = CHANNELS.get(recipe.kind) or plugins.part(recipe, "trained_by")
+    fitted: Fitted = fit(recipe, past, inputs, data)
+    if isinstance(fitted.channel, VectorChannel) != isinstance(recipe, VectorRecipe):
+        raise TypeError(
+            f"{recipe.kind}: a VectorRecipe is served by a VectorChannel, and only a VectorRecipe is"
+        )
+    settings = recipe.model_dump(mode="json")
+    return Fitted(fitted.channel, {"recipe": settings, **fitted.report})
+
+
+def user_vectors(channels: Sequence[Channel], past: Sequences) -> pd.DataFrame:
+    """`artifacts.USER_VECTORS`: every user; null where a channel was not trained on one."""
+    table: dict[str, Any] = {Columns.USER: past.user_numbers}
+    for channel in channels:
+        if isinstance(channel, StoredVectors):
+            known = np.isfinite(channel.users[:, 0])
+            table[wire.vector_of(channel.name)] = or_null(channel.users, known)
+    return pd.DataFrame(table)
+
+
+def item_vectors(channels: Sequence[Channel], past: Sequences) -> pd.DataFrame:
+    """`artifacts.ITEM_VECTORS`: every item; null where a channel was not trained on one."""
+    table: dict[str, Any] = {Columns.ITEM: past.item_numbers}
+    for channel in channels:
+        if isinstance(channel, VectorChannel):
+            vectors = channel.item_vectors()[1:]
+            table[wire.vector_of(channel.name)] = or_null(vectors, channel.trained[1:])
+    return pd.DataFrame(table)
+
+
+def or_null(vectors: Any, known: Any) -> list[Any]:
+    """Rows of a table; null where the vector is not known."""
+    rows = zip(vectors, known, strict=True)
+    return [vector if is_known else None for vector, is_known in rows]
+
+
+def channel_set(channels: Sequence[Channel], past: Sequences) -> ChannelSet:
+    """Channels that compute something at a request: all but those with a stored vector for each user."""
+    computing = [each for each in channels if not isinstance(each, StoredVectors)]
+    return ChannelSet(past.item_numbers, tuple(computing))
 
 
 if __name__ == "__main__":

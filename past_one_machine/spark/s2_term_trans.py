@@ -45,18 +45,18 @@ def main(settings: Settings) -> None:
             )
 
     with session(SparkSettings.load()) as spark:
-        of_rows = users.run(
-            spark, parts, before, {**artifacts.IMPRESSION_TERMS.columns, **statistics}
-        )
-        rows = users.write(artifacts.IMPRESSION_TERMS, folder, of_rows)
         of_users = users.run(
             spark, parts, newest, {**artifacts.USER_TERMS.columns, **statistics}
         )
-        users.write(artifacts.USER_TERMS, folder, of_users)
+        counted = users.write(artifacts.USER_TERMS, folder, of_users)
+        if settings.recipe.ranker.examples == "pairs":
+            columns = {**artifacts.IMPRESSION_TERMS.columns, **statistics}
+            of_rows = users.run(spark, parts, before, columns)
+            users.write(artifacts.IMPRESSION_TERMS, folder, of_rows)
     artifacts.TERMS_REPORT.write(
         folder, provenance.made_from(folder, settings.recipe, provenance.TERMS)
     )
-    step.say(folder, rows, genres, item_terms)
+    step.say(folder, counted, genres, item_terms)
 
 
 if __name__ == "__main__":

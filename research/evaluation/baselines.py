@@ -7,11 +7,12 @@ from typing import Final
 import numpy as np
 import scipy.sparse as sp
 
+from data_exchange_center.channels import Float32
 from offline.evaluation.evaluate import POPULARITY
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.served import best_unseen, popularity
-from offline.models.ease import Float32, ease
+from offline.models.ease import ease
 
 KNN: Final = "item-kNN"
 EASE: Final = "EASE"

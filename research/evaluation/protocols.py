@@ -45,14 +45,11 @@ from offline.data.statistics import list_spec
 from offline.evaluation import replay
 from offline.evaluation.metrics import Lists, per_user, plain
 from offline.evaluation.replay import Holdout
-from offline.models.kinds import (
-    ListExamples,
-    fit_channels,
-    fit_training_channels,
-    ranker_class,
-)
+from offline.models.kinds import ListExamples
+from offline.models.rankers import ranker_class
 from offline.models.training import tensors_of
 from offline.readers import read_with_holdout
+from offline.recall.s2_vector_recall import fit_channels
 from research.evaluation.slices import slices as all_slices
 
 log = logging.getLogger(__name__)
@@ -117,10 +114,12 @@ class Stages:
 
 def fit_recall(past: Sequences, inputs: Inputs, recipe: Recipe) -> FittedRecall:
     """Fit the channels that make the ranker's training lists, and those that are served, as the steps do."""
-    training_channels = fit_training_channels(past, inputs, recipe)
-    return training_channels, tuple(
-        each.channel for each in fit_channels(past, inputs, recipe)
+    known = past.earlier(ranker_of_lists(recipe).past)
+    training_channels, channels = (
+        tuple(each.channel for each in fit_channels(events, inputs, recipe))
+        for events in (known, past)
     )
+    return training_channels, channels
 
 
 def fit_stages(

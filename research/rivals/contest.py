@@ -46,8 +46,8 @@ from offline.evaluation.evaluate import summary
 from offline.evaluation.metrics import Lists, per_user, plain
 from offline.evaluation.replay import Holdout
 from offline.evaluation.served import best_unseen
-from offline.models.kinds import fit_channel
 from offline.readers import read_with_holdout
+from offline.recall.s2_vector_recall import fit_channel
 from research import figures
 from research.evaluation.protocols import points_of
 

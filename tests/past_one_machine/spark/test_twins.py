@@ -28,7 +28,6 @@ from tests.past_one_machine.spark.worlds import NOW, World, settings_of, world
 
 Twin = Callable[[ModuleType, Settings], None]
 OF_TERMS = (
-    artifacts.IMPRESSION_TERMS,
     artifacts.USER_TERMS,
     artifacts.ITEM_TERMS,
     artifacts.GENRES,

@@ -37,7 +37,7 @@ def test_a_recipe_survives_its_json(name: str) -> None:
 def test_an_unknown_kind_is_refused_with_those_there_are() -> None:
     with pytest.raises(
         ValidationError,
-        match=r"'oracle' among the plugins.*there are: deepfm, ease, fm, .*list, .*tower",
+        match=r"kind 'oracle'; there are: .*deepfm, ease, fm, .*list, .*tower",
     ):
         RecallRecipe.model_validate(
             {"channels": [{"kind": "oracle", "name": "delphi"}]}

@@ -34,7 +34,7 @@ from data_exchange_center.wire import vector_of
 from offline.data.lists import ListsConfig, StoredFeatures, recall_lists
 from offline.data.sequences import Points
 from offline.evaluation import replay, served
-from offline.models.kinds import load_ranker
+from offline.models.rankers import load_ranker
 from offline.models.training import tensors_of
 from offline.readers import read_inputs, read_with_holdout
 from tests.datasets import dumped, parsed

@@ -14,7 +14,7 @@ from data_exchange_center import wire
 from data_exchange_center.features import InputSizes, ModelInputs
 from data_exchange_center.steps import CheckError, run
 from offline.models.deepfm import DeepFM, DeepFMConfig
-from offline.models.kinds import load_ranker, score, weights_to_bytes
+from offline.models.rankers import load_ranker, score, weights_to_bytes
 from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
 from offline_to_online.parity import OfflineTruth
 from offline_to_online.stores.triton import ModelFile

@@ -11,7 +11,7 @@ import torch
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
-from offline.models.kinds import ScoringModel
+from offline.models.rankers import ScoringModel
 from offline_to_online import onnx_export
 from offline_to_online.stores.triton import TritonStore
 from online.clients.http import Http

@@ -22,8 +22,8 @@ from extras.models.__main__ import import_model
 from extras.models.bundle import BundleError
 from extras.models.encoder import Encoder
 from offline.data.sequences import Inputs, Sequences
-from offline.models.kinds import fit_channel, fit_channels
 from offline.readers import read_inputs
+from offline.recall.s2_vector_recall import fit_channel, fit_channels
 from offline_to_online.rows import recall_state
 from offline_to_online.stores.triton import config_pbtxt
 from tests.unit.extras.models import encoders

@@ -14,7 +14,7 @@ from data_exchange_center.steps import StepError
 from extras.next_item import followers
 from extras.next_item.followers import NEXT_ITEM, Followers, FollowersRecipe, fit
 from offline.data.sequences import Sequences
-from offline.models.kinds import fit_channel
+from offline.recall.s2_vector_recall import fit_channel
 from tests.unit.offline.data.ratings import events_of
 from tests.unit.offline.models.test_stages import inputs_of
 

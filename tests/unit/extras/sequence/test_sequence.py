@@ -18,7 +18,7 @@ from extras.models.encoder import Encoder
 from extras.sequence import channel
 from extras.sequence.channel import SEQUENCE, SequenceRecipe, fit, windows
 from offline.data.sequences import Sequences
-from offline.models.kinds import fit_channel
+from offline.recall.s2_vector_recall import fit_channel
 from tests.unit.extras.models import encoders
 from tests.unit.offline.data.ratings import events_of
 from tests.unit.offline.models.test_stages import inputs_of

@@ -20,7 +20,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.wire import vector_of
 from offline.evaluation import served
 from offline.evaluation.replay import Answers, Holdout
-from offline.models.kinds import load_ranker
+from offline.models.rankers import load_ranker
 from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
 

@@ -19,8 +19,8 @@ from data_exchange_center.features import (
 )
 from data_exchange_center.history import History
 from data_exchange_center.recipes import ListRankerRecipe
-from offline.models.kinds import load_ranker, score, weights_to_bytes
 from offline.models.list_ranker import ListRanker, ListRankerConfig, crossed_log_odds
+from offline.models.rankers import load_ranker, score, weights_to_bytes
 from offline.models.training import tensors_of
 from tests.datasets import STARS
 from tests.unit.offline.data.ratings import events_of

@@ -6,7 +6,6 @@ from sklearn.metrics import roc_auc_score
 
 from data_exchange_center.recipes import TrainRecipe
 from offline.models.fm import FM
-from offline.models.kinds import weights_to_bytes
 from offline.models.pairs import (
     PairsData,
     Rows,
@@ -15,6 +14,7 @@ from offline.models.pairs import (
     fit_on_pairs,
     predict,
 )
+from offline.models.rankers import weights_to_bytes
 
 RECIPE = TrainRecipe(
     epochs=3, batch_size=64, learning_rate=0.02, weight_decay=1e-5, schedule="one_cycle"

@@ -25,9 +25,11 @@ from offline.data.lists import Lists, ListsConfig, StoredFeatures, ranker_of_lis
 from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
 from offline.models import list_ranker
-from offline.models.kinds import ListExamples, fit_training_channels, ranker_class
+from offline.models.kinds import ListExamples
 from offline.models.list_ranker import ListRanker
+from offline.models.rankers import ranker_class
 from offline.models.training import train_on_lists
+from offline.recall.s2_vector_recall import fit_channels
 from tests.datasets import STARS
 
 USERS, ITEMS, EVENTS = (
@@ -94,7 +96,9 @@ def inputs() -> Inputs:
 def recalled(
     past: Sequences, inputs: Inputs, recipe: Recipe
 ) -> tuple[tuple[Channel, ...], Lists]:
-    training_channels = fit_training_channels(past, inputs, recipe)
+    known = past.earlier(ranker_of_lists(recipe).past)
+    fitted = fit_channels(known, inputs, recipe)
+    training_channels = tuple(each.channel for each in fitted)
     return training_channels, ListsConfig.of(recipe).recalled(
         past, inputs.profiles, training_channels
     )
