@@ -38,7 +38,7 @@ def release_of_artifacts(settings: Settings) -> Manifest:
 
     Raises ArtifactError when a part is missing or damaged, or when the parts are not of one run of the steps.
     """
-    folder, recipe = settings.exchange_dir, settings.recipe
+    folder, recipe = settings.artifacts_dir, settings.recipe
     parts = []
     for artifact in artifacts.RELEASE_PARTS:
         path = artifact.require(folder)

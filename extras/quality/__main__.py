@@ -98,7 +98,8 @@ def drifts(
     events: Mapping[OwnId, Sequence[Event]],
 ) -> tuple[list[Drift], str]:
     """Drift of the requests to the active release, and why the scores' lacks. Raises ArtifactError, StepError."""
-    folder = settings.exchange_dir
+    settings = settings.made_of(manifest.dataset.base_name, manifest.recipe)
+    folder = settings.artifacts_dir
     if (made := release_of_artifacts(settings).release) != manifest.release:
         raise StepError(
             f"the artifacts are of release {made} and {manifest.release} is active, so drift is not measured"

@@ -32,7 +32,7 @@ from offline.readers import read_inputs, read_lists, read_samples
 
 def main(settings: Settings) -> None:
     folder, recipe, ranker = (
-        settings.exchange_dir,
+        settings.artifacts_dir,
         settings.recipe,
         settings.recipe.ranker,
     )
@@ -58,7 +58,7 @@ def main(settings: Settings) -> None:
 
 def read_list_examples(settings: Settings) -> ListExamples:
     """Read step 5's training lists for a ranker of lists. Raises StepError when the statistics have changed since."""
-    folder = settings.exchange_dir
+    folder = settings.artifacts_dir
     inputs = read_inputs(settings)
     spec = release_parts.read_feature_spec(folder)
     if spec != statistics.list_spec(

@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 def main(settings: Settings) -> None:
     manifest = releases.open_release(settings)
     state, channels = (
-        rows.recall_state(settings.exchange_dir),
-        release_parts.read_channels(settings.exchange_dir),
+        rows.recall_state(settings.artifacts_dir),
+        release_parts.read_channels(settings.artifacts_dir),
     )
     store = RedisStore(settings)
     if what := releases.consequences(settings, manifest):
