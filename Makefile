@@ -26,6 +26,7 @@ $(if $(filter %.json,$(value RECSYS_RECIPE)),$(eval $(call absolute,RECSYS_RECIP
 export images ports monitoring
 SERVICES := $(or $(RECSYS_SERVICES_DIR),.services)
 space := $(subst ,, )
+comma := ,
 SERVICES_READY := $(subst $(space),\ ,$(SERVICES))/.ready # a target: make reads a space as the end of a name
 
 # $(call step,folder,script): a numbered step as a person runs it, from its own folder
@@ -202,16 +203,18 @@ serve: setup ## start the Flask server under gunicorn, or restart it
 # What git ignores here, by the name that `make clean what=` takes. The data of another RECSYS_EXCHANGE_DIR is not here.
 clean_venv := .venv
 clean_services := .services
-clean_data := $(addprefix data_exchange_center/,offline offline_to_online online)
+clean_data := $(addprefix data_exchange_center/,offline trained offline_to_online online)
 clean_caches := .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 clean_all := $(clean_venv) $(clean_services) $(clean_data) $(clean_caches)
+trained := $(patsubst data_exchange_center/trained/%,%,$(wildcard data_exchange_center/trained/*/*))
+$(foreach name,$(trained),$(eval clean_$(name) := data_exchange_center/trained/$(name)))
 .PHONY: clean
-clean: ## list what this folder keeps on the disk; what=venv, services, data, caches or all: stop everything and remove that
-	$(if $(what),$(if $(clean_$(what)),,$(error what=$(what) is unknown: name venv, services, data, caches or all)))
+clean: ## list what this folder keeps on the disk; what=venv, services, data, caches or all: stop everything and remove that (what=ml-1m/source: the artifacts of a data set and recipe)
+	$(if $(what),$(if $(clean_$(what)),,$(error what=$(what) is unknown: name venv, services, data, caches, all$(addprefix $(comma) ,$(trained)))))
 	@$(if $(filter data all,$(what)),lock=data_exchange_center/online/redis/.lock; code=0; if [[ -e $$lock ]]; then flock --nonblock --conflict-exit-code 75 $$lock true || code=$$?; fi; \
 	if [[ $$code == 75 ]]; then echo "Containers use data_exchange_center: end them first (make docker-down)." >&2; exit 1; fi)
-	@$(if $(what),[[ ! -x $(BIN)/python ]] || $(BIN)/python -m stack down; rm -rf $(clean_$(what)),\
-	$(foreach name,venv services data caches,du -shc $(clean_$(name)) 2>/dev/null | awk 'END {printf "%-6s make clean what=$(name)   ($(clean_$(name)))\n", $$1}' || true;) \
+	@$(if $(what),$(if $(filter $(what),$(trained)),,[[ ! -x $(BIN)/python ]] || $(BIN)/python -m stack down;) rm -rf $(clean_$(what)),\
+	$(foreach name,venv services data caches $(trained),du -shc $(clean_$(name)) 2>/dev/null | awk 'END {printf "%-6s make clean what=$(name)   ($(clean_$(name)))\n", $$1}' || true;) \
 	echo "Outside of this folder: the caches of uv (uv cache clean) and pip (pip cache purge)$(if $(RECSYS_EXCHANGE_DIR),; RECSYS_EXCHANGE_DIR=$(RECSYS_EXCHANGE_DIR))$(if $(RECSYS_SERVICES_DIR),; RECSYS_SERVICES_DIR=$(RECSYS_SERVICES_DIR)).")
 
 # --- the same in containers; no Python is needed on this machine ------------------------------------------------------

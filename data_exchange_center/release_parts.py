@@ -38,7 +38,7 @@ def release_of_artifacts(settings: Settings) -> Manifest:
 
     Raises ArtifactError when a part is missing or damaged, or when the parts are not of one run of the steps.
     """
-    folder = settings.exchange_dir
+    folder = settings.artifacts_dir
     recipe = settings.recipe
     parts = []
     for artifact in artifacts.RELEASE_PARTS:

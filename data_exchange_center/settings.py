@@ -9,16 +9,18 @@ import os
 import re
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -505,6 +507,7 @@ class Settings(_Environment):
     feast: FeastSettings = FeastSettings()
     triton: TritonSettings = TritonSettings()
     server: ServerSettings = ServerSettings()
+    _made_of: tuple[str, recipes.Recipe] | None = PrivateAttr(default=None)
 
     @field_validator("redis", "elasticsearch", "triton")
     @classmethod
@@ -529,18 +532,53 @@ class Settings(_Environment):
     @property
     def recipe(self) -> recipes.Recipe:
         """The recipe that RECSYS_RECIPE names: see `recipe_called`. A data set may name another one for `default`."""
-        name, dataset = (
-            self.recipe_name,
-            self.offline_dir / "raw" / "dataset.json",
-        )  # `artifacts.DATASET`
-        if name == recipes.DEFAULT.name and dataset.is_file():
-            with suppress(ValueError):  # damaged: the next step that reads it says so
-                name = json.loads(dataset.read_bytes()).get("recipe", name)
+        if self._made_of is not None:
+            return self._made_of[1]
+        name = self.recipe_name
+        if name == recipes.DEFAULT.name:
+            name = self._dataset_in_use.get("recipe", name)
         return recipes.recipe_called(name)
 
     @property
     def offline_dir(self) -> Path:
+        """What is kept of every data set and recipe, and the data set in use, as step 0 wrote it last: ``raw``."""
         return self.exchange_dir / "offline"
+
+    @property
+    def trained_dir(self) -> Path:
+        """An exchange folder for each data set and recipe, ``<data set>/<recipe>``: see `artifacts_dir`."""
+        return self.exchange_dir / "trained"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """The exchange folder of the data set in use and the recipe: the paths in `artifacts` are below it.
+
+        Where step 0 has made none, as in version 1.0, it is the exchange folder of all.
+        """
+        if self._made_of is not None:
+            dataset, recipe = self._made_of
+        else:
+            name = str(self._dataset_in_use.get("name", ""))
+            dataset, recipe = name.partition("+")[0], self.recipe  # its `base_name`
+        if not (dataset and any(self.trained_dir.glob("*"))):
+            return self.exchange_dir
+        return self.trained_dir / dataset / recipe.name
+
+    @property
+    def _dataset_in_use(self) -> Mapping[str, Any]:
+        """`Dataset` of the data set that step 0 wrote last, as JSON; empty where there is none, or a damaged one."""
+        dataset = self.offline_dir / "raw" / "dataset.json"  # `artifacts.DATASET`
+        try:
+            found = json.loads(dataset.read_bytes())
+        except (OSError, ValueError):  # the next step that reads it says so
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def made_of(self, dataset: str, recipe: recipes.Recipe) -> Self:
+        """The settings of another data set's and recipe's artifacts; ``dataset``: `Dataset.base_name`."""
+        settings = self.model_copy()
+        settings._made_of = (dataset, recipe)
+        return settings
 
     @property
     def release_dir(self) -> Path:

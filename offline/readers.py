@@ -25,7 +25,7 @@ def read_inputs(settings: Settings, parts: Sequence[str] = PAST) -> Inputs:
 
     Raises ArtifactError when a file is missing.
     """
-    folder = settings.exchange_dir
+    folder = settings.artifacts_dir
     users, items = artifacts.USERS.read(folder), artifacts.ITEMS.read(folder)
     ratings = artifacts.RATINGS.read(folder)
     return make_inputs(
@@ -52,7 +52,7 @@ def read_with_holdout(settings: Settings) -> Inputs:
             "without final=1, and with a holdout in dataset.toml, for a fit that can be evaluated."
         )
     held_out = data.positions >= np.repeat(data.lengths - sizes, data.lengths)
-    split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[
+    split = artifacts.RATINGS.read(settings.artifacts_dir, [Columns.SPLIT])[
         Columns.SPLIT
     ]
     if not np.array_equal(
@@ -67,7 +67,7 @@ def read_with_holdout(settings: Settings) -> Inputs:
 
 def recorded_rows(settings: Settings) -> int:
     """Number of feedback rows that are trained on. Raises ArtifactError when the file is missing."""
-    split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[
+    split = artifacts.RATINGS.read(settings.artifacts_dir, [Columns.SPLIT])[
         Columns.SPLIT
     ]
     return int((split == Split.RECORDED).sum())
@@ -75,7 +75,7 @@ def recorded_rows(settings: Settings) -> int:
 
 def read_past_ratings(settings: Settings, columns: list[str]) -> pd.DataFrame:
     """All rows but the held-out ones, numbered from 0."""
-    ratings = artifacts.RATINGS.read(settings.exchange_dir, columns)
+    ratings = artifacts.RATINGS.read(settings.artifacts_dir, columns)
     return ratings[ratings[Columns.SPLIT].isin(PAST)].reset_index(drop=True)
 
 
@@ -86,8 +86,8 @@ def read_samples(
 
     Raises StepError when two of the files are not of one run.
     """
-    spec = release_parts.read_feature_spec(settings.exchange_dir)
-    table = artifacts.SAMPLES.read(settings.exchange_dir)
+    spec = release_parts.read_feature_spec(settings.artifacts_dir)
+    table = artifacts.SAMPLES.read(settings.artifacts_dir)
     ratings = read_past_ratings(settings, [Columns.USER, Columns.LABEL, Columns.SPLIT])
     known = [Columns.LABEL, Columns.SPLIT]
     if not ratings[known].equals(table[known]) or set(spec.columns) - set(
@@ -101,8 +101,8 @@ def read_samples(
 
 def read_lists(settings: Settings, past: Sequences) -> Lists:
     """The lists that a ranker is trained on. Raises ArtifactError when they are missing, or not of the past's users."""
-    found = artifacts.LISTS.read_arrow(settings.exchange_dir)
+    found = artifacts.LISTS.read_arrow(settings.artifacts_dir)
     try:
         return Lists.of_table(found, past.user_numbers)
     except ValueError as error:
-        raise artifacts.LISTS.wrong(settings.exchange_dir, str(error)) from error
+        raise artifacts.LISTS.wrong(settings.artifacts_dir, str(error)) from error

@@ -117,7 +117,7 @@ def main(settings: Settings) -> None:
         pass
     for point in plugins.find(plugins.DATASETS).values():
         if check := getattr(point.load(), "check_run", None):
-            check(settings.exchange_dir, settings.recipe)
+            check(settings.artifacts_dir, settings.recipe)
 
 
 if __name__ == "__main__":

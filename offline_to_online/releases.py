@@ -17,6 +17,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from data_exchange_center import files, release_parts
+from data_exchange_center.errors import RecsysError
 from data_exchange_center.manifest import (
     Manifest,
     ParityRecord,
@@ -172,6 +173,26 @@ def retire(settings: Settings) -> set[str]:
         store.delete(releases & gone)
     stores.feast.apply_pending()
     return gone
+
+
+def settings_of_live(settings: Settings) -> Settings:
+    """The settings of the artifacts that the live release was made of.
+
+    Returns ``settings`` where RECSYS_RECIPE names a recipe, no release is live, Redis does not answer, or the
+    artifacts are not in this exchange folder.
+    """
+    if "recipe_name" in settings.model_fields_set:
+        return settings
+    redis = RedisStore(settings)
+    try:
+        live, _ = redis.listed()
+        if live is None:
+            return settings
+        manifest = redis.published(live).manifest
+    except RecsysError:
+        return settings
+    found = settings.made_of(manifest.dataset.base_name, manifest.recipe)
+    return found if found.artifacts_dir.is_dir() else settings
 
 
 def consequences(settings: Settings, manifest: Manifest) -> str:

@@ -79,7 +79,7 @@ def head(
     """First fields of a figure: command, data set, recipe; with ``users``, how many of them have a target."""
     fields = {
         "command": command,
-        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
+        "dataset": artifacts.DATASET.read(settings.artifacts_dir)["name"],
         "recipe": recipe.name,
     }
     if users is not None:

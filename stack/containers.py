@@ -54,6 +54,7 @@ def main(settings: Settings, user: str) -> None:
         )
     written = (
         settings.offline_dir,
+        settings.trained_dir,
         settings.release_dir,
         settings.exchange_dir / "online",
     )

@@ -8,6 +8,7 @@ Run:  python -m stack.releases list
 import argparse
 import logging
 import time
+from contextlib import suppress
 from functools import partial
 
 from rich import box
@@ -101,22 +102,18 @@ def loaded_at(settings: Settings, release: str) -> str:
 
 
 def warn_of_other_files(settings: Settings, release: str) -> None:
-    """Say so, and what to run, where the artifacts do not make the release that answers."""
-    try:
-        made = release_of_artifacts(settings).release
-    except RecsysError:
-        made = "no release"
-    if made == release:
-        return
-    recipe = RedisStore(settings).published(release).manifest.recipe.name
+    """Say so where the artifacts that the live release was made of are gone, or are those of a later training."""
+    manifest = RedisStore(settings).published(release).manifest
+    settings = settings.made_of(manifest.dataset.base_name, manifest.recipe)
+    with suppress(RecsysError):
+        if release_of_artifacts(settings).release == release:
+            return
     log.warning(
-        "Release %s (recipe %s) answers from now on; the files in %s make %s. `make evaluate`, `make doctor` and "
-        "`make sync` go by the files: RECSYS_RECIPE=%s make offline, with the same RECSYS_DATA, makes its own.",
+        "Release %s answers from now on; its files are not in %s. `make evaluate` needs them: "
+        "RECSYS_RECIPE=%s make offline, with the same RECSYS_DATA, makes them again.",
         release,
-        recipe,
-        settings.offline_dir,
-        made,
-        recipe,
+        settings.artifacts_dir,
+        manifest.recipe.name,
     )
 
 

@@ -1,6 +1,7 @@
 """Report done and stale steps, running services, the live release, and the command to run next: ``make doctor``.
 
-Reads:  the artifacts and what each step says it was run on; the four services, and what they hold; the server
+Reads:  the artifacts of the live release, or of the recipe that RECSYS_RECIPE names, and what each step says it was
+        run on; the four services, and what they hold; the server
 Writes: nothing
 Run:    python -m extras.doctor
 Expect: a line for every step, every service and the server; exit code 0 when all is well, else 1
@@ -28,7 +29,12 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.feedback import exported
-from offline_to_online.releases import CHECK, Stores, require_parity
+from offline_to_online.releases import (
+    CHECK,
+    Stores,
+    require_parity,
+    settings_of_live,
+)
 from online.clients.base import Client, ServiceError
 from online.recommend.recommend import Recommender
 
@@ -61,7 +67,7 @@ def offline_steps(settings: Settings) -> Iterator[Finding]:
 
     What is made from a stale file is stale, too.
     """
-    folder = settings.exchange_dir
+    folder = settings.artifacts_dir
     now = provenance.made_from(
         folder, settings.recipe, provenance.GET_DATA
     )  # no artifacts are read: the recipe alone
@@ -251,6 +257,13 @@ def examine(
     return found
 
 
+def with_recipe(finding: Finding, recipe: str) -> Finding:
+    """The finding with a command that names the recipe, where the command is about artifacts."""
+    if finding.command not in ("make offline", "make sync"):
+        return finding
+    return finding._replace(command=f"RECSYS_RECIPE={recipe} {finding.command}")
+
+
 def show(found: Sequence[Finding], console: Console) -> None:
     """Print a line per finding, and the command that fixes the first problem."""
     width = max(len(finding.what) for finding in found if finding.detail)
@@ -265,8 +278,11 @@ def show(found: Sequence[Finding], console: Console) -> None:
 
 
 def main(settings: Settings) -> None:
+    live = settings_of_live(settings)
     with closing(Recommender.from_settings(settings)) as server:
-        found = examine(settings, server.clients, Stores.of(settings))
+        found = examine(live, server.clients, Stores.of(settings))
+    if live.recipe.name != settings.recipe.name:
+        found = [with_recipe(finding, live.recipe.name) for finding in found]
     show(found, Console())
     sys.exit(0 if all(finding.well for finding in found) else 1)
 

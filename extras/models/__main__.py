@@ -298,7 +298,7 @@ def own_ids(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """Own ids as text, of users and items, in the order of `Sequences`."""
 
     def read(table: Table, key: str) -> np.ndarray:
-        rows = table.read(settings.exchange_dir).sort_values(key)
+        rows = table.read(settings.artifacts_dir).sort_values(key)
         return rows[Columns.OWN_ID].to_numpy()
 
     return (

@@ -11,8 +11,9 @@ error it stays live, with its artifacts where they were, and the next renewal tr
 
 Reads:  RECSYS_DATA, or the data set in the exchange folder; the log of events and the live pointer in Redis; the
         artifacts of the live release, which have to lie in the exchange folder
-Writes: online/renewal/report.json and online/renewal/candidate/ in the exchange folder; once the gate is passed
-        offline/ there, whose former content is kept in online/renewal/previous/, and the stores, as `make sync` does
+Writes: online/renewal/report.json and online/renewal/candidate/ in the exchange folder; once the gate is passed the
+        artifacts of the recipe, the former of which are kept in online/renewal/previous/, and the stores, as by
+        `make sync`
 Run:    make renew (margin=0.03: the loss of NDCG@50 that the interval may reach, as a share of the live release's;
         canary=1: publish it and try it on some users, instead of going live)
 Expect: the new release is live, or a sentence with the reason: exit code 3 for a refusal, 1 for an error;
@@ -169,27 +170,24 @@ def train(
     s1_log_to_parquet.main(settings)
     events = exported(settings, live)
     report["events"] = hold_back(events, candidate, live)
-    dataset = read_dataset(live.exchange_dir)
+    dataset = read_dataset(live.artifacts_dir)
     for step in run_steps(settings, candidate.exchange_dir):
         log.info("%s: %.1f s", step["step"], step["seconds"])
-        expect_size(read_dataset(candidate.exchange_dir), dataset)  # from the first on
+        expect_size(read_dataset(candidate.artifacts_dir), dataset)  # from the first on
     report["candidate"] = release_of_artifacts(candidate).release
 
 
 def live_settings(settings: Settings, release: str) -> Settings:
     """Settings whose recipe and artifacts are those of the live release.
 
-    Raises StepError when other artifacts lie in the exchange folder.
+    Raises StepError when other artifacts lie in their folder.
     """
-    recipe = RedisStore(settings).published(release).manifest.recipe
-    path = settings.service_dir("renewal") / "live_recipe.json"
-    with written_in_place(path) as temporary:
-        temporary.write_text(recipe.model_dump_json(), "utf-8")
-    live = settings.model_copy(update={"recipe_name": str(path)})
+    manifest = RedisStore(settings).published(release).manifest
+    live = settings.made_of(manifest.dataset.base_name, manifest.recipe)
     found = _release_of(live)
     if found != release:
         raise StepError(
-            f"release {release} is live, and {settings.offline_dir} has the artifacts of {found or 'none'}",
+            f"release {release} is live, and {live.artifacts_dir} has the artifacts of {found or 'none'}",
             "Run `make sync` to serve them, or `make offline sync` to make new ones.",
         )
     return live
@@ -204,7 +202,7 @@ def _release_of(settings: Settings) -> str | None:
 
 def exported(settings: Settings, live: Settings) -> pd.DataFrame:
     """All exported events, as `artifacts.EVENTS`."""
-    name = read_dataset(live.exchange_dir).base_name
+    name = read_dataset(live.artifacts_dir).base_name
     return EventParts(settings.events_dir(name)).read()
 
 
@@ -217,13 +215,13 @@ def hold_back(
     acknowledged them. Users who were forgotten are forgotten in the candidate, too.
     """
     ids = ["userid", "eventid"]
-    known = pd.MultiIndex.from_frame(artifacts.EVENTS.read(live.exchange_dir)[ids])
+    known = pd.MultiIndex.from_frame(artifacts.EVENTS.read(live.artifacts_dir)[ids])
     new = events["eventid"].notna() & ~pd.MultiIndex.from_frame(events[ids]).isin(known)
     held = np.flatnonzero(new)[int(np.ceil((1 - HELD_BACK) * new.sum())) :]
     rest = events.drop(index=events.index[held])
     table = pa.Table.from_pandas(rest, SCHEMA, preserve_index=False)
     # all partitions' in one file
-    name = read_dataset(live.exchange_dir).base_name
+    name = read_dataset(live.artifacts_dir).base_name
     parts = EventParts(candidate.events_dir(name))
     with written_in_place(parts.path(0, BEGINNING, BEGINNING)) as temporary:
         pq.write_table(table, temporary)
@@ -253,19 +251,24 @@ def expect_size(found: Dataset, live: Dataset) -> None:
 def go_live(
     settings: Settings, candidate: Settings, report: dict[str, Any], *, canary: bool
 ) -> None:
-    """Let the candidate's artifacts take the place of the live release's, and load them.
+    """Let the candidate's artifacts take the place of those of the same recipe, and load them.
 
     After an error the former artifacts are put back; of a killed renewal, the next one does so.
     """
     path = settings.service_dir("renewal") / "report.json"
     write_json(path, report)
+    # the data set in use is now the candidate's
+    raw = settings.offline_dir / "raw"
+    shutil.copytree(candidate.offline_dir / "raw", raw, dirs_exist_ok=True)
+    made = candidate.artifacts_dir
+    place = settings.exchange_dir / made.relative_to(candidate.exchange_dir)
+    place.parent.mkdir(parents=True, exist_ok=True)
     previous = previous_dir(settings)
     shutil.rmtree(previous, ignore_errors=True)
-    settings.offline_dir.rename(previous)
-    candidate.offline_dir.rename(settings.offline_dir)
-    kept = previous / "evaluation"  # for `make evaluate against=`
-    if kept.exists():
-        shutil.copytree(kept, settings.offline_dir / "evaluation", dirs_exist_ok=True)
+    if place.exists():
+        previous.parent.mkdir(parents=True, exist_ok=True)
+        place.rename(previous)
+    made.rename(place)
     try:
         if canary:
             start_canary(settings, report, path)
@@ -280,8 +283,9 @@ def go_live(
 
 
 def previous_dir(settings: Settings) -> Path:
-    """The artifacts of the release that was live before the last renewal."""
-    return settings.service_dir("renewal") / "previous"
+    """The artifacts of this data set and recipe before the last renewal."""
+    place = settings.artifacts_dir.relative_to(settings.exchange_dir)
+    return settings.service_dir("renewal") / "previous" / place
 
 
 def put_back(settings: Settings, candidate: str | None, live: str) -> None:
@@ -289,14 +293,14 @@ def put_back(settings: Settings, candidate: str | None, live: str) -> None:
     previous = previous_dir(settings)
     if not previous.exists() or candidate == live:
         return
-    if settings.offline_dir.exists():  # else a renewal was killed between two renames
+    if settings.artifacts_dir.exists():  # else a renewal was killed between two renames
         if candidate is None or _release_of(settings) != candidate:
             return
-        rejected = previous.with_name("rejected")
+        rejected = settings.service_dir("renewal") / "rejected"
         shutil.rmtree(rejected, ignore_errors=True)
-        settings.offline_dir.rename(rejected)
+        settings.artifacts_dir.rename(rejected)
         shutil.rmtree(rejected)
-    previous.rename(settings.offline_dir)
+    previous.rename(settings.artifacts_dir)
 
 
 def sync(target: str = "sync") -> None:

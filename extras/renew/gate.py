@@ -115,10 +115,10 @@ def newest_events(
     itself. After a first target only targets follow.
     """
     user, time = Columns.USER, Columns.TIMESTAMP
-    dataset = read_dataset(live.exchange_dir)
-    live_users, live_items = read_own_ids(live.exchange_dir)
-    other_users, other_items = read_own_ids(candidate.exchange_dir)
-    ratings, users, items = (table.read(live.exchange_dir) for table in artifacts.RAW)
+    dataset = read_dataset(live.artifacts_dir)
+    live_users, live_items = read_own_ids(live.artifacts_dir)
+    other_users, other_items = read_own_ids(candidate.artifacts_dir)
+    ratings, users, items = (table.read(live.artifacts_dir) for table in artifacts.RAW)
     merged = merge(dataset, ratings, users, items, events)
     people = OwnIds(
         merged.users[user].tolist(),
@@ -126,9 +126,9 @@ def newest_events(
         dataset.user_ids,
     )
     rows = _by_own_ids(merged.ratings, people, live_items)
-    ratings = artifacts.RATINGS.read(live.exchange_dir)
+    ratings = artifacts.RATINGS.read(live.artifacts_dir)
     of_live = _by_own_ids(ratings, live_users, live_items)
-    ratings = artifacts.RATINGS.read(candidate.exchange_dir)
+    ratings = artifacts.RATINGS.read(candidate.artifacts_dir)
     of_candidate = _by_own_ids(ratings, other_users, other_items)
 
     # all known events, then later ones of the candidate's data set
@@ -199,8 +199,8 @@ def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.DataFrame:
 
     "all": of all targets; "unexposed": without `EXPOSED` items, on the lists and among the targets.
     """
-    dataset = read_dataset(settings.exchange_dir)
-    users, items = read_own_ids(settings.exchange_dir)
+    dataset = read_dataset(settings.artifacts_dir)
+    users, items = read_own_ids(settings.artifacts_dir)
     numbered = rows.assign(
         **{
             Columns.USER: rows[Columns.USER].map(users.numbers),

@@ -100,7 +100,9 @@ def drifts(
     events: Mapping[OwnId, Sequence[Event]],
 ) -> tuple[list[Drift], str]:
     """Drift of the requests to the active release, and why the scores' lacks. Raises ArtifactError, StepError."""
-    folder, dataset = settings.exchange_dir, manifest.dataset
+    dataset = manifest.dataset
+    settings = settings.made_of(dataset.base_name, manifest.recipe)
+    folder = settings.artifacts_dir
     made = release_of_artifacts(settings).release
     if made != manifest.release:
         raise StepError(

@@ -45,7 +45,7 @@ def answers(
 
     ``stored_events``: as in `users_at`.
     """
-    folder, recipe, past = settings.exchange_dir, settings.recipe.recall, holdout.past
+    folder, recipe, past = settings.artifacts_dir, settings.recipe.recall, holdout.past
     users = users_at(folder, holdout, stored_events=stored_events)
     index, ranker, channels = (
         read_items(folder),

@@ -13,7 +13,8 @@ the next step, unless RECSYS_TRAIN_ON_EVENTS is off; forgotten users are left ou
 (`make offline final=1`) no event is held out of what the steps fit and serve.
 
 Reads:  RECSYS_DATA, or the network; online/events/<data set>/*.parquet, where there are some
-Writes: offline/raw/dataset.json; offline/raw/{interactions,users,items}.parquet; offline/events.parquet
+Writes: offline/raw/dataset.json; offline/raw/{interactions,users,items}.parquet; offline/events.parquet;
+        the same in trained/<data set>/<recipe>/, where the other steps read and write
 Run:    cd offline/preprocess && python s0_get_data.py
 Expect: ml-1m: 1,000,209 ratings of 6,040 users for 3,883 items in 18 genres
 """
@@ -32,6 +33,7 @@ import pyarrow.parquet as pq
 from data_exchange_center import artifacts, columns, plugins
 from data_exchange_center.dataset import FINAL, WITH_EVENTS, Dataset
 from data_exchange_center.files import sha256, written_in_place
+from data_exchange_center.provenance import GET_DATA
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import feedback, movielens
@@ -57,6 +59,7 @@ def main(settings: Settings) -> None:
             update={"name": dataset.name + FINAL, "final": True}
         )
     artifacts.DATASET.write(folder, dataset.model_dump(mode="json"))
+    copy_for_recipe(settings, dataset)
 
     print(f"{summary(dataset)}, from {dataset.origin}")
     print("events from {} to {}".format(*span(artifacts.RAW_INTERACTIONS.at(folder))))
@@ -70,6 +73,14 @@ def main(settings: Settings) -> None:
         print(
             "The published figures are for MovieLens-1M (ml-1m): on this data set the steps print others."
         )
+
+
+def copy_for_recipe(settings: Settings, dataset: Dataset) -> None:
+    """Copy what this step has written to the folder of the data set and recipe, where the other steps work."""
+    (settings.trained_dir / dataset.base_name).mkdir(parents=True, exist_ok=True)
+    for file in GET_DATA.outputs(settings.recipe):
+        with written_in_place(file.at(settings.artifacts_dir)) as temporary:
+            shutil.copyfile(file.at(settings.exchange_dir), temporary)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class PandasSettings(ExtensionSettings, env_prefix="RECSYS_PANDAS__"):
 
 
 def main(settings: Settings) -> None:
-    folder = settings.exchange_dir
+    folder = settings.artifacts_dir
     read = provenance.made_from(folder, settings.recipe, provenance.SPLIT)
     dataset = described(folder, read)
     rows = pq.read_metadata(artifacts.RAW_INTERACTIONS.at(folder)).num_rows

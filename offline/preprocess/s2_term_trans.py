@@ -23,7 +23,7 @@ from offline.data import terms
 
 
 def main(settings: Settings) -> None:
-    folder, window = settings.exchange_dir, settings.recipe.data.window
+    folder, window = settings.artifacts_dir, settings.recipe.data.window
     genres, item_terms = genres_of_items(folder)
     users = artifacts.USERS.read(folder, [Columns.USER])[Columns.USER]
     ratings = artifacts.RATINGS.read(folder, terms.COUNTED_FROM)

@@ -53,7 +53,7 @@ def require_unique_columns(spec: FeatureSpec) -> FeatureSpec:
 
 def write_pairs(settings: Settings) -> None:
     """Write one row for each rating that is not held out, with the user's statistics as they stood before it."""
-    folder = settings.exchange_dir
+    folder = settings.artifacts_dir
     read = provenance.made_from(folder, settings.recipe, provenance.FEATURES)
     keys = [Columns.USER, Columns.ITEM]
     ratings = read_past_ratings(
@@ -91,7 +91,7 @@ def write_pairs(settings: Settings) -> None:
 
 def write_lists(settings: Settings) -> None:
     """Write the training lists that recall would have made, and the statistics that Feast is to hold."""
-    folder, recipe = settings.exchange_dir, settings.recipe
+    folder, recipe = settings.artifacts_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
     inputs = read_inputs(settings)
     past = inputs.data

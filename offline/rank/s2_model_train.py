@@ -27,7 +27,7 @@ from offline.readers import read_inputs, read_lists, read_samples
 
 
 def main(settings: Settings) -> None:
-    folder, recipe = settings.exchange_dir, settings.recipe.ranker
+    folder, recipe = settings.artifacts_dir, settings.recipe.ranker
     read = provenance.made_from(folder, settings.recipe, provenance.RANKER)
     read_examples = {"pairs": read_pair_examples, "lists": read_list_examples}
     examples = read_examples[recipe.examples](settings)
@@ -51,13 +51,13 @@ def read_pair_examples(settings: Settings) -> PairExamples:
     inputs, ratings, spec = read_samples(settings)
     share = settings.recipe.data.validation_share
     data = pairs.pairs_data(inputs, ratings, share)
-    dataset = release_parts.read_dataset(settings.exchange_dir)
+    dataset = release_parts.read_dataset(settings.artifacts_dir)
     return PairExamples(spec, dataset, data)
 
 
 def read_list_examples(settings: Settings) -> ListExamples:
     """Read step 5's training lists for a ranker of lists. Raises StepError when the statistics have changed since."""
-    folder = settings.exchange_dir
+    folder = settings.artifacts_dir
     inputs = read_inputs(settings)
     spec = release_parts.read_feature_spec(folder)
     if spec != statistics.list_spec(

@@ -19,7 +19,7 @@ from offline.data import sequences, terms
 
 
 def main(settings: Settings) -> None:
-    folder, recipe = settings.exchange_dir, settings.recipe
+    folder, recipe = settings.artifacts_dir, settings.recipe
     genres, dataset = (
         artifacts.GENRES.read(folder)[Columns.GENRES],
         release_parts.read_dataset(folder),
@@ -47,7 +47,7 @@ def main(settings: Settings) -> None:
 
 def write_report(settings: Settings, with_preference: float, users: int) -> None:
     """Write and print the share of users with a preference."""
-    folder = settings.exchange_dir
+    folder = settings.artifacts_dir
     read = provenance.made_from(folder, settings.recipe, provenance.TERM_RECALL)
     artifacts.TERM_RECALL_REPORT.write(
         folder, {"served_share_with_preference": with_preference, **read}

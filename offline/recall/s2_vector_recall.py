@@ -47,7 +47,7 @@ CHANNELS: Final[dict[str, Callable[..., Fitted]]] = {
 
 
 def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
-    folder, recipe = settings.exchange_dir, settings.recipe
+    folder, recipe = settings.artifacts_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.VECTOR_RECALL)
     inputs = read_inputs(settings)
     past = inputs.data

@@ -22,8 +22,8 @@ from offline_to_online.stores import feast, redis
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
-    frames = feature_frames(settings.exchange_dir, manifest.feature_spec)
-    own_ids = feature_ids(settings.exchange_dir)
+    frames = feature_frames(settings.artifacts_dir, manifest.feature_spec)
+    own_ids = feature_ids(settings.artifacts_dir)
     store = feast.FeastStore(settings)
     store.expect_alive()
     users = frames["user"]
@@ -31,7 +31,7 @@ def main(settings: Settings) -> None:
         list(own_ids["user"].values()), manifest.dataset.base_name
     )
     frames["user"] = users[users[columns.Columns.USER].map(own_ids["user"]).isin(kept)]
-    store.load(manifest, frames, newest_event(settings.exchange_dir))
+    store.load(manifest, frames, newest_event(settings.artifacts_dir))
     store.check(manifest, frames, own_ids)
     print(
         f"release {manifest.release}: features in Feast at {store.address}, each value read back equal to its source"

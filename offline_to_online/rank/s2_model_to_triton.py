@@ -23,13 +23,13 @@ def main(settings: Settings) -> None:
     manifest = releases.open_release(settings)
     store = TritonStore(settings)
     store.expect_alive()
-    model = parity.read_model(settings.exchange_dir, manifest)
+    model = parity.read_model(settings.artifacts_dir, manifest)
     sizes = manifest.feature_spec.sizes
     onnx = export_onnx(model, sizes, manifest.release)
     check_onnx(onnx, model, sizes)
     encoders = {
         each.name: each.onnx.tobytes()
-        for each in release_parts.read_channels(settings.exchange_dir).encoded
+        for each in release_parts.read_channels(settings.artifacts_dir).encoded
     }
     place = store.load(manifest.release, onnx, encoders)
     inputs = f"{wire.MODEL_INPUT} FP32 [-1, {sizes.columns}]"

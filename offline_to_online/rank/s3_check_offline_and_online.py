@@ -27,7 +27,7 @@ USERS = 200
 
 def main(settings: Settings) -> None:
     manifest = releases.open_release(settings)
-    truth = parity.offline_truth(settings.exchange_dir, manifest)
+    truth = parity.offline_truth(settings.artifacts_dir, manifest)
     stores = releases.Stores.of(settings)
     users = [row.own_id for row in truth.states.values()]
     known = stores.redis.remembered(
@@ -36,7 +36,7 @@ def main(settings: Settings) -> None:
     states = [row for row in truth.states.values() if row.own_id in known]
     user_numbers = [row.number for row in rows.sampled_users(states, USERS)]
     truth = parity.recount(
-        settings.exchange_dir, truth, manifest.recipe.data, user_numbers
+        settings.artifacts_dir, truth, manifest.recipe.data, user_numbers
     )
     place = releases.require_loaded(stores, manifest.release)
     published = Published(

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 def main(settings: Settings) -> None:
     manifest = releases.open_release(settings)
-    state = rows.recall_state(settings.exchange_dir)
-    channels = release_parts.read_channels(settings.exchange_dir)
+    state = rows.recall_state(settings.artifacts_dir)
+    channels = release_parts.read_channels(settings.artifacts_dir)
     store = RedisStore(settings)
     if what := releases.consequences(settings, manifest):
         log.warning("%s", what)

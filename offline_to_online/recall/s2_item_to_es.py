@@ -22,7 +22,7 @@ GENRE = 2  # Adventure, the genre whose count the source prints
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
     store = ElasticsearchStore(settings)
-    rows = item_rows(settings.exchange_dir)
+    rows = item_rows(settings.artifacts_dir)
     store.load(manifest, rows)
     found, tied = store.check(manifest, rows)
     print(

@@ -66,7 +66,7 @@ def main(settings: Settings) -> None:
     user = arguments.userid
     if user is None:
         user = next(
-            iter(release_parts.read_own_ids(settings.exchange_dir).users.values())
+            iter(release_parts.read_own_ids(settings.artifacts_dir).users.values())
         )
     body = {"userid": user, "size": arguments.size, "explain": arguments.explain}
     body |= {
@@ -82,7 +82,7 @@ def main(settings: Settings) -> None:
     Console().print(render(answer))
     if arguments.userid is None:
         if most := release_parts.read_dataset(
-            settings.exchange_dir
+            settings.artifacts_dir
         ).holdout_now.longest:
             print(
                 f"The user's last events, up to {most}, are held out for the evaluation and unknown to the server, "

@@ -29,7 +29,7 @@ from past_one_machine.spark.settings import SparkSettings
 
 
 def main(settings: Settings) -> None:
-    folder, share = settings.exchange_dir, settings.recipe.data.train_share
+    folder, share = settings.artifacts_dir, settings.recipe.data.train_share
     read = provenance.made_from(folder, settings.recipe, provenance.SPLIT)
     dataset = step.described(folder, read)
     if feedback := users.rows_in(artifacts.EVENTS.at(folder)):

@@ -32,7 +32,7 @@ CLICKS: Final = {Columns.ITEM: pa.int32(), "users": pa.int64()}
 
 
 def main(settings: Settings) -> None:
-    folder, recipe = settings.exchange_dir, settings.recipe
+    folder, recipe = settings.artifacts_dir, settings.recipe
     genres: list[str] = artifacts.GENRES.read(folder)[Columns.GENRES]
     dataset = read_dataset(folder)
     profile = [_feature(settings, name) for name in dataset.profile]
@@ -85,7 +85,7 @@ def main(settings: Settings) -> None:
 
 def _feature(settings: Settings, column: str) -> OneHotFeature:
     """A profile's column, with the values that users have."""
-    parts = parts_of(artifacts.USERS.require(settings.exchange_dir))
+    parts = parts_of(artifacts.USERS.require(settings.artifacts_dir))
     batches = ds.dataset(parts).to_batches(columns=[column])
     return one_hot(
         column,
@@ -97,7 +97,7 @@ def _feature(settings: Settings, column: str) -> OneHotFeature:
 def _preferring(settings: Settings) -> tuple[int, int]:
     """Number of users with a preferred genre, and of all users."""
     lists = artifacts.USER_PREFERENCES.read_arrow(
-        settings.exchange_dir, [Columns.GENRES]
+        settings.artifacts_dir, [Columns.GENRES]
     )[Columns.GENRES]
     return sum(len(each) > 0 for each in lists), len(lists)
 

@@ -22,7 +22,7 @@ from past_one_machine.spark.settings import SparkSettings
 
 
 def main(settings: Settings) -> None:
-    folder, window = settings.exchange_dir, settings.recipe.data.window
+    folder, window = settings.artifacts_dir, settings.recipe.data.window
     genres, item_terms = step.genres_of_items(folder)
     parts = users.ranges(folder, SparkSettings.load().partitions)
     some_users = partial(

@@ -299,8 +299,8 @@ class OtherCheckout:
         self._commit, self._shares_services = commit, shares_services
         self._folder = settings.services_dir / "bench" / commit[:12]
         self._checkout = self._folder / "checkout"
-        self._artifacts = None if exchange else settings.offline_dir
-        self._exchange = settings.exchange_dir
+        self._ours = settings.artifacts_dir
+        self._artifacts = None if exchange else self._ours / "offline"
         own = {
             "exchange_dir": exchange or self._folder / "exchange",
             "services_dir": self._checkout / ".services",
@@ -374,7 +374,7 @@ class OtherCheckout:
 
     def _require_the_same_data(self) -> None:
         """Raises StepError where it was trained on another data set: most users would be unknown users to it."""
-        folders = self._exchange, self.settings.exchange_dir
+        folders = self._ours, self.settings.exchange_dir
         ours, theirs = (artifacts.DATASET.read(folder)["name"] for folder in folders)
         if ours != theirs:
             raise StepError(

@@ -386,8 +386,8 @@ class Drawn:
 
 def known_userids(settings: Settings) -> list[OwnId]:
     """The users that the release knows, by their own ids."""
-    own_ids = read_own_ids(settings.exchange_dir).users
-    known = artifacts.USER_SEEN.read(settings.exchange_dir, [Columns.USER])[
+    own_ids = read_own_ids(settings.artifacts_dir).users
+    known = artifacts.USER_SEEN.read(settings.artifacts_dir, [Columns.USER])[
         Columns.USER
     ].tolist()
     return [own_ids[number] for number in known]
@@ -447,7 +447,7 @@ def report(
     own = url in (None, settings.server.url)
     return {
         **about,
-        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
+        "dataset": artifacts.DATASET.read(settings.artifacts_dir)["name"],
         "server": {
             "workers": settings.server.workers,
             "threads": settings.server.threads,

@@ -218,9 +218,9 @@ def one_user_changed(settings: Settings) -> Iterator[Settings]:
         twin.release_dir.symlink_to(settings.release_dir)
         twin.service_dir("").symlink_to(settings.service_dir(""))
         twin.offline_dir.mkdir()
-        for path in settings.offline_dir.iterdir():
+        for path in (settings.artifacts_dir / "offline").iterdir():
             (twin.offline_dir / path.name).symlink_to(path)
-        preferences = artifacts.USER_PREFERENCES.read(settings.exchange_dir)
+        preferences = artifacts.USER_PREFERENCES.read(settings.artifacts_dir)
         genres = [[], *preferences["genres"].iloc[1:]]
         artifacts.USER_PREFERENCES.write(
             twin.exchange_dir, preferences.assign(genres=genres)

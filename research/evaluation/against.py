@@ -30,6 +30,7 @@ from extras.comparison import compare
 from offline.evaluation import evaluate
 from offline.evaluation.evaluate import HOLDOUT, RECIPE
 from offline.evaluation.metrics import HEADLINES, plain
+from offline_to_online.releases import settings_of_live
 from research.evaluation.running_server import answers_of_server
 
 
@@ -102,6 +103,8 @@ def differences(other: Mapping[str, Any]) -> Table:
 
 
 def main(settings: Settings, other: str, *, server: bool = False) -> None:
+    if server:
+        settings = settings_of_live(settings)
     path = evaluate.kept(
         settings, release_of_artifacts(settings).release, server=server
     )

@@ -30,7 +30,7 @@ from rich.console import Console
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.recipes import SOURCE
-from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.evaluation import evaluate as one_table
@@ -39,6 +39,7 @@ from offline.evaluation.metrics import HEADLINES, Lists, per_user, plain
 from offline.evaluation.replay import SHOWN, Answerer, Answers, Holdout
 from offline.readers import read_with_holdout
 from offline.step_runner import run_steps
+from offline_to_online.releases import settings_of_live
 from research import figures
 from research.evaluation import protocols
 from research.evaluation.baselines import EASE, baselines
@@ -174,32 +175,35 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 # --- the source's recipe on the same data ---
 
-FOLDER = "source_recipe"  # in the exchange folder's offline/
-
 
 def source_artifacts(settings: Settings) -> Settings:
-    """Settings of an exchange folder with the artifacts of the source's recipe on the same data.
+    """Settings of the artifacts of the source's recipe on the same data.
 
     Runs the steps, for some minutes, unless artifacts of this recipe and data are there already; after a change of the
     steps' code remove the folder.
     """
-    source = settings.model_copy(update={"recipe_name": SOURCE.name, "data": None})
-    kept = source.model_copy(update={"exchange_dir": settings.offline_dir / FOLDER})
+    name = read_dataset(settings.artifacts_dir).base_name
+    source = settings.made_of(name, SOURCE).model_copy(
+        update={
+            "recipe_name": SOURCE.name,
+            "data": settings.artifacts_dir / "offline" / "raw",
+        }
+    )
     try:
-        release_of_artifacts(kept)  # whether they are of one run
+        release_of_artifacts(source)  # whether they are of one run
         data, same = (
-            artifacts.DATASET.read(each.exchange_dir)["sha256"]
-            for each in (settings, kept)
+            artifacts.DATASET.read(each.artifacts_dir)["sha256"]
+            for each in (settings, source)
         )
         current = bool(data == same)
     except ArtifactError:
         current = False
     if current:
-        log.info("the source's artifacts are those in %s", kept.exchange_dir)
-        return kept
-    for step in run_steps(source, kept.exchange_dir):
+        log.info("the source's artifacts are those in %s", source.artifacts_dir)
+        return source
+    for step in run_steps(source, source.exchange_dir):
         log.info("%s: %.1f s", step["step"], step["seconds"])
-    return kept
+    return source
 
 
 # --- the command ---
@@ -208,6 +212,8 @@ def source_artifacts(settings: Settings) -> Settings:
 def main(
     settings: Settings, *, server: bool = False, with_source: bool = False
 ) -> None:
+    if server:
+        settings = settings_of_live(settings)
     answerer = (
         answers_of_server(settings) if server else None
     )  # before minutes are spent

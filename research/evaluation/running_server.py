@@ -3,7 +3,8 @@
 Sends one request for every user, at the holdout's times, and makes the table of `offline/evaluation/evaluate.py` of the
 answers.
 
-Reads:  the artifacts of `make offline`, and the server that serves them (`make up sync serve`)
+Reads:  the artifacts of the live release, or of the recipe that RECSYS_RECIPE names, and the server that serves them
+        (`make offline up sync serve`)
 Writes: offline/evaluation/evaluation.json in the exchange folder; in users/ every user's metrics
 Run:    python -m research.evaluation.running_server
 Expect: two minutes on MovieLens-1M; the table of `make evaluate-offline`
@@ -28,6 +29,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress, run
 from offline.evaluation import evaluate
 from offline.evaluation.replay import SHOWN, Answerer, Answers, Holdout
+from offline_to_online.releases import settings_of_live
 
 Body = Mapping[str, Any]
 IN_FLIGHT = (
@@ -48,7 +50,7 @@ def answers_of_server(settings: Settings) -> Answerer:
     expect_release(url, release)
     channels, own_ids = (
         [channel.name for channel in recall.channels],
-        read_own_ids(settings.exchange_dir),
+        read_own_ids(settings.artifacts_dir),
     )
     return lambda holdout: server_answers(
         url, release, channels, recall.candidates, holdout, own_ids
@@ -191,6 +193,7 @@ def _answer(session: requests.Session, url: str, request: Body) -> Body:
 
 
 def main(settings: Settings) -> None:
+    settings = settings_of_live(settings)
     evaluate.main(settings, answers_of_server(settings))
 
 

@@ -95,6 +95,6 @@ class Requests:
         """Requests of ``size`` users, or of all."""
         inputs = read_with_holdout(settings)
         holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
-        own_ids = read_own_ids(settings.exchange_dir).users
+        own_ids = read_own_ids(settings.artifacts_dir).users
         userids = [own_ids[number] for number in holdout.past.user_numbers.tolist()]
         return cls(holdout, userids, sample(len(userids), size))

@@ -80,16 +80,15 @@ class Pipeline:
     @contextmanager
     def artifacts_kept(self) -> Iterator[None]:
         """Afterwards the offline artifacts are what they were before."""
-        folder, kept = (
-            self.settings.offline_dir,
-            self.settings.exchange_dir / "offline.kept",
-        )
-        shutil.copytree(folder, kept)
+        folders = (self.settings.offline_dir, self.settings.trained_dir)
+        for folder in folders:
+            shutil.copytree(folder, folder.with_suffix(".kept"))
         try:
             yield
         finally:
-            shutil.rmtree(folder)
-            kept.rename(folder)
+            for folder in folders:
+                shutil.rmtree(folder)
+                folder.with_suffix(".kept").rename(folder)
 
     @contextmanager
     def with_release(self, **variables: str) -> Iterator[Pipeline]:
@@ -145,7 +144,7 @@ class Pipeline:
 
     def check_unseen(self, others_too: int = 60) -> None:
         """Nobody is recommended a film twice or one they have seen: those who have seen most, and some others."""
-        seen = artifacts.USER_SEEN.read(self.settings.exchange_dir)
+        seen = artifacts.USER_SEEN.read(self.settings.artifacts_dir)
         most = seen.loc[seen["seen"].map(len).nlargest(20).index]
         for userid, items in pd.concat(
             [most, seen.sample(others_too, random_state=0)]

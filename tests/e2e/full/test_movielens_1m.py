@@ -37,7 +37,7 @@ def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
 
 
 def test_counts_equal_the_sources_and_no_seen_film_is_served(million: Pipeline) -> None:
-    ratings = artifacts.RATINGS.read(million.settings.exchange_dir)
+    ratings = artifacts.RATINGS.read(million.settings.artifacts_dir)
     clicks = int(ratings["label"].sum())
     found = {
         "positive": clicks,

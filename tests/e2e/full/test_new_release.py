@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import requests
@@ -20,7 +21,7 @@ PROFILE = (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
 
 
 def test_a_new_release_goes_live_without_a_failed_request(pipeline: Pipeline) -> None:
-    folder = pipeline.settings.exchange_dir
+    folder = pipeline.settings.artifacts_dir
     first = pipeline.recommend(1).json()
     preferences = artifacts.USER_PREFERENCES.read(folder)
     try:
@@ -63,7 +64,7 @@ def test_a_new_release_goes_live_without_a_failed_request(pipeline: Pipeline) ->
 
 def test_a_release_that_fails_its_check_never_goes_live(pipeline: Pipeline) -> None:
     """The features are wrong in the artifacts already, so the stores agree with them: a recount finds it."""
-    folder = pipeline.settings.exchange_dir
+    folder = pipeline.settings.artifacts_dir
     live = pipeline.recommend(1).json()
     features = artifacts.USER_FEATURES.read(folder)
     column = next(
@@ -89,6 +90,25 @@ def test_a_release_that_fails_its_check_never_goes_live(pipeline: Pipeline) -> N
     assert (after["release"], itemids(after)) == (live["release"], itemids(live))
 
 
+def test_switching_back_to_another_recipe_is_free(pipeline: Pipeline) -> None:
+    """The artifacts of each recipe stay, and commands go by the release that is live."""
+    before = pipeline.recommend(1).json()["release"]
+    other = dataclasses.replace(
+        pipeline, env={**pipeline.env, "RECSYS_RECIPE": "source"}
+    )
+    for target in ("offline", "sync"):
+        done = other.run("make", target, seconds=900)
+        assert done.returncode == 0, done.stdout
+    pipeline.wait_while(before)
+    assert "source: ranked" in pipeline.run("make", "evaluate").stdout
+    pipeline.activate(before)
+    compared = pipeline.run("make", "evaluate", "against=source")
+    assert compared.returncode == 0, compared.stdout
+    assert "default: ranked" in compared.stdout
+    diagnosed = pipeline.run("make", "doctor")
+    assert diagnosed.returncode == 0, diagnosed.stdout
+
+
 # Own data go live in the demo's stack: a shop's views, by ids that are strings; a supermarket's log, bought again.
 
 
@@ -96,7 +116,7 @@ def test_fifty_unseen_items_by_the_shops_own_ids(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     with pipeline.with_release(RECSYS_DATA=str(shop(tmp_path / "shop"))) as sold:
-        folder = sold.settings.exchange_dir
+        folder = sold.settings.artifacts_dir
         ids, seen = (
             read_own_ids(folder),
             artifacts.USER_SEEN.read(folder).set_index("userid")["seen"],
@@ -133,7 +153,7 @@ def test_habits_are_recommended_again(pipeline: Pipeline, tmp_path: Path) -> Non
     with pipeline.with_release(
         RECSYS_DATA=str(supermarket(tmp_path / "market"))
     ) as market:
-        folder = market.settings.exchange_dir
+        folder = market.settings.artifacts_dir
         ids, states = read_own_ids(folder), artifacts.USER_STATE.read(folder)
         for number, items in zip(
             states["userid"][10:20], states["items"][10:20], strict=True

@@ -33,7 +33,8 @@ def copied(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
     """Settings of a copy of the artifacts, in which a file that has changed since is not refused for that alone."""
-    shutil.copytree(pipeline.settings.offline_dir, tmp_path / "offline")
+    folder = pipeline.settings.artifacts_dir / "offline"
+    shutil.copytree(folder, tmp_path / "offline")
     monkeypatch.setattr(provenance, "expect_one_run", lambda *_: None)
     return pipeline.settings.model_copy(update={"exchange_dir": tmp_path})
 

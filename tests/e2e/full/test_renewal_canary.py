@@ -45,7 +45,7 @@ def ended(pipeline: Pipeline) -> dict[str, Any]:
             requests.get(f"{pipeline.settings.server.url}/ml/canary", timeout=30).json()
         )
 
-    users = read_own_ids(pipeline.settings.exchange_dir).users.values()
+    users = read_own_ids(pipeline.settings.artifacts_dir).users.values()
     with load(
         pipeline.settings.server.url, [{"userid": user} for user in users], clients=4
     ) as answered:

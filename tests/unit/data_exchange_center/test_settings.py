@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data_exchange_center.recipes import SOURCE
 from data_exchange_center.settings import Settings, load_settings
 from stack.service import environment_of, generated_secret
 
@@ -239,3 +240,39 @@ def test_cluster_addresses_are_local_or_the_named_nodes(
     for name, value in environment_of(settings).items():
         monkeypatch.setenv(name, value)
     assert load_settings() == settings
+
+
+def in_use(folder: Path, content: str) -> Settings:
+    """Settings of an exchange folder whose data set in use is described so."""
+    raw = folder / "offline/raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    (raw / "dataset.json").write_text(content)
+    return Settings(exchange_dir=folder)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "recipe", "expected"),
+    [
+        ('{"name": "films"}', "default", "trained/films/default"),
+        ('{"name": "films+events+final"}', "source", "trained/films/source"),
+        ('{"name": "films", "recipe": "source"}', "default", "trained/films/source"),
+        ("{", "default", ""),
+        ("[]", "default", ""),
+    ],
+)
+def test_artifacts_have_a_folder_for_data_set_and_recipe(
+    tmp_path: Path, dataset: str, recipe: str, expected: str
+) -> None:
+    settings = in_use(tmp_path, dataset).model_copy(update={"recipe_name": recipe})
+    assert settings.artifacts_dir == tmp_path  # as in version 1.0
+    (settings.trained_dir / "films").mkdir(parents=True)
+    assert settings.artifacts_dir == tmp_path / expected
+
+
+def test_settings_of_other_artifacts(tmp_path: Path) -> None:
+    settings = in_use(tmp_path, '{"name": "films"}')
+    (settings.trained_dir / "films").mkdir(parents=True)
+    other = settings.made_of("shop", SOURCE)
+    assert other.recipe == SOURCE
+    assert other.artifacts_dir == tmp_path / "trained/shop/source"
+    assert settings.artifacts_dir == tmp_path / "trained/films/default"

@@ -178,14 +178,14 @@ def finished(
 @pytest.fixture
 def side(finished: Settings) -> OnlineSide:
     """The server's functions over fakes, against the offline truth: users without a past, and with much of one."""
-    users = artifacts.USERS.read(finished.exchange_dir)[Columns.USER].tolist()
+    users = artifacts.USERS.read(finished.artifacts_dir)[Columns.USER].tolist()
     return OnlineSide(
-        finished.exchange_dir, finished.recipe_name, [*users[10:14], *users[-4:]]
+        finished.artifacts_dir, finished.recipe_name, [*users[10:14], *users[-4:]]
     )
 
 
 def test_the_first_event_is_stored(finished: Settings) -> None:
-    folder = finished.exchange_dir
+    folder = finished.artifacts_dir
     ratings = artifacts.RATINGS.read(folder)
     past = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
     stored = feature_frames(folder, read_feature_spec(folder))["user"].set_index(
@@ -292,19 +292,23 @@ def test_the_release_holds_counts_and_no_vectors_of_it(recalled: Settings) -> No
     ]
     fields = item_mapping(manifest.vector_dims, {"type": "flat"})["properties"]
     assert vector_of("recent") not in fields
-    assert vector_of("recent") not in artifacts.ITEM_VECTORS.read(recalled.exchange_dir)
+    assert vector_of("recent") not in artifacts.ITEM_VECTORS.read(
+        recalled.artifacts_dir
+    )
     assert manifest.feature_spec.candidate == candidate_columns(
         [channel.name for channel in recall.channels]
     )
-    held = artifacts.CHANNELS.read_as(recalled.exchange_dir, ChannelSet.unpack).channels
+    held = artifacts.CHANNELS.read_as(
+        recalled.artifacts_dir, ChannelSet.unpack
+    ).channels
     assert [channel.form for channel in held][-1] == "recent"
     assert held[-1].arrays().keys() == {"first_day", "likes", "days"}
 
 
 def test_it_finds_items_liked_in_the_days_before_a_request(recalled: Settings) -> None:
     folder, channels = (
-        recalled.exchange_dir,
-        artifacts.CHANNELS.read_as(recalled.exchange_dir, ChannelSet.unpack),
+        recalled.artifacts_dir,
+        artifacts.CHANNELS.read_as(recalled.artifacts_dir, ChannelSet.unpack),
     )
     states = artifacts.USER_STATE.read(folder).set_index(Columns.USER)
     seen = artifacts.USER_SEEN.read(folder).set_index(Columns.USER)[Columns.SEEN]

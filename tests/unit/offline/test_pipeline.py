@@ -85,7 +85,7 @@ def finished(
     folder = tmp_path_factory.mktemp("pipelines")
     data = made_up_movielens(folder / "ml")
     pipelines = [
-        Settings(data=data, exchange_dir=folder / name, recipe_name=name)
+        Settings(data=data, exchange_dir=folder / "exchange", recipe_name=name)
         for name in RECIPES
     ]
     return {
@@ -115,7 +115,7 @@ def source(pipelines: Mapping[str, Settings]) -> Settings:
 
 
 def offline_rows(settings: Settings) -> pd.DataFrame:
-    ratings = artifacts.RATINGS.read(settings.exchange_dir)
+    ratings = artifacts.RATINGS.read(settings.artifacts_dir)
     return ratings[ratings[Columns.SPLIT] != Split.HOLDOUT].reset_index(drop=True)
 
 
@@ -128,7 +128,7 @@ def test_every_artifact_is_there_and_makes_a_release(settings: Settings) -> None
         "items": 80,
         "genres": 3,
     }
-    vectors = artifacts.ITEM_VECTORS.read(settings.exchange_dir).drop(
+    vectors = artifacts.ITEM_VECTORS.read(settings.artifacts_dir).drop(
         columns=Columns.ITEM
     )
     widths = {name: column.dropna().map(len) for name, column in vectors.items()}
@@ -141,7 +141,7 @@ def test_every_artifact_is_there_and_makes_a_release(settings: Settings) -> None
     assert manifest.model["model"]["kind"] == settings.recipe.ranker.kind
     losses = [
         epoch["loss"]
-        for epoch in artifacts.RANK_REPORT.read(settings.exchange_dir)["epochs"]
+        for epoch in artifacts.RANK_REPORT.read(settings.artifacts_dir)["epochs"]
     ]
     assert losses[-1] < losses[0]
 
@@ -164,7 +164,7 @@ def test_a_step_reads_and_writes_what_is_declared(
     }
     if declared.report:
         assert (
-            list(declared.report.read(settings.exchange_dir)[provenance.INPUTS])
+            list(declared.report.read(settings.artifacts_dir)[provenance.INPUTS])
             == inputs
         )
 
@@ -203,7 +203,7 @@ def test_no_training_input_holds_the_last_ten(
     dumped(data._replace(ratings=with_another_future(data.ratings)), other.data)
     run_steps(other)
     before, after = (
-        artifacts.RATINGS.read(pipeline.exchange_dir) for pipeline in (settings, other)
+        artifacts.RATINGS.read(pipeline.artifacts_dir) for pipeline in (settings, other)
     )
     held_out = before[Columns.SPLIT] == Split.HOLDOUT
     assert (before[~held_out] == after[~held_out]).all(axis=None)
@@ -219,7 +219,7 @@ def test_no_training_input_holds_the_last_ten(
     compared = set()
     for file in files_of(settings) - reported - {artifacts.RAW_INTERACTIONS.path}:
         one, two = (
-            (pipeline.exchange_dir / file).read_bytes()
+            (pipeline.artifacts_dir / file).read_bytes()
             for pipeline in (settings, other)
         )
         if file in reports:
@@ -235,7 +235,7 @@ def test_no_training_input_holds_the_last_ten(
 
 
 def files_of(settings: Settings) -> set[str]:
-    folder = settings.exchange_dir
+    folder = settings.artifacts_dir
     return {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -256,13 +256,13 @@ def test_running_the_steps_again_gives_the_same_bytes(
     run_steps(again)
     assert files_of(again) == files_of(settings)
     for file in files_of(again):
-        assert (again.exchange_dir / file).read_bytes() == (
-            settings.exchange_dir / file
+        assert (again.artifacts_dir / file).read_bytes() == (
+            settings.artifacts_dir / file
         ).read_bytes(), file
 
 
 def test_a_user_without_past_is_served_but_has_no_vector(settings: Settings) -> None:
-    folder = settings.exchange_dir
+    folder = settings.artifacts_dir
     vectors = artifacts.USER_VECTORS.read(folder).set_index(Columns.USER)
     state = artifacts.USER_STATE.read(folder).set_index(Columns.USER)
     assert len(vectors) == len(state) == USERS
@@ -291,7 +291,9 @@ def test_an_item_without_a_rating_has_no_vector(settings: Settings) -> None:
         set(rows.loc[rows[Columns.SPLIT] == Split.TRAIN, Columns.ITEM]),
         set(rows[Columns.ITEM]),
     )
-    vectors = artifacts.ITEM_VECTORS.read(settings.exchange_dir).set_index(Columns.ITEM)
+    vectors = artifacts.ITEM_VECTORS.read(settings.artifacts_dir).set_index(
+        Columns.ITEM
+    )
     for channel in settings.recipe.recall.searched:
         there = vectors[vector_of(channel.name)].dropna()
         assert trained <= set(there.index) <= rated
@@ -302,14 +304,14 @@ def test_an_item_without_a_rating_has_no_vector(settings: Settings) -> None:
 def test_the_vocabularies_are_those_of_the_training_rows(source: Settings) -> None:
     rows = offline_rows(source)
     trained = sorted(set(rows.loc[rows[Columns.SPLIT] == Split.TRAIN, Columns.ITEM]))
-    spec = read_feature_spec(source.exchange_dir)
+    spec = read_feature_spec(source.artifacts_dir)
     assert list(spec.one_hot[1].vocabulary) == trained
     assert spec.width == 5 + 3 + 6
 
 
 def test_samples_are_what_the_spec_makes_of_the_stored_values(source: Settings) -> None:
     """A row of the samples, put together as the server does: profile, the row's own statistics, the item's flags."""
-    folder = source.exchange_dir
+    folder = source.artifacts_dir
     spec = FeatureSpec.model_validate(artifacts.FEATURE_SPEC.read(folder))
     samples, rows = artifacts.SAMPLES.read(folder), offline_rows(source)
     assert len(samples) == len(rows)
@@ -334,7 +336,7 @@ def test_serving_inputs_equal_training_inputs(
 ) -> None:
     """Lists and scores of the artifacts, as a server reads them, and by the functions that made the training lists."""
     default = pipelines["default"]
-    folder, spec = default.exchange_dir, read_feature_spec(default.exchange_dir)
+    folder, spec = default.artifacts_dir, read_feature_spec(default.artifacts_dir)
     everything, past = read_with_holdout(default), read_inputs(default).data
     holdout = replay.hold_out(everything.data, everything.dataset.holdout)
     gaps = replay.gaps(holdout.past, holdout.times)
@@ -392,7 +394,8 @@ def test_a_step_without_the_one_before_it_says_which(
 def test_a_raw_file_that_changed_is_noticed(tmp_path: Path) -> None:
     settings = Settings(data=made_up_movielens(tmp_path / "ml"), exchange_dir=tmp_path)
     step(settings, 0)
-    artifacts.RAW_USERS.write(tmp_path, artifacts.RAW_USERS.read(tmp_path)[1:])
+    folder = settings.artifacts_dir
+    artifacts.RAW_USERS.write(folder, artifacts.RAW_USERS.read(folder)[1:])
     with pytest.raises(
         StepError, match=r"users\.parquet is not the one that dataset.json describes"
     ):
@@ -410,7 +413,7 @@ def test_data_larger_than_memory_is_refused_before_reading(
         match=r"1,830 events need .*RECSYS_PANDAS__MEMORY_GB=1 .*RECSYS_ENGINE=spark",
     ):
         step(settings, 1)
-    assert not artifacts.RATINGS.at(tmp_path).exists()
+    assert not artifacts.RATINGS.at(settings.artifacts_dir).exists()
 
 
 @pytest.mark.parametrize(
@@ -431,10 +434,10 @@ def test_too_little_to_train_the_default_on_is_one_sentence(
 def test_a_failed_read_leaves_what_was_there(source: Settings, tmp_path: Path) -> None:
     bad = made_up_movielens(tmp_path)
     (bad / "ratings.dat").write_text("5::7::3\n")
-    before = sha256(artifacts.RAW_INTERACTIONS.at(source.exchange_dir))
+    before = sha256(artifacts.RAW_INTERACTIONS.at(source.artifacts_dir))
     with pytest.raises(StepError, match="line 1"):
         step(source.model_copy(update={"data": bad}), 0)
-    assert sha256(artifacts.RAW_INTERACTIONS.at(source.exchange_dir)) == before
+    assert sha256(artifacts.RAW_INTERACTIONS.at(source.artifacts_dir)) == before
 
 
 # A step's docstring names the files that the step is declared to read and to write, recipe by recipe

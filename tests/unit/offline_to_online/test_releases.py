@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -11,6 +12,8 @@ import pandas as pd
 import pytest
 
 from data_exchange_center.manifest import FORMAT, Manifest, ParityRecord
+from data_exchange_center.recipes import SOURCE
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import FeastSettings, Settings
 from data_exchange_center.steps import StepError
 from offline_to_online import releases
@@ -22,6 +25,7 @@ from offline_to_online.releases import (
     open_release,
     record_parity,
     require_parity,
+    settings_of_live,
 )
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.feast import FeastStore, check_features
@@ -292,3 +296,31 @@ def test_loading_says_what_is_replaced_and_deleted(
     sentence = releases.consequences(passed.settings, manifest)
     assert bool(sentence) == bool(said)
     assert all(part in sentence for part in said)
+
+
+def test_artifacts_of_the_live_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those that were made last, unless RECSYS_RECIPE names them."""
+    settings = Settings(exchange_dir=tmp_path)
+    for recipe in ("source", "default"):
+        folder = settings.trained_dir / "synthetic" / recipe
+        write_artifacts(folder, recipe=recipe)
+    write_artifacts(tmp_path)  # the data set in use
+    live = release_of_artifacts(settings.made_of("synthetic", SOURCE))
+    store = SimpleNamespace(
+        listed=lambda: (live.release, []),
+        published=lambda _: SimpleNamespace(manifest=live),
+    )
+    monkeypatch.setattr(releases, "RedisStore", lambda _: store)
+    found = settings_of_live(settings)
+    assert release_of_artifacts(found).release == live.release
+    named = Settings(exchange_dir=tmp_path, recipe_name="default")
+    assert settings_of_live(named) is named
+    store.listed = Mock(side_effect=StepError("Redis does not answer"))
+    assert settings_of_live(settings) is settings
+    store.listed = lambda: (None, [])
+    assert settings_of_live(settings) is settings
+    store.listed = lambda: (live.release, [])
+    shutil.rmtree(found.artifacts_dir)
+    assert settings_of_live(settings) is settings

@@ -90,9 +90,9 @@ def test_the_steps_read_an_expansion(films: Path, tmp_path: Path) -> None:
     )
     s0_get_data.main(settings)
     s1_data_split.main(settings)
-    ratings = artifacts.RATINGS.read(settings.exchange_dir)
+    ratings = artifacts.RATINGS.read(settings.artifacts_dir)
     assert len(ratings) == 4 * len(read(films).ratings)
-    assert read_dataset(settings.exchange_dir).name == "films-x4"
+    assert read_dataset(settings.artifacts_dir).name == "films-x4"
 
 
 def test_memory_does_not_grow_with_the_expansion(films: Path, tmp_path: Path) -> None:

@@ -32,17 +32,17 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def test_one_log_is_users_items_and_events(pipeline: Settings) -> None:
-    dataset = read_dataset(pipeline.exchange_dir)
+    dataset = read_dataset(pipeline.artifacts_dir)
     assert (dataset.counts["users"], dataset.crossed, dataset.terms) == (
         70,
         ("age", "postcode"),
         ("subclass",),
     )
     assert (dataset.repeats, pipeline.recipe.name) == ("again", "baskets")
-    users = artifacts.USERS.read(pipeline.exchange_dir)
+    users = artifacts.USERS.read(pipeline.artifacts_dir)
     assert users["age"].value_counts().to_dict() == {"25-29": 35, "unknown": 35}
     assert release_of_artifacts(pipeline).recipe.name == "baskets"
-    items = artifacts.ITEMS.read(pipeline.exchange_dir)
+    items = artifacts.ITEMS.read(pipeline.artifacts_dir)
     subclasses = (items[Columns.OWN_ID].str[2:].astype(int) % 7).astype(str)
     assert (items[Columns.TITLE] == items[Columns.OWN_ID] + " " + subclasses).all()
 
@@ -50,14 +50,14 @@ def test_one_log_is_users_items_and_events(pipeline: Settings) -> None:
 def test_the_last_basket_is_held_out_and_nothing_is_left_out(
     pipeline: Settings,
 ) -> None:
-    ratings = artifacts.RATINGS.read(pipeline.exchange_dir)
+    ratings = artifacts.RATINGS.read(pipeline.artifacts_dir)
     days = ratings.groupby(Columns.USER)[Columns.TIMESTAMP]
     last = (ratings[Columns.TIMESTAMP] == days.transform("max")) & (
         days.transform("nunique") > 1
     )
     assert (last == (ratings[Columns.SPLIT] == Split.HOLDOUT)).all()
     assert (
-        artifacts.USER_SEEN.read(pipeline.exchange_dir)[Columns.SEEN].str.len() == 0
+        artifacts.USER_SEEN.read(pipeline.artifacts_dir)[Columns.SEEN].str.len() == 0
     ).all()
     assert read_inputs(pipeline).data.targets.all()
 

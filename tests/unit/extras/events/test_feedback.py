@@ -214,11 +214,11 @@ def test_steps_train_on_feedback_unless_disabled(
     said = capsys.readouterr().out
     assert "2 ratings, of 1 users who are new" in said
     assert "1 events left out: the data set has no item of that id" in said
-    counted = artifacts.DATASET.read(settings.exchange_dir)["counts"]
+    counted = artifacts.DATASET.read(settings.artifacts_dir)["counts"]
     too_late = Entry((9, 0), 300, event(9, 300, item))
     EventParts(settings.events_dir(movielens.OTHER)).append(0, [too_late])
     s1_data_split.main(settings)
-    ratings = artifacts.RATINGS.read(settings.exchange_dir)
+    ratings = artifacts.RATINGS.read(settings.artifacts_dir)
     recorded = ratings[ratings[Columns.SPLIT] == Split.RECORDED]
     assert recorded[Columns.TIMESTAMP].tolist() == [NOW + 2, NOW + 1]
     data = read_inputs(settings).data
@@ -236,18 +236,18 @@ def test_steps_train_on_feedback_unless_disabled(
     with_holdout = read_with_holdout(settings).data
     assert with_holdout.times.max() < NOW, "evaluation asks for a moment before"
     assert recorded_rows(settings) == 2
-    described = artifacts.DATASET.read(settings.exchange_dir)
+    described = artifacts.DATASET.read(settings.artifacts_dir)
     assert described["name"].endswith("+events")
     assert counted == described["counts"]
     assert (described["counts"]["ratings"], described["counts"]["users"]) == (
         len(ratings),
-        len(artifacts.USERS.read(settings.exchange_dir)),
+        len(artifacts.USERS.read(settings.artifacts_dir)),
     )
 
     without = settings.model_copy(update={"train_on_events": False})
     s0_get_data.main(without)
     s1_data_split.main(without)
-    assert artifacts.RATINGS.read(settings.exchange_dir)[Columns.TIMESTAMP].max() < NOW
+    assert artifacts.RATINGS.read(settings.artifacts_dir)[Columns.TIMESTAMP].max() < NOW
     assert recorded_rows(settings) == 0
 
 
@@ -258,7 +258,7 @@ def test_a_forgotten_user_is_left_out_with_or_without_events(
     reported(settings.events_dir(movielens.OTHER), event(1, 295, 1), 300)
     s0_get_data.main(settings)
     s1_data_split.main(settings)
-    users = artifacts.USERS.read(settings.exchange_dir)[Columns.USER].tolist()
+    users = artifacts.USERS.read(settings.artifacts_dir)[Columns.USER].tolist()
     assert 300 not in users
     assert 295 in users
 
@@ -268,23 +268,23 @@ def test_events_of_another_data_set_do_not_join_this_one(settings: Settings) -> 
     item = first_item(settings)
     reported(settings.events_dir("shop"), event(1, 300, item), 295)
     s0_get_data.main(settings)
-    assert artifacts.EVENTS.read(settings.exchange_dir).empty
-    assert artifacts.DATASET.read(settings.exchange_dir)["name"] == movielens.OTHER
+    assert artifacts.EVENTS.read(settings.artifacts_dir).empty
+    assert artifacts.DATASET.read(settings.artifacts_dir)["name"] == movielens.OTHER
     reported(settings.events_dir(movielens.OTHER), event(3, 300, item))
     s0_get_data.main(settings)
-    assert artifacts.EVENTS.read(settings.exchange_dir)["eventid"].tolist() == ["e3"]
+    assert artifacts.EVENTS.read(settings.artifacts_dir)["eventid"].tolist() == ["e3"]
     s0_get_data.main(
         settings
     )  # the data set is called otherwise by now, and its events are still its own
     assert (
-        artifacts.DATASET.read(settings.exchange_dir)["name"]
+        artifacts.DATASET.read(settings.artifacts_dir)["name"]
         == f"{movielens.OTHER}+events"
     )
-    assert artifacts.EVENTS.read(settings.exchange_dir)["eventid"].tolist() == ["e3"]
+    assert artifacts.EVENTS.read(settings.artifacts_dir)["eventid"].tolist() == ["e3"]
 
 
 def test_a_damaged_file_of_events_ends_the_step(settings: Settings) -> None:
     s0_get_data.main(settings)
-    artifacts.EVENTS.at(settings.exchange_dir).unlink()
+    artifacts.EVENTS.at(settings.artifacts_dir).unlink()
     with pytest.raises((StepError, ArtifactError), match="s0_get_data"):
         s1_data_split.main(settings)

@@ -30,5 +30,7 @@ def settings(
     exchange = tmp_path / "exchange"
     monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(exchange))
     exchange.mkdir()
-    (exchange / "offline").symlink_to(data.offline_dir)
-    return data.model_copy(update={"exchange_dir": exchange})
+    settings = data.model_copy(update={"exchange_dir": exchange})
+    settings.offline_dir.symlink_to(data.offline_dir)
+    settings.trained_dir.symlink_to(data.trained_dir)
+    return settings

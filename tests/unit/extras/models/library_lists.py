@@ -19,7 +19,7 @@ def expect_lists_of_the_library(settings: Settings, bundle: Path) -> None:
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     found = served.answers(settings, holdout).ranked
     expected = pd.read_parquet(bundle / "expected.parquet").set_index("id")["items"]
-    exchange = settings.exchange_dir
+    exchange = settings.artifacts_dir
     users = artifacts.USERS.read(exchange).sort_values(Columns.USER)[Columns.OWN_ID]
     items = (
         artifacts.ITEMS.read(exchange)

@@ -54,7 +54,7 @@ def bundle(data: Settings, tmp_path: Path) -> Path:
 def test_exported_events_have_own_ids_and_no_holdout(data: Settings) -> None:
     inputs, rows = read_inputs(data), events(data)
     assert len(rows) == len(inputs.data.items)
-    assert set(rows["item"]) <= set(artifacts.ITEMS.read(data.exchange_dir)["id"])
+    assert set(rows["item"]) <= set(artifacts.ITEMS.read(data.artifacts_dir)["id"])
     assert rows["user"].str.startswith("u-").all()
     training = len(events(data, "events-training"))
     assert 0.5 < training / len(rows) < 0.6  # rounded down by user

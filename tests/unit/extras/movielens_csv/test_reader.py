@@ -44,7 +44,7 @@ def test_layout_is_the_published_one(files: Path) -> None:
 
 def test_all_steps_run_on_it(files: Path, tmp_path: Path) -> None:
     settings = run_steps(Settings(data=files, exchange_dir=tmp_path / "exchange"))
-    dataset = read_dataset(settings.exchange_dir)
+    dataset = read_dataset(settings.artifacts_dir)
     assert (
         dataset.name,
         dataset.has_values,
@@ -52,12 +52,12 @@ def test_all_steps_run_on_it(files: Path, tmp_path: Path) -> None:
         dataset.holdout.last,
     ) == ("ml-csv", True, 0.5, 10)
     assert dataset.profile == ()
-    items = artifacts.ITEMS.read(settings.exchange_dir)
+    items = artifacts.ITEMS.read(settings.artifacts_dir)
     assert items["year"].eq(1999).all()
     assert any('a "film", so (1999)' in title for title in items[Columns.TITLE])
     without = [len(genres) for genres in items[Columns.GENRES]]
     assert min(without) == 0
-    ratings = artifacts.RATINGS.read(settings.exchange_dir)
+    ratings = artifacts.RATINGS.read(settings.artifacts_dir)
     stars = np.array(dataset.levels)[ratings[Columns.RATING] - 1]
     assert np.array_equal(stars > 3, ratings[Columns.LABEL] == 1)
 
@@ -79,7 +79,7 @@ def test_archives_of_every_edition_are_read(edition: str, tmp_path: Path) -> Non
         made_up_movielens(tmp_path / "source"), tmp_path / "data", edition
     )
     settings = run_steps(Settings(data=packed, exchange_dir=tmp_path / "exchange"), 1)
-    counts = read_dataset(settings.exchange_dir).counts
+    counts = read_dataset(settings.artifacts_dir).counts
     assert (counts["ratings"], counts["users"]) == (ratings, 60)
     with ZipFile(packed) as file:
         names = set(file.namelist())

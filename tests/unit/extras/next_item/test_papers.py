@@ -29,14 +29,14 @@ def test_times_without_ties_stay() -> None:
 def test_every_rating_is_a_target_and_the_last_held_out(tmp_path: Path) -> None:
     folder = prepare(made_up_movielens(tmp_path / "movielens"), tmp_path / "papers")
     settings = run_steps(Settings(data=folder, exchange_dir=tmp_path / "exchange"), 2)
-    dataset = read_dataset(settings.exchange_dir)
+    dataset = read_dataset(settings.artifacts_dir)
     assert (dataset.positive_level, dataset.holdout.last, settings.recipe.name) == (
         0,
         1,
         "next-item",
     )
     assert dataset.crossed == ("gender", "age")
-    ratings = artifacts.RATINGS.read(settings.exchange_dir)
+    ratings = artifacts.RATINGS.read(settings.artifacts_dir)
     assert (ratings[Columns.LABEL] == 1).all()
     assert not ratings.duplicated([Columns.USER, Columns.TIMESTAMP]).any()
     held_out = ratings[ratings[Columns.SPLIT] == "holdout"]

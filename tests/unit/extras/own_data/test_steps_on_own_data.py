@@ -42,10 +42,10 @@ def half_star_pipeline(
 
 def test_a_shop_becomes_a_release(shop_pipeline: Settings) -> None:
     manifest = release_of_artifacts(shop_pipeline)
-    assert manifest.dataset == read_dataset(shop_pipeline.exchange_dir)
+    assert manifest.dataset == read_dataset(shop_pipeline.artifacts_dir)
     assert (manifest.dataset.name, manifest.dataset.user_ids) == ("shop", "string")
     assert manifest.feature_spec.genres == ()
-    ratings = artifacts.RATINGS.read(shop_pipeline.exchange_dir)
+    ratings = artifacts.RATINGS.read(shop_pipeline.artifacts_dir)
     assert ratings.duplicated([Columns.USER, Columns.ITEM]).sum() > 100
     assert (ratings[Columns.LABEL] == 1).all()
 
@@ -54,7 +54,7 @@ def test_a_shop_is_evaluated(shop_pipeline: Settings) -> None:
     found = evaluate(shop_pipeline, "a test")
     json.dumps(found, allow_nan=False)
     assert found["dataset"] == "shop"
-    ratings = artifacts.RATINGS.read(shop_pipeline.exchange_dir)
+    ratings = artifacts.RATINGS.read(shop_pipeline.artifacts_dir)
     with_past = ratings.loc[
         ratings[Columns.SPLIT] != Split.HOLDOUT, Columns.USER
     ].nunique()
@@ -75,7 +75,7 @@ def test_half_stars_and_hundreds_of_categories_become_a_release(
     assert len(manifest.feature_spec.genres) == 300
     assert len(set(manifest.feature_spec.columns)) == manifest.feature_spec.width
     assert manifest.dataset.crossed == ("land", "jahre")
-    ratings = artifacts.RATINGS.read(half_star_pipeline.exchange_dir)
+    ratings = artifacts.RATINGS.read(half_star_pipeline.artifacts_dir)
     assert ratings[Columns.RATING].between(1, 10).all()
     assert ((ratings[Columns.RATING] > 7) == (ratings[Columns.LABEL] == 1)).all()
     found = evaluate(half_star_pipeline, "a test")
@@ -93,7 +93,7 @@ def test_no_users_table_is_no_obstacle(tmp_path: Path, recipe: str) -> None:
         Settings(data=data, exchange_dir=tmp_path / "exchange", recipe_name=recipe)
     )
     assert release_of_artifacts(settings).dataset.profile == ()
-    assert list(artifacts.USERS.read(settings.exchange_dir)) == [
+    assert list(artifacts.USERS.read(settings.artifacts_dir)) == [
         Columns.USER,
         Columns.OWN_ID,
     ]
@@ -109,7 +109,7 @@ def test_a_recipe_that_cannot_use_the_data_says_what_it_lacks(tmp_path: Path) ->
         match=r"'source' needs events that are not liked.* RECSYS_RECIPE=default",
     ):
         run_steps(settings)
-    assert not artifacts.RATINGS.at(settings.exchange_dir).exists()
+    assert not artifacts.RATINGS.at(settings.artifacts_dir).exists()
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
@@ -140,24 +140,24 @@ def test_movielens_under_other_names_is_movielens(tmp_path: Path, recipe: str) -
     for file in (
         artifact
         for artifact in artifacts.ARTIFACTS
-        if artifact.at(pipelines[0].exchange_dir).is_file()
+        if artifact.at(pipelines[0].artifacts_dir).is_file()
     ):
         if file == artifacts.DATASET:
             continue
         if file in provenance.REPORTS:
-            one, other = (file.read(pipeline.exchange_dir) for pipeline in pipelines)
+            one, other = (file.read(pipeline.artifacts_dir) for pipeline in pipelines)
             assert {**one, provenance.INPUTS: None} == {
                 **other,
                 provenance.INPUTS: None,
             }, file.path
         else:
             assert (
-                file.at(pipelines[0].exchange_dir).read_bytes()
-                == file.at(pipelines[1].exchange_dir).read_bytes()
+                file.at(pipelines[0].artifacts_dir).read_bytes()
+                == file.at(pipelines[1].artifacts_dir).read_bytes()
             ), file.path
         compared += 1
     assert compared > len(artifacts.RELEASE_PARTS)
-    one, other = (read_dataset(pipeline.exchange_dir) for pipeline in pipelines)
+    one, other = (read_dataset(pipeline.artifacts_dir) for pipeline in pipelines)
     assert one == other.model_copy(
         update={"name": one.name, "origin": one.origin, "sha256": one.sha256}
     )

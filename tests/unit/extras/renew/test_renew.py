@@ -13,14 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.events import Event
-from data_exchange_center.files import write_json
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -100,9 +98,9 @@ def stack(made: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     exchange = tmp_path / "exchange"
     shutil.copytree(made.exchange_dir, exchange)
     settings = made.model_copy(update={"exchange_dir": exchange})
-    stack = Stack(settings, release_of_artifacts(settings).release)
-    recipe = settings.recipe
-    published = SimpleNamespace(manifest=SimpleNamespace(recipe=recipe))
+    manifest = release_of_artifacts(settings)
+    stack = Stack(settings, manifest.release)
+    published = SimpleNamespace(manifest=manifest)
     store = SimpleNamespace(
         listed=lambda: (stack.live, []), published=lambda release: published
     )
@@ -121,7 +119,7 @@ def collected(
     ``exposed``: the last of them that name a recommendation.
     """
     ratings, people, items = (
-        table.read(settings.exchange_dir)
+        table.read(settings.artifacts_dir)
         for table in (artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
     )
     own_users = people.set_index(Columns.USER)[Columns.OWN_ID]
@@ -187,27 +185,22 @@ def test_nothing_new_is_no_new_release(stack: Stack) -> None:
 def test_new_events_are_trained_on_and_the_newest_of_them_judge(stack: Stack) -> None:
     former = stack.live
     events = collected(stack.settings, users=160)
-    kept = stack.settings.offline_dir / "evaluation" / f"{former}.json"
-    write_json(kept, {"ndcg": 0.5})
     found = stack.renew()
-    assert json.loads(kept.read_text("utf-8")) == {
-        "ndcg": 0.5
-    }  # for `make evaluate against=`
     assert (found["verdict"], found["live"], found["candidate"]) == (
         "activated",
         former,
         stack.live,
     )
     assert found["events"] == {"new": 800, "held back": 160}
-    fitted = artifacts.EVENTS.read(stack.settings.exchange_dir)
+    fitted = artifacts.EVENTS.read(stack.settings.artifacts_dir)
     assert set(fitted["eventid"]) == set(events["eventid"][:640])
     report = found["gate"]
     assert report["all"]["users"] >= gate.LEAST_USERS
     assert (report["exposed events"], report["judged by"]) == (0, "all")
     assert served(stack, found["candidate"])
-    previous = stack.settings.service_dir("renewal") / "previous"
+    previous = renew.previous_dir(stack.settings)
     assert (
-        len(pq.read_table(previous / "events.parquet")) == 0
+        len(artifacts.EVENTS.read(previous)) == 0
     )  # the former release's artifacts are kept
 
 
@@ -376,13 +369,13 @@ def test_a_canary_is_begun_and_its_end_settles_the_artifacts(
 
 def test_artifacts_that_are_not_the_candidates_stay(stack: Stack) -> None:
     """Somebody has trained and gone live since, with `make offline sync`."""
-    former = tuple(stack.settings.offline_dir.iterdir())
+    former = tuple(stack.settings.artifacts_dir.iterdir())
     previous = renew.previous_dir(stack.settings)
-    shutil.copytree(stack.settings.offline_dir, previous)
+    shutil.copytree(stack.settings.artifacts_dir, previous)
     renew.put_back(stack.settings, "b" * 12, stack.live)
-    assert tuple(stack.settings.offline_dir.iterdir()) == former
+    assert tuple(stack.settings.artifacts_dir.iterdir()) == former
     artifacts.EVENTS.at(
-        stack.settings.exchange_dir
+        stack.settings.artifacts_dir
     ).unlink()  # of a run of the steps that has not ended
     renew.put_back(stack.settings, "b" * 12, stack.live)
     assert previous.exists()
@@ -454,11 +447,11 @@ def test_a_canary_that_others_ended_is_tried_again(
 
 
 def test_killed_between_two_renames(stack: Stack) -> None:
-    folder = stack.settings.service_dir("renewal")
-    folder.mkdir(parents=True)
-    stack.settings.offline_dir.rename(folder / "previous")
+    previous = renew.previous_dir(stack.settings)
+    previous.parent.mkdir(parents=True)
+    stack.settings.artifacts_dir.rename(previous)
     assert stack.renew()["verdict"] == "unchanged"
-    assert stack.settings.offline_dir.exists()
+    assert stack.settings.artifacts_dir.exists()
 
 
 def test_of_two_at_once_the_second_is_refused(tmp_path: Path) -> None:
@@ -479,7 +472,7 @@ def test_other_artifacts_than_those_that_are_live(stack: Stack) -> None:
 
 
 def test_the_data_set_that_was_judged(stack: Stack) -> None:
-    dataset = read_dataset(stack.settings.exchange_dir)
+    dataset = read_dataset(stack.settings.artifacts_dir)
     with pytest.raises(
         RefusedError,
         match="the data set is another, and the live release is of shop",
