@@ -42,7 +42,7 @@ def test_a_final_fit_holds_nothing_out_and_is_not_evaluated(tmp_path: Path) -> N
     for each in (settings, final, settings.model_copy(update={"data": None})):
         s0_get_data.main(each)
         s1_data_split.main(each)
-        split = artifacts.RATINGS.read(each.exchange_dir)[Columns.SPLIT]
+        split = artifacts.RATINGS.read(each.artifacts_dir)[Columns.SPLIT]
         held_out.append(int((split == Split.HOLDOUT).sum()))
         inputs = read_inputs(each)
         assert inputs.dataset.final == each.final
