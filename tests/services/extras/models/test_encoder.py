@@ -39,9 +39,8 @@ def encoded(patient: Settings) -> Iterator[EncodedWorld]:
             ScoringModel(Linear(bare)), bare.spec.sizes, bare.release
         )
     store = TritonStore(patient)
-    place = store.load(
-        bare.release, bare.spec.sizes, content, {CHANNEL: bare.encoder.onnx.tobytes()}
-    )
+    encoders = {CHANNEL: bare.encoder.onnx.tobytes()}
+    place = store.load(bare.release, content, encoders)
     world = EncodedWorld(model=place.model, model_version=place.version)
     load_elasticsearch(patient, world)
     load_feast(patient, world)
