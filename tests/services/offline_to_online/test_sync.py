@@ -183,7 +183,9 @@ def test_releases_of_two_recipes_coexist(stack: Settings, second: Settings) -> N
         manifest=manifest, triton_model=place.model, triton_version=place.version
     )
     answers = answer(stack, other)
-    assert [set(each.found) for each in answers] == [{"tower", "ease"}] * len(REQUESTS)
+    assert [set(each.candidates.by_channel) for each in answers] == [
+        {"tower", "ease"}
+    ] * len(REQUESTS)
     assert not same(answers, answer(stack, published))
 
 
