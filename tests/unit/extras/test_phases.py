@@ -1,22 +1,24 @@
 from __future__ import annotations
 
+from online.recommend.recommend import acting
 from tests.unit.extras.conftest import Fakes
 
 
 def test_plain_requests_run_no_hook(fakes: Fakes) -> None:
     """What an extension adds to the answers of its own field costs no other request anything."""
-    phases, plain = (
-        fakes.recommender.phases,
-        fakes.parts.request_model.model_validate({"userid": 1, "size": 5}),
-    )
-    assert not phases.state.of(plain)
-    assert not phases.history.of(plain)
-    assert not phases.recall.of(plain)
-    assert not phases.candidates.of(plain)
-    assert not [
-        *phases.rerank.of(plain),
-        *phases.page.of(plain),
-        *phases.annotate.of(plain),
-    ]
-    filtered = fakes.parts.request_model.model_validate({"userid": 1, "exclude": [2]})
-    assert len(phases.recall.of(filtered)) == len(phases.rerank.of(filtered)) == 1
+    phases = fakes.recommender.phases
+    request = fakes.parts.request_model.model_validate
+    plain = request({"userid": 1, "size": 5})
+    for phase in (
+        phases.state,
+        phases.history,
+        phases.recall,
+        phases.candidates,
+        phases.rerank,
+        phases.page,
+        phases.annotate,
+    ):
+        assert acting(phase, plain) == []
+    filtered = request({"userid": 1, "exclude": [2]})
+    assert len(acting(phases.recall, filtered)) == 1
+    assert len(acting(phases.rerank, filtered)) == 1

@@ -371,5 +371,6 @@ def test_the_steps_answer_with_the_lists_of_the_library(
     settings = settings.model_copy(update={"recipe_name": str(recipe)})
     expect_lists_of_the_library(run_steps(settings), folder)
     if kind == "encoder":  # Triton gets the model, a server does not read it from Redis
-        (held,) = ChannelSet.unpack(recall_state(exchange).channels).encoded
+        state = recall_state(settings.artifacts_dir)
+        (held,) = ChannelSet.unpack(state.channels).encoded
         assert len(held.onnx) == 0
