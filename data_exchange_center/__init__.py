@@ -7,9 +7,8 @@ from typing import Final
 
 # onnxruntime reads it when it is imported; without it, it notes an id of this machine and events to send to Microsoft.
 NO_TELEMETRY: Final = {"ORT_DISABLE_TELEMETRY": "1"}
-os.environ.update(
-    NO_TELEMETRY
-)  # every step, command and server imports this package before anything else
+# every step, command and server imports this package before anything else
+os.environ.update(NO_TELEMETRY)
 
 VERSION: Final = "1.0.0"  # of the project; pyproject.toml and the images read it here
 

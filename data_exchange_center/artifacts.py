@@ -29,9 +29,8 @@ class ArtifactError(errors.RecsysError):
 class _File:
     path: str  # below the exchange folder
     made_by: str  # path of the step
-    examples: str | None = field(
-        default=None, kw_only=True
-    )  # only for rankers that are trained on these
+    # only for rankers that are trained on these
+    examples: str | None = field(default=None, kw_only=True)
 
     def at(self, exchange_dir: Path) -> Path:
         return exchange_dir / self.path
@@ -128,9 +127,8 @@ class Table(_File):
         if not parts:
             raise self.wrong(exchange_dir, "holds no part")
         for part in parts:
-            fields = {
-                field.name: field.type for field in pq.read_schema(part)
-            }  # an engine may add: not null
+            # an engine may add: not null
+            fields = {field.name: field.type for field in pq.read_schema(part)}
             schema = pa.schema(list(fields.items()))
             if schema != self._schema(fields, exchange_dir):
                 raise self.wrong(

@@ -18,9 +18,8 @@ from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History, state_as_of
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 
-_VECTOR = wire.vector_of(
-    ""
-)  # prefix of the fields of a user's hash that hold a channel's vector
+# prefix of the fields of a user's hash that hold a channel's vector
+_VECTOR = wire.vector_of("")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,20 +31,16 @@ class StoredUser:
 
     number: int  # the user's number in models and feature store; 0: an unknown user
     terms: tuple[int, ...]  # preferred genre codes, most clicked first
-    seen: NDArray[
-        np.int32
-    ]  # numbers of items left out of this user's lists: rated or hidden
-    profile: NDArray[
-        np.int32
-    ]  # (profile fields,) codes that the channels' tables are read by
+    # numbers of items left out of this user's lists: rated or hidden
+    seen: NDArray[np.int32]
+    # (profile fields,) codes that the channels' tables are read by
+    profile: NDArray[np.int32]
     history: History
-    vectors: Mapping[
-        str, Float32
-    ]  # channel -> (dim,), of those that learned one for this user
+    # channel -> (dim,), of those that learned one for this user
+    vectors: Mapping[str, Float32]
     events: tuple[Logged, ...] = ()  # since the release, in any order
-    only: NDArray[np.int64] | None = (
-        None  # item numbers that a request is limited to, ascending; None: no limit
-    )
+    # item numbers that a request is limited to, ascending; None: no limit
+    only: NDArray[np.int64] | None = None
 
     @classmethod
     def unknown(cls, events: tuple[Logged, ...]) -> "StoredUser":
@@ -126,9 +121,8 @@ class Candidates:
     columns: Sequence[str]
     features: NDArray[np.float32]  # (n, columns)
     by_channel: Mapping[str, Hits]  # what each channel found
-    filled: NDArray[np.int64] = field(
-        default_factory=lambda: np.empty(0, np.int64)
-    )  # those added by `fill_up`
+    # those added by `fill_up`
+    filled: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def only(self, kept: NDArray[np.bool_]) -> "Candidates":
         """Keep some candidates, (n,) ``kept``, in the same order and with unchanged features."""
@@ -165,16 +159,13 @@ class ItemQuery:
 
     release: str
     recall: RecallRecipe
-    vectors: Mapping[
-        str, Float32
-    ]  # channel name -> (dim,); an item near it earns `vector_weight` x its score
-    terms: Sequence[
-        int
-    ] = ()  # genre codes; an item with at least one of them earns `term_weight`
+    # channel name -> (dim,); an item near it earns `vector_weight` x its score
+    vectors: Mapping[str, Float32]
+    # genre codes; an item with at least one of them earns `term_weight`
+    terms: Sequence[int] = ()
     seen: Sequence[int] | NDArray[np.int32] = ()
-    only: NDArray[np.int64] | None = (
-        None  # item numbers that the search is limited to; None: no limit
-    )
+    # item numbers that the search is limited to; None: no limit
+    only: NDArray[np.int64] | None = None
 
 
 def channel_lists(

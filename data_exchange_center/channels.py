@@ -25,15 +25,12 @@ Float32 = NDArray[np.float32]
 Ints = NDArray[np.integer]
 Arrays = Mapping[str, NDArray[Any]]
 
-EVENTS: Final = (
-    100  # newest events that a channel reads, unless it overrides `Channel.events`
-)
-BREAK_S: Final = (
-    3600  # a request this long after the user's last event starts a new session
-)
-LONG_AGO_S: Final = (
-    2 * 365 * 86_400
-)  # ... and this long after it all elapsed times are one bucket
+# newest events that a channel reads, unless it overrides `Channel.events`
+EVENTS: Final = 100
+# a request this long after the user's last event starts a new session
+BREAK_S: Final = 3600
+# ... and this long after it all elapsed times are one bucket
+LONG_AGO_S: Final = 2 * 365 * 86_400
 CONTINUES, RETURNS = (
     0,
     1,
@@ -125,9 +122,8 @@ class VectorChannel(Channel):
     `wire.vector_of(name)` is its field in the index.
     """
 
-    trained: NDArray[
-        np.bool_
-    ]  # (items + 1,) False for padding and items it was not trained on: they are not indexed
+    # (items + 1,) False for padding and items it was not trained on: they are not indexed
+    trained: NDArray[np.bool_]
 
     @abstractmethod
     def item_vectors(self) -> Float32:
@@ -198,12 +194,10 @@ class HistorySum(VectorChannel):
     base: Float32  # (regimes, d) where the sum starts
     items: Float32  # (items + 1, d) item vectors
     bias: Float32  # (items + 1,) popularity: one more item dimension, 1 in the user vector
-    trained: NDArray[
-        np.bool_
-    ]  # (items + 1,) False for padding and for items without a rating
-    profile: tuple[
-        Float32, ...
-    ] = ()  # per profile field (codes, d); code 0 is an unknown value
+    # (items + 1,) False for padding and for items without a rating
+    trained: NDArray[np.bool_]
+    # per profile field (codes, d); code 0 is an unknown value
+    profile: tuple[Float32, ...] = ()
     # empty, or a hidden layer over the fields' sums (the first includes base and profile): weights (fields, d, h) and
     # bias (h,) of SiLU units, weights (h, d) back; its output is added to the sum
     hidden: tuple[Float32, ...] = ()
@@ -230,9 +224,8 @@ class HistorySum(VectorChannel):
         for of_field, rows, weights in zip(
             sums, self.rows, self.weights(requests), strict=True
         ):
-            of_field += np.matmul(weights[:, None, :], rows[items])[
-                :, 0
-            ]  # (m, 1, n) x (m, n, d)
+            # (m, 1, n) x (m, n, d)
+            of_field += np.matmul(weights[:, None, :], rows[items])[:, 0]
         vectors: Float32 = sums.sum(axis=0)  # (m, d)
         # hidden units read the sums and are added
         if self.hidden:
@@ -275,9 +268,8 @@ class StoredVectors(VectorChannel):
 
     users: Float32  # (users, d) in the order of the users it was fitted on; NaN for a user it was not trained on
     items: Float32  # (items + 1, d)
-    trained: NDArray[
-        np.bool_
-    ]  # (items + 1,) False for padding and items it was not trained on
+    # (items + 1,) False for padding and items it was not trained on
+    trained: NDArray[np.bool_]
 
     def user_vectors(self, requests: Requests) -> Float32:
         return requests.stored[self.name]
@@ -290,9 +282,8 @@ class StoredVectors(VectorChannel):
 class EncodedChannel(VectorChannel):
     """A channel whose user vectors an ONNX model makes: offline here, online Triton; a server has NaN, and no model."""
 
-    onnx: NDArray[
-        np.uint8
-    ]  # the model's file; its output are the vectors, (m, d), called `wire.MODEL_OUTPUT`
+    # the model's file; its output are the vectors, (m, d), called `wire.MODEL_OUTPUT`
+    onnx: NDArray[np.uint8]
 
     @abstractmethod
     def inputs(self, requests: Requests) -> Arrays:
@@ -308,9 +299,8 @@ FORMS: Final[Mapping[str, type[Channel]]] = {
 class ChannelSet:
     """All channels of a release that compute something when a request comes, over one vocabulary of items."""
 
-    item_numbers: NDArray[
-        np.int64
-    ]  # (items,) ascending; the code of ``item_numbers[c - 1]`` is c
+    # (items,) ascending; the code of ``item_numbers[c - 1]`` is c
+    item_numbers: NDArray[np.int64]
     channels: tuple[Channel, ...]  # none in a release that has stored vectors only
 
     @cached_property

@@ -25,21 +25,18 @@ class Columns:
     AGE: Final = "age"
     OCCUPATION: Final = "occupation"
     TITLE: Final = "title"
-    GENRES: Final = (
-        "genres"  # list of genre names, or of genre codes where a docstring says so
-    )
+    # list of genre names, or of genre codes where a docstring says so
+    GENRES: Final = "genres"
     SEEN: Final = "seen"  # list of item numbers
     SCORE: Final = "score"
     PROFILE: Final = "profile"  # list of codes, one a profile field
     ITEMS: Final = "items"  # list of item numbers, newest first
     RATINGS: Final = "ratings"  # list, parallel to ITEMS
     TIMES: Final = "times"  # list of seconds, parallel to ITEMS
-    EVENT_TIMESTAMP: Final = (
-        "event_timestamp"  # when a row of the feature store became true
-    )
-    N_RATINGS: Final = (
-        "n_ratings"  # statistic of a user: how many events the history has
-    )
+    # when a row of the feature store became true
+    EVENT_TIMESTAMP: Final = "event_timestamp"
+    # statistic of a user: how many events the history has
+    N_RATINGS: Final = "n_ratings"
 
     # names that an attribute's column cannot have
     TAKEN: Final = frozenset(
@@ -59,7 +56,6 @@ class Split:
 
     TRAIN: Final = "train"
     TEST: Final = "test"
-    RECORDED: Final = (
-        "recorded"  # feedback collected by servers: trained on, whenever it happened
-    )
+    # feedback collected by servers: trained on, whenever it happened
+    RECORDED: Final = "recorded"
     HOLDOUT: Final = "holdout"  # every user's last events of the data set itself: read by evaluation alone

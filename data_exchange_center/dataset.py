@@ -17,9 +17,8 @@ from data_exchange_center.recipes import NAME, Frozen
 OwnId: TypeAlias = int | str
 IdKind = Literal["integer", "string"]  # of own ids
 MAX_BYTES: Final = 512  # of a string id, in UTF-8
-MAX_INTEGER: Final = (
-    2**31 - 1
-)  # if all ids are whole numbers from 1 to this, they are used inside too; else strings
+# if all ids are whole numbers from 1 to this, they are used inside too; else strings
+MAX_INTEGER: Final = 2**31 - 1
 
 
 def own_id(text: str, kind: IdKind) -> OwnId:
@@ -30,9 +29,8 @@ def own_id(text: str, kind: IdKind) -> OwnId:
 # Effect of an event on its user's state, besides its entry in the log. rates: the item joins the history (and is seen);
 # hides: it is no longer recommended; retracts: earlier events with it no longer count; notes: none.
 Effect = Literal["rates", "hides", "retracts", "notes"]
-Repeats = Literal[
-    "never", "again"
-]  # whether items that a user has had are recommended again
+# whether items that a user has had are recommended again
+Repeats = Literal["never", "again"]
 WITH_EVENTS, FINAL = (
     "+events",
     "+final",
@@ -83,16 +81,13 @@ class ItemNumber(Frozen):
 
     name: str  # as declared
     column: str  # of `artifacts.ITEMS`, where an unknown value is null
-    unit: float = (
-        1.0  # a feature store holds whole multiples of it, 0 for an unknown value
-    )
+    # a feature store holds whole multiples of it, 0 for an unknown value
+    unit: float = 1.0
     scale: float = 1.0  # divisor that makes such a multiple a model's input
-    shown: bool = (
-        True  # whether answers include it; False where the title says it already
-    )
-    centres: tuple[
-        float, ...
-    ] = ()  # of radial basis functions that say how near two items are; ``width``: theirs
+    # whether answers include it; False where the title says it already
+    shown: bool = True
+    # of radial basis functions that say how near two items are; ``width``: theirs
+    centres: tuple[float, ...] = ()
     width: float = 1.0
 
     def stored(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -120,12 +115,10 @@ class Dataset(Frozen):
     binned: bool = False  # whether a level stands for an interval of values; the level of a value is then the nearest
     positive_level: int = Field(ge=0)  # codes above it are liked; 0: every event is
     profile: tuple[str, ...] = ()  # columns of `artifacts.USERS`, all categorical
-    crossed: tuple[
-        str, ...
-    ] = ()  # those of ``profile`` that the ranker crosses with items
-    terms: tuple[
-        str, ...
-    ] = ()  # names of the items' categorical and multi-valued attributes
+    # those of ``profile`` that the ranker crosses with items
+    crossed: tuple[str, ...] = ()
+    # names of the items' categorical and multi-valued attributes
+    terms: tuple[str, ...] = ()
     numbers: tuple[ItemNumber, ...] = ()  # the items' numeric attributes
     holdout: HoldoutRule  # which events are held out, unless it is ``final``: then all are fitted on
     final: bool = False
@@ -134,9 +127,8 @@ class Dataset(Frozen):
     repeats: Repeats = Field(
         default="never", exclude_if=lambda repeats: repeats == "never"
     )
-    recipe: str | None = Field(
-        default=None, exclude_if=lambda recipe: recipe is None
-    )  # that `default` stands for
+    # that `default` stands for
+    recipe: str | None = Field(default=None, exclude_if=lambda recipe: recipe is None)
 
     @property
     def base_name(self) -> str:

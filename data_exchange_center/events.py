@@ -59,9 +59,8 @@ class Logged(NamedTuple):
     """An event and its place in the log: of two events of one second, the later place is the later event."""
 
     time: int  # of the event
-    position: tuple[
-        int, int
-    ]  # of its entry in the stream: milliseconds when it was acknowledged, and a count
+    # of its entry in the stream: milliseconds when it was acknowledged, and a count
+    position: tuple[int, int]
     event: Event
 
     @classmethod
@@ -201,9 +200,8 @@ def _joined(
 
     ``replaces``: a new rating counts only if the history has no later one of the item.
     """
-    known: dict[int, set[tuple[int, int]]] = {
-        item: set() for item in rated
-    }  # item -> its (second, rating) that stay
+    # item -> its (second, rating) that stay
+    known: dict[int, set[tuple[int, int]]] = {item: set() for item in rated}
     for place in np.flatnonzero(
         stays & np.isin(old.item_numbers, list(rated))
     ).tolist():

@@ -25,9 +25,8 @@ from data_exchange_center.history import History
 from data_exchange_center.recipes import Frozen
 
 Dtype = Literal["int64", "string"]
-Frame = Mapping[
-    str, Any
-]  # column name -> sequence of values; a DataFrame or a plain dict
+# column name -> sequence of values; a DataFrame or a plain dict
+Frame = Mapping[str, Any]
 Float32 = NDArray[np.float32]
 
 HISTORY: Final = (
@@ -48,9 +47,8 @@ class OneHotFeature(Frozen):
 
     name: str
     entity: Entity
-    vocabulary: (
-        tuple[StrictInt, ...] | tuple[StrictStr, ...]
-    )  # strict: "10" read back from JSON stays a string
+    # strict: "10" read back from JSON stays a string
+    vocabulary: tuple[StrictInt, ...] | tuple[StrictStr, ...]
 
     @property
     def cardinality(self) -> int:
@@ -250,9 +248,8 @@ class ModelInputs:
     """The ranking network's inputs for one list, or in training for many, with one more dimension in front."""
 
     rows: Float32  # (n, columns) a row for each candidate; in training (lists, n, columns)
-    history: Float32 | None = (
-        None  # (1, events, `HISTORY`); in training (lists, ...); None: the network reads none
-    )
+    # (1, events, `HISTORY`); in training (lists, ...); None: the network reads none
+    history: Float32 | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -383,9 +380,8 @@ class FeatureSpec(Frozen):
             raise ValueError(
                 f"{candidates.shape[-1]} candidate columns are given; the spec has {len(self.candidate)}"
             )
-        rows = np.empty(
-            (*items.values.shape[:-1], self.width), dtype=np.float32
-        )  # (..., n, width)
+        # (..., n, width)
+        rows = np.empty((*items.values.shape[:-1], self.width), dtype=np.float32)
         rows[..., self._positions["user"]] = users.at(timestamps)
         rows[..., self._positions["item"]] = items.at(timestamps)
         rows[..., len(self.features) :] = candidates

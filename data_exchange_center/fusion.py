@@ -84,17 +84,15 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
     on a channel's list gets that list's last score and z-score, and rank n. A channel without hits gives zeros.
     """
     lists = [np.asarray(channel.ids, dtype=np.int64) for channel in channels]
-    ids = np.concatenate(
-        lists
-    )  # each once, as `np.unique`, which takes several times as long for a few hundred
+    # each once, as `np.unique`, which takes several times as long for a few hundred
+    ids = np.concatenate(lists)
     ids.sort()
     first = np.ones(len(ids), np.bool_)
     np.not_equal(ids[1:], ids[:-1], out=first[1:])
     ids = ids[first]
     total = np.zeros(len(ids))
-    columns = np.zeros(
-        (KINDS * len(lists) + 1, len(ids))
-    )  # a row each, until they are in order
+    # a row each, until they are in order
+    columns = np.zeros((KINDS * len(lists) + 1, len(ids)))
     for n, (found, weight) in enumerate(zip(lists, weights, strict=True)):
         if len(found):
             at = ids.searchsorted(found)
@@ -119,9 +117,8 @@ def z_scores(
     values: NDArray[np.floating], scores: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """Z-scores of ``values``, by mean and deviation of a list's ``scores``."""
-    n = len(
-        scores
-    )  # a sum over n is what .mean() gives, which takes twice as long for a few hundred
+    # a sum over n is what .mean() gives, which takes twice as long for a few hundred
+    n = len(scores)
     mean = scores.sum() / n
     deviations = scores - mean
     spread = max(float(np.sqrt((deviations * deviations).sum() / n)), 1e-6)

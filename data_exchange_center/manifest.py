@@ -33,9 +33,8 @@ class ParityRecord(Frozen):
 
     users: int
     pairs: int  # of user and candidate
-    largest_difference: (
-        float  # between an offline and an online value, relative to the value or to 1
-    )
+    # between an offline and an online value, relative to the value or to 1
+    largest_difference: float
     triton_model: str  # the model that gave the scores
     triton_version: int
 
@@ -54,9 +53,8 @@ class Manifest(Frozen):
     vector_dims: dict[str, int]  # of each searched channel's vectors
     model: dict[str, Any]  # ranking model: configuration and AUC per split
     parts: tuple[Part, ...]
-    parity: ParityRecord | None = (
-        None  # None: not checked since it was loaded, so it must not go live
-    )
+    # None: not checked since it was loaded, so it must not go live
+    parity: ParityRecord | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -77,9 +75,8 @@ class Published(Frozen):
     """Value of `wire.manifest_key` in Redis, written when a release is published: all that a server needs."""
 
     manifest: Manifest
-    triton_model: str = (
-        wire.MODEL
-    )  # `wire.MODEL`, or with the sizes in its name where that model has other ones
+    # `wire.MODEL`, or with the sizes in its name where that model has other ones
+    triton_model: str = wire.MODEL
     triton_version: int  # its version that scores for this release
 
 

@@ -21,9 +21,8 @@ from data_exchange_center.errors import RecsysError
 SERVER: Final = "recsys.server"  # extensions of the server: `register(app, parts)`, see `online.web.parts`
 # kind -> settings of a channel or a ranker, besides `recipes.KINDS`; the server imports them
 MODELS: Final = "recsys.models"
-RECIPES: Final = (
-    "recsys.recipes"  # name in RECSYS_RECIPE -> a recipe, besides those of `recipes`
-)
+# name in RECSYS_RECIPE -> a recipe, besides those of `recipes`
+RECIPES: Final = "recsys.recipes"
 # column, as a recipe of a ranker of lists names it -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
 STATISTICS: Final = "recsys.statistics"
 # Modules that `read` files of a kind, as `offline.movielens.read`, and say in `EXPECTED` which; that `fetch` the data

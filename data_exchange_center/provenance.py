@@ -28,9 +28,8 @@ class Step:
     reads: tuple[Artifact, ...] = ()
     # `RankerRecipe.examples` -> files that are read in addition
     reads_for: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
-    report: Document | None = (
-        None  # the last file that it writes; None: its output is checked by other means
-    )
+    # the last file that it writes; None: its output is checked by other means
+    report: Document | None = None
 
     def inputs(self, recipe: Recipe) -> tuple[Artifact, ...]:
         """Files that it reads with ``recipe``."""

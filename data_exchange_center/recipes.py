@@ -94,9 +94,8 @@ class TowerRecipe(VectorRecipe):
     dim: int = 64
     fields: int = 2  # history fields, each with item rows of its own
     hidden: int = 512  # units of a layer that is added to the sums; 0: none
-    start: Literal["random", "followers"] = (
-        "followers"  # initial item rows; followers: factors of what follows what
-    )
+    # initial item rows; followers: factors of what follows what
+    start: Literal["random", "followers"] = "followers"
     dropout: float = 0.3  # of events
     epochs: int = 3
     batch_size: int = 512  # request points
@@ -123,9 +122,8 @@ class EaseRecipe(VectorRecipe):
     l2: float = 1000.0
     power: float = 0.75  # within a session an event's weight is (lag + 1) ** -power
     taste: int = 500  # newest events whose likes are the taste of a user who comes back
-    low_rank_beyond: int = (
-        10_000  # items: where there are more, no matrix of items x items is made
-    )
+    # items: where there are more, no matrix of items x items is made
+    low_rank_beyond: int = 10_000
     eigenvectors: int = 256  # of the co-occurrence matrix, which stand for it then
     seed: int = 0
 
@@ -162,14 +160,12 @@ class ListsRecipe(RankerRecipe):
     past: float = 0.6  # share of each user's events that the recall behind the training lists is fitted on
     stride: int = 5  # events between request points, which all come after that share
     horizon: int = 10  # events after a request that say what was liked
-    most: int = (
-        250_000  # requests; of more, so many are drawn: their lists are held in memory
-    )
+    # requests; of more, so many are drawn: their lists are held in memory
+    most: int = 250_000
     epochs: int = 6
     batch_size: int = 128  # lists
-    sampled: int = (
-        32  # candidates of a list in a batch: negative sampling, other ones each time
-    )
+    # candidates of a list in a batch: negative sampling, other ones each time
+    sampled: int = 32
     learning_rate: float = 5e-3
     weight_decay: float = 0.01
     seed: int = 0
@@ -270,12 +266,10 @@ class DataRecipe(Frozen):
 
     train_share: float = 0.8  # of what is not held out, the first rows of every user
     validation_share: float = 0.1  # of the training rows, the last rows of every user; models are chosen on them
-    window: int = (
-        10  # interactions behind a user's genre statistics, in training and in serving
-    )
-    clicks_for_preference: int = (
-        3  # clicks within the window that make a genre a preferred one
-    )
+    # interactions behind a user's genre statistics, in training and in serving
+    window: int = 10
+    # clicks within the window that make a genre a preferred one
+    clicks_for_preference: int = 3
     history: int = 100  # newest interactions of a user that recall looks at
 
 

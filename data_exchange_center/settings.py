@@ -123,9 +123,8 @@ class HttpService(ServiceSettings, ABC):
         return self.urls[0]
 
 
-_NOT_IN_FEAST: Final = re.compile(
-    r'[,"\\\x00-\x1f\x7f]'
-)  # what its connection string cannot express
+# what its connection string cannot express
+_NOT_IN_FEAST: Final = re.compile(r'[,"\\\x00-\x1f\x7f]')
 
 
 def _for_every_client(password: SecretStr) -> SecretStr:
@@ -202,14 +201,12 @@ class RedisSettings(Guarded, ServiceSettings):
     # alone gets the password. Left out, where neither host nor port is given: the stack's own folder (`Settings`)
     socket_dir: Annotated[Path, AfterValidator(_redis_folder)] | None = None
     timeout_s: Seconds = 0.5
-    feast_db: Annotated[int, Field(ge=1, le=15)] = (
-        1  # Feast's online store; the user state lives in database 0
-    )
+    # Feast's online store; the user state lives in database 0
+    feast_db: Annotated[int, Field(ge=1, le=15)] = 1
     cluster: bool = False  # Redis Cluster, which has one database; the local stack then starts six servers
     nodes: Nodes = ""  # of a cluster, to discover the others from; empty: host and port
-    write_replicas: Annotated[int, Field(ge=0, le=5)] = (
-        1  # of a cluster, that have an event before it is acknowledged
-    )
+    # of a cluster, that have an event before it is acknowledged
+    write_replicas: Annotated[int, Field(ge=0, le=5)] = 1
 
     @model_validator(mode="after")
     def _a_password_for_every_client_and_a_clusters_nodes(self) -> Self:
@@ -250,21 +247,18 @@ class ElasticsearchSettings(Guarded, HttpService):
 
     port: Port = 9200
     transport_port: Port = 9300
-    scheme: Literal["http", "https"] = (
-        "http"  # the local stack and the containers speak http
-    )
+    # the local stack and the containers speak http
+    scheme: Literal["http", "https"] = "http"
     # PEM file, for https with your own authority
     ca_certs: Annotated[AbsolutePath, AfterValidator(_file)] | None = None
     user: str = "elastic"
     timeout_s: Seconds = 1.0
     cluster: bool = False  # several nodes; the local stack then starts three
     nodes: Nodes = ""  # of a cluster; empty: host and port
-    shards: Annotated[int, Field(ge=1, le=1024)] = (
-        1  # of an index that is made from now on
-    )
-    replicas: Annotated[int, Field(ge=0, le=10)] = (
-        0  # further copies of each shard, on other nodes
-    )
+    # of an index that is made from now on
+    shards: Annotated[int, Field(ge=1, le=1024)] = 1
+    # further copies of each shard, on other nodes
+    replicas: Annotated[int, Field(ge=0, le=10)] = 0
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -313,9 +307,8 @@ class TritonSettings(HttpService):
     # Left out, for a Triton on this machine without ``nodes``: the folder that the stack makes (`Settings`)
     socket_dir: AbsolutePath | None = None
     nodes: Nodes = ""  # of all Tritons, each of which must serve a release before it goes live; empty: host and port
-    http_nodes: Nodes = (
-        ""  # where requests are sent: Tritons, or a load balancer; empty: host and port
-    )
+    # where requests are sent: Tritons, or a load balancer; empty: host and port
+    http_nodes: Nodes = ""
 
     def may_use(self, socket_dir: Path) -> bool:
         """Whether it listens on a socket in a folder: nothing else is given."""
@@ -376,9 +369,8 @@ class ServerSettings(ServiceSettings):
     port: Port = 5000
     workers: Annotated[int, Field(ge=1)] = 2
     threads: Annotated[int, Field(ge=1)] = 8  # requests a worker answers at once
-    max_in_flight: Annotated[int, Field(ge=1)] = (
-        64  # requests in a worker, answered or waiting; beyond: 503
-    )
+    # requests in a worker, answered or waiting; beyond: 503
+    max_in_flight: Annotated[int, Field(ge=1)] = 64
     # connections of a worker, at most half of the files that it may open; beyond: a new one replaces another
     max_connections: Annotated[int, Field(ge=1)] = 1_000
     item_cache_ttl_s: Seconds = 300.0
@@ -392,35 +384,26 @@ class ServerSettings(ServiceSettings):
     strict_for: Literal["keys", "all"] = "keys"
     # what needs a key; None: all on an open server, else writes. "writes" on an open server: anybody may read
     keys_for: Literal["writes", "all"] | None = None
-    keys_file: AbsolutePath | None = (
-        None  # hashes of the keys; `make api-key` writes it
-    )
+    # hashes of the keys; `make api-key` writes it
+    keys_file: AbsolutePath | None = None
     key: SecretStr | None = None  # what the project's own client sends
-    rate: Annotated[str, AfterValidator(_rates)] = (
-        ""  # requests a client may send: "20/second; 1000/hour"
-    )
-    proxies: Annotated[int, Field(ge=0)] = (
-        0  # reverse proxies in front, each adding to X-Forwarded-For
-    )
-    budget_ms: Annotated[int, Field(ge=20, le=10_000)] = (
-        250  # of a request that names no budget of its own
-    )
-    warm_up_s: Annotated[float, Field(ge=0, le=10)] = (
-        5.0  # at most, before the first request: see extras/warm_up
-    )
-    exact_items: Annotated[int, Field(ge=0)] = (
-        20_000  # most popular, searched when Elasticsearch does not answer
-    )
-    known_users: Annotated[int, Field(ge=0)] = (
-        5_000  # users whose state and features a worker caches, 10 kB each
-    )
-    last_state_max_age_s: Seconds = (
-        900.0  # of a cached state that is used when Redis does not answer
-    )
+    # requests a client may send: "20/second; 1000/hour"
+    rate: Annotated[str, AfterValidator(_rates)] = ""
+    # reverse proxies in front, each adding to X-Forwarded-For
+    proxies: Annotated[int, Field(ge=0)] = 0
+    # of a request that names no budget of its own
+    budget_ms: Annotated[int, Field(ge=20, le=10_000)] = 250
+    # at most, before the first request: see extras/warm_up
+    warm_up_s: Annotated[float, Field(ge=0, le=10)] = 5.0
+    # most popular, searched when Elasticsearch does not answer
+    exact_items: Annotated[int, Field(ge=0)] = 20_000
+    # users whose state and features a worker caches, 10 kB each
+    known_users: Annotated[int, Field(ge=0)] = 5_000
+    # of a cached state that is used when Redis does not answer
+    last_state_max_age_s: Seconds = 900.0
 
-    extras: Annotated[str, Field(pattern=r"^[\w-]+(, *[\w-]+)*$")] = (
-        "all"  # "all", "none", or some: "page,keys"
-    )
+    # "all", "none", or some: "page,keys"
+    extras: Annotated[str, Field(pattern=r"^[\w-]+(, *[\w-]+)*$")] = "all"
 
     @property
     def is_open(self) -> bool:
@@ -484,22 +467,18 @@ class Settings(_Environment):
 
     # folder or zip with a data set, or a name such as ta-feng; see offline/preprocess/s0_get_data.py
     data: Annotated[Path, AfterValidator(_data)] | None = None
-    train_on_events: bool = (
-        True  # merge the feedback that `make events` has fetched into the data set
-    )
+    # merge the feedback that `make events` has fetched into the data set
+    train_on_events: bool = True
     final: bool = False  # fit on all events: nothing is held out, so there is nothing to evaluate on
-    exchange_dir: AbsolutePath = (
-        EXCHANGE_DIR  # where steps and services hand data to each other
-    )
-    services_dir: AbsolutePath = (
-        EXCHANGE_DIR.parent / ".services"
-    )  # software of the local stack that is not in .venv
+    # where steps and services hand data to each other
+    exchange_dir: AbsolutePath = EXCHANGE_DIR
+    # software of the local stack that is not in .venv
+    services_dir: AbsolutePath = EXCHANGE_DIR.parent / ".services"
     recipe_name: Annotated[str, AfterValidator(_known_recipe)] = Field(
         default="default", validation_alias="RECSYS_RECIPE"
     )
-    kept_releases: Annotated[int, Field(ge=2)] = (
-        3  # published ones that the stores keep, the active one among them
-    )
+    # published ones that the stores keep, the active one among them
+    kept_releases: Annotated[int, Field(ge=2)] = 3
     # what the steps and Feast compute with: pandas, or the name of a plugin (see past_one_machine)
     engine: Annotated[str, Field(pattern=r"^\w+$")] = IN_MEMORY
     redis: RedisSettings = RedisSettings()

@@ -78,9 +78,8 @@ def _lost_output() -> str | int | None:
         if not sys.stdout.isatty():
             print(flush=True)  # noqa: T201 (to find out)
     except OSError as error:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # else Python flushes once more at exit
+        # else Python flushes once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         broken = isinstance(error, BrokenPipeError)
         return (
             128 + signal.SIGPIPE
@@ -105,12 +104,10 @@ def run(main: Callable[[settings.Settings], None], *, about: str | None = None) 
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
     )
-    logging.getLogger("elastic_transport").setLevel(
-        logging.WARNING
-    )  # a line for every request
-    logging.getLogger("online.clients").setLevel(
-        logging.CRITICAL
-    )  # failures, which the step's error reports
+    # a line for every request
+    logging.getLogger("elastic_transport").setLevel(logging.WARNING)
+    # failures, which the step's error reports
+    logging.getLogger("online.clients").setLevel(logging.CRITICAL)
     found = settings.load_settings()
     # PyTorch's own choice is a folder of /tmp with the user's name, which another account may have made first
     os.environ.setdefault(

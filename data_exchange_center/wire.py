@@ -16,16 +16,13 @@ from data_exchange_center import columns
 from data_exchange_center.dataset import OwnId
 
 # --- Redis: one hash a user, keys under their release and the user's own id ---------------------------------------
-LIVE_KEY: Final = (
-    "ml:live"  # string: id of the active release, which answers by default
-)
+# string: id of the active release, which answers by default
+LIVE_KEY: Final = "ml:live"
 PUBLISHED_KEY: Final = "ml:published"  # list: ids of the published releases, last published or activated first
-LOADED_KEY: Final = (
-    "ml:loaded"  # set: ids of releases that have users in Redis, wholly or in part
-)
-USER_NUMBER: Final = (
-    "number"  # the user's number in Feast and in the models, int32 little endian
-)
+# set: ids of releases that have users in Redis, wholly or in part
+LOADED_KEY: Final = "ml:loaded"
+# the user's number in Feast and in the models, int32 little endian
+USER_NUMBER: Final = "number"
 USER_TERM: Final = "term"  # genre codes, int32 little endian
 # ... and `vector_of(channel)` where a channel's vector is stored: float32 little endian, as wide as the index's
 USER_HISTORY: Final = "history"  # all events, as `History.pack` lays them out
@@ -36,22 +33,17 @@ USER_FILTER: Final = "filter"  # numbers of seen items, int32 little endian
 # Name of a recall channel's vector: a field of a user's state, a field of the item index, a column
 vector_of: Final = "vector_{}".format
 # Keys of a release, each a function of its id: manifest_key(release)
-user_key: Final = (
-    "ml:{}:user:{}".format
-)  # (release, own id) -> hash: a user's state, on one server
-ids_key: Final = (
-    "ml:{}:ids".format
-)  # sorted set: own ids of the users, all with score 0, hence in lexicographic order
-event_counts_key: Final = (
-    "ml:{}:event_counts".format
-)  # sorted set: own ids of the users by the number of their events
+# (release, own id) -> hash: a user's state, on one server
+user_key: Final = "ml:{}:user:{}".format
+# sorted set: own ids of the users, all with score 0, hence in lexicographic order
+ids_key: Final = "ml:{}:ids".format
+# sorted set: own ids of the users by the number of their events
+event_counts_key: Final = "ml:{}:event_counts".format
 manifest_key: Final = "ml:{}:manifest".format  # string: the release's manifest as JSON
-users_key: Final = (
-    "ml:{}:users".format
-)  # string: mark of a complete load, written once every user was read back
-channels_key: Final = (
-    "ml:{}:channels".format
-)  # string: the packed `ChannelSet`: a history -> the index's query vectors
+# string: mark of a complete load, written once every user was read back
+users_key: Final = "ml:{}:users".format
+# string: the packed `ChannelSet`: a history -> the index's query vectors
+channels_key: Final = "ml:{}:channels".format
 # string: JSON list of [item number, score], best first; served to cold-start users
 popular_key: Final = "ml:{}:popular".format
 # Temporary key, in the same slot of a cluster, that is filled and then renamed to the key that it is a function of
@@ -105,9 +97,8 @@ ITEM_OWN_ID: Final = "id"
 ITEM_TITLE: Final = "title"
 ITEM_GENRES: Final = "genres"  # genre codes
 ITEM_ATTRIBUTES: Final = "attributes"  # attributes that an answer shows, by name
-ITEM_WORDS: Final = (
-    "words"  # `words_of` title and values of attributes, for queries in words
-)
+# `words_of` title and values of attributes, for queries in words
+ITEM_WORDS: Final = "words"
 # ... and `vector_of(channel)`, a dense vector a channel
 
 
@@ -126,16 +117,14 @@ FEAST_KEY: Final[Mapping[columns.Entity, str]] = {
 }
 
 
-feast_name: Final = (
-    "{}_{}".format
-)  # (service, release) -> name of the feature view and of the service over it
+# (service, release) -> name of the feature view and of the service over it
+feast_name: Final = "{}_{}".format
 
 # --- Triton: one model, a version a release -----------------------------------------------------------------------
 MODEL: Final = "ml_rec"
 MODEL_INPUT: Final = "ml_input"  # FP32 (rows, columns): a row for each candidate
-MODEL_HISTORY: Final = (
-    "ml_history"  # FP32 (1, events, 3): the user's history, of a model that reads one
-)
+# FP32 (1, events, 3): the user's history, of a model that reads one
+MODEL_HISTORY: Final = "ml_history"
 MODEL_OUTPUT: Final = "ml_output"  # FP32 (rows, 1): sigmoid of the network's output; of a ranker of pairs a probability
 MAX_BATCH: Final = 256  # rows a request
 # (recall channel, release) -> name of the model, version 1, that makes the channel's user vectors

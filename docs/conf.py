@@ -37,16 +37,14 @@ myst_enable_extensions = [
     "colon_fence",
     "html_image",
 ]  # html_image: copies the pictures of <img>
-nb_execution_mode = (
-    "off"  # notebooks are run by tests/e2e/docs and committed with their outputs
-)
+# notebooks are run by tests/e2e/docs and committed with their outputs
+nb_execution_mode = "off"
 highlight_language = "none"  # answers that are cut short with dots are in no language
 
 html_theme = "furo"
 html_title = f"recsys_pipeline {VERSION}"
-html_extra_path = [
-    "extra"
-]  # index.html of the site's root, which leads to docs/index.html
+# index.html of the site's root, which leads to docs/index.html
+html_extra_path = ["extra"]
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False

@@ -34,9 +34,8 @@ def execute(name: str, environment: Mapping[str, str]) -> nbformat.NotebookNode:
     """Run a notebook in a kernel of this Python. Raises CellExecutionError, with the cell, where one fails."""
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     resources = {"metadata": {"path": str(FOLDER)}}
-    encrypted = Config(
-        {"KernelManager": {"transport_encryption": "auto"}}
-    )  # else each kernel warns that it is not
+    # else each kernel warns that it is not
+    encrypted = Config({"KernelManager": {"transport_encryption": "auto"}})
     client = NotebookClient(
         notebook,
         timeout=CELL_SECONDS,

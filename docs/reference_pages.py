@@ -193,16 +193,14 @@ def recipes_page() -> str:
 
 def openapi() -> dict[str, Any]:
     """The OpenAPI document of a server with all extensions; no service is needed."""
-    settings = (
-        Settings.model_construct()
-    )  # of the defaults, whatever the environment says
+    # of the defaults, whatever the environment says
+    settings = Settings.model_construct()
     cold = settings.server.model_copy(update={"warm_up_s": 0})
     settings = settings.model_copy(update={"server": cold})
     recommender = Recommender.from_settings(settings)
     try:
-        stores = {
-            "trials": TrialStore(settings.redis)
-        }  # a given store is not read when the server starts
+        # a given store is not read when the server starts
+        stores = {"trials": TrialStore(settings.redis)}
         parts: Parts = create_app(recommender, settings, stores=stores).extensions[
             "recsys"
         ]
@@ -381,9 +379,8 @@ def _order(path: Path) -> tuple[int, str]:
 def comments(source: str) -> dict[str, str]:
     """Comment of each assigned name, at the top or in a class: the lines right above, or behind it on its line."""
     source = textwrap.dedent(source)
-    found: dict[
-        int, tuple[str, bool]
-    ] = {}  # line -> comment, whether it is alone there
+    # line -> comment, whether it is alone there
+    found: dict[int, tuple[str, bool]] = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT and not token.string.startswith(
             ("# ---", "# fmt", "# type", "# noqa")

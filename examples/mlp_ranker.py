@@ -46,9 +46,8 @@ class MLP(Ranker):
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
     def forward(self, rows: Tensor, history: Tensor) -> Tensor:
-        scores: Tensor = self.layers(
-            rows.index_select(-1, self.columns)
-        )  # (m, c, columns) -> (m, c, 1)
+        # (m, c, columns) -> (m, c, 1)
+        scores: Tensor = self.layers(rows.index_select(-1, self.columns))
         return scores
 
     @classmethod
@@ -66,9 +65,8 @@ class MLP(Ranker):
         return cls(config["columns"], config["hidden"])
 
 
-RECIPE = DEFAULT.model_copy(
-    update={"name": "mlp", "ranker": MLPRecipe()}
-)  # the default recipe with this ranker
+# the default recipe with this ranker
+RECIPE = DEFAULT.model_copy(update={"name": "mlp", "ranker": MLPRecipe()})
 
 if __name__ == "__main__":
     print(RECIPE.model_dump_json(indent=2))

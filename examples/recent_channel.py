@@ -46,16 +46,14 @@ class LikedRecently(Channel):
     form: ClassVar[str] = "recent"
 
     first_day: int  # days since 1970-01-01
-    likes: NDArray[
-        np.int32
-    ]  # (days + 1, items + 1) how often each item had been liked before each day began
+    # (days + 1, items + 1) how often each item had been liked before each day began
+    likes: NDArray[np.int32]
     days: int  # in the window
 
     def scores(self, requests: Requests) -> Float32:
         last = len(self.likes) - 1  # likes after the end of the data are not known
-        today = np.minimum(
-            requests.timestamps // DAY_S - self.first_day, last
-        )  # (m,) excluded: the day of the request
+        # (m,) excluded: the day of the request
+        today = np.minimum(requests.timestamps // DAY_S - self.first_day, last)
         recent = (
             self.likes[np.maximum(today, 0)]
             - self.likes[np.clip(today - self.days, 0, last)]

@@ -204,9 +204,8 @@ class Client:
         raise ServerError(said, response.status_code, wrong.get("field"))
 
     def _without_an_answer(self, error: requests.RequestException) -> str:
-        last = getattr(
-            error.args[0] if error.args else None, "reason", error
-        )  # of several tries
+        # of several tries
+        last = getattr(error.args[0] if error.args else None, "reason", error)
         if isinstance(last, (requests.Timeout, TimeoutError, ReadTimeoutError)):
             return f"The server at {self.url} did not answer within {self.timeout_s:g} s. See `make logs`."
         if isinstance(error, requests.ConnectionError):

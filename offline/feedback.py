@@ -27,15 +27,13 @@ UNKNOWN: Final = "unknown"  # profile value of a new user
 _IS_NEW = "is_new"
 _RATING = [Columns.ITEM, Columns.RATING, Columns.TIMESTAMP]
 
-Position = tuple[
-    int, int
-]  # of an entry in the log: milliseconds when it was acknowledged, and a count
+# of an entry in the log: milliseconds when it was acknowledged, and a count
+Position = tuple[int, int]
 BEGINNING: Final[Position] = (0, 0)
 SCHEMA: Final = pa.schema(list(artifacts.EVENTS.columns.items()))
 READ_AGAIN: Final = "`make events` reads what is missing from the log again."
-_NAME: Final = re.compile(
-    r"(\d\d)-(\d{15})-(\d{9})-(\d{15})-(\d{9})"
-)  # partition, after, up to
+# partition, after, up to
+_NAME: Final = re.compile(r"(\d\d)-(\d{15})-(\d{9})-(\d{15})-(\d{9})")
 
 
 # ---------------------------------------------------------------------------------------------- files of the export
@@ -232,9 +230,8 @@ def _with_unknown_users(
     }
     known = users.copy()
     for name in dataset.profile:
-        known[name] = known[name].astype(
-            str
-        )  # a column is of whole numbers only where all values are known
+        # a column is of whole numbers only where all values are known
+        known[name] = known[name].astype(str)
         rows[name] = [UNKNOWN] * len(new)
     return pd.concat([known, pd.DataFrame(rows)]).sort_values(
         Columns.USER, ignore_index=True

@@ -43,9 +43,8 @@ def read_with_holdout(settings: Settings) -> Inputs:
     """
     found = read_inputs(settings, OF_THE_DATA_SET)
     data = found.data
-    sizes = holdout_sizes(
-        found.dataset.holdout_now, data.lengths, data.newest
-    )  # (users,)
+    # (users,)
+    sizes = holdout_sizes(found.dataset.holdout_now, data.lengths, data.newest)
     if not sizes.any():
         raise steps.StepError(
             "These artifacts are fitted on all events, so nothing is left to evaluate them on. Run `make offline` "

@@ -40,9 +40,8 @@ def export_onnx(model: nn.Module, sizes: features.InputSizes, release: str) -> b
     ):
         logging.getLogger(talkative).setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # the exporter warns about its own deprecated parts
+        # the exporter warns about its own deprecated parts
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model.eval(),
             tensors_of(example),

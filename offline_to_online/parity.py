@@ -172,9 +172,8 @@ class OfflineTruth:
     index: ExactItems  # exact search of the item vectors, in double precision
     own_ids: release_parts.OwnIds  # own ids of the items
     states: Mapping[int, release_parts.UserRow]  # users by number
-    ranker: (
-        OfflineRanker  # the model in PyTorch, with the features of the users and items
-    )
+    # the model in PyTorch, with the features of the users and items
+    ranker: OfflineRanker
 
     @property
     def spec(self) -> features.FeatureSpec:

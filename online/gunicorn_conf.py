@@ -28,9 +28,8 @@ _read = subprocess.run(
 if _read.returncode:
     sys.exit(_read.returncode)  # it has said why
 _host, _port, workers, *_folders = json.loads(_read.stdout)
-_workers, _metrics = map(
-    Path, _folders
-)  # _workers: a file for each worker that answers, named by its pid
+# _workers: a file for each worker that answers, named by its pid
+_workers, _metrics = map(Path, _folders)
 
 # The workers write their metrics there: prometheus_client reads the variable when it is imported, in a worker.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
@@ -40,9 +39,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 bind = f"{_host}:{_port}"
 worker_class = "asgi"
 asgi_lifespan = "off"
-control_socket_disable = (
-    True  # it would lie in the home folder, shared by all servers of an account
-)
+# it would lie in the home folder, shared by all servers of an account
+control_socket_disable = True
 # Each worker makes its own clients: the pools' sockets do not survive a fork.
 preload_app = False
 timeout = 30

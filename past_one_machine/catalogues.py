@@ -111,12 +111,10 @@ def chances(liked: NDArray[np.floating], size: int) -> Floats:
     """
     weights = (liked[1:] + 1.0) ** SMOOTHING
     falling = np.sort(weights)[::-1]
-    certain = np.arange(
-        min(size, len(weights))
-    )  # if so many of the most liked are always drawn
-    share = (size - certain) / np.cumsum(falling[::-1])[::-1][
-        certain
-    ]  # what is left, over the others' weights
+    # if so many of the most liked are always drawn
+    certain = np.arange(min(size, len(weights)))
+    # what is left, over the others' weights
+    share = (size - certain) / np.cumsum(falling[::-1])[::-1][certain]
     enough = share * falling[certain] <= 1
     whole = size >= len(weights)
     chance = (
@@ -198,9 +196,8 @@ def low_rank_ease(
         linalg.solve_triangular(inner, half.T, lower=True).T
         / np.sqrt(diagonal)[:, None]
     )
-    columns = (
-        product / (1 / diagonal - np.square(product).sum(axis=1))[:, None]
-    )  # over the inverse's diagonal
+    # over the inverse's diagonal
+    columns = product / (1 / diagonal - np.square(product).sum(axis=1))[:, None]
     of_itself = (product * columns).sum(axis=1)  # EASE's weights have none
 
     def by(left: Floats, right: Floats) -> Callable[..., Floats]:

@@ -40,9 +40,8 @@ from stack.service import LOOPBACK, NotReadyError
 
 log = logging.getLogger(__name__)
 
-RESTART_S: Final = (
-    10.0  # before an ended process is restarted, so that the others notice
-)
+# before an ended process is restarted, so that the others notice
+RESTART_S: Final = 10.0
 _POLL_S: Final = 0.2
 _END_S: Final = 15.0
 MASTERS: Final = REDIS_SERVERS // 2

@@ -26,9 +26,8 @@ from data_exchange_center.settings import RedisSettings
 from online.clients.publishing import kept_releases, listed, put_first
 from online.clients.redis import ERRORS, MOVED, TimelyConnection
 
-_LOOK_AGAIN_S: Final = (
-    0.2  # at least between two discoveries, while a node does not answer
-)
+# at least between two discoveries, while a node does not answer
+_LOOK_AGAIN_S: Final = 0.2
 
 
 class ClusterClient:

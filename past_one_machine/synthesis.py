@@ -136,16 +136,14 @@ def expand(
     of_items = np.searchsorted(
         source.items[Columns.ITEM].to_numpy(), source.ratings[Columns.ITEM].to_numpy()
     )
-    shares = coarse(
-        of_users, of_items, factors.users, factors.items
-    )  # (copies of users, of items)
+    # (copies of users, of items)
+    shares = coarse(of_users, of_items, factors.users, factors.items)
 
     def events() -> Iterator[pa.RecordBatch]:
         for copy in progress(range(factors.users), "events", unit="part"):
             random = np.random.default_rng([seed, copy])
-            chosen = copies(
-                shares[copy], len(of_items), random
-            )  # (events,) copies of items
+            # (events,) copies of items
+            chosen = copies(shares[copy], len(of_items), random)
             columns = {
                 Columns.USER: (copy * users + of_users + 1).astype(np.int32),
                 Columns.ITEM: (chosen * items + of_items + 1).astype(np.int32),
@@ -240,9 +238,8 @@ def _copied(table: pd.DataFrame, key: str, times: int) -> pd.DataFrame:
     made = pd.concat([table] * times, ignore_index=True)
     made[key] = np.arange(1, len(made) + 1, dtype=np.int32)
     if Columns.TITLE in table:
-        named = (
-            table[Columns.TITLE] != table[Columns.OWN_ID]
-        )  # an item without a title is called by its id
+        # an item without a title is called by its id
+        named = table[Columns.TITLE] != table[Columns.OWN_ID]
         parts = [
             table[Columns.TITLE] + (f", copy {copy + 1}" if copy else "")
             for copy in range(times)

@@ -32,9 +32,8 @@ from research.figures import FIGURES, ROOT
 log = logging.getLogger(__name__)
 
 OUTPUT = FIGURES / "demo.json"
-TIMED = re.compile(
-    r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE
-)  # what the Makefile prints after each part
+# what the Makefile prints after each part
+TIMED = re.compile(r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE)
 REQUEST = re.compile(r"^Ask it yourself:  curl -d '(.+)' http", re.MULTILINE)
 PARTS = ("offline", "sync", "server")
 

@@ -51,9 +51,8 @@ log = logging.getLogger(__name__)
 Part = TypeVar("Part", bound=Frozen)
 Keep = Callable[[dict[str, Any]], None]  # writes a report as far as it is measured
 WITH, WITHOUT = "with the request's time", "without"
-WITHOUT_S: Final = (
-    1  # seconds after the rating before; of 1 and 2 the better one on the last but one
-)
+# seconds after the rating before; of 1 and 2 the better one on the last but one
+WITHOUT_S: Final = 1
 CUTS: Final = (10, 50, 200)
 GAPS: Final = (
     ("at once", 0, AT_ONCE_S),
@@ -178,9 +177,8 @@ def of_seeds(
             break
         for recipe in (NEXT_ITEM, settings.recipe):
             rows = found[part].setdefault(recipe.name, {})
-            by_all = (
-                target == 1 and recipe == NEXT_ITEM
-            )  # the last but one only chooses
+            # the last but one only chooses
+            by_all = target == 1 and recipe == NEXT_ITEM
             for seed in seeds if by_all else seeds[:1]:
                 if str(seed) in rows:
                     continue

@@ -52,9 +52,8 @@ class Shot:
     height: int
     view: str
     user: int = MADE_UP
-    part: str | None = (
-        None  # selector of an element; None: all that fits into the window
-    )
+    # selector of an element; None: all that fits into the window
+    part: str | None = None
 
 
 SHOTS = (

@@ -44,9 +44,8 @@ log = logging.getLogger(__name__)
 K: Final = 50
 NDCG: Final = f"ndcg@{K}"
 COST: Final = 0.01  # share of the NDCG that diversity may cost
-SHOWN: Final = (
-    75  # items of a re-ranked list: more than `K`, as `Holdout.judged` removes some
-)
+# items of a re-ranked list: more than `K`, as `Holdout.judged` removes some
+SHOWN: Final = 75
 STRENGTHS: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 DIVERSITY: Final = "diversity"
 # Part and number of the recipe -> other values

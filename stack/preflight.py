@@ -145,9 +145,8 @@ def check_containers(settings: Settings) -> None:
 
 def check_ports(settings: Settings, services: Iterable[Service]) -> None:
     """Refuse a port that two of the services are to have, or that a program outside this stack has."""
-    claimed: dict[
-        int, tuple[str, str]
-    ] = {}  # port -> title of its service, variable that moves it
+    # port -> title of its service, variable that moves it
+    claimed: dict[int, tuple[str, str]] = {}
     for service in services:
         for port in service.ports:
             for number in port.numbers(settings):
@@ -173,9 +172,8 @@ def check_ports(settings: Settings, services: Iterable[Service]) -> None:
 
 def is_taken(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # a port that was just closed is free
+        # a port that was just closed is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError:

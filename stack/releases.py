@@ -57,9 +57,8 @@ def overview(settings: Settings) -> Table:
         Column(name, overflow="fold")
         for name in ("data set", "recipe", "loaded (UTC)", "stores")
     )
-    table = Table(
-        *whole, *folded, title="releases", box=box.SIMPLE
-    )  # a narrow terminal cuts nothing off
+    # a narrow terminal cuts nothing off
+    table = Table(*whole, *folded, title="releases", box=box.SIMPLE)
     known = set().union(*held.values())
     for release in (
         *(each for each in published if each in known),

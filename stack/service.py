@@ -108,9 +108,8 @@ class Port:
     """One port of a service and the setting that moves it."""
 
     setting: tuple[str, str]  # path through `Settings`
-    container: (
-        int  # the port inside the container, which is also the default on this machine
-    )
+    # the port inside the container, which is also the default on this machine
+    container: int
     in_cluster_only: bool = False  # a single node of the service does without it
     in_a_row: int = 1  # number of consecutive ports, from this one on, that a cluster of the service takes
     unless: str = ""  # setting of the group that names a socket's folder, which the service then listens in instead
@@ -151,9 +150,8 @@ class Program:
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    socket: Path | None = (
-        None  # Unix socket that it makes, in the folder it runs in: removed before each start
-    )
+    # Unix socket that it makes, in the folder it runs in: removed before each start
+    socket: Path | None = None
 
 
 def cluster_program(settings: Settings, service: str) -> Program:
@@ -173,9 +171,8 @@ def cluster_program(settings: Settings, service: str) -> Program:
 class Service(ABC):
     """A program of the stack."""
 
-    name: ClassVar[
-        str
-    ]  # of its program, its folder, its group in `Settings` and its container
+    # of its program, its folder, its group in `Settings` and its container
+    name: ClassVar[str]
     title: ClassVar[str]  # how it is called in a sentence
     ports: ClassVar[tuple[Port, ...]]
     ready_within_s: ClassVar[float] = 120.0

@@ -24,9 +24,8 @@ from stack.service import BIN, ROOT, Service, StackError, until
 
 CONFIGURATION: Final = Path(__file__).with_name("supervisord.conf")
 MARK: Final = "RECSYS_STACK"  # in the environment of every process of a stack: the folder of its supervisor
-KEPT: Final = {
-    "SPT_NOENV": "1"
-}  # gunicorn's titles, where setproctitle is installed, would write over the environment
+# gunicorn's titles, where setproctitle is installed, would write over the environment
+KEPT: Final = {"SPT_NOENV": "1"}
 PATIENCE_S: Final = 15.0  # for supervisord itself to come up, or to go
 
 
@@ -182,9 +181,8 @@ class Supervisor:
         if self.running:
             self._call("stopAllProcesses")  # all at once, and waits for each
             self._call("shutdown")
-        until(
-            lambda: not self.running, PATIENCE_S
-        )  # one that stays has the mark, too, and is ended below
+        # one that stays has the mark, too, and is ended below
+        until(lambda: not self.running, PATIENCE_S)
         left = members(self._settings)
         for process in left:
             process.terminate()

@@ -17,9 +17,8 @@ from tests.needs import program
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-settings.register_profile(
-    "patient", deadline=None
-)  # an example is judged by what it finds, however busy the machine
+# an example is judged by what it finds, however busy the machine
+settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 PATIENCE_MS = 30_000  # of the browser, on a busy machine

@@ -211,9 +211,8 @@ def main(what: str, package: str = "") -> int:
     queues = (of_package(package),) if package else QUEUES[what]
     LOGS.mkdir(parents=True, exist_ok=True)
     runner, started = Runner(), time.monotonic()
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # parts must not inherit that it is ignored
+    # parts must not inherit that it is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with ThreadPoolExecutor(len(queues)) as threads:
         running = [

@@ -219,9 +219,8 @@ def _trained(world: World) -> NDArray[np.bool_]:
 # What only training knows: dimensions of the list ranker's similarities by factors, and how many it has by pairs.
 TRAINED: Final = {"factors": [5, 3], "pairs": 2}
 
-Stored = tuple[
-    FeatureSpec, pd.DataFrame, pd.DataFrame
-]  # with features of users and of items
+# with features of users and of items
+Stored = tuple[FeatureSpec, pd.DataFrame, pd.DataFrame]
 
 
 def write_ranker(folder: Path, world: World, recipe: Recipe, seed: int) -> None:

@@ -25,9 +25,8 @@ from feast.cli.cli import cli  # noqa: E402
 
 SERVED = {"/get-online-features", "/health", "/openapi.json", "/docs"}
 HOSTS = os.environ.get("FEAST_HOSTS", "127.0.0.1,localhost").split(",")
-os.environ.setdefault(
-    "FEAST_REGISTRY", "data/registry.db"
-)  # which feature_store.yaml reads
+# which feature_store.yaml reads
+os.environ.setdefault("FEAST_REGISTRY", "data/registry.db")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 

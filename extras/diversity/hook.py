@@ -40,9 +40,8 @@ class DiversitySettings(ExtensionSettings, env_prefix="RECSYS_SERVER__"):
 class DiversityRequest(Request):
     """How different the items of a list are to be."""
 
-    diversity: Diversity | None = (
-        None  # 0: the ranker's order; 1: as unlike each other as can be; None: the server's
-    )
+    # 0: the ranker's order; 1: as unlike each other as can be; None: the server's
+    diversity: Diversity | None = None
 
 
 class DiversityAnswer(Answer):
@@ -72,9 +71,8 @@ def rerank(slate: Slate, default: float) -> None:
     if not wanted:
         return
     with slate.watch.stage(STAGE):
-        pool = max(
-            request.size, opened.manifest.recipe.recall.candidates
-        )  # of a popular list as of any other
+        # of a popular list as of any other
+        pool = max(request.size, opened.manifest.recipe.recall.candidates)
         slate.ranked = diversified(
             similar_items(opened), slate.ranked, wanted, request.size, pool
         )

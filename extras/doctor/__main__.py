@@ -68,9 +68,8 @@ def offline_steps(settings: Settings) -> Iterator[Finding]:
     What is made from a stale file is stale, too.
     """
     folder = settings.artifacts_dir
-    now = provenance.made_from(
-        folder, settings.recipe, provenance.GET_DATA
-    )  # no artifacts are read: the recipe alone
+    # no artifacts are read: the recipe alone
+    now = provenance.made_from(folder, settings.recipe, provenance.GET_DATA)
     stale: set[str] = set()  # files of steps that are not done
     for step in provenance.STEPS:
         files = [file for file in step.outputs(settings.recipe) if file in _NEEDED]

@@ -182,9 +182,8 @@ def entry_of(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
 def logged_datasets(client: redis.Redis) -> list[str]:
     """The data sets that have a log, by their `Dataset.base_name`."""
     keys = client.scan_iter("ml:log:*", count=5_000)
-    found = (
-        _LOG.fullmatch(key.decode(errors="replace")) for key in keys
-    )  # a name becomes a path: others are left out
+    # a name becomes a path: others are left out
+    found = (_LOG.fullmatch(key.decode(errors="replace")) for key in keys)
     return sorted({match.group(1) for match in found if match})
 
 

@@ -242,9 +242,8 @@ def trained_on(
     ``items``: own id -> number. Events that a release does not know are left out, as a later one may.
     """
     known: dict[int, list[Logged]] = {}
-    unclear: set[int] = (
-        set()
-    )  # items of an event whose type or value the data set does not have
+    # items of an event whose type or value the data set does not have
+    unclear: set[int] = set()
     for each in (each for each in events if each.event.itemid in items):
         item, effect = (
             items[each.event.itemid],

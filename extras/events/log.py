@@ -103,9 +103,8 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         super().__init__(settings)
         self._unneeded = unneeded
         self._most, self._most_noted = most, most_noted
-        self._following = (
-            threading.Lock()
-        )  # held while somebody waits for the end of a rewrite
+        # held while somebody waits for the end of a rewrite
+        self._following = threading.Lock()
         self._is_cluster = settings.cluster
         self._replicas = settings.write_replicas if settings.cluster else 0
         self._features = connect(settings, db=settings.feast_db)
@@ -199,9 +198,8 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
                 wire.FORGOTTEN_COUNT_KEY,
                 *self._redis.copies(wire.FORGOTTEN_COUNT_KEY),
             ):
-                self._redis.incr(
-                    key
-                )  # after the mark: who sees the count sees the mark
+                # after the mark: who sees the count sees the mark
+                self._redis.incr(key)
         loaded = self._loaded()
         with self._limited("forget"):
             known = {release: self._manifest(release) for release in loaded}
@@ -261,9 +259,8 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
     def _loaded(self) -> set[str]:
         """Releases that have users in Redis: those that are not published, or are being loaded, too."""
         with self._limited("forget"):
-            loaded: Any = self._redis.smembers(
-                wire.LOADED_KEY
-            )  # typed for the asynchronous client too
+            # typed for the asynchronous client too
+            loaded: Any = self._redis.smembers(wire.LOADED_KEY)
             return {raw.decode() for raw in loaded} | set(listed(self._redis)[1])
 
     def _run(self, *calls: Call) -> list[Any]:

@@ -29,9 +29,8 @@ def fault_key(service: str) -> str:
 class FaultSettings(ExtensionSettings, env_prefix="RECSYS_SERVER__"):
     """Settings of this extension."""
 
-    faults: Literal["off", "on"] = (
-        "off"  # on: holders of an admin key can break the calls of services
-    )
+    # on: holders of an admin key can break the calls of services
+    faults: Literal["off", "on"] = "off"
 
 
 class Fault(BaseModel):

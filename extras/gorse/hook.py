@@ -317,9 +317,8 @@ def events_of(
     counting = [
         dataset.event_types.get(event.type, "notes") != "notes" for event in given
     ]
-    earlier: dict[
-        tuple[OwnId, OwnId], list[Event]
-    ] = {}  # of a user on an item, in order of arrival
+    # of a user on an item, in order of arrival
+    earlier: dict[tuple[OwnId, OwnId], list[Event]] = {}
     for userid in {
         event.userid for event, counts in zip(given, counting, strict=True) if counts
     }:

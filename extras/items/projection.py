@@ -32,14 +32,12 @@ WEIGHT: Final = 0.75  # power of the share of users who like an item: at 1, each
 BEFORE: Final = 10  # newest items that a user had liked before, of each like
 K, SPREAD = 3.0, 1.5  # by n likes an item moves n / (n + K) of the way
 REACH: Final = 0.95  # share of what is liked whose range bounds the predictions: beyond it, they only extrapolate
-NEIGHBOURS: Final = (
-    10  # known items most like a new one, which is to be no more popular than they are
-)
+# known items most like a new one, which is to be no more popular than they are
+NEIGHBOURS: Final = 10
 _FITTED: Final = 20_000  # items at most, the popular ones
 _LITTLE: Final = 1e-9  # weight of an item without popularity
-_AT_ONCE: Final = (
-    256  # new items whose nearest known ones are looked for in one multiplication
-)
+# new items whose nearest known ones are looked for in one multiplication
+_AT_ONCE: Final = 256
 
 Float64 = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -197,9 +195,8 @@ class Table:
             liked_before: for each like of each item, positions of known items.
         """
         placed = self.ridge(given)
-        centre = (
-            self.ridge.intercept
-        )  # a mean of several vectors shrinks toward it, which `SPREAD` undoes
+        # a mean of several vectors shrinks toward it, which `SPREAD` undoes
+        centre = self.ridge.intercept
         for row, of_item in enumerate(liked_before):
             known = [at[self.there[at]] for at in of_item]
             liked = [self.rows[at].mean(axis=0) for at in known if len(at)]
@@ -314,9 +311,8 @@ class Spaces:
         columns = [self._flags(terms)]
         for number, values in zip(self.dataset.numbers, numbers.T, strict=True):
             centres = np.array(number.centres or (0.0,))
-            within = np.clip(
-                values, centres.min(), centres.max()
-            )  # values beyond the data's range count as its ends
+            # values beyond the data's range count as its ends
+            within = np.clip(values, centres.min(), centres.max())
             columns.append(
                 np.exp(-0.5 * ((within[:, None] - centres) / number.width) ** 2)
             )

@@ -36,9 +36,8 @@ from online.recommend.recommend import Recommender
 
 MAX_ITEMS: Final = 10_000  # that are kept of a data set: new, changed and removed
 LIKES: Final = 30  # of an item that are kept: the newest, one a user
-_CHANGES: Final = (
-    2 * MAX_ITEMS
-)  # items that the sorted set has: the last ones that were changed
+# items that the sorted set has: the last ones that were changed
+_CHANGES: Final = 2 * MAX_ITEMS
 _PAUSE: Final = 5  # between two updates of a process, in durations of the last one: requests come first
 _MAX_PAUSE_S: Final = 1.0
 _VERSION: Final = ""  # field of the hash; no own id is empty
@@ -271,9 +270,8 @@ class Follower:
         self._lock = threading.RLock()
         self._kept: dict[tuple[str, IdKind], Kept] = {}
         self._free_at = 0.0  # monotonic seconds: when the next update may begin
-        self.hides: Hook[Any] | None = (
-            None  # of requests, which has nothing to do until an item is removed
-        )
+        # of requests, which has nothing to do until an item is removed
+        self.hides: Hook[Any] | None = None
 
     def catch_up(self) -> bool:
         """Read changed records, and extend the open releases; for `Recommender.follow`. Raises ServiceError."""
@@ -291,9 +289,8 @@ class Follower:
                 self._update()
 
     def _update(self) -> None:
-        opened = self._releases.replace_each(
-            self.view
-        )  # `view` also notes their data sets
+        # `view` also notes their data sets
+        opened = self._releases.replace_each(self.view)
         for of, kept in list(self._kept.items()):
             found = self._store.call(Query(*of, kept.version))
             if found.version != kept.version:
@@ -318,9 +315,8 @@ class Follower:
         """A release with the items as this process knows them. Items that have not changed are not placed again."""
         base = base_of(opened)
         with self._lock:
-            kept = self._kept.setdefault(
-                _data_of(base), Kept(-1, {})
-            )  # read in a moment
+            # read in a moment
+            kept = self._kept.setdefault(_data_of(base), Kept(-1, {}))
             if not kept.records:
                 return base
             if not isinstance(opened, Extended):

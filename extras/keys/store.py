@@ -20,9 +20,8 @@ from online.web.guard import SCOPES
 
 log = logging.getLogger(__name__)
 
-KEY_PREFIX: Final = (
-    "recsys_"  # by which a key that was committed somewhere can be found
-)
+# by which a key that was committed somewhere can be found
+KEY_PREFIX: Final = "recsys_"
 NAME: Final = re.compile(r"[\w.@-]{1,64}", re.ASCII)
 _LINE: Final = re.compile(r"(\S+) ([0-9a-f]{64})(?: ([a-z,]+))?")
 ADMIN: Final = frozenset({"admin"})

@@ -27,9 +27,8 @@ from online.web.openapi import KEY, operation, responses
 from online.web.parts import Parts
 
 PATH: Final = "/metrics"
-_TOGETHER: Final = (
-    "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
-)
+# read by prometheus_client when it is imported
+_TOGETHER: Final = "PROMETHEUS_MULTIPROC_DIR"
 _BREAKER_STATES: Final = {"closed": 0, "half_open": 1, "open": 2}
 _BUCKETS: Final = (
     0.001,

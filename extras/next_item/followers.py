@@ -46,9 +46,8 @@ class FollowersRecipe(ChannelRecipe):
 
     kind: Literal["followers"] = "followers"
     name: str = "followers"
-    lags: int = (
-        20  # events between a pair's two, and newest events of a user that are read
-    )
+    # events between a pair's two, and newest events of a user that are read
+    lags: int = 20
     power: float = 1.0  # an event k places away weighs k ** -power
     prior: float = 20.0  # added to the counts of each row, so that rare items do not seem to be followed for sure
     others: float = 0.3  # weight of the other pairs in the table of what comes at once, which has fewer
@@ -63,9 +62,8 @@ class Followers(Channel):
 
     at_once_s: int
     lag: Float32  # (lags,) weights of the newest event, the second newest, ...
-    tables: NDArray[
-        np.float16
-    ]  # (2, items + 1, items + 1) LATER and AT_ONCE: share of the column's item among what came
+    # (2, items + 1, items + 1) LATER and AT_ONCE: share of the column's item among what came
+    tables: NDArray[np.float16]
     # after the row's, times `SCALE`; row and column 0 are zero
 
     @property

@@ -157,9 +157,8 @@ class Levels:
         return code_of(self.tops)
 
 
-ONE_LEVEL: Final = Levels(
-    (1.0,), (0.0,), 0, False
-)  # implicit feedback: every event is liked, and has the number 0
+# implicit feedback: every event is liked, and has the number 0
+ONE_LEVEL: Final = Levels((1.0,), (0.0,), 0, False)
 
 
 def code_of(tops: Sequence[float]) -> str:

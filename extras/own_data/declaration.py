@@ -153,17 +153,15 @@ class _Listed(_Table):
     id: str
     keep: Literal["last"] | None = None
     attributes: Attributes = {}
-    separator: str = Field(
-        default="|", min_length=1
-    )  # between the values of a multi-valued attribute
+    # between the values of a multi-valued attribute
+    separator: str = Field(default="|", min_length=1)
 
 
 class UsersTable(_Listed):
     """The users and what is known of them; ``crossed``: attributes that the ranker crosses with items."""
 
-    crossed: tuple[str, ...] | None = (
-        None  # default: the first two that are not multi-valued
-    )
+    # default: the first two that are not multi-valued
+    crossed: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
     def _crossed_are_attributes(self) -> Self:

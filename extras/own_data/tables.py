@@ -292,12 +292,10 @@ class Table:
         ).fetchone()
         if found is None:
             return
-        record, kind, text, message = (
-            found  # records are counted from 1, the header among them
-        )
-        line, values = file.record(
-            record - 2
-        )  # DuckDB counts no further than the first value that is too many
+        # records are counted from 1, the header among them
+        record, kind, text, message = found
+        # DuckDB counts no further than the first value that is too many
+        line, values = file.record(record - 2)
         if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
             expected = f"{len(file.columns)} columns expected, as in the header"
             problem = f": {expected}, {len(values)} found in {text.strip()[:120]!r}."

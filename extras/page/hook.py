@@ -38,9 +38,8 @@ _POLICY: Final = (
 )
 TRIED_USERS: Final = 100  # of a release, to find one who was not forgotten
 _ROUNDING: Final = 1e-5  # a length that is a rounding error
-_FURTHEST: Final = (
-    99.5  # percent of the items lie within -1 to 1; the few beyond are put on the edge
-)
+# percent of the items lie within -1 to 1; the few beyond are put on the edge
+_FURTHEST: Final = 99.5
 MOST_ITEMS: Final = 20_000  # on the map: a browser draws no more, and these take a second or two to put together
 
 
@@ -389,9 +388,8 @@ class Browse:
         trial = {"userid": userid, "size": 1, "strict": True, "release": release}
         self._recommender.recommend(Request.model_validate(trial))
         self._users.activate(release)
-        self._releases.follow(
-            only_active=True
-        )  # at once in this worker, in the others within half a second
+        # at once in this worker, in the others within half a second
+        self._releases.follow(only_active=True)
         return Activated(release=release, live=True)
 
     def _state(self, opened: Release, userid: OwnId) -> StoredUser | None:

@@ -8,9 +8,8 @@ from data_exchange_center import wire
 from online.clients.base import StoredError
 from online.clients.redis import USERS_STEP, RedisClient
 
-COMPARED: Final = (
-    2_000  # users with a prefix, at most, that are sorted by their number of events
-)
+# users with a prefix, at most, that are sorted by their number of events
+COMPARED: Final = 2_000
 
 
 class Listing(NamedTuple):

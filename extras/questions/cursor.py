@@ -123,9 +123,8 @@ class CursorRequest(Request):
                     f"cursor is of another list: from page to page only {free} may change.",
                 )
             self._newest = found.newest
-            object.__setattr__(
-                self, "timestamp", found.timestamp
-            )  # without marking it as a given field
+            # without marking it as a given field
+            object.__setattr__(self, "timestamp", found.timestamp)
         return self
 
 

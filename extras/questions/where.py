@@ -87,9 +87,8 @@ class FilterRequest(Request):
     only: Ids = Field(
         default=[], description="where it is given, no other items are in the list"
     )
-    _allowed: tuple[Release, Mask] | None = PrivateAttr(
-        default=None
-    )  # looked up once, for all stages
+    # looked up once, for all stages
+    _allowed: tuple[Release, Mask] | None = PrivateAttr(default=None)
 
 
 class FilterAnswer(Answer):

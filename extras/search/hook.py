@@ -43,9 +43,8 @@ from online.web.parts import Parts
 
 MAX_LENGTH: Final = 200  # characters of a query
 BY_TEXT: Final = 100  # best matches that are ranked
-BY_RECALL: Final = (
-    200  # matching items that recall places first and that are ranked, too
-)
+# matching items that recall places first and that are ranked, too
+BY_RECALL: Final = 200
 NO_MATCH: Final = ("query", "No more items match the query.")
 BY_WORDS: Final = "words"  # what an answer has instead of matches by meaning
 _NOTHING: Final = np.empty(0, np.int32)
@@ -67,9 +66,8 @@ class SearchRequest(Request):
         description="words that title or attributes of the items have: any of them, rare ones first",
     )
     _hits: Hits = PrivateAttr(default=NO_HITS)  # what the search found, for all stages
-    _lacks: list[Degradation] = PrivateAttr(
-        default_factory=list
-    )  # what the search did without
+    # what the search did without
+    _lacks: list[Degradation] = PrivateAttr(default_factory=list)
 
 
 def register(app: Flask, parts: Parts) -> None:

@@ -130,9 +130,8 @@ class Encoder:
     def __init__(self, model: bytes, tokenizer: bytes, folder: Path) -> None:
         """``folder``: where vectors are kept by text."""
         self.model, self._packed = model, meaning.packed(tokenizer)
-        example = meaning.text_of(
-            "title", {"words": ["one", "two"], "number": 3}
-        )  # says how texts are made
+        # says how texts are made
+        example = meaning.text_of("title", {"words": ["one", "two"], "number": 3})
         parts = model, tokenizer, f"{example} {meaning.LONGEST}".encode()
         self.digest = hashlib.sha256(
             b"".join(hashlib.sha256(each).digest() for each in parts)
@@ -161,9 +160,8 @@ class Encoder:
                 known = dict(
                     zip(before["texts"].tolist(), before["vectors"], strict=True)
                 )
-        missing = sorted(
-            {*texts} - {*known}, key=len
-        )  # alike in length: padding is computed, too
+        # alike in length: padding is computed, too
+        missing = sorted({*texts} - {*known}, key=len)
         if missing:
             known |= zip(missing, self._computed(missing), strict=True)
             with (

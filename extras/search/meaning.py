@@ -36,9 +36,8 @@ TOKENS: Final = "input_ids"  # the model's input, INT64 (texts, length): codes o
 LONGEST: Final = 128  # tokens of a text; the others are cut off
 TOKENIZER: Final = "tokenizer"  # parameter of the model's configuration
 VECTOR: Final = "vector"  # field of the index, next to `wire.ITEM_NUMBER`
-meaning_index: Final = (
-    "ml_meaning-{}".format
-)  # release -> alias of its index of vectors
+# release -> alias of its index of vectors
+meaning_index: Final = "ml_meaning-{}".format
 
 
 def text_of(title: str, attributes: Mapping[str, Any]) -> str:
@@ -166,9 +165,8 @@ class NearItems(HttpClient[NearQuery, Hits]):
         keys = np.array(
             [hit["sort"] for hit in page["hits"]["hits"]], np.float64
         ).reshape(-1, 2)
-        return Hits(
-            keys[:, 1].astype(np.int64), 2 * keys[:, 0] - 1
-        )  # the cosines behind the scores
+        # the cosines behind the scores
+        return Hits(keys[:, 1].astype(np.int64), 2 * keys[:, 0] - 1)
 
     def _ping(self) -> str:
         return self._items.ping()

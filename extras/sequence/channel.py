@@ -53,9 +53,8 @@ KEPT: Final = 8  # trainings
 class SequenceRecipe(VectorRecipe):
     """Settings of a sequence model of RecTools, in Triton, and the vectors of its items, in the index."""
 
-    trained_by: ClassVar[str] = (
-        f"{__name__}:fit"  # what is served has the form of an imported encoder
-    )
+    # what is served has the form of an imported encoder
+    trained_by: ClassVar[str] = f"{__name__}:fit"
 
     kind: Literal["sequence"] = "sequence"
     name: str = "sequence"
@@ -133,9 +132,8 @@ def trained(recipe: SequenceRecipe, past: Sequences) -> Path:
     if not folder.is_dir():
         unfinished = folder.with_suffix(".part")
         unfinished.mkdir(parents=True, exist_ok=True)
-        os.utime(
-            unfinished
-        )  # the other of two trainings at the same time removes the oldest
+        # the other of two trainings at the same time removes the oldest
+        os.utime(unfinished)
         (unfinished / "settings.json").write_text(settings, encoding="utf-8")
         events = pd.DataFrame(
             {
@@ -191,9 +189,8 @@ def run(folder: Path, recipe: SequenceRecipe) -> None:
         raise StepError(
             f"the channel {recipe.name!r} is trained by RecTools, which uv installs: run make setup"
         )
-    python = (
-        ("--python", sys.executable) if sys.version_info < (3, 13) else ()
-    )  # else uv finds or downloads one
+    # else uv finds or downloads one
+    python = ("--python", sys.executable) if sys.version_info < (3, 13) else ()
     log.info(
         "%s: RecTools trains it in %s; installing RecTools takes minutes, once",
         recipe.name,

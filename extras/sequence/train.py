@@ -96,9 +96,8 @@ def dataset(path: Path) -> Dataset:
 
 def main(folder: Path) -> None:
     given = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    torch.set_num_threads(
-        1
-    )  # the same sums on every machine; the steps fit two models at the same time
+    # the same sums on every machine; the steps fit two models at the same time
+    torch.set_num_threads(1)
     seed_everything(given["seed"], verbose=False)
     kind, more = MODELS[given["model"]]
     loss = (

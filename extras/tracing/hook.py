@@ -29,12 +29,10 @@ _FAULT: Final = 500
 class TracingSettings(ExtensionSettings, env_prefix="RECSYS_TRACING__"):
     """OpenTelemetry: where the server sends traces, if anywhere."""
 
-    endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = (
-        ""  # http://127.0.0.1:4318/v1/traces; empty: none
-    )
-    share: Annotated[float, Field(ge=0, le=1)] = (
-        1.0  # of the requests; a caller's traceparent does not change it
-    )
+    # http://127.0.0.1:4318/v1/traces; empty: none
+    endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
+    # of the requests; a caller's traceparent does not change it
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0
     timeout_s: Seconds = 5.0  # in the background, no request waits for it
 
 
@@ -43,9 +41,8 @@ def register(app: Flask, parts: Parts) -> None:
     settings = TracingSettings.load()
     if settings.endpoint:
         traces = Traces(provider(settings))
-        parts.observers.insert(
-            0, traces.trace
-        )  # before the log, whose line has the trace's id
+        # before the log, whose line has the trace's id
+        parts.observers.insert(0, traces.trace)
 
 
 def processor(settings: TracingSettings) -> SpanProcessor:

@@ -135,9 +135,8 @@ class Lists:
     ratings: NDArray[np.int8]
     ages: NDArray[np.int32]
     candidates: NDArray[np.int32]  # (m, c) codes in fused order
-    features: NDArray[
-        np.float16
-    ]  # (m, c, candidate columns), half precision: they are most of the bytes
+    # (m, c, candidate columns), half precision: they are most of the bytes
+    features: NDArray[np.float16]
     # liked, disliked: (m, c) whether the candidate is among the next events, and how it was rated
     liked: NDArray[np.bool_]
     disliked: NDArray[np.bool_]
@@ -272,9 +271,8 @@ def _labelled(
     is_liked = (same & liked[:, None]).any(axis=2)
     is_bad = (same & ~(liked | (after == 0))[:, None]).any(axis=2)
     # what the request saw
-    items, ratings, ages, _ = sequences.histories(
-        data, points, config.history
-    )  # (m, history)
+    # (m, history)
+    items, ratings, ages, _ = sequences.histories(data, points, config.history)
     return Lists(
         users=points.users.astype(np.int32),
         times=points.times,
@@ -322,9 +320,8 @@ def sampled(lists: Lists, size: int, rng: np.random.Generator) -> tuple[Lists, F
     key = rng.random((m, c), dtype=np.float32)
     key[lists.liked] = -1
     key[left_out] = 1
-    places = np.sort(
-        np.argpartition(key, size - 1, axis=1)[:, :size], axis=1
-    )  # (m, size) in fused order
+    # (m, size) in fused order
+    places = np.sort(np.argpartition(key, size - 1, axis=1)[:, :size], axis=1)
     is_random = ~(lists.liked | left_out)
     taken = np.take_along_axis(is_random, places, axis=1)
     stands_for = np.log(

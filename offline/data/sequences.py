@@ -172,9 +172,8 @@ class Sequences:
 
         Returns item codes, ratings and times, (m, length) each, padded with 0 on the right.
         """
-        event = (
-            (self.starts[users] + positions)[:, None] - 1 - np.arange(length)
-        )  # (m, length)
+        # (m, length)
+        event = (self.starts[users] + positions)[:, None] - 1 - np.arange(length)
         there = event >= self.starts[users][:, None]
         items, ratings, times = (
             np.zeros(event.shape, dtype=np.int64) for _ in range(3)
@@ -265,9 +264,8 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
     """
     users, positions = data.users, data.positions
     phase = rng.integers(0, stride, data.n_users)[users]
-    returns = (
-        np.diff(data.times, prepend=data.times[:1]) >= BREAK_S
-    )  # or another user's; first events are left out
+    # or another user's; first events are left out
+    returns = np.diff(data.times, prepend=data.times[:1]) >= BREAK_S
     chosen = ((positions + phase) % stride == 0) | returns
     event = np.unique(history.first_of_second(users, data.times)[chosen])
     event = event[positions[event] > 0]
@@ -284,9 +282,8 @@ def augment_long_absences(
     """
     soonest, latest = np.log(LATER_S)
     passed = np.exp(rng.uniform(soonest, latest, len(points))).astype(np.int64)
-    newest = data.times[
-        data.starts[points.users] + points.positions - 1
-    ]  # of the events that each request sees
+    # of the events that each request sees
+    newest = data.times[data.starts[points.users] + points.positions - 1]
     returns = np.flatnonzero(points.times - newest >= BREAK_S)
     index = np.concatenate([np.arange(len(points)), returns])
     late = np.arange(len(index)) >= len(points)
@@ -367,9 +364,8 @@ class Inputs:
     data: Sequences  # ratings; every user and item has a place, with ratings or without
     genre_names: tuple[str, ...]  # in code order
     genres: Float32  # (items + 1, genres) 0/1
-    numbers: NDArray[
-        np.float64
-    ]  # (items + 1, `Dataset.numbers`) values, NaN where unknown
+    # (items + 1, `Dataset.numbers`) values, NaN where unknown
+    numbers: NDArray[np.float64]
     users: pd.DataFrame  # userid and profile, raw
     profile: tuple[features.OneHotFeature, ...]  # the profile's vocabularies
     profiles: NDArray[np.int64]  # (users, profile) codes; 0 is an unknown value

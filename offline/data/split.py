@@ -73,9 +73,8 @@ def label_and_split(
         rows[Columns.TIMESTAMP].to_numpy(),
         np.arange(len(rows)) - position + size - 1,
     )
-    newest = np.bincount(last[times == times[last]], minlength=len(rows))[
-        last
-    ]  # of the user's last second
+    # of the user's last second
+    newest = np.bincount(last[times == times[last]], minlength=len(rows))[last]
     offline = size - holdout_sizes(dataset.holdout_now, size, newest)
     part = np.where(position < train_share * offline, Split.TRAIN, Split.TEST)
     frame.loc[own, Columns.SPLIT] = np.where(position >= offline, Split.HOLDOUT, part)

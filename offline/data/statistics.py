@@ -71,9 +71,8 @@ class ItemStatistic:
 PRIOR = 10  # average ratings added to every item's own: shrinks the mean rating
 COUNT_SCALE = 5.0  # brings the logarithm of a count to about one
 HUNDREDS = 100.0
-number_column: Final = (
-    "item_{}".format
-)  # column of an item's number in the feature store: ``year`` -> ``item_year``
+# column of an item's number in the feature store: ``year`` -> ``item_year``
+number_column: Final = "item_{}".format
 
 
 def _count(name: str, entity: Entity) -> DenseFeature:

@@ -31,9 +31,8 @@ class Holdout:
     known: Sequences  # those of them that the user's request sees
     # (users, items + 1) targets: 1 where a user liked a held-out item, a new one unless repeats are allowed
     relevance: sp.csr_matrix
-    disliked: (
-        sp.csr_matrix
-    )  # (users, items + 1) 1 where a user rated such an item and never liked it
+    # (users, items + 1) 1 where a user rated such an item and never liked it
+    disliked: sp.csr_matrix
     # (users, items + 1) targets of users without a past; kept apart from `relevance`, so that no mean counts them
     cold: sp.csr_matrix
     # (users,) seconds of the request, by `holdout_of` those of the first held-out rating

@@ -84,9 +84,8 @@ def answers(
             if not len(found.item_numbers):
                 found = fill_up(recipe, found, popular, user)
             rated = ranker.scores(ranker.inputs(user, found, second))
-            order = np.lexsort(
-                (found.item_numbers, -rated)
-            )  # ties by id, as the server breaks them
+            # ties by id, as the server breaks them
+            order = np.lexsort((found.item_numbers, -rated))
             parts = {name: hits.ids for name, hits in found.by_channel.items()}
             for name, items in (
                 parts

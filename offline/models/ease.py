@@ -55,9 +55,8 @@ def fit(
     decay = np.arange(1, data.history + 1) ** -recipe.power
     lag = np.zeros((2, max(data.history, recipe.taste)), dtype=np.float32)
     lag[CONTINUES, : data.history] = decay
-    lag[RETURNS, : recipe.taste] = (
-        decay.mean()
-    )  # so that scores are about as large as within a session
+    # so that scores are about as large as within a session
+    lag[RETURNS, : recipe.taste] = decay.mean()
     channel = HistorySum(
         name=recipe.name,
         rows=rows[None],
@@ -77,9 +76,8 @@ def ease(together: sp.csr_matrix, l2: float = 1000.0) -> Float32:
     gram = together.toarray().astype(np.float64)  # (items + 1, items + 1)
     gram[np.diag_indices_from(gram)] += l2
     inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
-    inverse /= -np.diag(
-        inverse
-    )  # in place: this matrix, items x items doubles, is the step's peak memory
+    # in place: this matrix, items x items doubles, is the step's peak memory
+    inverse /= -np.diag(inverse)
     weights = inverse.astype(np.float32)
     np.fill_diagonal(weights, 0)
     return weights
@@ -97,9 +95,8 @@ def low_rank(
             (weights.shape[0], min(dim, weights.shape[0] - 1)), dtype=np.float32
         )
         return nothing, nothing.copy()
-    return factors(
-        weights.astype(np.float64), dim, seed
-    )  # in single precision, runs differ in the last digits
+    # in single precision, runs differ in the last digits
+    return factors(weights.astype(np.float64), dim, seed)
 
 
 def factors(weights: Any, dim: int, seed: int) -> tuple[Float32, Float32]:
@@ -109,9 +106,8 @@ def factors(weights: Any, dim: int, seed: int) -> tuple[Float32, Float32]:
     )
     order = np.argsort(-values)
     values = values[order]
-    root = np.sqrt(
-        np.where(values > 1e-6 * values[0], values, 0)
-    )  # what is below is rounding
+    # what is below is rounding
+    root = np.sqrt(np.where(values > 1e-6 * values[0], values, 0))
     return (left[:, order] * root).astype(np.float32), (right[order].T * root).astype(
         np.float32
     )

@@ -60,9 +60,8 @@ class FM(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         vectors = self.factors(codes)  # (batch, 2, dim)
-        interaction = (vectors[:, 0] * vectors[:, 1]).sum(
-            dim=1, keepdim=True
-        )  # (batch, 1)
+        # (batch, 1)
+        interaction = (vectors[:, 0] * vectors[:, 1]).sum(dim=1, keepdim=True)
         logits: Tensor = self.bias + self.linear(codes).sum(dim=1) + interaction
         return logits
 
@@ -101,9 +100,8 @@ def fm_data(
     users, items = (
         Vocabulary.of(ids[is_train]) for ids in (user_numbers, item_numbers)
     )
-    codes = np.stack(
-        [users.codes(user_numbers), items.codes(item_numbers)], axis=1
-    )  # (rows, 2)
+    # (rows, 2)
+    codes = np.stack([users.codes(user_numbers), items.codes(item_numbers)], axis=1)
     return pairs.pairs_data(codes, ratings, recipe.validation_share), users, items
 
 

@@ -65,12 +65,10 @@ class ListRankerConfig(Frozen):
     positive_level: int  # codes above this are likes
     item_column: int
     crossed_columns: tuple[int, ...]
-    feature_columns: tuple[
-        int, int
-    ]  # included, excluded: columns that are used unchanged
-    returning: tuple[
-        tuple[int, float], ...
-    ] = ()  # (column, weight) added in inference for users who return
+    # included, excluded: columns that are used unchanged
+    feature_columns: tuple[int, int]
+    # (column, weight) added in inference for users who return
+    returning: tuple[tuple[int, float], ...] = ()
 
 
 class ListRanker(Ranker):
@@ -129,9 +127,8 @@ class ListRanker(Ranker):
         events, ratings = events.long(), ratings.long()
         candidates = rows[:, :, self.config.item_column].long()  # (m, c)
 
-        affinities = self.affinities(
-            events, ratings, ages, candidates
-        )  # (m, c, similarities * kernels)
+        # (m, c, similarities * kernels)
+        affinities = self.affinities(events, ratings, ages, candidates)
         summary = self.summary(events, ratings, ages)[:, None]  # (m, 1, SUMMARIES)
         summaries = summary.expand(-1, candidates.shape[1], -1)  # (m, c, SUMMARIES)
         first, after = self.config.feature_columns
@@ -156,16 +153,14 @@ class ListRanker(Ranker):
         by_lag = self.lag.flatten(0, 1).T  # (lags, similarities * kernels)
         by_rating = nn.functional.embedding(ratings, self.rating_weight.flatten(0, 1).T)
         by_age = nn.functional.embedding(self.buckets(ages), self.age.flatten(0, 1).T)
-        weights = (by_lag * by_rating * by_age).transpose(
-            1, 2
-        )  # (m, similarities * kernels, lags)
+        # (m, similarities * kernels, lags)
+        weights = (by_lag * by_rating * by_age).transpose(1, 2)
         out = []
         for number, of_events in enumerate(
             torch.split(weights, self.config.kernels, dim=1)
         ):
-            rows = nn.functional.embedding(
-                events, self.get_buffer(f"events{number}")
-            )  # (m, lags, d); padding is 0
+            # (m, lags, d); padding is 0
+            rows = nn.functional.embedding(events, self.get_buffer(f"events{number}"))
             user = torch.matmul(of_events, rows)  # (m, kernels, d)
             items = nn.functional.embedding(
                 candidates, self.get_buffer(f"candidates{number}")

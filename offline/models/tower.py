@@ -252,9 +252,8 @@ class Batch(NamedTuple):
     items: Tensor  # (m, lags)
     ratings: Tensor  # (m, lags)
     regime: Tensor  # (m,)
-    left_out: (
-        Pairs  # (row, item) of what the softmax leaves out: what the user has seen
-    )
+    # (row, item) of what the softmax leaves out: what the user has seen
+    left_out: Pairs
     targets: Pairs  # (row, item) of what was liked next
     weights: Tensor  # (m,) of each target of a request
 

@@ -30,9 +30,8 @@ def main(settings: Settings) -> None:
     truth = parity.offline_truth(settings.artifacts_dir, manifest)
     stores = releases.Stores.of(settings)
     users = [row.own_id for row in truth.states.values()]
-    known = stores.redis.remembered(
-        users, manifest.dataset.base_name
-    )  # not users who were forgotten
+    # not users who were forgotten
+    known = stores.redis.remembered(users, manifest.dataset.base_name)
     states = [row for row in truth.states.values() if row.own_id in known]
     user_numbers = [row.number for row in rows.sampled_users(states, USERS)]
     truth = parity.recount(

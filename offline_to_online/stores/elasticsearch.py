@@ -37,9 +37,8 @@ CHECKED: Final = "checked"
 SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find itself: far less than users get
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
 _GRAPH: Final = {"m": 16, "ef_construction": 100}
-_RESCORED: Final = {
-    "rescore_vector": {"oversample": 3.0}
-}  # three times as many candidates are rescored by floats
+# three times as many candidates are rescored by floats
+_RESCORED: Final = {"rescore_vector": {"oversample": 3.0}}
 INDEX_OPTIONS: Final[Mapping[recipes.VectorIndex, Mapping[str, Any]]] = {
     "flat": {"type": "flat"},
     "hnsw": {"type": "hnsw", **_GRAPH},
@@ -190,9 +189,8 @@ def write_items(
             mappings=item_mapping(dims, INDEX_OPTIONS[kind]),
         )
     put_documents(client, index, rows)
-    client.indices.forcemerge(
-        index=index, max_num_segments=1
-    )  # one graph per channel and shard: all are reached
+    # one graph per channel and shard: all are reached
+    client.indices.forcemerge(index=index, max_num_segments=1)
     client.indices.put_settings(
         index=index, settings={"refresh_interval": "1s", "number_of_replicas": replicas}
     )
@@ -364,9 +362,8 @@ def check_self_first(
                     if channel in row.vectors:
                         ties[channel] += is_tie(row, channel, hits, own_ids)
         finally:
-            pool.shutdown(
-                cancel_futures=True
-            )  # after a failure no more searches are sent
+            # after a failure no more searches are sent
+            pool.shutdown(cancel_futures=True)
     return ties
 
 

@@ -40,12 +40,10 @@ ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
 Frames = Mapping[Entity, pd.DataFrame]
 CHUNK: Final = 500  # entities per request
 _FIELDS: Final = "fields.json"
-_LIVE: Final = (
-    "live.json"  # file in the repository: the release behind ml_user and ml_item
-)
-_CHECKED: Final = (
-    "checked"  # file of a release: all of it was read back through the feature server
-)
+# file in the repository: the release behind ml_user and ml_item
+_LIVE: Final = "live.json"
+# file of a release: all of it was read back through the feature server
+_CHECKED: Final = "checked"
 _UNAPPLIED: Final = ".unapplied"  # file: `apply_pending` has work; made before a change, so that a kill is noticed
 _IN_ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
 _IN_FEAST: Final = {"int64": "Int64", "string": "String"}  # of feast.types
@@ -145,9 +143,8 @@ class FeastStore(ReleaseStore):
         for server in self.each_server():
             with server.client() as features:
                 for entity in ENTITIES:
-                    _WAITING(
-                        features.call, FeatureQuery(entity, release, [1, 3, 5])
-                    )  # as the README's curl
+                    # as the README's curl
+                    _WAITING(features.call, FeatureQuery(entity, release, [1, 3, 5]))
 
     def activate(self, release: str) -> None:
         """Choose the release that the services ``ml_user`` and ``ml_item`` stand for; `apply_pending` applies it."""
@@ -164,9 +161,8 @@ class FeastStore(ReleaseStore):
         for release in releases:
             (self.repository / _UNAPPLIED).touch()
             folder = release_dir(self.settings, release)
-            (folder / _FIELDS).unlink(
-                missing_ok=True
-            )  # first what makes it visible to Feast: a kill may follow
+            # first what makes it visible to Feast: a kill may follow
+            (folder / _FIELDS).unlink(missing_ok=True)
             shutil.rmtree(folder)
 
     def apply_pending(self) -> None:
@@ -225,9 +221,8 @@ def write_features(
 
 def materialize(settings: Settings, release: str) -> None:
     """Register the repository's files (`feast apply`) and load the release's new rows into the online store."""
-    now = (
-        datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()
-    )  # Feast reads it as UTC
+    # Feast reads it as UTC
+    now = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()
     run_feast(settings, ["apply"], ["materialize-incremental", now, *_views(release)])
 
 
@@ -249,9 +244,8 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
     registry = repository / _REGISTRY
     copy = repository / _NEXT
     with (repository / "data" / ".lock").open("w") as lock:
-        fcntl.flock(
-            lock, fcntl.LOCK_EX
-        )  # released when the file is closed, whatever happens to the process
+        # released when the file is closed, whatever happens to the process
+        fcntl.flock(lock, fcntl.LOCK_EX)
         copy.unlink(missing_ok=True)
         if registry.is_file():
             shutil.copyfile(registry, copy)

@@ -152,9 +152,8 @@ class RedisStore(ReleaseStore):
                 while some := list(islice(keys, CHUNK)):
                     client.unlink(*some)
                 client.srem(wire.LOADED_KEY, release)
-                client.lrem(
-                    wire.PUBLISHED_KEY, 0, release
-                )  # one that was published while it was retired
+                # one that was published while it was retired
+                client.lrem(wire.PUBLISHED_KEY, 0, release)
 
     def publish(self, published: Published) -> None:
         """Write the manifest by which a server loads a release, and list the release as published."""

@@ -22,9 +22,8 @@ log = logging.getLogger(__name__)
 OUT_OF_TIME = "did not answer in time"
 FAIR_S = 0.05  # a call that had less time than that says nothing about the service when it runs out of time
 FAILURES = 3  # in a row, after which the circuit opens
-PROBE_S = (
-    0.5  # how long the breaker is open; then one request at a time probes the service
-)
+# how long the breaker is open; then one request at a time probes the service
+PROBE_S = 0.5
 
 Query = TypeVar("Query")
 Found = TypeVar("Found")

@@ -143,9 +143,8 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
     def __init__(self, settings: ElasticsearchSettings) -> None:
         super().__init__(settings, login=settings.login, ca_certs=settings.ca_certs)
         self._copies = settings.cluster
-        self.more: Mapping[
-            str, Search
-        ] = {}  # release -> searches further items, those that its index lacks
+        # release -> searches further items, those that its index lacks
+        self.more: Mapping[str, Search] = {}
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         allowed = unseen_filter(query.seen, query.only)
@@ -211,12 +210,10 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
                 f"refused the search of channel {channel.name} ({answer['error']['type']})",
             )
         self._require_whole(answer)
-        hits = answer.get("hits", {}).get(
-            "hits", []
-        )  # filter_path leaves empty lists out
-        keys = np.array(
-            [key for hit in hits for key in hit["sort"]], np.float64
-        )  # score and number of each
+        # filter_path leaves empty lists out
+        hits = answer.get("hits", {}).get("hits", [])
+        # score and number of each
+        keys = np.array([key for hit in hits for key in hit["sort"]], np.float64)
         numbers, scores = keys[1::2].astype(np.int64), keys[::2]
         if by_vector_alone:  # the inner products behind the scores
             scores = wire.product_of_score(scores / channel.vector_weight) / magnified(

@@ -44,9 +44,8 @@ class FeatureRows:
 
     ids: tuple[int, ...]  # complete rows, in the order of the query
     columns: Mapping[str, list[Any]]  # feature name -> one value for each of `ids`
-    missing: Mapping[
-        int, tuple[str, ...]
-    ]  # id -> features without a value; such an id is not in `ids`
+    # id -> features without a value; such an id is not in `ids`
+    missing: Mapping[int, tuple[str, ...]]
 
 
 class FeastFeatures(http.HttpClient[FeatureQuery, FeatureRows]):
@@ -156,9 +155,8 @@ class UserFeatures:
             for strict in (False, True)
         }
         self._lock = threading.Lock()
-        self._waiting: dict[
-            tuple[str, bool], list[PendingRow]
-        ] = {}  # by release, and whether they are strict
+        # by release, and whether they are strict
+        self._waiting: dict[tuple[str, bool], list[PendingRow]] = {}
 
     @property
     def waiting(self) -> int:

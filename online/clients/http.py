@@ -41,9 +41,8 @@ _UNIX: Final = "unix:"
 _SOCKET_PATH_BYTES: Final = 107
 _OVER_SOCKET: Final = "http://localhost"  # scheme and host of a request over a socket
 _BUFFER: Final = 128 * 1024  # bytes, libcurl's receive buffer
-_MOST: Final = (
-    16 * 1024 * 1024
-)  # bytes of an answer; those that a request waits for have far less
+# bytes of an answer; those that a request waits for have far less
+_MOST: Final = 16 * 1024 * 1024
 
 
 class UnreadableError(OSError):
@@ -160,9 +159,8 @@ class Http:
         self, node: _Node, path: str, body: bytes | None, headers: Sequence[str]
     ) -> HttpAnswer:
         try:
-            curl = (
-                node.idle.pop()
-            )  # used last, so that the others may be closed by the server
+            # used last, so that the others may be closed by the server
+            curl = node.idle.pop()
         except IndexError:
             curl = self._connection(node.url)
         head, answer = io.BytesIO(), io.BytesIO()
@@ -170,9 +168,8 @@ class Http:
             pycurl.URL,
             (_OVER_SOCKET if node.url.startswith(_UNIX) else node.url) + path,
         )
-        curl.setopt(
-            pycurl.HTTPHEADER, ["Expect:", *headers]
-        )  # send a body at once, without waiting for 100 Continue
+        # send a body at once, without waiting for 100 Continue
+        curl.setopt(pycurl.HTTPHEADER, ["Expect:", *headers])
         curl.setopt(pycurl.WRITEHEADER, head)
         curl.setopt(pycurl.WRITEDATA, answer)
         left_s = self._timeout_s if current() is NEVER else current().left()
@@ -204,13 +201,11 @@ class Http:
         """Connection for one thread at a time. It connects at its first use, and again where the server has hung up."""
         curl = pycurl.Curl()
         curl.setopt(pycurl.NOSIGNAL, 1)  # as threads use it
-        curl.setopt(
-            pycurl.PROXY, ""
-        )  # none between us and our own service, whatever the environment names
+        # none between us and our own service, whatever the environment names
+        curl.setopt(pycurl.PROXY, "")
         curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
-        curl.setopt(
-            pycurl.MAXFILESIZE, _MOST
-        )  # also ends an answer that does not say how long it is
+        # also ends an answer that does not say how long it is
+        curl.setopt(pycurl.MAXFILESIZE, _MOST)
         if url.startswith(_UNIX):
             path = Path(url.removeprefix(_UNIX))
             curl.setopt(pycurl.UNIX_SOCKET_PATH, f"{_folder(path)}/{path.name}")

@@ -80,9 +80,8 @@ class Publishing(redis.Redis):
 class Control:
     """What Redis says to all servers, besides the users."""
 
-    active: (
-        str | None
-    )  # the release that answers by default; None: none was ever activated
+    # the release that answers by default; None: none was ever activated
+    active: str | None
     published: Sequence[str]  # last published or activated first
     forgotten: int = 0  # how often somebody was forgotten
 

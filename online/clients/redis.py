@@ -190,9 +190,8 @@ class UserQuery:
 class UserAnswer:
     """``user=None``: Redis does not know that user under that release, and nothing was sent of this user since."""
 
-    published: (
-        bool  # the requested release; where it is not, an unknown user means nothing
-    )
+    # the requested release; where it is not, an unknown user means nothing
+    published: bool
     user: StoredUser | None
 
 

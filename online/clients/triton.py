@@ -99,9 +99,8 @@ class TritonScores(http.HttpClient[ScoreQuery, features.Float32]):
             raise base.ServiceError(self.service, f"gave {output} for {rows} rows")
         numbers: features.Float32 = result.as_numpy(wire.MODEL_OUTPUT).ravel()
         if not np.isfinite(numbers).all():
-            raise base.StoredError(
-                self.service, NOT_NUMBERS
-            )  # the model's fault: other releases' models are healthy
+            # the model's fault: other releases' models are healthy
+            raise base.StoredError(self.service, NOT_NUMBERS)
         return numbers
 
     def _ping(self) -> str:

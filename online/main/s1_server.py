@@ -111,9 +111,8 @@ def create_app(
     parts = Parts(settings, recommender, stores or {}, observers, recommender.recommend)
     app.extensions["recsys"] = parts
     register_extras(app, parts, EXTRAS)
-    recommender.releases.replace_each(
-        recommender.extended
-    )  # the one that was loaded before them
+    # the one that was loaded before them
+    recommender.releases.replace_each(recommender.extended)
     guard_writes(app, settings.server)
     document = openapi.description(
         parts.request_model, recommender.answer_model, parts.paths, parts.models

@@ -145,9 +145,8 @@ class Degradation(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     service: str = Field(description="whose part is missing")
-    reason: str = Field(
-        description="what is wrong with it"
-    )  # the rest of a sentence that begins with its name
+    # the rest of a sentence that begins with its name
+    reason: str = Field(description="what is wrong with it")
     instead: str = Field(
         description="what the answer has in its place: a word for programs"
     )

@@ -21,9 +21,8 @@ class Hook(Generic[Act]):
     """A function in a phase. An extension may turn ``needed`` off while there is nothing to do for any request."""
 
     act: Act
-    fields: frozenset[
-        str
-    ]  # of requests that it acts on: those that give one of these; empty: all requests
+    # of requests that it acts on: those that give one of these; empty: all requests
+    fields: frozenset[str]
     needed: bool = True
 
 

@@ -12,9 +12,8 @@ from online.clients.base import Client, ServiceError
 from online.recommend.outcomes import NoReleaseError
 from online.recommend.releases import Releases
 
-FRESH_S = (
-    0.5  # how long a result is reused, so that frequent probes do not load the services
-)
+# how long a result is reused, so that frequent probes do not load the services
+FRESH_S = 0.5
 
 
 class ServiceState(BaseModel):
@@ -56,13 +55,11 @@ class Readiness:
     def __init__(self, releases: Releases, clients: Sequence[Client[Any, Any]]) -> None:
         self._releases = releases
         self._clients = clients
-        self.notes: list[
-            Callable[[], str]
-        ] = []  # of extensions; empty text: nothing to report
+        # of extensions; empty text: nothing to report
+        self.notes: list[Callable[[], str]] = []
         self._lock = threading.Lock()
-        self._found: tuple[float, Ready] | None = (
-            None  # until when it counts, in seconds of `time.monotonic`
-        )
+        # until when it counts, in seconds of `time.monotonic`
+        self._found: tuple[float, Ready] | None = None
 
     def __call__(self) -> Ready:
         """Current readiness, at most `FRESH_S` and the time of a probe old."""

@@ -493,9 +493,8 @@ def score_query(
         log.warning("no features for items %s", unknown)
         candidates = candidates.only(known)
     items = held.rows[codes[known] - 1]  # (n,)
-    inputs = model_inputs(
-        release.spec, user, items, candidates, history, timestamp
-    )  # (n, columns), history once
+    # (n, columns), history once
+    inputs = model_inputs(release.spec, user, items, candidates, history, timestamp)
     return ScoreQuery(inputs, release.model_version, release.model), candidates
 
 

@@ -47,9 +47,8 @@ class Releases:
         self._load_release = load
         self._forgot = forgot
         self._following = threading.Lock()  # held by the thread that loads
-        self._lock = (
-            threading.Lock()
-        )  # of `_loaded` and `active`: `replace_each` changes them, too
+        # of `_loaded` and `active`: `replace_each` changes them, too
+        self._lock = threading.Lock()
         self._loaded: dict[str, Release] = {}
         self._published: Sequence[str] | None = None  # None: Redis has not said yet
         self._active_id: str | None = None  # as Redis said last

@@ -167,13 +167,11 @@ class Ranked:
 
     item_numbers: NDArray[np.integer]  # (n,)
     scores: NDArray[np.float32]  # (n,)
-    query: triton.ScoreQuery | None = (
-        None  # to the ranking model; None where it did not rank
-    )
+    # to the ranking model; None where it did not rank
+    query: triton.ScoreQuery | None = None
     rows: NDArray[np.intp] | None = None  # (n,) row of each item in ``query``
-    order: NDArray[np.intp] | None = (
-        None  # (n,) indices into item_numbers in display order; None: as ranked
-    )
+    # (n,) indices into item_numbers in display order; None: as ranked
+    order: NDArray[np.intp] | None = None
 
     def shown(self, size: int) -> NDArray[np.intp]:
         """(size,) indices into item_numbers of the first ``size`` items in display order."""

@@ -28,17 +28,15 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 Reply = tuple[int, Headers, bytes]  # status, headers, body
 
-MAX_BODY: Final = (
-    256 * 1024
-)  # bytes; a request needs forty, a list of events or of items more
+# bytes; a request needs forty, a list of events or of items more
+MAX_BODY: Final = 256 * 1024
 BODY_TOO_LARGE: Final = f"The body is larger than {MAX_BODY} bytes."
 # In a request's WSGI environment: since when it is complete, in seconds of `time.perf_counter`. The wait for a thread
 # counts. Flask's own server does not set it.
 COMPLETE_SINCE: Final = "recsys.complete_since"
 ALIVE: Final = "/healthz"  # answered in the event loop: it calls no service
-METRICS: Final = (
-    "/metrics"  # answered by a thread of its own, also while all others are busy
-)
+# answered by a thread of its own, also while all others are busy
+METRICS: Final = "/metrics"
 HEALTH_PATHS: Final = (ALIVE, METRICS)
 HEALTH_QUEUE: Final = 8  # of the latter at once
 RETRY_AFTER_S: Final = 1
@@ -47,9 +45,8 @@ DEFAULT_HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
 }
-RECONNECTS: Final = (
-    1 / 16
-)  # share of the answers that ask the client to connect again, while all threads are busy
+# share of the answers that ask the client to connect again, while all threads are busy
+RECONNECTS: Final = 1 / 16
 
 
 class Error(BaseModel, extra="forbid"):

@@ -46,9 +46,8 @@ class Connections:
         self._most = most
         self._timeout_s = timeout_s
         self._open: dict[Address, _Open] = {}
-        self._waiting: dict[
-            Address, None
-        ] = {}  # those that wait for their client, the longest first
+        # those that wait for their client, the longest first
+        self._waiting: dict[Address, None] = {}
 
     @classmethod
     def from_settings(cls, settings: ServerSettings) -> Self:

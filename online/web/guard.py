@@ -39,16 +39,13 @@ class Record:
     status: int = 0
     seconds: float = 0.0
     outcome: str = ""  # "personal", "cold_start" or "degraded" for an answer, the error's code for an error
-    degradations: tuple[
-        tuple[str, str], ...
-    ] = ()  # the service that an answer lacks, and what it lacks of it
+    # the service that an answer lacks, and what it lacks of it
+    degradations: tuple[tuple[str, str], ...] = ()
     answer: Answer | None = None  # where it recommends
-    facts: dict[str, Any] = field(
-        default_factory=dict
-    )  # whatever else its line in the log should say; no secrets
-    scopes: frozenset[str] = (
-        frozenset()
-    )  # of its API key; none: it came without a valid one
+    # whatever else its line in the log should say; no secrets
+    facts: dict[str, Any] = field(default_factory=dict)
+    # of its API key; none: it came without a valid one
+    scopes: frozenset[str] = frozenset()
     trusted: bool = True  # False: it comes from another site's page, or without a key to an open server
 
     def may(self, scope: Scope) -> bool:
@@ -76,9 +73,8 @@ def needs_scope(scope: Scope) -> Callable[[View], View]:
 
 
 only_reads = needs_scope("read")  # a POST that changes nothing
-open_at_first = needs_scope(
-    "events"
-)  # records events: on this machine it needs no key until a first one exists
+# records events: on this machine it needs no key until a first one exists
+open_at_first = needs_scope("events")
 
 
 # --- who may send it

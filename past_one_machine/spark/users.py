@@ -156,9 +156,8 @@ def whole_users(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         if not batch.num_rows:
             continue
         users = batch.column(Columns.USER).to_numpy()
-        begin = int(
-            np.searchsorted(users, users[-1])
-        )  # of the last user, who may go on in the next batch
+        # of the last user, who may go on in the next batch
+        begin = int(np.searchsorted(users, users[-1]))
         if begin or (held and _last(held) != users[-1]):
             yield pa.Table.from_batches([*held, batch.slice(0, begin)])
             held = []

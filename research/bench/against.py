@@ -478,9 +478,8 @@ def _arguments() -> argparse.Namespace:
 
 def main(settings: Settings) -> None:
     given = _arguments()
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit("ended")
-    )  # what is paused resumes, what was started stops
+    # what is paused resumes, what was started stops
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     commit = commit_of(given.commit)
     loadings = [
         *(Loading(in_flight=level) for level in given.levels),

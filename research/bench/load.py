@@ -84,9 +84,8 @@ class Run:
     seconds: float  # from the first request to the last answer
     answers: tuple[Answered, ...]  # in the order in which they came
     generator_s: float  # processor time of the generator
-    used_s: Mapping[str, float] = field(
-        default_factory=dict
-    )  # processor seconds of each part of the stack meanwhile
+    # processor seconds of each part of the stack meanwhile
+    used_s: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def good(self) -> list[Answered]:

@@ -21,9 +21,8 @@ _UNNOTICED_S: Final = 10.0
 _SIGN_OF_LIFE_S: Final = 2.0
 
 PARTS: Final = ("server", "redis", "elasticsearch", "feast", "triton")
-Parts = dict[
-    str, tuple[psutil.Process, ...]
-]  # those that listen on a part's port, and their children
+# those that listen on a part's port, and their children
+Parts = dict[str, tuple[psutil.Process, ...]]
 Read = TypeVar("Read")
 
 
@@ -136,7 +135,6 @@ def on_free_ports(settings: Settings) -> Settings:
                 update={name: free.getsockname()[1]}
             )
             settings = settings.model_copy(update={group: place})
-    redis = settings.redis.model_copy(
-        update={"socket_dir": None}
-    )  # that of the stack that runs
+    # that of the stack that runs
+    redis = settings.redis.model_copy(update={"socket_dir": None})
     return settings.model_copy(update={"redis": redis})

@@ -71,9 +71,8 @@ class Soak:
     ) -> None:
         self._settings, self._releases, self._plan = settings, releases, plan
         self.answers: list[Answered] = []
-        self.p99s_ms: list[
-            float
-        ] = []  # of the requests between two switches, without those during one
+        # of the requests between two switches, without those during one
+        self.p99s_ms: list[float] = []
         self.samples: list[dict[str, Any]] = []
         self.switches = 0
 

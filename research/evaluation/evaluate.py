@@ -214,9 +214,8 @@ def main(
 ) -> None:
     if server:
         settings = settings_of_live(settings)
-    answerer = (
-        answers_of_server(settings) if server else None
-    )  # before minutes are spent
+    # before minutes are spent
+    answerer = answers_of_server(settings) if server else None
     source = source_artifacts(settings) if with_source else None
     command = f"make evaluate-full{' server=1' if server else ''}{' with_source=1' if source else ''}"
     found = evaluate(settings, command, answerer, source)

@@ -65,9 +65,8 @@ GAPS: Final = (  # from, and to less than, so many seconds
 )
 LEAST = 5  # events before a session that is evaluated
 BEFORE = 0.9  # share of all events that come before the one moment
-MOST_EVENTS: Final = (
-    10  # of a user that are held out where the rule, a basket, has no limit
-)
+# of a user that are held out where the rule, a basket, has no limit
+MOST_EVENTS: Final = 10
 MEASURES: Final = ("recall@200", "recall@50", "ndcg@50")
 
 
@@ -79,9 +78,8 @@ def last_sessions(data: Sequences, least: int = LEAST) -> Holdout:
     begins = (np.diff(data.times, prepend=data.times[:1]) >= BREAK_S) | (
         data.positions == 0
     )
-    last = np.zeros(
-        data.n_users, dtype=np.int64
-    )  # position of the event that begins each user's last session
+    # position of the event that begins each user's last session
+    last = np.zeros(data.n_users, dtype=np.int64)
     np.maximum.at(last, data.users[begins], data.positions[begins])
     held_out = (last >= least)[data.users] & (data.positions >= last[data.users])
     return replay.holdout_of(data.select(~held_out), data.select(held_out))
@@ -91,9 +89,8 @@ def holdout_at(data: Sequences, time: int, horizon: int) -> Holdout:
     """Hold out, from ``time`` (seconds) on, the next ``horizon`` events of users who had rated something by then."""
     before = visible_at(data.times, time)
     known = data.select(before).lengths
-    first = np.repeat(
-        known, data.lengths
-    )  # position of each user's first event from the time on
+    # position of each user's first event from the time on
+    first = np.repeat(known, data.lengths)
     following = ~before & (first > 0) & (data.positions < first + horizon)
     return replay.holdout_of(data.select(before), data.select(following))
 

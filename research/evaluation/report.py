@@ -80,9 +80,8 @@ def funnel(holdout: Holdout, answers: Answers) -> dict[str, Any]:
     def stages(k: int) -> dict[str, Any]:
         tops = {name: lists[:, :k] for name, lists in answers.channels.items()}
         found = {name: metrics.hits(lists, relevance) for name, lists in tops.items()}
-        finders = np.zeros(
-            relevance.shape, dtype=np.int8
-        )  # how many channels found what was liked
+        # how many channels found what was liked
+        finders = np.zeros(relevance.shape, dtype=np.int8)
         for name, lists in tops.items():
             finders[rows, lists] += found[name]
         return {

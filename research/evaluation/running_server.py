@@ -32,9 +32,8 @@ from offline.evaluation.replay import SHOWN, Answerer, Answers, Holdout
 from offline_to_online.releases import settings_of_live
 
 Body = Mapping[str, Any]
-IN_FLIGHT = (
-    4  # requests at a time: more would only queue, as the server runs on this machine
-)
+# requests at a time: more would only queue, as the server runs on this machine
+IN_FLIGHT = 4
 TIMEOUT_S = 30.0
 OPENING = "release_opening"  # error code of a 503 while a worker opens a release
 OPENING_S = 30.0  # until every worker serves a release that has gone live
@@ -88,9 +87,8 @@ def server_answers(
     scores = np.full((users, shown), np.nan)
     for user, body in enumerate(_requested(url, release, holdout, shown, own_ids)):
         ranked = [item["itemid"] for item in body["item_list"]]
-        recalled = (
-            {"fused": ranked} if body["cold_start"] else body["recall"]
-        )  # an unknown user gets the popular list
+        # an unknown user gets the popular list
+        recalled = {"fused": ranked} if body["cold_start"] else body["recall"]
         for name, ids in {**recalled, "ranked": ranked}.items():
             if unknown := [own_id for own_id in ids if own_id not in codes]:
                 raise StepError(
@@ -161,13 +159,11 @@ def _requested(
             ) from error
 
     with ExitStack() as stack:
-        session = stack.enter_context(
-            local_session()
-        )  # its connections are the threads'
+        # its connections are the threads'
+        session = stack.enter_context(local_session())
         pool = stack.enter_context(ThreadPoolExecutor(IN_FLIGHT))
-        stack.callback(
-            pool.shutdown, cancel_futures=True
-        )  # after a failure no more requests are sent
+        # after a failure no more requests are sent
+        stack.callback(pool.shutdown, cancel_futures=True)
         return list(
             progress(
                 pool.map(ask, wanted), total=len(wanted), desc="requests", unit="user"

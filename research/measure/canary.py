@@ -63,9 +63,8 @@ RATE: Final = 50.0  # requests a second of all users
 SHARE: Final = 0.05
 STEP_USERS: Final = 10_000  # `users=` of the simulated canaries
 LOOKS: Final = 40  # decisions in a step; servers decide twice a second
-COMPARED: Final = (
-    1_000  # lists of a step that are compared with the active release's, at most
-)
+# lists of a step that are compared with the active release's, at most
+COMPARED: Final = 1_000
 NOTICED: Final = 0.5
 EQUAL: Final = 500  # comparisons of the active release with itself
 STALE: Final = 20  # of each user's last events, which a stale release does not have
@@ -416,9 +415,8 @@ class Simulation:
         self.users = 0
         self.likes_lost = 0.0
         self.known = Likes()
-        self.treated: list[
-            Flags
-        ] = []  # a look's users of both groups: whether they have the canary
+        # a look's users of both groups: whether they have the canary
+        self.treated: list[Flags] = []
         self.values: list[Numbers] = []  # and their likes
         self.ends: list[float] = []  # when those are known
 

@@ -103,9 +103,8 @@ def mean_of_nearest(some: sp.csr_matrix, vectors: sp.csr_matrix) -> sp.csr_matri
     known = vectors[np.diff(vectors.indptr) > 0]
     n = min(NEIGHBOURS, known.shape[0])
     lengths = np.asarray(known.multiply(known).sum(axis=1)).ravel()
-    distances = (
-        lengths - 2 * (some @ known.T).toarray()
-    )  # but for the user's own length, which changes no order
+    # but for the user's own length, which changes no order
+    distances = lengths - 2 * (some @ known.T).toarray()
     nearest = np.argpartition(distances, n - 1, axis=1)[:, :n]
     share = np.full(nearest.size, 1 / n, np.float32)
     ends = np.arange(0, nearest.size + 1, n)
@@ -175,9 +174,8 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     log.info("baselines")
     own = frequencies(holdout.past, np.ones(len(holdout.past.items)))[rows]
     popularity = np.bincount(holdout.past.items, minlength=holdout.past.n_items + 1)
-    popularity = popularity / (
-        popularity.max() + 1
-    )  # below one: it orders what was had equally often
+    # below one: it orders what was had equally often
+    popularity = popularity / (popularity.max() + 1)
     lists = {
         "popularity": best(holdout, rows, 0 * own, popularity),
         PERSONAL: best(holdout, rows, own, popularity),

@@ -123,9 +123,8 @@ def channel(
     found = fit_channel(
         recall.channels[0], past, replace(inputs, data=past), recipe.data
     )
-    seconds = (
-        time.process_time() - begin + found.report.get("seconds", 0)
-    )  # of a process of its own
+    # of a process of its own
+    seconds = time.process_time() - begin + found.report.get("seconds", 0)
     points = points_of(holdout)
     config = replace(ListsConfig.of(recipe), size=SIZE)
     lists = np.zeros((past.n_users, SIZE), np.int64)

@@ -19,9 +19,8 @@ from stack.service import (
 
 VERSION: Final = "8.19.21"
 HEAP: Final = "512m"
-USER: Final = (
-    "RECSYS_ELASTICSEARCH__USER"  # variables in which a node finds whom it answers
-)
+# variables in which a node finds whom it answers
+USER: Final = "RECSYS_ELASTICSEARCH__USER"
 PASSWORD: Final = "RECSYS_ELASTICSEARCH__PASSWORD"  # noqa: S105 (a name)
 
 

@@ -34,9 +34,8 @@ REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
 KEEP_UMASK: Final = Path(__file__).with_name("keep_umask.py")
 BACKEND: Final = Path(__file__).with_name("backends") / "onnxruntime" / "model.py"
 UV: Final = (sys.executable, "-m", "uv")
-PYTHONS: Final = tuple(
-    (3, minor) for minor in range(8, 14)
-)  # those the wheel has a stub for
+# those the wheel has a stub for
+PYTHONS: Final = tuple((3, minor) for minor in range(8, 14))
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 # These calls write to files or to the memory of processes. They require a header whose value is a line feed, which no
 # header can have: nobody may call them.
@@ -200,9 +199,8 @@ class Triton(Service):
         ready_file(settings).unlink(missing_ok=True)
         python = folder / "bin" / "python"
         if not python.exists():
-            shutil.rmtree(
-                folder, ignore_errors=True
-            )  # what an interruption left; uv clears environments alone
+            # what an interruption left; uv clears environments alone
+            shutil.rmtree(folder, ignore_errors=True)
             run_quietly(*UV, "venv", "--quiet", "--python", sys.executable, str(folder))
         run_quietly(
             *UV, "pip", "sync", "--quiet", "--python", str(python), str(REQUIREMENTS)

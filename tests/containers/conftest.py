@@ -31,9 +31,8 @@ from tests.needs import not_tested
 
 ROOT = Path(__file__).parents[2]
 PORT_SHIFT = 13_000  # away from the default stack and from the end-to-end tests'
-UID = (
-    1234 if os.geteuid() == 0 else os.geteuid()
-)  # not the default, so that none is there by luck
+# not the default, so that none is there by luck
+UID = 1234 if os.geteuid() == 0 else os.geteuid()
 PASSWORD = "p@ss w0rd#1 it's $x"
 TOKEN = "token-of-a-private-index"
 DEMO_SECONDS = 1_500
@@ -209,9 +208,8 @@ def pip_configuration(path: Path) -> Path:
 @pytest.fixture(scope="session")
 def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
     folder = tmp_path_factory.mktemp("containers")
-    folder.parent.chmod(
-        0o711
-    )  # pytest's own folders are closed to the containers' user
+    # pytest's own folders are closed to the containers' user
+    folder.parent.chmod(0o711)
     folder.chmod(0o755)
     data = ml_100k(folder / "ml-100k")
     exchange = folder / "exchange"  # made by docker.sh, as root where root runs it

@@ -27,9 +27,8 @@ from tests.services.online.load import load
 from tests.waiting import until
 
 ids = {"ids": lambda service: service.name}
-ENGINE = Path(
-    os.environ.get("RECSYS_ENGINE_DIR", "/var/tmp/recsys-engine")
-)  # .ci/engine's
+# .ci/engine's
+ENGINE = Path(os.environ.get("RECSYS_ENGINE_DIR", "/var/tmp/recsys-engine"))
 
 
 class TestDemo:
@@ -139,9 +138,8 @@ def test_one_that_is_killed_under_load_comes_back(
         if "service" not in error and error["code"] != "release_opening"
     ]
     assert unexplained == []
-    assert service.name == "server" or len(known) == len(
-        requested.answers
-    )  # nobody else's end cuts a connection
+    # nobody else's end cuts a connection
+    assert service.name == "server" or len(known) == len(requested.answers)
     assert containers.itemids() == before
 
 

@@ -95,9 +95,8 @@ class Pipeline:
         """This stack with a release live that is made with other settings, such as RECSYS_DATA or RECSYS_RECIPE;
         afterwards artifacts and live release are as before."""
         before = self.recommend(1).json()["release"]
-        checked = self.step(
-            "offline_to_online/rank/s3_check_offline_and_online.py"
-        )  # it may have been loaded again
+        # it may have been loaded again
+        checked = self.step("offline_to_online/rank/s3_check_offline_and_online.py")
         assert checked.returncode == 0, checked.stdout
         with self.artifacts_kept():
             other = dataclasses.replace(self, env={**self.env, **variables})

@@ -52,9 +52,8 @@ def clean_stack(stack: Settings) -> Iterator[Settings]:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a Redis that the module has for itself. The supervisor restarts it when it is killed."""
     settings = settings_on_free_ports(tmp_path_factory.mktemp("exchange"))
-    patient = settings.redis.model_copy(
-        update={"timeout_s": 30.0}
-    )  # the machine may be busy
+    # the machine may be busy
+    patient = settings.redis.model_copy(update={"timeout_s": 30.0})
     with own_stack(settings.model_copy(update={"redis": patient}), [REDIS]) as settings:
         yield settings
 

@@ -61,9 +61,8 @@ def test_a_relative_path_is_handed_over_absolute() -> None:
     there = str(ROOT.parent / "there")
     variables = dict.fromkeys(PATHS, "../there")
     assert handed_over(**variables) == [there] * 4
-    assert (
-        handed_over(*(f"{name}=../there" for name in PATHS)) == [there] * 4
-    )  # on make's command line
+    # on make's command line
+    assert handed_over(*(f"{name}=../there" for name in PATHS)) == [there] * 4
 
 
 @pytest.mark.parametrize("data", ["/nope", "it's /nope"])

@@ -69,9 +69,8 @@ def test_a_script_runs_only_when_all_of_its_module_is_there() -> None:
 def test_a_command_without_arguments_has_help(
     script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(
-        "RECSYS_RECIPE", "none"
-    )  # so that one that goes on fails at once
+    # so that one that goes on fails at once
+    monkeypatch.setenv("RECSYS_RECIPE", "none")
     for argument, code in (("--help", 0), ("--all", 2)):
         monkeypatch.setattr(sys, "argv", [script, argument])
         with pytest.raises(SystemExit, match=rf"^{code}$"):

@@ -61,9 +61,8 @@ def test_status_shows_everything_ready(pipeline: Pipeline) -> None:
         stop=stop_after_delay(120), wait=wait_fixed(1), reraise=True
     ):
         with attempt:
-            shown = pipeline.stack(
-                "status"
-            ).lower()  # which fails where one is not, or takes its time
+            # which fails where one is not, or takes its time
+            shown = pipeline.stack("status").lower()
             for service in ("redis", "elasticsearch", "feast", "triton", "server"):
                 assert re.search(rf"^ *{service} +yes ", shown, re.MULTILINE), shown
 

@@ -10,9 +10,8 @@ import pytest
 
 from tests.e2e.pipeline import ROOT, Pipeline
 
-LIBRARY_SECONDS = (
-    1_500  # with the download of what the library needs, on a busy machine
-)
+# with the download of what the library needs, on a busy machine
+LIBRARY_SECONDS = 1_500
 
 
 def exported_events(pipeline: Pipeline, folder: Path) -> Path:
@@ -38,9 +37,8 @@ def imported(
     """
     bundle = events / f"{library}_{model}"
     script = f"extras/models/exporters/from_{exporter or library}.py"
-    python = (
-        ("--python", sys.executable) if sys.version_info < (3, 13) else ()
-    )  # that PyTorch is here already
+    # that PyTorch is here already
+    python = ("--python", sys.executable) if sys.version_info < (3, 13) else ()
     uv = str(ROOT / ".venv/bin/uv")
     command = (
         uv,
@@ -72,9 +70,8 @@ def check_served(
             answer = live.recommend(int(user), size=len(items), explain="recall").json()
             assert bundle.name in answer["recall"]
             listed = [str(item["itemid"]) for item in answer["item_list"]]
-            same.append(
-                len(set(listed) & set(map(str, items))) / len(items)
-            )  # the last may have equal scores
+            # the last may have equal scores
+            same.append(len(set(listed) & set(map(str, items))) / len(items))
     assert sum(same) / len(same) == pytest.approx(1, abs=0.01)
 
 

@@ -37,9 +37,8 @@ def test_a_new_release_goes_live_without_a_failed_request(pipeline: Pipeline) ->
             done = pipeline.run("make", "publish", seconds=900)
             assert done.returncode == 0, done.stdout
             pipeline.wait_until_loaded(release)
-            assert (
-                pipeline.recommend(1, release=release).json()["release"] == release
-            )  # by name, before it is live
+            # by name, before it is live
+            assert pipeline.recommend(1, release=release).json()["release"] == release
             assert pipeline.recommend(1).json()["release"] == first["release"]
             assert {answer.body["release"] for answer in requested.answers} == {
                 first["release"]
@@ -78,9 +77,8 @@ def test_a_release_that_fails_its_check_never_goes_live(pipeline: Pipeline) -> N
     finally:
         artifacts.USER_FEATURES.write(folder, features)
     assert done.returncode != 0
-    assert "each value read back equal to its source" in done.stdout, (
-        done.stdout
-    )  # the steps before it went well
+    # the steps before it went well
+    assert "each value read back equal to its source" in done.stdout, done.stdout
     assert (
         f"CheckError: offline and online disagree by more than 1e-05: column '{column}', user "
         in done.stdout

@@ -14,9 +14,8 @@ from tests.e2e.pipeline import Pipeline
 
 def run(pipeline: Pipeline, command: str) -> subprocess.CompletedProcess[str]:
     """In the repository's root, in the activated environment, against the demo's ports."""
-    default = (
-        Settings.model_construct()
-    )  # the ports that the READMEs name, whatever the environment says
+    # the ports that the READMEs name, whatever the environment says
+    default = Settings.model_construct()
     for service in ("server", "feast"):
         theirs, ours = (
             getattr(default, service).port,

@@ -50,9 +50,8 @@ def test_a_service_that_dies_in_the_middle(pipeline: Pipeline, tmp_path: Path) -
         finally:
             pipeline.stack("up", "triton")
         gate = report(pipeline)["gate"]
-        assert gate["all"]["difference"] == pytest.approx(
-            0, abs=5e-3
-        )  # it was not fitted on the events held back
+        # it was not fitted on the events held back
+        assert gate["all"]["difference"] == pytest.approx(0, abs=5e-3)
         printed = renew(pipeline, RECSYS_RECIPE=recipe)
         assert '"verdict": "activated"' in printed, printed
         assert pipeline.wait_for_release(report(pipeline)["candidate"])

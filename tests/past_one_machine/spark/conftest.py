@@ -21,9 +21,8 @@ def spark() -> Iterator[Any]:
     from past_one_machine.spark.settings import SparkSettings
 
     with session(SparkSettings(master="local[2]", partitions=2)) as started:
-        started.conf.set(
-            "spark.sql.execution.arrow.maxRecordsPerBatch", "100"
-        )  # a partition is many batches
+        # a partition is many batches
+        started.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "100")
         yield started
 
 

@@ -96,9 +96,8 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         _active[-1].audit(event, arguments)
 
 
-sys.addaudithook(
-    _hook
-)  # for good: hooks cannot be taken away, but this one sleeps outside of `writes`
+# for good: hooks cannot be taken away, but this one sleeps outside of `writes`
+sys.addaudithook(_hook)
 
 
 @contextmanager

@@ -28,9 +28,8 @@ LOADS: Final = (
     s2_model_to_triton,
 )
 SYNC: Final = (*LOADS, s3_check_offline_and_online, s1_go_live)
-REQUESTS: Final = dict.fromkeys(
-    (1, 2, 3), 1_000_200_000
-)  # userid -> time, after a break
+# userid -> time, after a break
+REQUESTS: Final = dict.fromkeys((1, 2, 3), 1_000_200_000)
 
 
 def written(settings: Settings, recipe: str, seed: int) -> Settings:

@@ -95,9 +95,8 @@ def background_requests(settings: Settings, published: Published) -> Iterator[No
     thread.start()
     try:
         yield
-        until(
-            lambda: requested > 3, 30
-        )  # what ends sooner than some requests do is followed by them
+        # what ends sooner than some requests do is followed by them
+        until(lambda: requested > 3, 30)
     finally:
         stop.set()
         thread.join()

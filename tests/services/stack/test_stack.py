@@ -106,9 +106,8 @@ class TestOwnStack:
         assert len(started) >= 3  # supervisord and two services
         commands.down(own, None)
         assert members(own) == []
-        assert (
-            psutil.wait_procs(started, timeout=30)[1] == []
-        )  # one that has ended is listed until init reaps it
+        # one that has ended is listed until init reaps it
+        assert psutil.wait_procs(started, timeout=30)[1] == []
 
         commands.up(own, services)
         with redis_of(own, decode_responses=True) as client:

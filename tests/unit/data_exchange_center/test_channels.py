@@ -150,9 +150,8 @@ def test_a_channel_with_equal_scores_is_not_searched() -> None:
     popular = replace(silent, name="popular", bias=channel().bias)
     channels = ChannelSet(ITEMIDS, (channel(), silent, popular))
     profile = np.array([1, 1])
-    unknown_users = History(
-        np.array([999]), np.array([5]), np.array([700])
-    )  # an unknown item
+    # an unknown item
+    unknown_users = History(np.array([999]), np.array([5]), np.array([700]))
     for history in (History.empty(), unknown_users):
         assert set(channels.query_vectors(history, profile, 1_200)) == {
             "tower",

@@ -146,9 +146,8 @@ def test_a_row_holds_what_each_side_gave_and_the_history_is_apart() -> None:
     past = History(np.array([10, 7]), np.array([4, 2]), np.array([90, 50]))
     history = spec.encode_history(past, 100)
     assert history is not None
-    assert history.tolist() == [
-        [[1, 4, 10], [0, 0, 0], [0, 0, 0]]
-    ]  # item 7 is unknown: padding
+    # item 7 is unknown: padding
+    assert history.tolist() == [[[1, 4, 10], [0, 0, 0], [0, 0, 0]]]
     shapes = {
         name: values.shape
         for name, values in ModelInputs(rows, history).by_name.items()
@@ -218,13 +217,11 @@ def test_a_moment_becomes_the_days_to_each_request() -> None:
     rows = spec.assemble(known, found, np.array([10 * DAY, DAY]))
     assert spec.assemble(known[:1], found[:1], 10 * DAY).tolist() == rows[:1].tolist()
     by_name = dict(zip(spec.columns, rows.T, strict=True))
-    assert by_name["first_event"] == pytest.approx(
-        [1.0, 0.0]
-    )  # a moment after the request: 0 days
+    # a moment after the request: 0 days
+    assert by_name["first_event"] == pytest.approx([1.0, 0.0])
     assert by_name["n_ratings"] == pytest.approx([1, 0])
-    assert by_name["item_first_event"] == pytest.approx(
-        [np.log1p(9) / 2, 0.0]
-    )  # never: 0 days
+    # never: 0 days
+    assert by_name["item_first_event"] == pytest.approx([np.log1p(9) / 2, 0.0])
 
 
 def test_many_lists_have_a_time_each() -> None:

@@ -126,9 +126,8 @@ def test_the_callers_lists_stay_as_they_are() -> None:
     assert first.ids.tolist() == [3, 1, 2]
 
 
-SCORES = st.lists(
-    st.sampled_from([NOT_FOUND, 0.0, 1.0, 2.0]), min_size=2, max_size=40
-)  # full of ties
+# full of ties
+SCORES = st.lists(st.sampled_from([NOT_FOUND, 0.0, 1.0, 2.0]), min_size=2, max_size=40)
 
 
 @given(
@@ -155,9 +154,8 @@ def test_ties_prefer_the_smaller_code_also_at_the_cut(
     scores: list[float], seen: list[int], size: int
 ) -> None:
     codes = np.array([code for code in seen if code < len(scores)], dtype=np.int64)
-    rows = np.array(
-        [scores, scores], dtype=np.float32
-    )  # of two users the second has seen something
+    # of two users the second has seen something
+    rows = np.array([scores, scores], dtype=np.float32)
     first, second = top_k(rows, size, np.ones_like(codes), codes)
     for hits, known in ((first, set()), (second, set(codes.tolist()))):
         there = [

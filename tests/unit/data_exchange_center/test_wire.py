@@ -22,9 +22,8 @@ from data_exchange_center.words import words_of
 def test_vectors_and_ids_survive_the_wire(vector: list[float], ids: list[int]) -> None:
     assert wire.unpack_vector(wire.pack_vector(vector)).tolist() == vector
     assert wire.unpack_ids(wire.pack_ids(ids)).tolist() == ids
-    assert (
-        wire.pack_vector(np.array([1.0])) == b"\x00\x00\x80\x3f"
-    )  # float32, little-endian
+    # float32, little-endian
+    assert wire.pack_vector(np.array([1.0])) == b"\x00\x00\x80\x3f"
 
 
 PRODUCTS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30)

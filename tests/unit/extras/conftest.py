@@ -71,9 +71,8 @@ class Fakes(CoreFakes):
 @pytest.fixture
 def fakes(core_fakes: CoreFakes) -> Fakes:  # noqa: F811
     users = core_fakes.users
-    users.changed = (
-        core_fakes.follow
-    )  # at once, where a server's thread takes half a second
+    # at once, where a server's thread takes half a second
+    users.changed = core_fakes.follow
     return Fakes(
         **vars(core_fakes),
         log=FakeLog(users),

@@ -53,18 +53,16 @@ def test_no_request_is_too_much(case: schemathesis.Case, http: FlaskClient) -> N
         "/ml/item/{itemid}",
     )
     unsure |= case.operation.path.startswith("/ml/items")
-    unsure |= case.operation.path.startswith(
-        "/api/"
-    )  # ids and types of events; n and offset together
+    # ids and types of events; n and offset together
+    unsure |= case.operation.path.startswith("/api/")
     # rather an error than an answer that came too late; and little time is refused where more than it is needed
     may_fail = body.get("strict") is True or bool(body.get("budget_ms"))
     excluded = [positive_data_acceptance] if unsure or may_fail else []
     where = {"base_url": URL} if URL else {"app": http.application}
     response = case.call(**where)
     excluded += [not_a_server_error] if may_fail else []
-    excluded += (
-        [negative_data_rejection] if response.status_code == 413 else []
-    )  # refused, by a status it does not list
+    # refused, by a status it does not list
+    excluded += [negative_data_rejection] if response.status_code == 413 else []
     case.validate_response(response, excluded_checks=excluded)
     assert response.status_code < 500 or (may_fail and response.status_code == 503)
     if response.status_code >= 400:

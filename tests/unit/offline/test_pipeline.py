@@ -44,9 +44,8 @@ USERS, FEW, LAST = 60, 10, 10  # users 1..10 have no more ratings than are held 
 COLD = {5 * (user + 1) for user in range(FEW)}
 
 
-Touched = dict[
-    tuple[str, str], set[str]
-]  # (step, "read" or "write") -> artifacts' paths
+# (step, "read" or "write") -> artifacts' paths
+Touched = dict[tuple[str, str], set[str]]
 
 
 def run_watched(settings: Settings) -> Touched:
@@ -340,9 +339,8 @@ def test_serving_inputs_equal_training_inputs(
     everything, past = read_with_holdout(default), read_inputs(default).data
     holdout = replay.hold_out(everything.data, everything.dataset.holdout)
     gaps = replay.gaps(holdout.past, holdout.times)
-    users = np.flatnonzero(
-        (holdout.known.lengths > 0) & (gaps > 0)
-    )  # whose event is the first of its second
+    # whose event is the first of its second
+    users = np.flatnonzero((holdout.known.lengths > 0) & (gaps > 0))
     answers, points = (
         served.answers(default, holdout),
         Points(users, past.lengths[users], holdout.times[users]),
@@ -375,9 +373,8 @@ def test_serving_inputs_equal_training_inputs(
     )
     there = np.isfinite(reported)
     assert reported[there].std() > 0.001
-    np.testing.assert_allclose(
-        taught[there], reported[there], atol=2e-3
-    )  # training lists hold features in half precision
+    # training lists hold features in half precision
+    np.testing.assert_allclose(taught[there], reported[there], atol=2e-3)
 
 
 @pytest.mark.parametrize("recipe", ["source", "default"])

@@ -57,13 +57,11 @@ def test_pytorch_s_cache_is_in_no_folder_that_another_account_can_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The export fails where it cannot make the folder."""
-    (
-        tmp_path / f"torchinductor_{getpass.getuser()}"
-    ).touch()  # PyTorch's own choice, in the temporary folder
+    # PyTorch's own choice, in the temporary folder
+    (tmp_path / f"torchinductor_{getpass.getuser()}").touch()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv(
-        "TORCHINDUCTOR_CACHE_DIR", ""
-    )  # so that it is as it was after the test
+    # so that it is as it was after the test
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path / "exchange"))
     folders: list[str] = []

@@ -143,9 +143,8 @@ def test_loading_again_takes_the_record_away(
 def test_a_damaged_or_foreign_manifest_is_refused(
     settings: Settings, manifest: Manifest
 ) -> None:
-    content = json.loads(
-        manifest.model_dump_json(exclude={"format"})
-    )  # as the first format was
+    # as the first format was
+    content = json.loads(manifest.model_dump_json(exclude={"format"}))
     reads = f"this version of the project reads {FORMAT}"
     for found, said in (
         ({}, "Field required"),

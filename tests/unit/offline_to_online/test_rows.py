@@ -96,9 +96,8 @@ def test_samples_hold_the_longest_histories_and_repeat() -> None:
         row_of(userid, [], [1.0], list(range(1, userid + 1)))
         for userid in range(1, 201)
     ]
-    rows.append(
-        row_of(999, [], None, list(range(1, 999)))
-    )  # neither vector nor history: nothing to compare
+    # neither vector nor history: nothing to compare
+    rows.append(row_of(999, [], None, list(range(1, 999))))
     sample = sampled_users(rows, 50)
     userids = [row.number for row in sample]
     assert len(set(userids)) == 50
@@ -116,9 +115,8 @@ def test_half_of_the_requests_come_after_a_break() -> None:
         sum(age < BREAK_S for age in ages) == sum(age >= BREAK_S for age in ages) == 50
     )
     assert min(ages) > 0
-    assert (
-        request_time(row_of(1, [], None, [])) > 0
-    )  # nobody's history is empty in a sample, but it may be requested
+    # nobody's history is empty in a sample, but it may be requested
+    assert request_time(row_of(1, [], None, [])) > 0
 
 
 @pytest.mark.parametrize("absent", [True, False])

@@ -21,9 +21,8 @@ from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUse
 from tests.unit.online.world import KINDS, World
 
 SERVICES = ("redis", "elasticsearch", "feast", "triton")
-PATIENT = ServerSettings(
-    budget_ms=10_000, warm_up_s=0
-)  # on a busy machine, a service in memory takes its time, too
+# on a busy machine, a service in memory takes its time, too
+PATIENT = ServerSettings(budget_ms=10_000, warm_up_s=0)
 
 
 @dataclass

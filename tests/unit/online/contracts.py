@@ -217,9 +217,8 @@ class SearchContract:
     def test_channels_find_the_best(
         self, client: Searched, world: World, userid: int, weights: dict[str, float]
     ) -> None:
-        wide = world.recipe.recall.model_copy(
-            update={"num_candidates": 1000}
-        )  # vectors and genres add up
+        # vectors and genres add up
+        wide = world.recipe.recall.model_copy(update={"num_candidates": 1000})
         query = self._query(world, userid, recall=self._with(wide, **weights))
         answers = client.call(query)
         assert len(answers) == len(query.recall.channels)

@@ -35,9 +35,8 @@ class Fake:
     on_call: Callable[[], object] | None = None  # at each call, even when it is down
 
     def __init__(self, *worlds: World) -> None:
-        super().__init__(
-            30.0
-        )  # on a busy machine, a service in memory takes its time, too
+        # on a busy machine, a service in memory takes its time, too
+        super().__init__(30.0)
         self.worlds = {world.release: world for world in worlds}
         self.calls: list[Any] = []
 
@@ -68,21 +67,18 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
     def __init__(self, *worlds: World, live: str | None = None) -> None:
         super().__init__(*worlds)
         self.live_release = live
-        self.events: dict[
-            tuple[str, OwnId, str], Any
-        ] = {}  # by data set, user and eventid
+        # by data set, user and eventid
+        self.events: dict[tuple[str, OwnId, str], Any] = {}
         self.forgotten: set[tuple[str, OwnId]] = set()
         self.forgets = 0
         self.unlisted: set[str] = set()  # releases without a list of users
         self.unreadable: set[str] = set()  # releases of another format
         self.opened: list[str] = []  # releases whose manifest was read
-        self.history = (
-            [live] if live is not None else []
-        )  # published releases, newest first
+        # published releases, newest first
+        self.history = [live] if live is not None else []
         self.values: dict[str, bytes] = {}  # that extras keep
-        self.changed: Callable[[], None] = lambda: (
-            None
-        )  # called when another release is active
+        # called when another release is active
+        self.changed: Callable[[], None] = lambda: None
 
     def value(self, key: str) -> bytes:
         """Not among the calls: a thread reads it now and then."""

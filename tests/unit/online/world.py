@@ -61,9 +61,8 @@ class World:
     seed: int = 0
 
     # A subclass has besides: recipe, spec, channels,
-    item_vectors: ClassVar[
-        Any
-    ]  # channel -> itemid -> vector, of the items that compete
+    # channel -> itemid -> vector, of the items that compete
+    item_vectors: ClassVar[Any]
     stored_vectors: ClassVar[Any]  # userid -> channel -> vector
     user_features: ClassVar[Any]  # userid -> raw values, without the id itself
     item_features: ClassVar[Any]  # itemid -> raw values, without the id itself

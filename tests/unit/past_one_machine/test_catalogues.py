@@ -33,9 +33,8 @@ from tests.unit.offline.models.test_losses import (
 
 # The tower: softmax over a sample
 
-LIKED = np.array(
-    [0, 0, 3, 100, 1, 0, 7, 2, 2, 50, 0, 1], dtype=np.float32
-)  # by item code
+# by item code
+LIKED = np.array([0, 0, 3, 100, 1, 0, 7, 2, 2, 50, 0, 1], dtype=np.float32)
 
 
 def sampled(

@@ -78,9 +78,8 @@ def test_served_lists_have_the_recall_of_the_librarys(
         run_steps(settings.model_copy(update={"recipe_name": str(recipe)})), folder
     )
     assert 0 < found["library"] <= 1
-    assert found["stack"] == pytest.approx(
-        found["library"], abs=0.03
-    )  # a request does not know its own second's events
+    # a request does not know its own second's events
+    assert found["stack"] == pytest.approx(found["library"], abs=0.03)
 
 
 # next_basket

@@ -30,9 +30,8 @@ class Repository:
 
     def download(self, artifact: Any, filename: str) -> bool:
         if self.fails_after is not None and len(self.requested) >= self.fails_after:
-            Path(filename).write_bytes(
-                self.content[:2]
-            )  # what a broken connection leaves
+            # what a broken connection leaves
+            Path(filename).write_bytes(self.content[:2])
             raise maven_artifact.RequestException("connection lost")
         self.requested.append(str(artifact))
         Path(filename).write_bytes(self.content)
@@ -70,9 +69,8 @@ def test_an_interrupted_installation_goes_on_where_it_was(
     with pytest.raises(StackError, match="could not be downloaded from Maven Central"):
         fetch(settings)
     left = list(service.library(settings).iterdir())
-    assert all(
-        path.read_bytes() == CONTENT for path in left
-    )  # nothing that is half written
+    # nothing that is half written
+    assert all(path.read_bytes() == CONTENT for path in left)
     assert service.ELASTICSEARCH.missing(settings) is not None
 
     repository.fails_after = None

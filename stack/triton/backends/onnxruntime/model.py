@@ -23,9 +23,8 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Load the version's model; a model that cannot be loaded fails here, and Triton reports it not ready."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = (
-            1  # Triton runs several instances: more threads would fight over the cores
-        )
+        # Triton runs several instances: more threads would fight over the cores
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
         self._session = onnxruntime.InferenceSession(

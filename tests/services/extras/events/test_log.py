@@ -173,9 +173,8 @@ def test_a_forgotten_user_is_in_no_log_and_no_state(
         json.loads(fields[b"forget"]) for _, fields in stream if b"forget" in fields
     ]
     assert reported == [151], "who has read the log is reported to forget, too"
-    client.hset(
-        key, mapping={wire.USER_NUMBER: wire.pack_ids([17])}
-    )  # another release brings the user back
+    # another release brings the user back
+    client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})
     assert RedisUsers(settings.redis).call(UserQuery(151, RELEASE, FILMS)).user is None
     log.call(Recording(FILMS, [rating(151, 3)]))
     assert state(settings, 151) == [rating(151, 3)]
@@ -344,9 +343,8 @@ def test_an_interrupted_forgetting_is_completed_by_a_retry(
         patch.setattr(log, "_run", dies)
         with pytest.raises(ServiceError):
             log.forget(271, FILMS)
-    log.call(
-        Recording(FILMS, views[:1], {"view"})
-    )  # sent again, by the new user of that id
+    # sent again, by the new user of that id
+    log.call(Recording(FILMS, views[:1], {"view"}))
     assert log.forget(271, FILMS).events == 701
     assert logged(client, 271) == []
     assert not client.keys("ml:noted:*271*")
@@ -417,9 +415,8 @@ def test_no_file_of_the_exchange_folder_holds_a_forgotten_event(
         )
     )
     s1_log_to_parquet.main(settings)
-    until(
-        client.save, despite=(redis.ResponseError,)
-    )  # not while a rewrite of an earlier test is under way
+    # not while a rewrite of an earlier test is under way
+    until(client.save, despite=(redis.ResponseError,))
 
     def holding(text: bytes) -> list[str]:
         found = set()

@@ -20,9 +20,8 @@ def server(settings: Settings) -> FlaskClient:
 def test_all_workers_count_together(
     stack: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        hook, "_TIMEOUT_S", 5.0
-    )  # a busy machine is no reason to count by oneself
+    # a busy machine is no reason to count by oneself
+    monkeypatch.setattr(hook, "_TIMEOUT_S", 5.0)
     limited = stack.model_copy(
         update={"server": stack.server.model_copy(update={"rate": "3/hour"})}
     )

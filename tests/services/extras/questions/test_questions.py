@@ -35,9 +35,8 @@ ONE_WORLD = pytest.mark.parametrize(
 def http(
     patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FlaskClient]:
-    keys = (
-        tmp_path_factory.mktemp("keys") / "api_keys"
-    )  # none: events may be sent without
+    # none: events may be sent without
+    keys = tmp_path_factory.mktemp("keys") / "api_keys"
     settings = patient.model_copy(
         update={"server": patient.server.model_copy(update={"keys_file": keys})}
     )

@@ -108,9 +108,8 @@ def test_every_worker_follows_it_and_none_loses_exposures(
                 assert answer["experiments"][0]["arms"] == [experiment.arm_of(userid)]
                 counted += 1
     with closing(TrialStore(patient.redis)) as store:
-        found = list(
-            store.exposures("gunicorn")
-        )  # written when the workers ended, at the latest
+        # written when the workers ended, at the latest
+        found = list(store.exposures("gunicorn"))
     assert len(found) == 4 * len(world.userids)
 
 

@@ -154,9 +154,8 @@ def test_workers_are_counted_together(tmp_path: Path) -> None:
         until(
             lambda: value(page(), "threads") == 6, despite=(requests.ConnectionError,)
         )
-        assert (
-            requests_of(page(), 404, "not_found", "unmatched") == 30
-        )  # what the dead one counted stays
+        # what the dead one counted stays
+        assert requests_of(page(), 404, "not_found", "unmatched") == 30
         left = [path.name for path in settings.service_dir("server").rglob("*.db")]
         assert not [
             name for name in left if "live" in name and str(former[0].pid) in name

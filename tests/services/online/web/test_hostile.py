@@ -26,9 +26,8 @@ AT_ONCE_S = 12.0  # on a busy machine, and without having waited for anybody
 SLOW_CLIENTS = 200  # the server has two threads
 HEAD = b"POST /ml/rec HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 BAD_BODY = b'{"userid": -1}'
-BAD = (
-    HEAD + b"Content-Length: %d\r\n\r\n" % len(BAD_BODY) + BAD_BODY
-)  # answered without a service: 400
+# answered without a service: 400
+BAD = HEAD + b"Content-Length: %d\r\n\r\n" % len(BAD_BODY) + BAD_BODY
 
 
 @pytest.fixture(scope="module")
@@ -200,9 +199,8 @@ def test_silent_connections_do_not_keep_others_from_answers(tmp_path: Path) -> N
         )
     with ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (FILES, limits[1])
-        )  # which the server inherits
+        # which the server inherits
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, limits[1]))
         settings, master = stack.enter_context(
             running(tmp_path, workers=1, threads=2, arrival_timeout_s=60.0)
         )

@@ -65,9 +65,8 @@ def test_the_last_basket_is_held_out_and_nothing_is_left_out(
 def test_habits_and_offers_come_first(pipeline: Settings) -> None:
     inputs = read_with_holdout(pipeline)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
-    assert (
-        holdout.relevance.multiply(holdout.past.seen()).nnz > 100
-    )  # targets that were had before
+    # targets that were had before
+    assert holdout.relevance.multiply(holdout.past.seen()).nnz > 100
     found = served.answers(pipeline, holdout)
     hits = (
         np.take_along_axis(holdout.relevance.toarray(), found.ranked[:, :10], axis=1)

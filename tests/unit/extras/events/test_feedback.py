@@ -273,9 +273,8 @@ def test_events_of_another_data_set_do_not_join_this_one(settings: Settings) -> 
     reported(settings.events_dir(movielens.OTHER), event(3, 300, item))
     s0_get_data.main(settings)
     assert artifacts.EVENTS.read(settings.artifacts_dir)["eventid"].tolist() == ["e3"]
-    s0_get_data.main(
-        settings
-    )  # the data set is called otherwise by now, and its events are still its own
+    # the data set is called otherwise by now, and its events are still its own
+    s0_get_data.main(settings)
     assert (
         artifacts.DATASET.read(settings.artifacts_dir)["name"]
         == f"{movielens.OTHER}+events"

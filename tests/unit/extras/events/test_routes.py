@@ -66,9 +66,8 @@ def test_the_next_answer_knows_what_was_rated(http: FlaskClient, fakes: Fakes) -
 def test_an_event_of_this_second_is_known_without_timestamp(http: FlaskClient) -> None:
     now = int(time.time())
     best = ids(ask(http))[0]
-    send(
-        http, {**EVENT, "itemid": best, "timestamp": now + 5}
-    )  # a clock that is a little ahead
+    # a clock that is a little ahead
+    send(http, {**EVENT, "itemid": best, "timestamp": now + 5})
     assert best not in ids(ask(http))
     assert best in ids(ask(http, timestamp=now))
 

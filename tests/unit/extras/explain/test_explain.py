@@ -256,9 +256,8 @@ def history_of(
     )
 
 
-EVENTS = st.lists(
-    st.tuples(st.integers(0, ITEMS), st.integers(1, 5)), max_size=9
-)  # more than the channel looks at
+# more than the channel looks at
+EVENTS = st.lists(st.tuples(st.integers(0, ITEMS), st.integers(1, 5)), max_size=9)
 
 
 @pytest.mark.parametrize("one", [channel(), deeper()], ids=["sum", "with hidden units"])
@@ -290,9 +289,8 @@ def test_each_share_is_of_its_own_terms() -> None:
     profile = [found @ one.profile[0][2], found @ one.profile[1][1]]
     np.testing.assert_allclose(shares.profile, np.stack(profile, axis=1), atol=1e-5)
     for n, (code, rating) in enumerate([(3, 5), (7, 1)]):
-        weight = (
-            one.lag[:, regime, n] * one.rating_weight[:, regime, rating]
-        )  # a field each
+        # a field each
+        weight = one.lag[:, regime, n] * one.rating_weight[:, regime, rating]
         np.testing.assert_allclose(
             shares.events[:, n], found @ (weight @ one.rows[:, code]), atol=1e-5
         )

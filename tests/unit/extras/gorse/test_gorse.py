@@ -40,9 +40,8 @@ def test_the_list_is_that_of_our_own_call_in_parts(
         for offset in (0, 6)
     ]
     assert parts[0] + parts[1] == whole
-    assert (
-        http.get(f"/api/recommend/{USER}?n=12").json == whole
-    )  # without the version ids alone
+    # without the version ids alone
+    assert http.get(f"/api/recommend/{USER}?n=12").json == whole
     assert len(http.get(f"/api/recommend/{USER}").json) == 10  # type: ignore[arg-type]
 
 

@@ -202,6 +202,5 @@ def test_the_ranker_reads_numbers_of_the_known_range(base: Any) -> None:
     )
     flags = [features.index(f"genre_{n}") for n in range(len(GENRES))]
     assert rows[4, flags].tolist() == [1.0] + [0.0] * (len(GENRES) - 1)
-    assert (
-        rows[3, flags].tolist() == own[flags].tolist()
-    )  # unknown: as the known item that it is like
+    # unknown: as the known item that it is like
+    assert rows[3, flags].tolist() == own[flags].tolist()

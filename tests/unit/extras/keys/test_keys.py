@@ -311,9 +311,8 @@ def test_an_open_server_may_let_anybody_read_but_not_write(
     assert requested(http).status_code == 200
     assert http.get("/ml/history?userid=1").status_code == 200
     assert http.post("/ml/event", json=EVENT).status_code == 401
-    assert (
-        http.get("/ml/why-not?userid=1&itemid=1").status_code == 403
-    )  # a strict request
+    # a strict request
+    assert http.get("/ml/why-not?userid=1&itemid=1").status_code == 403
     key = keys.add(path, "shop", ["read"])
     assert (
         http.get("/ml/why-not?userid=1&itemid=1", headers=bearer(key)).status_code
@@ -324,9 +323,8 @@ def test_an_open_server_may_let_anybody_read_but_not_write(
 def test_each_scope_opens_its_own_paths_only(
     fakes: Fakes, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(
-        "RECSYS_SERVER__FAULTS", "on"
-    )  # a server without them answers 403 to every key
+    # a server without them answers 403 to every key
+    monkeypatch.setenv("RECSYS_SERVER__FAULTS", "on")
     http = app(fakes, path, keys_for="all").test_client()
     reads, admin = (
         {("/ml/rec", "POST"), ("/ml/rank", "POST"), ("/api/session/recommend", "POST")},

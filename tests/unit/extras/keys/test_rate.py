@@ -93,9 +93,8 @@ def test_a_silent_redis_does_not_delay_every_request(fakes: Fakes) -> None:
             while True:
                 silent.accept()[0].close()
                 requested_redis += 1
-    assert (
-        1 <= requested_redis <= 20
-    )  # once for the first request, and looks, more and more seldom, whether it is back
+    # once for the first request, and looks, more and more seldom, whether it is back
+    assert 1 <= requested_redis <= 20
 
 
 def test_without_the_setting_nobody_is_counted(fakes: Fakes) -> None:

@@ -26,12 +26,10 @@ def expect_lists_of_the_library(settings: Settings, bundle: Path) -> None:
         .sort_values(Columns.ITEM)[Columns.OWN_ID]
         .tolist()
     )
-    whole = (
-        holdout.known.lengths == holdout.past.lengths
-    )  # a request does not know the events of its own second
+    # a request does not know the events of its own second
+    whole = holdout.known.lengths == holdout.past.lengths
     assert whole.sum() > 40
     for user, codes in zip(users[whole], found[whole], strict=True):
-        wanted = list(expected.get(user, ()))[
-            :20
-        ]  # a user of a single event has none; some end in equal scores
+        # a user of a single event has none; some end in equal scores
+        wanted = list(expected.get(user, ()))[:20]
         assert [items[code - 1] for code in codes[: len(wanted)]] == wanted

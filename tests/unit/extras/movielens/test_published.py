@@ -78,9 +78,8 @@ def test_pip_downloads_wheels_alone(
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         commands.append(command)
-        return subprocess.CompletedProcess(
-            command, 0, "", ""
-        )  # and yet there is no wheel
+        # and yet there is no wheel
+        return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(StepError, match="no reason given"):

@@ -178,9 +178,8 @@ def test_half_stars_and_awkward_categories(tmp_path: Path) -> None:
         975,
     )
     assert found.items["preis"].max() == 9.75
-    assert (
-        found.items.loc[found.items["id"] == "t9", "title"] == "t9"
-    ).all()  # it has no name
+    # it has no name
+    assert (found.items.loc[found.items["id"] == "t9", "title"] == "t9").all()
 
 
 HEAD, IN_SECONDS = "customer,sku,at\n", SHOP.replace('"iso"', '"s"')

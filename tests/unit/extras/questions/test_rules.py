@@ -102,9 +102,8 @@ def test_workers_follow_and_keep_the_last_rules(fakes: Fakes) -> None:
         hidden = set(best[:2])
         values[key] = RuleList(hidden=best[:2]).model_dump_json().encode()
         until(lambda: hidden.isdisjoint(ids(ask(http))))
-        other = replace(
-            fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2
-        )  # a switch changes nothing
+        # a switch changes nothing
+        other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)
         fakes.add(other)
         fakes.users.activate(other.release)
         recommender.releases.follow()

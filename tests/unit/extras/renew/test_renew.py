@@ -199,9 +199,8 @@ def test_new_events_are_trained_on_and_the_newest_of_them_judge(stack: Stack) ->
     assert (report["exposed events"], report["judged by"]) == (0, "all")
     assert served(stack, found["candidate"])
     previous = renew.previous_dir(stack.settings)
-    assert (
-        len(artifacts.EVENTS.read(previous)) == 0
-    )  # the former release's artifacts are kept
+    # the former release's artifacts are kept
+    assert len(artifacts.EVENTS.read(previous)) == 0
 
 
 @pytest.mark.parametrize(("users", "enough"), [(160, True), (60, False)])
@@ -223,9 +222,8 @@ def test_fitted_events_are_no_targets(
         set(zip(with_events[Columns.USER], with_events[Columns.ITEM], strict=True))
         == set(zip(held["userid"], held["itemid"], strict=True))
     )  # not what their data set holds out, which comes before events that the candidate was fitted on
-    assert (
-        len(targets) == len(with_events)
-    ) == enough  # else of others what the data set holds out
+    # else of others what the data set holds out
+    assert (len(targets) == len(with_events)) == enough
     begins = targets.groupby(Columns.USER)[Columns.TIMESTAMP].min()
     others = rows[~rows[gate.TARGET]]
     assert (others[Columns.TIMESTAMP] <= others[Columns.USER].map(begins)).all()
@@ -374,9 +372,8 @@ def test_artifacts_that_are_not_the_candidates_stay(stack: Stack) -> None:
     shutil.copytree(stack.settings.artifacts_dir, previous)
     renew.put_back(stack.settings, "b" * 12, stack.live)
     assert tuple(stack.settings.artifacts_dir.iterdir()) == former
-    artifacts.EVENTS.at(
-        stack.settings.artifacts_dir
-    ).unlink()  # of a run of the steps that has not ended
+    # of a run of the steps that has not ended
+    artifacts.EVENTS.at(stack.settings.artifacts_dir).unlink()
     renew.put_back(stack.settings, "b" * 12, stack.live)
     assert previous.exists()
 

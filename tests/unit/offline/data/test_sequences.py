@@ -108,9 +108,8 @@ def test_returns_are_augmented_2_to_30_years_later() -> None:
         assert np.array_equal(getattr(points, name), getattr(both, name)[~late])
     returns = np.flatnonzero(histories(data, points, 9)[3] == 1)
     assert np.array_equal(both.positions[late], points.positions[returns])
-    assert np.array_equal(
-        np.flatnonzero(late), returns + 1 + np.arange(len(returns))
-    )  # each behind its request
+    # each behind its request
+    assert np.array_equal(np.flatnonzero(late), returns + 1 + np.arange(len(returns)))
     passed = both.times[late] - points.times[returns]
     assert passed.min() >= LONG_AGO_S
     assert 20 * 365 * 86_400 < passed.max() <= 30 * 365 * 86_400

@@ -173,9 +173,8 @@ PLAIN = EaseRecipe(name="plain")
 HYBRID = EaseRecipe(name="hybrid", term_weight=2, vector_weight=3)
 RECALL = RecallRecipe(channels=(PLAIN, HYBRID), candidates=3, num_candidates=2)
 GENRE = (1,)
-Found = list[
-    tuple[tuple[list[int], list[float]], ...]
-]  # of each query, items and scores by each channel
+# of each query, items and scores by each channel
+Found = list[tuple[tuple[list[int], list[float]], ...]]
 
 
 @pytest.fixture(params=["all at once", "one by one"])
@@ -216,9 +215,8 @@ def query(
 
 
 def test_a_vector_search_answers_inner_products(search: Callable[..., Found]) -> None:
-    (one, _), (two, _) = search(
-        query(1.0, GENRE, seen=(9, 1, 1, 0)), query(-1.0)
-    )  # in whatever order
+    # in whatever order
+    (one, _), (two, _) = search(query(1.0, GENRE, seen=(9, 1, 1, 0)), query(-1.0))
     assert one == ([4, 2], [3.0, -2.0])
     assert two == ([2, 1, 4], [2.0, -1.0, -3.0])
 

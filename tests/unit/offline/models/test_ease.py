@@ -67,12 +67,10 @@ def test_returning_users_weigh_all_likes_equally(past: Sequences) -> None:
         )
         return channel.user_vectors(events)[0, :-2]
 
-    weight = np.mean(
-        np.arange(1, 6) ** -0.75
-    )  # of the five events that recall looks at within a session
-    by_rating = np.array(
-        [1, 0.1, 1, 0.1, 1, 1, 1, 1]
-    )  # the newest eight: likes, and two dislikes
+    # of the five events that recall looks at within a session
+    weight = np.mean(np.arange(1, 6) ** -0.75)
+    # the newest eight: likes, and two dislikes
+    by_rating = np.array([1, 0.1, 1, 0.1, 1, 1, 1, 1])
     assert vector(BREAK_S) == pytest.approx(
         weight * by_rating @ channel.rows[0][1:9], rel=1e-4
     )
@@ -84,9 +82,8 @@ def test_likes_within_the_window_are_counted_by_user() -> None:
     data = events_of([[1, 2, 3], [3, 1]], [[1, 5, 2], [5, 4]])
     counts = data.followers(window=2).toarray()
     expected = np.zeros((4, 4))
-    expected[1, 2] = (
-        1  # the like of 3 by the second user does not follow the first user's 2; a dislike is no like
-    )
+    # the like of 3 by the second user does not follow the first user's 2; a dislike is no like
+    expected[1, 2] = 1
     expected[3, 1] = 1
     assert counts.tolist() == expected.tolist()
 

@@ -114,9 +114,8 @@ def test_an_affinity_is_a_weighted_sum_over_the_history(ranker: ListRanker) -> N
         torch.tensor([[5, 5, 1, 0, 0]]),
         torch.tensor([[10.0, 20.0, 1e6, 0.0, 0.0]]),
     )
-    found = ranker.affinities(events, ratings, ages, candidates)[
-        0, :, -3:
-    ]  # the last similarity's kernels
+    # the last similarity's kernels
+    found = ranker.affinities(events, ratings, ages, candidates)[0, :, -3:]
     number = len(CONFIG.factors) - 1
     similar = (
         ranker.get_buffer(f"events{number}")[events[0]]

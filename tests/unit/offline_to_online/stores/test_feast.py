@@ -100,9 +100,8 @@ def test_the_event_is_the_newest_served_rating_in_utc(settings: Settings) -> Non
         event.timestamp()
         == ratings.loc[ratings[Columns.SPLIT] != Split.HOLDOUT, Columns.TIMESTAMP].max()
     )
-    assert (
-        event.timestamp() < ratings[Columns.TIMESTAMP].max()
-    )  # the last ten do not move it
+    # the last ten do not move it
+    assert event.timestamp() < ratings[Columns.TIMESTAMP].max()
 
 
 def test_the_event_is_never_later_than_now(settings: Settings) -> None:

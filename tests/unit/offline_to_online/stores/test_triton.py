@@ -319,9 +319,8 @@ def test_going_live_waits_for_one_of_several_that_starts_again(
 
 
 def load_with_encoder(models: Models, release: str) -> Place:
-    encoder = models.of(
-        release
-    )  # any model: its inputs and output are copied into its configuration
+    # any model: its inputs and output are copied into its configuration
+    encoder = models.of(release)
     return models.store.load(release, models.of(release), {"sasrec": encoder})
 
 

@@ -37,9 +37,8 @@ from tests.unit.online.trickling import service, talking
 from tests.unit.online.world import SourceWorld
 
 LIMIT_S = 0.15
-MARGIN_S = (
-    4.0  # on a busy machine; without a deadline these calls take five seconds and more
-)
+# on a busy machine; without a deadline these calls take five seconds and more
+MARGIN_S = 4.0
 
 
 HTTP = (

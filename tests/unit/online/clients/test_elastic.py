@@ -56,9 +56,8 @@ def test_small_products_keep_their_digits_in_scores(weight: float) -> None:
         ItemQuery("", DEFAULT.recall, {"ease": np.ones(1, np.float32)}),
         unseen_filter(()),
     )
-    requested = (
-        products * search["knn"]["query_vector"][0]
-    )  # of items whose vectors are the products
+    # of items whose vectors are the products
+    requested = products * search["knn"]["query_vector"][0]
     scores = (
         weight * np.where(requested >= 0, requested + 1, 1 / (1 + np.abs(requested)))
     ).astype(np.float32)

@@ -119,9 +119,8 @@ def test_no_request_waits_beyond_its_deadline(
     assert time.perf_counter() - started < 15
     store.go.set()
     features.close()
-    assert [list(query.ids) for query in store.calls] == [
-        [1]
-    ]  # no query for a request that gave up
+    # no query for a request that gave up
+    assert [list(query.ids) for query in store.calls] == [[1]]
 
 
 def test_strict_requests_delay_no_others(
@@ -130,9 +129,8 @@ def test_strict_requests_delay_no_others(
     strict = features.fetch("aaaaaaaaaaaa", 1, soon(), strict=True)
     assert store.requested.acquire(timeout=60)
     other = features.fetch("aaaaaaaaaaaa", 2, soon())
-    assert store.requested.acquire(
-        timeout=60
-    )  # though the first call is still in flight
+    # though the first call is still in flight
+    assert store.requested.acquire(timeout=60)
     store.go.set()
     assert (features.result(strict).ids, features.result(other).ids) == ((1,), (2,))
 

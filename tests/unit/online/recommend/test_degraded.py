@@ -201,9 +201,8 @@ def test_strict_requests_get_the_error_and_always_call(fakes: Fakes, gone: str) 
             ask(fakes, strict=True)
         assert raised.value.service == gone
         assert "circuit breaker" not in raised.value.what
-    assert (
-        fakes.service(gone).breaker.state != "closed"
-    )  # open; half_open after half a second
+    # open; half_open after half a second
+    assert fakes.service(gone).breaker.state != "closed"
     fakes.down()
     assert ask(fakes, strict=True).item_list == before.item_list
     assert fakes.service(gone).breaker.state == "closed"
@@ -247,8 +246,7 @@ def test_late_requests_are_answered_from_memory(fakes: Fakes) -> None:
     answer = waited(MAX_QUEUE_SHARE + 0.1)
     assert answer.itemids == popular(fakes.world)
     assert degraded(answer) == [(Outcome.POPULAR, "server")]
-    assert [
-        len(service.calls) for service in fakes.services
-    ] == before  # nobody's time is taken
+    # nobody's time is taken
+    assert [len(service.calls) for service in fakes.services] == before
     assert not waited(MAX_QUEUE_SHARE - 0.1).degraded
     assert not waited(MAX_QUEUE_SHARE + 0.1, strict=True).degraded

@@ -265,9 +265,8 @@ def test_a_missing_model_is_not_loaded_with_every_request(
         for _ in range(3):
             assert outcomes(ask(fakes)) == (Outcome.NOT_RANKED,)
             fakes.follow()
-    assert (
-        fakes.users.opened.count(fakes.world.release) == 2
-    )  # at first, and once again
+    # at first, and once again
+    assert fakes.users.opened.count(fakes.world.release) == 2
 
 
 @pytest.mark.parametrize("name", SERVICES)

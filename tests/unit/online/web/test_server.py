@@ -126,9 +126,8 @@ def test_errors_have_one_shape(
 
 def test_scores_have_six_significant_digits(http: FlaskClient, fakes: Fakes) -> None:
     fakes.world.weights[:] /= 1e6
-    fakes.world.weights[
-        fakes.world.spec.columns.index("itemid")
-    ] = -0.5  # codes are large: the scores are small
+    # codes are large: the scores are small
+    fakes.world.weights[fakes.world.spec.columns.index("itemid")] = -0.5
     scores = [
         item["score"]
         for item in answered(http, {"userid": 8, "timestamp": AT})["item_list"]

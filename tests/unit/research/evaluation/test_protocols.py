@@ -56,9 +56,8 @@ def test_the_last_session_is_held_out() -> None:
 
 def test_at_one_moment_for_all_nothing_later_is_known() -> None:
     data = inputs_of(np.zeros(USERS - 1, dtype=int)).data
-    times = (
-        data.times + 1000 * data.users
-    )  # each starts a little later than the one before
+    # each starts a little later than the one before
+    times = data.times + 1000 * data.users
     data = replace(data, times=times)
     time = 20_000
     holdout = holdout_at(data, time, 3)

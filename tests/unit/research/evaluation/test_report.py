@@ -47,9 +47,8 @@ def test_a_perfect_list_is_perfect_and_the_report_is_json(
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["systems"]["perfect"]["ndcg@10"]["mean"] == 1
     assert found["against"]["popularity"]["perfect"]["recall@10"]["difference"] > 0
-    assert (
-        found["slices"]["perfect"]["returning"] == {}
-    )  # lists of ten have no metric at 50
+    # lists of ten have no metric at 50
+    assert found["slices"]["perfect"]["returning"] == {}
     assert set(found["table"]) == set(systems)
 
 
@@ -68,9 +67,8 @@ def test_funnel_counts_what_each_stage_still_holds(
     )
     assert channels["popular"]["by no other"] == 0
     assert found["fused"] == pytest.approx(channels["popular"]["found"])
-    assert found["ranked"] == pytest.approx(
-        found["fused"]
-    )  # the same ten in another order
+    # the same ten in another order
+    assert found["ranked"] == pytest.approx(found["fused"])
 
 
 def test_labelled_rows_are_the_rated_candidates_or_all(
