@@ -59,4 +59,5 @@ def test_the_sources_recipe_reaches_the_sources_auc(tmp_path: Path) -> None:
     }
     done = Pipeline(env, Settings(), "").run("make", "offline", seconds=DEMO_SECONDS)
     assert done.returncode == 0, done.stdout
-    assert artifacts.RANK_REPORT.read(tmp_path)["auc"]["test"] >= 0.8206
+    made = Settings(exchange_dir=tmp_path, recipe_name="source").artifacts_dir
+    assert artifacts.RANK_REPORT.read(made)["auc"]["test"] >= 0.8206
