@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import ConfigDict, TypeAdapter
@@ -30,8 +30,6 @@ EVERY_S: Final = 0.2
 BATCH: Final = 200
 AGAIN_S: Final = 5.0  # after a failure
 END_S: Final = 2.0  # that the end of the process waits for the last write
-
-Shown = TypeVar("Shown")  # what a queue writes of an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def counting(
     return lambda result, count: counter.labels(result).inc(count)
 
 
-class ExposureQueue(Generic[Shown]):
+class ExposureQueue:
     """Exposures on their way to Redis. Shared by threads; its own thread begins with the first exposure.
 
     While Redis is away they wait; beyond ``capacity`` they are dropped. One whose acknowledgement was lost is written
@@ -114,7 +112,7 @@ class ExposureQueue(Generic[Shown]):
 
     def __init__(
         self,
-        write: Callable[[Sequence[Shown]], None],
+        write: Callable[[Sequence[Exposure]], None],
         count: Callable[[str, int], None] = lambda _, __: None,
         capacity: int = CAPACITY,
     ) -> None:
@@ -122,13 +120,13 @@ class ExposureQueue(Generic[Shown]):
         self._write = write
         self._count = count
         self._capacity = capacity
-        self._waiting: deque[Shown] = deque()
+        self._waiting: deque[Exposure] = deque()
         self._lock = threading.Lock()  # guards the thread's start
         self._end = threading.Event()
         self._away = False  # the last write has failed
         self._thread: threading.Thread | None = None
 
-    def put(self, exposure: Shown) -> None:
+    def put(self, exposure: Exposure) -> None:
         """Queue an exposure. Returns at once."""
         if len(self._waiting) >= self._capacity:
             self._count("dropped", 1)

@@ -219,7 +219,7 @@ class Serving:
         self._canary_settings = CanarySettings.load()
         self._quality_settings = QualitySettings.load()
 
-        def queue(name: str, what: str, **log: Any) -> ExposureQueue[Exposure]:
+        def queue(name: str, what: str, **log: Any) -> ExposureQueue:
             count = counting(parts.registry, f"recsys_{name}", what)
             return ExposureQueue(lambda batch: store.expose(batch, **log), count)
 
@@ -397,7 +397,7 @@ class Serving:
     def _compare(self, canary: Canary) -> None:
         """Compare the lists that both releases give to one of the canary's users now.
 
-        Both by name, so that neither is changed by what the user was shown before (impression discounting).
+        Both by name, so that no trial decides which release answers.
         """
         if not self._tally.samples:
             return

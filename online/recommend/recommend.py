@@ -43,7 +43,7 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded, Float32
-from data_exchange_center.fusion import Hits, Vocabulary
+from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import ServerSettings, Settings
@@ -485,14 +485,11 @@ def score_query(
 
     Candidates without features cannot be scored and are left out.
     """
-    held = release.items.held
-    codes = Vocabulary(held.item_numbers).codes(candidates.item_numbers)
-    known = codes > 0
+    known, items = release.items.held.find(candidates.item_numbers)  # (n,)
     if not known.all():
         unknown = candidates.item_numbers[~known].tolist()
         log.warning("no features for items %s", unknown)
         candidates = candidates.only(known)
-    items = held.rows[codes[known] - 1]  # (n,)
     # (n, columns), history once
     inputs = model_inputs(release.spec, user, items, candidates, history, timestamp)
     return ScoreQuery(inputs, release.model_version, release.model), candidates
