@@ -23,7 +23,8 @@ from data_exchange_center.exact import ExactItems, IndexedItem
 from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.fusion import Hits, Vocabulary
 from online.clients.elastic import CatalogueItem
-from online.recommend.item_cache import EncodedItems, ItemCache
+from online.clients.feast import EncodedItems
+from online.recommend.item_cache import ItemCache
 from online.recommend.loaded_release import Release
 
 # Chosen on MovieLens-100K, among others, by a study whose code is in commit 08f372e

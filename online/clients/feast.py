@@ -17,10 +17,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.columns import Entity
 from data_exchange_center.features import Encoded, FeatureSpec
+from data_exchange_center.fusion import Vocabulary
 from online.clients import base, http
 
 log = logging.getLogger(__name__)
@@ -237,3 +239,17 @@ def row_of(answer: FeatureRows, number: int) -> FeatureRows:
     place = answer.ids.index(number)
     columns = {name: [values[place]] for name, values in answer.columns.items()}
     return FeatureRows((number,), columns, {})
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedItems:
+    """The features of all items that have every feature."""
+
+    item_numbers: NDArray[np.int32]  # (n,) ascending
+    rows: Encoded  # (n,)
+
+    def find(self, wanted: NDArray[np.integer]) -> tuple[NDArray[np.bool_], Encoded]:
+        """Mask of ``wanted`` (m,) that are here, and the rows of those, in the order wanted."""
+        codes = Vocabulary(self.item_numbers).codes(wanted)
+        known = codes > 0
+        return known, self.rows[codes[known] - 1]

@@ -8,15 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data_exchange_center.features import Encoded, FeatureSpec
-from data_exchange_center.fusion import Vocabulary
-from online.clients.feast import FeatureQuery, FeatureStore
+from online.clients.feast import EncodedItems, FeatureQuery, FeatureStore
 
 log = logging.getLogger(__name__)
 
@@ -25,20 +22,6 @@ RETRY_AFTER_S: Final = 5.0
 # items per call at most: with the source's 18 features they take about 0.1 s, well within the timeout
 CHUNK: Final = 500
 VALUES: Final = 18 * CHUNK  # features times items per call
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedItems:
-    """The features of all items that have every feature."""
-
-    item_numbers: NDArray[np.int32]  # (n,) ascending
-    rows: Encoded  # (n,)
-
-    def find(self, wanted: NDArray[np.integer]) -> tuple[NDArray[np.bool_], Encoded]:
-        """Mask of ``wanted`` (m,) that are here, and the rows of those, in the order wanted."""
-        codes = Vocabulary(self.item_numbers).codes(wanted)
-        known = codes > 0
-        return known, self.rows[codes[known] - 1]
 
 
 def fetch_items(

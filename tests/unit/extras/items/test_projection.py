@@ -21,7 +21,7 @@ from data_exchange_center.features import (
 from data_exchange_center.fusion import Hits
 from extras.items.projection import Described, Overlay, Ridge, Spaces
 from online.clients.elastic import CatalogueItem
-from online.recommend.item_cache import EncodedItems
+from online.clients.feast import EncodedItems
 from tests.datasets import STARS
 
 GENRES: Final = tuple(f"Genre {letter}" for letter in "ABCDEFGHIJKL")

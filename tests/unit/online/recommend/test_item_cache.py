@@ -9,11 +9,11 @@ import pytest
 
 from data_exchange_center.features import DenseFeature, Encoded, FlagFeature
 from online.clients.base import ServiceError
+from online.clients.feast import EncodedItems
 from online.recommend.item_cache import (
     CHUNK,
     RETRY_AFTER_S,
     VALUES,
-    EncodedItems,
     ItemCache,
     fetch_items,
 )
