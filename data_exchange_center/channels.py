@@ -1,22 +1,18 @@
 """Served recall channels: what a release holds of a fitted channel, and how it answers a request. Numpy alone.
 
 A channel either gives vectors, which an index of the items is searched with (`VectorChannel`), or scores the items
-itself (`Channel`). Training lists, evaluation and server call the same methods. A release names each channel's class by
-its ``form``: of those below, or the kind of a model that is served by a class of its own (`ChannelRecipe.served_as`).
+itself (`Channel`). Training lists, evaluation and server call the same methods. `channel_file` writes and reads them.
 """
 
-import io
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center import plugins
 from data_exchange_center.fusion import NOT_FOUND, Hits, Vocabulary
 from data_exchange_center.history import History
 from data_exchange_center.top_k import top_k
@@ -31,10 +27,8 @@ EVENTS: Final = 100
 BREAK_S: Final = 3600
 # ... and this long after it all elapsed times are one bucket
 LONG_AGO_S: Final = 2 * 365 * 86_400
-CONTINUES, RETURNS = (
-    0,
-    1,
-)  # regimes: the session continues; the user returns after a break
+# regimes: the session continues; the user returns after a break
+CONTINUES, RETURNS = 0, 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,30 +84,6 @@ class Channel(ABC):
 
         Training calls it from a worker thread.
         """
-
-    def arrays(self) -> Arrays:
-        """All fields but the name, to be stored with the release. A tuple of arrays is ``key.0``, ``key.1``, ..."""
-        arrays: dict[str, NDArray[Any]] = {}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, tuple):
-                for n, part in enumerate(value):
-                    arrays[f"{each.name}.{n}"] = np.asarray(part)
-            elif each.name != "name":
-                arrays[each.name] = np.asarray(value)
-        return arrays
-
-    @classmethod
-    def of(cls, name: str, arrays: Arrays) -> Self:
-        """Inverse of `arrays`; single numbers are numbers again. Raises TypeError when one is absent."""
-        values: dict[str, Any] = {}
-        for key, array in arrays.items():
-            field_name, _, position = key.partition(".")
-            if position:
-                values[field_name] = (*values.get(field_name, ()), array)
-            else:
-                values[key] = array if array.ndim else array.item()
-        return cls(name=name, **values)
 
 
 class VectorChannel(Channel):
@@ -290,11 +260,6 @@ class EncodedChannel(VectorChannel):
         """The model's inputs by name, (m, n) each; none where no request has an event that the model knows."""
 
 
-FORMS: Final[Mapping[str, type[Channel]]] = {
-    served.form: served for served in (HistorySum, StoredVectors)
-}
-
-
 @dataclass(frozen=True, eq=False)
 class ChannelSet:
     """All channels of a release that compute something when a request comes, over one vocabulary of items."""
@@ -415,52 +380,3 @@ class ChannelSet:
             )
             found[name] = Hits(self.item_numbers[hits.ids - 1], hits.scores)
         return found
-
-    def pack(self) -> bytes:
-        """Serialize as .npz, without pickle."""
-        arrays: dict[str, NDArray[np.generic]] = {
-            "itemids": self.item_numbers,
-            "names": np.array(
-                [channel.name for channel in self.channels], dtype=np.str_
-            ),
-            "forms": np.array(
-                [channel.form for channel in self.channels], dtype=np.str_
-            ),
-        }
-        for channel in self.channels:
-            arrays |= {
-                f"{channel.name}.{key}": array
-                for key, array in channel.arrays().items()
-            }
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(
-            buffer, "w"
-        ) as file:  # np.savez's headers depend on the version of Python
-            for name, array in arrays.items():
-                content = io.BytesIO()
-                np.lib.format.write_array(content, array, allow_pickle=False)
-                file.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getbuffer())
-        return buffer.getvalue()
-
-    @classmethod
-    def unpack(cls, raw: bytes) -> "ChannelSet":
-        """Inverse of `pack`. Raises ValueError when ``raw`` is no such file, or a form has no plugin."""
-        try:
-            with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
-                arrays = dict(stored)
-            channels = []
-            for name, form in zip(
-                arrays["names"].tolist(), arrays["forms"].tolist(), strict=True
-            ):
-                own = {
-                    key[len(name) + 1 :]: array
-                    for key, array in arrays.items()
-                    if key.startswith(f"{name}.")
-                }
-                served = FORMS.get(form) or plugins.part(
-                    plugins.load(plugins.MODELS, form), "served_as"
-                )
-                channels.append(served.of(name, own))
-            return cls(arrays["itemids"], tuple(channels))
-        except (KeyError, OSError, TypeError, ValueError, EOFError) as error:
-            raise ValueError(f"these are no channels ({error})") from error

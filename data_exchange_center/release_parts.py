@@ -19,6 +19,7 @@ from data_exchange_center import (
     provenance,
     wire,
 )
+from data_exchange_center.channel_file import unpack_channels
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, IdKind, OwnId, own_id
@@ -110,7 +111,7 @@ def _validated(
 
 def read_channels(exchange_dir: Path) -> ChannelSet:
     """Read the channels that compute at a request. Raises ArtifactError when they are missing or damaged."""
-    return artifacts.CHANNELS.read_as(exchange_dir, ChannelSet.unpack)
+    return artifacts.CHANNELS.read_as(exchange_dir, unpack_channels)
 
 
 class OwnIds(dict[int, OwnId]):

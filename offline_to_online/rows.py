@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts, features, release_parts, steps, wire
+from data_exchange_center.channel_file import pack_channels
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.exact import IndexedItem
@@ -37,7 +38,7 @@ def recall_state(exchange_dir: Path) -> RecallState:
     return RecallState(
         users=tuple(release_parts.read_users(exchange_dir)),
         popular=list(popular.itertuples(index=False, name=None)),
-        channels=channels.without_encoders().pack(),
+        channels=pack_channels(channels.without_encoders()),
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from data_exchange_center import artifacts, provenance
+from data_exchange_center.channel_file import pack_channels
 from data_exchange_center.channels import Channel, HistorySum, StoredVectors
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec
@@ -149,7 +150,7 @@ def write_channels(folder: Path, world: World, inputs: Inputs, recipe: Recipe) -
     ]
     artifacts.USER_VECTORS.write(folder, user_vectors(channels, past))
     artifacts.ITEM_VECTORS.write(folder, item_vectors(channels, past))
-    artifacts.CHANNELS.write(folder, channel_set(channels, past).pack())
+    artifacts.CHANNELS.write(folder, pack_channels(channel_set(channels, past)))
     artifacts.RECALL_REPORT.write(folder, {})
 
 

@@ -24,6 +24,7 @@ from collections import Counter
 import pandas as pd
 
 from data_exchange_center import artifacts, provenance, release_parts
+from data_exchange_center.channel_file import pack_channels
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.settings import Settings
@@ -112,7 +113,9 @@ def write_lists(settings: Settings) -> None:
         folder, statistics.item_statistics(past, inputs, ranker.statistics)
     )
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    artifacts.TRAINING_CHANNELS.write(folder, channel_set(channels, past).pack())
+    artifacts.TRAINING_CHANNELS.write(
+        folder, pack_channels(channel_set(channels, past))
+    )
     artifacts.FEATURES_REPORT.write(folder, read)
     say(spec, len(lists), int(lists.liked.sum()), recipe.recall.candidates)
 

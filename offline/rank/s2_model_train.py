@@ -17,7 +17,8 @@ Run:    cd offline/rank && python s2_model_train.py
 Expect: source: test AUC about 0.822; default: a loss that falls (MovieLens-1M)
 """
 
-from data_exchange_center import artifacts, channels, provenance, release_parts, steps
+from data_exchange_center import artifacts, provenance, release_parts, steps
+from data_exchange_center.channel_file import unpack_channels
 from data_exchange_center.settings import Settings
 from offline.data import lists, statistics
 from offline.models import pairs, training
@@ -73,7 +74,7 @@ def read_list_examples(settings: Settings) -> ListExamples:
         recipe=settings.recipe,
         spec=spec,
         training_channels=artifacts.TRAINING_CHANNELS.read_as(
-            folder, channels.ChannelSet.unpack
+            folder, unpack_channels
         ).channels,
         channels=release_parts.read_channels(folder).channels,
         lists=read_lists(settings, inputs.data),

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts, plugins, provenance, steps, wire
+from data_exchange_center.channel_file import pack_channels
 from data_exchange_center.channels import (
     Channel,
     ChannelSet,
@@ -56,7 +57,7 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     channels = [each.channel for each in fitted]
     artifacts.USER_VECTORS.write(folder, user_vectors(channels, past))
     artifacts.ITEM_VECTORS.write(folder, item_vectors(channels, past))
-    artifacts.CHANNELS.write(folder, channel_set(channels, past).pack())
+    artifacts.CHANNELS.write(folder, pack_channels(channel_set(channels, past)))
     reports = {each.channel.name: each.report for each in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})
     for each in fitted:

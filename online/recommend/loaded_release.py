@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_exchange_center import wire
 from data_exchange_center.candidates import Candidates, StoredUser
+from data_exchange_center.channel_file import unpack_channels
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.exact import ExactItems, IndexedItem
@@ -157,7 +158,7 @@ def read_published(users: RedisUsers, release: str) -> Published | None:
 def read_channels(users: RedisUsers, release: str) -> ChannelSet:
     """Read a release's recall channels, which compute user vectors from histories. Raises ServiceError."""
     key = wire.channels_key(release)
-    channels = _read(users, "recall channels", release, key, ChannelSet.unpack)
+    channels = _read(users, "recall channels", release, key, unpack_channels)
     if channels is None:
         raise StoredError("redis", f"holds no recall channels of release {release}")
     return channels.without_encoders()

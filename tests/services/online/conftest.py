@@ -11,6 +11,7 @@ import redis
 import torch
 
 from data_exchange_center import wire
+from data_exchange_center.channel_file import pack_channels
 from data_exchange_center.settings import Settings
 from offline.models.rankers import ScoringModel
 from offline_to_online import onnx_export
@@ -53,7 +54,7 @@ def load_redis(client: redis.Redis, world: World) -> None:
     client.zadd(wire.ids_key(world.release), dict.fromkeys(names, 0))
     client.zadd(wire.event_counts_key(world.release), names)
     client.set(wire.popular_key(world.release), json.dumps(world.popular))
-    client.set(wire.channels_key(world.release), world.channels.pack())
+    client.set(wire.channels_key(world.release), pack_channels(world.channels))
     client.set(wire.manifest_key(world.release), world.published.model_dump_json())
 
 

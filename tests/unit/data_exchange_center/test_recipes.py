@@ -119,10 +119,9 @@ def loaded(imports: str) -> set[str]:
 
 def test_server_reads_recipes_without_training_code() -> None:
     read = "recipes.Recipe.model_validate_json(recipes.DEFAULT.model_dump_json())"
-    served = "channels.ChannelSet.unpack(channels.ChannelSet(channels.np.arange(2), ()).pack())"
-    modules = loaded(
-        f"import online.main.s1_server; from data_exchange_center import channels, recipes; {read}; {served}"
-    )
+    served = "f.unpack_channels(f.pack_channels(f.ChannelSet(f.np.arange(2), ())))"
+    imports = "from data_exchange_center import channel_file as f, recipes"
+    modules = loaded(f"import online.main.s1_server; {imports}; {read}; {served}")
     assert not modules & {"offline", "offline_to_online", "torch", "scipy", "pandas"}
 
 

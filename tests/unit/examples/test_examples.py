@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts, plugins
-from data_exchange_center.channels import ChannelSet
+from data_exchange_center.channel_file import channel_arrays, unpack_channels
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import DAY_S, NEVER, ElapsedFeature
 from data_exchange_center.fusion import candidate_columns
@@ -298,17 +298,15 @@ def test_the_release_holds_counts_and_no_vectors_of_it(recalled: Settings) -> No
     assert manifest.feature_spec.candidate == candidate_columns(
         [channel.name for channel in recall.channels]
     )
-    held = artifacts.CHANNELS.read_as(
-        recalled.artifacts_dir, ChannelSet.unpack
-    ).channels
+    held = artifacts.CHANNELS.read_as(recalled.artifacts_dir, unpack_channels).channels
     assert [channel.form for channel in held][-1] == "recent"
-    assert held[-1].arrays().keys() == {"first_day", "likes", "days"}
+    assert channel_arrays(held[-1]).keys() == {"first_day", "likes", "days"}
 
 
 def test_it_finds_items_liked_in_the_days_before_a_request(recalled: Settings) -> None:
     folder, channels = (
         recalled.artifacts_dir,
-        artifacts.CHANNELS.read_as(recalled.artifacts_dir, ChannelSet.unpack),
+        artifacts.CHANNELS.read_as(recalled.artifacts_dir, unpack_channels),
     )
     states = artifacts.USER_STATE.read(folder).set_index(Columns.USER)
     seen = artifacts.USER_SEEN.read(folder).set_index(Columns.USER)[Columns.SEEN]

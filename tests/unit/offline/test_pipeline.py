@@ -22,7 +22,7 @@ from data_exchange_center.artifacts import (
     Document,
     Table,
 )
-from data_exchange_center.channels import ChannelSet
+from data_exchange_center.channel_file import unpack_channels
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import sha256
@@ -345,7 +345,7 @@ def test_serving_inputs_equal_training_inputs(
         served.answers(default, holdout),
         Points(users, past.lengths[users], holdout.times[users]),
     )
-    channels = artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels
+    channels = artifacts.CHANNELS.read_as(folder, unpack_channels).channels
     lists = recall_lists(
         everything.data,
         points,

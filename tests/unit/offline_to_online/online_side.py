@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.candidates import ItemQuery
+from data_exchange_center.channel_file import pack_channels
 from data_exchange_center.exact import ExactItems
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
@@ -140,7 +141,7 @@ class OnlineSide:
         self.users = FakeUsers(folder)
         self.items = FakeItems(folder, self.manifest)
         self.channels = read_channels(folder)
-        self.users.value = lambda _: self.channels.pack()
+        self.users.value = lambda _: pack_channels(self.channels)
         self.features = FakeFeatures(feature_frames(folder, self.spec))
         self.ranker = FakeRanker(self.truth)
 

@@ -10,7 +10,8 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
-from data_exchange_center.channels import BREAK_S, ChannelSet
+from data_exchange_center.channel_file import unpack_channels
+from data_exchange_center.channels import BREAK_S
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import ItemNumber
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
@@ -68,7 +69,7 @@ def test_popular_list_order_and_channel_bytes_are_kept(
     )[Columns.ITEM].tolist()
     scores = [score for _, score in state.popular]
     assert scores == sorted(scores, reverse=True)
-    assert [channel.name for channel in ChannelSet.unpack(state.channels).channels] == [
+    assert [channel.name for channel in unpack_channels(state.channels).channels] == [
         "tower",
         "ease",
     ]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.candidates import ItemQuery, StoredUser
+from data_exchange_center.channel_file import pack_channels
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
 from online.clients.base import Client, GoneError, ServiceError, StoredError
@@ -92,7 +93,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
                 published = world.published.model_dump_json().encode()
                 return b"{}" if release in self.unreadable else published
             if key == wire.channels_key(release):
-                return world.channels.pack()
+                return pack_channels(world.channels)
             if key == wire.popular_key(release):
                 return orjson.dumps(world.popular)
         return self.values.get(key, b"")

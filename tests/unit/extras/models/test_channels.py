@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from data_exchange_center.channel_file import pack_channels, unpack_channels
 from data_exchange_center.channels import ChannelSet, Requests
 from data_exchange_center.history import History
 from data_exchange_center.steps import StepError
@@ -92,7 +93,7 @@ def test_a_failing_run_is_a_step_error() -> None:
 
 def test_a_server_holds_no_model_and_gives_inputs_alone() -> None:
     one = encoder()
-    whole = ChannelSet.unpack(ChannelSet(np.arange(101, 110), (one,)).pack())
+    whole = unpack_channels(pack_channels(ChannelSet(np.arange(101, 110), (one,))))
     held = whole.without_encoders()
     assert len(held.encoded[0].onnx) == 0
     assert held.encoded[0].onnx.base is None  # the model's memory is freed

@@ -14,7 +14,8 @@ import pytest
 import scipy.sparse as sp
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import ChannelSet, StoredVectors
+from data_exchange_center.channel_file import channel_arrays, unpack_channels
+from data_exchange_center.channels import StoredVectors
 from data_exchange_center.recipes import Recipe, recipe_called
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -71,7 +72,7 @@ def test_with_default_the_training_model_makes_the_lists(
     assert names == ["tower", "ease", "mine"]
     inputs = read_inputs(settings)
     now, earlier = (
-        fit_channel(channel, past, inputs, recipe.data).channel.arrays()
+        channel_arrays(fit_channel(channel, past, inputs, recipe.data).channel)
         for past in (inputs.data, inputs.data.earlier(0.6))
     )
     assert any(not np.array_equal(now[name], earlier[name]) for name in now)
@@ -372,5 +373,5 @@ def test_the_steps_answer_with_the_lists_of_the_library(
     expect_lists_of_the_library(run_steps(settings), folder)
     if kind == "encoder":  # Triton gets the model, a server does not read it from Redis
         state = recall_state(settings.artifacts_dir)
-        (held,) = ChannelSet.unpack(state.channels).encoded
+        (held,) = unpack_channels(state.channels).encoded
         assert len(held.onnx) == 0

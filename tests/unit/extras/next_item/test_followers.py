@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from data_exchange_center.channel_file import pack_channels, unpack_channels
 from data_exchange_center.channels import ChannelSet, Requests
 from data_exchange_center.fusion import NOT_FOUND
 from data_exchange_center.recipes import DataRecipe, recipe_called
@@ -81,8 +82,8 @@ def test_without_history_nothing_is_found() -> None:
 
 def test_a_release_holds_the_channel() -> None:
     channel, wanted = fitted(pages()), requests([2, 1], 1)
-    (again,) = ChannelSet.unpack(
-        ChannelSet(np.arange(1, 6), (channel,)).pack()
+    (again,) = unpack_channels(
+        pack_channels(ChannelSet(np.arange(1, 6), (channel,)))
     ).channels
     assert np.array_equal(again.scores(wanted), channel.scores(wanted))
 

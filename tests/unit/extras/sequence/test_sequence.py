@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_exchange_center.channel_file import pack_channels, unpack_channels
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.recipes import DEFAULT, DataRecipe, Recipe, recipe_called
 from data_exchange_center.steps import StepError
@@ -96,8 +97,8 @@ def test_a_channel_read_again_has_the_librarys_lists(trainings: Trainings) -> No
     fitted = fit_channel(RECIPE, data, INPUTS, DataRecipe())
     assert fitted.report["parity"]["same"] == 1
     assert [epoch["loss"] for epoch in fitted.report["epochs"]] == [2, 1]
-    (read,) = ChannelSet.unpack(
-        ChannelSet(data.item_numbers, (fitted.channel,)).pack()
+    (read,) = unpack_channels(
+        pack_channels(ChannelSet(data.item_numbers, (fitted.channel,)))
     ).channels
     assert isinstance(read, Encoder)
     assert read.newest == encoders.HISTORY
