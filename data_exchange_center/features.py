@@ -55,7 +55,7 @@ class OneHotFeature(Frozen):
         """Rows of the embedding table: the known values and the unknown."""
         return len(self.vocabulary) + 1
 
-    @property
+    @cached_property
     def dtype(self) -> Dtype:
         return (
             "string"
@@ -342,9 +342,8 @@ class FeatureSpec(Frozen):
             feature for feature in self.one_hot if feature.name == Columns.ITEM
         )
         codes = items.encode(history.item_numbers)
-        return self.encode_events(
-            codes[None], history.ratings[None], history.ages(timestamp)[None]
-        )
+        ages = np.maximum(timestamp - history.times, 0)
+        return self.encode_events(codes[None], history.ratings[None], ages[None])
 
     def encode_events(
         self, codes: NDArray[Any], ratings: NDArray[Any], ages: NDArray[Any]

@@ -51,10 +51,6 @@ class History:
     def __len__(self) -> int:
         return len(self.item_numbers)
 
-    def ages(self, timestamp: int) -> NDArray[np.int64]:
-        """(n,) seconds from each event to ``timestamp``; 0 for events after it."""
-        return np.maximum(timestamp - self.times, 0)
-
     def as_of(self, second: int) -> "History":
         """The events that a request at ``second`` sees."""
         seen = visible_at(self.times, second)

@@ -9,7 +9,6 @@ which read events with them, and the ranker, which sees a new item as the known 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, NamedTuple, Self
@@ -241,7 +240,7 @@ class Spaces:
         self.base = base
         self.dataset = base.manifest.dataset
         self.spec = base.spec
-        self.features = base.items.current()
+        self.features = base.items.held
         # Where every channel is a sum over the history, new items join the tables that it reads.
         sums = [
             channel
@@ -583,7 +582,7 @@ class Overlay:
 
     def features(self) -> EncodedItems:
         """The ranker's features of all items, as they are now."""
-        before = self.spaces.base.items.current()
+        before = self.spaces.base.items.held
         numbers = np.array(list(self.placed), np.int32)
         kept = ~np.isin(before.item_numbers, numbers)
         at = np.searchsorted(before.item_numbers[kept], numbers)
@@ -628,14 +627,13 @@ def extended(
     hidden: Collection[int],
     records: Mapping[OwnId, object],
     ttl_s: float,
-    background: Executor,
 ) -> Extended:
     """Extend a release by new and changed items, without the hidden ones.
 
     Args:
         hidden: numbers of removed items.
         records: what the items were made of.
-        ttl_s, background: as of `ItemCache`.
+        ttl_s: as of `ItemCache`.
     """
     base = overlay.spaces.base
     gone = np.array(sorted(hidden), np.int32)
@@ -651,7 +649,7 @@ def extended(
         model_version=base.model_version,
         catalogue=catalogue,
         popular=Hits(base.popular.ids[listed], base.popular.scores[listed]),
-        items=ItemCache(overlay.features, ttl_s, background),
+        items=ItemCache(overlay.features, ttl_s),
         exact=overlay.exact(gone),
         overlay=overlay,
         records=records,

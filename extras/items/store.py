@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -266,7 +265,6 @@ class Follower:
         self._items = recommender.items
         self._store = store
         self._ttl_s = ttl_s
-        self._background = ThreadPoolExecutor(1, "new-items")
         self._lock = threading.RLock()
         self._kept: dict[tuple[str, IdKind], Kept] = {}
         self._free_at = 0.0  # monotonic seconds: when the next update may begin
@@ -342,9 +340,7 @@ class Follower:
             overlay = Overlay(overlay.spaces, dict(sorted(placed.items())))
             if self.hides is not None and hidden:
                 self.hides.needed = True
-            return extended(
-                overlay, hidden, kept.records, self._ttl_s, self._background
-            )
+            return extended(overlay, hidden, kept.records, self._ttl_s)
 
 
 def _data_of(base: Release) -> tuple[str, IdKind]:

@@ -95,6 +95,7 @@ def create_app(
         except ServiceError as error:
             log.warning("nothing to serve yet: %s", error)
         recommender.follow(recommender.releases.follow)
+        recommender.follow(recommender.releases.refresh_items)
     app = Flask(__name__)
     if settings.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]

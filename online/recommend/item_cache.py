@@ -4,10 +4,8 @@ Feast needs 33 ms for the features of 200 items, more than all the rest of a req
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from typing import Final
 
 import numpy as np
@@ -51,42 +49,34 @@ class ItemCache:
     """Encoded items, fetched again when older than ``ttl_s``; the stale copy serves until the new one is there.
 
     Attributes:
-        held: the copy at hand, which requests read. The thread that follows the releases calls `current`.
+        held: the copy at hand, which requests read.
     """
 
     def __init__(
         self,
         fetch: Callable[[], EncodedItems],
         ttl_s: float,
-        background: Executor,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Fetches at once. Raises what ``fetch`` raises."""
         self._fetch = fetch
         self._ttl_s = ttl_s
-        self._background = background
         self._clock = clock
-        self._refreshing = threading.Lock()
         self.held = fetch()
         self.fetched_at = time.time()  # Unix seconds, of the copy at hand
         self._stale_at = clock() + ttl_s
 
-    def current(self) -> EncodedItems:
-        """The copy at hand; a refresh is started when it is stale."""
-        if self._clock() >= self._stale_at and self._refreshing.acquire(blocking=False):
-            self._background.submit(self._refresh)
-        return self.held
-
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Fetch a new copy if the one at hand is stale. One that lacks items is not taken: the store is at fault."""
+        if self._clock() < self._stale_at:
+            return
         wait_s = RETRY_AFTER_S
         try:
-            fresh, held = self._fetch(), self.held
-            lost = int((~np.isin(held.item_numbers, fresh.item_numbers)).sum())
-            if lost:  # a release never loses items, so the store is at fault
+            fresh = self._fetch()
+            lost = np.setdiff1d(self.held.item_numbers, fresh.item_numbers)
+            if len(lost):
                 log.warning(
-                    "%d of %d items have lost their features, which are kept",
-                    lost,
-                    len(held.item_numbers),
+                    "%d items have lost their features, which are kept", len(lost)
                 )
             else:
                 self.held, self.fetched_at, wait_s = fresh, time.time(), self._ttl_s
@@ -94,6 +84,4 @@ class ItemCache:
             log.exception(
                 "item features could not be refreshed, the ones at hand serve on"
             )
-        finally:
-            self._stale_at = self._clock() + wait_s
-            self._refreshing.release()
+        self._stale_at = self._clock() + wait_s

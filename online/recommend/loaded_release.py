@@ -1,7 +1,6 @@
 """A loaded release: what a process holds of one in memory, and how it is read from the services."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Final, TypeVar
@@ -108,12 +107,11 @@ def load_release(
     items: ElasticItems,
     features: FeatureStore,
     server: ServerSettings,
-    background: Executor,
     release: str,
 ) -> Release:
     """Load a release: manifest and popular list from Redis, the catalogue from Elasticsearch, items from Feast.
 
-    ``background``: where the items' features are refreshed. Raises NoReleaseError, ServiceError.
+    Raises NoReleaseError, ServiceError.
     """
     published = read_published(users, release)
     if published is None:
@@ -142,7 +140,7 @@ def load_release(
             np.array(list(popular), np.int64),
             np.array(list(popular.values()), np.float32),
         ),
-        items=ItemCache(fetch, server.item_cache_ttl_s, background),
+        items=ItemCache(fetch, server.item_cache_ttl_s),
         exact=exact_items(
             items, published.manifest, channels, {n: catalogue[n] for n in searched}
         ),

@@ -22,7 +22,6 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -126,7 +125,6 @@ class Recommender:
         self.poller = Poller()
         self.follow = self.poller.follow
         self.closed = self.poller.closed
-        self._background = ThreadPoolExecutor(1, "background")
         self.reset_extensions()
 
     @classmethod
@@ -154,7 +152,6 @@ class Recommender:
             self.items,
             self.features,
             self.server,
-            self._background,
             release,
         )
         return self.extended(loaded)
@@ -168,7 +165,6 @@ class Recommender:
     def close(self) -> None:
         self.poller.close()
         self.user_features.close()
-        self._background.shutdown()
         for client in self.clients:
             client.close()
 
@@ -231,13 +227,16 @@ class Recommender:
         Raises UnknownReleaseError, and ServiceError for a strict request.
         """
         strict, timestamp = request.strict, request.timestamp
-        deadline = self.deadline_of(request, watch)
+        # A strict request waits as long as the services may take.
+        server_ms = types.MAX_BUDGET_MS if strict else self.server.budget_ms
+        budget_s = (request.budget_ms or server_ms) / 1e3
+        waited_s = time.perf_counter() - watch.began
+        deadline = Deadline.after(budget_s - waited_s)
         popular = Ranked(release.by_popularity.ids, release.by_popularity.scores)
         slate = Slate(request, release, watch, deadline, popular)
         # More work on a request that has waited too long for a thread would make later ones late, too; not where an
         # extension has called a service for it already.
-        waited_s = time.perf_counter() - watch.began
-        is_late = waited_s > MAX_QUEUE_SHARE * (waited_s + deadline.left())
+        is_late = waited_s > MAX_QUEUE_SHARE * budget_s
         if is_late and not strict and not watch.stages:
             slate.degraded.append(Degradation.of(Outcome.POPULAR, "server", BUSY))
             return slate
@@ -251,8 +250,13 @@ class Recommender:
                 state = self.users.call(
                     query, deadline.share(STATE_SHARE), strict=strict
                 )
+                if not state.published and request.release:
+                    raise UnknownReleaseError(request.release)
                 if not state.published:
-                    raise self._deleted(request, release)
+                    what = (
+                        f"lacks the data of release {release.release}, which is active"
+                    )
+                    raise StoredError("redis", what)
             stored = state.user
             known = self.known_users.keep(key, stored, forgotten)
         except ServiceError as error:
@@ -385,19 +389,6 @@ class Recommender:
                 Degradation.of(Outcome.NO_ITEM_FEATURES, "feast", what)
             )
         return slate
-
-    def deadline_of(self, request: Request, watch: Stopwatch) -> Deadline:
-        """When the answer to a request has to be there; a strict one waits as long as the services may take."""
-        server_ms = types.MAX_BUDGET_MS if request.strict else self.server.budget_ms
-        waited_s = time.perf_counter() - watch.began
-        return Deadline.after((request.budget_ms or server_ms) / 1e3 - waited_s)
-
-    def _deleted(self, request: Request, release: Release) -> Exception:
-        """The error of a request whose release is loaded here, and in Redis no longer."""
-        if request.release:
-            return UnknownReleaseError(request.release)
-        what = f"lacks the data of release {release.release}, which is active"
-        return StoredError("redis", what)
 
     def _degrade(self, slate: Slate, outcome: Outcome, error: ServiceError) -> None:
         """Note what the answer has in the place of a failed stage. Raises the error for a strict request instead."""

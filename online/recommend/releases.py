@@ -122,9 +122,13 @@ class Releases:
         for release in control.published:
             self._load(release)
         self._drop_others(control.published)
-        for loaded in list(self._loaded.values()):
-            loaded.items.current()  # which fetches features that are too old
         return all(release in self._loaded for release in control.published)
+
+    def refresh_items(self) -> bool:
+        """Fetch the items' features of the loaded releases again, where they are too old."""
+        for loaded in list(self._loaded.values()):
+            loaded.items.refresh()
+        return True
 
     def _load(self, release: str) -> None:
         """Load a release that is not loaded, or is to be loaded again. One that failed waits for `RETRY_AFTER_S`."""

@@ -20,7 +20,6 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from math import inf
@@ -225,10 +224,10 @@ def without_newest(events: int) -> Flags:
 
 def old_items(opened: Release) -> Release:
     """Features of the items in another order: those of an earlier numbering."""
-    held = opened.items.current()
+    held = opened.items.held
     order = np.random.default_rng(SEED).permutation(len(held.item_numbers))
     mixed = replace(held, rows=held.rows[order])
-    return replace(opened, items=ItemCache(lambda: mixed, inf, ThreadPoolExecutor(1)))
+    return replace(opened, items=ItemCache(lambda: mixed, inf))
 
 
 def swapped(numbers: Numbers) -> Callable[[Release], Release]:

@@ -155,6 +155,13 @@ def test_a_row_holds_what_each_side_gave_and_the_history_is_apart() -> None:
     assert shapes == {"ml_input": (2, 5), "ml_history": (1, 3, 3)}
 
 
+def test_nobody_has_a_negative_age() -> None:
+    past = History(np.array([10, 20]), np.array([5, 3]), np.array([100, 40]))
+    encoded = ranker_spec().encode_history(past, 60)
+    assert encoded is not None
+    assert encoded[0, :, 2].tolist() == [0, 20, 0]
+
+
 @pytest.mark.parametrize("given", [0, 2, 3, 5])
 def test_the_newest_events_are_kept_and_few_are_padded(given: int) -> None:
     codes, ratings, ages = (

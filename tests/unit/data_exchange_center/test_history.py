@@ -49,10 +49,6 @@ def test_half_an_event_is_no_history() -> None:
         History.unpack(b"0" * 14)
 
 
-def test_nobody_has_a_negative_age() -> None:
-    assert history([(1, 5, 100), (2, 3, 40)]).ages(60).tolist() == [0, 20]
-
-
 @given(events, st.integers(0, 2**40))
 def test_a_request_sees_what_is_older_than_its_second(
     rows: list[tuple[int, int, int]], second: int

@@ -476,7 +476,7 @@ def test_increments_equal_a_rebuild(
         for name, rows in channel_arrays(one).items():
             np.testing.assert_allclose(rows, channel_arrays(two)[name], atol=1e-5)
     np.testing.assert_allclose(
-        rebuilt.items.current().rows.values, step_by_step.items.current().rows.values
+        rebuilt.items.held.rows.values, step_by_step.items.held.rows.values
     )
 
 

@@ -116,7 +116,7 @@ def base() -> Any:
             for n, each in zip(numbers, shown, strict=True)
         },
         popular=Hits(numbers[order], np.exp(bias[order] / 2)),
-        items=SimpleNamespace(current=lambda: features),
+        items=SimpleNamespace(held=features),
         exact=ExactItems.of(indexed, {"tower": DIM + 2}),
     )
 
@@ -194,7 +194,7 @@ def test_the_ranker_reads_numbers_of_the_known_range(base: Any) -> None:
     items = [described(spaces, each, NEW + n) for n, each in enumerate(kinds)]
     rows = spaces.rows(items, np.full(len(items), 7))
     features = [feature.name for feature in base.spec.of("item")]
-    known = base.items.current().rows.values
+    known = base.items.held.rows.values
     year, own = features.index("item_year"), known[6]
     values = known[:, year]
     np.testing.assert_allclose(

@@ -230,7 +230,7 @@ def test_queueing_time_counts_towards_the_budget(fakes: Fakes) -> None:
         Request(userid=1, budget_ms=10_000),
         Stopwatch(time.perf_counter() - 3),
     )
-    assert 0 < fakes.recommender.deadline_of(request, watch).left() <= 7
+    assert 0 < fakes.recommender.slate(request, watch).deadline.left() <= 7
 
 
 def test_late_requests_are_answered_from_memory(fakes: Fakes) -> None:

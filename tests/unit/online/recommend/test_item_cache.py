@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,21 +29,6 @@ def encoded(itemids: list[int], values: list[int]) -> EncodedItems:
     )
 
 
-class Later(Executor):
-    """Keeps what is submitted until the test runs it."""
-
-    def __init__(self) -> None:
-        self.waiting: list[Any] = []
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self.waiting.append(fn)
-        return Future()
-
-    def run(self) -> None:
-        while self.waiting:
-            self.waiting.pop(0)()
-
-
 def source(*copies: EncodedItems | Exception) -> Callable[[], EncodedItems]:
     """One after the other is fetched, or raised."""
     left = list(copies)
@@ -59,67 +42,37 @@ def source(*copies: EncodedItems | Exception) -> Callable[[], EncodedItems]:
     return fetch
 
 
-FIRST, SECOND = encoded([7], [1]), encoded([7], [2])
-
-
-def copy(cache: ItemCache) -> int:
-    return int(cache.current().rows.at(0)[0, 0])
-
-
-def test_a_stale_copy_serves_while_a_new_one_is_fetched_once() -> None:
-    later, now = Later(), [0.0]
-    cache = ItemCache(source(FIRST, SECOND), TTL_S, later, lambda: now[0])
-    now[0] = TTL_S
-    assert [copy(cache) for _ in range(5)] == [1] * 5
-    assert len(later.waiting) == 1
-    before = cache.fetched_at
-    later.run()
-    assert copy(cache) == 2
-    assert cache.fetched_at > before
-    now[0] = 2 * TTL_S - 0.001
-    assert copy(cache) == 2
-    assert later.waiting == []
+ALL = encoded([1, 2, 3], [1, 1, 1])
+MORE = encoded([1, 2, 3, 4], [2, 2, 2, 2])
 
 
 @pytest.mark.parametrize(
-    "error",
-    [ServiceError("feast", "cannot be reached"), RuntimeError("no one expected this")],
+    ("fails", "said"),
+    [
+        (ServiceError("feast", "cannot be reached"), "could not be refreshed"),
+        (RuntimeError("no one expected this"), "could not be refreshed"),
+        (encoded([2], [0]), "2 items have lost their features"),
+        (encoded([], []), "3 items have lost their features"),
+    ],
 )
-def test_a_refresh_that_fails_is_logged_and_tried_again(
-    error: Exception, caplog: pytest.LogCaptureFixture
+def test_a_copy_is_kept_until_a_whole_one_is_fetched(
+    fails: EncodedItems | Exception, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    later, now = Later(), [0.0]
-    cache = ItemCache(source(FIRST, error, SECOND), TTL_S, later, lambda: now[0])
-    now[0] = TTL_S
-    assert copy(cache) == 1
-    later.run()
-    assert "could not be refreshed" in caplog.text
-    assert copy(cache) == 1
-    assert later.waiting == []
-    now[0] += RETRY_AFTER_S
-    assert copy(cache) == 1
-    later.run()
-    assert copy(cache) == 2
-
-
-def test_an_incomplete_refresh_keeps_the_current_copy(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """A store that gives nulls for a moment must not empty the cache until the next refresh."""
-    copies = [
-        encoded(itemids, [0] * len(itemids))
-        for itemids in ([1, 2, 3], [2], [], [1, 2, 3, 4])
-    ]
-    later, now = Later(), [0.0]
-    cache = ItemCache(source(*copies), TTL_S, later, lambda: now[0])
-    now[0] = TTL_S
-    for expected in ([1, 2, 3], [1, 2, 3], [1, 2, 3, 4]):
-        cache.current()
-        later.run()
-        assert cache.current().item_numbers.tolist() == expected
-        now[0] += RETRY_AFTER_S
-    assert "2 of 3 items have lost their features" in caplog.text
-    assert "3 of 3 items have lost their features" in caplog.text
+    now = [0.0]
+    cache = ItemCache(source(ALL, fails, MORE), TTL_S, lambda: now[0])
+    before = cache.fetched_at
+    for seconds, expected in (
+        (TTL_S - 0.001, ALL),
+        (TTL_S, ALL),  # stale, and the fetch fails
+        (TTL_S + RETRY_AFTER_S - 0.001, ALL),
+        (TTL_S + RETRY_AFTER_S, MORE),
+        (2 * TTL_S + RETRY_AFTER_S - 0.001, MORE),
+    ):
+        now[0] = seconds
+        cache.refresh()
+        assert cache.held is expected
+    assert said in caplog.text
+    assert cache.fetched_at > before
 
 
 def test_items_are_fetched_in_chunks() -> None:
