@@ -7,6 +7,8 @@ counts; retracted, none does. So a model is trained on the same histories that r
 """
 
 import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -143,58 +145,48 @@ def merge(
         ratings, users, items: as `artifacts.RAW_INTERACTIONS`, `RAW_USERS` and `RAW_ITEMS`.
         events: as `artifacts.EVENTS`.
     """
-    if events.empty:
-        return Merged(ratings, users, np.zeros(len(ratings), np.bool_))
-    numbers = {
+    item_numbers = {
         own_id(text, dataset.item_ids): number
         for text, number in _numbers(items, Columns.ITEM).items()
     }
-
-    # events with ids of the data set's kind, and of items that it has
-    fits = events["userid"].map(lambda text: _fits(text, dataset.user_ids)).astype(bool)
-    forgotten = set(events.loc[fits & events["eventid"].isna(), "userid"])
-    events_of_users = events[fits & events["eventid"].notna()]
-    fit_items = (
-        events_of_users["itemid"]
-        .map(lambda text: _fits(text, dataset.item_ids))
-        .astype(bool)
-    )
-    fitting = events_of_users[fit_items]
-    known = (
-        fitting["itemid"]
-        .map(lambda text: own_id(text, dataset.item_ids) in numbers)
-        .astype(bool)
-    )
-    rates = (
-        fitting["type"]
-        .map(lambda name: dataset.event_types.get(name) == "rates")
-        .astype(bool)
-    )
+    effects = dataset.event_types
+    logged = defaultdict(list)  # by the user's own id, of items that the data set has
+    forgotten, raters = set(), set()
+    rated = unknown_items = other_ids = 0
+    rows: Iterator[Any] = events.itertuples(index=False)
+    for row in rows:
+        user = row.userid
+        if not _fits(user, dataset.user_ids):
+            other_ids += 1
+        elif pd.isna(row.eventid):
+            forgotten.add(user)
+        elif not _fits(row.itemid, dataset.item_ids):
+            other_ids += 1
+        elif own_id(row.itemid, dataset.item_ids) not in item_numbers:
+            unknown_items += 1
+        else:
+            logged[user].append(_logged(row, dataset))
+            if effects.get(row.type) == "rates":
+                rated += 1
+                raters.add(user)
 
     # forgotten users out, unknown users in, then everybody's events
     gone = users[Columns.OWN_ID].isin(forgotten)
-    left = (
-        ratings[~ratings[Columns.USER].isin(users.loc[gone, Columns.USER])]
-        if gone.any()
-        else ratings
-    )
-    people = _with_unknown_users(
-        users[~gone] if gone.any() else users,
-        set(fitting.loc[known & rates, "userid"]),
-        dataset,
-    )
-    of_people = _numbers(people, Columns.USER)
-    used = fitting[known]
-    now, recorded = _updated(
-        left, used[used["userid"].isin(of_people)], of_people, numbers, dataset
-    )
+    left = ratings[~ratings[Columns.USER].isin(users.loc[gone, Columns.USER])]
+    people = _with_unknown_users(users[~gone], raters, dataset)
+    by_number = {
+        number: logged[user]
+        for user, number in _numbers(people, Columns.USER).items()
+        if user in logged
+    }
+    now, recorded = _updated(left, by_number, item_numbers, dataset)
     return Merged(
         ratings=now,
         users=people,
         recorded=recorded,
-        rated=int((known & rates).sum()),
-        unknown_items=int((~known).sum()),
-        other_ids=int((~fits).sum() + (~fit_items).sum()),
+        rated=rated,
+        unknown_items=unknown_items,
+        other_ids=other_ids,
         unknown_users=len(people) - int((~gone).sum()),
         forgotten=int(gone.sum()),
         changed=len(people) != len(users) or not now.equals(ratings),
@@ -203,86 +195,12 @@ def merge(
 
 def _fits(text: str, kind: IdKind) -> bool:
     """Whether a text can be an id of the kind: every text can where ids are strings."""
-    return kind == "string" or (
-        text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_INTEGER
-    )
+    whole = text.isascii() and text.isdecimal()
+    return kind == "string" or (whole and 1 <= int(text) <= MAX_INTEGER)
 
 
 def _numbers(table: pd.DataFrame, key: str) -> dict[str, int]:
     return dict(zip(table[Columns.OWN_ID], table[key].tolist(), strict=True))
-
-
-def _with_unknown_users(
-    users: pd.DataFrame, rated: set[str], dataset: Dataset
-) -> pd.DataFrame:
-    """The users and those of ``rated`` who are not among them."""
-    new = sorted(rated - set(users[Columns.OWN_ID]), key=lambda text: (len(text), text))
-    if not new:
-        return users
-    if dataset.user_ids == "integer":
-        numbers = [int(text) for text in new]
-    else:
-        first = int(users[Columns.USER].to_numpy().max(initial=0)) + 1
-        numbers = list(range(first, first + len(new)))
-    rows: dict[str, Any] = {
-        Columns.USER: np.array(numbers, np.int32),
-        Columns.OWN_ID: new,
-    }
-    known = users.copy()
-    for name in dataset.profile:
-        # a column is of whole numbers only where all values are known
-        known[name] = known[name].astype(str)
-        rows[name] = [UNKNOWN] * len(new)
-    return pd.concat([known, pd.DataFrame(rows)]).sort_values(
-        Columns.USER, ignore_index=True
-    )
-
-
-def _updated(
-    ratings: pd.DataFrame,
-    events: pd.DataFrame,
-    numbers: dict[str, int],
-    items: dict[OwnId, int],
-    dataset: Dataset,
-) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
-    """Apply ``events`` to ``ratings``. Returns the ratings, and (rows,) True for those that are new.
-
-    Args:
-        numbers: own id of a user -> number; ``items``: own id of an item -> number.
-    """
-    if events.empty:
-        return ratings, np.zeros(len(ratings), np.bool_)
-    theirs = ratings[Columns.USER].isin(
-        [numbers[text] for text in events["userid"].unique()]
-    )
-    histories: dict[Any, pd.DataFrame] = dict(
-        iter(ratings[theirs].groupby(Columns.USER)[_RATING])
-    )
-    parts = [ratings[~theirs].assign(**{_IS_NEW: False})]
-    for text, rows in events.groupby("userid"):
-        number = numbers[str(text)]
-        history = History.empty()
-        if number in histories:
-            history = History(
-                *(histories[number][name].to_numpy(np.int64)[::-1] for name in _RATING)
-            )
-        logged = [_logged(row, dataset) for row in rows.itertuples(index=False)]
-        now, _ = updated(history, np.empty(0, np.int32), logged, items, dataset)
-        columns = (now.item_numbers, now.ratings, now.times)
-        part = pd.DataFrame(
-            {name: column[::-1] for name, column in zip(_RATING, columns, strict=True)}
-        )
-        before = pd.MultiIndex.from_arrays(
-            [history.item_numbers, history.ratings, history.times]
-        )
-        part[_IS_NEW] = ~pd.MultiIndex.from_frame(part).isin(before)
-        part[Columns.USER] = number
-        parts.append(part)
-    merged = pd.concat(parts, ignore_index=True).astype(ratings.dtypes.to_dict())
-    merged = merged.sort_values(
-        [Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True
-    )
-    return merged, merged.pop(_IS_NEW).to_numpy(np.bool_)
 
 
 def _logged(row: Any, dataset: Dataset) -> Logged:
@@ -295,3 +213,55 @@ def _logged(row: Any, dataset: Dataset) -> Logged:
         None if pd.isna(row.value) else float(row.value),
     )
     return Logged(event.timestamp, (int(row.acknowledged_ms), int(row.sequence)), event)
+
+
+def _with_unknown_users(
+    users: pd.DataFrame, raters: set[str], dataset: Dataset
+) -> pd.DataFrame:
+    """The users and those of ``raters`` who are not among them."""
+    new = sorted(
+        raters - set(users[Columns.OWN_ID]), key=lambda text: (len(text), text)
+    )
+    if not new:
+        return users
+    newest = users[Columns.USER].to_numpy().max(initial=0)
+    numbers = newest + 1 + np.arange(len(new))
+    if dataset.user_ids == "integer":
+        numbers = np.array(new, np.int64)
+    rows = {Columns.USER: numbers.astype(np.int32), Columns.OWN_ID: new}
+    # a column is of whole numbers only where all values are known
+    texts = users.astype(dict.fromkeys(dataset.profile, str))
+    unknown = pd.DataFrame(rows | dict.fromkeys(dataset.profile, UNKNOWN))
+    return pd.concat([texts, unknown]).sort_values(Columns.USER, ignore_index=True)
+
+
+def _updated(
+    ratings: pd.DataFrame,
+    logged: Mapping[int, list[Logged]],
+    items: dict[OwnId, int],
+    dataset: Dataset,
+) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """Apply events to ``ratings``. Returns the ratings, and (rows,) True for those that are new.
+
+    Args:
+        logged: number of a user -> events; ``items``: own id of an item -> number.
+    """
+    theirs = ratings[Columns.USER].isin(logged)
+    before = dict(iter(ratings[theirs].groupby(Columns.USER)[_RATING]))
+    parts = [ratings[~theirs].assign(**{_IS_NEW: False})]
+    for number, events in logged.items():
+        rows = before.get(number, ratings.loc[[], _RATING])
+        history = History(*(rows[name].to_numpy(np.int64)[::-1] for name in _RATING))
+        now, _ = updated(history, np.empty(0, np.int32), events, items, dataset)
+        columns = (now.item_numbers[::-1], now.ratings[::-1], now.times[::-1])
+        part = pd.DataFrame(dict(zip(_RATING, columns, strict=True)))
+        known = set(rows.itertuples(index=False, name=None))
+        made = part.itertuples(index=False, name=None)
+        part[_IS_NEW] = [row not in known for row in made]
+        part[Columns.USER] = number
+        parts.append(part)
+    merged = pd.concat(parts, ignore_index=True).astype(ratings.dtypes.to_dict())
+    merged = merged.sort_values(
+        [Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True
+    )
+    return merged, merged.pop(_IS_NEW).to_numpy(np.bool_)

@@ -1,8 +1,9 @@
 """MovieLens: find it in a folder or a zip, and read it into step 0's tables. `extras/movielens` downloads it.
 
-Three layouts are known: MovieLens-1M, MovieLens-100K as GroupLens publishes it and as RecBole carries it. A malformed
-line stops the step with file, line number and what was expected. Text is UTF-8, or ISO-8859-1 where it is not valid
-UTF-8, as GroupLens's own movies.dat. Stars above three are liked. The last ten ratings of every user are held out.
+Three layouts are known (`LAYOUTS`): MovieLens-1M, MovieLens-100K as GroupLens publishes it and as RecBole carries it. A
+malformed line stops the step with file, line number and what was expected. Text is UTF-8, or ISO-8859-1 where it is not
+valid UTF-8, as GroupLens's own movies.dat. Stars above three are liked. The last ten ratings of every user are
+held out.
 """
 
 import logging
@@ -12,13 +13,15 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
@@ -49,24 +52,17 @@ def files_of(path: Path) -> Iterator[Files]:
             f"{path.absolute()} does not exist; RECSYS_DATA must name a folder or a zip with data."
         )
     with tempfile.TemporaryDirectory(prefix="recsys-data-") as unpacked:
-        folder = path if path.is_dir() else Path(unpacked)
+        folder = path
         if path.is_file():
+            folder = Path(unpacked)
             _unpack(path, folder)
-        files = [
-            each for each in sorted(folder.rglob("*"), reverse=True) if each.is_file()
-        ]
-        outside = {
-            each
-            for each in files
-            if not each.resolve().is_relative_to(folder.resolve())
-        }
-        if outside:
-            log.warning(
-                "left out, as they lead out of %s: %s",
-                folder,
-                ", ".join(sorted(map(str, outside))[:3]),
-            )
-        yield {each.name: each for each in files if each not in outside}
+        files = {}
+        for each in sorted(folder.rglob("*"), reverse=True):
+            if not each.resolve().is_relative_to(folder.resolve()):
+                log.warning("left out, as it leads out of %s: %s", folder, each)
+            elif each.is_file():
+                files[each.name] = each
+        yield files
 
 
 def _unpack(path: Path, folder: Path) -> None:
@@ -75,10 +71,8 @@ def _unpack(path: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             # a member is read no further than the size that it declares, so their sum bounds what is written
-            size, free = (
-                sum(member.file_size for member in archive.infolist()),
-                shutil.disk_usage(folder).free,
-            )
+            size = sum(member.file_size for member in archive.infolist())
+            free = shutil.disk_usage(folder).free
             if size > min(free, MOST_UNPACKED * path.stat().st_size):
                 raise StepError(
                     f"{path} would unpack to {size / 1e9:,.1f} GB; {folder.parent} has {free / 1e9:,.1f} GB free, and "
@@ -87,17 +81,138 @@ def _unpack(path: Path, folder: Path) -> None:
                 )
             for part in archive.namelist():
                 archive.extract(part, folder)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:
-        raise StepError(  # RuntimeError: encrypted
+    # RuntimeError: encrypted, or compressed in an unknown way
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise StepError(
             f"{path} is not a whole zip: {part} cannot be read ({error}). Fetch it again, or name the folder of the "
             "unpacked files in RECSYS_DATA."
         ) from error
+
+
+# --- What its editions differ in
+
+
+class Table(NamedTuple):
+    """A file of an edition.
+
+    Attributes:
+        line: regular expression (RE2) of a line, with the columns as groups.
+        expected: the same in words.
+        header: how the first line begins; empty where there is none.
+    """
+
+    file: str
+    line: str
+    expected: str
+    header: str = ""
+
+    def malformed(self, row: int, found: object, expected: str) -> StepError:
+        """The error for a row, numbered from 0, that is not what it should be."""
+        line = row + 1 + bool(self.header)
+        return malformed(self.file, line, str(found), expected)
+
+
+class Layout(NamedTuple):
+    """File layout of one edition of MovieLens."""
+
+    ratings: Table
+    users: Table
+    items: Table
+    genres: Callable[[str], list[str]]  # splits the genres of an item
+
+    @property
+    def files(self) -> tuple[str, str, str]:
+        return self.ratings.file, self.users.file, self.items.file
+
+
+NO_GENRE = "(no genres listed)"  # how GroupLens spells an empty list
+# the flags of u.item, in its order
+FLAGS: Final = (
+    "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|Drama|Fantasy|Film-Noir|Horror|Musical|"
+    "Mystery|Romance|Sci-Fi|Thriller|War|Western"
+)
+
+
+def _between_bars(genres: str) -> list[str]:
+    return [genre for genre in genres.split("|") if genre not in ("", NO_GENRE)]
+
+
+def _flagged(flags: str) -> list[str]:
+    """``0|1|0`` -> the genres whose flag is 1."""
+    pairs = zip(FLAGS.split("|"), flags.split("|"), strict=True)
+    return [genre for genre, flag in pairs if flag == "1"]
+
+
+USER, ITEM = r"(?P<userid>\d{1,9})", r"(?P<itemid>\d{1,9})"
+RATING = r"(?P<rating>[1-5])", r"(?P<timestamp>\d{1,11})"
+IN_TABS = "\t".join([USER, ITEM, *RATING])
+EXPECTED_RATING = (
+    "userid, itemid, a rating of 1 to 5 and timestamp, whole numbers with {} between,"
+)
+LAYOUTS: Final = (
+    Layout(
+        Table(
+            "ratings.dat",
+            "::".join([USER, ITEM, *RATING]),
+            EXPECTED_RATING.format("'::'"),
+        ),
+        Table(
+            "users.dat",
+            USER
+            + r"::(?P<gender>[^:]+)::(?P<age>\d{1,3})::(?P<occupation>[^:]+)(?:::.*)?",
+            "userid::gender::age::occupation::zip-code",
+        ),
+        Table(
+            "movies.dat",
+            ITEM + r"::(?P<title>.+)::(?P<genres>[^:]*)",
+            "itemid::title::genre|genre",
+        ),
+        _between_bars,
+    ),
+    Layout(
+        Table("u.data", IN_TABS, EXPECTED_RATING.format("a tab")),
+        Table(
+            "u.user",
+            USER
+            + r"\|(?P<age>\d{1,3})\|(?P<gender>[^|]+)\|(?P<occupation>[^|]+)\|[^|]*",
+            "userid|age|gender|occupation|zip-code",
+        ),
+        Table(
+            "u.item",
+            ITEM + r"\|(?P<title>[^|]*)(?:\|[^|]*){3}\|(?P<genres>[01](?:\|[01]){18})",
+            "itemid|title|dates|address and 19 genre flags",
+        ),
+        _flagged,
+    ),
+    Layout(
+        Table("ml-100k.inter", IN_TABS, EXPECTED_RATING.format("a tab"), "user_id:"),
+        Table(
+            "ml-100k.user",
+            USER
+            + r"\t(?P<age>\d{1,3})\t(?P<gender>[^\t]+)\t(?P<occupation>[^\t]+)\t[^\t]*",
+            "userid, age, gender, occupation and zip-code between tabs",
+            "user_id:",
+        ),
+        Table(
+            "ml-100k.item",
+            ITEM + r"\t(?P<title>[^\t]+)\t(?P<year>[^\t]*)\t(?P<genres>[^\t]*)",
+            "itemid, title, year and genres between tabs",
+            "item_id:",
+        ),
+        str.split,
+    ),
+)
+EXPECTED: Final = "MovieLens: " + "; or ".join(
+    ", ".join(layout.files) for layout in LAYOUTS
+)
+
+
+def layout_of(files: Mapping[str, Any]) -> Layout | None:
+    """The layout whose files are all there."""
+    for layout in LAYOUTS:
+        if files.keys() >= set(layout.files):
+            return layout
+    return None
 
 
 # --- Read them
@@ -130,30 +245,31 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
     _expect_ids(layout, data)
 
     # by user and time, ties in file order; users and items by id
-    ratings = data.ratings.iloc[
-        np.lexsort((data.ratings[Columns.TIMESTAMP], data.ratings[Columns.USER]))
-    ]
-    tables = []
-    for table, key in ((data.users, Columns.USER), (data.items, Columns.ITEM)):
-        table = table.sort_values(key, ignore_index=True)
-        table.insert(1, Columns.OWN_ID, table[key].astype(str))
-        tables.append(table)
-    users, items = tables
-    items[YEAR] = items[Columns.TITLE].map(release_year).astype("float64")
-    for artifact, table in zip(artifacts.RAW, (ratings, users, items), strict=True):
-        artifact.write(exchange_dir, table)
-
+    ratings = data.ratings.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
+    artifacts.RAW_INTERACTIONS.write(exchange_dir, ratings)
+    items = data.items.assign(**{YEAR: data.items[Columns.TITLE].map(release_year)})
+    for artifact, table, key in (
+        (artifacts.RAW_USERS, data.users, Columns.USER),
+        (artifacts.RAW_ITEMS, items, Columns.ITEM),
+    ):
+        listed = table.sort_values(key, ignore_index=True)
+        listed.insert(1, Columns.OWN_ID, listed[key].astype(str))
+        artifact.write(exchange_dir, listed)
     return described(data)
+
+
+YEARS: Final = ItemNumber(
+    name=YEAR, column=YEAR, scale=100, centres=tuple(range(1920, 2001, 8)), width=6
+)
 
 
 def described(data: MovieLens) -> Dataset:
     """Facts about MovieLens that later steps need; origin and files are the caller's."""
-    genres = {genre for genres in data.items[Columns.GENRES] for genre in genres}
     sizes = {
         "ratings": len(data.ratings),
         "users": len(data.users),
         "items": len(data.items),
-        "genres": len(genres),
+        "genres": data.items[Columns.GENRES].explode().nunique(),
     }
     return Dataset(
         name=name_of(sizes),
@@ -165,15 +281,7 @@ def described(data: MovieLens) -> Dataset:
         profile=(Columns.GENDER, Columns.AGE, Columns.OCCUPATION),
         crossed=(Columns.GENDER, Columns.AGE),
         terms=(Columns.GENRES,),
-        numbers=(
-            ItemNumber(
-                name=YEAR,
-                column=YEAR,
-                scale=100,
-                centres=tuple(range(1920, 2001, 8)),
-                width=6,
-            ),
-        ),
+        numbers=(YEARS,),
         holdout=HoldoutRule(last=10),
     )
 
@@ -184,219 +292,74 @@ def release_year(title: str) -> float:
     return float(found.group(1)) if found else float("nan")
 
 
-def _expect_ids(layout: "Layout", data: MovieLens) -> None:
+def _expect_ids(layout: Layout, data: MovieLens) -> None:
     """Raise StepError for an id that is listed twice, a rating of an id that is not listed, a time in the future."""
-    rated, *listed = layout.files
-    for table, file, key in zip(
-        (data.users, data.items), listed, (Columns.USER, Columns.ITEM), strict=True
+
+    def refuse(table: Table, values: pd.Series, wrong: Any, expected: str) -> None:
+        """Raise StepError for the first row, if there is one, where ``wrong`` is True."""
+        for row in np.flatnonzero(wrong)[:1]:
+            raise table.malformed(row, values[row], expected)
+
+    for listing, listed, key in (
+        (layout.users, data.users[Columns.USER], Columns.USER),
+        (layout.items, data.items[Columns.ITEM], Columns.ITEM),
     ):
-        for row in np.flatnonzero(table[key].duplicated())[:1]:
-            raise malformed(
-                file,
-                layout.first + row,
-                str(table[key][row]),
-                f"a {key} that is not there already",
-            )
-        for row in np.flatnonzero(~data.ratings[key].isin(table[key]))[:1]:
-            found = str(data.ratings[key][row])
-            raise malformed(
-                rated, layout.first + row, found, f"a {key} that is listed in {file}"
-            )
+        expected = f"a {key} that is not there already"
+        refuse(listing, listed, listed.duplicated(), expected)
+        rated = data.ratings[key]
+        expected = f"a {key} that is listed in {listing.file}"
+        refuse(layout.ratings, rated, ~rated.isin(listed), expected)
     times = data.ratings[Columns.TIMESTAMP]
-    for row in np.flatnonzero(times > time.time() + AHEAD_S)[:1]:
-        expected = "a time that is not in the future, in seconds since 1970,"
-        raise malformed(rated, layout.first + row, str(times[row]), expected)
+    expected = "a time that is not in the future, in seconds since 1970,"
+    refuse(layout.ratings, times, times > time.time() + AHEAD_S, expected)
 
 
-class Layout(NamedTuple):
-    """File layout of one edition of MovieLens."""
-
-    files: tuple[str, str, str]  # names of ratings, users and items
-    between: str  # the fields of a rating
-    user: str  # a line of users, with groups ``id``, ``gender``, ``age`` and ``job``; ``user_expected``: in words
-    user_expected: str
-    # a line of items, with groups ``id``, ``title``, and the genres as ``genres`` (between |), ``flags`` (19) or
-    # ``words`` (between spaces); ``year``, where the title lacks it; ``item_expected``: in words
-    item: str
-    item_expected: str
-    headers: tuple[str, str, str] = (
-        "",
-        "",
-        "",
-    )  # how the first line of each file begins; empty where there is none
-
-    @property
-    def first(self) -> int:
-        """Line of the first row."""
-        return 2 if self.headers[0] else 1
-
-
-NO_GENRE = "(no genres listed)"  # how GroupLens spells an empty list
-GENRES = (  # the flags of u.item, in its order
-    *(
-        "unknown",
-        "Action",
-        "Adventure",
-        "Animation",
-        "Children's",
-        "Comedy",
-        "Crime",
-        "Documentary",
-        "Drama",
-    ),
-    *(
-        "Fantasy",
-        "Film-Noir",
-        "Horror",
-        "Musical",
-        "Mystery",
-        "Romance",
-        "Sci-Fi",
-        "Thriller",
-        "War",
-        "Western",
-    ),
-)
-LAYOUTS: Final = (
-    Layout(
-        ("ratings.dat", "users.dat", "movies.dat"),
-        "::",
-        r"(?P<id>\d{1,9})::(?P<gender>[^:]+)::(?P<age>\d{1,3})::(?P<job>[^:]+)(?:::.*)?",
-        "userid::gender::age::occupation::zip-code",
-        r"(?P<id>\d{1,9})::(?P<title>.+)::(?P<genres>[^:]*)",
-        "itemid::title::genre|genre",
-    ),
-    Layout(
-        ("u.data", "u.user", "u.item"),
-        "\t",
-        r"(?P<id>\d{1,9})\|(?P<age>\d{1,3})\|(?P<gender>[^|]+)\|(?P<job>[^|]+)\|[^|]*",
-        "userid|age|gender|occupation|zip-code",
-        r"(?P<id>\d{1,9})\|(?P<title>[^|]*)(?:\|[^|]*){3}\|(?P<flags>[01](?:\|[01]){18})",
-        "itemid|title|dates|address and 19 genre flags",
-    ),
-    Layout(
-        ("ml-100k.inter", "ml-100k.user", "ml-100k.item"),
-        "\t",
-        r"(?P<id>\d{1,9})\t(?P<age>\d{1,3})\t(?P<gender>[^\t]+)\t(?P<job>[^\t]+)\t[^\t]*",
-        "userid, age, gender, occupation and zip-code between tabs",
-        r"(?P<id>\d{1,9})\t(?P<title>[^\t]+)\t(?P<year>[^\t]*)\t(?P<words>[^\t]*)",
-        "itemid, title, year and genres between tabs",
-        ("user_id:", "user_id:", "item_id:"),
-    ),
-)
-EXPECTED: Final = "MovieLens: " + "; or ".join(
-    ", ".join(layout.files) for layout in LAYOUTS
-)
-
-
-def layout_of(files: Mapping[str, Any]) -> Layout | None:
-    """The layout whose files are all there."""
-    return next(
-        (layout for layout in LAYOUTS if all(name in files for name in layout.files)),
-        None,
-    )
-
-
-def parse(layout: Layout, *contents: bytes) -> MovieLens:
+def parse(layout: Layout, ratings: bytes, users: bytes, items: bytes) -> MovieLens:
     """The content of the three files -> tables. Raises StepError."""
-    bodies = []
-    for file, content, header in zip(
-        layout.files, contents, layout.headers, strict=True
-    ):
-        if not content.strip():
-            raise StepError(f"{file} is empty: a row on every line expected.")
-        head, _, body = content.partition(b"\n") if header else (b"", b"", content)
-        if not head.startswith(header.encode()):
-            raise malformed(
-                file, 1, head.decode("latin-1"), f"a header that begins with {header!r}"
-            )
-        bodies.append(body)
-    ratings = _ratings(layout, bodies[0])
-    users = [
-        (int(user["id"]), user["gender"], int(user["age"]), user["job"])
-        for user in _rows(
-            layout, layout.files[1], bodies[1], layout.user, layout.user_expected
-        )
-    ]
-    items = [
-        _item(item)
-        for item in _rows(
-            layout, layout.files[2], bodies[2], layout.item, layout.item_expected
-        )
-    ]
-    of_users = pd.DataFrame(
-        users, columns=[Columns.USER, Columns.GENDER, Columns.AGE, Columns.OCCUPATION]
-    )
-    of_items = pd.DataFrame(
-        items, columns=[Columns.ITEM, Columns.TITLE, Columns.GENRES]
-    )
+    of_ratings = _rows(layout.ratings, ratings)
+    of_users = _rows(layout.users, users)
+    profile = [Columns.USER, Columns.GENDER, Columns.AGE, Columns.OCCUPATION]
+    of_items = _rows(layout.items, items).to_pandas()
+    titles = of_items[Columns.TITLE]
+    if YEAR in of_items:
+        years = of_items[YEAR]
+        titles = titles.where(~years.str.isdecimal(), titles + " (" + years + ")")
     return MovieLens(
-        ratings,
-        of_users.astype({Columns.USER: "int32", Columns.AGE: "int32"}),
-        of_items.astype({Columns.ITEM: "int32"}),
+        of_ratings.cast(pa.schema(artifacts.RAW_INTERACTIONS.columns)).to_pandas(),
+        of_users.to_pandas()[profile].astype(
+            {Columns.USER: "int32", Columns.AGE: "int32"}
+        ),
+        pd.DataFrame(
+            {
+                Columns.ITEM: of_items[Columns.ITEM].astype("int32"),
+                Columns.TITLE: titles,
+                Columns.GENRES: of_items[Columns.GENRES].map(layout.genres),
+            }
+        ),
     )
 
 
-def _item(found: Mapping[str, str]) -> tuple[int, str, list[str]]:
-    """Id, title with the year, genres."""
-    year = found.get("year", "")
-    title = f"{found['title']} ({year})" if year.isdecimal() else found["title"]
-    if "flags" in found:
-        genres = [
-            genre
-            for genre, flag in zip(GENRES, found["flags"].split("|"), strict=True)
-            if flag == "1"
-        ]
-    else:
-        genres = (
-            found["genres"].split("|") if "genres" in found else found["words"].split()
-        )
-    return (
-        int(found["id"]),
-        title,
-        [genre for genre in genres if genre not in ("", NO_GENRE)],
-    )
+def _rows(table: Table, content: bytes) -> pa.Table:
+    """The groups of the table's regular expression in each line, as texts.
 
-
-def _ratings(layout: Layout, content: bytes) -> pd.DataFrame:
-    """Parse the ratings. Raises StepError for a line that is not four whole numbers."""
-    separator = layout.between.encode()
-    good = re.compile(
-        rb"\d{1,9}%(s)b\d{1,9}%(s)b[1-5]%(s)b\d{1,11}" % {b"s": separator}
-    )
-    for number, line in enumerate(content.splitlines(), start=layout.first):
-        if not good.fullmatch(line):
-            expected = (
-                "userid, itemid, a rating of 1 to 5 and timestamp, "
-                f"whole numbers with {layout.between!r} between,"
-            )
-            raise malformed(layout.files[0], number, line.decode("latin-1"), expected)
-    numbers = np.fromstring(
-        content.replace(separator, b" ").decode(), np.int64, sep=" "
-    ).reshape(-1, 4)
-    types = artifacts.RAW_INTERACTIONS.columns.items()
-    return pd.DataFrame(
-        {
-            name: numbers[:, n].astype(kind.to_pandas_dtype())
-            for n, (name, kind) in enumerate(types)
-        }
-    )
-
-
-def _rows(
-    layout: Layout, file: str, content: bytes, pattern: str, expected: str
-) -> Iterator[dict[str, str]]:
-    """The groups of the pattern in each line. Raises StepError for a line that does not match."""
+    Raises StepError for a file that is empty and for a line that does not match.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("iso-8859-1")
-    lines = text.removesuffix("\n").split("\n")  # a title may hold other line breaks
-    for number, line in enumerate(lines, start=layout.first):
-        found = re.fullmatch(pattern, line.removesuffix("\r"))
-        if found is None:
-            raise malformed(file, number, line.removesuffix("\r"), expected)
-        yield found.groupdict()
+    if not text.strip():
+        raise StepError(f"{table.file} is empty: a row on every line expected.")
+    # a title may hold other line breaks
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    if not lines[0].startswith(table.header):
+        expected = f"a header that begins with {table.header!r}"
+        raise malformed(table.file, 1, lines[0], expected)
+    rows = pa.array(lines[bool(table.header) :], pa.string())
+    found = pc.extract_regex(rows, f"^(?:{table.line})$")
+    for row in np.flatnonzero(found.is_null())[:1]:
+        raise table.malformed(row, rows[row], table.expected)
+    return pa.Table.from_struct_array(found)
 
 
 # --- The published data sets

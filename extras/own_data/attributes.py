@@ -14,7 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center.dataset import ItemNumber
-from extras.own_data.declaration import MOST_LEVELS, AttributeSpec
+from extras.own_data.declaration import MOST_LEVELS, AttributeSpec, InteractionsTable
+
+Floats = NDArray[np.float64]
 
 UNKNOWN: Final = "unknown"
 OTHER: Final = "other"
@@ -35,47 +37,43 @@ def frequent(values: Iterable[str], most: int) -> list[str]:
 
 
 def categories(
-    texts: Sequence[str | None], most: int = MOST_CATEGORIES, numbers: bool = True
+    texts: Sequence[str | None], spec: AttributeSpec, as_text: bool = False
 ) -> pd.Series:
-    """Encode texts: int32 if
-    ``numbers`` allows it and all are whole numbers; else strings, `UNKNOWN` for empty cells and `OTHER` for the rarest
-    values."""
-    column = pd.Series(list(texts), dtype=object).where(lambda values: values != "")
+    """Encode texts, None where a cell is empty: int32 if all are whole numbers, unless ``as_text``; else strings,
+    `UNKNOWN` for empty cells and `OTHER` for the rarest values."""
+    column = pd.Series(list(texts), dtype=object)
     known = column.dropna()
-    whole = (
-        numbers
-        and len(known) == len(column)
-        and known.str.fullmatch(r"-?(0|[1-9]\d{0,8})").all()
-    )
-    kept = set(frequent(known, most))
-    if whole and len(kept) == known.nunique():
+    kept = frequent(known, spec.values or MOST_CATEGORIES)
+    whole = known.str.fullmatch(r"-?(0|[1-9]\d{0,8})")
+    if (
+        len(known) == len(column)
+        and column.isin(kept).all()
+        and whole.all()
+        and not as_text
+    ):
         return column.astype("int32")
     return column.where(column.isin(kept) | column.isna(), OTHER).fillna(UNKNOWN)
 
 
-def intervals(numbers: NDArray[np.float64], most: int = INTERVALS) -> pd.Series:
-    """Bin numbers into up to ``most`` named quantile intervals: ``18 to 25``; `UNKNOWN` for NaN."""
+def intervals(numbers: Floats, spec: AttributeSpec) -> pd.Series:
+    """Bin numbers into named quantile intervals: ``18 to 25``; `UNKNOWN` for NaN."""
+    most = spec.values or INTERVALS
     known = numbers[~np.isnan(numbers)]
     distinct = np.unique(known)
     if len(distinct) <= most:
         names = pd.Series([written(value) for value in numbers])
         return names.where(~np.isnan(numbers), UNKNOWN)
-    edges = np.unique(
-        np.quantile(known, np.linspace(0, 1, most + 1)[1:-1], method="higher")
-    )
+    shares = np.linspace(0, 1, most + 1)[1:-1]
+    edges = np.unique(np.quantile(known, shares, method="higher"))
     edges = edges[edges > distinct[0]]
     if not len(edges):  # nearly all have the smallest value
         edges = distinct[1:2]
     named = [written(edge) for edge in edges]
-    labels = [
-        f"below {named[0]}",
-        *map(" to ".join, pairwise(named)),
-        f"{named[-1]} or more",
-    ]
+    between = [f"{low} to {high}" for low, high in pairwise(named)]
+    labels = [f"below {named[0]}", *between, f"{named[-1]} or more"]
     at = np.searchsorted(edges, np.nan_to_num(numbers), side="right")
-    return pd.Series(np.array(labels, dtype=object)[at]).where(
-        ~np.isnan(numbers), UNKNOWN
-    )
+    names = pd.Series(np.array(labels, dtype=object)[at])
+    return names.where(~np.isnan(numbers), UNKNOWN)
 
 
 def written(number: float) -> str:
@@ -83,47 +81,41 @@ def written(number: float) -> str:
     return f"{number:.12g}"
 
 
-def fields(
-    lists: Sequence[Sequence[str]], most: int = MOST_FIELDS
-) -> dict[str, pd.Series]:
+def fields(lists: Sequence[Sequence[str]], spec: AttributeSpec) -> dict[str, pd.Series]:
     """A yes/no field for each of the most frequent values of a multi-valued attribute."""
-    kept = frequent((value for values in lists for value in set(values)), most)
+    every = (value for values in lists for value in set(values))
     return {
         value: pd.Series([YES if value in values else NO for values in lists])
-        for value in kept
+        for value in frequent(every, spec.values or MOST_FIELDS)
     }
 
 
 def item_number(
-    name: str, column: str, spec: AttributeSpec, values: NDArray[np.float64]
+    name: str, column: str, spec: AttributeSpec, values: Floats
 ) -> ItemNumber:
     """Scale of a numeric attribute: as declared, else fitted to its values, of which a few may lie far out."""
     known = values[~np.isnan(values)]
+    if not len(known):
+        known = np.zeros(1)
 
     # the largest power of ten, from one down, of which all values are whole multiples; at least a millionth
-    digits = 0
-    while digits < 6 and not np.allclose(
-        known * 10.0**digits, np.rint(known * 10.0**digits), rtol=0, atol=1e-6
-    ):
-        digits += 1
-    while (
-        digits and float(np.abs(known).max(initial=0.0)) * 10.0**digits > LARGEST_STORED
-    ):
+    sizes = np.abs(known)
+    for digits in range(7):
+        scaled = known * 10.0**digits
+        if np.allclose(scaled, np.rint(scaled), rtol=0, atol=1e-6):
+            break
+    while digits and sizes.max() * 10.0**digits > LARGEST_STORED:
         digits -= 1
     unit = 10.0**-digits
-
-    sizes = np.abs(known) / unit if len(known) else np.zeros(1)
+    sizes = sizes / unit
     usual = float(np.quantile(sizes, 0.99, method="higher"))
-    quantiles = (
-        np.quantile(known, np.linspace(0, 1, CENTRES))
-        if len(known)
-        else np.zeros(CENTRES)
-    )
+
+    quantiles = np.quantile(known, np.linspace(0, 1, CENTRES))
     centres = spec.centres or tuple(np.unique(quantiles).tolist())
-    inner, whole = quantiles[-2] - quantiles[1], centres[-1] - centres[0]
-    spacing = float(
-        inner / (CENTRES - 3) if inner > 0 else whole / max(len(centres) - 1, 1)
-    )
+    inner = quantiles[-2] - quantiles[1]
+    spacing = float(inner / (CENTRES - 3))
+    if inner <= 0:
+        spacing = (centres[-1] - centres[0]) / max(len(centres) - 1, 1)
     return ItemNumber(
         name=name,
         column=column,
@@ -131,7 +123,7 @@ def item_number(
         unit=unit,
         scale=spec.scale or max(usual, float(sizes.max()) / LARGEST_INPUT, 1.0),
         centres=centres,
-        width=spec.width or (0.75 * spacing if spacing > 0 else 1.0),
+        width=spec.width or 0.75 * spacing or 1.0,
     )
 
 
@@ -141,57 +133,44 @@ class Levels:
 
     Attributes:
         values: the value of code c is ``values[c - 1]``.
-        tops: the largest value that has code c is ``tops[c - 1]``.
+        code: the SQL expression that converts ``number`` to its code.
         positive: codes above it are liked.
         binned: whether a code stands for an interval of values.
     """
 
-    values: tuple[float, ...]
-    tops: tuple[float, ...]
+    values: Sequence[float]
+    code: str
     positive: int
-    binned: bool
-
-    @property
-    def code(self) -> str:
-        """The SQL expression that converts ``number`` to its code."""
-        return code_of(self.tops)
-
-
-# implicit feedback: every event is liked, and has the number 0
-ONE_LEVEL: Final = Levels((1.0,), (0.0,), 0, False)
-
-
-def code_of(tops: Sequence[float]) -> str:
-    """The SQL expression that converts ``number`` to the place, from 1, of the first top that is not below it."""
-    return f"len(list_filter({list(tops)}::DOUBLE[], lambda top: top < number)) + 1"
+    binned: bool = False
 
 
 def levels(
-    connection: duckdb.DuckDBPyConnection,
-    table: str,
-    positive_above: float,
-    declared: Sequence[float] = (),
+    connection: duckdb.DuckDBPyConnection, table: str, declared: InteractionsTable
 ) -> Levels:
-    """One level per distinct ``number`` in the table, or per declared value.
+    """One level per distinct ``number`` in the table, or per declared value; without values every event is liked.
 
     More than `MOST_LEVELS` values are binned into as many intervals, cut at quantiles of the liked and of the other
     values; a level's value is its interval's median.
     """
-    values: Any = sorted(declared)
-    if not values:
-        found = connection.execute(
-            f"SELECT DISTINCT number FROM {table} ORDER BY number"
-        ).fetchnumpy()
-        values = found["number"].tolist()
-    tops = values
+    above = declared.positive_above
+    if above is None:
+        return Levels((1.0,), "1", 0)
+
+    def column(query: str) -> list[Any]:
+        rows = connection.execute(f"SELECT {query} ORDER BY 1").fetchall()
+        return [value for (value,) in rows]
+
+    values = sorted(declared.levels or column(f"DISTINCT number FROM {table}"))
+    tops = values  # the largest value of each level
     binned = len(values) > MOST_LEVELS
     if binned:
         n = MOST_LEVELS // 2
         shares = [step / n for step in range(1, n + 1)]
-        quantiles = f"quantile_disc(number, {shares})"
-        query = f"SELECT unnest({quantiles}) AS top FROM {table} GROUP BY number > {positive_above!r} ORDER BY top"
-        tops = np.unique(connection.execute(query).fetchnumpy()["top"]).tolist()
-        query = f"SELECT median(number) AS middle FROM {table} GROUP BY {code_of(tops)} ORDER BY middle"
-        values = connection.execute(query).fetchnumpy()["middle"].tolist()
-    positive = sum(value <= positive_above for value in values)
-    return Levels(tuple(values), tuple(tops), positive, binned)
+        quantiles = f"unnest(quantile_disc(number, {shares}))"
+        grouped = f"{quantiles} AS top FROM {table} GROUP BY number > {above!r}"
+        tops = sorted(set(column(grouped)))
+    code = f"len(list_filter({tops}::DOUBLE[], lambda top: top < number)) + 1"
+    if binned:
+        values = column(f"median(number) FROM {table} GROUP BY {code}")
+    positive = sum(value <= above for value in values)
+    return Levels(values, code, positive, binned)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
@@ -25,21 +24,12 @@ from data_exchange_center.steps import StepError
 
 MOST_LEVELS: Final = 10  # a model has a weight for each
 DECLARATION: Final = "dataset.toml"
-INTERACTIONS, USERS, ITEMS = (
-    "interactions",
-    "users",
-    "items",
-)  # the tables, and names of their files
+# the tables, and names of their files
+INTERACTIONS, USERS, ITEMS = "interactions", "users", "items"
 TimeUnit = Literal["s", "ms", "us", "iso"]
 Kind = Literal["categorical", "multi-valued", "numeric"]
-TABLES: Final = (INTERACTIONS, USERS, ITEMS, "holdout", "events")
-TAKEN: Final = {
-    "id",
-    "itemid",
-    "userid",
-    "title",
-    "score",
-}  # reserved: fields of answers and tables
+# reserved names: fields of answers and tables
+TAKEN: Final = frozenset({"id", "itemid", "userid", "title", "score"})
 
 
 class _Frozen(BaseModel):
@@ -129,16 +119,12 @@ class InteractionsTable(_Table):
 
     @model_validator(mode="after")
     def _a_value_is_liked_above_something(self) -> Self:
-        if self.value is not None and self.positive_above is None:
+        if (self.value is None) != (self.positive_above is None):
             raise ValueError(
-                "positive_above is missing: it says above which value an event is liked"
+                "value, a column, and positive_above, above which an event is liked, are given together or not at all"
             )
-        if self.value is None and (
-            self.positive_above is not None or self.levels is not None
-        ):
-            raise ValueError(
-                "positive_above and levels need value, the column that they speak of"
-            )
+        if self.levels and self.value is None:
+            raise ValueError("levels need value, the column that has them")
         return self
 
 
@@ -166,10 +152,8 @@ class UsersTable(_Listed):
     @model_validator(mode="after")
     def _crossed_are_attributes(self) -> Self:
         for name in self.crossed or ():
-            if (
-                name not in self.attributes
-                or self.attributes[name].kind == "multi-valued"
-            ):
+            spec = self.attributes.get(name)
+            if spec is None or spec.kind == "multi-valued":
                 raise ValueError(
                     f"crossed names {name!r}, which is no categorical or numeric attribute"
                 )
@@ -211,25 +195,11 @@ class Declaration(_Frozen):
 def parse(text: str, where: str = DECLARATION) -> Declaration:
     """Parse the ``text`` of a ``dataset.toml``. Raises StepError, naming the key, where it is invalid."""
     try:
-        content = tomllib.loads(text)
+        return Declaration.model_validate(tomllib.loads(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        problem = first["msg"].removeprefix("Value error, ")
+        raise StepError(f"{where}: {key}: {problem}.") from error
     except tomllib.TOMLDecodeError as error:
         raise StepError(f"{where} is not TOML: {error}.") from error
-    try:
-        return Declaration.model_validate(content)
-    except ValidationError as error:
-        raise StepError(f"{where}: {_sentence(error.errors()[0])}.") from error
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
-    """One of pydantic's errors in words: ``[interactions] time_unit: ...``."""
-    table, *keys = (str(part) for part in error["loc"]) if error["loc"] else ("",)
-    where = f"[{table}] {'.'.join(keys)}" if keys or table in TABLES else table
-    match error["type"]:
-        case "missing":
-            return f"{where.strip()} is missing"
-        case "extra_forbidden":
-            return f"{where.strip()} is no key that is known here"
-        case "value_error":
-            return f"{where.strip()}: {error['ctx']['error']}".lstrip(": ")
-        case _:
-            return f"{where.strip()} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -30,7 +31,7 @@ from data_exchange_center.dataset import (
     ItemNumber,
 )
 from data_exchange_center.steps import StepError
-from extras.own_data import attributes, declaration, times
+from extras.own_data import attributes, declaration
 from extras.own_data.declaration import (
     DECLARATION,
     INTERACTIONS,
@@ -38,18 +39,19 @@ from extras.own_data.declaration import (
     USERS,
     InteractionsTable,
     ItemsTable,
-    Kind,
     UsersTable,
 )
 from extras.own_data.tables import ENDINGS, Table, database, opened, quoted
 from offline.data.terms import slugs
-from offline.movielens import Files
+from offline.movielens import AHEAD_S, Files
 
 EXPECTED: Final = (
     f"{DECLARATION} and the files that it names (make new-data folder=... proposes one)"
 )
 MOST_OF_ONE_USER: Final = 200_000  # events: more are no person's
 FEWEST: Final = 2  # users, and items: with one there is nothing to tell apart
+PLAUSIBLE: Final = 631_152_000  # seconds: 1990; a data set whose newest event is older is in a coarser unit
+MICROS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}  # in each unit
 
 
 def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
@@ -69,39 +71,23 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
                 f"make new-data folder={shlex.quote(str(where))} proposes one."
             )
         return None
-    try:
-        text = files[DECLARATION].read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise StepError(f"{where / DECLARATION} is not UTF-8 ({error}).") from error
+    text = files[DECLARATION].read_text(encoding="utf-8-sig", errors="replace")
     declared = declaration.parse(text, str(where / DECLARATION))
     with database() as connection:
         source = _Source(connection, files, where)
         users = _users(source, declared.users)
         items = _items(source, declared.items)
         events = _events(source, declared.interactions, users.table, items.table)
-        levels = attributes.ONE_LEVEL
-        if declared.interactions.positive_above is not None:
-            above, every = (
-                declared.interactions.positive_above,
-                declared.interactions.levels or (),
-            )
-            levels = attributes.levels(connection, "timed", above, every)
+        levels = attributes.levels(connection, "timed", declared.interactions)
 
         user_ids, people = _numbered(events, users.table, "userid", Columns.USER)
         item_ids, things = _numbered(events, items.table, "itemid", Columns.ITEM)
-        people = people.assign(**users.columns).sort_values(
-            Columns.USER, ignore_index=True
-        )
-        nothing: dict[str, Any] = {
-            Columns.TITLE: things[Columns.OWN_ID],
-            Columns.GENRES: [[]] * len(things),
-        }
-        things = things.assign(**nothing | items.columns).sort_values(
-            Columns.ITEM, ignore_index=True
-        )
-        things[Columns.TITLE] = things[Columns.TITLE].where(
-            things[Columns.TITLE] != "", things[Columns.OWN_ID]
-        )
+        people = people.assign(**users.columns)
+        own_ids = things[Columns.OWN_ID]
+        nothing = {Columns.TITLE: "", Columns.GENRES: [[]] * len(things)}
+        things = things.assign(**nothing | items.columns)
+        titles = things[Columns.TITLE]
+        things[Columns.TITLE] = titles.where(titles != "", own_ids)
 
         # write the tables; events are sorted on disk
         rows = connection.sql(
@@ -111,22 +97,25 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
             "ORDER BY u.number, micros, file, row"
         )
         artifacts.RAW_INTERACTIONS.write(exchange_dir, rows.to_arrow_table())
-        artifacts.RAW_USERS.write(exchange_dir, people)
-        artifacts.RAW_ITEMS.write(exchange_dir, things)
-        n_terms = things[Columns.GENRES].explode().nunique()
+        for artifact, table, key in (
+            (artifacts.RAW_USERS, people, Columns.USER),
+            (artifacts.RAW_ITEMS, things, Columns.ITEM),
+        ):
+            artifact.write(exchange_dir, table.sort_values(key, ignore_index=True))
+        counts = {
+            "ratings": len(events),
+            "users": len(people),
+            "items": len(things),
+            "genres": things[Columns.GENRES].explode().nunique(),
+        }
         return Dataset(
             name=declared.name,
             origin="",
-            counts={
-                "ratings": len(events),
-                "users": len(people),
-                "items": len(things),
-                "genres": n_terms,
-            },
+            counts=counts,
             sha256={},
             user_ids=user_ids,
             item_ids=item_ids,
-            levels=levels.values,
+            levels=tuple(levels.values),
             binned=levels.binned,
             positive_level=levels.positive,
             profile=tuple(users.columns),
@@ -153,31 +142,29 @@ class _Source:
         name: str,
         declared: InteractionsTable | UsersTable | ItemsTable,
         columns: Mapping[str, str],
-        lists: Sequence[str] = (),
+        separators: Mapping[str, str] = {},
     ) -> Table:
         """Load a declared table.
 
         Args:
             columns: names in DuckDB -> in the files, ``userid`` or ``itemid`` among them.
-            lists: columns that may hold lists.
+            separators: as of `Table.load`.
 
         Raises StepError as `Table.load`; and for a missing or ambiguous file, no row, an invalid id.
         """
-        patterns = (
-            [declared.file]
-            if declared.file
-            else [f"{name}{ending}" for ending in ENDINGS]
-        )
+        patterns = [f"{name}{ending}" for ending in ENDINGS]
+        if declared.file:
+            patterns = [declared.file]
         found = [
             each
             for pattern in patterns
             for each in fnmatch.filter(sorted(self.files), pattern)
         ]
         if not found:
-            there = ", ".join(sorted(set(self.files) - {DECLARATION})) or "nothing else"
+            there = ", ".join(sorted(self.files.keys() - {DECLARATION}))
             raise StepError(
                 f"{self.where} holds no {' or '.join(patterns)}, which [{name}] in {DECLARATION} speaks of; "
-                f"it holds {there}."
+                f"it holds {there or 'nothing else'}."
             )
         if len(found) > 1 and not declared.file:
             raise StepError(
@@ -189,20 +176,13 @@ class _Source:
             for each in found
         ]
         table = Table(self.connection, name, files, columns)
-        table.load(lists)
+        table.load(separators)
         if not len(table):
-            each = "an event" if name == INTERACTIONS else "for every id"
-            raise StepError(
-                f"{table.label} holds no row under its header: a row {each} is expected."
-            )
-        for column in columns:
-            if column in ("userid", "itemid"):
-                table.expect(f"{column} IS NOT NULL", column, "an id")
-                table.expect(
-                    f"strlen({column}) <= {MAX_BYTES}",
-                    column,
-                    f"an id of at most {MAX_BYTES} bytes",
-                )
+            raise StepError(f"{table.label} holds no row under its header.")
+        expected = f"an id of at most {MAX_BYTES} bytes"
+        for column in ("userid", "itemid"):
+            if column in columns:
+                table.expect(f"strlen({column}) <= {MAX_BYTES}", column, expected)
         return table
 
 
@@ -231,25 +211,20 @@ def _users(source: _Source, declared: UsersTable | None) -> _Listed:
         return _Listed()
     table = _load_listed(source, USERS, declared, "userid")
     columns: dict[str, pd.Series] = {}  # by name, before it is a column
-    plain = []
     for number, (name, spec) in enumerate(declared.attributes.items()):
-        values = _values(table, f"a{number}", spec.kind, declared.separator)
+        cells = f"a{number}"
         if spec.kind == "multi-valued":
-            fields = attributes.fields(values, spec.values or attributes.MOST_FIELDS)
+            fields = attributes.fields(table.read(cells), spec)
             columns |= {f"{name} {value}": column for value, column in fields.items()}
-            continue
-        plain.append(name)
-        if spec.kind == "numeric":
-            columns[name] = attributes.intervals(
-                values, spec.values or attributes.INTERVALS
-            )
+        elif spec.kind == "numeric":
+            columns[name] = attributes.intervals(_numbers(table, cells), spec)
         else:
-            most = spec.values or attributes.MOST_CATEGORIES
-            columns[name] = attributes.categories(
-                values, most, numbers=f"a{number}" not in table.texts
-            )
+            as_text = table.has_type(cells, "VARCHAR", "ENUM")
+            columns[name] = attributes.categories(table.read(cells), spec, as_text)
     named = dict(zip(columns, slugs(list(columns), Columns.TAKEN), strict=True))
-    crossed = plain[:2] if declared.crossed is None else declared.crossed
+    crossed = declared.crossed
+    if crossed is None:
+        crossed = tuple(name for name in declared.attributes if name in columns)[:2]
     return _Listed(
         table,
         columns={named[name]: column for name, column in columns.items()},
@@ -261,46 +236,41 @@ def _items(source: _Source, declared: ItemsTable | None) -> _Listed:
     """The items with their titles, terms and numbers."""
     if declared is None:
         return _Listed()
-    titles = (
-        [declared.title]
-        if isinstance(declared.title, str)
-        else list(declared.title or ())
-    )
+    titles = declared.title or ()
+    if isinstance(titles, str):
+        titles = (titles,)
     table = _load_listed(source, ITEMS, declared, "itemid", titles)
-    columns: dict[str, Any] = {}
-    if titles:
-        parts = ", ".join(f"title{number}" for number in range(len(titles)))
-        columns[Columns.TITLE] = table.read(f"concat_ws(' ', {parts})")
+    parts = "".join(f", title{number}" for number in range(len(titles)))
+    title = table.read(f"concat_ws(' ', NULL{parts})")
 
-    numeric = [
-        name for name, spec in declared.attributes.items() if spec.kind == "numeric"
-    ]
-    of_terms = [
-        name for name, spec in declared.attributes.items() if spec.kind != "numeric"
-    ]
+    specs = declared.attributes
+    of_terms = [name for name, spec in specs.items() if spec.kind != "numeric"]
+    numeric = [name for name in specs if name not in of_terms]
     number_columns = dict(zip(numeric, slugs(numeric, Columns.TAKEN), strict=True))
-    terms: list[list[str]] = [[] for _ in range(len(table))]
+    columns: dict[str, Any] = {}
     numbers = []
-    for number, (name, spec) in enumerate(declared.attributes.items()):
-        values = _values(table, f"a{number}", spec.kind, declared.separator)
+    terms: list[list[str]] = [[] for _ in title]
+    for number, (name, spec) in enumerate(specs.items()):
+        cells = f"a{number}"
         if spec.kind == "numeric":
-            columns[number_columns[name]] = values
-            numbers.append(
-                attributes.item_number(name, number_columns[name], spec, values)
-            )
+            column = number_columns[name]
+            columns[column] = _numbers(table, cells)
+            numbers.append(attributes.item_number(name, column, spec, columns[column]))
             continue
         if spec.kind == "categorical":
-            values = [[value] if value else [] for value in values]
-        kept = set(
-            attributes.frequent(
-                chain.from_iterable(values), spec.values or attributes.MOST_TERMS
-            )
-        )
+            cells = f"list_filter([{cells}], lambda each: each IS NOT NULL)"
+        values = table.read(cells)
+        most = spec.values or attributes.MOST_TERMS
+        kept = set(attributes.frequent(chain.from_iterable(values), most))
         before = "" if len(of_terms) == 1 else f"{name}{SEPARATOR}"  # as `Dataset.term`
         for own, values_of_one in zip(terms, values, strict=True):
             own += [before + value for value in values_of_one if value in kept]
-    columns[Columns.GENRES] = terms
-    return _Listed(table, columns, terms=tuple(of_terms), numbers=tuple(numbers))
+    return _Listed(
+        table,
+        {Columns.TITLE: title, **columns, Columns.GENRES: terms},
+        terms=tuple(of_terms),
+        numbers=tuple(numbers),
+    )
 
 
 def _load_listed(
@@ -315,57 +285,32 @@ def _load_listed(
     Raises StepError for an id in two rows, unless the last row is to be kept.
     """
     columns = {key: declared.id}
-    columns |= {
-        f"a{number}": spec.column or each
-        for number, (each, spec) in enumerate(declared.attributes.items())
-    }
+    separators = {}
+    for number, (attribute, spec) in enumerate(declared.attributes.items()):
+        columns[f"a{number}"] = spec.column or attribute
+        if spec.kind == "multi-valued":
+            separators[f"a{number}"] = declared.separator
     columns |= {f"title{number}": each for number, each in enumerate(titles)}
-    lists = [
-        f"a{n}"
-        for n, spec in enumerate(declared.attributes.values())
-        if spec.kind == "multi-valued"
-    ]
-    table = source.table(name, declared, columns, lists)
+    table = source.table(name, declared, columns, separators)
     if declared.keep == "last":
         table.connection.execute(
             f"DELETE FROM {name} USING (SELECT {key} AS id, max((file, row)) AS place FROM {name} GROUP BY {key}) last "
             f"WHERE {key} = last.id AND (file, row) <> last.place"
         )
-    second = f"SELECT (file, row) FROM {name} QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY file, row) = 2"
-    place = table.first(f"(file, row) IN ({second})")
-    if place is not None:
-        own_id = table.cell(place, key)
-        file, row = table.first(f"{key} = {quoted(own_id)}") or place
-        before = table.files[file].where(row)
-        raise StepError(
-            f"{table.at(place, key)}: {own_id!r} is there already, in {before}; list every id once."
-        )
+    once = f"SELECT min((file, row)) FROM {name} GROUP BY {key}"
+    table.expect(f"(file, row) IN ({once})", key, "an id that no row before has")
     return table
 
 
-def _values(table: Table, column: str, kind: Kind, separator: str) -> Any:
-    """An attribute in the order of the rows: texts, lists of texts, or an array of numbers.
-
-    Raises StepError for a cell that is not a number where one is expected.
-    """
-    if kind == "numeric":
-        number, largest = f"TRY_CAST({column} AS DOUBLE)", attributes.LARGEST_STORED
-        table.expect(f"{column} IS NULL OR isfinite({number})", column, "a number")
-        bounded = f"{column} IS NULL OR abs({number}) <= {largest}"
-        table.expect(bounded, column, f"a number of at most {largest:.0e} either way")
-        return np.array(table.read(number), np.float64)  # None: NaN
-    cells = table.read(column)
-    if kind == "categorical":
-        return cells
-    return [_split(cell, separator) for cell in cells]
-
-
-def _split(cell: Any, separator: str) -> list[str]:
-    """The values in a cell: a list, or a text with separators in it."""
-    if cell is None:
-        return []
-    values = cell.split(separator) if isinstance(cell, str) else cell
-    return [value.strip() for value in values if value and value.strip()]
+def _numbers(table: Table, column: str) -> attributes.Floats:
+    """A numeric attribute, NaN where it is empty. Raises StepError for a cell that is not a number."""
+    number, most = f"TRY_CAST({column} AS DOUBLE)", attributes.LARGEST_STORED
+    table.expect(
+        f"{column} IS NULL OR abs({number}) <= {most}",
+        column,
+        f"a number of at most {most:.0e} either way",
+    )
+    return np.array(table.read(number), np.float64)
 
 
 # --------------------------------------------------------------------------------------------------------------- events
@@ -386,11 +331,11 @@ def _events(
     if declared.value is not None:
         columns["value"] = declared.value
     events = source.table(INTERACTIONS, declared, columns)
-    if users is not None:
-        _expect_listed(events, "userid", users)
-    if items is not None:
-        _expect_listed(events, "itemid", items)
-    micros = times.microseconds(events, declared)
+    for column, listed in (("userid", users), ("itemid", items)):
+        if listed is not None:
+            known = f"{column} IN (SELECT {column} FROM {listed.name})"
+            events.expect(known, column, f"an id that is listed in {listed.label}")
+    micros = _micros(events, declared)
     number = "0.0"
     if declared.value is not None:
         number = "TRY_CAST(value AS DOUBLE)"
@@ -398,46 +343,63 @@ def _events(
     if declared.levels is not None:
         levels = ", ".join(f"{level:g}" for level in declared.levels)
         events.expect(f"{number} IN {declared.levels}", "value", f"one of {levels}")
-    busy = (
-        f"GROUP BY userid HAVING count(*) > {MOST_OF_ONE_USER} ORDER BY userid LIMIT 1"
+    user = events.one(
+        f"SELECT userid FROM {INTERACTIONS} GROUP BY userid HAVING count(*) > {MOST_OF_ONE_USER} ORDER BY userid"
     )
-    user = events.one(f"SELECT userid FROM {INTERACTIONS} {busy}")
     if user is not None:
         raise StepError(
             f"{events.label}: {declared.user} {user!r} has more than {MOST_OF_ONE_USER:,} events, which are no "
             "person's; leave this user out."
         )
-    _expect_two("user", "userid", events)  # a user who is listed may have no event
-    _expect_two("item", "itemid", items or events)
+    # a user who is listed may have no event
+    for what, column, table in (
+        ("user", "userid", events),
+        ("item", "itemid", items or events),
+    ):
+        met = table.one(f"SELECT count(DISTINCT {column}) FROM {table.name}")
+        if met < FEWEST:
+            raise StepError(
+                f"{table.label} holds {met} {what}: at least {FEWEST} are needed."
+            )
     source.connection.execute(
         f"CREATE TABLE timed AS SELECT file, row, userid, itemid, {micros} AS micros, {number} AS number "
         f"FROM {INTERACTIONS}"
     )
-    times.expect_recent(
-        events, events.one("SELECT max(micros) // 1000000 FROM timed"), declared
-    )
+    newest = events.one("SELECT max(micros) // 1000000 FROM timed")
+    if newest < PLAUSIBLE:
+        year = time.gmtime(newest).tm_year
+        raise StepError(
+            f"{events.label}, column {declared.time!r}: the newest time is in {year}, read as "
+            f'time_unit = "{declared.time_unit}"; is time_unit right?'
+        )
     return events
 
 
-def _expect_listed(events: Table, column: str, listed: Table) -> None:
-    """Raise StepError for the first event whose id ``listed`` lacks."""
-    place = events.first(f"{column} NOT IN (SELECT {column} FROM {listed.name})")
-    if place is None:
-        return
-    alike = f"WHERE trim({column}) = trim(?) ORDER BY file, row LIMIT 1"
-    blank = listed.one(
-        f"SELECT {column} FROM {listed.name} {alike}", events.cell(place, column)
+def _micros(events: Table, declared: InteractionsTable) -> str:
+    """Return the SQL expression that converts the column ``time`` to microseconds since 1970 (UTC).
+
+    Raises StepError for the first cell that is no time, or not from 1970 to now.
+    """
+    unit, form = declared.time_unit, declared.time_format
+    if events.has_type("time", "TIMESTAMP", "DATE"):
+        unit, form = "iso", None
+    expected = f'a time since 1970 (time_unit = "{unit}")'
+    if form is not None:
+        expected = f'a time like time_format = "{form}"'
+        micros = f"epoch_us(try_strptime(time, {quoted(form)}))"
+    elif unit == "iso":
+        expected = 'an ISO 8601 time like 2024-05-31T17:45:00Z (time_unit = "iso")'
+        # the first mark is checked, as DuckDB also casts 'epoch' and 'infinity'
+        micros = "epoch_us(TRY_CAST(CASE WHEN regexp_matches(time, '^\\s*[0-9+-]') THEN time END AS TIMESTAMPTZ))"
+    else:
+        micros = f"TRY_CAST(floor(TRY_CAST(time AS DOUBLE) * {MICROS[unit]}) AS BIGINT)"
+    latest = int(time.time() + AHEAD_S) * 1_000_000
+    events.expect(
+        f"{micros} BETWEEN 0 AND {latest}",
+        "time",
+        f"{expected}, from 1970 to now (time_unit and time_format say how times are written),",
     )
-    hint = "" if blank is None else f"; {blank!r} is listed, and blanks count"
-    events.refuse(place, column, f"an id that is listed in {listed.label}", hint)
-
-
-def _expect_two(what: str, column: str, table: Table) -> None:
-    met = table.one(f"SELECT count(DISTINCT {column}) FROM {table.name}")
-    if met < FEWEST:
-        raise StepError(
-            f"{table.label} holds {met} {what}; at least {FEWEST} are needed: there is nothing to recommend otherwise."
-        )
+    return micros
 
 
 # ------------------------------------------------------------------------------------------------------------------ ids
@@ -453,23 +415,22 @@ def _numbered(
     number.
     """
     table = listed or events
-    small = f"regexp_full_match({key}, '[1-9][0-9]*') AND TRY_CAST({key} AS HUGEINT) BETWEEN 1 AND {MAX_INTEGER}"
-    kind: IdKind = (
-        "integer" if table.first(f"({small}) IS NOT TRUE") is None else "string"
-    )
-    number = (
-        "id"
-        if kind == "integer"
-        else "row_number() OVER (ORDER BY TRY_CAST(id AS HUGEINT), id)"
-    )
+    kind: IdKind = "integer"
+    number = "id"
+    small = f"regexp_full_match({key}, '[1-9][0-9]*') AND TRY_CAST({key} AS HUGEINT) <= {MAX_INTEGER}"
+    if table.first(f"({small}) IS NOT TRUE") is not None:
+        kind = "string"
+        number = "row_number() OVER (ORDER BY TRY_CAST(id AS HUGEINT), id)"
     table.connection.execute(
         f"CREATE TABLE {key}_numbers AS SELECT id, CAST({number} AS INTEGER) AS number "
         f"FROM (SELECT DISTINCT {key} AS id FROM {table.name})"
     )
-    query = f"SELECT number, id FROM {key}_numbers ORDER BY number"
+    query = f"FROM {key}_numbers ORDER BY number"
     if listed is not None:
-        query = f"SELECT number, id FROM {listed.name} JOIN {key}_numbers ON {key} = id ORDER BY file, row"
-    found = table.connection.execute(query).fetchnumpy()
+        query = (
+            f"FROM {listed.name} JOIN {key}_numbers ON {key} = id ORDER BY file, row"
+        )
+    found = table.connection.execute(f"SELECT number, id {query}").fetchnumpy()
     return kind, pd.DataFrame(
         {column: np.asarray(found["number"], np.int32), Columns.OWN_ID: found["id"]}
     )

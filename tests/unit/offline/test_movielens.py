@@ -182,7 +182,7 @@ def test_missing_or_foreign_data_is_a_one_sentence_error(tmp_path: Path) -> None
 
 
 def test_100k_reads_the_same_from_both_of_its_layouts() -> None:
-    flags = dict.fromkeys(movielens.GENRES, "0")
+    flags = dict.fromkeys(movielens.FLAGS.split("|"), "0")
     action = "|".join({**flags, "Action": "1", "Sci-Fi": "1"}.values())
     unknown = "|".join({**flags, "unknown": "1"}.values())
     ratings = b"1\t2\t5\t881250949\n1\t267\t1\t881250950\n"

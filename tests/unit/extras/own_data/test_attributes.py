@@ -7,76 +7,71 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_exchange_center.dataset import ItemNumber
 from extras.own_data.attributes import MOST_LEVELS, intervals, item_number, levels
-from extras.own_data.declaration import AttributeSpec
+from extras.own_data.declaration import AttributeSpec, InteractionsTable
+
+NUMERIC = AttributeSpec(kind="numeric")
+PRICES = np.arange(1.0, 1001)
+
+
+def number_of(values: np.ndarray) -> ItemNumber:
+    return item_number("price", "price", NUMERIC, values)
 
 
 def test_a_value_that_most_share_is_an_interval_of_its_own() -> None:
     numbers = np.concatenate([np.zeros(95), np.arange(1.0, 11), [np.nan]])
-    names = intervals(numbers)
-    assert names.value_counts().to_dict() == {
-        "below 1": 95,
-        "1 or more": 10,
-        "unknown": 1,
-    }
+    counts = intervals(numbers, NUMERIC).value_counts().to_dict()
+    assert counts == {"below 1": 95, "1 or more": 10, "unknown": 1}
 
 
 def test_large_numbers_keep_their_digits() -> None:
-    assert intervals(np.array([1_000_001.0, 1_000_002, 1_000_003])).tolist() == [
-        "1000001",
-        "1000002",
-        "1000003",
-    ]
-    names = intervals(np.arange(10_000_000.0, 10_000_080))
+    few = intervals(np.array([1_000_001.0, 1_000_002]), NUMERIC)
+    assert few.tolist() == ["1000001", "1000002"]
+    names = intervals(np.arange(10_000_000.0, 10_000_080), NUMERIC)
     assert names.nunique() == 8
     assert names.iloc[0] == "below 10000010"
 
 
 def test_a_single_dear_item_does_not_make_all_others_alike() -> None:
-    prices = np.arange(1.0, 1001)
-    usual = item_number("price", "price", AttributeSpec(kind="numeric"), prices)
-    dear = item_number(
-        "price", "price", AttributeSpec(kind="numeric"), np.append(prices, 20_000)
-    )
+    usual, dear = number_of(PRICES), number_of(np.append(PRICES, 20_000))
     assert dear.width == pytest.approx(usual.width, rel=0.01)
     assert dear.scale == pytest.approx(usual.scale, rel=0.01)
 
 
 @pytest.mark.parametrize("dear", [1e6, 1e12])
 def test_no_input_of_a_model_is_huge(dear: float) -> None:
-    number = item_number(
-        "price",
-        "price",
-        AttributeSpec(kind="numeric"),
-        np.append(np.arange(1.0, 1001), dear),
-    )
+    number = number_of(np.append(PRICES, dear))
     assert dear / number.unit / number.scale <= 100
 
 
 def test_a_number_that_nearly_all_share_has_a_width() -> None:
-    number = item_number(
-        "price", "price", AttributeSpec(kind="numeric"), np.append(np.zeros(99), 10.0)
-    )
+    number = number_of(np.append(np.zeros(99), 10.0))
     assert number.width == pytest.approx(0.75 * 10 / (len(number.centres) - 1))
 
 
-@given(
-    values=st.lists(
-        st.integers(-40, 40).map(lambda n: n / 4), min_size=1, max_size=300
-    ),
-    above=st.integers(-45, 45).map(lambda n: n / 4),
-)
+def test_a_number_that_no_item_has() -> None:
+    number = number_of(np.full(3, np.nan))
+    assert (number.unit, number.scale, number.width) == (1, 1, 1)
+
+
+quarters = st.integers(-40, 40).map(lambda n: n / 4)
+
+
+@given(values=st.lists(quarters, min_size=1, max_size=300), above=quarters)
 def test_levels_are_cut_at_quantiles_and_named_by_medians(
     values: list[float], above: float
 ) -> None:
     """The events' values and codes are those that numpy gives."""
     numbers = np.array(values)
+    declared = InteractionsTable(
+        user="u", item="i", time="t", value="v", positive_above=above
+    )
     with duckdb.connect() as connection:
         connection.register("timed", pd.DataFrame({"number": numbers}))
-        found = levels(connection, "timed", above)
-        codes = connection.execute(
-            f"SELECT {found.code} AS code FROM timed"
-        ).fetchnumpy()["code"]
+        found = levels(connection, "timed", declared)
+        query = f"SELECT {found.code} AS code FROM timed"
+        codes = connection.execute(query).fetchnumpy()["code"]
     assert ((codes > found.positive) == (numbers > above)).all()
     assert len(found.values) <= MOST_LEVELS
     assert set(codes) == set(range(1, len(found.values) + 1))
@@ -85,9 +80,9 @@ def test_levels_are_cut_at_quantiles_and_named_by_medians(
     if not found.binned:
         return
     for part in (numbers[numbers <= above], numbers[numbers > above]):
-        if len(part):
-            for edge in np.quantile(
-                part, [0.2, 0.4, 0.6, 0.8, 1], method="inverted_cdf"
-            ):
-                (code,) = set(codes[numbers == edge])
-                assert edge == numbers[codes == code].max()
+        if not len(part):
+            continue
+        shares = [0.2, 0.4, 0.6, 0.8, 1]
+        for edge in np.quantile(part, shares, method="inverted_cdf"):
+            (code,) = set(codes[numbers == edge])
+            assert edge == numbers[codes == code].max()

@@ -15,17 +15,20 @@ import pytest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.own_data import reader
-from offline.movielens import files_of
 from offline.preprocess import s0_get_data
+from tests.datasets import Tables
 from tests.datasets import tables_of as read
 from tests.made_up_data import SHOP, half_stars
 
-ROWS = "customer,sku,at\nu-1,b,2024-01-01T10:00:00Z\nu-2,a,2024-01-01 11:00\nu-1,a,2024-01-02T00:00:00.5+01:00\n"
-RATED = SHOP.replace('time_unit = "iso"', 'value = "stars"\npositive_above = 3')
+HEAD = "customer,sku,at\n"
+ROWS = f"{HEAD}u-1,b,2024-01-01T10:00:00Z\nu-2,a,2024-01-01 11:00\nu-1,a,2024-01-02T00:00:00.5+01:00\n"
+SECONDS = SHOP.replace('"iso"', '"s"')
+RATED = SECONDS + 'value = "stars"\npositive_above = 3\n'
 LISTED = SHOP + '\n[items]\nid = "sku"\ntitle = "name"\n'
+PARTS = SECONDS.replace("[interactions]", '[interactions]\nfile = "log-*.csv"')
 
 
-def written(folder: Path, declaration: str = SHOP, **files: str) -> Path:
+def written(folder: Path, declaration: str = SHOP, /, **files: str) -> Path:
     """``items_csv="..."`` is the content of items.csv."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dataset.toml").write_text(declaration)
@@ -34,21 +37,24 @@ def written(folder: Path, declaration: str = SHOP, **files: str) -> Path:
     return folder
 
 
-def in_parquet(folder: Path, table: pd.DataFrame | pa.Table) -> Path:
-    """Interactions in Parquet instead of those in CSV. Returns ``folder``."""
-    (folder / "interactions.csv").unlink(missing_ok=True)
-    table = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table)
+def in_parquet(folder: Path, declaration: str = SHOP, /, **columns: object) -> Path:
+    """Interactions in Parquet: two of them, unless ``columns`` say otherwise."""
+    written(folder, declaration)
+    (folder / "interactions.csv").unlink()
+    table = pa.table({"customer": ["u", "v"], "sku": ["a", "b"]} | columns)
     pq.write_table(table, folder / "interactions.parquet")
     return folder
+
+
+def same(one: Tables, other: Tables) -> bool:
+    return all(a.equals(b) for a, b in zip(one[1:], other[1:], strict=True))
 
 
 def test_a_shop_has_numbers_for_its_ids(tmp_path: Path) -> None:
     found = read(written(tmp_path))
     assert found.users.to_numpy().tolist() == [[1, "u-1"], [2, "u-2"]]
-    assert found.items[["itemid", "id", "title"]].to_numpy().tolist() == [
-        [1, "a", "a"],
-        [2, "b", "b"],
-    ]
+    items = found.items[["itemid", "id", "title"]]
+    assert items.to_numpy().tolist() == [[1, "a", "a"], [2, "b", "b"]]
     assert found.ratings.to_numpy().tolist() == [
         [1, 2, 1, 1704103200],
         [1, 1, 1, 1704150000],  # 2024-01-01T23:00:00Z, floored
@@ -76,79 +82,87 @@ def test_ids_of_four_bytes_are_their_own_numbers(
     tmp_path: Path, ids: list[str], kind: str, numbers: list[int]
 ) -> None:
     rows = "".join(f"{own},x{n},2024-01-0{n + 1}\n" for n, own in enumerate(ids))
-    found = read(written(tmp_path, interactions_csv="customer,sku,at\n" + rows))
+    found = read(written(tmp_path, interactions_csv=HEAD + rows))
     assert found.dataset.user_ids == kind
     own = dict(zip(found.users["id"], found.users["userid"], strict=True))
     assert [own[each] for each in ids] == numbers
 
 
-@pytest.mark.parametrize("form", ["gz", "parquet", "zip"])
-def test_every_form_reads_the_same(tmp_path: Path, form: str) -> None:
-    expected = read(written(tmp_path / "plain"))
-    folder = written(tmp_path / "other")
+def as_gzip(folder: Path) -> Path:
     path = folder / "interactions.csv"
-    if form == "gz":
-        (folder / "interactions.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
-        path.unlink()
-    elif form == "parquet":
-        frame = pd.read_csv(path)
-        in_parquet(
-            folder,
-            frame.assign(at=pd.to_datetime(frame["at"], format="ISO8601", utc=True)),
-        )
-    else:
-        folder = tmp_path / "data.zip"
-        with zipfile.ZipFile(folder, "w", zipfile.ZIP_DEFLATED) as archive:
-            for file in (tmp_path / "other").iterdir():
-                archive.write(file, f"deep/{file.name}")
-    found = read(folder)
+    (folder / "interactions.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    return folder
+
+
+def as_parquet(folder: Path) -> Path:
+    frame = pd.read_csv(folder / "interactions.csv")
+    at = pd.to_datetime(frame["at"], format="ISO8601", utc=True)
+    return in_parquet(folder, customer=frame["customer"], sku=frame["sku"], at=at)
+
+
+def as_zip(folder: Path) -> Path:
+    path = folder / "data.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("dataset.toml", "interactions.csv"):
+            archive.write(folder / name, f"deep/{name}")
+    return path
+
+
+def with_mixed_ends(folder: Path) -> Path:
+    rows = ROWS.replace("\n", "\r\n", 2)
+    (folder / "interactions.csv").write_bytes(rows.encode())
+    return folder
+
+
+def with_a_mark(folder: Path) -> Path:
+    (folder / "dataset.toml").write_text(SHOP, encoding="utf-8-sig")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "form", [as_gzip, as_parquet, as_zip, with_mixed_ends, with_a_mark]
+)
+def test_every_form_reads_the_same(
+    tmp_path: Path, form: Callable[[Path], Path]
+) -> None:
+    expected = read(written(tmp_path / "plain"))
+    found = read(form(written(tmp_path / "other")))
     assert found.dataset == expected.dataset
-    for name in ("ratings", "users", "items"):
-        pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
+    assert same(found, expected)
 
 
 def test_ids_of_other_types_are_read_as_written(tmp_path: Path) -> None:
     """Whole numbers stay whole where an empty cell makes pandas read floats; times may be dates."""
-    frame = pd.DataFrame({"customer": [7.0, 8.0, 7.0], "sku": ["a", "b", "b"]}).astype(
-        {"sku": "category"}
-    )
-    frame["at"] = pd.to_datetime(["2024-01-01", "2024-01-02", "2024-01-03"]).date
-    found = read(in_parquet(written(tmp_path), frame))
+    days = pd.to_datetime(["2024-01-01", "2024-01-03"]).date
+    sku = pa.array(["a", "b"]).dictionary_encode()
+    found = read(in_parquet(tmp_path, customer=[7.0, 8.0], sku=sku, at=days))
     assert found.users["id"].tolist() == ["7", "8"]
-    assert found.ratings["timestamp"].tolist() == [1704067200, 1704240000, 1704153600]
-    frame.loc[1, "customer"] = None
-    with pytest.raises(
-        StepError,
-        match=r"interactions\.parquet, row 2, column 'customer': an id expected, found noth",
-    ):
-        read(in_parquet(tmp_path, frame))
+    assert found.ratings["timestamp"].tolist() == [1704067200, 1704240000]
+    place = r"interactions\.parquet, row 2, column 'customer': "
+    with pytest.raises(StepError, match=place):
+        read(in_parquet(tmp_path, customer=[7.0, None], at=days))
 
 
 def test_finer_times_than_seconds_keep_their_order(tmp_path: Path) -> None:
-    rows = "customer,sku,at\n1,1,1700000001900\n1,2,1700000001100\n2,3,1700000001500\n"
-    found = read(
-        written(tmp_path, SHOP.replace('"iso"', '"ms"'), interactions_csv=rows)
-    )
+    rows = f"{HEAD}1,1,1700000001900\n1,2,1700000001100\n2,3,1700000001500\n"
+    declared = SHOP.replace('"iso"', '"ms"')
+    found = read(written(tmp_path, declared, interactions_csv=rows))
     assert found.ratings["itemid"].tolist() == [2, 1, 3]
     assert found.ratings["timestamp"].tolist() == [1_700_000_001] * 3
 
 
 def test_negative_and_many_values_become_levels(tmp_path: Path) -> None:
     values = np.round(np.random.default_rng(0).normal(size=400), 3)
-    rows = "".join(
-        f"{n % 7},{n % 11},2024-01-01T00:00:00.{n:03d}Z,{value}\n"
-        for n, value in enumerate(values)
-    )
-    toml = SHOP + 'value = "stars"\npositive_above = 0.25\n'
-    found = read(
-        written(tmp_path, toml, interactions_csv="customer,sku,at,stars\n" + rows)
-    )
+    rows = "".join(f"{n % 7},{n % 11},{n}e6,{v}\n" for n, v in enumerate(values))
+    declared = RATED.replace("above = 3", "above = 0.25")
+    csv = "customer,sku,at,stars\n" + rows.replace(",399e6,", ",1700000000,")
+    found = read(written(tmp_path, declared, interactions_csv=csv))
     levels = found.dataset.levels
     assert 2 <= len(levels) <= 10
     assert list(levels) == sorted(levels)
-    assert (found.ratings["rating"] > found.dataset.positive_level).sum() == (
-        values > 0.25
-    ).sum()
+    liked = found.ratings["rating"] > found.dataset.positive_level
+    assert liked.sum() == (values > 0.25).sum()
     assert min(levels) < 0 < max(levels)
 
 
@@ -162,180 +176,105 @@ def test_half_stars_and_awkward_categories(tmp_path: Path) -> None:
     assert {"映画", "C++", "Sci-Fi: new|old"} <= set(found.items["genres"].explode())
     assert dataset.profile[:2] == dataset.crossed == ("land", "jahre")
     assert set(found.users["land"]) == {"de", "fr", "unknown"}
-    assert (
-        found.users["jahre"]
-        .str.fullmatch(r"below 2\d|\d\d to \d\d|\d\d or more|unknown")
-        .all()
-    )
+    years = r"below 2\d|\d\d to \d\d|\d\d or more|unknown"
+    assert found.users["jahre"].str.fullmatch(years).all()
     fields = [name for name in dataset.profile if name.startswith("mag_")]
     assert len(set(fields)) == len(fields) == 6
     assert set(found.users[fields].to_numpy().ravel()) == {"yes", "no"}
     (price,) = dataset.numbers
-    assert (price.name, price.column, price.unit, price.scale) == (
-        "Preis",
-        "preis",
-        0.01,
-        975,
-    )
+    assert (price.name, price.column, price.unit) == ("Preis", "preis", 0.01)
+    assert price.scale == 975
     assert found.items["preis"].max() == 9.75
-    # it has no name
-    assert (found.items.loc[found.items["id"] == "t9", "title"] == "t9").all()
+    without_a_name = found.items["id"] == "t9"
+    assert found.items.loc[without_a_name, "title"].tolist() == ["t9"]
 
 
-HEAD, IN_SECONDS = "customer,sku,at\n", SHOP.replace('"iso"', '"s"')
-PEOPLE = SHOP + '\n[users]\nid = "customer"\n'
 STARS = "customer,sku,at,stars\n1,1,1,5\n1,2,2,"
-OF_FIVE = RATED.replace("positive_above = 3", "positive_above = 3\nlevels = [1, 5]")
-ALONE = HEAD + "u,a,2024-01-01\nu,b,2024-01-02\n"
+LINE_5 = r"interactions\.csv, line 5"
+MISTAKES = {
+    # what is there, and what the message names: interactions
+    "no such column": (SHOP.replace("customer", "custmer"), ROWS, "'custmer'"),
+    "two of a name": (SHOP, ROWS.replace("sku", "customer"), "2 columns 'customer'"),
+    "empty": (SHOP, "", r"interactions\.csv"),
+    "no row": (SHOP, HEAD, r"interactions\.csv holds no row"),
+    "a cell less": (SHOP, ROWS + "u-3,b\n", rf"{LINE_5}: 3 columns .* 2 found"),
+    "two more": (SHOP, ROWS + 'u,"b\nb",1,2,"3,4"\n', rf"{LINE_5}: 3 .* 5 found"),
+    "three more": (SHOP, ROWS + "u,b,2024,4,5,6\n", rf"{LINE_5}: 3 .* 6 found"),
+    "no id": (
+        SHOP,
+        ROWS + ",b,2024-01-01\n",
+        f"{LINE_5}, column 'customer': .*nothing",
+    ),
+    "no time": (SHOP, ROWS + '"a\nb",b,noon\n', f"{LINE_5}, column 'at': .*'noon'"),
+    "no number": (SECONDS, ROWS, "line 2, column 'at': .*\"s\""),
+    "a number": (SHOP, ROWS + "u,b,1704067200\n", f"{LINE_5}, column 'at': .*\"iso\""),
+    "before 1970": (SHOP, ROWS + "u,b,1969-12-31\n", f"{LINE_5}, column 'at': .*1970"),
+    "to come": (SHOP, ROWS + "u,b,2199-12-31\n", f"{LINE_5}, column 'at': .*to now"),
+    "not ISO": (SHOP, ROWS + "u,b,11/1/2000\n", f"{LINE_5}, .*'11/1/2000'"),
+    "other format": (
+        SHOP + 'time_format = "%d.%m.%Y"\n',
+        ROWS,
+        r"line 2, column 'at': .*%d\.%m\.%Y",
+    ),
+    "seconds to come": (SECONDS, HEAD + "1,1,1\n1,2,7000000000\n", "line 3, .*'70000"),
+    "milliseconds": (SECONDS, HEAD + "1,1,1\n1,2,1700000000000\n", "line 3, .*'17000"),
+    "open quote": (SHOP, ROWS + 'u,b,"2024-01-01\nu,b,2024\n', f"{LINE_5}: a quote"),
+    "long open quote": (
+        SHOP,
+        ROWS + '"a\nb",b,2024-01-01\n"u-3,' + "b,2024-01-01\n" * 20_000,
+        "line 7: a quote",
+    ),
+    "no value": (RATED, STARS + "good\n", "line 3, column 'stars': .*'good'"),
+    "empty value": (RATED, STARS + "\n", "line 3, column 'stars': .*nothing"),
+    "no level": (
+        RATED + "levels = [1, 5]\n",
+        STARS + "4\n",
+        "line 3, column 'stars': one of 1, 5 expected, found '4'",
+    ),
+    "no items": (LISTED, ROWS, r"holds no items.csv or .*\[items\].*interactions"),
+    "one user": (SHOP, HEAD + "u,a,2024-01-01\nu,b,2024-01-02\n", "holds 1 user"),
+    "one item": (SHOP, HEAD + "u,a,2024-01-01\nv,a,2024-01-02\n", "holds 1 item"),
+    "a long id": (SHOP, HEAD + f"{'u' * 513},a,2024-01-01\n", "at most 512 bytes"),
+    "no such file": (PARTS, ROWS, r"holds no log-\*\.csv, which \[interactions\]"),
+    # the items
+    "an id twice": (LISTED, "name,sku\nA,a\nB,b\nC,a\n", r"items\.csv, line 4, .*'a'"),
+    "none": (LISTED, "sku,name\n", r"items\.csv holds no row"),
+    "a blank": (LISTED, "sku,name\na,A\nb ,B\n", r"interactions\.csv, line 2, .*'b'"),
+    "not listed": (LISTED, "sku,name\na,A\n", r"line 2, .*items\.csv expected, .*'b'"),
+}
 
 
 @pytest.mark.parametrize(
-    ("declaration", "files", "message"),
-    [
-        (
-            SHOP.replace('"customer"', '"custmer"'),
-            ROWS,
-            "s.csv has no column 'custmer'; .*'customer' meant",
-        ),
-        (SHOP, "", r"interactions\.csv is empty"),
-        (SHOP, HEAD, r"interactions\.csv holds no row"),
-        (SHOP, ROWS + "u-3,b\n", r"line 5: 3 columns expected, .* 2 found in 'u-3,b'"),
-        (
-            SHOP,
-            ROWS + 'u-3,"b\nb",1,2,"3,4"\n',
-            r"line 5: 3 columns expected, .* 5 found in 'u-3",
-        ),
-        (
-            SHOP,
-            ROWS + "u-3,b,2024-01-01,4,5,6\n",
-            r"line 5: 3 columns expected, .* 6 found in 'u-3",
-        ),
-        (SHOP, ROWS + ",b,2024-01-01\n", "line 5, column 'customer': an id .* nothing"),
-        (
-            SHOP,
-            ROWS + '"a\nb",b,noon\n',
-            "line 5, column 'at': an ISO 8601 .* found 'noon'",
-        ),
-        (
-            IN_SECONDS,
-            ROWS,
-            "line 2, column 'at': seconds since 1970 .*0Z', .* \"iso\" would fit",
-        ),
-        (
-            SHOP,
-            ROWS + "u,b,1704067200\n",
-            'line 5, .* an ISO 8601 .*, which .* "s" would fit',
-        ),
-        (
-            SHOP,
-            ROWS + "u,b,1969-12-31\n",
-            "line 5, column 'at': a time since 1970 expected, fo",
-        ),
-        (
-            SHOP,
-            ROWS + "u,b,2199-12-31\n",
-            "line 5, column 'at': a time that is not in the fut",
-        ),
-        (
-            SHOP,
-            ROWS + "u,b,11/1/2000\n",
-            "line 5, .* an ISO 8601 .* found '11/1/2000'; .* time_format = ",
-        ),
-        (
-            SHOP + 'time_format = "%d.%m.%Y"\n',
-            ROWS,
-            'line 2, .* a time like time_format = "%d.%m.%Y" expected',
-        ),
-        (
-            IN_SECONDS,
-            HEAD + "1,1,1700000000\n1,2,7000000000\n",
-            "line 3, .* not in the future expected, found '70000",
-        ),
-        (
-            IN_SECONDS,
-            HEAD + "1,1,1\n1,2,1700000000000\n",
-            "found '1700000000000', which .* \"ms\" would fit\\.",
-        ),
-        (
-            SHOP,
-            "at," + ROWS.replace("\n", "\nx,").removesuffix("x,"),
-            "has 2 columns 'at': give",
-        ),
-        (
-            SHOP,
-            ROWS + 'u-3,b,"2024-01-01\nu-4,b,2024-01-01\n',
-            "line 5: a quote is not closed",
-        ),
-        (
-            SHOP,
-            ROWS + '"a\nb",b,2024-01-01\n"u-3,' + "b,2024-01-01\n" * 20_000,
-            "line 7: a quote is not closed",
-        ),
-        (RATED, STARS + "good\n", "line 3, column 'stars': a number"),
-        (RATED, STARS + "\n", "line 3, column 'stars': a number .* nothing"),
-        (
-            OF_FIVE,
-            STARS + "4\n",
-            "line 3, column 'stars': one of 1, 5 expected, found '4'",
-        ),
-        (
-            LISTED,
-            ROWS,
-            r"holds no items.csv or items.csv.gz or .*\[items\].*; it holds interactions",
-        ),
-        (SHOP, ALONE, "holds 1 user"),
-        (SHOP, HEAD + "u,a,2024-01-01\nv,a,2024-01-02\n", "holds 1 item"),
-        (SHOP, HEAD + f"{'u' * 513},a,2024-01-01\n", "at most 512 bytes"),
-        (
-            SHOP.replace("[interactions]", '[interactions]\nfile = "log.csv"'),
-            ROWS,
-            r"holds no log\.csv",
-        ),
-        (
-            LISTED,
-            {"items_csv": "sku,name\na,A\nb,B\na,C\n"},
-            "line 4, .* 'a' is there already, in items.csv, line 2",
-        ),
-        (
-            LISTED,
-            {"items_csv": "sku,name\n"},
-            r"items\.csv holds no row under its header: a row for every id",
-        ),
-        (
-            LISTED,
-            {"items_csv": "sku,name\na,A\nb ,B\n"},
-            r"listed in items\.csv expected, found 'b'; 'b ' is listed",
-        ),
-        (
-            LISTED,
-            {"items_csv": "sku,name\na,A\n"},
-            "line 2, .* an id that is listed in items.csv expected, found 'b'",
-        ),
-        (
-            PEOPLE,
-            {"interactions_csv": ALONE, "users_csv": "customer\nu\nv\n"},
-            "s.csv holds 1 user; at least 2",
-        ),
-    ],
+    ("declaration", "content", "message"), MISTAKES.values(), ids=MISTAKES
 )
 def test_a_mistake_is_one_sentence(
-    tmp_path: Path, declaration: str, files: str | dict[str, str], message: str
+    tmp_path: Path, declaration: str, content: str, message: str
 ) -> None:
-    """Where there is one file, it is the interactions."""
+    is_items = "name" in content.partition("\n")[0]
+    files = {"items_csv" if is_items else "interactions_csv": content}
     with pytest.raises(StepError, match=message) as error:
+        read(written(tmp_path, declaration, **files))
+    assert "\n" not in str(error.value)
+
+
+def test_users_who_are_listed_do_not_count_as_users(tmp_path: Path) -> None:
+    rows = HEAD + "u,a,2024-01-01\nu,b,2024-01-02\n"
+    declared = SHOP + '\n[users]\nid = "customer"\n'
+    with pytest.raises(StepError, match="holds 1 user"):
         read(
             written(
-                tmp_path,
-                declaration,
-                **(files if isinstance(files, dict) else {"interactions_csv": files}),
+                tmp_path, declared, interactions_csv=rows, users_csv="customer\nu\nv\n"
             )
         )
-    assert "\n" not in str(error.value)
 
 
 def cut_short(folder: Path, name: str) -> None:
     (folder / "interactions.csv").unlink()
     (folder / name).write_bytes(gzip.compress(ROWS.encode() * 50)[:-20])
+
+
+def with_bytes(folder: Path, content: bytes) -> None:
+    (folder / "interactions.csv").write_bytes(content)
 
 
 @pytest.mark.parametrize(
@@ -349,16 +288,20 @@ def cut_short(folder: Path, name: str) -> None:
             r"holds interactions\.csv and interactions\.parquet: say which",
         ),
         (
-            lambda folder: (folder / "interactions.csv").write_bytes(
-                ROWS.encode() + b"u\xff,a,2024-01-01\n"
+            lambda folder: with_bytes(
+                folder, ROWS.encode() + b"u,a,2024-01-01\n" * 9_000 + b"u\xff,a,2024\n"
             ),
-            r"interactions\.csv, line 5 is not UTF-8: save the file as UTF-8",
+            r"interactions\.csv, line 9005 is not UTF-8",
         ),
         (
-            lambda folder: (folder / "interactions.csv").write_text(
-                ROWS, encoding="utf-16"
-            ),
+            lambda folder: with_bytes(folder, ROWS.encode("utf-16")),
             r"interactions\.csv, line 1 is not UTF-8",
+        ),
+        (
+            lambda folder: with_bytes(
+                folder, ROWS.replace("\n", "\r\n", 2).encode() + b"u,b,noon\n"
+            ),
+            r"interactions\.csv, line 5, column 'at': .* found 'noon'",
         ),
         (
             lambda folder: cut_short(folder, "interactions.csv.gz"),
@@ -378,43 +321,12 @@ def test_an_unreadable_folder_is_one_sentence(
         read(tmp_path)
 
 
-def test_bytes_that_are_no_text_are_named_within_a_zip(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
-        archive.writestr("dataset.toml", SHOP)
-        archive.writestr(
-            "interactions.csv",
-            ROWS.encode() + b"u,a,2024-01-01\n" * 9_000 + b"u\xff,a,2024-01-01\n",
-        )
-    with pytest.raises(StepError, match=r"interactions\.csv, line 9005 is not UTF-8"):
-        read(tmp_path / "data.zip")
-
-
-def test_lines_may_end_in_several_ways(tmp_path: Path) -> None:
-    rows = ROWS.replace("\n", "\r\n", 2)
-    folder = written(tmp_path / "mixed")
-    (folder / "interactions.csv").write_bytes(rows.encode())
-    assert read(folder).ratings.equals(read(written(tmp_path / "even")).ratings)
-    (folder / "interactions.csv").write_bytes(rows.encode() + b"u,b,noon\n")
-    with pytest.raises(
-        StepError, match=r"interactions\.csv, line 5, column 'at': .* found 'noon'"
-    ):
-        read(folder)
-
-
-def test_parquet_has_the_same_bounds_of_time(tmp_path: Path) -> None:
-    for year, message in ((1969, "a time since 1970"), (2199, "not in the future")):
-        at = pd.to_datetime(["2024-01-01", f"{year}-01-01"])
-        frame = pd.DataFrame({"customer": ["u", "v"], "sku": ["a", "b"], "at": at})
-        with pytest.raises(
-            StepError, match=rf"interactions\.parquet, row 2, column 'at': .*{message}"
-        ):
-            read(in_parquet(written(tmp_path), frame))
-
-
-def test_a_declaration_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
-    folder = written(tmp_path)
-    (folder / "dataset.toml").write_text(SHOP, encoding="utf-8-sig")
-    assert read(folder).dataset.name == "shop"
+@pytest.mark.parametrize("year", [1969, 2199])
+def test_parquet_has_the_same_bounds_of_time(tmp_path: Path, year: int) -> None:
+    at = pd.to_datetime(["2024-01-01", f"{year}-01-01"])
+    place = rf"interactions\.parquet, row 2, column 'at': .*'{year}"
+    with pytest.raises(StepError, match=place):
+        read(in_parquet(tmp_path, at=at))
 
 
 def test_a_user_with_more_events_than_a_person_has_is_refused(
@@ -425,48 +337,35 @@ def test_a_user_with_more_events_than_a_person_has_is_refused(
         read(written(tmp_path, interactions_csv=HEAD + "bot,a,2024-01-01\n" * 501))
 
 
-def with_format(form: str) -> str:
-    return f'{SHOP}time_format = "{form}"\n'
-
-
 @pytest.mark.parametrize(
-    ("declaration", "cells", "times"),
+    ("declared", "cells", "times"),
     [
-        (IN_SECONDS, ["1700000005", "1700000007"], [1_700_000_005, 1_700_000_007]),
+        ('"s"', ["1700000005", "1700000007"], [1_700_000_005, 1_700_000_007]),
+        ('"ms"', ["1700000005000", "1700000007900"], [1_700_000_005, 1_700_000_007]),
+        ('"us"', ["1700000005000001", "17e14"], [1_700_000_005, 1_700_000_000]),
+        ("%m/%d/%Y", ["11/1/2000", "11/23/2000"], [973036800, 974937600]),
+        ("%d/%m/%Y", ["1/11/2000", "23/11/2000"], [973036800, 974937600]),
         (
-            SHOP.replace("iso", "ms"),
-            ["1700000005000", "1700000007900"],
-            [1_700_000_005, 1_700_000_007],
-        ),
-        (
-            SHOP.replace("iso", "us"),
-            ["1700000005000001", "1700000007999999"],
-            [1_700_000_005, 1_700_000_007],
-        ),
-        (with_format("%m/%d/%Y"), ["11/1/2000", "11/23/2000"], [973036800, 974937600]),
-        (with_format("%d/%m/%Y"), ["1/11/2000", "23/11/2000"], [973036800, 974937600]),
-        (
-            with_format("%d.%m.%Y %H:%M"),
+            "%d.%m.%Y %H:%M",
             ["1.11.2000 10:00", "2.11.2000 09:30"],
             [973072800, 973157400],
         ),
+        ("%b %d, %Y", ["Nov 1, 2000", "Nov 2, 2000"], [973036800, 973123200]),
         (
-            with_format("%b %d, %Y"),
-            ["Nov 1, 2000", "Nov 2, 2000"],
-            [973036800, 973123200],
-        ),
-        (
-            with_format("%m/%d/%Y %I:%M %p"),
+            "%m/%d/%Y %I:%M %p",
             ["11/1/2000 9:05 PM", "11/23/2000 9:05 AM"],
             [973112700, 974970300],
         ),
-        (with_format("%Y%m%d"), ["20001101", "20001102"], [973036800, 973123200]),
+        ("%Y%m%d", ["20001101", "20001102"], [973036800, 973123200]),
     ],
 )
 def test_times_by_unit_or_format(
-    tmp_path: Path, declaration: str, cells: list[str], times: list[int]
+    tmp_path: Path, declared: str, cells: list[str], times: list[int]
 ) -> None:
     rows = "".join(f'u{n},i{n},"{cell}"\n' for n, cell in enumerate(cells))
+    declaration = f'{SHOP}time_format = "{declared}"\n'
+    if "%" not in declared:
+        declaration = SHOP.replace('"iso"', declared)
     found = read(written(tmp_path, declaration, interactions_csv=HEAD + rows))
     assert found.ratings["timestamp"].tolist() == times
 
@@ -485,12 +384,8 @@ def test_times_by_unit_or_format(
 def test_times_of_any_type_of_parquet_are_the_same(
     tmp_path: Path, values: pa.Array
 ) -> None:
-    folder = written(tmp_path, SHOP.replace('"iso"', '"s"'))
-    table = pa.table({"customer": ["u", "v"], "sku": ["a", "b"], "at": values})
-    assert (
-        read(in_parquet(folder, table)).ratings["timestamp"].tolist()
-        == [1_717_171_717] * 2
-    )
+    found = read(in_parquet(tmp_path, SECONDS, at=values))
+    assert found.ratings["timestamp"].tolist() == [1_717_171_717] * 2
 
 
 def test_attributes_of_parquet_keep_their_types(tmp_path: Path) -> None:
@@ -499,126 +394,59 @@ def test_attributes_of_parquet_keep_their_types(tmp_path: Path) -> None:
         '[users]\nid = "customer"\nattributes = {zip = "categorical", age = "categorical", tags = "multi-valued"}\n'
         '[items]\nid = "sku"\nattributes = {price = "numeric"}\n'
     )
+    folder = written(tmp_path, f"{SHOP}\n{declared}")
     people = {
         "customer": ["u-1", "u-2"],
         "zip": ["10115", "20095"],
         "age": [7, 8],
-        "tags": [["x", "y"], None],
+        "tags": [["x", " y "], None],
     }
-    pq.write_table(
-        pa.table(people), written(tmp_path, f"{SHOP}\n{declared}") / "users.parquet"
-    )
+    pq.write_table(pa.table(people), folder / "users.parquet")
     prices = pa.array([3.7, 2], pa.float32())
-    pq.write_table(
-        pa.table({"sku": ["a", "b"], "price": prices}), tmp_path / "items.parquet"
-    )
-    found = read(tmp_path)
-    assert found.users[["zip", "age"]].to_numpy().tolist() == [
-        ["10115", 7],
-        ["20095", 8],
-    ]
-    assert found.users[["tags_x", "tags_y"]].to_numpy().tolist() == [
-        ["yes", "yes"],
-        ["no", "no"],
+    goods = pa.table({"sku": ["a", "b"], "price": prices})
+    pq.write_table(goods, folder / "items.parquet")
+    found = read(folder)
+    assert found.users.iloc[:, 2:].to_numpy().tolist() == [
+        ["10115", 7, "yes", "yes"],
+        ["20095", 8, "no", "no"],
     ]
     assert found.items["price"].tolist() == [3.7, 2]
-    pq.write_table(
-        pa.table({"sku": ["a", "b"], "price": [2e15, 1]}), tmp_path / "items.parquet"
-    )
-    with pytest.raises(
-        StepError,
-        match=r"items\.parquet, row 1, column 'price': a number of at most 1e\+15",
-    ):
-        read(tmp_path)
-
-
-DECLARED = """\
-name = "parts"
-[interactions]
-file = "log-*.csv"
-user = "u"
-item = "i"
-time = "t"
-"""
+    goods = goods.set_column(1, "price", [[2e15, 1]])
+    pq.write_table(goods, folder / "items.parquet")
+    with pytest.raises(StepError, match=r"items\.parquet, row 1, column 'price': "):
+        read(folder)
 
 
 def in_parts(folder: Path, *parts: str) -> Path:
-    for number, content in enumerate(parts):
-        (folder / f"log-{number}.csv").write_text(content)
-    (folder / "dataset.toml").write_text(DECLARED)
-    return folder
+    files = {f"log-{number}_csv": HEAD + part for number, part in enumerate(parts)}
+    return written(folder, PARTS, **files)
 
 
 def test_parts_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
     """Events of one second stay in that order."""
-    parts = (
-        "u,i,t\n1,5,900000000\n2,6,900000000\n",
-        "u,i,t\n",
-        "u,i,t\n1,4,900000000\n1,3,900000000\n",
-    )
-    found = read(in_parts(tmp_path, *parts)).ratings
-    assert found[["userid", "itemid"]].to_numpy().tolist() == [
-        [1, 5],
-        [1, 4],
-        [1, 3],
-        [2, 6],
-    ]
+    parts = "1,5,9e8\n2,6,9e8\n", "", "1,4,9e8\n1,3,9e8\n"
+    found = read(in_parts(tmp_path, *parts)).ratings[["userid", "itemid"]]
+    assert found.to_numpy().tolist() == [[1, 5], [1, 4], [1, 3], [2, 6]]
 
 
-GOOD = "u,i,t\n1,5,900000000\n2,6,900000000\n"
+def test_an_invalid_part_is_named(tmp_path: Path) -> None:
+    place = r"log-2\.csv, line 3, column 'at': .*'long ago'"
+    with pytest.raises(StepError, match=place):
+        read(in_parts(tmp_path, "1,5,9e8\n", "", "1,4,9e8\n1,3,long ago\n"))
+    (tmp_path / "log-1.csv").write_text("customer,sku\n1,5\n")
+    with pytest.raises(StepError, match=r"log-1\.csv has no column 'at'"):
+        read(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("parts", "message"),
-    [
-        (
-            [GOOD, GOOD, f"{GOOD}3,7,long ago\n"],
-            r"log-2\.csv, line 4, column 't': seconds since 1970 .* 'long ago'",
-        ),
-        ([GOOD, "u,i\n1,5\n"], r"log-1\.csv has no column 't'"),
-        ([], r"holds no log-\*\.csv, which \[interactions\]"),
-    ],
-)
-def test_an_invalid_part_is_explained(
-    tmp_path: Path, parts: list[str], message: str
-) -> None:
-    with pytest.raises(StepError, match=message):
-        read(in_parts(tmp_path, *parts))
-
-
-def shop_of(folder: Path, unit: str) -> Settings:
-    data = folder / "shop"
-    data.mkdir()
-    (data / "dataset.toml").write_text(SHOP.replace('"iso"', f'"{unit}"'))
-    (data / "interactions.csv").write_text(
-        "customer,sku,at\nu,a,1704067200\nv,b,1735689600\n"
-    )
-    return Settings(data=data, exchange_dir=folder / "exchange")
-
-
-def test_seconds_declared_as_milliseconds_are_refused(tmp_path: Path) -> None:
-    message = r"interactions\.csv, column 'at': the newest time is in 1970, .* = \"ms\": is .*\"s\" meant"
-    with pytest.raises(StepError, match=message):
-        s0_get_data.main(shop_of(tmp_path, "ms"))
-    assert not (tmp_path / "exchange").exists()
-
-
-def test_the_first_step_says_which_times_it_read(
+def test_seconds_declared_as_milliseconds_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    s0_get_data.main(shop_of(tmp_path, "s"))
-    printed = capsys.readouterr().out
-    assert "events from 2024-01-01 to 2025-01-01" in printed
-    assert "published figures" not in printed
-
-
-def test_of_two_files_with_one_name_the_first_in_order_is_taken(tmp_path: Path) -> None:
-    folder, archive = tmp_path / "folder", tmp_path / "data.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        for name in ("b/x.csv", "a/x.csv", "c/x.csv", "a-b/x.csv"):
-            (folder / name).parent.mkdir(parents=True)
-            (folder / name).write_text(name)
-            file.write(folder / name, name)
-    for path in (folder, archive):
-        with files_of(path) as files:
-            assert files["x.csv"].read_text() == "a/x.csv"
+    rows = HEAD + "u,a,1704067200\nv,b,1735689600\n"
+    settings = Settings(data=tmp_path / "shop", exchange_dir=tmp_path / "exchange")
+    written(settings.data, SHOP.replace('"iso"', '"ms"'), interactions_csv=rows)
+    with pytest.raises(StepError, match=r"interactions\.csv, column 'at': .* 1970, "):
+        s0_get_data.main(settings)
+    assert not settings.exchange_dir.exists()
+    written(settings.data, SECONDS, interactions_csv=rows)
+    s0_get_data.main(settings)
+    assert "events from 2024-01-01 to 2025-01-01" in capsys.readouterr().out
