@@ -21,11 +21,9 @@ from data_exchange_center.dataset import MAX_INTEGER, IdKind, OwnId, own_id
 from extras.items.projection import (
     Described,
     Extended,
-    Overlay,
     Spaces,
     base_of,
     extended,
-    term_codes,
 )
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
@@ -319,31 +317,29 @@ class Follower:
             kept = self._kept.setdefault(_data_of(base), Kept(-1, {}))
             if not kept.records:
                 return base
-            if not isinstance(opened, Extended):
-                overlay = Overlay(Spaces(base), {})
-                records: Mapping[OwnId, object] = {}
-            elif opened.records is kept.records:
-                return opened
+            if isinstance(opened, Extended):
+                if opened.records is kept.records:
+                    return opened
+                spaces, placed, before = opened.spaces, opened.placed, opened.records
             else:
-                overlay = opened.overlay
-                records = opened.records
+                spaces, before = Spaces(base), {}
+                placed = spaces.place([])
             hidden = set()
-            placed = {}
+            left = []
             changed = []
             for own, record in kept.records.items():
                 number = base.numbers.get(own, record.number)
                 if record.title is None:
                     hidden.add(number)
-                elif records.get(own) is record:
-                    placed[number] = overlay.placed[number]
-                else:
-                    changed.append(_described(overlay.spaces, number, own, record))
-            placed |= {each.item.number: each for each in overlay.spaces.place(changed)}
-            overlay = Overlay(overlay.spaces, dict(sorted(placed.items())))
+                    continue
+                left.append(number)
+                if before.get(own) is not record:
+                    changed.append(_described(spaces, number, own, record))
+            placed = placed.updated(spaces.place(changed), left)
             if self.hides is not None and hidden:
                 self.hides.needed = True
             return extended(
-                overlay, hidden, kept.records, self._ttl_s, self._background
+                spaces, placed, hidden, kept.records, self._ttl_s, self._background
             )
 
 
@@ -370,11 +366,5 @@ def _described(spaces: Spaces, number: int, own: OwnId, record: Record) -> Descr
         likes.append(
             tuple(base.numbers[each] for each in like.before if each in base.numbers)
         )
-    terms = term_codes(dataset, spaces.codes, shown)
-    return Described(
-        number,
-        CatalogueItem(own, record.title or "", shown),
-        terms,
-        record.numbers,
-        tuple(likes),
-    )
+    item = CatalogueItem(own, record.title or "", shown, spaces.term_codes(shown))
+    return Described(number, item, record.numbers, tuple(likes))
