@@ -69,14 +69,12 @@ class Record(BaseModel):
 
     def with_like(self, user: OwnId, before: tuple[OwnId, ...], at: int = 0) -> Record:
         """Let a user's like count, instead of an earlier one; ``before``: empty takes it back."""
-        likes = tuple(like for like in self.likes if like.user != user)
+        likes = [like for like in self.likes if like.user != user]
         if before:
-            likes = tuple(
-                sorted((*likes, Like(user, before, at)), key=lambda like: like.at)[
-                    -LIKES:
-                ]
-            )
-        return self if likes == self.likes else self.model_copy(update={"likes": likes})
+            likes.append(Like(user, before, at))
+            likes.sort(key=lambda like: like.at)
+        newest = tuple(likes[-LIKES:])
+        return self.model_copy(update={"likes": newest})
 
 
 Change = Callable[[Record | None], Record | None]
@@ -191,22 +189,21 @@ class ItemStore(RedisClient[Query, Changes]):
             }
             records = after(changes, before, max(size - 1, 0), version)
             pipe.multi()
-            if not records:
-                return version
-            if kept := {
-                f"{own}": record.model_dump_json()
-                for own, record in records.items()
-                if record is not None
-            }:
-                pipe.hset(key, mapping=kept)
-            if gone := [f"{own}" for own, record in records.items() if record is None]:
+            kept, gone, versions = {}, [], {}
+            for own, record in records.items():
+                version += 1
+                versions[str(own)] = version
+                if record is None:
+                    gone.append(str(own))
+                else:
+                    kept[str(own)] = record.model_dump_json()
+            if gone:
                 pipe.hdel(key, *gone)
-            pipe.zadd(
-                changed_key, {f"{own}": version + n for n, own in enumerate(records, 1)}
-            )
-            pipe.zremrangebyrank(changed_key, 0, -_CHANGES - 1)
-            pipe.hincrby(key, _VERSION, len(records))
-            return version + len(records)
+            if versions:
+                pipe.zadd(changed_key, versions)
+                pipe.zremrangebyrank(changed_key, 0, -_CHANGES - 1)
+                pipe.hset(key, mapping={**kept, _VERSION: version})
+            return version
 
         with self._limited("change"):
             version: Any = self._redis.transaction(
