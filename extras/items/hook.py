@@ -17,7 +17,7 @@ from werkzeug.exceptions import Conflict
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.events import Event, likes
+from data_exchange_center.events import Event, opinion
 from extras.attributes import no_attribute, no_value
 from extras.events.hook import FORGOTTEN, RECORDED, AnyText
 from extras.items.projection import BEFORE, Extended, base_of
@@ -37,10 +37,6 @@ ONE: Final = f"{PATH}/<any_text:itemid>"
 SEVERAL: Final = "/ml/items"
 MAX_AT_ONCE: Final = 1_000  # items of one call
 _MOST: Final = 1e12  # largest absolute value of a number
-_SAYING: Final = (
-    "rates",
-    "retracts",
-)  # effects of events that say whether a user likes an item
 _EXAMPLE: Final = {
     "itemid": 999_001,
     "title": "Heat 2",
@@ -164,32 +160,23 @@ def register(app: Flask, parts: Parts) -> None:
         """Of each user who likes a new item, keep what the user had liked before; see `like_of`."""
         dataset, base = opened.manifest.dataset, base_of(opened)
         changes: dict[OwnId, list[Like]] = {}
-        saying = [
-            event for event in events if dataset.event_types.get(event.type) in _SAYING
-        ]
+        saying = [event for event in events if opinion(event, dataset) is not None]
+        pairs = dict.fromkeys((event.userid, event.itemid) for event in saying)
         with suppress(ServiceError):  # it is logged; the events are recorded
-            for userid, itemid in dict.fromkeys(
-                (event.userid, event.itemid) for event in saying
-            ):
+            for userid, itemid in pairs:
                 record = follower.record(base, itemid)
-                if record is not None and record.title is not None:
-                    user = recommender.users.call(
-                        UserQuery.of(userid, opened.manifest)
-                    ).user
-                    like = like_of(base, user, itemid) if user else None
-                    changes.setdefault(itemid, []).append(like or Like(userid, ()))
+                if record is None or record.title is None:
+                    continue
+                query = UserQuery.of(userid, opened.manifest)
+                user = recommender.users.call(query).user
+                like = like_of(base, user, itemid) if user else None
+                changes.setdefault(itemid, []).append(like or Like(userid, ()))
+            with_likes = {own: having(likes) for own, likes in changes.items()}
             if changes:
-                store.change(
-                    dataset.base_name,
-                    {own: with_likes(of_item) for own, of_item in changes.items()},
-                )
-
-    def forgotten(dataset: str, userid: OwnId) -> None:
-        """Delete a user's likes of new items. Raises ServiceError."""
-        store.forget(dataset, userid)
+                store.change(dataset.base_name, with_likes)
 
     app.extensions.setdefault(RECORDED, []).append(liked)
-    app.extensions.setdefault(FORGOTTEN, []).append(forgotten)
+    app.extensions.setdefault(FORGOTTEN, []).append(store.forget)
 
     def changed(base: Release, changes: Mapping[OwnId, Change]) -> Release:
         """Apply changes, and return the live release with them. Raises as `ItemStore.change`."""
@@ -290,14 +277,12 @@ def register(app: Flask, parts: Parts) -> None:
         base: Release, own_ids: list[OwnId], changes: list[Change]
     ) -> ItemsState:
         """Apply a change to each of several items. Raises BadRequestError for an id that is there twice."""
-        first = {own: place for place, own in reversed([*enumerate(own_ids)])}
-        if len(first) < len(own_ids):
-            twice = next(
-                place for place, own in enumerate(own_ids) if first[own] < place
-            )
-            raise BadRequestError(
-                f"[{twice}].itemid", f"[{twice}].itemid is there twice in the list."
-            )
+        before = set()
+        for place, own in enumerate(own_ids):
+            if own in before:
+                field = f"[{place}].itemid"
+                raise BadRequestError(field, f"{field} is there twice in the list.")
+            before.add(own)
         opened = changed(base, dict(zip(own_ids, changes, strict=True)))
         return ItemsState(release=opened.release, itemids=own_ids, indexed=True)
 
@@ -325,11 +310,8 @@ def register(app: Flask, parts: Parts) -> None:
                 before = Record(title=base.catalogue[base.numbers[own]].title)
             if before is None or before.title is None:
                 raise UnknownItemError(own)
-            titled = (
-                before.model_copy(update={"title": wanted.title})
-                if wanted.title
-                else before
-            )
+            title = wanted.title or before.title
+            titled = before.model_copy(update={"title": title})
             return with_attributes(base, titled, wanted.attributes)
 
         return state(changed(base, {own: with_changes}), own)
@@ -353,7 +335,10 @@ def added(base: Release, item: NewItem, where: str = "") -> Change:
     )
 
     def change(before: Record | None) -> Record:
-        if before.title is not None if before else item.itemid in base.numbers:
+        is_there = item.itemid in base.numbers
+        if before is not None:
+            is_there = before.title is not None
+        if is_there:
             raise Conflict(
                 f"There is an item {item.itemid!r} already: PATCH {PATH}/{item.itemid} changes it."
             )
@@ -367,7 +352,7 @@ def removed(base: Release, own: OwnId) -> Change:
     is_new = own not in base.numbers
 
     def change(before: Record | None) -> Record | None:
-        if before.title is None if before else is_new:
+        if (before is None and is_new) or (before and before.title is None):
             raise UnknownItemError(own)
         return None if is_new else Record()
 
@@ -384,12 +369,10 @@ def like_of(base: Release, user: StoredUser, item: OwnId) -> Like | None:
     a like back.
     """
     dataset = base.manifest.dataset
-    said = [each for each in user.events if each.event.itemid == item]
-    said = [
-        each for each in said if dataset.event_types.get(each.event.type) in _SAYING
-    ]
+    of_item = [each for each in user.events if each.event.itemid == item]
+    said = [each for each in of_item if opinion(each.event, dataset) is not None]
     last = max(said, key=lambda each: each[:2], default=None)
-    if last is None or not likes(last.event, dataset):
+    if last is None or not opinion(last.event, dataset):
         return None
     history = user.current(dataset, base.numbers, last.time).history
     found = history.item_numbers[history.ratings > dataset.positive_level]
@@ -399,7 +382,7 @@ def like_of(base: Release, user: StoredUser, item: OwnId) -> Like | None:
     return Like(last.event.userid, before, last.time)
 
 
-def with_likes(given: Sequence[Like]) -> Change:
+def having(given: Sequence[Like]) -> Change:
     """The change that keeps likes of an item; one without anything that was liked before takes the user's back."""
 
     def change(before: Record | None) -> Record | None:
@@ -436,11 +419,10 @@ def with_attributes(
     field: str = "attributes",
 ) -> Record:
     """Set a record's attributes. Raises BadRequestError, naming those that exist."""
-    values, numbers = (
-        known_values(opened),
-        {number.name for number in opened.manifest.dataset.numbers},
-    )
-    terms, changed = dict(record.terms), dict(record.numbers)
+    values = known_values(opened)
+    numbers = {number.name for number in opened.manifest.dataset.numbers}
+    terms = dict(record.terms)
+    changed = dict(record.numbers)
     for name, wanted in given.items():
         if name in values:
             if not isinstance(wanted, list):

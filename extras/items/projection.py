@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels import ChannelSet, HistorySum, index_vectors
-from data_exchange_center.dataset import Dataset, ItemNumber, OwnId
-from data_exchange_center.exact import ExactItems, IndexedItem
+from data_exchange_center.channels import ChannelSet, HistorySum
+from data_exchange_center.dataset import ItemNumber, OwnId
+from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.fusion import Hits, Vocabulary
 from online.clients.elastic import CatalogueItem
@@ -48,45 +48,46 @@ class Described:
     """An item by its attributes.
 
     Attributes:
-        terms: codes, from 1, ascending.
+        shown: its terms are what it is placed by.
         numbers: name of a numeric attribute -> value, None where it is unknown; of a changed item it may lack some.
         likes: for each kept like, numbers of the items that its user had liked before.
     """
 
     number: int
     shown: CatalogueItem
-    terms: tuple[int, ...]
     numbers: Mapping[str, float | None]
     likes: tuple[tuple[int, ...], ...] = ()
 
 
 class Placed(NamedTuple):
-    """A new or changed item, with what was computed of it.
+    """New and changed items, m, by number in ascending order, with what was computed of them.
 
     Attributes:
-        features: (features,) of the ranker.
-        rows: table -> (d,); ``vectors``: channel -> (dim,) to search by; of a new item only.
+        features: (m, features) of the ranker.
+        rows: table -> (m, d), as of `Spaces.tables`; those of a channel's name are searched by.
     """
 
-    item: Described
+    numbers: Numbers
+    shown: Mapping[int, CatalogueItem]
     features: NDArray[np.floating]
     rows: Mapping[str, Float32]
-    vectors: Mapping[str, Float32]
 
-
-def term_codes(
-    dataset: Dataset, codes: Mapping[str, int], attributes: Mapping[str, Any]
-) -> tuple[int, ...]:
-    """Codes of the terms of an item's attributes; values that the release does not know are left out.
-
-    ``codes``: as of `Spaces.codes`.
-    """
-    names = (
-        dataset.term(name, value)
-        for name in dataset.terms
-        for value in attributes.get(name) or ()
-    )
-    return tuple(sorted(codes[name] for name in names if name in codes))
+    def updated(self, after: Placed, left: Collection[int]) -> Placed:
+        """With the items ``after``; of these only those whose numbers are ``left``."""
+        kept = np.isin(self.numbers, list(left))
+        kept &= ~np.isin(self.numbers, after.numbers)
+        numbers = np.concatenate([self.numbers[kept], after.numbers])
+        order = np.argsort(numbers)
+        shown = {**self.shown, **after.shown}
+        rows = {}
+        for name, table in self.rows.items():
+            rows[name] = np.concatenate([table[kept], after.rows[name]])[order]
+        return Placed(
+            numbers[order],
+            {number: shown[number] for number in numbers[order].tolist()},
+            np.concatenate([self.features[kept], after.features])[order],
+            rows,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,14 +159,14 @@ class Table:
 
     Attributes:
         searched: whether they are item vectors; else what a history is summed of.
-        bias: whether the last column is an item's bias.
+        filled: whether the last column is an item's bias, behind which `place` puts a filler, see `index_vectors`.
     """
 
     rows: NDArray[np.floating]  # (n, d) NaN for an item without one
     there: NDArray[np.bool_]  # (n,)
     ridge: Ridge
     searched: bool
-    bias: bool
+    filled: bool
 
     @classmethod
     def fit(
@@ -174,16 +175,16 @@ class Table:
         rows: NDArray[np.floating],
         *,
         searched: bool = True,
-        bias: bool = False,
+        filled: bool = False,
     ) -> Self:
         there = ~np.isnan(rows).any(axis=1)
         ridge = Ridge.fit(known.given[there], rows[there], known.weights[there])
-        return cls(rows, there, ridge, searched, bias)
+        return cls(rows, there, ridge, searched, filled)
 
     @property
     def width(self) -> int:
         """Of the vectors, without a bias."""
-        return int(self.rows.shape[1]) - self.bias
+        return int(self.rows.shape[1]) - self.filled
 
     def place(
         self, given: Float64, liked_before: Sequence[Sequence[NDArray[np.integer]]]
@@ -206,9 +207,16 @@ class Table:
                 placed[row] = self.ridge.bounded(
                     (1 - share) * placed[row] + share * meant
                 )
-        return self._no_louder(placed) if self.searched else placed
+        if self.searched:
+            self._soften(placed)
+        if not self.filled:
+            return placed
+        longest = (self.rows[self.there] ** 2).sum(axis=1).max(initial=0)
+        squares = (placed**2).sum(axis=1)
+        filler = np.sqrt(np.maximum(longest - squares, 0))
+        return np.column_stack([placed, filler])
 
-    def _no_louder(self, rows: Float32) -> Float32:
+    def _soften(self, rows: Float32) -> None:
         """Limit the lengths of item vectors, (m, d), to the longest of their `NEIGHBOURS`; so, too, the biases.
 
         Neighbours are known items in nearly the same direction. A longer vector, or a larger bias, would be a better
@@ -216,7 +224,7 @@ class Table:
         """
         known = self.rows[self.there].astype(np.float32)
         if not len(known):
-            return rows
+            return
         lengths = np.linalg.norm(known[:, : self.width], axis=1)
         units = known[:, : self.width] / np.maximum(lengths, 1e-12)[:, None]
         count = min(NEIGHBOURS, len(known))
@@ -228,9 +236,8 @@ class Table:
                 np.linalg.norm(vectors, axis=1), 1e-12
             )
             vectors *= np.minimum(1, longest)[:, None]
-            if self.bias:
+            if self.filled:
                 part[:, -1] = np.minimum(part[:, -1], known[near, -1].max(axis=1))
-        return rows
 
 
 class Spaces:
@@ -255,17 +262,22 @@ class Spaces:
             [self.dataset.terms.index(name) for name in names], np.intp
         )
 
+    def term_codes(self, attributes: Mapping[str, Any]) -> tuple[int, ...]:
+        """Codes of the terms of an item's attributes, ascending; unknown values are left out."""
+        names = (
+            self.dataset.term(name, value)
+            for name in self.dataset.terms
+            for value in attributes.get(name) or ()
+        )
+        return tuple(sorted(self.codes[name] for name in names if name in self.codes))
+
     @cached_property
     def known(self) -> Known:
         popular = self.base.popular.ids[:_FITTED]
         numbers = np.union1d(
             popular, self.base.exact.item_numbers[: _FITTED - len(popular)]
         )
-        catalogue = self.base.catalogue
-        terms = [
-            term_codes(self.dataset, self.codes, catalogue[each].attributes)
-            for each in numbers.tolist()
-        ]
+        terms = [self.base.catalogue[each].terms for each in numbers.tolist()]
         weights = np.full(len(numbers), _LITTLE)
         scores = self.base.popular.scores[:_FITTED].astype(np.float64)
         weights[np.searchsorted(numbers, popular)] = np.maximum(scores**WEIGHT, _LITTLE)
@@ -273,30 +285,22 @@ class Spaces:
 
     @cached_property
     def tables(self) -> dict[str, Table]:
-        """By name: those that the channels read, ``<channel>.items`` (with the bias) and ``<channel>.rows<n>``; of a
-        channel that only searches, ``<channel>.index``.
-        """
+        """By name: those that are searched, ``<channel>``; and those that sums of histories read, ``<channel>.<n>``."""
+        known, exact = self.known, self.base.exact
+        found = Vocabulary(exact.item_numbers).codes(known.numbers)
+        codes = self.base.channels.codes(known.numbers)
+        summed = {channel.name: channel for channel in self.sums}
         tables = {}
-        codes = self.base.channels.codes(self.known.numbers)
-        for channel in self.sums:
-            there = (channel.trained[codes] & (codes > 0))[:, None]
-            items = np.column_stack([channel.items, channel.bias])[codes]
-            tables[f"{channel.name}.items"] = Table.fit(
-                self.known, np.where(there, items, np.nan), bias=True
-            )
-            for n, of_field in enumerate(channel.rows):
+        for name, vectors in exact.vectors.items():
+            rows = np.where((found > 0)[:, None], vectors[found - 1], np.nan)
+            if name not in summed:
+                tables[name] = Table.fit(known, rows)
+                continue
+            tables[name] = Table.fit(known, rows[:, :-1], filled=True)
+            there = (summed[name].trained[codes] & (codes > 0))[:, None]
+            for n, of_field in enumerate(summed[name].rows):
                 rows = np.where(there, of_field[codes], np.nan)
-                tables[f"{channel.name}.rows{n}"] = Table.fit(
-                    self.known, rows, searched=False
-                )
-        places = Vocabulary(self.base.exact.item_numbers).codes(self.known.numbers) - 1
-        for name in self.base.exact.vectors.keys() - {
-            channel.name for channel in self.sums
-        }:
-            vectors = np.where(
-                (places >= 0)[:, None], self.base.exact.vectors[name][places], np.nan
-            )
-            tables[f"{name}.index"] = Table.fit(self.known, vectors)
+                tables[f"{name}.{n}"] = Table.fit(known, rows, searched=False)
         return tables
 
     def _inputs(self, terms: Sequence[Sequence[int]], numbers: Float64) -> Float64:
@@ -361,69 +365,32 @@ class Spaces:
 
     # --- new items
 
-    def place(self, items: Sequence[Described]) -> list[Placed]:
-        """Compute the rows, vectors and features of new and changed items."""
-        new = [item for item in items if item.number not in self.base.catalogue]
-        codes = Vocabulary(self.known.numbers)
+    def place(self, items: Sequence[Described]) -> Placed:
+        """Compute the rows and features of new and changed items."""
+        items = sorted(items, key=lambda item: item.number)
+        numbers = np.array([item.number for item in items], np.int64)
+        known = Vocabulary(self.known.numbers)
         liked_before = []
-        for item in new:
+        for item in items:
             places = [
-                codes.codes(np.array(of_like, np.int64)) - 1 for of_like in item.likes
+                known.codes(np.array(of_like, np.int64)) - 1 for of_like in item.likes
             ]
             liked_before.append([at[at >= 0] for at in places])
-        given = self._inputs([item.terms for item in new], self._numbers(new))
+        terms = [item.shown.terms for item in items]
+        given = self._inputs(terms, self._numbers(items))
         rows = {
             name: table.place(given, liked_before)
             for name, table in self.tables.items()
         }
-        vectors = self._index(rows)
-
-        like = np.array([item.number for item in items], np.int64)
-        is_new = np.array(
-            [item.number not in self.base.catalogue for item in items], np.bool_
-        )
-        like[is_new] = self._nearest(rows)
-        features = self.rows(items, like)
-        place_of = {item.number: place for place, item in enumerate(new)}
-        placed = []
-        for item, of_item in zip(items, features, strict=True):
-            place = place_of.get(item.number)
-            if place is None:
-                placed.append(Placed(item, of_item, {}, {}))
-                continue
-            own_rows = {name: of_table[place] for name, of_table in rows.items()}
-            own_vectors = {
-                name: of_channel[place] for name, of_channel in vectors.items()
-            }
-            placed.append(Placed(item, of_item, own_rows, own_vectors))
-        return placed
-
-    def _index(self, rows: Mapping[str, Float32]) -> dict[str, Float32]:
-        """Channel -> (m, dim) vectors to search by, of the rows of every table."""
-        sums = {channel.name: channel for channel in self.sums}
-        vectors = {}
-        for name in self.base.exact.vectors:
-            channel = sums.get(name)
-            if channel is None:
-                vectors[name] = rows[f"{name}.index"]
-                continue
-            # behind the longest known vector, as all are filled up to its length
-            lengths = np.where(
-                channel.trained, (channel.items**2).sum(axis=1) + channel.bias**2, -1
-            )
-            longest = int(lengths.argmax())
-            items = rows[f"{name}.items"]
-            with_longest = np.vstack([channel.items[longest], items[:, :-1]])
-            vectors[name] = index_vectors(
-                with_longest, np.append(channel.bias[longest], items[:, -1])
-            )[1:]
-        return vectors
+        is_new = [item.number not in self.base.catalogue for item in items]
+        like = np.where(is_new, self._nearest(rows), numbers)
+        shown = {item.number: item.shown for item in items}
+        return Placed(numbers, shown, self.rows(items, like), rows)
 
     @cached_property
     def _first(self) -> str:
-        """The table of the first channel's item vectors."""
-        channel = next(iter(self.base.exact.vectors))
-        return f"{channel}.items" if self.sums else f"{channel}.index"
+        """The first channel that is searched."""
+        return next(iter(self.base.exact.vectors))
 
     @cached_property
     def _directions(self) -> tuple[Numbers, Float32]:
@@ -455,7 +422,7 @@ class Spaces:
         known, before = self.features.find(like)
         values = np.tile(Encoded.none(features, 1).values, (len(items), 1))
         values[known] = before.values
-        flags = self._flags([item.terms for item in items])
+        flags = self._flags([item.shown.terms for item in items])
         for code, flag in enumerate(self.spec.multi_hot):
             at = _place(features, flag.name)
             if at is not None:
@@ -496,134 +463,30 @@ def _place(features: Sequence[Any], name: str) -> int | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Overlay:
-    """New and changed items of a release, by number, in ascending order."""
-
-    spaces: Spaces
-    placed: Mapping[int, Placed]
-
-    @cached_property
-    def items(self) -> dict[int, Described]:
-        return {number: each.item for number, each in self.placed.items()}
-
-    @cached_property
-    def new(self) -> list[Placed]:
-        """Those that the release does not have."""
-        return [
-            each
-            for number, each in self.placed.items()
-            if number not in self.spaces.base.catalogue
-        ]
-
-    @cached_property
-    def alone(self) -> ExactItems:
-        """The exact search among the new items."""
-        indexed = (
-            IndexedItem(each.item.number, each.item.terms, each.vectors)
-            for each in self.new
-        )
-        return ExactItems.of(indexed, self.spaces.base.manifest.vector_dims)
-
-    def channels(self) -> ChannelSet:
-        """The channels, with rows for new items, by number; unchanged if not all are sums over the history."""
-        before = self.spaces.base.channels
-        if not self.spaces.sums or not self.new:
-            return before
-        numbers = self.alone.item_numbers
-        at = np.searchsorted(before.item_numbers, numbers)  # where they are inserted
-        channels = []
-        for channel in self.spaces.sums:
-            items = self._stacked(f"{channel.name}.items")
-            rows = np.stack(
-                [
-                    self._stacked(f"{channel.name}.rows{n}")
-                    for n in range(len(channel.rows))
-                ]
-            )
-            longer = replace(
-                channel,
-                rows=np.insert(channel.rows, at + 1, rows, axis=1),
-                items=np.insert(channel.items, at + 1, items[:, :-1], axis=0),
-                bias=np.insert(channel.bias, at + 1, items[:, -1]),
-                trained=np.insert(channel.trained, at + 1, True),
-            )
-            channels.append(longer)
-        return ChannelSet(np.insert(before.item_numbers, at, numbers), tuple(channels))
-
-    def _stacked(self, table: str) -> Float32:
-        return np.stack([each.rows[table] for each in self.new])
-
-    def exact(self, hidden: NDArray[np.int32]) -> ExactItems:
-        """The release's exact search without hidden items and with new ones, by the terms that items have now."""
-        before, alone = self.spaces.base.exact, self.alone
-        kept = ~np.isin(before.item_numbers, hidden)
-        left = before.item_numbers[kept]
-        at = np.searchsorted(left, alone.item_numbers)
-        numbers = np.insert(left, at, alone.item_numbers)
-        vectors = {}
-        for name, rows in before.vectors.items():
-            vectors[name] = np.insert(rows[kept], at, alone.vectors[name], axis=0)
-
-        changed = np.intersect1d(left, np.array(list(self.placed), np.int64)).tolist()
-        as_before = kept & ~np.isin(before.item_numbers, changed)
-        having: dict[int, list[NDArray[np.int64]]] = {}
-        for code, places in before.terms.items():
-            having[code] = [before.item_numbers[places[as_before[places]]]]
-        for code, places in alone.terms.items():
-            having.setdefault(code, []).append(alone.item_numbers[places])
-        for number in changed:
-            for code in self.placed[number].item.terms:
-                having.setdefault(code, []).append(np.array([number]))
-        terms = {
-            code: np.searchsorted(numbers, np.sort(np.concatenate(of_code)))
-            for code, of_code in having.items()
-        }
-        return ExactItems(numbers, vectors, terms)
-
-    def features(self) -> EncodedItems:
-        """The ranker's features of all items, as they are now."""
-        before = self.spaces.base.items.held
-        numbers = np.array(list(self.placed), np.int32)
-        kept = ~np.isin(before.item_numbers, numbers)
-        at = np.searchsorted(before.item_numbers[kept], numbers)
-        rows = [each.features for each in self.placed.values()]
-        values = (
-            np.insert(before.rows.values[kept], at, np.stack(rows), axis=0)
-            if rows
-            else before.rows.values
-        )
-        return EncodedItems(
-            np.insert(before.item_numbers[kept], at, numbers),
-            Encoded(before.rows.features, values),
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class Extended(Release):
     """A release with new items, with changed ones as they are now, and without removed ones.
 
     Attributes:
         records: what was read of Redis, by own id.
         hidden: (n,) numbers of the release's own items that are removed, ascending.
+        alone: the exact search among the new items.
     """
 
-    overlay: Overlay
+    spaces: Spaces
+    placed: Placed
     records: Mapping[OwnId, object]
     hidden: NDArray[np.int32]
-
-    @property
-    def alone(self) -> ExactItems:
-        """The exact search among the new items."""
-        return self.overlay.alone
+    alone: ExactItems
 
 
 def base_of(opened: Release) -> Release:
     """A release as it was read."""
-    return opened.overlay.spaces.base if isinstance(opened, Extended) else opened
+    return opened.spaces.base if isinstance(opened, Extended) else opened
 
 
 def extended(
-    overlay: Overlay,
+    spaces: Spaces,
+    placed: Placed,
     hidden: Collection[int],
     records: Mapping[OwnId, object],
     ttl_s: float,
@@ -635,25 +498,113 @@ def extended(
         records: what the items were made of.
         ttl_s: as of `ItemCache`.
     """
-    base = overlay.spaces.base
+    base = spaces.base
     gone = np.array(sorted(hidden), np.int32)
-    catalogue = dict(base.catalogue)
+    catalogue = {**base.catalogue, **placed.shown}
     for number in hidden:
         catalogue.pop(number, None)
-    catalogue |= {number: item.shown for number, item in overlay.items.items()}
     listed = ~np.isin(base.popular.ids, gone)
+    new = np.array([n not in base.catalogue for n in placed.shown], np.bool_)
+    rows = {name: table[new] for name, table in placed.rows.items()}
+    numbers = placed.numbers[new]
+    vectors = {name: rows[name] for name in base.exact.vectors}
+    alone = ExactItems(numbers, vectors, _terms(numbers, *_pairs(placed)))
     made = Extended(
         manifest=base.manifest,
-        channels=overlay.channels(),
+        channels=_channels(spaces, numbers, rows),
         model=base.model,
         model_version=base.model_version,
         catalogue=catalogue,
         popular=Hits(base.popular.ids[listed], base.popular.scores[listed]),
-        items=ItemCache(overlay.features, ttl_s),
-        exact=overlay.exact(gone),
-        overlay=overlay,
+        items=ItemCache(lambda: _features(base, placed), ttl_s),
+        exact=_exact(base.exact, placed, alone, gone),
+        spaces=spaces,
+        placed=placed,
         records=records,
         hidden=gone,
+        alone=alone,
     )
     _ = made.numbers, made.by_popularity  # computed here: requests do not wait for them
     return made
+
+
+def _channels(
+    spaces: Spaces, numbers: Numbers, rows: Mapping[str, Float32]
+) -> ChannelSet:
+    """The channels, with rows for new items, by number; unchanged if not all are sums over the history."""
+    before = spaces.base.channels
+    if not spaces.sums or not len(numbers):
+        return before
+    at = np.searchsorted(before.item_numbers, numbers)  # where they are inserted
+    channels = []
+    for channel in spaces.sums:
+        vectors = rows[channel.name]  # with bias and filler
+        of_fields = [rows[f"{channel.name}.{n}"] for n in range(len(channel.rows))]
+        longer = replace(
+            channel,
+            rows=np.insert(channel.rows, at + 1, np.stack(of_fields), axis=1),
+            items=np.insert(channel.items, at + 1, vectors[:, :-2], axis=0),
+            bias=np.insert(channel.bias, at + 1, vectors[:, -2]),
+            trained=np.insert(channel.trained, at + 1, True),
+        )
+        channels.append(longer)
+    return ChannelSet(np.insert(before.item_numbers, at, numbers), tuple(channels))
+
+
+def _exact(
+    before: ExactItems, placed: Placed, alone: ExactItems, hidden: NDArray[np.int32]
+) -> ExactItems:
+    """The exact search without hidden items and with new ones, by the terms that items have now."""
+    kept = ~np.isin(before.item_numbers, hidden)
+    left = before.item_numbers[kept]
+    at = np.searchsorted(left, alone.item_numbers)
+    numbers = np.insert(left, at, alone.item_numbers)
+    vectors = {}
+    for name, rows in before.vectors.items():
+        vectors[name] = np.insert(rows[kept], at, alone.vectors[name], axis=0)
+
+    codes = np.repeat(
+        np.array(list(before.terms), np.int64),
+        [len(of) for of in before.terms.values()],
+    )
+    having = before.item_numbers[
+        np.concatenate([[], *before.terms.values()]).astype(int)
+    ]
+    as_before = ~np.isin(having, placed.numbers)
+    codes_now, having_now = _pairs(placed)
+    codes = np.concatenate([codes[as_before], codes_now])
+    having = np.concatenate([having[as_before], having_now])
+    return ExactItems(numbers, vectors, _terms(numbers, codes, having))
+
+
+def _pairs(placed: Placed) -> tuple[Numbers, Numbers]:
+    """(p,) codes of terms, and (p,) numbers of the items that have them."""
+    pairs = [(code, n) for n, item in placed.shown.items() for code in item.terms]
+    codes, numbers = np.array(pairs, np.int64).reshape(-1, 2).T
+    return codes, numbers
+
+
+def _terms(
+    numbers: Numbers, codes: Numbers, having: Numbers
+) -> dict[int, NDArray[np.intp]]:
+    """Code of a term -> places among ``numbers`` of the items that have it, of pairs as of `_pairs`."""
+    there = np.isin(having, numbers)
+    places = np.searchsorted(numbers, having[there])
+    order = np.lexsort((places, codes[there]))
+    found, starts = np.unique(codes[there][order], return_index=True)
+    return dict(zip(found.tolist(), np.split(places[order], starts[1:]), strict=False))
+
+
+def _features(base: Release, placed: Placed) -> EncodedItems:
+    """The ranker's features of all items, as they are now."""
+    before = base.items.held
+    kept = ~np.isin(before.item_numbers, placed.numbers)
+    numbers = before.item_numbers[kept]
+    at = np.searchsorted(numbers, placed.numbers)
+    return EncodedItems(
+        np.insert(numbers, at, placed.numbers),
+        Encoded(
+            before.rows.features,
+            np.insert(before.rows.values[kept], at, placed.features, axis=0),
+        ),
+    )

@@ -20,11 +20,9 @@ from data_exchange_center.dataset import MAX_INTEGER, IdKind, OwnId, own_id
 from extras.items.projection import (
     Described,
     Extended,
-    Overlay,
     Spaces,
     base_of,
     extended,
-    term_codes,
 )
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
@@ -70,14 +68,12 @@ class Record(BaseModel):
 
     def with_like(self, user: OwnId, before: tuple[OwnId, ...], at: int = 0) -> Record:
         """Let a user's like count, instead of an earlier one; ``before``: empty takes it back."""
-        likes = tuple(like for like in self.likes if like.user != user)
+        likes = [like for like in self.likes if like.user != user]
         if before:
-            likes = tuple(
-                sorted((*likes, Like(user, before, at)), key=lambda like: like.at)[
-                    -LIKES:
-                ]
-            )
-        return self if likes == self.likes else self.model_copy(update={"likes": likes})
+            likes.append(Like(user, before, at))
+            likes.sort(key=lambda like: like.at)
+        newest = tuple(likes[-LIKES:])
+        return self.model_copy(update={"likes": newest})
 
 
 Change = Callable[[Record | None], Record | None]
@@ -192,22 +188,21 @@ class ItemStore(RedisClient[Query, Changes]):
             }
             records = after(changes, before, max(size - 1, 0), version)
             pipe.multi()
-            if not records:
-                return version
-            if kept := {
-                f"{own}": record.model_dump_json()
-                for own, record in records.items()
-                if record is not None
-            }:
-                pipe.hset(key, mapping=kept)
-            if gone := [f"{own}" for own, record in records.items() if record is None]:
+            kept, gone, versions = {}, [], {}
+            for own, record in records.items():
+                version += 1
+                versions[str(own)] = version
+                if record is None:
+                    gone.append(str(own))
+                else:
+                    kept[str(own)] = record.model_dump_json()
+            if gone:
                 pipe.hdel(key, *gone)
-            pipe.zadd(
-                changed_key, {f"{own}": version + n for n, own in enumerate(records, 1)}
-            )
-            pipe.zremrangebyrank(changed_key, 0, -_CHANGES - 1)
-            pipe.hincrby(key, _VERSION, len(records))
-            return version + len(records)
+            if versions:
+                pipe.zadd(changed_key, versions)
+                pipe.zremrangebyrank(changed_key, 0, -_CHANGES - 1)
+                pipe.hset(key, mapping={**kept, _VERSION: version})
+            return version
 
         with self._limited("change"):
             version: Any = self._redis.transaction(
@@ -317,30 +312,28 @@ class Follower:
             kept = self._kept.setdefault(_data_of(base), Kept(-1, {}))
             if not kept.records:
                 return base
-            if not isinstance(opened, Extended):
-                overlay = Overlay(Spaces(base), {})
-                records: Mapping[OwnId, object] = {}
-            elif opened.records is kept.records:
-                return opened
+            if isinstance(opened, Extended):
+                if opened.records is kept.records:
+                    return opened
+                spaces, placed, before = opened.spaces, opened.placed, opened.records
             else:
-                overlay = opened.overlay
-                records = opened.records
+                spaces, before = Spaces(base), {}
+                placed = spaces.place([])
             hidden = set()
-            placed = {}
+            left = []
             changed = []
             for own, record in kept.records.items():
                 number = base.numbers.get(own, record.number)
                 if record.title is None:
                     hidden.add(number)
-                elif records.get(own) is record:
-                    placed[number] = overlay.placed[number]
-                else:
-                    changed.append(_described(overlay.spaces, number, own, record))
-            placed |= {each.item.number: each for each in overlay.spaces.place(changed)}
-            overlay = Overlay(overlay.spaces, dict(sorted(placed.items())))
+                    continue
+                left.append(number)
+                if before.get(own) is not record:
+                    changed.append(_described(spaces, number, own, record))
+            placed = placed.updated(spaces.place(changed), left)
             if self.hides is not None and hidden:
                 self.hides.needed = True
-            return extended(overlay, hidden, kept.records, self._ttl_s)
+            return extended(spaces, placed, hidden, kept.records, self._ttl_s)
 
 
 def _data_of(base: Release) -> tuple[str, IdKind]:
@@ -366,11 +359,5 @@ def _described(spaces: Spaces, number: int, own: OwnId, record: Record) -> Descr
         likes.append(
             tuple(base.numbers[each] for each in like.before if each in base.numbers)
         )
-    terms = term_codes(dataset, spaces.codes, shown)
-    return Described(
-        number,
-        CatalogueItem(own, record.title or "", shown),
-        terms,
-        record.numbers,
-        tuple(likes),
-    )
+    item = CatalogueItem(own, record.title or "", shown, spaces.term_codes(shown))
+    return Described(number, item, record.numbers, tuple(likes))

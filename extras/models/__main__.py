@@ -2,7 +2,7 @@
 
 1. check    the bundle's files, its ids against those of the data set in the exchange folder
 2. parity   for the sample of users in expected.parquet, the lists that the stack will give against the library's own:
-            the same first 50 for 99 % of them, scores within 1e-5 of the largest
+            the same first 50 for 99 % of them, scores within 1e-5 of the user's largest
 3. recipe   models/<name>.json in the exchange folder, written last: the model alone, whose order is the answer's; with
             ``with_default=1`` it is one more channel of the default recipe, which needs the bundle's training/
 
@@ -28,7 +28,7 @@ from data_exchange_center.artifacts import Table
 from data_exchange_center.channels import Arrays, Channel, StoredVectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
-from data_exchange_center.fusion import Hits
+from data_exchange_center.fusion import NOT_FOUND, Hits
 from data_exchange_center.recipes import (
     DEFAULT,
     RECIPES,
@@ -65,7 +65,7 @@ from offline.readers import read_inputs
 
 COMPARED: Final = 50  # first items of each list
 SAME_LISTS: Final = 0.99  # of the sample's users
-TOLERANCE: Final = 1e-5  # of a score, as a share of the list's largest
+TOLERANCE: Final = 1e-5  # of a score, as a share of the user's largest
 
 Own = tuple[Mapping[str, int], Mapping[str, int]]  # own ids of users, of items -> row
 
@@ -75,7 +75,7 @@ class Parity(NamedTuple):
 
     users: int
     same: float  # share of users with the same first items and scores; items with equal scores may change places
-    difference: float  # the largest of their scores, as a share of their list's largest
+    difference: float  # the largest of their scores, as a share of the user's largest
     first: str  # the first difference, in words; empty: none
 
 
@@ -130,7 +130,7 @@ def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Pat
     if parity.same < SAME_LISTS:
         raise BundleError(
             f"{folder / EXPECTED}: {parity.same:.1%} of {parity.users} lists have the library's first {COMPARED} "
-            f"items with its scores (at least {SAME_LISTS:.0%}; scores within {TOLERANCE:g} of the list's largest). "
+            f"items with its scores (at least {SAME_LISTS:.0%}; scores within {TOLERANCE:g} of the user's largest). "
             f"The first difference: {parity.first}"
         )
 
@@ -263,7 +263,8 @@ def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity
         gap = np.inf
         if len(best.ids) == len(wanted):
             both = np.stack([best.scores, scores[codes]])
-            largest = max(float(np.abs(theirs).max()), 1e-12)
+            # of all items, also seen ones: rounding is as large as what is summed
+            largest = np.abs(scores[scores > NOT_FOUND]).max(initial=1e-12)
             gap = float(np.abs(both - theirs).max()) / largest
         if gap <= TOLERANCE:
             same += 1

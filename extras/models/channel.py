@@ -81,7 +81,7 @@ class OrderRecipe(ListsRecipe):
 
 @dataclass(frozen=True, eq=False)
 class ItemItem(Channel):
-    """Score of an item: the sum of its weights with the user's items, each of which counts once."""
+    """Score of an item: the sum of its weights with the user's items, each of which counts once; 0: not found."""
 
     form: ClassVar[str] = "imported_item_item"
 
@@ -114,8 +114,9 @@ class ItemItem(Channel):
         found = np.full((len(requests), len(self.known)), NOT_FOUND, np.float32)
         for row, items in zip(found, requests.items, strict=True):
             own = np.unique(items[items > 0])
-            if len(own):
-                row[self.known] = self._sums(own)[self.known]
+            sums = self._sums(own)
+            reached = self.known & (sums != 0)
+            row[reached] = sums[reached]
         return found
 
     def _sums(self, own: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -123,7 +124,7 @@ class ItemItem(Channel):
             dense: NDArray[np.float64] = self.rows[own].sum(axis=0, dtype=np.float64)
             return dense
         spans = [np.arange(self.indptr[code], self.indptr[code + 1]) for code in own]
-        cells = np.concatenate(spans)
+        cells = np.concatenate([[], *spans]).astype(np.intp)
         sums = np.bincount(self.indices[cells], self.data[cells], len(self.known))
         return sums.astype(np.float64)
 

@@ -159,18 +159,16 @@ def _loaded_words(base: Release) -> Words:
 
 def words_in_memory(opened: Release) -> Words:
     """`_loaded_words` of a release, or of the one that it extends (`extras.items`)."""
-    overlay = getattr(opened, "overlay", None)
-    return _loaded_words(overlay.spaces.base if overlay else opened)
+    spaces = getattr(opened, "spaces", None)
+    return _loaded_words(spaces.base if spaces else opened)
 
 
 @per_release
 def changed_words(opened: Release) -> Words:
     """The items that were added or changed since the release (`extras.items`)."""
-    items = opened.overlay.items if hasattr(opened, "overlay") else {}
-    shown = {
-        number: (item.shown.title, item.shown.attributes)
-        for number, item in items.items()
-    }
+    placed = getattr(opened, "placed", None)
+    items = placed.shown.items() if placed else ()
+    shown = {number: (item.title, item.attributes) for number, item in items}
     return Words(shown, words_in_memory(opened))
 
 

@@ -41,8 +41,8 @@ def main() -> None:
         found, scores = model.recommend(
             some, seen[some], N=LISTED, filter_already_liked_items=True
         )
-        # places that no item fills are -1 or have the lowest float
-        filled = (found >= 0) & (scores > -1e30)
+        # places that no item fills are -1, have the lowest float or, of items by cosine, the score 0
+        filled = (found >= 0) & (scores > -1e30) & (scores != 0)
         best = [items[row[k]] for row, k in zip(found, filled, strict=True)]
         of_best = [row[k] for row, k in zip(scores, filled, strict=True)]
         expected = lists(users[some], best, of_best)

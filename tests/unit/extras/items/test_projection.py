@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any, Final
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from data_exchange_center.features import (
     one_hot,
 )
 from data_exchange_center.fusion import Hits
-from extras.items.projection import Described, Overlay, Ridge, Spaces
+from extras.items.projection import Described, Ridge, Spaces, extended
 from online.clients.elastic import CatalogueItem
 from online.clients.feast import EncodedItems
 from tests.datasets import STARS
@@ -110,10 +111,12 @@ def base() -> Any:
     return SimpleNamespace(
         manifest=SimpleNamespace(dataset=DATASET, vector_dims={"tower": DIM + 2}),
         spec=spec,
+        model="ranker",
+        model_version=1,
         channels=ChannelSet(numbers, (channel,)),
         catalogue={
-            int(n): CatalogueItem(int(n), f"Item {n}", each)
-            for n, each in zip(numbers, shown, strict=True)
+            int(n): CatalogueItem(int(n), f"Item {n}", each, of)
+            for n, each, of in zip(numbers, shown, terms, strict=True)
         },
         popular=Hits(numbers[order], np.exp(bias[order] / 2)),
         items=SimpleNamespace(held=features),
@@ -126,7 +129,7 @@ def described(
 ) -> Described:
     codes = tuple(sorted(spaces.codes[each] for each in attributes.get("genres", ())))
     numbers = {name: value for name, value in attributes.items() if name == "year"}
-    return Described(number, CatalogueItem(number, "New", attributes), codes, numbers)
+    return Described(number, CatalogueItem(number, "New", attributes, codes), numbers)
 
 
 def first_ten(channel: HistorySum) -> NDArray[np.int64]:
@@ -143,9 +146,8 @@ def test_a_new_item_is_shown_no_more_than_its_neighbours(
     base: Any, attributes: dict[str, Any]
 ) -> None:
     spaces = Spaces(base)
-    (placed,) = spaces.place([described(spaces, attributes)])
-    channels = Overlay(spaces, {NEW: placed}).channels()
-    (channel,) = channels.channels
+    placed = spaces.place([described(spaces, attributes)])
+    (channel,) = extended(spaces, placed, (), {}, 60, Mock()).channels.channels
     assert isinstance(channel, HistorySum)
     counts, known = first_ten(channel), channel.items[1 : ITEMS + 1]
     new = channel.items[ITEMS + 1]  # its number is the highest

@@ -43,7 +43,8 @@ def written(folder: Path, kind: str, rows: pd.DataFrame, seed: int = 0) -> Path:
         scores = seen @ weights.toarray()
         sp.save_npz(folder / "weights.npz", weights)
     table.to_parquet(folder / "items.parquet")
-    encoders.write_lists(folder, users, items, np.where(seen, -np.inf, scores))
+    listed = ~seen & (scores != 0)
+    encoders.write_lists(folder, users, items, np.where(listed, scores, -np.inf))
     text = f'name = "mine"\nkind = "{kind}"\nlibrary = "made up"\n'
     (folder / "model.toml").write_text(text, encoding="utf-8")
     return folder

@@ -38,9 +38,23 @@ def test_scores_are_sums_of_the_rows_of_a_users_items(
     channel = ItemItem("model", 10, matrix.data, matrix.indices, indptr, known)
     scores = channel.scores(requests([3, 5, 3], []))
     assert (channel.rows is not None) == dense
-    expected = (weights[3] + weights[5])[known]
-    np.testing.assert_allclose(scores[0, known], expected, rtol=1e-6)
+    sums = weights[3] + weights[5]
+    expected = np.where(sums != 0, sums, -np.inf)
+    np.testing.assert_allclose(scores[0], expected, rtol=1e-6)
     assert np.all(scores[1] == scores[0, 0])  # not found
+
+
+@pytest.mark.parametrize("rows", [1, 3], ids=["sparse", "dense"])
+def test_an_item_without_a_weight_is_not_found(rows: int) -> None:
+    weights = np.zeros((4, 4), np.float32)
+    weights[1 : rows + 1, 1:] = 1
+    weights[1, 1] = 0
+    matrix, known = sp.csr_matrix(weights), np.arange(4) > 0
+    indptr = matrix.indptr.astype(np.int64)
+    channel = ItemItem("model", 10, matrix.data, matrix.indices, indptr, known)
+    assert (channel.rows is None) == (rows == 1)
+    scores = channel.scores(requests([1]))
+    assert np.isneginf(scores[0]).tolist() == [True, True, False, False]
 
 
 def encoder(known: int = 9) -> Encoder:

@@ -97,6 +97,19 @@ def test_a_wrong_training_model_is_refused(
     refused(settings, folder, says, with_default=True)
 
 
+def test_rounding_of_small_scores_is_no_difference(
+    settings: Settings, bundle: Path
+) -> None:
+    """Where a user's own items have scores a thousand times as large, as ALS gives them."""
+    expected = pd.read_parquet(bundle / "expected.parquet")[:1]
+    listed = pd.read_parquet(bundle / "items.parquet")["id"].isin(expected["items"][0])
+    expected["scores"] = [expected["scores"][0] * (1 + 1e-4)]
+    expected.to_parquet(bundle / "expected.parquet")
+    factors = np.where(listed, 1, 1_000)
+    change("items.parquet", vector=lambda table: table["vector"] * factors)(bundle)
+    assert import_model(settings, bundle, with_default=False).is_file()
+
+
 def refused(
     settings: Settings, folder: Path, says: str, *, with_default: bool = False
 ) -> None:
