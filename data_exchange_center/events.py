@@ -92,40 +92,46 @@ def likes(event: Event, dataset: Dataset) -> bool:
     return opinion(event, dataset) is True
 
 
-class _Changes:
-    """What events change, by item number.
+class _State:
+    """Ratings and hidden items while events are applied.
 
     Attributes:
-        replaced: item -> the second up to which its events in the history no longer count.
-        rated: item -> its new (second, rating code), in order.
+        ratings: item number -> second, rating code and place of its ratings; a lower place is newer within a second.
+        changed: items that an event has rated or retracted.
         hidden: item -> whether the last event that hides or retracts has hidden it.
+        unchanged: (n,) mask of the history's events, True: of an item without a new event.
     """
 
-    def __init__(self) -> None:
-        self.replaced: dict[int, int] = {}
-        self.rated: dict[int, list[tuple[int, int]]] = {}
+    def __init__(self, history: History, items: Iterable[int]) -> None:
+        """The ``items`` that have events, as the history has them."""
+        self.ratings: dict[int, list[tuple[int, int, int]]] = {
+            each: [] for each in items
+        }
+        self.changed: set[int] = set()
         self.hidden: dict[int, bool] = {}
+        self.unchanged = ~np.isin(history.item_numbers, list(self.ratings))
+        for place in np.flatnonzero(~self.unchanged).tolist():
+            rating = int(history.times[place]), int(history.ratings[place]), place
+            self.ratings[int(history.item_numbers[place])].append(rating)
 
-    def add(self, event: Event, item: int, dataset: Dataset) -> None:
-        """Add an event of an item. One whose type or value is unknown changes nothing."""
+    def apply(self, event: Event, item: int, place: int, dataset: Dataset) -> None:
+        """Apply an event of an item. One whose type or value is unknown changes nothing."""
         effect = dataset.event_types.get(event.type)
-        if effect == "rates":
-            code = dataset.code(event.value)
-            if code is None:
-                return
-            if dataset.has_values:  # a rating replaces the earlier ones
-                self.replaced[item] = event.timestamp
-                self.rated[item] = []
-            rating = event.timestamp, code
-            of_item = self.rated.setdefault(item, [])
-            if rating not in of_item:
-                of_item.append(rating)
-        elif effect == "hides":
-            self.hidden[item] = True
-        elif effect == "retracts":
-            self.replaced[item] = event.timestamp
-            self.rated[item] = []
-            self.hidden[item] = False
+        code = dataset.code(event.value) if effect == "rates" else None
+        if effect in ("hides", "retracts"):
+            self.hidden[item] = effect == "hides"
+        if effect != "retracts" and code is None:
+            return
+        self.changed.add(item)
+        ratings = self.ratings[item]
+        if code is None or dataset.has_values:  # earlier ratings no longer count
+            ratings = [each for each in ratings if each[0] > event.timestamp]
+        rating = event.timestamp, code
+        is_known = rating in [each[:2] for each in ratings]
+        is_replaced = dataset.has_values and bool(ratings)  # by a later one
+        if code is not None and not is_known and not is_replaced:
+            ratings.append((event.timestamp, code, place))
+        self.ratings[item] = ratings
 
 
 def updated(
@@ -146,79 +152,41 @@ def updated(
         before: count only events before this second; None: all.
     """
     history, seen = state_as_of(history, seen, before)
-    changes = _Changes()
+    known = []
     for time, _, event in sorted(events, key=lambda each: each[:2]):
-        item = items.get(event.itemid)
-        if item is not None and (before is None or time < before):
-            changes.add(event, item, dataset)
-    if not changes.rated and not changes.hidden:
-        return history, seen
+        if event.itemid in items and (before is None or time < before):
+            known.append((items[event.itemid], event))
+    state = _State(history, [item for item, _ in known])
+    for n, (item, event) in enumerate(known, start=1):
+        state.apply(event, item, -n, dataset)
 
-    # of the history stay the events that no later one replaces or retracts
-    stays = np.ones(len(history), np.bool_)
-    for place in np.flatnonzero(
-        np.isin(history.item_numbers, list(changes.replaced))
-    ).tolist():
-        stays[place] = (
-            history.times[place] > changes.replaced[int(history.item_numbers[place])]
-        )
-
-    seen = _seen_after(
-        seen, changes, set(history.item_numbers[stays].tolist()), dataset
-    )
-    if changes.rated:
-        history = _joined(history, stays, changes.rated, replaces=dataset.has_values)
-    return history, seen
-
-
-def _seen_after(
-    seen: NDArray[np.int32], changes: _Changes, in_history: set[int], dataset: Dataset
-) -> NDArray[np.int32]:
-    """The seen items after the changes; one without any event left is unseen again."""
+    # an item without any event left is unseen again
     unseen = []
-    added = []
-    for item, ratings in changes.rated.items():
-        if ratings and not dataset.allows_repeats:
-            added.append(item)
-        if not ratings and item not in in_history:
+    added = [item for item, is_hidden in state.hidden.items() if is_hidden]
+    for item in state.changed:
+        if not state.ratings[item]:
             unseen.append(item)
-    for item, is_hidden in changes.hidden.items():
-        if is_hidden:
+        elif not dataset.allows_repeats:
             added.append(item)
     remaining = seen[~np.isin(seen, unseen)]
-    return np.union1d(remaining, added).astype(np.int32)
+    seen = np.union1d(remaining, added).astype(np.int32)
+    return _history_after(history, state), seen
 
 
-def _joined(
-    old: History,
-    stays: NDArray[np.bool_],
-    rated: Mapping[int, list[tuple[int, int]]],
-    *,
-    replaces: bool,
-) -> History:
-    """Merge the events of a history that stay, (n,) mask, with the new (second, rating) of each item, newest first.
-
-    ``replaces``: a new rating counts only if the history has no later one of the item.
-    """
-    # item -> its (second, rating) that stay
-    known: dict[int, set[tuple[int, int]]] = {item: set() for item in rated}
-    for place in np.flatnonzero(
-        stays & np.isin(old.item_numbers, list(rated))
-    ).tolist():
-        known[int(old.item_numbers[place])].add(
-            (int(old.times[place]), int(old.ratings[place]))
-        )
+def _history_after(history: History, state: _State) -> History:
+    """The history with the new ratings, and without those that no longer count."""
+    stays = state.unchanged.copy()
     new = []
-    for item, ratings in rated.items():
-        for time, code in ratings:
-            is_replaced = replaces and any(later > time for later, _ in known[item])
-            if (time, code) not in known[item] and not is_replaced:
-                new.append((item, code, time))
-    new.sort(key=lambda each: each[2])
-    new.reverse()  # newest first; within one second, the last to arrive first
-    added = np.array(new, np.int64).reshape(-1, 3)
-    numbers = np.concatenate([added[:, 0], old.item_numbers[stays]])
-    ratings_ = np.concatenate([added[:, 1], old.ratings[stays]])
-    times = np.concatenate([added[:, 2], old.times[stays]])
+    for item, ratings in state.ratings.items():
+        for time, code, place in ratings:
+            if place < 0:
+                new.append((place, item, code, time))
+            else:
+                stays[place] = True
+    new.sort()  # within one second, the last to arrive first
+    added = np.array(new, np.int64).reshape(-1, 4)
+    numbers = np.concatenate([added[:, 1], history.item_numbers[stays]])
+    codes = np.concatenate([added[:, 2], history.ratings[stays]])
+    times = np.concatenate([added[:, 3], history.times[stays]])
     order = np.argsort(-times, kind="stable")
-    return History(numbers[order], ratings_[order], times[order])
+    return History(numbers[order], codes[order], times[order])

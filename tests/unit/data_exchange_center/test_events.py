@@ -71,6 +71,11 @@ NEW = {  # what happens -> events, and how history and seen items look then
         [(9, 4, 300), (8, 5, 300), *OLD],
         [1, 2, 3, 8, 9],
     ),
+    "also if it was rated earlier": (
+        [("rating", 9, 399, 4), ("rating", 8, 400, 5), ("rating", 9, 400, 3)],
+        [(9, 3, 400), (8, 5, 400), *OLD],
+        [1, 2, 3, 8, 9],
+    ),
     "a rating replaces the earlier one": (
         [("rating", 2, 400, 1)],
         [(2, 1, 400), OLD[0], OLD[2]],
