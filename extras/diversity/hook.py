@@ -65,7 +65,7 @@ def register(app: Flask, parts: Parts) -> None:
 
 def rerank(slate: Slate, default: float) -> None:
     """Re-rank an answer. ``default``: the diversity of a request that names none."""
-    request, opened = slate.request, slate.opened
+    request, opened = slate.request, slate.release
     wanted = request.diversity if isinstance(request, DiversityRequest) else 0
     wanted = default if wanted is None else wanted
     if not wanted:

@@ -136,7 +136,7 @@ class Evidence:
         if slate.user is None or slate.candidates is None:
             return None
         timestamp = slate.request.timestamp
-        return cls(slate.opened, slate.user, timestamp, slate.candidates, slate.ranked)
+        return cls(slate.release, slate.user, timestamp, slate.candidates, slate.ranked)
 
     def shares(self, itemids: Ints) -> Mapping[str, Shares]:
         """Channel whose scores are sums -> the terms of (k,) items' scores, which mean nothing for unknown items."""

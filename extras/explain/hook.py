@@ -159,7 +159,7 @@ def absent(parts: Parts, query: WhyNotRequest, watch: Stopwatch) -> WhyNot:
         {**given, "userid": userid, "size": query.size, "strict": True}
     )
     slate = recommender.slate(made, watch, parts.preferred(query.userid))
-    opened = slate.opened
+    opened = slate.release
     own_id = read_id("itemid", query.itemid, opened.manifest.dataset.item_ids)
     return why_not(_scorer(recommender, slate), slate, opened, own_id, parts.in_order)
 
@@ -216,7 +216,7 @@ def _facts(slate: Slate) -> dict[str, tuple[Facts, Facts]]:
     facts: dict[str, tuple[Facts, Facts]] = {"redis": ({"users": 1}, of_user)}
     if candidates is None:
         return facts
-    spec, manifest = slate.opened.spec, slate.opened.manifest
+    spec, manifest = slate.release.spec, slate.release.manifest
     recall, rows = manifest.recipe.recall, len(slate.ranked.item_numbers)
     searched: Facts = {
         "searches": len(manifest.vector_dims),

@@ -171,7 +171,7 @@ def leave_out_shown(request: Request, opened: Release, user: StoredUser) -> Stor
 
 def drop_shown(slate: Slate) -> None:
     """Remove items of earlier pages from a ranked or popular list."""
-    request, opened = slate.request, slate.opened
+    request, opened = slate.request, slate.release
     if isinstance(request, CursorRequest):
         left_out, page = request.shown(opened.release)
         shown = opened.known([*left_out, *page])
@@ -180,7 +180,7 @@ def drop_shown(slate: Slate) -> None:
 
 def add(slate: Slate) -> None:
     """Add the cursor of the next page."""
-    request, opened, ranked = slate.request, slate.opened, slate.ranked
+    request, opened, ranked = slate.request, slate.release, slate.ranked
     if not isinstance(request, CursorRequest) or not request.cursor:
         return
     release = opened.release

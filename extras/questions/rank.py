@@ -95,7 +95,7 @@ def among(
 
 def limit_popular(slate: Slate) -> None:
     """Put the candidates of a request into the order of a popular list, where that answers."""
-    request, opened = slate.request, slate.opened
+    request, opened = slate.request, slate.release
     if not isinstance(request, RankRequest):
         return
     slate.end = "", ""  # the candidates are given: fewer than the size is no short list
@@ -106,7 +106,7 @@ def limit_popular(slate: Slate) -> None:
 
 def name_unknown(slate: Slate) -> None:
     """Name the candidates that have no place."""
-    request, opened = slate.request, slate.opened
+    request, opened = slate.request, slate.release
     if not isinstance(request, RankRequest):
         return
     numbers_of(request.candidates, "candidates", opened)  # raises for wrong ids

@@ -140,7 +140,7 @@ class Rules:
     def reorder(self, slate: Slate) -> None:
         """Take hidden items off a list, and move boosted ones up."""
         slate.ranked = kept(
-            slate.ranked, self.order(slate.opened, slate.ranked.item_numbers)
+            slate.ranked, self.order(slate.release, slate.ranked.item_numbers)
         )
 
     def order(self, opened: Release, itemids: NDArray[np.integer]) -> NDArray[np.intp]:

@@ -202,7 +202,7 @@ def limit_search(request: Request, opened: Release, user: StoredUser) -> StoredU
 
 def limit_popular(slate: Slate) -> None:
     """Limit a popular list, and count what is left. Raises BadRequestError."""
-    request, opened = slate.request, slate.opened
+    request, opened = slate.request, slate.release
     if not isinstance(request, FilterRequest):
         return
     if (

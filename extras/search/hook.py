@@ -123,7 +123,7 @@ class Search:
 
     def reorder(self, slate: Slate) -> None:
         """Mix the order by words with the ranker's, or with the popular list's. Raises ServiceError."""
-        request, opened = slate.request, slate.opened
+        request, opened = slate.request, slate.release
         if not isinstance(request, SearchRequest):
             return
         slate.end = NO_MATCH

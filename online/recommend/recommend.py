@@ -397,7 +397,7 @@ class Recommender:
         if request.strict or of_a_named_release:
             raise error
         if isinstance(error, GoneError):
-            self.releases.reload(slate.opened.release)
+            self.releases.reload(slate.release.release)
         slate.degraded.append(Degradation.of(outcome, error.service, error.what))
 
 
@@ -522,7 +522,7 @@ def answer_fields(slate: Slate) -> dict[str, Any]:
         shown = ranked.item_numbers[ranked.shown(size)]
         filled_up = int(np.isin(shown, candidates.filled).sum())
     return {
-        "release": slate.opened.release,
+        "release": slate.release.release,
         "cold_start": cold_start,
         "item_list": slate.items,
         "degraded": slate.degraded,

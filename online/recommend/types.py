@@ -187,7 +187,7 @@ class Slate:
     """All that an answer is made of. It begins as the release's popular list.
 
     Attributes:
-        opened: the release that answers.
+        release: the one that answers.
         watch: the timings of the stages.
         deadline: when the answer has to be there.
         ranked: the list, best first; an extension that reorders it sets ``order``.
@@ -200,7 +200,7 @@ class Slate:
     """
 
     request: Request
-    opened: "Release"
+    release: "Release"
     watch: base.Stopwatch
     deadline: base.Deadline
     ranked: Ranked
@@ -217,7 +217,7 @@ STAGES: Final = ("redis", "elasticsearch", "feast", "triton")  # that call a ser
 
 def recalled(slate: Slate) -> dict[str, list[OwnId]]:
     """The items' own ids that each channel found, best first, and under `FUSED` the fused list."""
-    candidates, catalogue = slate.candidates, slate.opened.catalogue
+    candidates, catalogue = slate.candidates, slate.release.catalogue
     if candidates is None:
         return {FUSED: []}
     lists: dict[str, NDArray[np.integer]] = {FUSED: candidates.item_numbers}
