@@ -193,7 +193,6 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         """
         events = self._forget_events(userid, dataset)
         with self._limited("forget"):
-            self._redis.delete(shown_key(dataset, userid))
             for key in (
                 wire.FORGOTTEN_COUNT_KEY,
                 *self._redis.copies(wire.FORGOTTEN_COUNT_KEY),
@@ -351,11 +350,6 @@ def exposures_key(partition: int, stream: str = EXPOSURES) -> str:
 def exposure_user(dataset: str, userid: OwnId) -> str:
     """Data set and user of an exposure, as JSON."""
     return json.dumps([dataset, userid])
-
-
-def shown_key(dataset: str, userid: OwnId) -> str:
-    """List: the items of the answers that a user was shown last, newest answer first, each as JSON; or absent."""
-    return f"ml:shown:{dataset}:{wire.partition_tag(userid)}:{userid}"
 
 
 def _keys(dataset: str, userid: OwnId) -> tuple[str, str, str]:

@@ -1,6 +1,6 @@
 """Exposures: which user was answered from which release, with which items; and their way to Redis.
 
-Answers of experiments and canaries are all logged, and a sample of all others (`extras.trials.quality`). No answer
+Answers of experiments and canaries are all logged, and a sample of all others (`Sampler`). No answer
 waits for that.
 """
 
@@ -20,6 +20,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from data_exchange_center.dataset import OwnId
 from online.clients.base import ServiceError
+from online.recommend.outcomes import WITHOUT_A_SERVICE
 from online.recommend.types import Answer, Request
 from online.web.guard import may_record_exposures
 
@@ -30,6 +31,10 @@ EVERY_S: Final = 0.2
 BATCH: Final = 200
 AGAIN_S: Final = 5.0  # after a failure
 END_S: Final = 2.0  # that the end of the process waits for the last write
+
+
+# Fields of requests for other lists than a user's best
+OTHER_LISTS: Final = frozenset({"timestamp", "candidates", "query", "cursor"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,42 @@ def is_shown(request: Request) -> bool:
         and "history" not in given
         and ("timestamp" not in given or "experiments" in given)
     )
+
+
+def top_score(answer: Answer) -> float | None:
+    """The ranker's score of the first item; None where it did not rank."""
+    lacking = {each.outcome for each in answer.degraded} & WITHOUT_A_SERVICE
+    if answer.cold_start or lacking or not answer.item_list:
+        return None
+    return answer.item_list[0].score
+
+
+class Sampler:
+    """Decides which answers the sample has: at most so many a second. Shared by threads.
+
+    Only plain requests count. Nobody is assigned to a release here, so other kinds of requests would make releases
+    look different.
+    """
+
+    def __init__(self, per_s: int) -> None:
+        self._per_s = per_s
+        self._second = 0
+        self._taken = 0
+
+    def takes(self, request: Request) -> bool:
+        """Whether the answer is to be recorded."""
+        if request.strict or request.explain or request.release or not request.userid:
+            return False
+        if not request.model_fields_set.isdisjoint(OTHER_LISTS):
+            return False
+        return is_shown(request) and self._within_rate()
+
+    def _within_rate(self) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._taken = second, 0
+        self._taken += 1
+        return self._taken <= self._per_s
 
 
 def counting(

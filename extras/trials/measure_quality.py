@@ -40,9 +40,9 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.client import Client, ServerError
 from extras.events.log import SERVED
-from extras.trials.exposures import Exposure
+from extras.trials.exposures import Exposure, top_score
 from extras.trials.outcomes import hit_rates
-from extras.trials.quality import Drift, QualitySettings, Report, top_score
+from extras.trials.quality import Drift, QualitySettings, Report
 from extras.trials.store import TrialStore
 from offline.readers import PAST
 from offline_to_online.stores.base import TIMEOUT_S

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from math import nan
@@ -15,12 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from pydantic import BaseModel, Field
 
 from data_exchange_center.settings import ExtensionSettings
-from extras.trials.exposures import is_shown
-from online.recommend.outcomes import WITHOUT_A_SERVICE
-from online.recommend.types import Answer, Request
 
-# Fields of requests for other lists than a user's best
-OTHER_LISTS: Final = frozenset({"timestamp", "candidates", "query", "cursor"})
 DAYS: Final = 7  # of a release's hit rate in the metrics
 KEPT_DAYS: Final = 90  # of hit rates, in a report
 
@@ -103,42 +97,6 @@ class Report(BaseModel):
                 "drift": sorted(drift.values(), key=lambda each: -each.psi),
             }
         )
-
-
-def top_score(answer: Answer) -> float | None:
-    """The ranker's score of the first item; None where it did not rank."""
-    lacking = {each.outcome for each in answer.degraded} & WITHOUT_A_SERVICE
-    if answer.cold_start or lacking or not answer.item_list:
-        return None
-    return answer.item_list[0].score
-
-
-class Sampler:
-    """Decides which answers the sample has: at most so many a second. Shared by threads.
-
-    Only plain requests count. Nobody is assigned to a release here, so other kinds of requests would make releases
-    look different.
-    """
-
-    def __init__(self, per_s: int) -> None:
-        self._per_s = per_s
-        self._second = 0
-        self._taken = 0
-
-    def takes(self, request: Request) -> bool:
-        """Whether the answer is to be recorded."""
-        if request.strict or request.explain or request.release or not request.userid:
-            return False
-        if not request.model_fields_set.isdisjoint(OTHER_LISTS):
-            return False
-        return is_shown(request) and self._within_rate()
-
-    def _within_rate(self) -> bool:
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._taken = second, 0
-        self._taken += 1
-        return self._taken <= self._per_s
 
 
 class QualityMetrics:

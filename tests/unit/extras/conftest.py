@@ -16,7 +16,7 @@ from werkzeug.serving import make_server
 
 from data_exchange_center.settings import Settings
 from extras.keys import store as keys
-from extras.trials.hook import Serving
+from extras.trials.serving import Serving
 from online.main.s1_server import create_app
 from online.web.parts import Parts
 from tests.unit.extras.fakes import (

@@ -24,7 +24,6 @@ from extras.events.log import (
     event_log_key,
     exposures_key,
     noted_events_key,
-    shown_key,
 )
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
@@ -80,10 +79,7 @@ def test_all_that_a_request_reads_is_in_one_slot(userid: int | str) -> None:
         client.user_key(RELEASE, userid),
         *(client.copy_for(key, userid) for key in FOR_ALL),
     }
-    keys |= {
-        key("films", userid)
-        for key in (wire.user_events_key, noted_events_key, shown_key)
-    }
+    keys |= {key("films", userid) for key in (wire.user_events_key, noted_events_key)}
     keys |= {
         event_log_key("films", partition),
         *(exposures_key(partition, each) for each in STREAMS),

@@ -34,7 +34,6 @@ from extras.events.log import (
     exposures_key,
     feast_fields,
     feast_online_key,
-    shown_key,
 )
 from extras.page.users import Listing, UserList
 from offline_to_online.stores.base import redis_client
@@ -367,7 +366,6 @@ def test_a_forgotten_user_is_in_no_loaded_release_and_no_key(
     ):
         client.zadd(key, {name: 0})
     client.zadd(wire.ids_key(RELEASE), {name: 0, "another": 0})
-    client.lpush(shown_key(FILMS, name), "[1]")
     log.call(Recording(FILMS, [replace(rating(1, 1), userid=name)]))
     log.call(
         Recording(

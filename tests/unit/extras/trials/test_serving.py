@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.settings import ServerSettings, Settings
-from extras.trials import hook, quality
+from extras.trials import exposures, serving
 from extras.trials.changes import end_canary, start_canary
 from extras.trials.decision import CanarySettings, Decision, Likes
-from extras.trials.exposures import Exposure
-from extras.trials.quality import DayRate, Drift, Report, Sampler
+from extras.trials.exposures import Exposure, Sampler
+from extras.trials.quality import DayRate, Drift, Report
 from extras.trials.state import GROUPS, Canary, Experiment
 from extras.trials.tally import Titles, overlap_of, problems
 from online.clients.base import ServiceError
@@ -96,7 +96,7 @@ def decided(
     fakes: Fakes, patch: pytest.MonkeyPatch, action: Any, reason: str = ""
 ) -> None:
     decision = Decision(action, reason, "in figures")
-    patch.setattr(hook, "decide", lambda *_: decision)
+    patch.setattr(serving, "decide", lambda *_: decision)
     fakes.serving.follow()
 
 
@@ -368,7 +368,7 @@ def test_a_worker_that_has_not_loaded_it_counts_no_errors(
         assert ask(http, user)["release"] == both.world.release
     both.serving.follow()
     assert both.trials.counts(canary)[0] == {}
-    monkeypatch.setattr(hook, "LOADED_S", 0.0)
+    monkeypatch.setattr(serving, "LOADED_S", 0.0)
     theirs = users_of(canary, "canary")
     for user in theirs:
         assert ask(http, user)["release"] == both.world.release
@@ -624,7 +624,7 @@ def test_only_so_many_lists_are_recorded_a_second(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(quality.time, "monotonic", lambda: now)
+    monkeypatch.setattr(exposures.time, "monotonic", lambda: now)
     request = fakes.parts.request_model.model_validate({"userid": 1})
     sampler = Sampler(2)
     assert [sampler.takes(request) for _ in range(4)] == [True, True, False, False]
