@@ -38,17 +38,11 @@ DATASET = STARS.model_copy(update={"terms": ("genres",), "numbers": (YEAR,)})
 KINDS: Final[list[dict[str, Any]]] = [
     {},
     {"genres": []},
-    {"year": 1995},
     {"year": 1935},
     {"year": None},
-    *({"genres": [genre]} for genre in GENRES),
-    *({"genres": [genre], "year": 1990} for genre in GENRES[:5]),
+    *({"genres": [genre], "year": 1990} for genre in GENRES),
     {"genres": list(GENRES)},
-    {"genres": list(GENRES), "year": 1995},
     {"genres": list(GENRES[:6]), "year": 1960},
-    {"genres": list(GENRES[:2])},
-    {"genres": list(GENRES[3:6]), "year": 1950},
-    {"genres": list(GENRES[::4]), "year": None},
     {"genres": [GENRES[0]], "year": 1e12},
     {"genres": [GENRES[0]], "year": -1e12},
 ]

@@ -153,19 +153,14 @@ def test_without_elasticsearch_memory_is_searched_by_words(
 
 
 @USERS
-def test_filter_and_exclusion_limit_matches_by_meaning(
-    http: FlaskClient, near: FakeNear, userid: int
+def test_seen_and_filtered_items_are_not_found_by_meaning(
+    fakes: Fakes, http: FlaskClient, near: FakeNear, userid: int
 ) -> None:
+    seen = fakes.world.seen[userid] if userid == USER else ()
     first, *others = near.means
+    near.means = [*near.means, *seen[:2]]
     assert set(ids(ask(http, userid=userid, query="zzz", exclude=[first]))) == {*others}
     assert ids(ask(http, userid=userid, query="zzz", only=[first])) == [first]
-
-
-def test_seen_items_are_not_found_by_meaning(
-    fakes: Fakes, http: FlaskClient, near: FakeNear
-) -> None:
-    near.means = [*near.means, *fakes.world.seen[USER][:2]]
-    assert not {*ids(ask(http, query="zzz"))} & {*fakes.world.seen[USER]}
 
 
 def test_requests_without_a_query_call_no_encoder(
