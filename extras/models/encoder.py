@@ -168,7 +168,7 @@ def extend_to_query(proto: onnx.ModelProto, dims: int) -> None:
     graph.node.append(
         helper.make_node("Pad", [output.name, "_pads"], [wire.MODEL_OUTPUT])
     )
-    shape = ["batch", dims + 2]
+    shape: list[str | int | None] = ["batch", dims + 2]
     graph.output.append(
         helper.make_tensor_value_info(wire.MODEL_OUTPUT, TensorProto.FLOAT, shape)
     )
