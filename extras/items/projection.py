@@ -561,6 +561,7 @@ def _terms(
 
 def _features(base: Release, placed: Placed) -> EncodedItems:
     """The ranker's features of all items, as they are now."""
+    base.items.refresh()
     before = base.items.held
     kept = ~np.isin(before.item_numbers, placed.numbers)
     numbers = before.item_numbers[kept]

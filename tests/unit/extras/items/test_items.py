@@ -452,6 +452,21 @@ def arrays(opened: Extended) -> list[Any]:
     return [exact.item_numbers, *vectors, *terms, *of_channels, ranked]
 
 
+@ONE_WORLD
+def test_features_are_fetched_again_with_new_items(
+    shop: FlaskClient, fakes: Fakes
+) -> None:
+    add(shop)
+    opened = fakes.recommender.releases.get()
+    before = opened.items.held.item_numbers.tolist()
+    for items in (base_of(opened).items, opened.items):
+        items._stale_at = 0
+    calls = len(fakes.features.calls)
+    fakes.recommender.releases.refresh_items()
+    assert len(fakes.features.calls) > calls
+    assert opened.items.held.item_numbers.tolist() == before
+
+
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
 def test_a_text_id_that_is_added_again_is_one_item(
     fakes: Fakes, world: World, follower: Follower

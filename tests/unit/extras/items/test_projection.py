@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any, Final
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -113,7 +112,7 @@ def base() -> Any:
             for n, each, of in zip(numbers, shown, terms, strict=True)
         },
         popular=Hits(numbers[order], np.exp(bias[order] / 2)),
-        items=SimpleNamespace(held=features),
+        items=SimpleNamespace(held=features, refresh=lambda: None),
         exact=ExactItems.of(indexed, {"tower": DIM + 2}),
     )
 
@@ -141,7 +140,7 @@ def test_a_new_item_is_shown_no_more_than_its_neighbours(
 ) -> None:
     spaces = Spaces(base)
     placed = spaces.place([described(spaces, attributes)])
-    (channel,) = extended(spaces, placed, (), {}, 60, Mock()).channels.channels
+    (channel,) = extended(spaces, placed, (), {}, 60).channels.channels
     assert isinstance(channel, HistorySum)
     counts, known = first_ten(channel), channel.items[1 : ITEMS + 1]
     new = channel.items[ITEMS + 1]  # its number is the highest
