@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import ChannelSet, HistorySum
-from data_exchange_center.dataset import ItemNumber, OwnId
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.fusion import Hits, Vocabulary
@@ -277,11 +277,13 @@ class Spaces:
         numbers = np.union1d(
             popular, self.base.exact.item_numbers[: _FITTED - len(popular)]
         )
-        terms = [self.base.catalogue[each].terms for each in numbers.tolist()]
+        shown = [self.base.catalogue[each] for each in numbers.tolist()]
+        values = self._numbers([item.attributes for item in shown])
+        given = self._inputs([item.terms for item in shown], values)
         weights = np.full(len(numbers), _LITTLE)
         scores = self.base.popular.scores[:_FITTED].astype(np.float64)
         weights[np.searchsorted(numbers, popular)] = np.maximum(scores**WEIGHT, _LITTLE)
-        return Known(numbers, self._inputs(terms, self._own_numbers(numbers)), weights)
+        return Known(numbers, given, weights)
 
     @cached_property
     def tables(self) -> dict[str, Table]:
@@ -315,10 +317,8 @@ class Spaces:
         columns = [self._flags(terms)]
         for number, values in zip(self.dataset.numbers, numbers.T, strict=True):
             centres = np.array(number.centres or (0.0,))
-            # values beyond the data's range count as its ends
-            within = np.clip(values, centres.min(), centres.max())
             columns.append(
-                np.exp(-0.5 * ((within[:, None] - centres) / number.width) ** 2)
+                np.exp(-0.5 * ((values[:, None] - centres) / number.width) ** 2)
             )
         return np.hstack(columns)
 
@@ -333,35 +333,14 @@ class Spaces:
             flags[np.ix_(unknown, of_attribute)] = np.nan
         return flags
 
-    def _own_numbers(self, itemids: Numbers) -> Float64:
-        """(n, `Dataset.numbers`) values of the release's items, from the ranker's features; NaN where unknown."""
-        found, rows = self.features.find(itemids)
-        values = np.full((len(itemids), len(self.dataset.numbers)), np.nan)
-        for place, number in enumerate(self.dataset.numbers):
-            at = _place(rows.features, _column(number))
-            if at is None:
-                shown = [
-                    self.base.catalogue[each].attributes.get(number.name)
-                    for each in itemids.tolist()
-                ]
-                values[:, place] = np.array(shown, np.float64)  # None is NaN
-            else:
-                scale = rows.features[at].scale  # type: ignore[union-attr]
-                stored = np.rint(rows.values[:, at].astype(np.float64) * scale)
-                values[found, place] = np.where(
-                    stored != 0, stored * number.unit, np.nan
-                )
-        return values
-
-    def _numbers(self, items: Sequence[Described]) -> Float64:
-        """(m, `Dataset.numbers`) values of items, NaN where unknown."""
-        values = [
-            [item.numbers.get(each.name) for each in self.dataset.numbers]
-            for item in items
-        ]
-        return np.array(values, np.float64).reshape(
-            len(items), len(self.dataset.numbers)
-        )  # None is NaN
+    def _numbers(self, items: Sequence[Mapping[str, Any]]) -> Float64:
+        """(n, `Dataset.numbers`) values of n items' attributes, NaN where unknown; the data's range bounds them."""
+        numbers = self.dataset.numbers
+        given = [[each.get(number.name) for number in numbers] for each in items]
+        values = np.array(given, np.float64)  # None is NaN
+        low = [min(number.centres, default=-np.inf) for number in numbers]
+        high = [max(number.centres, default=np.inf) for number in numbers]
+        return np.clip(values.reshape(len(items), len(numbers)), low, high)
 
     # --- new items
 
@@ -377,7 +356,7 @@ class Spaces:
             ]
             liked_before.append([at[at >= 0] for at in places])
         terms = [item.shown.terms for item in items]
-        given = self._inputs(terms, self._numbers(items))
+        given = self._inputs(terms, self._numbers([item.numbers for item in items]))
         rows = {
             name: table.place(given, liked_before)
             for name, table in self.tables.items()
@@ -428,29 +407,14 @@ class Spaces:
             if at is not None:
                 given = ~np.isnan(flags[:, code])
                 values[given, at] = flags[given, code]
-        low, high = self._range
-        numbers = self._numbers(items)
-        for place, number in enumerate(self.dataset.numbers):
-            there = ~np.isnan(numbers[:, place])
-            at = _place(features, _column(number))
+        numbers = self._numbers([item.numbers for item in items])
+        for number, given in zip(self.dataset.numbers, numbers.T, strict=True):
+            there = ~np.isnan(given)
+            at = _place(features, f"item_{number.column}")  # as in `data.statistics`
             if at is not None and there.any():
-                within = np.clip(numbers[there, place], low[place], high[place])
-                values[there, at] = features[at].encode(number.stored(within))
+                stored = number.stored(given[there])
+                values[there, at] = features[at].encode(stored)
         return values.astype(self.features.rows.values.dtype, copy=False)
-
-    @cached_property
-    def _range(self) -> tuple[Float64, Float64]:
-        """(`Dataset.numbers`,) lowest and highest values of known items; without any, no limit."""
-        values = self._own_numbers(self.known.numbers)
-        low = np.fmin.reduce(values, axis=0, initial=np.inf)
-        high = np.fmax.reduce(values, axis=0, initial=-np.inf)
-        return np.where(np.isinf(low), -np.inf, low), np.where(
-            np.isinf(high), np.inf, high
-        )
-
-
-def _column(number: ItemNumber) -> str:
-    return f"item_{number.column}"  # as `offline.data.statistics` calls it
 
 
 def _place(features: Sequence[Any], name: str) -> int | None:
@@ -597,6 +561,7 @@ def _terms(
 
 def _features(base: Release, placed: Placed) -> EncodedItems:
     """The ranker's features of all items, as they are now."""
+    base.items.refresh()
     before = base.items.held
     kept = ~np.isin(before.item_numbers, placed.numbers)
     numbers = before.item_numbers[kept]

@@ -138,49 +138,27 @@ def read_encoder(path: Path, about: About, n_items: int, dims: int) -> bytes:
     inputs = [each for each in proto.graph.input if each.name not in stored]
     del proto.graph.input[:]
     proto.graph.input.extend(inputs)
-    _check_shapes(path, proto, about.history_length, dims)
-    proto.ir_version = min(proto.ir_version, MAX_IR)
-    del proto.metadata_props[:]
-    extend_to_query(proto)
-    content: bytes = proto.SerializeToString(deterministic=True)
-    if len(content) > LARGEST:
-        raise BundleError(
-            f"{path}: has {len(content):,} bytes; at most {LARGEST:,} are served"
-        )
-    _try(path, content, about.history_length, n_items)
-    return content
-
-
-def _check_shapes(path: Path, proto: onnx.ModelProto, history: int, dims: int) -> None:
-    """Raises BundleError where input and output are not those that the module describes."""
-    from onnx import TensorProto
-
-    from extras.models.bundle import BundleError
-
-    inputs, outputs = proto.graph.input, proto.graph.output
+    outputs = proto.graph.output
     names = [each.name for each in inputs]
     if names != ["items"] or len(outputs) != 1:
         raise BundleError(
             f"{path}: has the inputs {names} and {len(outputs)} outputs; an encoder has the input 'items' and one "
             "output, the user's vector"
         )
-    for value, kind, width in (
-        (inputs[0], TensorProto.INT64, history),
-        (outputs[0], TensorProto.FLOAT, dims),
-    ):
-        tensor = value.type.tensor_type
-        shape = [dim.dim_value or dim.dim_param for dim in tensor.shape.dim]
-        any_batch = len(shape) == 2 and isinstance(shape[0], str)
-        if tensor.elem_type != kind or not any_batch or shape[1] != width:
-            type_name = TensorProto.DataType.Name
-            raise BundleError(
-                f"{path}: {value.name} is {type_name(tensor.elem_type)} {shape}, expected {type_name(kind)} "
-                f"['batch', {width}], with any batch"
-            )
+    proto.ir_version = min(proto.ir_version, MAX_IR)
+    del proto.metadata_props[:]
+    extend_to_query(proto, dims)
+    content: bytes = proto.SerializeToString(deterministic=True)
+    if len(content) > LARGEST:
+        raise BundleError(
+            f"{path}: has {len(content):,} bytes; at most {LARGEST:,} are served"
+        )
+    _try(path, content, about.history_length, n_items, dims)
+    return content
 
 
-def extend_to_query(proto: onnx.ModelProto) -> None:
-    """Append a node that gives query vectors, as wide as those of `channels.index_vectors`, which have no bias here."""
+def extend_to_query(proto: onnx.ModelProto, dims: int) -> None:
+    """Append a node that gives query vectors, (batch, dims + 2), as `channels.query_vectors` does."""
     from onnx import TensorProto, helper
 
     graph = proto.graph
@@ -190,15 +168,13 @@ def extend_to_query(proto: onnx.ModelProto) -> None:
     graph.node.append(
         helper.make_node("Pad", [output.name, "_pads"], [wire.MODEL_OUTPUT])
     )
-    width = output.type.tensor_type.shape.dim[1].dim_value + 2
+    shape: list[str | int | None] = ["batch", dims + 2]
     graph.output.append(
-        helper.make_tensor_value_info(
-            wire.MODEL_OUTPUT, TensorProto.FLOAT, ["batch", width]
-        )
+        helper.make_tensor_value_info(wire.MODEL_OUTPUT, TensorProto.FLOAT, shape)
     )
 
 
-def _try(path: Path, model: bytes, history: int, n_items: int) -> None:
+def _try(path: Path, model: bytes, history: int, n_items: int, dims: int) -> None:
     """Run the model for the last item, and for the first and the last. Raises BundleError."""
     from extras.models.bundle import BundleError
 
@@ -209,12 +185,14 @@ def _try(path: Path, model: bytes, history: int, n_items: int) -> None:
             (found,) = session(model).run([wire.MODEL_OUTPUT], {"items": items})
         except Exception as error:  # ONNX Runtime's have no common base
             raise BundleError(
-                f"{path}: ONNX Runtime cannot run it for {len(last)} users and the last item's code, {n_items:,}; "
-                f"a code is an item's row in items.parquet, from 1, and 0 is padding ({_line(error)})"
+                f"{path}: ONNX Runtime cannot run it for {len(last)} users, {history} events of each and the last "
+                f"item's code, {n_items:,}: export it with any batch; a code is an item's row in items.parquet, from "
+                f"1, and 0 is padding ({_line(error)})"
             ) from error
-        if len(found) != len(last):
+        if found.shape != (len(last), dims + 2):
             raise BundleError(
-                f"{path}: gives {len(found)} vectors for a batch of {len(last)}"
+                f"{path}: gives {len(found)} vectors of {found.shape[-1] - 2} numbers for {len(last)} users; items "
+                f"have vectors of {dims}"
             )
         if not np.isfinite(found).all():
             raise BundleError(

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.features import Float32
 from data_exchange_center.settings import Settings
-from extras.diversity.hook import diverse_order, rarity, similarity_rows
+from extras.diversity.hook import diverse_order, similar_items
 from online.main.s1_server import create_app
 from online.recommend.types import Answer
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
-from tests.unit.online.world import AT, UNKNOWN_USER, World
+from tests.unit.online.world import AT, UNKNOWN_USER
 
 USER = 8
 
@@ -33,27 +32,6 @@ def ask(
     return fakes.recommender.recommend(fakes.parts.request_model.model_validate(given))
 
 
-def likeness(world: World, items: list[int]) -> tuple[Float32, Float32]:
-    """Rows by vectors and genres, and rarities."""
-    everything = sorted(world.itemids)
-    vectors = [
-        np.stack(
-            [
-                each.get(itemid, np.full(world.vector_dims[name], np.nan))
-                for itemid in everything
-            ]
-        )
-        for name, each in world.item_vectors.items()
-    ]
-    flags = np.zeros((len(everything), len(world.spec.genres)), np.float32)
-    for n, itemid in enumerate(everything):
-        flags[n, [code - 1 for code in world.genres[itemid]]] = 1
-    shares, at = dict(world.popular), np.searchsorted(everything, items)
-    return similarity_rows(vectors, flags)[at], rarity(
-        np.array([shares[itemid] for itemid in everything])
-    )[at]
-
-
 def test_diversity_reorders_the_rankers_list(fakes: Fakes) -> None:
     ranked = ask(fakes, 0, size=200).itemids
     pool = fakes.world.recipe.recall.candidates
@@ -63,7 +41,9 @@ def test_diversity_reorders_the_rankers_list(fakes: Fakes) -> None:
         whole = ask(fakes, diversity, size=200).itemids
         assert answer.itemids == whole[:50]
         if pool <= 200:  # so that all that was chosen from is known
-            order = diverse_order(*likeness(fakes.world, ranked), diversity, 200)
+            opened = fakes.recommender.releases.get()
+            alike = similar_items(opened).among(np.array(ranked))
+            order = diverse_order(*alike, diversity, 200)
             assert whole == [ranked[place] for place in order]
         scores = {item.itemid: item.score for item in ask(fakes, 0, size=200).item_list}
         assert all(

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from pydantic import ValidationError
 
 from data_exchange_center.settings import Settings
 from extras.faults import __main__ as command
 from extras.faults import hook
-from extras.faults.declaration import ActiveFault, FaultSettings
+from extras.faults.declaration import ActiveFault
 from extras.keys import store as keys
 from online.clients.base import Client, ServiceError
 from online.main.s1_server import create_app
@@ -19,7 +18,7 @@ from online.recommend.outcomes import BadRequestError
 from tests.unit.extras.conftest import Fakes, serving
 from tests.unit.extras.document import conforms
 from tests.unit.extras.fakes import FakeFaults
-from tests.unit.online.world import DefaultWorld, World
+from tests.unit.online.world import DefaultWorld
 
 pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 DOWN = {"service": "triton", "kind": "down"}
@@ -190,12 +189,3 @@ def test_options_that_would_be_ignored_are_refused(
 ) -> None:
     with pytest.raises(SystemExit):
         run(monkeypatch, store, "http://127.0.0.1:1", "--off", "--seconds", "5")
-
-
-def test_the_setting_is_off_or_on(
-    kind: type[World], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RECSYS_SERVER__FAULTS", raising=False)
-    assert FaultSettings().faults == "off"
-    with pytest.raises(ValidationError):
-        FaultSettings(faults="yes")

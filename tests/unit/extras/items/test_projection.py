@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any, Final
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -38,17 +37,11 @@ DATASET = STARS.model_copy(update={"terms": ("genres",), "numbers": (YEAR,)})
 KINDS: Final[list[dict[str, Any]]] = [
     {},
     {"genres": []},
-    {"year": 1995},
     {"year": 1935},
     {"year": None},
-    *({"genres": [genre]} for genre in GENRES),
-    *({"genres": [genre], "year": 1990} for genre in GENRES[:5]),
+    *({"genres": [genre], "year": 1990} for genre in GENRES),
     {"genres": list(GENRES)},
-    {"genres": list(GENRES), "year": 1995},
     {"genres": list(GENRES[:6]), "year": 1960},
-    {"genres": list(GENRES[:2])},
-    {"genres": list(GENRES[3:6]), "year": 1950},
-    {"genres": list(GENRES[::4]), "year": None},
     {"genres": [GENRES[0]], "year": 1e12},
     {"genres": [GENRES[0]], "year": -1e12},
 ]
@@ -119,7 +112,7 @@ def base() -> Any:
             for n, each, of in zip(numbers, shown, terms, strict=True)
         },
         popular=Hits(numbers[order], np.exp(bias[order] / 2)),
-        items=SimpleNamespace(held=features),
+        items=SimpleNamespace(held=features, refresh=lambda: None),
         exact=ExactItems.of(indexed, {"tower": DIM + 2}),
     )
 
@@ -147,7 +140,7 @@ def test_a_new_item_is_shown_no_more_than_its_neighbours(
 ) -> None:
     spaces = Spaces(base)
     placed = spaces.place([described(spaces, attributes)])
-    (channel,) = extended(spaces, placed, (), {}, 60, Mock()).channels.channels
+    (channel,) = extended(spaces, placed, (), {}, 60).channels.channels
     assert isinstance(channel, HistorySum)
     counts, known = first_ten(channel), channel.items[1 : ITEMS + 1]
     new = channel.items[ITEMS + 1]  # its number is the highest

@@ -36,7 +36,7 @@ class EncodedWorld(DefaultWorld):
         embedding = rng.normal(size=(rows, encoders.DIMS))
         embedding[0] = 0
         proto = encoders.model(embedding)
-        extend_to_query(proto)
+        extend_to_query(proto, encoders.DIMS)
         trained = [itemid in self.trained for itemid in sorted(self.itemids)]
         encoder = Encoder(
             name=CHANNEL,

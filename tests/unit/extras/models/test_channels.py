@@ -61,7 +61,7 @@ def encoder(known: int = 9) -> Encoder:
     """An encoder of nine items, of which those after ``known`` are unknown to it."""
     codes = np.where(np.arange(10) <= known, np.arange(10), 0)
     proto = encoders.model(EMBEDDING)
-    extend_to_query(proto)
+    extend_to_query(proto, encoders.DIMS)
     content = np.frombuffer(proto.SerializeToString(), np.uint8)
     items = RNG.normal(size=(10, DIMS + 2)).astype(np.float32)
     return Encoder("mine", content, HISTORY, codes, items, codes > 0)

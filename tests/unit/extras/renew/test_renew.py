@@ -293,15 +293,6 @@ def test_after_an_error_the_next_renewal_trains_again(
     assert served(stack, stack.report["candidate"])
 
 
-def test_unusable_training_data_is_read_again(stack: Stack, tmp_path: Path) -> None:
-    former, empty = stack.live, tmp_path / "empty"
-    empty.mkdir()
-    with pytest.raises(StepError, match="holds no data set"):
-        stack.renew(data=empty)
-    assert served(stack, former)
-    assert stack.renew()["verdict"] == "unchanged"
-
-
 def test_too_few_users_tell_nothing(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

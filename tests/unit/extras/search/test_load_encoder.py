@@ -100,19 +100,6 @@ def test_another_model_tokenizer_or_text_has_another_digest(
     assert len(found | {tiny_encoder(tmp_path).digest}) == 4
 
 
-def test_vectors_of_an_earlier_encoder_are_not_used(tmp_path: Path) -> None:
-    tiny_encoder(tmp_path).vectors(["comedy"])
-    (before,) = tmp_path.glob("vectors*.npz")
-    other = Encoder(served(published()), tokenizer() + b" ", tmp_path)
-    np.testing.assert_allclose(
-        other.vectors(["drama"]), [expected("drama")], rtol=1e-4, atol=1e-6
-    )
-    (after,) = tmp_path.glob("vectors*.npz")
-    assert after != before
-    with np.load(after) as kept:
-        assert kept["texts"].tolist() == ["drama"]
-
-
 def test_texts_of_any_length_get_their_own_vectors(tmp_path: Path) -> None:
     encoder = tiny_encoder(tmp_path)
     found = encoder.vectors(["Comedy drama", "drama", "Comedy drama"])

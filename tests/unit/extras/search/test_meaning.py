@@ -76,21 +76,20 @@ def http(
 
 
 @pytest.mark.parametrize(
-    ("weight", "order", "first"),
-    [(0.0, [3, 5, 4, 9], 1.0), (1.0, [9, 5, 3, 4], 1.0), (0.5, [3, 5, 9, 4], 0.5)],
+    ("words", "near", "weight", "order"),
+    [
+        (WORDS, NEAR, 0.0, [3, 5, 4, 9]),
+        (WORDS, NEAR, 1.0, [9, 5, 3, 4]),
+        (WORDS, NEAR, 0.5, [3, 5, 9, 4]),
+        (WORDS, NO_HITS, 0.7, [3, 5, 4]),
+        (NO_HITS, NEAR, 0.7, [9, 5]),
+        (NO_HITS, NO_HITS, 0.7, []),
+    ],
 )
 def test_matches_by_words_and_meaning_are_weighed(
-    weight: float, order: list[int], first: float
+    words: Hits, near: Hits, weight: float, order: list[int]
 ) -> None:
-    found = fused(WORDS, NEAR, weight)
-    assert found.ids.tolist() == order
-    assert found.scores[0] == first
-
-
-def test_one_kind_of_matches_keeps_its_order() -> None:
-    assert fused(WORDS, NO_HITS, 0.7).ids.tolist() == [3, 5, 4]
-    assert fused(NO_HITS, NEAR, 0.7).ids.tolist() == [9, 5]
-    assert fused(NO_HITS, NO_HITS, 0.7).ids.tolist() == []
+    assert fused(words, near, weight).ids.tolist() == order
 
 
 def test_text_of_an_item_has_title_and_values() -> None:
@@ -154,19 +153,14 @@ def test_without_elasticsearch_memory_is_searched_by_words(
 
 
 @USERS
-def test_filter_and_exclusion_limit_matches_by_meaning(
-    http: FlaskClient, near: FakeNear, userid: int
+def test_seen_and_filtered_items_are_not_found_by_meaning(
+    fakes: Fakes, http: FlaskClient, near: FakeNear, userid: int
 ) -> None:
+    seen = fakes.world.seen[userid] if userid == USER else ()
     first, *others = near.means
+    near.means = [*near.means, *seen[:2]]
     assert set(ids(ask(http, userid=userid, query="zzz", exclude=[first]))) == {*others}
     assert ids(ask(http, userid=userid, query="zzz", only=[first])) == [first]
-
-
-def test_seen_items_are_not_found_by_meaning(
-    fakes: Fakes, http: FlaskClient, near: FakeNear
-) -> None:
-    near.means = [*near.means, *fakes.world.seen[USER][:2]]
-    assert not {*ids(ask(http, query="zzz"))} & {*fakes.world.seen[USER]}
 
 
 def test_requests_without_a_query_call_no_encoder(
