@@ -22,6 +22,7 @@ from typing import Final
 import duckdb
 import pandas as pd
 
+from data_exchange_center.dataset import SEPARATOR
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.own_data import declaration
@@ -169,7 +170,8 @@ def _listed(
         if kind is None:
             yield f"# {_toml(column)}: left out, as {texts.nunique():,} of {len(texts):,} values differ"
         else:
-            name = f"own {column}" if column in TAKEN else column
+            reserved = column in TAKEN or SEPARATOR in column
+            name = f"own {column}".replace(SEPARATOR, " ") if reserved else column
             yield f'{_toml(name)} = {{ kind = "{kind}", column = {_toml(column)} }}'
 
 

@@ -298,3 +298,15 @@ def test_links_that_lead_out_of_the_folder_are_left_out(
     (tmp_path / "link").symlink_to(folder)
     with movielens.files_of(tmp_path / "link") as files:
         assert sorted(files) == ["movies.dat", "users.dat"]
+
+
+def test_of_two_files_with_one_name_the_first_in_order_is_taken(tmp_path: Path) -> None:
+    folder, archive = tmp_path / "folder", tmp_path / "data.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("b/x.csv", "a/x.csv", "c/x.csv", "a-b/x.csv"):
+            (folder / name).parent.mkdir(parents=True)
+            (folder / name).write_text(name)
+            file.write(folder / name, name)
+    for path in (folder, archive):
+        with movielens.files_of(path) as files:
+            assert files["x.csv"].read_text() == "a/x.csv"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,6 +123,14 @@ def test_a_proposal_is_usable(
     assert found.name == "my-data"
     assert summary(found) == expected
     assert len(tables_of(folder).ratings) > 0
+
+
+def test_a_column_whose_name_separates_terms_gets_another(tmp_path: Path) -> None:
+    folder = goods(tmp_path)
+    items = (folder / "items.csv").read_text(encoding="utf-8")
+    named = items.replace("sku,brand,tags", "sku,made: by,tags")
+    (folder / "items.csv").write_text(named, encoding="utf-8")
+    assert "own made by" in tomllib.loads(propose(folder))["items"]["attributes"]
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
