@@ -243,7 +243,7 @@ outer := tests/unit/docs tests/unit/research tests/unit/past_one_machine
 test-unit: setup-dev ## run the unit tests, without services (two minutes; of=core: without docs, research and past one machine, of=outer: these alone)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(filter outer,$(of)),$(outer),tests/unit) $(if $(filter core,$(of)),$(outer:%=--ignore %)) -q --numprocesses 2 --dist loadfile
 
-.PHONY: test-cluster test-clusters test-spark
+.PHONY: test-cluster test-clusters test-spark test-kubernetes
 test-cluster: setup-dev ## test clusters with nodes killed under load, and Spark against pandas (needs Python 3.11)
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-clusters test-spark
 
@@ -254,5 +254,12 @@ test-clusters: setup-dev
 test-spark: setup-dev
 	@python=$$($(BIN)/python -m past_one_machine.spark.environment --print || echo $(BIN)/python); \
 	OMP_NUM_THREADS=1 nice "$$python" -m pytest tests/past_one_machine/spark -q --timeout 1800
+
+# A node of Kubernetes, built from Go's modules the first time (20 minutes); the images are those of docker-demo.
+test-kubernetes: setup-dev
+	@engine=$$(.ci/engine start); eval "$$engine"; export COMPOSE_PROJECT_NAME=recsys-cluster; \
+	bash stack/docker.sh build; \
+	trap '.ci/cluster stop; .ci/engine stop' EXIT; cluster=$$(.ci/cluster start); eval "$$cluster"; \
+	$(BIN)/python -m pytest tests/past_one_machine/kubernetes -n 0 -q -rP --timeout 1800
 
 include $(PACKAGES:=/Makefile)

@@ -2,6 +2,7 @@
 # The stack in containers. Needs Docker and Bash, no Python.
 #
 #   docker.sh demo            build or pull everything, start it, train, load, check, go live, print fifty films
+#   docker.sh build           build or pull the images, those of the steps too
 #   docker.sh up | down       start the four services and the server, and wait until they are healthy; end them
 #   docker.sh status | logs [service]
 #   docker.sh run COMMAND     a command in the container of the steps, for example make evaluate
@@ -252,10 +253,11 @@ case ${1:-} in # the others change nothing
 esac
 case ${1:-} in
     demo) demo ;;
+    build) get_images_and_steps ;;
     up) up ;;
     down) docker compose --profile steps --profile monitoring down --remove-orphans --volumes ;;
     status) show_status ;;
     logs) show_logs "${@:2}" ;;
     run) in_steps "${@:2}" ;;
-    *) fail "usage: docker.sh demo | up | down | status | logs [service] | run command" ;;
+    *) fail "usage: docker.sh demo | build | up | down | status | logs [service] | run command" ;;
 esac

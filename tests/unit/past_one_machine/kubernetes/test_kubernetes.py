@@ -1,6 +1,6 @@
 """The kustomize base and its components: against Kubernetes' own schemas, our policies, and the project's settings.
 
-No cluster is needed, and none has run it: what a schema cannot say, such as whether a pod starts, is not tested here.
+No cluster is needed. Whether pods start and answer is tested by `make test-kubernetes`.
 """
 
 from __future__ import annotations

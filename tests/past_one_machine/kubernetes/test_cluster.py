@@ -1,0 +1,180 @@
+"""The stack on a real cluster of one node, under load: rolled out, killed pod by pod, scaled.
+
+`make test-kubernetes` starts the cluster. What one node cannot show is said in past_one_machine/README.md.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import redis
+import requests
+from tenacity import Retrying, stop_after_delay, wait_fixed
+
+from data_exchange_center.events import Event
+from extras.keys import store as keys
+from tests.e2e.pipeline import ml_100k
+from tests.needs import not_tested
+from tests.past_one_machine.kubernetes.cluster import (
+    FOLDER,
+    address_of,
+    apply,
+    import_images,
+    kubectl,
+    named,
+    on_folders,
+    rendered,
+    run,
+    traffic,
+)
+
+PASSWORD = "a-password"
+SETTLE_S = 5.0
+PODS = ("redis-0", "elasticsearch-0", "triton-0", "app=feast")
+
+pytestmark = pytest.mark.skipif(
+    "CTR" not in os.environ,
+    reason=not_tested("a Kubernetes cluster", "make test-kubernetes"),
+)
+
+
+class Served(NamedTuple):
+    """The server's address, and a key for it."""
+
+    url: str
+    key: str
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """The node's folder of the volumes, which pods of several users write to."""
+    folder = Path("/var/tmp/recsys-cluster-volumes")
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("exchange", "redis", "elasticsearch"):
+        (folder / name).mkdir(parents=True)
+        (folder / name).chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def key(folder: Path) -> Iterator[str]:
+    """A key of the server, in the Secret of a new namespace."""
+    key = keys.add(folder / "api_keys", "shop", ["read", "events"])
+    run("kubectl", "apply", "--server-side", "-f", str(FOLDER / "base/namespace.yaml"))
+    kubectl(
+        *("create", "secret", "generic", "recsys"),
+        f"--from-file=api_keys={folder / 'api_keys'}",
+        f"--from-literal=redis_password={PASSWORD}",
+    )
+    yield key
+    run("kubectl", "delete", "namespace", "recsys", "--wait", "--timeout", "300s")
+    run("kubectl", "delete", "persistentvolume", "--all")
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path, key: str) -> Served:
+    """The overlay of one node, applied, with its first release trained and live."""
+    import_images()
+    data = ml_100k(folder / "exchange" / "ml-100k")
+    for path in (data, *data.iterdir()):
+        path.chmod(0o755)
+    apply(on_folders(rendered("overlays/one-node"), folder, data.name))
+    began = time.monotonic()
+    kubectl(
+        *("wait", "--for", "condition=complete", "job/first-release"),
+        *("--timeout", "900s"),
+        seconds=1_000,
+    )
+    print(f"first release after {time.monotonic() - began:.0f} s")
+    for name in ("deployment/server", "deployment/feast", "statefulset/triton"):
+        kubectl("rollout", "status", name, "--timeout", "300s")
+    return Served(address_of("server", 5000), key)
+
+
+def ask(served: Served, **more: object) -> requests.Response:
+    return requests.post(
+        f"{served.url}/ml/rec",
+        json={"userid": 1, **more},
+        headers={"Authorization": f"Bearer {served.key}"},
+        timeout=30,
+    )
+
+
+def until_whole(served: Served) -> None:
+    """Wait until an answer has all services."""
+    for attempt in Retrying(
+        stop=stop_after_delay(180), wait=wait_fixed(0.5), reraise=True
+    ):
+        with attempt:
+            answer = ask(served, strict=True)
+            assert answer.status_code == 200, answer.text
+
+
+def recorded() -> list[str]:
+    """The ids of all events in the pod of Redis."""
+    host = named("pod", "redis-0")["status"]["podIP"]
+    with redis.Redis(host=host, password=PASSWORD) as client:
+        logs = list(client.scan_iter("ml:log:*"))
+        entries = [fields for log in logs for _, fields in client.xrange(log)]
+    return [Event.unpack(fields[b"event"]).eventid for fields in entries]
+
+
+@pytest.mark.parametrize("overlay", ["base", "overlays/all", "overlays/one-node"])
+def test_the_api_server_takes_every_object(key: str, overlay: str) -> None:
+    """Without a warning of a deprecated field or of pod security."""
+    apply(rendered(overlay), "--dry-run=server", "--force-conflicts")
+
+
+def test_fifty_films_by_the_address_of_the_service(served: Served) -> None:
+    until_whole(served)
+    answer = ask(served, strict=True).json()
+    assert len(answer["item_list"]) == 50
+    assert requests.get(f"{served.url}/ml/info", timeout=30).status_code == 401
+
+
+def test_no_request_fails_in_a_rolling_update(served: Served) -> None:
+    until_whole(served)
+    with traffic(*served) as found:
+        time.sleep(SETTLE_S)
+        kubectl("rollout", "restart", "deployment/server")
+        kubectl("rollout", "status", "deployment/server", "--timeout", "300s")
+        time.sleep(SETTLE_S)
+    print(found)
+    assert not found.failed
+    assert found.acknowledged <= {*recorded()}
+
+
+@pytest.mark.parametrize("pod", PODS)
+def test_a_killed_pod_loses_no_request(served: Served, pod: str) -> None:
+    until_whole(served)
+    which = ["--selector", pod] if "=" in pod else [pod]
+    with traffic(*served) as found:
+        time.sleep(SETTLE_S)
+        kubectl("delete", "pod", *which, "--grace-period", "0", "--force")
+        time.sleep(SETTLE_S)
+        until_whole(served)
+        time.sleep(SETTLE_S)
+    print(pod, found)
+    assert not found.failed
+    events = recorded()
+    assert found.acknowledged <= {*events}
+    assert len(events) == len({*events})
+
+
+def test_the_server_scales_from_one_to_three_and_back(served: Served) -> None:
+    until_whole(served)
+    with traffic(*served) as found:
+        for replicas in ("3", "1"):
+            kubectl("scale", "deployment/server", "--replicas", replicas)
+            kubectl("rollout", "status", "deployment/server", "--timeout", "300s")
+            time.sleep(2 * SETTLE_S)
+    print(found)
+    assert not found.failed
+    assert found.acknowledged <= {*recorded()}
