@@ -117,7 +117,7 @@ lint: setup-dev ## run ruff, mypy, import-linter, shellcheck, hadolint; check th
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run .ci/engine stack/docker.sh stack/images/install-locked stack/images/tritonserver
+	$(BIN)/shellcheck .ci/run .ci/engine .ci/cluster stack/docker.sh stack/images/install-locked stack/images/tritonserver
 	$(BIN)/hadolint stack/images/Dockerfile
 	$(BIN)/md-dead-link-check --no-color
 	@$(MAKE) --no-print-directory readme check=1
