@@ -71,9 +71,11 @@ CONTAINERS = {
     "containers": f'engine=$(.ci/engine start); eval "$engine"; {PYTEST} tests/containers --timeout 1800'
 }
 
+KUBERNETES = {"kubernetes": "make test-kubernetes"}
+
 QUEUES = {
     "test": (DEMO, LINT | CORE),
-    "full": (SERVICES, OUTER | BROWSER | E2E),
+    "full": (SERVICES | KUBERNETES, OUTER | BROWSER | E2E),
     "gate": (
         SERVICES | CLUSTERS | BROWSER | REMOVAL,
         LINT | UNIT | CONTAINERS | SPARK | MOST_OF_E2E,
