@@ -46,6 +46,15 @@ def kept_files(settings: Settings) -> Iterator[tuple[str, Path]]:
         yield KEYS, settings.keys_file
 
 
+def target_of(settings: Settings, place: str) -> Path:
+    """Where a file of a backup belongs. Raises BackupError for one that no backup holds."""
+    if place == KEYS:
+        return settings.keys_file
+    if not any(place == name or place.startswith(f"{name}/") for name in KEPT):
+        raise BackupError(f"the backup holds {place}, which is not restored")
+    return settings.exchange_dir / place
+
+
 def save(settings: Settings, file: Path) -> Header:
     """Write a backup. Raises BackupError where no release is live, or where the releases change meanwhile."""
     stores = Stores.of(settings)
@@ -83,6 +92,10 @@ def restore(settings: Settings, file: Path) -> tuple[Header, int]:
     """
     stores = Stores.of(settings)
     with unpacked(file, settings.exchange_dir) as (header, folder):
+        targets = [
+            (path, target_of(settings, str(path.relative_to(folder / FILES))))
+            for path in files_below(folder / FILES)
+        ]
         full = [store.title for store in stores if store.releases()]
         if not redis_copy.is_empty(settings):
             full.append(stores.redis.title)
@@ -91,13 +104,7 @@ def restore(settings: Settings, file: Path) -> tuple[Header, int]:
                 f"{' and '.join(sorted({*full}))} hold data already: restore into an empty exchange folder "
                 "(RECSYS_EXCHANGE_DIR) and services of its own"
             )
-        for place, path in sorted(
-            (str(path.relative_to(folder / FILES)), path)
-            for path in files_below(folder / FILES)
-        ):
-            target = (
-                settings.keys_file if place == KEYS else settings.exchange_dir / place
-            )
+        for path, target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         for index in sorted((folder / INDICES).iterdir()):
