@@ -96,12 +96,13 @@ def restore(settings: Settings, file: Path) -> tuple[Header, int]:
             (path, target_of(settings, str(path.relative_to(folder / FILES))))
             for path in files_below(folder / FILES)
         ]
-        full = [store.title for store in stores if store.releases()]
-        if not redis_copy.is_empty(settings):
-            full.append(stores.redis.title)
+        # of Redis more than releases: events outlive them
+        full = [] if redis_copy.is_empty(settings) else [stores.redis.title]
+        others = stores.elasticsearch, stores.feast, stores.triton
+        full += [store.title for store in others if store.releases()]
         if full:
             raise BackupError(
-                f"{' and '.join(sorted({*full}))} hold data already: restore into an empty exchange folder "
+                f"{' and '.join(full)} hold data already: restore into an empty exchange folder "
                 "(RECSYS_EXCHANGE_DIR) and services of its own"
             )
         for path, target in targets:

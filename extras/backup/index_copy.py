@@ -12,8 +12,9 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import progress
 from offline_to_online.stores.elasticsearch import (
     ElasticsearchStore,
+    create_index,
     mark,
-    wait_for_copies,
+    open_for_search,
 )
 
 
@@ -40,14 +41,8 @@ def load(settings: Settings, file: Path) -> None:
     with ElasticsearchStore(settings).client() as client, file.open("rb") as lines:
         mapping: dict[str, Any] = orjson.loads(next(lines))
         mapping.pop("_meta", None)  # the mark
-        copies = {
-            "number_of_shards": place.shards,
-            "number_of_replicas": place.replicas,
-        }
-        client.indices.create(index=index, mappings=mapping, settings=copies)
+        create_index(client, index, mapping, place.shards, place.replicas)
         documents = ({"_index": index, **orjson.loads(line)} for line in lines)
         bulk(client, progress(documents, desc="Elasticsearch"))
-        client.indices.forcemerge(index=index, max_num_segments=1)
-        client.indices.refresh(index=index)
-        wait_for_copies(client, index)
+        open_for_search(client, index, place.replicas)
         mark(client, release, checked=True)

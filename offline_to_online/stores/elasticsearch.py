@@ -179,16 +179,34 @@ def write_items(
     index = wire.item_index(release)
     if mark_of(client, release) is None:
         delete_index(client, release)
-        client.indices.create(
-            index=index,
-            settings={
-                "number_of_shards": shards,
-                "number_of_replicas": replicas,
-                "refresh_interval": "-1",
-            },
-            mappings=item_mapping(dims, INDEX_OPTIONS[kind]),
-        )
+        mapping = item_mapping(dims, INDEX_OPTIONS[kind])
+        create_index(client, index, mapping, shards, replicas)
     put_documents(client, index, rows)
+    open_for_search(client, index, replicas)
+    mark(client, release, checked=False)
+
+
+def create_index(
+    client: Elasticsearch,
+    index: str,
+    mapping: Mapping[str, Any],
+    shards: int,
+    replicas: int,
+) -> None:
+    """Make an index that is filled before it is searched: `open_for_search`."""
+    client.indices.create(
+        index=index,
+        settings={
+            "number_of_shards": shards,
+            "number_of_replicas": replicas,
+            "refresh_interval": "-1",
+        },
+        mappings=mapping,
+    )
+
+
+def open_for_search(client: Elasticsearch, index: str, replicas: int) -> None:
+    """Make all documents of an index searchable on every copy. Raises CheckError where a copy has no node."""
     # one graph per channel and shard: all are reached
     client.indices.forcemerge(index=index, max_num_segments=1)
     client.indices.put_settings(
@@ -196,7 +214,6 @@ def write_items(
     )
     client.indices.refresh(index=index)
     wait_for_copies(client, index)
-    mark(client, release, checked=False)
 
 
 def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, Any]:
