@@ -109,7 +109,7 @@ lock: ## pin the Python packages again: requirements*.txt and the images' (upgra
 	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)
 	$(call compile_image,server,pyproject.toml --group server --group tracing)
 	$(compile) --universal --group audit --constraint requirements-dev.txt --generate-hashes --no-annotate --output-file stack/images/audit.txt $(if $(upgrade),--upgrade)
-	$(call compile_image,steps,pyproject.toml --group steps --group make) $(unneeded)
+	$(call compile_image,steps,pyproject.toml --group steps --group make --group redis) $(unneeded)
 
 .PHONY: lint
 lint: setup-dev ## run ruff, mypy, import-linter, shellcheck, hadolint; check the READMEs' links and figures
@@ -117,7 +117,7 @@ lint: setup-dev ## run ruff, mypy, import-linter, shellcheck, hadolint; check th
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run .ci/engine .ci/cluster stack/docker.sh stack/images/install-locked stack/images/tritonserver
+	$(BIN)/shellcheck .ci/run .ci/parts .ci/engine .ci/cluster stack/docker.sh stack/images/install-locked stack/images/tritonserver
 	$(BIN)/hadolint stack/images/Dockerfile
 	$(BIN)/md-dead-link-check --no-color
 	@$(MAKE) --no-print-directory readme check=1
@@ -179,7 +179,7 @@ evaluate: setup ## evaluate the running server on the held-out events: one table
 	$(BIN)/python -m research.evaluation.$(if $(against),against "$(against)" --server,running_server)
 
 evaluate-offline: setup ## the same of the artifacts, by exact search, without services
-	$(BIN)/python -m $(if $(against),research.evaluation.against "$(against)",offline.evaluation.evaluate)
+	$(BIN)/python -m $(if $(against),research.evaluation.against "$(against)",research.evaluation.one_table)
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton
@@ -191,7 +191,7 @@ up: setup ## start Redis, Elasticsearch, Feast and Triton, and wait until they a
 down: setup ## stop them and the server; the data stays
 	@$(BIN)/python -m stack down $(service)
 
-status: setup ## list the running services: version, ports, pid, start, memory, readiness
+status: setup ## list the running services: version, ports, pid, uptime, readiness
 	@$(BIN)/python -m stack status
 
 logs: setup ## print the end of every log
@@ -234,10 +234,10 @@ docker-down: ## stop the containers; the data stays
 
 .PHONY: test test-full test-unit
 test: setup-dev ## run lint, unit tests, the demo with MovieLens-100K on the real services, the page in a browser (six minutes)
-	@$(BIN)/python -m tests.run test
+	@.ci/parts demo "lint core"
 
 test-full: setup-dev ## run services, the other unit tests, the page, all end-to-end tests (half an hour; package=events: all tests of that package alone)
-	@$(BIN)/python -m tests.run full $(package)
+	@$(if $(package),$(BIN)/python -m pytest -q $(shell find tests -path '*$(package)*' -name 'test_*.py'),.ci/parts "services kubernetes" "outer browser e2e")
 
 outer := tests/unit/docs tests/unit/research tests/unit/past_one_machine
 test-unit: setup-dev ## run the unit tests, without services (two minutes; of=core: without docs, research and past one machine, of=outer: these alone)

@@ -5,7 +5,7 @@ file says which step to run. The same input gives the same bytes. First the kind
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -66,7 +66,7 @@ class Table(_File):
     def write(
         self, exchange_dir: Path, frame: pd.DataFrame | pa.Table | pa.RecordBatchReader
     ) -> Path:
-        """Write ``frame``; a RecordBatchReader, as DuckDB gives, may hold more rows than fit into memory.
+        """Write ``frame``; a RecordBatchReader may hold more rows than fit into memory.
 
         Raises ArtifactError when the columns are not those declared.
         """
@@ -79,11 +79,9 @@ class Table(_File):
             dict(zip(frame.schema.names, frame.schema.types, strict=True)), exchange_dir
         )
         path = self.at(exchange_dir)
-        groups = (
-            _groups(frame, self.rows_together)
-            if isinstance(frame, pa.RecordBatchReader)
-            else [frame]
-        )
+        groups: Iterable[pa.Table] = [frame]
+        if isinstance(frame, pa.RecordBatchReader):
+            groups = (pa.Table.from_batches([batch]) for batch in frame)
         with (
             files.written_in_place(path) as temporary,
             pq.ParquetWriter(temporary, schema, compression="zstd") as file,
@@ -164,17 +162,6 @@ class Table(_File):
         )
 
 
-def _groups(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
-    """Regroup a stream of batches into tables of ``rows`` rows; the last has the remainder."""
-    waiting = reader.schema.empty_table()
-    for batch in reader:
-        waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
-        while len(waiting) >= rows:
-            yield waiting.slice(0, rows).combine_chunks()
-            waiting = waiting.slice(rows)
-    yield waiting.combine_chunks()
-
-
 @dataclass(frozen=True)
 class Document(_File):
     """A JSON file."""
@@ -225,9 +212,9 @@ _S1_FEATURES = "offline/rank/s1_feature_engi.py"
 _S2_MODEL = "offline/rank/s2_model_train.py"
 
 _user, _item = {Columns.USER: pa.int32()}, {Columns.ITEM: pa.int32()}
-_ids, _levels, _vector = (
+_ids, _times, _vector = (
     pa.list_(pa.int32()),
-    pa.list_(pa.int8()),
+    pa.list_(pa.int64()),
     pa.list_(pa.float32()),
 )
 _event = {**_user, **_item, Columns.RATING: pa.int8(), Columns.TIMESTAMP: pa.int64()}
@@ -258,13 +245,15 @@ EVENTS = Table(
     "offline/events.parquet",
     _S0,
     {
-        **dict.fromkeys(("eventid", "userid", "itemid", "type"), pa.string()),
-        **{
-            "value": pa.float64(),
-            "timestamp": pa.int64(),
-            "recommendation": pa.string(),
-        },
-        **{"acknowledged_ms": pa.int64(), "sequence": pa.int64()},
+        "eventid": pa.string(),
+        "userid": pa.string(),
+        "itemid": pa.string(),
+        "type": pa.string(),
+        "value": pa.float64(),
+        "timestamp": pa.int64(),
+        "recommendation": pa.string(),
+        "acknowledged_ms": pa.int64(),
+        "sequence": pa.int64(),
     },
 )
 
@@ -318,12 +307,10 @@ USER_STATE = Table(
     _S1_TERM_RECALL,
     {
         **_user,
-        **{
-            Columns.PROFILE: _ids,
-            Columns.ITEMS: _ids,
-            Columns.RATINGS: _levels,
-            Columns.TIMES: pa.list_(pa.int64()),
-        },
+        Columns.PROFILE: _ids,
+        Columns.ITEMS: _ids,
+        Columns.RATINGS: pa.list_(pa.int8()),
+        Columns.TIMES: _times,
     },
 )
 # Items by the share of users who clicked them, best first: what cold-start users are served
@@ -374,18 +361,17 @@ LISTS = Table(
     "offline/lists.parquet",
     _S1_FEATURES,
     {
-        **{
-            **_user,
-            "times": pa.int64(),
-            "lengths": pa.int32(),
-            "statistics": pa.list_(pa.int64()),
-        },
-        **{"events": _ids, "ratings": _levels, "ages": _ids, "candidates": _ids},
-        **{
-            "liked": pa.list_(pa.bool_()),
-            "disliked": pa.list_(pa.bool_()),
-            "features": pa.binary(),
-        },
+        **_user,
+        "times": pa.int64(),
+        "lengths": pa.int32(),
+        "statistics": _times,
+        "events": _ids,
+        "ratings": pa.list_(pa.int8()),
+        "ages": _ids,
+        "candidates": _ids,
+        "liked": pa.list_(pa.bool_()),
+        "disliked": pa.list_(pa.bool_()),
+        "features": pa.binary(),
     },
     examples="lists",
     rows_together=4096,  # some 20 MB
@@ -413,17 +399,19 @@ ARTIFACTS: tuple[Artifact, ...] = tuple(
 
 # Parts of a release; its id is a hash of their bytes.
 RELEASE_PARTS: tuple[Artifact, ...] = (
-    *(
-        USERS,
-        ITEMS,
-        GENRES,
-        ITEM_TERMS,
-        USER_PREFERENCES,
-        USER_SEEN,
-        POPULAR,
-        USER_VECTORS,
-        ITEM_VECTORS,
-        CHANNELS,
-    ),
-    *(USER_STATE, FEATURE_SPEC, USER_FEATURES, ITEM_FEATURES, RANK_WEIGHTS),
+    USERS,
+    ITEMS,
+    GENRES,
+    ITEM_TERMS,
+    USER_PREFERENCES,
+    USER_SEEN,
+    POPULAR,
+    USER_VECTORS,
+    ITEM_VECTORS,
+    CHANNELS,
+    USER_STATE,
+    FEATURE_SPEC,
+    USER_FEATURES,
+    ITEM_FEATURES,
+    RANK_WEIGHTS,
 )

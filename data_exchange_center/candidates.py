@@ -16,7 +16,7 @@ from data_exchange_center.events import Logged, updated
 from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History, state_as_of
-from data_exchange_center.recipes import RecallRecipe, VectorRecipe
+from data_exchange_center.recipes import RecallRecipe
 
 # prefix of the fields of a user's hash that hold a channel's vector
 _VECTOR = wire.vector_of("")
@@ -70,7 +70,7 @@ class StoredUser:
         if self.events:
             history, seen = updated(history, seen, self.events, items, dataset, before)
         elif before is not None:
-            history, seen = state_as_of(history, seen, before)
+            history, seen = state_as_of(history, seen, before, dataset.had)
         profile = (
             self.profile if self.number else np.zeros(len(dataset.profile), np.int32)
         )  # 0: unknown
@@ -179,19 +179,16 @@ def channel_lists(
 
     ``searched``: one list for each of `RecallRecipe.searched`. Raises as `search_vectors`.
     """
-    names = [
-        channel.name for channel in recipe.channels if isinstance(channel, VectorRecipe)
-    ]
+    names = [channel.name for channel in recipe.searched]
     lists = dict(zip(names, searched, strict=True))
     if len(lists) < len(recipe.channels):
-        left_out = user.seen
-        if user.only is not None:
-            left_out = np.union1d(
-                left_out,
-                channels.item_numbers[~np.isin(channels.item_numbers, user.only)],
-            )
         lists |= channels.lists(
-            user.history, user.profile, timestamp, left_out, recipe.candidates
+            user.history,
+            user.profile,
+            timestamp,
+            user.seen,
+            user.only,
+            recipe.candidates,
         )
     return {channel.name: lists[channel.name] for channel in recipe.channels}
 

@@ -5,7 +5,7 @@ itself (`Channel`). Training lists, evaluation and server call the same methods.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Final, Self
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center.fusion import NOT_FOUND, Hits, Vocabulary
 from data_exchange_center.history import History
-from data_exchange_center.top_k import top_k
+from data_exchange_center.top_k import allowed_items, best
 
 Float32 = NDArray[np.float32]
 Ints = NDArray[np.integer]
@@ -49,21 +49,10 @@ class Requests:
 
     @cached_property
     def regimes(self) -> NDArray[np.int64]:
-        """(m,) CONTINUES or RETURNS."""
-        last = (
-            self.times[:, 0] if self.times.shape[1] else np.zeros(len(self), np.int64)
-        )
-        return regimes(self.timestamps, last, self.lengths > 0)
-
-
-def regimes(
-    request_times: Ints, last_times: Ints, has_history: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """(m,) seconds of request and of the last event -> (m,) CONTINUES or RETURNS. No history: CONTINUES."""
-    returns = (
-        np.asarray(request_times) - np.asarray(last_times) >= BREAK_S
-    ) & has_history
-    return np.where(returns, RETURNS, CONTINUES)
+        """(m,) CONTINUES or RETURNS. No history: CONTINUES."""
+        last = self.times[:, 0] if self.times.shape[1] else 0
+        returns = (self.timestamps - last >= BREAK_S) & (self.lengths > 0)
+        return np.where(returns, RETURNS, CONTINUES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,81 +291,75 @@ class ChannelSet:
         }
 
     def requests(
-        self,
-        channels: Sequence[Channel],
-        history: History,
-        profile: Ints,
-        timestamp: int,
-    ) -> dict[int, Requests]:
-        """`Channel.events` -> one user's request at ``timestamp`` (seconds), m = 1, with that many newest events.
+        self, history: History, profile: Ints, timestamp: int
+    ) -> Iterator[tuple[Channel, Requests]]:
+        """Yield each channel with one user's request at ``timestamp`` (seconds), m = 1.
 
         ``profile``: (profile fields,) codes.
         """
-        lengths = {channel.events for channel in channels}
-        codes = self.codes(history.item_numbers[: max(lengths, default=0)])
-        return {
-            events: Requests(
-                items=codes[None, :events],
-                ratings=history.ratings[None, :events],
-                times=history.times[None, :events],
-                lengths=np.array([min(len(codes), events)]),
-                profiles=np.asarray(profile)[None],
-                timestamps=np.array([timestamp]),
+        longest = max((channel.events for channel in self.channels), default=0)
+        codes = self.codes(history.item_numbers[:longest])
+        for channel in self.channels:
+            items = codes[None, : channel.events]
+            yield (
+                channel,
+                Requests(
+                    items=items,
+                    ratings=history.ratings[None, : channel.events],
+                    times=history.times[None, : channel.events],
+                    lengths=np.array([items.size]),
+                    profiles=np.asarray(profile)[None],
+                    timestamps=np.array([timestamp]),
+                ),
             )
-            for events in lengths
-        }
 
     def query_vectors(
         self, history: History, profile: Ints, timestamp: int
     ) -> Mapping[str, Float32]:
         """(d,) the user's vector for each channel that has vectors and knows something about the user."""
-        channels = [
-            channel for channel in self.channels if isinstance(channel, VectorChannel)
-        ]
-        requests = self.requests(channels, history, profile, timestamp)
-        vectors = {
-            channel.name: channel.user_vectors(requests[channel.events])[0]
-            for channel in channels
-        }
-        return {
-            name: vector for name, vector in vectors.items() if not np.isnan(vector[0])
-        }
+        vectors = {}
+        for channel, request in self.requests(history, profile, timestamp):
+            if isinstance(channel, VectorChannel):
+                vector = channel.user_vectors(request)[0]
+                if not np.isnan(vector[0]):
+                    vectors[channel.name] = vector
+        return vectors
 
     def encoder_inputs(
         self, history: History, profile: Ints, timestamp: int
     ) -> Mapping[str, Arrays]:
         """Inputs of each encoder, (1, n), that knows an event of the history."""
-        requests = self.requests(self.encoded, history, profile, timestamp)
-        inputs = {
-            channel.name: channel.inputs(requests[channel.events])
-            for channel in self.encoded
-        }
-        return {name: tensors for name, tensors in inputs.items() if tensors}
+        inputs = {}
+        for channel, request in self.requests(history, profile, timestamp):
+            if isinstance(channel, EncodedChannel):
+                tensors = channel.inputs(request)
+                if tensors:
+                    inputs[channel.name] = tensors
+        return inputs
 
     def scores(
         self, history: History, profile: Ints, timestamp: int
     ) -> Mapping[str, Float32]:
         """(items + 1,) scores by item code, for each channel without vectors."""
-        channels = [
-            channel
-            for channel in self.channels
-            if not isinstance(channel, VectorChannel)
-        ]
-        requests = self.requests(channels, history, profile, timestamp)
         return {
-            channel.name: channel.scores(requests[channel.events])[0]
-            for channel in channels
+            channel.name: channel.scores(request)[0]
+            for channel, request in self.requests(history, profile, timestamp)
+            if not isinstance(channel, VectorChannel)
         }
 
     def lists(
-        self, history: History, profile: Ints, timestamp: int, seen: Ints, size: int
+        self,
+        history: History,
+        profile: Ints,
+        timestamp: int,
+        seen: Ints,
+        only: NDArray[np.int64] | None,
+        size: int,
     ) -> Mapping[str, Hits]:
-        """The best ``size`` unseen items, as numbers, of each channel without vectors."""
+        """The best ``size`` of the `allowed_items`, as numbers, of each channel without vectors."""
+        allowed = allowed_items(self.item_numbers, seen, only)
         found = {}
-        codes = self.codes(seen)
         for name, scores in self.scores(history, profile, timestamp).items():
-            (hits,) = top_k(
-                scores[None].copy(), size, np.zeros(len(codes), np.int64), codes
-            )
-            found[name] = Hits(self.item_numbers[hits.ids - 1], hits.scores)
+            places = best(scores[1:], allowed, size)
+            found[name] = Hits(self.item_numbers[places], scores[1:][places])
         return found

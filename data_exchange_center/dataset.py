@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from data_exchange_center import event_types
+from data_exchange_center.event_types import EventType
 from data_exchange_center.recipes import NAME, Frozen
 
 OwnId: TypeAlias = int | str
@@ -67,13 +69,7 @@ class HoldoutRule(Frozen):
     @property
     def longest(self) -> int | None:
         """The most events that are held out of one user; None: a basket has no limit."""
-        return (
-            None
-            if self.basket
-            else self.last
-            if self.last is not None
-            else self.at_most
-        )
+        return None if self.basket else self.last or self.at_most
 
 
 class ItemNumber(Frozen):
@@ -127,6 +123,8 @@ class Dataset(Frozen):
     repeats: Repeats = Field(
         default="never", exclude_if=lambda repeats: repeats == "never"
     )
+    # of events, in the order of their codes; empty: a code is that of a rating
+    types: tuple[EventType, ...] = Field(default=(), exclude_if=lambda types: not types)
     # that `default` stands for
     recipe: str | None = Field(default=None, exclude_if=lambda recipe: recipe is None)
 
@@ -148,7 +146,11 @@ class Dataset(Frozen):
     @property
     def has_values(self) -> bool:
         """Whether events have values."""
-        return len(self.levels) > 1
+        return len(self.levels) > 1 and not self.types
+
+    def had(self, codes: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """(n,) events' codes -> whether their items are not recommended to their users again."""
+        return event_types.had(self.types, codes, self.allows_repeats)
 
     @property
     def event_types(self) -> Mapping[str, Effect]:
@@ -160,10 +162,21 @@ class Dataset(Frozen):
             "hide": "hides",
             "undo": "retracts",
         }
-        return self.events or usual | {rates: "rates"}
+        if not self.types:
+            return self.events or usual | {rates: "rates"}
+        typed: dict[str, Effect] = {
+            each.name: "rates" if each.is_read else "notes" for each in self.types
+        }
+        return {**(self.events or usual), **typed}
 
-    def code(self, value: float | None) -> int | None:
-        """The code of an event's value: 1 where events have none, the nearest where `binned`; None: no such value."""
+    def code(self, value: float | None, kind: str = "") -> int | None:
+        """The code of an event by its type (``kind``), where the data set has types, or by its value.
+
+        1 where events have no value, the nearest where `binned`; None: no such value or type.
+        """
+        if self.types:
+            names = [each.name for each in self.types]
+            return names.index(kind) + 1 if kind in names else None
         if not self.has_values:
             return 1
         if value is None:

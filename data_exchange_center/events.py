@@ -83,8 +83,12 @@ def opinion(event: Event, dataset: Dataset) -> bool | None:
     effect = dataset.event_types.get(event.type)
     if effect == "retracts":
         return False
-    code = dataset.code(event.value) if effect == "rates" else None
-    return None if code is None else code > dataset.positive_level
+    code = dataset.code(event.value, event.type) if effect == "rates" else None
+    if code is None:
+        return None
+    if code <= dataset.positive_level and dataset.types:
+        return False if dataset.types[code - 1].negative else None
+    return code > dataset.positive_level
 
 
 def likes(event: Event, dataset: Dataset) -> bool:
@@ -117,7 +121,7 @@ class _State:
     def apply(self, event: Event, item: int, place: int, dataset: Dataset) -> None:
         """Apply an event of an item. One whose type or value is unknown changes nothing."""
         effect = dataset.event_types.get(event.type)
-        code = dataset.code(event.value) if effect == "rates" else None
+        code = dataset.code(event.value, event.type) if effect == "rates" else None
         if effect in ("hides", "retracts"):
             self.hidden[item] = effect == "hides"
         if effect != "retracts" and code is None:
@@ -151,7 +155,7 @@ def updated(
     Args:
         before: count only events before this second; None: all.
     """
-    history, seen = state_as_of(history, seen, before)
+    history, seen = state_as_of(history, seen, before, dataset.had)
     known = []
     for time, _, event in sorted(events, key=lambda each: each[:2]):
         if event.itemid in items and (before is None or time < before):
@@ -166,7 +170,8 @@ def updated(
     for item in state.changed:
         if not state.ratings[item]:
             unseen.append(item)
-        elif not dataset.allows_repeats:
+        codes = np.array([code for _, code, _ in state.ratings[item]], np.int64)
+        if dataset.had(codes).any():
             added.append(item)
     remaining = seen[~np.isin(seen, unseen)]
     seen = np.union1d(remaining, added).astype(np.int32)

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center import fusion, wire
+from data_exchange_center import top_k, wire
 from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import VectorRecipe
-from data_exchange_center.top_k import top_k
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,24 +69,14 @@ class ExactItems:
         for channel in query.recall.searched:
             products = np.full(len(self.item_numbers), np.nan, np.float32)
             if (vector := query.vectors.get(channel.name)) is not None:
-                rows = self.vectors[channel.name]
-                products[allowed] = (rows if allowed.all() else rows[allowed]) @ vector
-            best = self.best(
-                self.scores(channel, query, products, allowed),
-                allowed,
-                query.recall.candidates,
-            )
-            found.append(Hits(best.ids, best.scores.astype(np.float64)))
+                products[allowed] = self.vectors[channel.name][allowed] @ vector
+            scores = self.scores(channel, query, products, allowed).astype(np.float64)
+            found.append(self.best(scores, allowed, query.recall.candidates))
         return tuple(found)
 
     def allowed(self, query: ItemQuery) -> NDArray[np.bool_]:
         """(n,) the items that may be found."""
-        items = fusion.Vocabulary(self.item_numbers)
-        allowed = np.full(len(items) + 1, query.only is None)  # by code
-        if query.only is not None:
-            allowed[items.codes(query.only)] = True
-        allowed[items.codes(query.seen)] = False
-        return allowed[1:]
+        return top_k.allowed_items(self.item_numbers, query.seen, query.only)
 
     def scores(
         self,
@@ -103,7 +92,7 @@ class ExactItems:
         if not query.terms or channel.term_weight <= 0:
             return products
         nearest = np.full_like(products, np.nan)
-        best = _best(products, allowed, query.recall.num_candidates)
+        best = top_k.best(products, allowed, query.recall.num_candidates)
         nearest[best] = products[best]
         matches = np.zeros(len(products), np.bool_)
         for code in query.terms:
@@ -114,19 +103,8 @@ class ExactItems:
         self, scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int
     ) -> Hits:
         """The ``size`` best items, best first, of those that are allowed and have a score."""
-        best = _best(scores, allowed, size)
+        best = top_k.best(scores, allowed, size)
         return Hits(self.item_numbers[best], scores[best])
-
-
-def _best(
-    scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int
-) -> NDArray[np.int64]:
-    """Positions of the ``size`` highest allowed scores, best first, ties by position; NaN is no score."""
-    by_code = np.full((1, len(scores) + 1), fusion.NOT_FOUND, scores.dtype)
-    nothing = np.empty(0, np.intp)
-    np.copyto(by_code[0, 1:], scores, where=allowed & ~np.isnan(scores))
-    (hits,) = top_k(by_code, size, nothing, nothing)
-    return hits.ids.astype(np.int64) - 1
 
 
 def hybrid_scores(

@@ -238,9 +238,23 @@ class InputSizes(NamedTuple):
 
     columns: int  # of each candidate's row
     events: int  # of the user's history; 0: the model has no such input
+    outputs: int = 1  # of each candidate
 
     def __str__(self) -> str:
-        return f"{self.columns}_{self.events}" if self.events else str(self.columns)
+        parts = [self.columns]
+        if self.events:
+            parts.append(self.events)
+        if self.outputs > 1:
+            parts.append(self.outputs)
+        return "_".join(map(str, parts))
+
+
+def weighted(outputs: Float32, weights: Sequence[float]) -> Float32:
+    """A ranking model's (n, outputs) -> (n,) scores: their weighted mean."""
+    if len(weights) == 1:
+        return outputs[:, 0]
+    shares = np.array(weights, np.float32) / np.float32(sum(weights))
+    return outputs @ shares
 
 
 @dataclass(frozen=True, eq=False)

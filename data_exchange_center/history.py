@@ -12,6 +12,7 @@ in serving, `StoredUser.current`. It holds for the user's own events. Models and
 evaluation's protocol *one moment* excludes these.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,12 +85,18 @@ class History:
 
 
 def state_as_of(
-    history: History, seen: NDArray[np.int32], second: int | None
+    history: History,
+    seen: NDArray[np.int32],
+    second: int | None,
+    had: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
 ) -> tuple[History, NDArray[np.int32]]:
-    """A user's history and seen items as a request at ``second`` sees them; None: all of them."""
+    """A user's history and seen items as a request at ``second`` sees them; None: all of them.
+
+    ``had``: `Dataset.had`.
+    """
     if second is None:
         return history, seen
     known = history.as_of(second)
-    return known, seen[
-        ~np.isin(seen, np.setdiff1d(history.item_numbers, known.item_numbers))
-    ]
+    had_now = history.item_numbers[had(history.ratings)]
+    had_then = known.item_numbers[had(known.ratings)]
+    return known, seen[~np.isin(seen, np.setdiff1d(had_now, had_then))]

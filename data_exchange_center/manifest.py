@@ -56,6 +56,11 @@ class Manifest(Frozen):
     # None: not checked since it was loaded, so it must not go live
     parity: ParityRecord | None = None
 
+    @property
+    def objectives(self) -> dict[str, float]:
+        """Target type -> weight in the score, in the order of the ranking model's outputs; empty: it has one output."""
+        return dict(self.model.get("model", {}).get("objectives", ()))
+
     @model_validator(mode="before")
     @classmethod
     def _of_this_format(cls, value: Any) -> Any:

@@ -23,13 +23,16 @@ RECIPE: Final = "made_with"
 class Step:
     """One offline step."""
 
-    path: str  # of its script, in the repository
+    report: Document  # the last file that it writes
     # files that its output depends on, with every recipe; not `DATASET` where it only names the counts to expect
     reads: tuple[Artifact, ...] = ()
     # `RankerRecipe.examples` -> files that are read in addition
     reads_for: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
-    # the last file that it writes; None: its output is checked by other means
-    report: Document | None = None
+
+    @property
+    def path(self) -> str:
+        """Path of its script, in the repository."""
+        return self.report.made_by
 
     def inputs(self, recipe: Recipe) -> tuple[Artifact, ...]:
         """Files that it reads with ``recipe``."""
@@ -44,62 +47,30 @@ class Step:
         )
 
 
-GET_DATA = Step("offline/preprocess/s0_get_data.py")
-SPLIT = Step(
-    "offline/preprocess/s1_data_split.py",
-    (f.DATASET, *f.RAW, f.EVENTS),
-    report=f.SPLIT_REPORT,
-)
-TERMS = Step(
-    "offline/preprocess/s2_term_trans.py",
-    (f.RATINGS, f.USERS, f.ITEMS),
-    report=f.TERMS_REPORT,
-)
+GET_DATA = Step(f.DATASET)  # its output is checked by other means
+SPLIT = Step(f.SPLIT_REPORT, (f.DATASET, *f.RAW, f.EVENTS))
+TERMS = Step(f.TERMS_REPORT, (f.RATINGS, f.USERS, f.ITEMS))
 TERM_RECALL = Step(
-    "offline/recall/s1_term_recall.py",
-    (f.DATASET, f.RATINGS, f.USERS, f.USER_TERMS, f.GENRES),
-    report=f.TERM_RECALL_REPORT,
+    f.TERM_RECALL_REPORT, (f.DATASET, f.RATINGS, f.USERS, f.USER_TERMS, f.GENRES)
 )
-VECTOR_RECALL = Step(
-    "offline/recall/s2_vector_recall.py",
-    (f.DATASET, f.RATINGS, f.USERS, f.ITEMS),
-    report=f.RECALL_REPORT,
-)
+VECTOR_RECALL = Step(f.RECALL_REPORT, (f.DATASET, f.RATINGS, f.USERS, f.ITEMS))
 FEATURES = Step(
-    "offline/rank/s1_feature_engi.py",
+    f.FEATURES_REPORT,
     (f.DATASET, f.RATINGS, f.USERS),
     {
         "pairs": (f.GENRES, f.ITEM_TERMS, f.USER_TERMS, f.IMPRESSION_TERMS),
         "lists": (f.ITEMS,),
     },
-    f.FEATURES_REPORT,
 )
+_OF_LISTS = (f.DATASET, f.LISTS, f.TRAINING_CHANNELS, f.CHANNELS, f.USERS, f.ITEMS)
 RANKER = Step(
-    "offline/rank/s2_model_train.py",
-    (f.FEATURE_SPEC, f.RATINGS),
-    {
-        "pairs": (f.SAMPLES,),
-        "lists": (
-            f.DATASET,
-            f.LISTS,
-            f.TRAINING_CHANNELS,
-            f.CHANNELS,
-            f.USERS,
-            f.ITEMS,
-        ),
-    },
     f.RANK_REPORT,
+    (f.FEATURE_SPEC, f.RATINGS),
+    {"pairs": (f.SAMPLES,), "lists": _OF_LISTS},
 )
-STEPS: Final = (
-    GET_DATA,
-    SPLIT,
-    TERMS,
-    TERM_RECALL,
-    VECTOR_RECALL,
-    FEATURES,
-    RANKER,
-)  # in order
-REPORTS: Final = tuple(step.report for step in STEPS if step.report)
+# in order
+STEPS: Final = (GET_DATA, SPLIT, TERMS, TERM_RECALL, VECTOR_RECALL, FEATURES, RANKER)
+REPORTS: Final = tuple(step.report for step in STEPS if step.reads)
 
 
 def made_from(exchange_dir: Path, recipe: Recipe, step: Step) -> dict[str, Any]:
@@ -117,11 +88,7 @@ def expect_one_run(exchange_dir: Path, recipe: Recipe) -> None:
         content = report.read(exchange_dir)
         recorded = content.get(INPUTS)
         stamp = content.get(RECIPE)
-        if (
-            not isinstance(recorded, dict)
-            or not recorded
-            or not isinstance(stamp, dict)
-        ):
+        if not (recorded and isinstance(recorded, dict) and isinstance(stamp, dict)):
             raise report.wrong(exchange_dir, "does not say what its step was run on")
         if stamp != _stamp(recipe):
             same = stamp.get("name") == recipe.name

@@ -192,6 +192,10 @@ class ListRankerRecipe(ListsRecipe):
     transitions_dim: int = 64  # rank of what-follows-what, one of the similarities; 128 gave the same on validation
     hidden: tuple[int, ...] = (64, 32)
     dropout: float = 0.0
+    # target type of the data set -> weight in the score; empty: the weights of the data set
+    objectives: Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = (
+        Field(default={}, exclude_if=lambda objectives: not objectives)
+    )
     # (column, weight), added to the trained network's score, in inference only, for a user who returns after a break
     returning: tuple[tuple[str, float], ...] = (
         ("fused_log_rank", -0.25),

@@ -60,18 +60,9 @@ def release_of_artifacts(settings: Settings) -> Manifest:
     vectors = artifacts.ITEM_VECTORS.read(folder)
     dims = {}
     for channel in recipe.recall.searched:
-        known = vectors.get(
-            wire.vector_of(channel.name), pd.Series(dtype=object)
-        ).dropna()
-        if known.empty:
-            raise artifacts.ITEM_VECTORS.wrong(
-                folder, f"holds no vectors of channel {channel.name!r}"
-            )
+        known = vectors[wire.vector_of(channel.name)].dropna()
         dims[channel.name] = len(known.iloc[0])
     report = artifacts.RANK_REPORT.read(folder)
-    for key in ("model", "auc"):
-        if key not in report:
-            raise artifacts.RANK_REPORT.wrong(folder, f"holds no {key!r}")
     return Manifest(
         format=FORMAT,
         release=digest.hexdigest()[:12],
@@ -162,37 +153,31 @@ class UserRow(candidates.StoredUser):
 
 
 def read_users(exchange_dir: Path) -> list[UserRow]:
-    """Every user that any of the artifacts knows, by number. Raises ArtifactError when a file is missing."""
+    """Every user, by number. Raises ArtifactError when a file is missing, or a user is not in `artifacts.USERS`."""
     own_ids = read_own_ids(exchange_dir).users
     genres = _by_user(artifacts.USER_PREFERENCES, exchange_dir, Columns.GENRES)
     seen = _by_user(artifacts.USER_SEEN, exchange_dir, Columns.SEEN)
     vectors = vectors_by(artifacts.USER_VECTORS.read(exchange_dir), Columns.USER)
-    states = artifacts.USER_STATE.read(exchange_dir)
-    profiles = dict(
-        zip(states[Columns.USER].tolist(), states[Columns.PROFILE], strict=True)
-    )
-    columns = (Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
-    histories = {
-        number: history.History(*(np.asarray(part, dtype=np.int64) for part in events))
-        for number, *events in zip(*(states[column] for column in columns), strict=True)
-    }
-    numbers: list[int] = sorted({*genres, *seen, *vectors, *histories})
-    if without_id := set(numbers) - own_ids.keys():
-        raise artifacts.USERS.wrong(
-            exchange_dir, f"user number {min(without_id)} is not in it"
-        )
-    return [
-        UserRow(
+    states = artifacts.USER_STATE.read(exchange_dir).sort_values(Columns.USER)
+    events = (Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
+    columns = [states[name] for name in (Columns.USER, Columns.PROFILE, *events)]
+    rows = []
+    for number, profile, *past in zip(*columns, strict=True):
+        if number not in own_ids:
+            raise artifacts.USERS.wrong(
+                exchange_dir, f"user number {number} is not in it"
+            )
+        row = UserRow(
             number=number,
             own_id=own_ids[number],
             terms=tuple(map(int, genres.get(number, ()))),
             seen=np.asarray(seen.get(number, ()), np.int32),
-            profile=np.asarray(profiles.get(number, ()), np.int32),
-            history=histories.get(number, history.History.empty()),
+            profile=np.asarray(profile, np.int32),
+            history=history.History(*(np.asarray(part, np.int64) for part in past)),
             vectors=vectors.get(number, {}),
         )
-        for number in numbers
-    ]
+        rows.append(row)
+    return rows
 
 
 def read_items(exchange_dir: Path) -> ExactItems:

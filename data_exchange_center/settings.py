@@ -307,17 +307,15 @@ class TritonSettings(HttpService):
     # Left out, for a Triton on this machine without ``nodes``: the folder that the stack makes (`Settings`)
     socket_dir: AbsolutePath | None = None
     nodes: Nodes = ""  # of all Tritons, each of which must serve a release before it goes live; empty: host and port
-    # where requests are sent: Tritons, or a load balancer; empty: host and port
-    http_nodes: Nodes = ""
 
     def may_use(self, socket_dir: Path) -> bool:
         """Whether it listens on a socket in a folder: nothing else is given."""
-        return not (self.socket_dir or self.http_nodes)
+        return not self.socket_dir
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where requests are sent; ``unix:/path`` for a socket."""
-        return self._urls_of(self.http_nodes)
+        """Where requests are sent: the host, a load balancer, if one is named, else each Triton; or ``unix:/path``."""
+        return self._urls_of(self.nodes if self.host in _LOOPBACK else "")
 
     @property
     def node_urls(self) -> tuple[str, ...]:
@@ -333,14 +331,9 @@ class TritonSettings(HttpService):
         )
 
     @model_validator(mode="after")
-    def _scoring_nodes_are_known(self) -> Self:
-        if self.socket_dir and (self.nodes or self.http_nodes):
+    def _on_a_socket_or_ports(self) -> Self:
+        if self.socket_dir and self.nodes:
             raise ValueError("socket_dir and nodes are both given; unset one of them")
-        if len(self.urls) > len(self.node_urls):
-            raise ValueError(
-                f"http_nodes names {len(self.urls)} Tritons and nodes {len(self.node_urls)}; name each in "
-                "RECSYS_TRITON__NODES, or a release would be missing from some"
-            )
         return self
 
 
@@ -373,7 +366,6 @@ class ServerSettings(ServiceSettings):
     max_in_flight: Annotated[int, Field(ge=1)] = 64
     # connections of a worker, at most half of the files that it may open; beyond: a new one replaces another
     max_connections: Annotated[int, Field(ge=1)] = 1_000
-    item_cache_ttl_s: Seconds = 300.0
     # of a connection's first head, of each body from its head to its last byte, and of a client that reads no answer
     arrival_timeout_s: Seconds = 5.0
     # host names that requests may name, "a.example, .b.example"; empty: any, or on loopback only its own
@@ -395,13 +387,6 @@ class ServerSettings(ServiceSettings):
     budget_ms: Annotated[int, Field(ge=20, le=10_000)] = 250
     # at most, before the first request: see extras/warm_up
     warm_up_s: Annotated[float, Field(ge=0, le=10)] = 5.0
-    # most popular, searched when Elasticsearch does not answer
-    exact_items: Annotated[int, Field(ge=0)] = 20_000
-    # users whose state and features a worker caches, 10 kB each
-    known_users: Annotated[int, Field(ge=0)] = 5_000
-    # of a cached state that is used when Redis does not answer
-    last_state_max_age_s: Seconds = 900.0
-
     # "all", "none", or some: "page,keys"
     extras: Annotated[str, Field(pattern=r"^[\w-]+(, *[\w-]+)*$")] = "all"
 
@@ -431,8 +416,12 @@ def _known_recipe(name: str) -> str:
     return name
 
 
-class _Environment(BaseSettings):
-    """Settings from environment variables."""
+class ExtensionSettings(BaseSettings):
+    """Settings from environment variables: base of those of an extension, or of one step, under an ``env_prefix``."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     @classmethod
     def load(cls) -> Self:
@@ -450,7 +439,7 @@ class _Environment(BaseSettings):
             sys.exit(f"Wrong setting: {'; '.join(problems)}")
 
 
-class Settings(_Environment):
+class Settings(ExtensionSettings):
     """Every setting that is not an extension's own.
 
     Raises pydantic's ValidationError; `load` turns it into one clear sentence.
@@ -459,9 +448,6 @@ class Settings(_Environment):
     model_config = SettingsConfigDict(
         env_prefix="RECSYS_",
         env_nested_delimiter="__",
-        frozen=True,
-        extra="ignore",
-        env_ignore_empty=True,
         populate_by_name=True,
     )
 
@@ -585,14 +571,6 @@ class Settings(_Environment):
         """A folder of the server's workers. ``metrics``: Prometheus metrics of each, summed when scraped; ``workers``:
         a marker file of each, named by its pid and made once it is ready."""
         return self.service_dir("server") / f"{kind}-{self.server.port}"
-
-
-class ExtensionSettings(_Environment):
-    """Base of the settings that an extension, or one step, has of its own, under its own ``env_prefix``."""
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True
-    )
 
 
 load_settings = Settings.load

@@ -125,7 +125,8 @@ MODEL: Final = "ml_rec"
 MODEL_INPUT: Final = "ml_input"  # FP32 (rows, columns): a row for each candidate
 # FP32 (1, events, 3): the user's history, of a model that reads one
 MODEL_HISTORY: Final = "ml_history"
-MODEL_OUTPUT: Final = "ml_output"  # FP32 (rows, 1): sigmoid of the network's output; of a ranker of pairs a probability
+# FP32 (rows, outputs), mostly one output: sigmoid of the network's; of a ranker of pairs a probability
+MODEL_OUTPUT: Final = "ml_output"
 MAX_BATCH: Final = 256  # rows a request
 # (recall channel, release) -> name of the model, version 1, that makes the channel's user vectors
 encoder_model: Final = "ml_encoder_{}-{}".format

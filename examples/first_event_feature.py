@@ -18,7 +18,7 @@ from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import UserStatistic
 
 if TYPE_CHECKING:
-    from offline_to_online.parity import ServedRatings
+    from offline_to_online.recount import ServedRatings
 
 
 def first_event(events: Sequences, users: Ints, counts: Ints) -> Ints:

@@ -1,16 +1,19 @@
 """Mean of a metric over users, and the paired difference of two systems, with confidence intervals.
 
-Values are (users,), NaN for users without the metric, as `offline.evaluation.metrics` gives them. Definitions agree
+Values are (users,), NaN for users without the metric, as `research.evaluation.metrics` gives them. Definitions agree
 with SciPy, as the tests check.
 """
 
+import math
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from offline.evaluation.metrics import Floats
+Floats = NDArray[np.float64]
 
 
 def mean(
@@ -75,3 +78,18 @@ def _drawn(n: int, resamples: int, seed: int) -> NDArray[np.float32]:
     return np.stack(
         [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamples)]
     ).astype(np.float32)
+
+
+def plain(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Round to four significant digits; NaN and infinities, which JSON lacks, become null."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, dict):
+            return plain(value)
+        if isinstance(value, (list, tuple)):
+            return [of(part) for part in value]
+        if isinstance(value, float):
+            return float(f"{value:.4g}") if math.isfinite(value) else None
+        return value
+
+    return {key: of(value) for key, value in found.items()}

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from data_exchange_center import features, steps, wire
-from offline.models.rankers import score
+from offline.models.rankers import outputs
 from offline.models.training import tensors_of
 from offline_to_online.stores.triton import RELEASE
 
@@ -91,7 +91,7 @@ def check_onnx(content: bytes, model: nn.Module, sizes: features.InputSizes) -> 
     for rows in (1, 3):
         inputs = _zeros(sizes, rows)
         (scores,) = session.run([wire.MODEL_OUTPUT], inputs.by_name)
-        truth = score(model, inputs)[:, None]
+        truth = outputs(model, inputs)
         if scores.shape != truth.shape or not np.abs(scores - truth).max() <= TOLERANCE:
             raise steps.CheckError(
                 f"{rows} rows of zeros: ONNX Runtime scores {scores.tolist()}, PyTorch {truth.tolist()}; at most "

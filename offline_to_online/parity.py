@@ -3,20 +3,18 @@
 1. `online_answers`: the server's own clients recall and score every candidate of some users, over the four services.
 2. `offline_answers`: the same requests from the artifacts. Recall's scores are exact inner products in double
    precision, the ranking model's inputs are encoded by the feature spec, its scores are PyTorch's.
-3. `compare` and `compare_lists`: column by column, and each channel's list against exact search.
+3. `compare`: column by column, and each channel's list against exact search.
 
-Before 2, `recount` counts histories, profiles, seen items and statistics again from the ratings, by code other than the
-offline steps': so a mistake in the artifacts themselves, such as a wrong window, is found too. Events that are held out
-for evaluation are not used. Filling up, sorting, feedback, extras and fallbacks of the server are left out.
+Before 2, `recount` counts histories, profiles, seen items and statistics again from the ratings. Filling up, sorting,
+feedback, extras and fallbacks of the server are left out.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError  # of bytes that are no weights; nothing is unpickled
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,33 +25,27 @@ from data_exchange_center import (
     candidates,
     features,
     fusion,
-    history,
-    plugins,
     recipes,
     release_parts,
 )
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.columns import Columns, Entity, Split
-from data_exchange_center.dataset import Dataset, OwnId
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.exact import ExactItems
 from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, progress
-from offline.data import sequences, statistics, terms
-from offline.evaluation.served import OfflineRanker, read_features
 from offline.models.rankers import ScoringModel, load_ranker, ranker_class
+from offline.offline_ranker import OfflineRanker, read_features
 from offline_to_online.releases import Stores
 from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import SAME_SCORE
 from online.clients import base, elastic, feast, redis, triton
-from online.recommend.encoders import encoded
 from online.recommend.item_cache import fetch_items
 from online.recommend.loaded_release import read_channels
-from online.recommend.recall import search_channels
-from online.recommend.recommend import Recommender, item_query
+from online.recommend.recall import encoded, item_query, search_channels
+from online.recommend.recommend import Recommender
 
 TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value, relative to the value or to 1
-SCORE: Final = "score"
 SHOWN: Final = 2  # disagreements of a group of columns in a message
 MIN_FOUND: Final = 0.99  # mean share of a channel's exact candidates that the approximate search must find
 MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
@@ -74,6 +66,8 @@ class CheckedRequest:
     candidates: candidates.Candidates
     inputs: features.ModelInputs
     scores: features.Float32  # (n,) from 0 to 1; of a ranker of lists no probabilities
+    # of an offline answer: channel -> share of the exact candidates that online found
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 # --- Online: what the server answers
@@ -133,7 +127,10 @@ def online_answers(
             spec, user, item_rows, found, stored.history, timestamps[own_id]
         )
         query = triton.ScoreQuery(
-            inputs, published.triton_version, published.triton_model
+            inputs,
+            published.triton_version,
+            published.triton_model,
+            tuple(manifest.objectives.values()) or (1.0,),
         )
         scores = server.scorer.call(query)
         answers.append(
@@ -154,8 +151,8 @@ def _recall(
             f"user {own_id!r}: Redis does not know this user under release {manifest.release}"
         )
     channels = read_channels(server.users, manifest.release)
-    if server.encoder and channels.encoded:
-        stored = encoded(server.encoder, manifest, channels, stored, timestamp)
+    if channels.encoded:
+        stored = encoded(server.scorer, manifest, channels, stored, timestamp)
     lists = search_channels(server.items.call, manifest, channels, stored, timestamp)
     return stored, candidates.fused_lists(manifest.recipe.recall, lists)
 
@@ -275,8 +272,9 @@ def offline_answers(
     """Answer the same requests from artifacts, ratings and the PyTorch model.
 
     The items that each channel found, and their order, are taken from online; their scores are not. Raises CheckError
-    for a seen item, and where fusion gives another list.
+    for a seen item, for a list that is not in the order of its scores, and where fusion gives another list.
     """
+    recall = truth.manifest.recipe.recall
     answers = []
     for answer in online:
         user = truth.states.get(answer.user_number)
@@ -287,13 +285,23 @@ def offline_answers(
             )
         scores = truth.channel_scores(user, answer.timestamp)
         lists = {}
+        shares = {}
         for name, hits in answer.candidates.by_channel.items():
+            if (np.diff(hits.scores) > 0).any():
+                raise CheckError(
+                    f"{who}: the list of channel {name!r} is not in the order of its scores"
+                )
             if len(seen := np.intersect1d(hits.ids, user.seen)):
                 raise CheckError(
                     f"{who}: Elasticsearch gave seen items {_own_ids(truth, seen)}"
                 )
-            lists[name] = fusion.Hits(hits.ids, scores[name][truth.positions(hits.ids)])
-        fused = candidates.fused_lists(truth.manifest.recipe.recall, lists)
+            exact = scores[name]
+            lists[name] = fusion.Hits(hits.ids, exact[truth.positions(hits.ids)])
+            findable = ~np.isin(truth.index.item_numbers, user.seen) & ~np.isnan(exact)
+            shares[name] = share_found(
+                hits.ids, truth.index.item_numbers[findable], exact[findable], recall
+            )
+        fused = candidates.fused_lists(recall, lists)
         ours = fused.item_numbers
         theirs = answer.candidates.item_numbers
         if not np.array_equal(ours, theirs):
@@ -302,12 +310,10 @@ def offline_answers(
                 f"({len(ours)} and {len(theirs)} items)"
             )
         inputs = truth.ranker.inputs(user, fused, answer.timestamp)
+        scored = truth.ranker.scores(inputs)
         answers.append(
             replace(
-                answer,
-                candidates=fused,
-                inputs=inputs,
-                scores=truth.ranker.scores(inputs),
+                answer, candidates=fused, inputs=inputs, scores=scored, shares=shares
             )
         )
     return answers
@@ -318,295 +324,109 @@ def _own_ids(truth: OfflineTruth, numbers: Ints) -> list[OwnId]:
     return [truth.own_ids[number] for number in numbers[:5].tolist()]
 
 
-# --- Offline: what the ratings say, counted again
-
-
-def recount(
-    exchange_dir: Path,
-    truth: OfflineTruth,
-    recipe: recipes.DataRecipe,
-    user_numbers: Sequence[int],
-) -> OfflineTruth:
-    """Recount these users' histories, profiles and seen items, and all statistics, from the ratings; vectors stay.
-
-    Raises ArtifactError for a user without features, CheckError for a statistic that cannot be counted again.
-    """
-    users = truth.ranker.users
-    items = truth.ranker.items
-    if absent := sorted({*user_numbers} - {*users.index}):
-        raise artifacts.USER_FEATURES.wrong(
-            exchange_dir,
-            f"user {truth.states[absent[0]].own_id!r}, who is known to recall, is not in it",
-        )
-    users = users.loc[list(user_numbers)]
-    dataset = release_parts.read_dataset(exchange_dir)
-    ratings = artifacts.RATINGS.read(exchange_dir)
-    served = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
-    own = served[served[Columns.USER].isin(user_numbers)]
-    # what is not counted by `RECOUNTS`: the items' numbers, the users' genres
-    known = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM)
-    numbers = {
-        statistics.number_column(each.column): each.stored(
-            known.loc[items.index, each.column].to_numpy()
-        )
-        for each in dataset.numbers
-    }
-    genres = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)
-    newest = own.groupby(Columns.USER).tail(recipe.window)
-    by_genre = _by_genre(newest, genres[Columns.GENRES], users.index, truth.spec.genres)
-    people = artifacts.USERS.read(exchange_dir)
-    ranker = replace(
-        truth.ranker,
-        users=_counted_again(
-            users, truth.spec, "user", ServedRatings(own, users.index), by_genre
-        ),
-        items=_counted_again(
-            items, truth.spec, "item", ServedRatings(served, items.index), numbers
-        ),
-    )
-    states = {number: truth.states[number] for number in user_numbers}
-    return replace(truth, ranker=ranker, states=_states(people, dataset, own, states))
-
-
-def _states(
-    people: pd.DataFrame,
-    dataset: Dataset,
-    own: pd.DataFrame,
-    states: Mapping[int, release_parts.UserRow],
-) -> dict[int, release_parts.UserRow]:
-    """Recount history, profile and seen items of the users in ``states``, from their ratings ``own``."""
-    profile = [
-        features.one_hot(name, "user", people[name].tolist())
-        for name in dataset.profile
-    ]
-    codes = sequences.profile_codes(profile, people).astype(np.int32)
-    profiles = dict(zip(people[Columns.USER].tolist(), codes, strict=True))
-    recounted = {}
-    for number, state in states.items():
-        rated = own[own[Columns.USER] == number]
-        columns = rated[[Columns.ITEM, Columns.RATING, Columns.TIMESTAMP]]
-        events = history.History(*columns[::-1].to_numpy(np.int64).T)
-        left_out = events.item_numbers[: 0 if dataset.allows_repeats else None]
-        recounted[number] = replace(
-            state,
-            seen=np.unique(left_out).astype(np.int32),
-            profile=profiles[number],
-            history=events,
-        )
-    return recounted
-
-
-def _by_genre(
-    newest: pd.DataFrame, codes: pd.Series, users: pd.Index, genres: Sequence[str]
-) -> dict[str, list[int]]:
-    """How often each genre is among the ``newest`` ratings of each user (impressions), and how often liked (clicks)."""
-    shown = terms.columns_of(genres, terms.IMPRESSIONS)
-    clicked = terms.columns_of(genres, terms.CLICKS)
-    counted = Counter[tuple[str, int]]()
-    rated = newest[[Columns.USER, Columns.ITEM, Columns.LABEL]]
-    for user, item, label in rated.itertuples(index=False):
-        for code in codes.get(item, ()):
-            counted[shown[code - 1], user] += 1
-            counted[clicked[code - 1], user] += label
-    return {
-        name: [counted[name, user] for user in users] for name in (*shown, *clicked)
-    }
-
-
-@dataclass(frozen=True)
-class ServedRatings:
-    """Ratings that statistics are counted from, and the users or items they are counted for."""
-
-    ratings: pd.DataFrame  # all but the held-out rows, of the users or of everybody
-    ids: pd.Index  # numbers of users or items
-
-    def size(self, by: str, rows: pd.Series | None = None) -> pd.Series:
-        """Number of ratings for each id in the column ``by``, of all or (a mask) some ``rows``; 0 where none."""
-        ratings = self.ratings if rows is None else self.ratings[rows]
-        return ratings.groupby(by).size().reindex(self.ids, fill_value=0)
-
-
-def _recent(served: ServedRatings) -> pd.Series:
-    times = served.ratings[Columns.TIMESTAMP]
-    return served.size(Columns.ITEM, times > np.quantile(times, statistics.RECENT))
-
-
-def _mean_rating(served: ServedRatings) -> pd.Series:
-    ratings = served.ratings
-    prior = statistics.PRIOR
-    total = ratings.groupby(Columns.ITEM)[Columns.RATING].sum()
-    total = total.reindex(served.ids, fill_value=0)
-    total += prior * ratings[Columns.RATING].mean()
-    mean = total / (served.size(Columns.ITEM) + prior)
-    return (statistics.HUNDREDS * mean).round().astype(np.int64)
-
-
-# Every statistic of `offline.data.statistics.STATISTICS` by its column's name, of each of `ServedRatings.ids`; those of
-# other packages bring their own ``recount``.
-RECOUNTS: dict[str, Callable[[ServedRatings], pd.Series]] = {
-    "n_ratings": lambda served: served.size(Columns.USER),
-    "item_ratings": lambda served: served.size(Columns.ITEM),
-    "item_likes": lambda served: served.size(
-        Columns.ITEM, served.ratings[Columns.LABEL] == 1
-    ),
-    "item_recent": _recent,
-    "item_mean_rating_x100": _mean_rating,
-}
-
-
-def _counted_again(
-    frame: pd.DataFrame,
-    spec: features.FeatureSpec,
-    entity: Entity,
-    served: ServedRatings,
-    counted: Mapping[str, Any],
-) -> pd.DataFrame:
-    """``frame`` with an entity's dense features recounted: those in ``counted`` already, the others by `RECOUNTS`."""
-    columns = {}
-    of_packages = plugins.find(plugins.STATISTICS)
-    for name in (feature.name for feature in spec.dense if feature.entity == entity):
-        recounts = RECOUNTS.get(name)
-        if recounts is None and name in of_packages:
-            recounts = of_packages[name].load().recount
-        if name in counted:
-            columns[name] = counted[name]
-        elif recounts:
-            columns[name] = recounts(served)
-        else:
-            raise CheckError(
-                f"feature {name!r} is counted in one place only, so nothing can be checked: say in RECOUNTS of "
-                "offline_to_online/parity.py, or in the statistic's own recount, how it is counted again"
-            )
-    return frame.assign(**columns)
-
-
 # --- Offline against online
+
+
+class Agreement(NamedTuple):
+    """How near online is to offline."""
+
+    # group of columns -> largest difference, relative to the value or to 1
+    gaps: dict[str, float]
+    # channel -> (users,) shares of the exact candidates that were found
+    shares: dict[str, Float64]
 
 
 def compare(
     offline: Sequence[CheckedRequest],
     online: Sequence[CheckedRequest],
     truth: OfflineTruth,
-) -> dict[str, float]:
-    """Compare the columns of the candidates one by one, the events of the histories, then the scores.
+) -> Agreement:
+    """Compare the columns of the candidates one by one, the events of the histories, the scores, what was found.
 
-    Returns group of columns -> largest difference, relative to the value or to 1. Raises CheckError naming column,
-    user, item and both values.
+    Raises CheckError naming column, user, item and both values.
     """
     if not any(len(answer.scores) for answer in offline):
         raise CheckError(
             f"none of {len(offline)} users has a candidate that both sides could be compared by"
         )
-    ours = _values(offline, truth)
-    theirs = _values(online, truth)
+    ours = _tables(offline, truth)
+    theirs = _tables(online, truth)
     largest = {}
     wrong = []
-    for group, values in ours.items():
-        mine = values.to_numpy()
-        others = theirs[group].to_numpy()
-        gaps = np.abs(mine - others) / np.maximum(1, np.abs(mine))
-        gaps[np.isnan(gaps)] = np.inf
-        largest[group] = float(gaps.max())
-        wrong += _disagreements(values, theirs[group], gaps)
+    for group, mine in ours.items():
+        gaps = (mine - theirs[group]).abs() / mine.abs().clip(lower=1)
+        gaps = gaps.fillna(np.inf)
+        largest[group] = float(gaps.to_numpy().max())
+        wrong += _disagreements(mine, theirs[group], gaps > TOLERANCE, gaps)
     if wrong:
         raise CheckError(f"{_DISAGREE}: {'; '.join(wrong)}")
-    return largest
+    recall = truth.manifest.recipe.recall
+    shares = {}
+    for channel in recall.channels:
+        found = [answer.shares.get(channel.name, 1.0) for answer in offline]
+        share = shares[channel.name] = np.array(found)
+        worst = int(share.argmin())
+        if share.mean() < MIN_FOUND or share[worst] < MIN_OF_ONE:
+            raise CheckError(
+                f"the index finds {share.mean():.4f} of the exact {recall.candidates} candidates of channel "
+                f"{channel.name} over {len(share)} users; at least {MIN_FOUND} is required (worst: user "
+                f"{online[worst].own_id!r}, {share[worst]:.4f}; at least {MIN_OF_ONE}). Raise num_candidates in the "
+                "recipe"
+            )
+    return Agreement(largest, shares)
 
 
-def _values(
+def _tables(
     answers: Sequence[CheckedRequest], truth: OfflineTruth
 ) -> dict[str, pd.DataFrame]:
     """Group of columns -> values, a row for each candidate, of histories for each user; the index says whose it is."""
-    spec = truth.spec
     users = []
     pairs = []
     for answer in answers:
         users.append(f"user {answer.own_id!r}")
         for number in answer.candidates.item_numbers.tolist():
             pairs.append(f"{users[-1]}, item {truth.own_ids[number]!r}")
+    spec = truth.spec
     recalled = np.concatenate([answer.candidates.features for answer in answers])
     rows = np.concatenate([answer.inputs.rows for answer in answers])
-    columns = {
-        **dict(zip(truth.columns, recalled.T, strict=True)),
-        **dict(zip(spec.columns, rows.T, strict=True)),  # what the model reads
-        SCORE: np.concatenate([answer.scores for answer in answers]),
-    }
-    values = pd.DataFrame(columns, index=pairs, dtype=np.float64)
-    groups = {
-        "one-hot": [feature.name for feature in spec.one_hot],
-        "multi-hot": [feature.name for feature in spec.multi_hot],
-        "dense": [feature.name for feature in spec.dense],
-        "candidate": list(truth.columns),
-    }
-    found = {
-        f"{group} ({len(names)} columns)": values[names]
-        for group, names in groups.items()
-        if names
+    scores = np.concatenate([answer.scores for answer in answers])
+    tables = {
+        "recall": pd.DataFrame(recalled, pairs, truth.columns, np.float64),
+        "features": pd.DataFrame(rows, pairs, spec.columns, np.float64),
     }
     if events := spec.sizes.events:
         histories = np.concatenate([answer.inputs.history for answer in answers])
-        names = [f"history_{channel}" for channel in features.HISTORY]
-        found[f"history ({events} events)"] = pd.DataFrame(
+        tables["history"] = pd.DataFrame(
             histories.reshape(len(users), -1),  # (users, events x channels)
             users,
-            [f"{name}_{lag}" for lag in range(events) for name in names],
+            [
+                f"history_{name}_{lag}"
+                for lag in range(events)
+                for name in features.HISTORY
+            ],
             np.float64,
         )
-    return {**found, SCORE: values[[SCORE]]}
+    tables["score"] = pd.DataFrame({"score": scores}, pairs, dtype=np.float64)
+    return tables
 
 
 def _disagreements(
-    ours: pd.DataFrame, theirs: pd.DataFrame, gaps: Float64
+    ours: pd.DataFrame, theirs: pd.DataFrame, beyond: pd.DataFrame, gaps: pd.DataFrame
 ) -> list[str]:
     """A sentence for each of the first `SHOWN` columns that differ, at its largest gap; and how many more there are."""
-    beyond = gaps > TOLERANCE
-    differing = np.flatnonzero(beyond.any(axis=0)).tolist()
+    differing = ours.columns[beyond.any()]
     said = []
     for column in differing[:SHOWN]:
-        worst = int(gaps[:, column].argmax())
-        offline, online = (side.to_numpy()[worst, column] for side in (ours, theirs))
+        worst = int(gaps[column].argmax())
+        offline = ours[column].iloc[worst]
+        online = theirs[column].iloc[worst]
         said.append(
-            f"column {ours.columns[column]!r}, {ours.index[worst]}: offline {offline:.6g}, online {online:.6g} "
-            f"({beyond[:, column].sum():,} of {len(ours):,} differ)"
+            f"column {column!r}, {ours.index[worst]}: offline {offline:.6g}, online {online:.6g} "
+            f"({beyond[column].sum():,} of {len(ours):,} differ)"
         )
     if len(differing) > SHOWN:
         said.append(f"and {len(differing) - SHOWN} more columns like them")
     return said
-
-
-def compare_lists(
-    online: Sequence[CheckedRequest], truth: OfflineTruth
-) -> dict[str, Float64]:
-    """Check the order of each channel's list, and how much of the exact list was found.
-
-    Returns channel name -> (users,) shares of the exact candidates that were found. Raises CheckError.
-    """
-    recall = truth.manifest.recipe.recall
-    shares = {channel.name: np.ones(len(online)) for channel in recall.channels}
-    for place, answer in enumerate(online):
-        user = truth.states[answer.user_number]
-        scores = truth.channel_scores(user, answer.timestamp)
-        unseen = ~np.isin(truth.index.item_numbers, user.seen)
-        for name, hits in answer.candidates.by_channel.items():
-            # `compare` holds the scores equal to the offline ones
-            if (np.diff(hits.scores) > 0).any():
-                raise CheckError(
-                    f"user {answer.own_id!r}: the list of channel {name!r} is not in the order of its scores"
-                )
-            findable = unseen & ~np.isnan(scores[name])
-            numbers = truth.index.item_numbers[findable]
-            shares[name][place] = share_found(
-                hits.ids, numbers, scores[name][findable], recall
-            )
-    for name, share in shares.items():
-        worst = int(share.argmin())
-        if share.mean() < MIN_FOUND or share[worst] < MIN_OF_ONE:
-            raise CheckError(
-                f"the index finds {share.mean():.4f} of the exact {recall.candidates} candidates of channel {name} "
-                f"over {len(share)} users; at least {MIN_FOUND} is required (worst: user {online[worst].own_id!r}, "
-                f"{share[worst]:.4f}; at least {MIN_OF_ONE}). Raise num_candidates in the recipe"
-            )
-    return shares
 
 
 def share_found(

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from data_exchange_center import artifacts, features, release_parts, steps, wire
+from data_exchange_center import artifacts, features, release_parts, wire
 from data_exchange_center.channel_file import pack_channels
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
@@ -116,30 +116,15 @@ def _attributes(dataset: Dataset, item: Mapping[Any, Any]) -> dict[str, Any]:
 def feature_frames(
     exchange_dir: Path, spec: features.FeatureSpec
 ) -> dict[Entity, pd.DataFrame]:
-    """Raw values of users and items: the key first, then the stored features in the spec's order.
-
-    Raises CheckError naming the feature, and the user or item, that has no value.
-    """
+    """Raw values of users and items: the key first, then the stored features in the spec's order."""
     tables: dict[Entity, artifacts.Table] = {
         "user": artifacts.USER_FEATURES,
         "item": artifacts.ITEM_FEATURES,
     }
-    own_ids = feature_ids(exchange_dir)
     frames = {}
     for entity, table in tables.items():
-        frame = table.read(exchange_dir)
-        key = wire.FEAST_KEY[entity]
-        names = [feature.name for feature in spec.stored(entity)]
-        for name in names:
-            if name not in frame:
-                raise steps.CheckError(
-                    f"the {entity} features hold no column {name!r}, which the feature spec has"
-                )
-            if len(absent := frame.loc[frame[name].isna(), key]):
-                raise steps.CheckError(
-                    f"{entity} {own_ids[entity][absent.iloc[0]]!r} has no value for feature {name!r}"
-                )
-        frames[entity] = frame[[key, *names]]
+        stored = [feature.name for feature in spec.stored(entity)]
+        frames[entity] = table.read(exchange_dir)[[wire.FEAST_KEY[entity], *stored]]
     return frames
 
 

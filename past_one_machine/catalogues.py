@@ -28,7 +28,15 @@ from data_exchange_center.channels import Float32
 from data_exchange_center.fusion import Vocabulary
 from offline.data.sequences import Ints, Points, Sequences
 from offline.models.ease import factors
-from offline.models.tower import EXCLUDED, Batch, Pairs, Softmax, Tower, batch_of
+from offline.models.tower import (
+    EXCLUDED,
+    Batch,
+    Pairs,
+    Softmax,
+    Tower,
+    batch_of,
+    shared,
+)
 
 Floats = NDArray[np.float64]
 SMOOTHING = 0.75  # exponent of an item's number of likes, for its chance to be sampled
@@ -84,9 +92,8 @@ class SampledSoftmax(Softmax):
         )
 
     def __call__(self, batch: Any) -> Tensor:
-        (users, items, ratings, regime, _, (rows, liked), weights), sample, left_out = (
-            batch
-        )
+        requests, sample, left_out = batch
+        users, items, ratings, regime, _, (rows, liked), weights, shares = requests
         model = self.model
         vectors = model(items, ratings, self.people[users], regime)  # (m, dim)
         of_target = (vectors[rows].float() * model.item_vectors(liked)).sum(
@@ -100,6 +107,7 @@ class SampledSoftmax(Softmax):
             left_out,
             (rows, of_target),
             weights,
+            shares,
         )
 
 
@@ -145,6 +153,7 @@ def sampled_item_loss(
     left_out: Pairs,
     targets: Pairs,
     weights: Tensor,
+    shares: Tensor | None = None,
 ) -> Tensor:
     """`next_item_loss` of a sample's k items; the first, padding, is never counted.
 
@@ -164,10 +173,9 @@ def sampled_item_loss(
     )
     own = (of_target - top[rows]).exp()
     total = (logits - top[:, None]).exp().sum(dim=1).index_add(0, rows, own)
-    counts = torch.bincount(rows, minlength=len(users)) * weights
-    loss: Tensor = (counts * (top + total.log())).sum() - (
-        weights[rows] * of_target
-    ).sum()
+    counts = torch.bincount(rows, shares, minlength=len(users)) * weights
+    of_targets = shared(weights[rows], shares)
+    loss: Tensor = (counts * (top + total.log())).sum() - (of_targets * of_target).sum()
     return loss
 
 

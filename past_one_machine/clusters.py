@@ -35,7 +35,7 @@ from data_exchange_center.settings import (
     load_settings,
 )
 from stack.elasticsearch.service import node_command
-from stack.redis.service import server_command
+from stack.redis import server_command
 from stack.service import LOOPBACK, NotReadyError
 
 log = logging.getLogger(__name__)

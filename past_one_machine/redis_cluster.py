@@ -130,10 +130,6 @@ class ClusterClient:
                 )
         return True
 
-    def slot_of(self, userid: OwnId) -> int:
-        """The partition of the user's events."""
-        return wire.event_partition(userid)
-
     def user_key(self, release: str, userid: OwnId) -> str:
         """Hash: a user's state."""
         return wire.user_key(release, f"{wire.partition_tag(userid)}:{userid}")
@@ -148,31 +144,18 @@ class ClusterClient:
             f"{key}:{{{partition}}}" for partition in range(wire.EVENT_PARTITIONS)
         )
 
-    def set_copies(self, key: str) -> None:
-        """Set the copies of a string to its value, or delete them if it is absent."""
-        cluster: Any = self._connected()
-        while True:
-            now = cluster.get(key)
-            with cluster.pipeline(transaction=False) as pipe:
-                for copy in self.copies(key):
-                    if now is None:
-                        pipe.delete(copy)
-                    else:
-                        pipe.set(copy, now)
-                pipe.execute()
-            if cluster.get(key) == now:  # nobody else has changed it meanwhile
-                return
-
     def publish_release(self, release: str, manifest: str) -> None:
         """Write a release's manifest, then list it. If interrupted, call it again."""
         key = wire.manifest_key(release)
-        self._connected().set(key, manifest)
-        self.set_copies(key)
+        cluster: Any = self._connected()
+        with cluster.pipeline(transaction=False) as pipe:
+            for each in (key, *self.copies(key)):
+                pipe.set(each, manifest)
+            pipe.execute()
         self._put_first(release)
 
     def activate_release(self, release: str) -> bool:
-        """Have a published release answer by default: the partitions follow within milliseconds; False: it is not
-        published. If interrupted, call it again.
+        """Have a published release answer by default; False: it is not published. If interrupted, call it again.
 
         No transaction spans its manifest, the list and the pointer, which are in different slots.
         """
@@ -181,7 +164,6 @@ class ClusterClient:
             return False
         self._put_first(release, listed(cluster)[0])
         cluster.set(wire.LIVE_KEY, release)
-        self.set_copies(wire.LIVE_KEY)
         return True
 
     def _put_first(self, release: str, second: str | None = None) -> None:

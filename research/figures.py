@@ -29,8 +29,8 @@ from data_exchange_center import VERSION, artifacts
 from data_exchange_center.files import write_json
 from data_exchange_center.recipes import DEFAULT, Recipe
 from data_exchange_center.settings import Settings
+from extras.replay import Holdout
 from offline import movielens
-from offline.evaluation.replay import Holdout
 
 log = logging.getLogger(__name__)
 

@@ -27,10 +27,11 @@ from data_exchange_center.files import write_json
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.evaluation import replay, served
-from offline.evaluation.evaluate import summary
-from offline.evaluation.metrics import Floats, Lists
+from extras import replay
+from extras.comparison import Floats
+from extras.replay import Lists
 from offline.readers import read_with_holdout
+from research.evaluation.one_table import summary
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
     release = release_of_artifacts(settings)
     inputs = read_with_holdout(settings)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
-    answers = served.answers(settings, holdout).shown()
+    answers = replay.answers(settings, holdout).shown()
     lists = {f"channel {name}": found for name, found in answers.channels.items()}
     lists |= {"fused": answers.fused, "ranked": answers.ranked}
     itemids = np.concatenate([[0], holdout.past.item_numbers])

@@ -34,13 +34,14 @@ import numpy as np
 from data_exchange_center.recipes import DEFAULT, Frozen, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
+from extras import replay
+from extras.comparison import plain
 from extras.next_item.followers import NEXT_ITEM
 from extras.next_item.papers import AT_ONCE_S, PREPARED, distinct_times
+from extras.replay import Lists
 from offline import movielens
-from offline.data.lists import ListsConfig, ranker_of_lists, recall_lists
+from offline.data.lists import ranker_of_lists, recall_lists
 from offline.data.sequences import Inputs, Ints, Points, Sequences
-from offline.evaluation import replay
-from offline.evaluation.metrics import Lists, plain
 from offline.readers import read_with_holdout
 from research import figures
 from research.evaluation.protocols import Stages, fit_stages, ranked
@@ -94,7 +95,7 @@ def answers(stages: Stages, recipe: Recipe, inputs: Inputs, points: Points) -> L
     for begin in range(0, len(points), AT_ONCE):
         part = points.take(np.arange(begin, min(begin + AT_ONCE, len(points))))
         found = recall_lists(
-            inputs.data, part, inputs.profiles, stages.channels, ListsConfig.of(recipe)
+            inputs.data, part, inputs.profiles, stages.channels, recipe
         )
         served.append(ranked(stages.ranker, found, stages.stored))
     return np.concatenate(served)

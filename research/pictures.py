@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 
 from data_exchange_center.files import written_in_place
 from data_exchange_center.steps import StepError, run
-from extras.trials.report import STYLE
 from research import figures
 from research.tables import read
 
@@ -25,6 +24,15 @@ log = logging.getLogger(__name__)
 Found = Mapping[str, Any]
 GREY, SOURCE, CHANNEL, OURS = "#9aa3ad", "#d1622b", "#7aa6d8", "#1f4e8c"
 MODELS: Final = ("#3b6fb6", "#d1622b", "#3a8f5c", "#8a5aa8", "#7a7a7a")
+STYLE: Final[Any] = {
+    "font.size": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.titlesize": 14,
+    "axes.titlelocation": "left",
+}  # matplotlib's rc parameters
 METRICS: Final = {
     "recall@200": "recall@200",
     "recall@50": "recall@50",

@@ -18,14 +18,18 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Final
 
+import yaml
+
 FIGURES: Final = Path(__file__).resolve().parents[1] / "pic" / "figures"
 _FIELD: Final = re.compile(r"\{([^{}|]*)\|?([^{}|]*)\}")
 Keys = tuple[str, ...]
 
 
 def read(file: str) -> Any:
-    """A file of pic/figures."""
-    return json.loads((FIGURES / file).read_text(encoding="utf-8"))
+    """A file of pic/figures, or YAML whose path begins there."""
+    path = FIGURES / file
+    text = path.read_text(encoding="utf-8")
+    return yaml.safe_load(text) if path.suffix == ".yml" else json.loads(text)
 
 
 # --- Values

@@ -27,12 +27,11 @@ from data_exchange_center.features import Float32
 from data_exchange_center.recipes import Frozen, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from extras import comparison
+from extras import comparison, replay
+from extras.comparison import Floats, plain
 from extras.diversity.hook import diverse_order, rarity, similarity_rows
+from extras.replay import Holdout, Lists
 from offline.data.sequences import Inputs
-from offline.evaluation import metrics, replay
-from offline.evaluation.metrics import Floats, Lists, plain
-from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
 from research import figures
 from research.evaluation.metrics import coverage, diversity, novelty
@@ -136,7 +135,7 @@ def measures(holdout: Holdout, lists: Lists, rows: Float32) -> dict[str, Floats]
     """(users,) values; NaN for users without a request."""
     judged, shown = holdout.judged(lists), lists[:, :K]
     values = {
-        NDCG: metrics.ndcg(judged, holdout.relevance, K),
+        NDCG: replay.ndcg(judged, holdout.relevance, K),
         DIVERSITY: diversity(shown, rows.astype(np.float64)),
         "novelty": novelty(shown, popularity(holdout)),
     }
@@ -196,7 +195,7 @@ def tune(
     recall = fit_recall(holdout.past, inputs, recipe)
     stages = fit_stages(holdout.past, inputs, recipe, recall)
     lists = in_both_orders(stages, recipe, inputs, holdout)[1]
-    first = metrics.ndcg(holdout.judged(lists), holdout.relevance, K)
+    first = replay.ndcg(holdout.judged(lists), holdout.relevance, K)
     found["as it is"] = float(np.nanmean(first))
     if not found[DIVERSITY] and (not only or DIVERSITY in only):
         found[DIVERSITY] = plain(strengths(holdout, inputs, lists, stages.channels))
@@ -217,7 +216,7 @@ def tune(
             )
             stages = fit_stages(holdout.past, inputs, other, recall if same else None)
             made = in_both_orders(stages, other, inputs, holdout)[1]
-            values = metrics.ndcg(holdout.judged(made), holdout.relevance, K)
+            values = replay.ndcg(holdout.judged(made), holdout.relevance, K)
             found["rows"][name] = plain(
                 {
                     NDCG: float(np.nanmean(values)),

@@ -7,15 +7,14 @@ Writes  the folders of the services and of the steps below the exchange folder, 
 Run     python -m stack.containers
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Final
 
 from data_exchange_center.feast_repo import prepare_feast_repo
-from data_exchange_center.settings import Settings, load_settings
-from stack.service import StackError, generated_secret, run
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from stack.service import StackError, generated_secret
 
 USER_VARIABLE: Final = "RECSYS_UID"
 ROOT_UID: Final = 0
@@ -58,11 +57,8 @@ def main(settings: Settings, user: str) -> None:
         settings.release_dir,
         settings.exchange_dir / "online",
     )
-    mounted = (
-        settings.service_dir(name)
-        for name in ("redis", "elasticsearch/data", "triton", "prometheus/data")
-    )
-    for folder in (*written, *mounted, settings.keys_file.parent):
+    mounted = ("redis", "elasticsearch/data", "triton", "prometheus/data", "keys")
+    for folder in (*written, *map(settings.service_dir, mounted)):
         folder.mkdir(parents=True, exist_ok=True)
     prepare_feast_repo(settings)
     generated_secret(settings.password_file("redis"))
@@ -71,7 +67,4 @@ def main(settings: Settings, user: str) -> None:
 
 
 if __name__ == "__main__":
-    run(
-        lambda: main(load_settings(), os.environ.get(USER_VARIABLE, "")),
-        interrupted="interrupted",
-    )
+    run(lambda settings: main(settings, os.environ.get(USER_VARIABLE, "")))

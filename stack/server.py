@@ -7,37 +7,33 @@ old ones before the new ones have loaded a release: requests would wait for that
 made in a process of its own: a worker that does not start would end gunicorn, and all others with it.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import psutil
 import requests
 
 from data_exchange_center import VERSION
+from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import LIVE_KEY
 from online.clients.redis import connect
 from stack import launch
 from stack.service import (
     BIN,
+    READY_WITHIN_S,
     ROOT,
-    AbsentError,
     NotReadyError,
-    Port,
     Program,
     Service,
     StackError,
     environment_of,
     until,
 )
-
-if TYPE_CHECKING:
-    from stack.supervision import Supervisor
+from stack.supervision import Supervisor
 
 COMMAND: Final = (
     "-c",
@@ -45,8 +41,6 @@ COMMAND: Final = (
     "online.main.s1_server:create_asgi()",
 )
 TRIAL: Final = (sys.executable, "-m", "stack.trial")
-_ADDRESS: Final = ("RECSYS_SERVER__HOST", "RECSYS_SERVER__PORT")
-_TRACE_LINES: Final = 20
 
 
 class Server(Service):
@@ -54,24 +48,23 @@ class Server(Service):
 
     name = "server"
     title = "The server"
-    ports = (Port(("server", "port"), 5000),)
-    ready_within_s = 60.0
-
-    def missing(self, settings: Settings) -> str | None:
-        return (
-            None if (BIN / "gunicorn").is_file() else f"gunicorn is missing from {BIN}"
-        )
 
     def program(self, settings: Settings) -> Program:
+        """A master process of another version would start workers with code that it cannot run."""
         return Program(
-            command=(str(BIN / "gunicorn"), *COMMAND),
-            environment=environment_of(settings),
+            (str(BIN / "gunicorn"), *COMMAND),
+            environment_of(settings),
+            fixed=f"{VERSION} on {settings.server.host}:{settings.server.port}",
         )
 
     def version(self, settings: Settings) -> str:
         """The version, once services and release are ready. Raises NotReadyError with what the server lacks."""
-        statuses = (requests.codes.ok, requests.codes.service_unavailable)
-        answer = self.ask(settings, "/readyz", timeout_s=10, statuses=statuses).json()
+        where = self.where(settings)
+        try:
+            with local_session() as session:
+                answer = session.get(f"{where}/readyz", timeout=10).json()
+        except (requests.RequestException, ValueError) as error:
+            raise NotReadyError(f"it does not answer on {where} yet") from error
         if answer["status"] == "ready":
             return VERSION
         absent = {
@@ -80,66 +73,44 @@ class Server(Service):
             if not service["ready"]
         }
         if absent:
-            raise AbsentError(
-                f"{' '.join(absent.values())} Run `make up`.",
-                absent,
-                degraded=answer["ready"],
-            )
+            message = f"{' '.join(absent.values())} Run `make up`."
+            raise NotReadyError(message, absent, degraded=answer["ready"])
         with connect(settings.redis) as redis:
-            if not redis.exists(LIVE_KEY):
-                raise AbsentError(answer["message"], (), degraded=False)
-        raise NotReadyError(answer.get("message", "a release is being opened"))
+            opens = redis.exists(LIVE_KEY)
+        raise NotReadyError(
+            answer.get("message", "a release is being opened"), None if opens else ()
+        )
 
 
 SERVER: Final = Server()
 
 
-def try_to_start(description: str, inherited: dict[str, str]) -> None:
-    """Make the application as a worker would, by a process of its own with the server's variables.
+def try_to_start(description: str) -> None:
+    """Make the application as a worker would, by a process of its own with the server's variables. Raises StackError.
 
-    Raises StackError: for a wrong setting in one sentence, for code that does not start with the end of the output.
-
-    Args:
-        description: of the program, as `launch.py` reads it.
-        inherited: variables of its parent.
+    ``description``: of the program, as `launch.py` reads it.
     """
     described = json.loads(description)["environment"]
-    variables = launch.environment(
-        inherited, described | {"RECSYS_SERVER__WARM_UP_S": "0"}
+    tried = subprocess.run(
+        TRIAL,
+        cwd=ROOT,
+        env=launch.environment(described | {"RECSYS_SERVER__WARM_UP_S": "0"}),
+        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    unchanged = "A server that runs goes on as before."
-    try:
-        tried = subprocess.run(
-            TRIAL,
-            cwd=ROOT,
-            env=variables,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=SERVER.ready_within_s,
-        )
-    except subprocess.TimeoutExpired as error:
+    if tried.returncode:
+        *_, said = tried.stderr.strip().splitlines()
         raise StackError(
-            f"the server's code did not start within {error.timeout:g} s. {unchanged}"
-        ) from error
-    if tried.returncode == 0:
-        return
-    if said := tried.stdout.strip():
-        raise StackError(f"{said.rstrip('.')}. {unchanged}")
-    end = "\n".join(tried.stderr.strip().splitlines()[-_TRACE_LINES:])
-    raise StackError(
-        f"the server's code does not start. {unchanged} The end of its output:\n{end}"
-    )
+            f"the server does not start: {said}. One that runs goes on as before; "
+            f"for more, run {' '.join(TRIAL)}."
+        )
 
 
 def goes_on(former: str, wanted: str) -> bool:
-    """Whether a server that runs can go on with another description: it has the same command and address."""
+    """Whether a server that runs can go on with another description."""
     before, after = json.loads(former), json.loads(wanted)
-    same_address = all(
-        before["environment"].get(name) == after["environment"][name]
-        for name in _ADDRESS
-    )
-    return same_address and bool(before["command"] == after["command"])
+    return bool(before.get("fixed") == after["fixed"])
 
 
 def renew(settings: Settings, supervisor: Supervisor, wanted: str) -> None:
@@ -163,19 +134,18 @@ def renew(settings: Settings, supervisor: Supervisor, wanted: str) -> None:
 def _replace_workers(settings: Settings, supervisor: Supervisor) -> None:
     old = workers(settings)
     gunicorn = psutil.Process(supervisor.processes()[SERVER.name]["pid"])
-    children, wanted = len(gunicorn.children()), settings.server.workers
+    former, wanted = len(gunicorn.children()), settings.server.workers
 
+    # signals of one kind do not queue: each waits for the effect of the last
     def send(signal: str, remaining: int) -> None:
         supervisor.signal(SERVER, signal)
         _expect(lambda: len(gunicorn.children()) == remaining)
 
-    for added in range(
-        wanted
-    ):  # signals of one kind do not queue: each waits for the effect of the last
-        send("TTIN", children + added + 1)
+    for added in range(wanted):
+        send("TTIN", former + added + 1)
     _expect(lambda: len(workers(settings) - old) >= wanted)
-    for stopped in range(children):
-        send("TTOU", children + wanted - stopped - 1)
+    for remaining in reversed(range(wanted, wanted + former)):
+        send("TTOU", remaining)
 
 
 def workers(settings: Settings) -> set[int]:
@@ -184,5 +154,5 @@ def workers(settings: Settings) -> set[int]:
 
 
 def _expect(holds: Callable[[], bool]) -> None:
-    if not until(holds, SERVER.ready_within_s):
-        raise StackError(f"{SERVER.title} took longer than {SERVER.ready_within_s:g} s")
+    if not until(holds, READY_WITHIN_S):
+        raise StackError(f"it took longer than {READY_WITHIN_S:g} s")

@@ -11,23 +11,24 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
-import requests
 from pydantic import SecretStr
 
 from data_exchange_center import plugins
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
-from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import system_problem
+
+if TYPE_CHECKING:
+    from online.clients.base import Client
 
 LOOPBACK: Final = "127.0.0.1"
 ROOT: Final = Path(__file__).resolve().parents[1]
 BIN: Final = Path(sys.executable).parent
+READY_WITHIN_S: Final = 120.0
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -37,31 +38,21 @@ def environment_of(settings: Settings) -> dict[str, str]:
         name: value for name, value in os.environ.items() if name.startswith("RECSYS_")
     }
     for name, value in settings.model_dump().items():
-        group = f"RECSYS_{'RECIPE' if name == 'recipe_name' else name.upper()}"
-        variables.pop(group, None)
-        for part, content in (
-            value if isinstance(value, dict) else {"": value}
-        ).items():
+        group = f"RECSYS_{name.removesuffix('_name').upper()}"
+        parts = value if isinstance(value, dict) else {"": value}
+        for part, content in parts.items():
+            if isinstance(content, SecretStr):
+                content = content.get_secret_value()
             variable = f"{group}__{part.upper()}".removesuffix("__")
-            variables.pop(variable, None)
-            if content is not None:
-                variables[variable] = (
-                    content.get_secret_value()
-                    if isinstance(content, SecretStr)
-                    else str(content)
-                )
-    for name, service in {
-        "REDIS": settings.redis,
-        "ELASTICSEARCH": settings.elasticsearch,
-    }.items():
-        password, file = service.secret, service.password_file
-        if (
-            password is not None
-        ):  # the value, so that a program restarts when it changes
-            variables[f"RECSYS_{name}__PASSWORD"] = password
-        if file and (password or not file.exists()):
-            del variables[f"RECSYS_{name}__PASSWORD_FILE"]
-    return variables
+            variables[variable] = "" if content is None else str(content)
+    for name in ("redis", "elasticsearch"):
+        service, variable = getattr(settings, name), f"RECSYS_{name.upper()}__PASSWORD"
+        # the value, so that a program restarts when it changes
+        variables[variable] = service.secret or ""
+        file = service.password_file
+        if service.secret or (file and not file.exists()):
+            variables[f"{variable}_FILE"] = ""
+    return {name: value for name, value in variables.items() if value}
 
 
 def make_private(folder: Path) -> None:
@@ -85,87 +76,39 @@ class StackError(RecsysError):
 
 
 class NotReadyError(Exception):
-    """A service runs but does not answer yet. The message says what it said, or that it said nothing."""
-
-
-class AbsentError(NotReadyError):
-    """The server runs and lacks something: waiting helps only while one of ``services`` runs.
+    """A service runs but is not ready. The message says what it said, or that it said nothing.
 
     Attributes:
-        services: names of those that it calls and that do not answer; none if it has no release to serve.
+        absent: services whose absence keeps it from being ready; none of them: it lacks a release.
+            None: it needs nothing but time.
         degraded: it answers nevertheless.
     """
 
     def __init__(
-        self, message: str, services: Collection[str], *, degraded: bool
+        self,
+        message: str,
+        absent: Collection[str] | None = None,
+        degraded: bool = False,
     ) -> None:
         super().__init__(message)
-        self.services, self.degraded = frozenset(services), degraded
+        self.absent, self.degraded = absent, degraded
 
 
-@dataclass(frozen=True)
-class Port:
-    """One port of a service and the setting that moves it."""
+class Program(NamedTuple):
+    """A process that runs on this machine under the supervisor.
 
-    setting: tuple[str, str]  # path through `Settings`
-    # the port inside the container, which is also the default on this machine
-    container: int
-    in_cluster_only: bool = False  # a single node of the service does without it
-    in_a_row: int = 1  # number of consecutive ports, from this one on, that a cluster of the service takes
-    unless: str = ""  # setting of the group that names a socket's folder, which the service then listens in instead
-
-    def number(self, settings: Settings) -> int:
-        group, name = self.setting
-        return int(getattr(getattr(settings, group), name))
-
-    def socket_dir(self, settings: Settings) -> Path | None:
-        """Folder of the socket that the service listens on in place of the port; None: it listens on the port."""
-        socket_dir: Path | None = getattr(
-            getattr(settings, self.setting[0]), self.unless, None
-        )
-        return socket_dir
-
-    def numbers(self, settings: Settings) -> range:
-        """All ports that the service takes."""
-        if self.socket_dir(settings):
-            return range(0)
-        group = getattr(settings, self.setting[0])
-        cluster = getattr(group, "cluster", False)
-        if self.in_cluster_only and not cluster:
-            return range(0)
-        return range(
-            self.number(settings),
-            self.number(settings) + (self.in_a_row if cluster else 1),
-        )
-
-    @property
-    def variable(self) -> str:
-        """The environment variable that changes the port on this machine."""
-        return "RECSYS_" + "__".join(self.setting).upper()
-
-
-@dataclass(frozen=True)
-class Program:
-    """A process that runs on this machine under the supervisor."""
+    ``fixed``: of the server, what new workers of a running one cannot take over.
+    """
 
     command: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)
-    # Unix socket that it makes, in the folder it runs in: removed before each start
-    socket: Path | None = None
+    environment: Mapping[str, str]
+    fixed: str = ""
 
 
 def cluster_program(settings: Settings, service: str) -> Program:
-    """Run the plugin that keeps a service's cluster of several nodes on this machine. Raises StackError without it."""
-    plugin = plugins.find(plugins.ENGINES).get("nodes")
-    if plugin is None:
-        raise StackError(
-            f"RECSYS_{service.upper()}__CLUSTER is set, and no plugin nodes in the group {plugins.ENGINES} starts "
-            f"several nodes of {service}: unset it, or install one."
-        )
-    return Program(
-        (sys.executable, "-m", plugin.module, service),
-        environment=environment_of(settings),
-    )
+    """Run the plugin that keeps a service's cluster of several nodes on this machine. Raises PluginError without it."""
+    module = plugins.load(plugins.ENGINES, "nodes").__module__
+    return Program((sys.executable, "-m", module, service), environment_of(settings))
 
 
 class Service(ABC):
@@ -174,18 +117,23 @@ class Service(ABC):
     # of its program, its folder, its group in `Settings` and its container
     name: ClassVar[str]
     title: ClassVar[str]  # how it is called in a sentence
-    ports: ClassVar[tuple[Port, ...]]
-    ready_within_s: ClassVar[float] = 120.0
-
-    def prepare(self, settings: Settings) -> None:  # noqa: B027 (the server has nothing to prepare)
-        """Lay out folders and static files before it starts. Safe to repeat."""
-
-    @abstractmethod
-    def missing(self, settings: Settings) -> str | None:
-        """Say what software is missing, if any is."""
+    # settings of its group; the first is not taken where it listens on a socket
+    ports: ClassVar[tuple[str, ...]] = ("port",)
 
     def install(self, settings: Settings) -> None:  # noqa: B027 (most come with requirements.txt)
         """Install the software that is not in requirements.txt, if it is missing. Raises StackError."""
+
+    def check(self, settings: Settings) -> None:  # noqa: B027
+        """Raise StackError where its software is missing."""
+
+    def prepare(self, settings: Settings) -> None:
+        """Make folders and static files, and a password unless one is configured, before it starts. Safe to repeat."""
+        group, own = getattr(settings, self.name), settings.password_file(self.name)
+        settings.service_dir(self.name).mkdir(parents=True, exist_ok=True)
+        if socket_dir := getattr(group, "socket_dir", None):
+            make_private(socket_dir)
+        if getattr(group, "password_file", None) == own:
+            generated_secret(own)
 
     @abstractmethod
     def program(self, settings: Settings) -> Program:
@@ -197,40 +145,28 @@ class Service(ABC):
 
     def where(self, settings: Settings) -> str:
         """Say where it listens."""
-        socket_dir = self.ports[0].socket_dir(settings)
-        return (
-            f"socket {socket_dir}"
-            if socket_dir
-            else f"port {self.ports[0].number(settings)}"
-        )
+        return str(getattr(settings, self.name).url)
+
+    def numbers(self, settings: Settings) -> dict[str, int]:
+        """Ports that it takes, of a cluster the first ones, by the variable that moves them."""
+        group = getattr(settings, self.name)
+        on_socket = getattr(group, "socket_dir", None) is not None
+        return {
+            f"RECSYS_{self.name}__{port}".upper(): getattr(group, port)
+            for port in self.ports[on_socket:]
+        }
 
     def log(self, settings: Settings) -> Path:
         return settings.service_dir("logs") / f"{self.name}.log"
 
-    def ask(
-        self,
-        settings: Settings,
-        path: str,
-        timeout_s: float = 2.0,
-        statuses: Collection[int] = (requests.codes.ok,),
-        login: tuple[str, str] | None = None,
-    ) -> requests.Response:
-        """GET from its first port. Raises NotReadyError unless it answers with one of ``statuses``."""
-        port = self.ports[0].number(settings)
+
+def pinged(client: Client[Any, Any]) -> str:
+    """Version that a service tells one of the server's clients. Raises NotReadyError."""
+    with closing(client):
         try:
-            with local_session() as session:
-                response = session.get(
-                    f"http://{LOOPBACK}:{port}{path}", timeout=timeout_s, auth=login
-                )
-        except requests.RequestException as error:
-            raise NotReadyError(
-                f"{self.title} does not answer on port {port} yet"
-            ) from error
-        if response.status_code not in statuses:
-            raise NotReadyError(
-                f"{self.title} answers {response.status_code} to {path}"
-            )
-        return response
+            return client.ping()
+        except RecsysError as error:
+            raise NotReadyError(str(error)) from error
 
 
 def until(holds: Callable[[], bool], within_s: float) -> bool:
@@ -241,15 +177,3 @@ def until(holds: Callable[[], bool], within_s: float) -> bool:
             return False
         time.sleep(0.1)
     return True
-
-
-def run(command: Callable[[], None], *, interrupted: str) -> None:
-    """Run a command of the stack; StackError and OSError end the process with one sentence, without a stack trace."""
-    try:
-        command()
-    except StackError as problem:
-        sys.exit(str(problem))
-    except OSError as error:
-        sys.exit(system_problem(error))
-    except KeyboardInterrupt:
-        sys.exit(interrupted)

@@ -12,6 +12,9 @@ from stack.commands import PROGRAMS
 from stack.preflight import is_taken
 from stack.service import LOOPBACK
 
+# group and name of each setting that moves a port
+PORTS = [(service.name, port) for service in PROGRAMS for port in service.ports]
+
 
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens on; all are held until the last is found, so they differ."""
@@ -24,18 +27,17 @@ def free_ports(count: int) -> list[int]:
 
 def shifted_ports(shift: int) -> dict[str, str]:
     """The variables that move every port of the stack by ``shift`` from its default."""
+    default = dict(Settings())
     return {
-        port.variable: str(port.container + shift)
-        for service in PROGRAMS
-        for port in service.ports
+        f"RECSYS_{group}__{port}".upper(): str(getattr(default[group], port) + shift)
+        for group, port in PORTS
     }
 
 
 def settings_on_free_ports(exchange_dir: Path) -> Settings:
     """Settings with Redis on its socket; without a warm-up of Elasticsearch, of no use for a test's few requests."""
     groups: dict[str, dict[str, float]] = {"server": {"warm_up_s": 0.0}}
-    ports = [port.setting for service in PROGRAMS for port in service.ports]
-    for (group, name), number in zip(ports, free_ports(len(ports)), strict=True):
+    for (group, name), number in zip(PORTS, free_ports(len(PORTS)), strict=True):
         groups.setdefault(group, {})[name] = number
     settings = Settings(exchange_dir=exchange_dir, **groups)
     socket_dir = Settings(exchange_dir=exchange_dir).redis.socket_dir

@@ -360,7 +360,7 @@ def write_inputs(folder: Path, recipe: str = "default") -> None:
     A synthetic release lacks what no server reads, the training rows for example: those are in no report.
     """
     for step in provenance.STEPS:
-        if step.report is None:
+        if not step.reads:
             continue
         there = tuple(
             file for file in step.inputs(RECIPES[recipe]) if file.at(folder).is_file()

@@ -13,8 +13,8 @@ from data_exchange_center.steps import progress
 from offline_to_online.stores.elasticsearch import (
     ElasticsearchStore,
     create_index,
-    mark,
     open_for_search,
+    set_mark,
 )
 
 
@@ -45,4 +45,4 @@ def load(settings: Settings, file: Path) -> None:
         documents = ({"_index": index, **orjson.loads(line)} for line in lines)
         bulk(client, progress(documents, desc="Elasticsearch"))
         open_for_search(client, index, place.replicas)
-        mark(client, release, checked=True)
+        set_mark(client, index, checked=True)

@@ -16,11 +16,11 @@ import redis
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, progress
+from data_exchange_center.steps import progress
 from extras.backup.archive import BackupError
 from offline_to_online.stores.base import TIMEOUT_S, redis_client
 from online.clients.redis import ERRORS, connect
-from stack.redis.service import binary
+from stack.redis import binary
 
 CHUNK: Final = 1 << 20  # bytes
 KEYS: Final = 500  # a round trip
@@ -65,13 +65,10 @@ def save(settings: Settings, file: Path) -> None:
 @contextmanager
 def server_of(file: Path) -> Iterator[Path]:
     """Start a temporary server that holds an RDB file. Yields its Unix socket."""
-    program = binary()
-    if program is None:
-        raise StepError("Redis's server binary is missing", "Run `make setup`.")
     with TemporaryDirectory() as name:
         socket = Path(name) / "redis.sock"
         command = (
-            *(str(program), "--port", "0", "--unixsocket", str(socket)),
+            *(binary(), "--port", "0", "--unixsocket", str(socket)),
             *("--dir", str(file.parent), "--dbfilename", file.name),
             *("--save", "", "--appendonly", "no", "--daemonize", "no"),
         )

@@ -83,7 +83,7 @@ def offline_steps(settings: Settings) -> Iterator[Finding]:
                     _stale(
                         folder, now[provenance.RECIPE], step.report.read(folder), stale
                     )
-                    if step.report
+                    if step.reads
                     else ""
                 )
                 state = "stale" if reason else "done"

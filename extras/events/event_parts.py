@@ -12,12 +12,11 @@ from __future__ import annotations
 import fcntl
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -34,9 +33,7 @@ from offline.feedback import (
     BEGINNING,
     SCHEMA,
     Position,
-    exported,
     files_of,
-    gaps,
     missing,
     read_file,
     span_of,
@@ -75,14 +72,6 @@ class EventParts:
             (span_of(path)[1] for path in self.files(partition)), default=BEGINNING
         )
 
-    def missing(self, partition: int) -> list[tuple[Position, Position]]:
-        """Ranges (after, up to) of a partition's log that no file holds, although a later file is there."""
-        return missing(self.folder, partition)
-
-    def gaps(self) -> int:
-        """How many ranges of the log are missing, of all partitions."""
-        return gaps(self.folder)
-
     def files(self, partition: int | None = None) -> list[Path]:
         """Files of one partition or of all, in the order of the log."""
         return files_of(self.folder, partition)
@@ -115,23 +104,18 @@ class EventParts:
                 gone = pc.is_in(table["userid"], pa.array(forgotten, pa.string()))
                 if pc.any(gone).as_py():
                     self._write(each, table.filter(pc.invert(gone)))
-            elif (
-                begin > after
-            ):  # where a lost file is written again: events that a later one says are gone
-                for row in (
-                    row for row in read_file(each).to_pylist() if row["eventid"] is None
-                ):
-                    forgotten[row["userid"]] = row["acknowledged_ms"], row["sequence"]
+            elif begin > after:
+                # a lost file is written again: a later one may say that events are gone
+                for row in read_file(each).to_pylist():
+                    if row["eventid"] is None:
+                        position = row["acknowledged_ms"], row["sequence"]
+                        forgotten[row["userid"]] = position
         kept = [
             entry
             for entry in entries
             if entry.position >= forgotten.get(str(entry.userid), BEGINNING)
         ]
         self._write(path, pa.Table.from_pylist([_row(entry) for entry in kept], SCHEMA))
-
-    def read(self) -> pd.DataFrame:
-        """All events as `artifacts.EVENTS`, by time of acknowledgement. Raises ArtifactError (damaged, missing)."""
-        return exported(self.folder)
 
     def path(self, partition: int, after: Position, up_to: Position) -> Path:
         """File of a range of the log."""
@@ -146,19 +130,17 @@ class EventParts:
 
 def _row(entry: Entry) -> dict[str, Any]:
     event, (acknowledged_ms, sequence) = entry.event, entry.position
-    row = {
+    row: dict[str, Any] = {
         "userid": str(entry.userid),
         "acknowledged_ms": acknowledged_ms,
         "sequence": sequence,
+        "timestamp": 0,
     }
-    if event is None:
-        return row | {"timestamp": 0}
-    names: Iterable[str] = ("eventid", "type", "value", "timestamp", "recommendation")
-    return (
-        row
-        | {"itemid": str(event.itemid)}
-        | {name: getattr(event, name) for name in names}
-    )
+    if event is not None:
+        row["itemid"] = str(event.itemid)
+        for name in ("eventid", "type", "value", "timestamp", "recommendation"):
+            row[name] = getattr(event, name)
+    return row
 
 
 # ------------------------------------------------------------------------------------------------ the log in Redis
@@ -197,19 +179,19 @@ def bring(
     events = forgotten = 0
     with parts.locked():
         for partition in range(wire.EVENT_PARTITIONS):
+            key = event_log_key(dataset, partition)
             ranges: list[tuple[Position, Position | None]] = [
-                *parts.missing(partition),
+                *missing(parts.folder, partition),
                 (parts.last(partition), None),
             ]
             for after, up_to in ranges:
                 if up_to is not None:
-                    _expect_log(client, event_log_key(dataset, partition), up_to)
-                for entries, begin, end in _batches(
-                    client, event_log_key(dataset, partition), after, up_to, batch
-                ):
+                    _expect_log(client, key, up_to)
+                for entries, begin, end in _batches(client, key, after, up_to, batch):
                     parts.append(partition, entries, begin, end)
                     gone = sum(entry.event is None for entry in entries)
-                    events, forgotten = events + len(entries) - gone, forgotten + gone
+                    events += len(entries) - gone
+                    forgotten += gone
     return events, forgotten
 
 
@@ -236,11 +218,9 @@ def _batches(
         entries = [entry_of(key, raw, fields) for raw, fields in found]
         if not entries and up_to is None:
             return
-        end = (
-            up_to
-            if up_to is not None and len(entries) < batch
-            else entries[-1].position
-        )
+        end = up_to
+        if end is None or len(entries) == batch:
+            end = entries[-1].position
         yield entries, after, end
         after = end
 
@@ -262,16 +242,11 @@ def trim_noted(
             count: Any = server.hlen(name)  # typed for the asynchronous client too
             if count <= most:
                 continue
-            noted = [
-                (position_of(raw), field)
-                for field, raw in server.hscan_iter(name, count=1_000)
-                if field and b" " not in raw  # without a name: a count
-            ]
-            old = [
-                (position, field)
-                for position, field in sorted(noted)[:-most]
-                if position <= last
-            ]
+            noted = []
+            for field, raw in server.hscan_iter(name, count=1_000):
+                if field and b" " not in raw:  # without a name: a count
+                    noted.append((position_of(raw), field))
+            old = [each for each in sorted(noted)[:-most] if each[0] <= last]
             for start in range(0, len(old), 500):
                 some = old[start : start + 500]
                 server.xdel(log_key, *(_text(position) for position, _ in some))

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import compress
 from typing import Annotated, Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from werkzeug.routing import BaseConverter
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, OwnId
 from data_exchange_center.events import Event, Logged, updated
+from data_exchange_center.history import History
 from extras.events.log import EventLog, Recording, TooManyEventsError
 from extras.routes import route
 from online.clients.base import ServiceError
@@ -95,9 +96,8 @@ def register(app: Flask, parts: Parts) -> None:
         an error send the same again: what is there already counts once.
         """
         events, where = sent
-        return EventsAnswer(
-            events=record(log, recommender.releases.get(), events, where)
-        )
+        recorded = record(log, recommender.releases.get(), events, where)
+        return EventsAnswer(events=recorded)
 
     @route(
         app,
@@ -155,15 +155,13 @@ def record(
     new = log.call(Recording(dataset.base_name, events, noted))
     current_record().facts |= {"events": len(new), "new": sum(new)}
     for hear in current_app.extensions.get(RECORDED, ()):
-        hear(
-            opened, [event for event, is_new in zip(events, new, strict=True) if is_new]
-        )
-    return [
-        EventRecorded(
-            eventid=event.eventid, new=is_new, known_item=event.itemid in opened.numbers
-        )
-        for event, is_new in zip(events, new, strict=True)
-    ]
+        hear(opened, list(compress(events, new)))
+    recorded = []
+    for event, is_new in zip(events, new, strict=True):
+        known = event.itemid in opened.numbers
+        each = EventRecorded(eventid=event.eventid, new=is_new, known_item=known)
+        recorded.append(each)
+    return recorded
 
 
 def refusal(event: Event, dataset: Dataset, now: float) -> tuple[str, str] | None:
@@ -172,22 +170,20 @@ def refusal(event: Event, dataset: Dataset, now: float) -> tuple[str, str] | Non
         ("userid", event.userid, dataset.user_ids),
         ("itemid", event.itemid, dataset.item_ids),
     ):
-        if isinstance(own, str) != (kind == "string") or not (
-            kind == "string" or 1 <= int(own) <= MAX_INTEGER
-        ):
-            return (
-                name,
-                f"must be a {'string' if kind == 'string' else 'whole number'} in this data set.",
-            )
+        if kind == "string":
+            if not isinstance(own, str):
+                return name, "must be a string in this data set."
+        elif isinstance(own, str) or not 1 <= own <= MAX_INTEGER:
+            return name, "must be a whole number in this data set."
     effect = dataset.event_types.get(event.type)
     if effect is None:
-        return "type", f"must be one of: {', '.join(sorted(dataset.event_types))}."
-    if effect == "rates" and dataset.code(event.value) is None:
-        levels = (
-            "a number"
-            if dataset.binned
-            else f"one of {', '.join(f'{level:g}' for level in dataset.levels)}"
-        )
+        names = ", ".join(sorted(dataset.event_types))
+        where = "; [types] in dataset.toml declares them" if dataset.types else ""
+        return "type", f"must be one of: {names}{where}."
+    if effect == "rates" and dataset.code(event.value, event.type) is None:
+        levels = "a number"
+        if not dataset.binned:
+            levels = f"one of {', '.join(f'{level:g}' for level in dataset.levels)}"
         return "value", f"must be {levels}, as an event of type {event.type} rates."
     if event.timestamp > now + AHEAD_S:
         return "timestamp", "is in the future; it is seconds since 1970-01-01 UTC."
@@ -241,42 +237,28 @@ def trained_on(
 
     ``items``: own id -> number. Events that a release does not know are left out, as a later one may.
     """
-    known: dict[int, list[Logged]] = {}
+    known = [each for each in events if each.event.itemid in items]
     # items of an event whose type or value the data set does not have
-    unclear: set[int] = set()
-    for each in (each for each in events if each.event.itemid in items):
-        item, effect = (
-            items[each.event.itemid],
-            dataset.event_types.get(each.event.type),
-        )
-        known.setdefault(item, []).append(each)
-        if effect is None or (
-            effect == "rates" and dataset.code(each.event.value) is None
-        ):
-            unclear.add(item)
-    known = {item: of_item for item, of_item in known.items() if item not in unclear}
-    now, now_seen = updated(
-        user.history, user.seen, chain.from_iterable(known.values()), items, dataset
-    )
-    before, after = (
-        Counter(
-            zip(
-                each.item_numbers.tolist(),
-                each.ratings.tolist(),
-                each.times.tolist(),
-                strict=True,
-            )
-        )
-        for each in (user.history, now)
-    )
+    unclear = set()
+    for each in known:
+        effect = dataset.event_types.get(each.event.type)
+        code = dataset.code(each.event.value, each.event.type)
+        if effect is None or (effect == "rates" and code is None):
+            unclear.add(each.event.itemid)
+    clear = [each for each in known if each.event.itemid not in unclear]
+    now, now_seen = updated(user.history, user.seen, clear, items, dataset)
+    before, after = rows_of(user.history), rows_of(now)
     changed = {item for item, _, _ in (before - after) + (after - before)}
     changed |= set(np.setxor1d(user.seen, now_seen).tolist())
     return {
-        each.event.eventid
-        for item, of_item in known.items()
-        if item not in changed
-        for each in of_item
+        each.event.eventid for each in clear if items[each.event.itemid] not in changed
     }
+
+
+def rows_of(history: History) -> Counter[tuple[int, int, int]]:
+    """Each item, rating and time of a history, counted."""
+    columns = (history.item_numbers, history.ratings, history.times)
+    return Counter(zip(*(each.tolist() for each in columns), strict=True))
 
 
 class AnyText(BaseConverter):
@@ -320,15 +302,11 @@ def parse(body: bytes) -> tuple[list[Event], str]:
 
     Raises pydantic's ValidationError, whose location starts with an event's index.
     """
-    is_list = body.lstrip().startswith(b"[")
-    incoming = (
-        _batch.validate_json(body)
-        if is_list
-        else [IncomingEvent.model_validate_json(body)]
-    )
-    return [
-        Event(**each.model_dump()) for each in incoming
-    ], "[{place}]." if is_list else ""
+    if body.lstrip().startswith(b"["):
+        incoming, where = _batch.validate_json(body), "[{place}]."
+    else:
+        incoming, where = [IncomingEvent.model_validate_json(body)], ""
+    return [Event(**each.model_dump()) for each in incoming], where
 
 
 class EventRecorded(BaseModel):

@@ -1,6 +1,6 @@
 """The log of events, in Redis: written by Redis functions (Lua), so that a user's events change atomically.
 
-An answer means that the event is on disk: Redis runs with `appendfsync always` (stack/redis) and replies after
+An answer means that the event is on disk: Redis runs with `appendfsync always` (stack/redis.py) and replies after
 its append-only file is synced. Nothing is lost when Redis is killed, or the machine loses power. In a cluster an answer
 means that as many replicas as `RedisSettings.write_replicas` says have received it, too: with one, nothing is lost when
 a master fails and its replica takes over. If they do not confirm in time, the answer is an error; a retry counts an
@@ -15,7 +15,7 @@ import logging
 import struct
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -39,21 +39,14 @@ log = logging.getLogger(__name__)
 _SOURCE: Final = Path(__file__).with_name("functions.lua").read_text(encoding="utf-8")
 _DIGEST: Final = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
 _LIBRARY: Final = f"#!lua name=recsys_{_DIGEST}\n{_SOURCE.replace('DIGEST', _DIGEST)}"
-RECORD: Final = f"recsys_record_{_DIGEST}"
-COMPACT: Final = f"recsys_compact_{_DIGEST}"
-FORGET: Final = f"recsys_forget_{_DIGEST}"
-FORGET_NOTED: Final = f"recsys_forget_noted_{_DIGEST}"
-FORGET_EXPOSURES: Final = f"recsys_forget_exposures_{_DIGEST}"
-EXPOSE: Final = f"recsys_expose_{_DIGEST}"
+EXPOSE: Final = "expose"  # a function there
 _REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
 _FULL, _NOTED_FULL = -1, -2  # what the function answers where too many are there
 _SLICE: Final = 500  # of a user's entries that one call deletes
 EXPOSURES: Final = "exposures"
 SERVED: Final = "served"
-STREAMS: Final = (
-    EXPOSURES,
-    SERVED,
-)  # of experiments and canaries; a sample of all answers, to measure quality
+# of experiments and canaries; a sample of all answers, to measure quality
+STREAMS: Final = (EXPOSURES, SERVED)
 Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
 MOST_COUNTING: Final = 2_000  # events of a user that change the state: each request for the user reads them all
 MOST_NOTED: Final = 10_000  # of a user's other events but compacted ones; `make events` deletes exported ones
@@ -116,47 +109,41 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
 
         Compaction may take longer than one call to Redis may, so each of its steps has a call's time limit.
         """
-        answers = list(super().call(query, deadline, strict=strict))
+        answers = super().call(query, deadline, strict=strict)
         full = {
             event.userid
             for event, answer in zip(query.events, answers, strict=True)
             if answer == _FULL
         }
-        compacted = set()
-        for userid in full:
-            if gone := self._unneeded(userid, query.dataset):
-                with self._limited("compact"):
-                    self._run(Call(COMPACT, _keys(query.dataset, userid), tuple(gone)))
-                log.info(
-                    "user %r: %d events change nothing any more", userid, len(gone)
-                )
-                compacted.add(userid)
-        places = [
-            place
-            for place, event in enumerate(query.events)
-            if event.userid in compacted
-        ]
-        if places:
-            again = super().call(
-                replace(query, events=[query.events[place] for place in places]),
-                deadline,
-                strict=strict,
-            )
-            for place, answer in zip(places, again, strict=True):
-                answers[place] = answer
-        if _FULL in answers:
-            userid = query.events[answers.index(_FULL)].userid
-            raise TooManyEventsError(
+        compacted = [self._compact(userid, query.dataset) for userid in full]
+        if any(compacted):
+            # what was recorded the first time is known now
+            again = super().call(query, deadline, strict=strict)
+            answers = tuple(map(max, answers, again))
+        for event, answer in zip(query.events, answers, strict=True):
+            if answer in (_FULL, _NOTED_FULL):
+                raise TooManyEventsError(self._too_many(event.userid, answer))
+        return tuple(map(bool, answers))
+
+    def _compact(self, userid: OwnId, dataset: str) -> bool:
+        """Move a user's events that change nothing any more to the noted ones; whether there are any."""
+        gone = self._unneeded(userid, dataset)
+        if gone:
+            with self._limited("compact"):
+                self._run(Call("compact", _keys(dataset, userid), tuple(gone)))
+            log.info("user %r: %d events change nothing any more", userid, len(gone))
+        return bool(gone)
+
+    def _too_many(self, userid: OwnId, answer: int) -> str:
+        if answer == _FULL:
+            return (
                 f"Of user {userid!r} {self._most:,} events are kept that change what is recommended, and no "
                 "more are taken before the kept releases have been trained on them (make events offline sync)."
             )
-        if _NOTED_FULL in answers:
-            userid = query.events[answers.index(_NOTED_FULL)].userid
-            raise TooManyEventsError(
-                f"Of user {userid!r} {self._most_noted:,} events are kept that change nothing, and no more are taken "
-                "before `make events` has exported them."
-            )
-        return tuple(bool(answer) for answer in answers)
+        return (
+            f"Of user {userid!r} {self._most_noted:,} events are kept that change nothing, and no more are taken "
+            "before `make events` has exported them."
+        )
 
     def _call(self, query: Recording) -> tuple[int, ...]:
         """One atomic call per user, one round trip for all.
@@ -169,19 +156,16 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         calls = []
         for userid, places in of_user.items():
             arguments: list[Any] = [self._most, self._most_noted]
-            for event in (query.events[place] for place in places):
-                arguments += [
-                    event.eventid,
-                    event.pack(),
-                    int(event.type not in query.noted),
-                ]
-            calls.append(Call(RECORD, _keys(query.dataset, userid), arguments))
+            for place in places:
+                event = query.events[place]
+                counts = int(event.type not in query.noted)
+                arguments += [event.eventid, event.pack(), counts]
+            calls.append(Call("record", _keys(query.dataset, userid), arguments))
         answers = [0] * len(query.events)
-        for places, of_one in zip(of_user.values(), self._run(*calls), strict=True):
-            of_each = (
-                of_one * len(places) if of_one[0] in (_FULL, _NOTED_FULL) else of_one
-            )
-            for place, answer in zip(places, of_each, strict=True):
+        for places, found in zip(of_user.values(), self._run(*calls), strict=True):
+            if found[0] in (_FULL, _NOTED_FULL):
+                found = found * len(places)
+            for place, answer in zip(places, found, strict=True):
                 answers[place] = answer
         return tuple(answers)
 
@@ -193,28 +177,22 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         """
         events = self._forget_events(userid, dataset)
         with self._limited("forget"):
-            for key in (
-                wire.FORGOTTEN_COUNT_KEY,
-                *self._redis.copies(wire.FORGOTTEN_COUNT_KEY),
-            ):
-                # after the mark: who sees the count sees the mark
-                self._redis.incr(key)
+            # after the mark: who sees the count sees the mark
+            self._redis.incr(wire.FORGOTTEN_COUNT_KEY)
         loaded = self._loaded()
         with self._limited("forget"):
-            known = {release: self._manifest(release) for release in loaded}
-            others = {
-                name: each
-                for name, each in known.items()
-                if each and each.dataset.base_name != dataset
-            }
-            releases = known.keys() - others.keys()
+            others = {}
+            for release in loaded:
+                manifest = self._manifest(release)
+                if manifest is not None and manifest.dataset.base_name != dataset:
+                    others[release] = manifest
+            releases = loaded - others.keys()
             states = [self._redis.user_key(release, userid) for release in releases]
-            stored: list[Any] = [
-                self._redis.hget(key, wire.USER_NUMBER) for key in states
-            ]
-            numbers = [
-                int(wire.unpack_ids(raw)[0]) for raw in stored if raw is not None
-            ]
+            numbers = []
+            for state in states:
+                raw: Any = self._redis.hget(state, wire.USER_NUMBER)
+                if raw is not None:
+                    numbers.append(int(wire.unpack_ids(raw)[0]))
             if numbers:
                 self._drop_features(set(numbers), others)
                 for key in states:
@@ -230,29 +208,25 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         """Delete a user's events and exposures, some at a time: others are answered in between."""
         log_key, counting, noted = _keys(dataset, userid)
         going = noted.replace("ml:noted:", "ml:forgetting:", 1)
-        begin = Call(FORGET, (log_key, counting, noted, going), (json.dumps(userid),))
+        begin = Call("forget", (log_key, counting, noted, going), (json.dumps(userid),))
         deleted: int = 0
         begun, some = False, 0
         while True:
             with self._limited("forget"):
                 if not begun and (counted := self._run(begin)[0]) >= 0:
                     deleted, begun = deleted + int(counted), True
-                (some,) = self._run(Call(FORGET_NOTED, (log_key, going), (_SLICE,)))
+                (some,) = self._run(Call("forget_noted", (log_key, going), (_SLICE,)))
             deleted += int(some)
             if begun and not some:
                 break
+        user = exposure_user(dataset, userid)
         for stream in STREAMS:
             shown, place = exposures_key(wire.event_partition(userid), stream), "-"
             while place:
+                call = Call("forget_exposures", (shown,), (user, place, _SLICE))
                 with self._limited("forget"):
-                    raw = self._run(
-                        Call(
-                            FORGET_EXPOSURES,
-                            (shown,),
-                            (exposure_user(dataset, userid), place, _SLICE),
-                        )
-                    )
-                place = raw[0].decode()
+                    (raw,) = self._run(call)
+                place = raw.decode()
         return deleted
 
     def _loaded(self) -> set[str]:
@@ -279,9 +253,8 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         """Delete fields from Feast's rows, which other data sets' releases share: their users have the same numbers."""
         kept: set[bytes] = set()
         for release, manifest in others.items():
-            kept |= feast_fields(
-                release, (each.name for each in manifest.feature_spec.stored("user"))
-            )
+            names = (each.name for each in manifest.feature_spec.stored("user"))
+            kept |= feast_fields(release, names)
         for number in numbers:
             key: Any = feast_online_key(number)  # bytes will do
             fields: Any = self._features.hkeys(key)
@@ -361,7 +334,7 @@ def _keys(dataset: str, userid: OwnId) -> tuple[str, str, str]:
 
 
 class Call(NamedTuple):
-    """Call of a function: its keys are of one slot, so in a cluster one server can run it."""
+    """Call of a function of `functions.lua`: its keys are of one slot, so in a cluster one server can run it."""
 
     function: str
     keys: Sequence[str]
@@ -413,10 +386,10 @@ def _send(
     """Send calls. Returns answers or errors, then, with ``replicas``, how many replicas have received them."""
     pipeline = server.pipeline(transaction=False)
     for call in calls:
-        pipeline.fcall(call.function, len(call.keys), *call.keys, *call.arguments)
-    if (
-        replicas
-    ):  # for this connection's writes; WAIT ends before the client's own timeout
+        name = f"recsys_{call.function}_{_DIGEST}"
+        pipeline.fcall(name, len(call.keys), *call.keys, *call.arguments)
+    # for this connection's writes; WAIT ends before the client's own timeout
+    if replicas:
         pipeline.execute_command("WAIT", replicas, max(1, int(timeout_s * 800)))  # type: ignore[no-untyped-call]
     return list(pipeline.execute(raise_on_error=False))
 
@@ -429,12 +402,9 @@ def feast_online_key(number: int) -> bytes:
     """Redis key, in Feast's database, of what all releases have of a user; version 3 of the layout."""
     key = wire.FEAST_KEY["user"].encode()
     string, int64 = 2, 4  # of Feast's ValueType
-    parts = (
-        struct.pack("<III", 1, string, len(key)),
-        key,
-        struct.pack("<IIq", int64, 8, number),
-    )
-    return b"".join(parts) + FEAST_PROJECT.encode()
+    names = struct.pack("<III", 1, string, len(key)) + key
+    values = struct.pack("<IIq", int64, 8, number)
+    return names + values + FEAST_PROJECT.encode()
 
 
 def feast_fields(release: str, features: Iterable[str]) -> set[bytes]:

@@ -13,40 +13,39 @@ Run:    cd extras/events && python s1_log_to_parquet.py
 Expect: how many events of each data set are new, those of missing files included; run again at once, none is
 """
 
+from pathlib import Path
+
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from extras.events.event_parts import EventParts, bring, logged_datasets, trim_noted
+from offline.feedback import gaps
 from offline_to_online.stores.redis import RedisStore
+from online.clients.redis import Connected
+
+
+def export(client: Connected, name: str, folder: Path) -> None:
+    """Write what is new in a data set's log."""
+    parts, absent = EventParts(folder), gaps(folder)
+    events, forgotten = bring(client, name, parts)
+    trimmed = trim_noted(client, name, parts)
+    print(f"{name}: {events:,} new events, in {folder}")
+    counts = {
+        "ranges of the log whose files were missing, written again": absent,
+        "exported events that change nothing, deleted from Redis": trimmed,
+        "users who were forgotten": forgotten,
+    }
+    for what, count in counts.items():
+        if count:
+            print(f"{name}: {what}: {count:,}")
 
 
 def main(settings: Settings) -> None:
     redis = RedisStore(settings)
     with redis.client() as client:
-        folders = {name: settings.events_dir(name) for name in logged_datasets(client)}
-        gaps = {name: EventParts(folder).gaps() for name, folder in folders.items()}
-        brought = {
-            name: bring(client, name, EventParts(folder))
-            for name, folder in folders.items()
-        }
-        trimmed = {
-            name: trim_noted(client, name, EventParts(folder))
-            for name, folder in folders.items()
-        }
-    for name, (events, forgotten) in brought.items():
-        print(
-            f"{name}: {events:,} new events from Redis at {redis.address}, in {folders[name]}"
-        )
-        if gaps[name]:
-            print(
-                f"{name}: files were missing, and are written again: {gaps[name]:,} of the log's ranges"
-            )
-        if trimmed[name]:
-            print(
-                f"{name}: exported events that change nothing, deleted from Redis: {trimmed[name]:,}"
-            )
-        if forgotten:
-            print(f"{name}: users who were forgotten: {forgotten:,}")
-    if not brought:
+        names = logged_datasets(client)
+        for name in names:
+            export(client, name, settings.events_dir(name))
+    if not names:
         print(f"0 new events from Redis at {redis.address}")
     if not settings.train_on_events:
         print("RECSYS_TRAIN_ON_EVENTS is off: `make offline` leaves them out.")

@@ -44,7 +44,7 @@ MAX_ROWS = 4096  # that the model scores for one explanation
 COLUMNS = 5  # effects listed for each item
 EVENTS = 5  # of the history listed for each channel
 _REASONS_SHARE = 0.5  # of the time that is left; the rest is for the model's effects
-_DIGITS = 7  # of a channel's score or share: rounded, hundreds of them still add up within 1e-5
+_DIGITS = 7  # of a score: rounded, hundreds of shares still add up within 1e-5
 _NAMED = 2  # items or fields in a sentence
 
 
@@ -141,13 +141,11 @@ class Evidence:
     def shares(self, itemids: Ints) -> Mapping[str, Shares]:
         """Channel whose scores are sums -> the terms of (k,) items' scores, which mean nothing for unknown items."""
         channels, user = self.opened.channels, self.user
-        requests = channels.requests(
-            channels.channels, user.history, user.profile, self.timestamp
-        )
+        requests = channels.requests(user.history, user.profile, self.timestamp)
         codes = channels.codes(itemids)
         found = {}
-        for channel in channels.channels:
-            shares = shares_of(channel, requests[channel.events], codes)
+        for channel, request in requests:
+            shares = shares_of(channel, request, codes)
             if shares is not None:
                 found[channel.name] = shares
         return found
@@ -180,8 +178,6 @@ def explained(
     reasons_until = deadline.share(_REASONS_SHARE)
     if not reasons_until.left():
         return []
-    fused = Hits(candidates.item_numbers, candidates.scores)
-    order = Hits(ranked.item_numbers, ranked.scores)
     shares, places = evidence.shares(candidates.item_numbers), ranked.shown(size)
     explanations: list[Explanation] = []
     for itemid in ranked.item_numbers[places].tolist():
@@ -194,8 +190,8 @@ def explained(
                 itemid=evidence.opened.catalogue[itemid].own_id,
                 reason=_reason(evidence, channels, shares, itemid, k),
                 channels=channels,
-                fused=place(fused, itemid),
-                ranked=place(order, itemid),
+                fused=place(candidates, itemid),
+                ranked=place(ranked, itemid),
                 diversified=diversified(ranked, itemid),
             )
         )
@@ -213,7 +209,6 @@ def explained(
 def explained_as_popular(slate: Slate) -> list[Explanation]:
     """Explain the items of a popular list."""
     ranked = slate.ranked
-    whole = Hits(ranked.item_numbers, ranked.scores)
     shown = ranked.item_numbers[ranked.shown(slate.request.size)].tolist()
     return [
         Explanation(
@@ -221,7 +216,7 @@ def explained_as_popular(slate: Slate) -> list[Explanation]:
             reason=_worded("popular"),
             channels={},
             fused=Place(of=0),
-            ranked=place(whole, number),
+            ranked=place(ranked, number),
             diversified=diversified(ranked, number),
         )
         for item, number in zip(slate.items, shown, strict=True)
@@ -231,22 +226,24 @@ def explained_as_popular(slate: Slate) -> list[Explanation]:
 # --- places, shares
 
 
-def place(found: Hits, itemid: int) -> Place:
+def place(found: Candidates | Ranked, itemid: int) -> Place:
     """An item's rank, from 1, and score on a list."""
-    at = np.flatnonzero(found.ids == itemid)
+    return place_of(found.item_numbers, found.scores, itemid)
+
+
+def place_of(ids: Ints, scores: NDArray[np.floating] | None, itemid: int) -> Place:
+    at = np.flatnonzero(ids == itemid)
     if not len(at):
-        return Place(of=len(found.ids))
-    rank, score = int(at[0]) + 1, _rounded(found.scores[at[0]])
-    return Place(rank=rank, score=score, of=len(found.ids))
+        return Place(of=len(ids))
+    score = None if scores is None else _rounded(scores[at[0]])
+    return Place(rank=int(at[0]) + 1, score=score, of=len(ids))
 
 
 def diversified(ranked: Ranked, itemid: int) -> Place | None:
     """An item's place in the order that is shown; None where that is the ranked list's own."""
     if ranked.order is None:
         return None
-    ids = ranked.item_numbers[ranked.order]
-    at = np.flatnonzero(ids == itemid)
-    return Place(rank=int(at[0]) + 1 if len(at) else None, of=len(ids))
+    return place_of(ranked.item_numbers[ranked.order], None, itemid)
 
 
 def channel_places(
@@ -259,7 +256,8 @@ def channel_places(
     """An item's place on each channel's list, with its shares (row ``k``) if the channel found it."""
     places = {}
     for name, found in lists.items():
-        places[name] = ChannelPlace(**place(found, itemid).model_dump())
+        at = place_of(found.ids, found.scores, itemid)
+        places[name] = ChannelPlace(**at.model_dump())
         if name in shares and places[name].rank:
             places[name].shares = _listed(evidence, shares[name], k)
     return places
@@ -347,19 +345,29 @@ def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason | None:
 
 def _of_events(evidence: Evidence, shares: NDArray[Any], k: int) -> Reason | None:
     """The reason from a history's shares: events that the user liked, or else rated."""
-    above = evidence.opened.manifest.dataset.positive_level
+    dataset = evidence.opened.manifest.dataset
+    above, types = dataset.positive_level, dataset.types
     order = np.argsort(-_lift(shares, k), kind="stable").tolist()
     best = [n for n in order if n in evidence.events and shares[k, n] > 0]
     if not best:
         return None
-    liked = [n for n in best if evidence.user.history.ratings[n] > above]
+    codes = evidence.user.history.ratings
+    liked = [n for n in best if codes[n] > above]
+    kinds = []
+    if types:  # events of the type of the first
+        chosen = liked or best
+        liked = [n for n in chosen if codes[n] == codes[chosen[0]]]
+        kinds = [types[codes[chosen[0]] - 1].name]
     # each title once: a user may have bought an item several times
     items: dict[str, NamedItem] = {}
     for n in liked or best:
         event = evidence.events[n]
         named = NamedItem(itemid=event["itemid"], title=event["title"])
         items.setdefault(named.title, named)
-    return _worded("liked" if liked else "rated", items=list(items.values())[:_NAMED])
+    named_items = list(items.values())[:_NAMED]
+    if kinds:
+        return _worded("did", named_items, kinds)
+    return _worded("liked" if liked else "rated", named_items)
 
 
 def _lift(shares: NDArray[np.float64], k: int) -> Any:
@@ -370,6 +378,7 @@ def _lift(shares: NDArray[np.float64], k: int) -> Any:
 _REASONS: Final[dict[ReasonCode, tuple[str, str]]] = {
     "liked": ("Because you liked {en}.", "因为你喜欢{zh}。"),
     "rated": ("Because of what you rated lately: {en}.", "因为你最近评过{zh}。"),
+    "did": ("Because of {kind}: {en}.", "因为你的{kind}：{zh}。"),
     "profile": (
         "Liked by people with the same {en} as yours.",
         "与你 {zh} 相同的人喜欢它。",
@@ -392,10 +401,13 @@ def _worded(
 ) -> Reason:
     en, zh = _POPULAR_TERMS if code == "popular" and values else _REASONS[code]
     words = [item.title for item in items]
-    words += [value.replace("_", " ") for value in values]
-    quoted = [*(f"《{item.title}》" for item in items), *values]
+    kind = "".join(values) if code == "did" else ""
+    named = values if not kind else ()
+    words += [value.replace("_", " ") for value in named]
+    quoted = [*(f"《{item.title}》" for item in items), *named]
     sentence = Sentence(
-        en=en.format(en=joined(words)), zh=zh.format(zh="、".join(quoted))
+        en=en.format(en=joined(words), kind=kind),
+        zh=zh.format(zh="、".join(quoted), kind=kind),
     )
     return Reason(code=code, items=[*items], values=[*values], sentence=sentence)
 
@@ -439,9 +451,9 @@ def effects(
         largest = [
             ColumnEffect(
                 column=spec.columns[columns[n]],
-                value=_as_float32(row[columns[n]]),
-                instead=_as_float32(instead[columns[n]]),
-                effect=_as_float32(moved[n]),
+                value=_rounded(row[columns[n]]),
+                instead=_rounded(instead[columns[n]]),
+                effect=_rounded(moved[n]),
             )
             for n in _largest(moved)[:COLUMNS]
         ]
@@ -453,7 +465,3 @@ def _largest(parts: NDArray[np.floating]) -> list[int]:
     """Indices by absolute value, the largest first."""
     order: list[int] = np.argsort(-np.abs(parts), kind="stable").tolist()
     return order
-
-
-def _as_float32(number: float) -> float:
-    return round(float(number), 6)

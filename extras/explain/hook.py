@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Annotated
 
 from flask import Flask
@@ -12,6 +13,7 @@ from extras.explain.explain import Evidence, Scorer, explained, explained_as_pop
 from extras.explain.shapes import Explanation, WhyNot
 from extras.explain.why_not import why_not
 from extras.routes import route
+from online.clients.base import Breaker
 from online.recommend.recommend import SCORES_SHARE, Recommender
 from online.recommend.types import (
     MAX_SIZE,
@@ -30,6 +32,7 @@ from online.web.guard import current_record, expect_within_budget
 from online.web.parts import Parts
 
 Facts = dict[str, int | dict[str, int]]  # counts, by what is counted
+_AN_ID = f"an id of 1 to {MAX_BYTES} bytes, the data set's own"
 
 
 class ExplainRequest(Request):
@@ -47,12 +50,8 @@ class StageReport(BaseModel):
     began_ms: float = Field(description="since the request's arrival")
     took_ms: float
     failed: bool
-    sent: dict[str, int | dict[str, int]] = Field(
-        description="counts, by what is counted"
-    )
-    received: dict[str, int | dict[str, int]] = Field(
-        description="counts; empty where the stage failed"
-    )
+    sent: Facts = Field(description="counts, by what is counted")
+    received: Facts = Field(description="counts; empty where the stage failed")
 
 
 class ExplainAnswer(Answer):
@@ -72,12 +71,8 @@ class WhyNotRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    userid: OwnText = Field(
-        description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own"
-    )
-    itemid: OwnText = Field(
-        description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own"
-    )
+    userid: OwnText = Field(description=_AN_ID)
+    itemid: OwnText = Field(description=_AN_ID)
     size: Size = Field(
         default=50,
         description=f"a whole number from 1 to {MAX_SIZE}, of the explained list",
@@ -165,10 +160,10 @@ def absent(parts: Parts, query: WhyNotRequest, watch: Stopwatch) -> WhyNot:
 
 
 def _scorer(recommender: Recommender, slate: Slate) -> Scorer:
-    """The scorer for more rows than usual: without the circuit breaker, as a timeout is no failure of the service."""
-    return lambda query: recommender.scorer.call_by(
-        query, slate.deadline.share(SCORES_SHARE)
-    )
+    """The scorer for more rows than usual: a timeout is no failure of the service, so it has a breaker of its own."""
+    scorer = copy(recommender.scorer)
+    scorer.breaker = Breaker(scorer.service)
+    return lambda query: scorer.call(query, slate.deadline.share(SCORES_SHARE))
 
 
 def _stages(slate: Slate) -> list[StageReport]:
@@ -224,11 +219,9 @@ def _facts(slate: Slate) -> dict[str, tuple[Facts, Facts]]:
         "excluded": len(user.seen),
         "size": recall.candidates,
     }
-    found = {name: len(hits.ids) for name, hits in candidates.by_channel.items()}
-    facts["elasticsearch"] = (
-        searched,
-        {"found": found, "fused": len(candidates.item_numbers)},
-    )
+    by_channel = {name: len(hits.ids) for name, hits in candidates.by_channel.items()}
+    found: Facts = {"found": by_channel, "fused": len(candidates.item_numbers)}
+    facts["elasticsearch"] = searched, found
     facts["feast"] = ({"users": 1}, {"features": len(spec.stored("user"))})
     columns = {
         "one_hot": len(spec.one_hot),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from data_exchange_center.dataset import OwnId
 from online.recommend.types import absent_by_default
 
-ReasonCode = Literal["liked", "rated", "profile", "terms", "popular", "taste"]
+ReasonCode = Literal["liked", "rated", "did", "profile", "terms", "popular", "taste"]
 WhyNotCode = Literal[
     "in_the_list",
     "seen",
@@ -43,13 +43,15 @@ class Reason(BaseModel):
     """Why an item is in the list: a code and what goes with it for programs, a sentence for people."""
 
     code: ReasonCode = Field(
-        description="liked, rated: `items` of the history are like it; profile: it is liked by people whose `values` "
-        "are the same; terms: it has `values` that the user prefers; popular: with everybody, and `values` that the "
-        "user prefers, if any; taste: near the user's learned vector"
+        description="liked, rated: `items` of the history are like it; did: the same, of events of the type in "
+        "`values`; profile: it is liked by people whose `values` are the same; terms: it has `values` that the user "
+        "prefers; popular: with everybody, and `values` that the user prefers, if any; taste: near the user's learned "
+        "vector"
     )
     items: list[NamedItem] = []
     values: list[str] = Field(
-        default=[], description="profile: fields; terms, popular: terms"
+        default=[],
+        description="did: a type of events; profile: fields; terms, popular: terms",
     )
     sentence: Sentence
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from data_exchange_center.candidates import fused_lists
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.fusion import Hits
 from extras.explain.explain import (
     Evidence,
     Scorer,
@@ -55,7 +54,7 @@ def why_not(
         return answer("unknown_item")
     if not len(in_order(opened, np.array([itemid]))):
         return answer("hidden")
-    ranked = place(Hits(slate.ranked.item_numbers, slate.ranked.scores), itemid)
+    ranked = place(slate.ranked, itemid)
     moved = diversified(slate.ranked, itemid)
     best = slate.ranked.shown(size)
     among_first: WhyNotCode | None = None
@@ -72,10 +71,19 @@ def why_not(
     # its rank by every channel, however far down, and in the fusion of all that they found
     recall, by_channel = opened.manifest.recipe.recall, evidence.candidates.by_channel
     size_of_all = sum(len(found.ids) for found in by_channel.values())
-    whole = fused_lists(recall, by_channel, size_of_all)
-    fused = place(Hits(whole.item_numbers, whole.scores), itemid)
+    fused = place(fused_lists(recall, by_channel, size_of_all), itemid)
     shares = evidence.shares(np.array([itemid]))
-    channels = channel_places(evidence, _full_lists(evidence), shares, itemid, 0)
+    # by exact search over the server's own copy of the vectors: one that counts preferred terms has the items with one,
+    # and the nearest others
+    lists = search_channels(
+        opened.exact.call,
+        opened.manifest,
+        opened.channels,
+        evidence.user,
+        evidence.timestamp,
+        len(opened.catalogue),
+    )
+    channels = channel_places(evidence, lists, shares, itemid, 0)
     moving = []
     if ranked.rank:
         at = np.array([ranked.rank - 1])
@@ -108,22 +116,6 @@ def _never_trained(opened: Release, itemid: int) -> bool:
     rows = np.flatnonzero(opened.exact.item_numbers == itemid)
     return len(rows) > 0 and all(
         np.isnan(vectors[rows]).any() for vectors in opened.exact.vectors.values()
-    )
-
-
-def _full_lists(evidence: Evidence) -> dict[str, Hits]:
-    """The unseen items by each channel, by exact search over the server's own copy of the vectors.
-
-    A search that counts preferred terms has the items with one, and the nearest others.
-    """
-    opened = evidence.opened
-    return search_channels(
-        opened.exact.call,
-        opened.manifest,
-        opened.channels,
-        evidence.user,
-        evidence.timestamp,
-        len(opened.catalogue),
     )
 
 

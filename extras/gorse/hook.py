@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import compress
 from typing import Annotated, Any, Final
 
 from flask import Flask, request
@@ -26,6 +27,7 @@ from extras.questions.similar import SimilarQuery, alike
 from extras.routes import route
 from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.outcomes import BadRequestError
+from online.recommend.recommend import items_of
 from online.recommend.types import MAX_SIZE, MAX_TIMESTAMP, Item, read_id
 from online.web.guard import current_record, only_reads, open_at_first
 from online.web.parts import Parts
@@ -90,26 +92,20 @@ def register(app: Flask, parts: Parts) -> None:
     def gorse_recommend(page: Page, userid: str) -> Recommended:
         """A user's best unseen items, as Gorse answers."""
         text = userid.removesuffix("/")  # before a category, which PyGorse adds
-        opened = recommender.releases.get()
+        kind = recommender.releases.get().user_ids
         number, slash, category = text.partition("/")
-        if (
-            slash
-            and number.isdecimal()
-            and opened.manifest.dataset.user_ids != "string"
-        ):
+        if slash and number.isdecimal() and kind == "integer":
             sent = category[:_SHOWN]
             raise BadRequestError(
                 "category",
                 f"Categories are not supported: leave out {sent!r} after the user's id.",
             )
-        own = read_id("userid", text, opened.manifest.dataset.user_ids)
+        own = read_id("userid", text, kind)
         current_record().facts |= {"user": own, "size": page.end}
-        items = recommended(page, userid=own)
+        scores = _scores(recommended(page, userid=own)).root
         if request.headers.get("X-API-Version") == "2":
-            return Recommended(
-                _scores((item.itemid, item.score) for item in items).root
-            )
-        return Recommended([str(item.itemid) for item in items])
+            return Recommended(scores)
+        return Recommended([each.Id for each in scores])
 
     @route(
         app,
@@ -123,21 +119,16 @@ def register(app: Flask, parts: Parts) -> None:
     def gorse_neighbors(page: Page, itemid: str) -> Scores:
         """The items most like one, as Gorse answers."""
         query = SimilarQuery(itemid=[itemid], size=page.end)
-        found = alike(recommender.releases.get(), query, parts.in_order).item_list[
-            page.offset :
-        ]
-        return _scores((item.itemid, item.score) for item in found)
+        found = alike(recommender.releases.get(), query, parts.in_order)
+        return _scores(found.item_list[page.offset :])
 
     @route(app, parts, "GET", "/api/popular", Scores, reading, query=Page)
     def gorse_popular(page: Page) -> Scores:
         """The popular items, as Gorse answers."""
         opened = recommender.releases.get()
-        at = parts.in_order(opened, opened.popular.ids)[page.offset : page.end]
-        own = (
-            opened.catalogue[itemid].own_id
-            for itemid in opened.popular.ids[at].tolist()
-        )
-        return _scores(zip(own, opened.popular.scores[at].tolist(), strict=True))
+        popular = opened.popular
+        at = parts.in_order(opened, popular.ids)[page.offset : page.end]
+        return _scores(items_of(opened.catalogue, popular.ids[at], popular.scores[at]))
 
     @route(
         app,
@@ -157,19 +148,15 @@ def register(app: Flask, parts: Parts) -> None:
         dataset, history = recommender.releases.get().manifest.dataset, []
         nobody = 1 if dataset.user_ids == "integer" else "nobody"
         for place, each in enumerate(sent.root):
-            event = replace(
-                each.event(dataset.user_ids, dataset.item_ids), userid=nobody
-            )
-            if (problem := refusal(event, dataset, time.time())) is not None:
-                field = f"[{place}].{_NAMES[problem[0]]}"
-                raise BadRequestError(field, f"{field} {problem[1]}")
-            known = {"itemid": event.itemid, "type": event.type, "value": event.value}
-            history.append(
-                known | ({} if each.seconds is None else {"timestamp": each.seconds})
-            )
-        return _scores(
-            (item.itemid, item.score) for item in recommended(page, history=history)
-        )
+            event = each.event(dataset.user_ids, dataset.item_ids)
+            problem = refusal(replace(event, userid=nobody), dataset, time.time())
+            if problem is not None:
+                name, what = problem
+                field = f"[{place}].{_NAMES[name]}"
+                raise BadRequestError(field, f"{field} {what}")
+            past = {"itemid": event.itemid, "type": event.type, "value": event.value}
+            history.append({**past, "timestamp": each.seconds})
+        return _scores(recommended(page, history=history))
 
     @open_at_first
     def feedback(sent: FeedbackList) -> FeedbackAnswer:
@@ -235,8 +222,8 @@ class Recommended(RootModel[list[str] | list[Score]]):
     """Ids, best first; with the header X-API-Version: 2 their scores, too."""
 
 
-def _scores(found: Iterable[tuple[OwnId, float]]) -> Scores:
-    return Scores([Score(Id=str(own), Score=score) for own, score in found])
+def _scores(found: Iterable[Item]) -> Scores:
+    return Scores([Score(Id=str(each.itemid), Score=each.score) for each in found])
 
 
 def _seconds(text: str) -> int | None:
@@ -273,16 +260,8 @@ class SessionFeedback(BaseModel):
 
     def eventid(self, after: str = "") -> str:
         """Id of this feedback; ``after``: what it follows, so that the same feedback can be sent again later."""
-        sent = "\n".join(
-            (
-                self.FeedbackType,
-                self.UserId,
-                self.ItemId,
-                str(self.seconds),
-                str(self.Value),
-                after,
-            )
-        )
+        names = f"{self.FeedbackType}\n{self.UserId}\n{self.ItemId}"
+        sent = f"{names}\n{self.seconds}\n{self.Value}\n{after}"
         prefix = _UNDATED if self.seconds is None else _DATED
         return f"{prefix}{hashlib.sha256(sent.encode()).hexdigest()[:32]}"
 
@@ -319,13 +298,10 @@ def events_of(
     ]
     # of a user on an item, in order of arrival
     earlier: dict[tuple[OwnId, OwnId], list[Event]] = {}
-    for userid in {
-        event.userid for event, counts in zip(given, counting, strict=True) if counts
-    }:
+    for userid in {event.userid for event in compress(given, counting)}:
         user = users.call(UserQuery.of(userid, manifest)).user
-        for logged in sorted(
-            user.events if user else (), key=lambda each: each.position
-        ):
+        events = user.events if user else ()
+        for logged in sorted(events, key=lambda each: each.position):
             earlier.setdefault((userid, logged.event.itemid), []).append(logged.event)
     for place, (feedback, event) in enumerate(zip(sent, given, strict=True)):
         if not counting[place]:  # it changes nothing, so an undated one counts once
@@ -336,17 +312,14 @@ def events_of(
             each for each in there if not dated or each.timestamp == event.timestamp
         ]
         last = max(reversed(rivals), key=lambda each: each.timestamp, default=None)
-        if (
-            last is None
-        ):  # the minute: an undated one may have been compacted, and is still in the log
-            after = "" if dated else f"{event.timestamp // 60}"
-        elif (last.type, last.value) == (event.type, event.value) and (
-            dated or last.eventid.startswith(_UNDATED)
-        ):
-            given[place] = replace(event, eventid=last.eventid)
-            continue
-        else:
+        if last is not None:
+            equal = (last.type, last.value) == (event.type, event.value)
+            if equal and (dated or last.eventid.startswith(_UNDATED)):
+                given[place] = replace(event, eventid=last.eventid)
+                continue
             after = last.eventid
+        else:  # the minute: an undated one may have been compacted, and is still in the log
+            after = "" if dated else f"{event.timestamp // 60}"
         given[place] = replace(event, eventid=feedback.eventid(after))
         there.append(given[place])
     return given
@@ -368,9 +341,9 @@ class SessionFeedbackList(
 
 def _own(text: str, kind: IdKind) -> OwnId:
     """An id, which is text in Gorse's shape; one that is no number where numbers are expected is refused later."""
-    return (
-        int(text) if kind == "integer" and text.isascii() and text.isdecimal() else text
-    )
+    if kind == "integer" and text.isascii() and text.isdecimal():
+        return int(text)
+    return text
 
 
 class FeedbackAnswer(BaseModel):

@@ -25,6 +25,7 @@ from extras.items.store import MAX_ITEMS, Change, Follower, ItemStore, Like, Rec
 from extras.routes import expect_kind, per_release, route
 from online.clients.base import ServiceError
 from online.clients.redis import UserQuery
+from online.recommend.item_cache import ITEM_TTL_S
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import BadRequestError
 from online.recommend.types import Request, UserId, read_id
@@ -42,10 +43,6 @@ _EXAMPLE: Final = {
     "title": "Heat 2",
     "attributes": {"genres": ["Action", "Crime"]},
 }
-_INDEXED: Final = (
-    "the worker that answers has the change, whether Elasticsearch answers or not; "
-    "the other workers have it within a second"
-)
 _FULL: Final = f"{MAX_ITEMS:,} items are new, changed or removed: no more are kept."
 
 Value = Annotated[str, Field(min_length=1, max_length=200)]
@@ -63,12 +60,17 @@ _TITLE: Final = (
 Title = Annotated[str, Field(min_length=1, max_length=500, pattern=_TITLE)]
 
 
-class NewItem(BaseModel):
-    """An item that the live release does not have."""
+class ItemId(BaseModel):
+    """An item by its id."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     itemid: UserId
+
+
+class NewItem(ItemId):
+    """An item that the live release does not have."""
+
     title: Title
     attributes: Given = Field(
         default={},
@@ -95,14 +97,6 @@ class NewItems(
     """Items that the live release does not have."""
 
 
-class ItemId(BaseModel):
-    """An item by its id."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    itemid: UserId
-
-
 class ItemIds(
     RootModel[Annotated[list[ItemId], Field(min_length=1, max_length=MAX_AT_ONCE)]]
 ):
@@ -116,7 +110,6 @@ class ItemState(BaseModel):
     release: str = Field(description="the live one")
     title: str | None = Field(description="null: the item is removed")
     attributes: dict[str, Any] = Field(description="as answers show them")
-    indexed: bool = Field(description=_INDEXED)
 
 
 class ItemsState(BaseModel):
@@ -126,7 +119,6 @@ class ItemsState(BaseModel):
     itemids: list[OwnId] = Field(
         description="those that were added or removed, in the order given"
     )
-    indexed: bool = Field(description=_INDEXED)
 
 
 class UnknownItemError(RecsysError):
@@ -140,7 +132,7 @@ def register(app: Flask, parts: Parts) -> None:
     """`POST /ml/item`, `PATCH` and `DELETE /ml/item/<itemid>`."""
     recommender, settings = parts.recommender, parts.settings
     store: ItemStore = parts.stores.get("items") or ItemStore(settings.redis)
-    follower = Follower(recommender, store, settings.server.item_cache_ttl_s)
+    follower = Follower(recommender, store, ITEM_TTL_S)
     app.url_map.converters["any_text"] = AnyText
     follower.hides = recommender.phases.recall.append(without_hidden)
     follower.hides.needed = False
@@ -195,7 +187,6 @@ def register(app: Flask, parts: Parts) -> None:
             release=opened.release,
             title=shown.title if shown else None,
             attributes=dict(shown.attributes) if shown else {},
-            indexed=True,
         )
 
     def write(
@@ -203,18 +194,8 @@ def register(app: Flask, parts: Parts) -> None:
     ) -> Callable[[View], View]:
         """Serve a change of the catalogue, which always needs a key."""
         statuses = (400, 401, 403, 408, 409, 411, 429, 500, 503, *errors)
-        key: list[dict[str, Any]] = [{"key": []}]
-        return route(
-            app,
-            parts,
-            method,
-            path,
-            answer,
-            statuses,
-            merge_slashes=False,
-            security=key,
-            **more,
-        )
+        more |= {"merge_slashes": False, "security": [{"key": []}]}
+        return route(app, parts, method, path, answer, statuses, **more)
 
     @write(
         "POST",
@@ -284,7 +265,7 @@ def register(app: Flask, parts: Parts) -> None:
                 raise BadRequestError(field, f"{field} is there twice in the list.")
             before.add(own)
         opened = changed(base, dict(zip(own_ids, changes, strict=True)))
-        return ItemsState(release=opened.release, itemids=own_ids, indexed=True)
+        return ItemsState(release=opened.release, itemids=own_ids)
 
     @write(
         "PATCH",

@@ -472,7 +472,8 @@ def extended(
     rows = {name: table[new] for name, table in placed.rows.items()}
     numbers = placed.numbers[new]
     vectors = {name: rows[name] for name in base.exact.vectors}
-    alone = ExactItems(numbers, vectors, _terms(numbers, *_pairs(placed)))
+    of_new = _terms(numbers, placed, ExactItems.of((), {}))
+    alone = ExactItems(numbers, vectors, of_new)
     made = Extended(
         manifest=base.manifest,
         channels=_channels(spaces, numbers, rows),
@@ -526,37 +527,26 @@ def _exact(
     vectors = {}
     for name, rows in before.vectors.items():
         vectors[name] = np.insert(rows[kept], at, alone.vectors[name], axis=0)
-
-    codes = np.repeat(
-        np.array(list(before.terms), np.int64),
-        [len(of) for of in before.terms.values()],
-    )
-    having = before.item_numbers[
-        np.concatenate([[], *before.terms.values()]).astype(int)
-    ]
-    as_before = ~np.isin(having, placed.numbers)
-    codes_now, having_now = _pairs(placed)
-    codes = np.concatenate([codes[as_before], codes_now])
-    having = np.concatenate([having[as_before], having_now])
-    return ExactItems(numbers, vectors, _terms(numbers, codes, having))
-
-
-def _pairs(placed: Placed) -> tuple[Numbers, Numbers]:
-    """(p,) codes of terms, and (p,) numbers of the items that have them."""
-    pairs = [(code, n) for n, item in placed.shown.items() for code in item.terms]
-    codes, numbers = np.array(pairs, np.int64).reshape(-1, 2).T
-    return codes, numbers
+    return ExactItems(numbers, vectors, _terms(numbers, placed, before))
 
 
 def _terms(
-    numbers: Numbers, codes: Numbers, having: Numbers
+    numbers: Numbers, placed: Placed, before: ExactItems
 ) -> dict[int, NDArray[np.intp]]:
-    """Code of a term -> places among ``numbers`` of the items that have it, of pairs as of `_pairs`."""
-    there = np.isin(having, numbers)
-    places = np.searchsorted(numbers, having[there])
-    order = np.lexsort((places, codes[there]))
-    found, starts = np.unique(codes[there][order], return_index=True)
-    return dict(zip(found.tolist(), np.split(places[order], starts[1:]), strict=False))
+    """Code of a term -> places among ``numbers`` of the items that have it now."""
+    items = Vocabulary(numbers)
+    stays = items.codes(before.item_numbers) - 1  # where an item is now; -1: nowhere
+    stays[np.isin(before.item_numbers, placed.numbers)] = -1
+    now: dict[int, list[int]] = {code: [] for code in before.terms}
+    places = items.codes(placed.numbers) - 1
+    for place, item in zip(places.tolist(), placed.shown.values(), strict=True):
+        for code in item.terms:
+            now.setdefault(code, []).append(place)
+    terms = {}
+    for code, of_placed in now.items():
+        every = np.append(stays[before.terms.get(code, [])], of_placed)
+        terms[code] = np.sort(every[every >= 0]).astype(np.intp)
+    return terms
 
 
 def _features(base: Release, placed: Placed) -> EncodedItems:

@@ -153,18 +153,13 @@ class ItemStore(RedisClient[Query, Changes]):
             names: Any = self._redis.zrangebyscore(
                 _changed_key(query.dataset), f"({query.version}", "+inf"
             )
-            stored = (
-                dict(zip(names, self._redis.hmget(key, names), strict=True))  # type: ignore[arg-type]
-                if names
-                else {}
-            )
+            found: Any = self._redis.hmget(key, names) if names else []
+            stored = dict(zip(names, found, strict=True))
+        records: dict[OwnId, Record | None] = {}
         try:
-            records = {
-                own_id(name.decode(), query.kind): Record.model_validate_json(raw)
-                if raw
-                else None
-                for name, raw in stored.items()
-            }
+            for name, raw in stored.items():
+                record = Record.model_validate_json(raw) if raw else None
+                records[own_id(name.decode(), query.kind)] = record
         except ValueError as error:
             raise StoredError(
                 self.service, "holds new items that cannot be read"
@@ -188,20 +183,16 @@ class ItemStore(RedisClient[Query, Changes]):
             }
             records = after(changes, before, max(size - 1, 0), version)
             pipe.multi()
-            kept, gone, versions = {}, [], {}
             for own, record in records.items():
                 version += 1
-                versions[str(own)] = version
+                pipe.zadd(changed_key, {str(own): version})
                 if record is None:
-                    gone.append(str(own))
+                    pipe.hdel(key, str(own))
                 else:
-                    kept[str(own)] = record.model_dump_json()
-            if gone:
-                pipe.hdel(key, *gone)
-            if versions:
-                pipe.zadd(changed_key, versions)
+                    pipe.hset(key, str(own), record.model_dump_json())
+            if records:
                 pipe.zremrangebyrank(changed_key, 0, -_CHANGES - 1)
-                pipe.hset(key, mapping={**kept, _VERSION: version})
+                pipe.hset(key, _VERSION, version)
             return version
 
         with self._limited("change"):
@@ -213,14 +204,11 @@ class ItemStore(RedisClient[Query, Changes]):
     def forget(self, dataset: str, user: OwnId) -> int:
         """Delete a user's likes of items. Returns the version. Raises ServiceError."""
         records = self.call(Query(dataset, "string", -1)).records
-        liked = [
-            own
-            for own, record in records.items()
-            if record and any(like.user == user for like in record.likes)
-        ]
-        return self.change(
-            dataset, {own: lambda was: was and was.with_like(user, ()) for own in liked}
-        )
+        changes: dict[OwnId, Change] = {}
+        for own, record in records.items():
+            if record and any(like.user == user for like in record.likes):
+                changes[own] = lambda was: was and was.with_like(user, ())
+        return self.change(dataset, changes)
 
 
 def _key(dataset: str) -> str:

@@ -117,13 +117,12 @@ def add(path: Path, name: str, scopes: Collection[str] = ADMIN) -> str:
 
 def revoke(path: Path, name: str) -> int:
     """Revoke a key; how many are left. Raises KeyProblemError if there is none."""
-    if name not in (keys := read(path)):
-        raise KeyProblemError(
-            f"No key in {path} is named {name}",
-            f"There are: {', '.join(keys) or 'none'}.",
-        )
     with _changed(path) as keys:
-        keys.pop(name, None)
+        if keys.pop(name, None) is None:
+            raise KeyProblemError(
+                f"No key in {path} is named {name}",
+                f"There are: {', '.join(keys) or 'none'}.",
+            )
         return len(keys)
 
 

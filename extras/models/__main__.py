@@ -24,8 +24,7 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts, plugins
-from data_exchange_center.artifacts import Table
-from data_exchange_center.channels import Arrays, Channel, StoredVectors
+from data_exchange_center.channels import Arrays, Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
 from data_exchange_center.fusion import NOT_FOUND, Hits
@@ -208,7 +207,7 @@ def recipe_with(channel: ChannelRecipe, *, with_default: bool) -> Recipe:
         recall = RecallRecipe(channels=(channel,))
         return Recipe(name=channel.name, recall=recall, ranker=OrderRecipe())
     channels = (*DEFAULT.recall.channels, channel)
-    recall = RecallRecipe(**{**dict(DEFAULT.recall), "channels": channels})
+    recall = DEFAULT.recall.model_copy(update={"channels": channels})
     return DEFAULT.model_copy(update={"name": channel.name, "recall": recall})
 
 
@@ -244,14 +243,11 @@ def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity
     own_users, own_items = own
     path = folder / EXPECTED
     expected = bundle.read_expected(folder)
-    users = bundle.positions(path, expected.users, own_users, "users")
+    users = bundle.positions(path, list(expected), own_users, "users")
     texts = list(own_items)
     same, worst, first = 0, 0.0, ""
-    for user, name, items, of_items in zip(
-        users, expected.users, expected.items, expected.scores, strict=True
-    ):
-        wanted = items[:COMPARED]
-        theirs = np.asarray(of_items[:COMPARED], np.float64)
+    for user, (name, (items, of_items)) in zip(users, expected.items(), strict=True):
+        wanted, theirs = items[:COMPARED], of_items[:COMPARED]
         codes = 1 + bundle.positions(path, wanted, own_items, "items")
         scores, best = listed(channel, user, inputs)
         if len(wanted) < len(best.ids):
@@ -282,8 +278,7 @@ def listed(channel: Channel, user: int, inputs: Inputs) -> tuple[np.ndarray, Hit
     after_all = Points(
         np.array([user]), past.lengths[[user]], past.times[[own.stop - 1]] + 1
     )
-    stored = {channel.name: channel.users} if isinstance(channel, StoredVectors) else {}
-    requests = requests_at(past, after_all, inputs.profiles, channel.events, stored)
+    requests = requests_at(past, after_all, inputs.profiles, channel)
     scores = channel.scores(requests)
     rows = np.zeros(own.stop - own.start, np.int64)
     (best,) = top_k(scores.copy(), COMPARED, rows, past.items[own])
@@ -298,14 +293,9 @@ def _in_words(ids: Sequence[str], scores: Iterable[float]) -> str:
 def own_ids(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """Own ids as text, of users and items, in the order of `Sequences`."""
 
-    def read(table: Table, key: str) -> np.ndarray:
-        rows = table.read(settings.artifacts_dir).sort_values(key)
-        return rows[Columns.OWN_ID].to_numpy()
-
-    return (
-        read(artifacts.USERS, Columns.USER),
-        read(artifacts.ITEMS, Columns.ITEM),
-    )
+    users = artifacts.USERS.read(settings.artifacts_dir).sort_values(Columns.USER)
+    items = artifacts.ITEMS.read(settings.artifacts_dir).sort_values(Columns.ITEM)
+    return users[Columns.OWN_ID].to_numpy(), items[Columns.OWN_ID].to_numpy()
 
 
 def _rows(ids: np.ndarray) -> dict[str, int]:
@@ -316,24 +306,21 @@ def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m extras.models", description="Models of other libraries."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    importing = commands.add_parser(
-        "import", help="check a bundle and write its recipe"
+    parser.add_argument(
+        "command",
+        choices=("import", "export-events"),
+        help="check a bundle and write its recipe; write what a model is trained on",
     )
-    importing.add_argument("bundle", type=Path)
-    importing.add_argument(
+    parser.add_argument("folder", type=Path)
+    parser.add_argument(
         "--with-default",
         action="store_true",
-        help="as one more channel of the default recipe",
+        help="import as one more channel of the default recipe",
     )
-    exporting = commands.add_parser(
-        "export-events", help="write what a model is trained on"
-    )
-    exporting.add_argument("folder", type=Path)
     given = parser.parse_args()
     try:
         if given.command == "import":
-            import_model(settings, given.bundle, with_default=given.with_default)
+            import_model(settings, given.folder, with_default=given.with_default)
         else:
             export_events(settings, given.folder)
     except BundleError as error:

@@ -34,6 +34,7 @@ from data_exchange_center.recipes import Frozen
 from extras.models import encoder
 
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 MODEL: Final = "model.toml"
 ITEMS: Final = "items.parquet"
 USERS: Final = "users.parquet"
@@ -58,15 +59,6 @@ class About(Frozen):
     events: int = 0  # rows of events.parquet that the model was trained on; 0: unknown
     # newest events that an encoder reads; 0: another kind
     history_length: Annotated[int, Field(ge=1, le=MAX_HISTORY)] = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Expected:
-    """The library's own lists."""
-
-    users: Sequence[str]
-    items: Sequence[Sequence[str]]
-    scores: Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,18 +100,18 @@ def read(folder: Path) -> Bundle:
     return Bundle(about, ids, users, indexed, query_vectors(of_users))
 
 
-def read_expected(folder: Path) -> Expected:
-    """Read the library's own lists. Raises BundleError."""
+def read_expected(folder: Path) -> dict[str, tuple[list[str], Float64]]:
+    """Read the library's own lists: user -> items, scores. Raises BundleError."""
     path = folder / EXPECTED
     table = _table(path, "id", "items", "scores")
-    users = _ids(path, table)
-    found = Expected(users, table["items"].to_pylist(), table["scores"].to_pylist())
-    for user, items, scores in zip(users, found.items, found.scores, strict=True):
-        finite = np.isfinite(np.asarray(scores, float)).all()
-        if not items or len(items) != len(scores) or not finite:
+    found = {}
+    for user, row in zip(_ids(path, table), table.to_pylist(), strict=True):
+        items, scores = row["items"], np.asarray(row["scores"], np.float64)
+        if not items or len(items) != len(scores) or not np.isfinite(scores).all():
             raise BundleError(
                 f"{path}: user {user} needs as many finite scores as items, at least one"
             )
+        found[user] = items, scores
     return found
 
 

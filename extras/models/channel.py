@@ -169,11 +169,10 @@ def trained_within(model: Arrays, past: Sequences) -> bool:
 
     ``past_events`` of the model says of how many events of each of ``past_users`` it may know.
     """
-    lengths = dict(zip(past.user_numbers.tolist(), past.lengths.tolist(), strict=True))
-    known = zip(
-        model["past_users"].tolist(), model["past_events"].tolist(), strict=True
+    _, here, there = np.intersect1d(
+        past.user_numbers, model["past_users"], return_indices=True
     )
-    return all(events <= lengths.get(user, events) for user, events in known)
+    return bool((model["past_events"][there] <= past.lengths[here]).all())
 
 
 def fit(
@@ -186,17 +185,15 @@ def fit(
     """
     from offline.models.kinds import Fitted
 
-    model = read_model(recipe.file)
-    usable = trained_within(model, past)
-    if not usable and recipe.training_file:
+    model, known = read_model(recipe.file), past
+    if recipe.training_file and not trained_within(model, past):
         model = read_model(recipe.training_file)
-        usable = trained_within(model, past)
-    elif not usable:
+    elif not recipe.training_file:
         # the ranker `order` learns nothing from its lists: the model itself may make them
         of_lists = inputs.data.earlier_lengths(OrderRecipe().past)
-        usable = np.array_equal(past.lengths, of_lists)
-        usable = usable and trained_within(model, inputs.data)
-    if not usable:
+        if np.array_equal(past.lengths, of_lists):
+            known = inputs.data
+    if not trained_within(model, known):
         raise StepError(
             f"{recipe.name}: was trained on events that come after those that are given here, and would be evaluated "
             "on what it has seen: train it on what `make export-events` writes now, and import it again"

@@ -125,10 +125,8 @@ def read_encoder(path: Path, about: About, n_items: int, dims: int) -> bytes:
         raise BundleError(
             f"{path}: cannot be read as an ONNX model ({_line(error)})"
         ) from error
-    versions = [
-        each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")
-    ]
-    opset = max(versions, default=0)
+    opsets = [each for each in proto.opset_import if each.domain in ("", "ai.onnx")]
+    opset = max((each.version for each in opsets), default=0)
     if opset > MAX_OPSET:
         raise BundleError(
             f"{path}: is of opset {opset}, Triton reads at most {MAX_OPSET}: export with opset_version=18"
@@ -165,13 +163,10 @@ def extend_to_query(proto: onnx.ModelProto, dims: int) -> None:
     output = graph.output.pop()
     two_columns = helper.make_tensor("_pads", TensorProto.INT64, [4], [0, 0, 0, 2])
     graph.initializer.append(two_columns)
-    graph.node.append(
-        helper.make_node("Pad", [output.name, "_pads"], [wire.MODEL_OUTPUT])
-    )
-    shape: list[str | int | None] = ["batch", dims + 2]
-    graph.output.append(
-        helper.make_tensor_value_info(wire.MODEL_OUTPUT, TensorProto.FLOAT, shape)
-    )
+    pad = helper.make_node("Pad", [output.name, "_pads"], [wire.MODEL_OUTPUT])
+    graph.node.append(pad)
+    vectors = helper.make_tensor_type_proto(TensorProto.FLOAT, ["batch", dims + 2])
+    graph.output.add(name=wire.MODEL_OUTPUT, type=vectors)
 
 
 def _try(path: Path, model: bytes, history: int, n_items: int, dims: int) -> None:

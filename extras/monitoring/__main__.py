@@ -1,6 +1,6 @@
 """Run Prometheus over this machine's server and Triton without Docker (with Docker: Compose's profile `monitoring`).
 
-Reads   prometheus.yml and alerts.yml of this folder; the program `prometheus`, where it is installed
+Reads   prometheus.yml, alerts.yml and burn_rates.yml of this folder; the program `prometheus`, where it is installed
 Writes  data_exchange_center/online/prometheus/: its configuration and a week of metrics
 Run     make monitor, or python -m extras.monitoring
 Expect  "Prometheus is at http://127.0.0.1:9090", with its log below, until Ctrl-C
@@ -18,9 +18,9 @@ import yaml
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import ExtensionSettings, Port, Settings
 from data_exchange_center.steps import run
+from extras.monitoring.objectives import BURN_RATES, HERE
 from stack.service import LOOPBACK, StackError
 
-HERE: Final = Path(__file__).parent
 CONFIG: Final = "prometheus.yml"
 ALERTS: Final = "alerts.yml"
 KEY: Final = "metrics_key"
@@ -46,6 +46,7 @@ def write(settings: Settings) -> Path:
     contents = {
         KEY: (0o600, key.get_secret_value() if key else ""),
         ALERTS: (0o644, (HERE / ALERTS).read_text(encoding="utf-8")),
+        BURN_RATES: (0o644, (HERE / BURN_RATES).read_text(encoding="utf-8")),
         CONFIG: (0o644, yaml.safe_dump(config)),
     }
     for name, (mode, text) in contents.items():

@@ -184,7 +184,7 @@ class Metrics:
         self._sampled_at = time.monotonic()
         releases, opened = self._recommender.releases, self._recommender.releases.active
         self._waiting.set(self._recommender.user_features.waiting)
-        self._open_releases.set(releases.loaded_count)
+        self._open_releases.set(len(releases.loaded))
         for client in self._recommender.clients:
             self._breaker.labels(client.service).set(
                 _BREAKER_STATES[client.breaker.state]

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center.dataset import ItemNumber
+from data_exchange_center.event_types import EventType
 from extras.own_data.declaration import MOST_LEVELS, AttributeSpec, InteractionsTable
 
 Floats = NDArray[np.float64]
@@ -42,16 +43,11 @@ def categories(
     """Encode texts, None where a cell is empty: int32 if all are whole numbers, unless ``as_text``; else strings,
     `UNKNOWN` for empty cells and `OTHER` for the rarest values."""
     column = pd.Series(list(texts), dtype=object)
-    known = column.dropna()
-    kept = frequent(known, spec.values or MOST_CATEGORIES)
-    whole = known.str.fullmatch(r"-?(0|[1-9]\d{0,8})")
-    if (
-        len(known) == len(column)
-        and column.isin(kept).all()
-        and whole.all()
-        and not as_text
-    ):
-        return column.astype("int32")
+    kept = frequent(column.dropna(), spec.values or MOST_CATEGORIES)
+    if not as_text and column.isin(kept).all():
+        whole = column.str.fullmatch(r"-?(0|[1-9]\d{0,8})")
+        if whole.all():
+            return column.astype("int32")
     return column.where(column.isin(kept) | column.isna(), OTHER).fillna(UNKNOWN)
 
 
@@ -61,8 +57,8 @@ def intervals(numbers: Floats, spec: AttributeSpec) -> pd.Series:
     known = numbers[~np.isnan(numbers)]
     distinct = np.unique(known)
     if len(distinct) <= most:
-        names = pd.Series([written(value) for value in numbers])
-        return names.where(~np.isnan(numbers), UNKNOWN)
+        names = pd.Series(numbers, dtype=object)
+        return names.map(written, na_action="ignore").fillna(UNKNOWN)
     shares = np.linspace(0, 1, most + 1)[1:-1]
     edges = np.unique(np.quantile(known, shares, method="higher"))
     edges = edges[edges > distinct[0]]
@@ -71,9 +67,9 @@ def intervals(numbers: Floats, spec: AttributeSpec) -> pd.Series:
     named = [written(edge) for edge in edges]
     between = [f"{low} to {high}" for low, high in pairwise(named)]
     labels = [f"below {named[0]}", *between, f"{named[-1]} or more"]
-    at = np.searchsorted(edges, np.nan_to_num(numbers), side="right")
-    names = pd.Series(np.array(labels, dtype=object)[at])
-    return names.where(~np.isnan(numbers), UNKNOWN)
+    bounds = [-np.inf, *edges, np.inf]
+    names = pd.Series(pd.cut(numbers, bounds, right=False, labels=labels))
+    return names.astype(object).fillna(UNKNOWN)
 
 
 def written(number: float) -> str:
@@ -145,14 +141,20 @@ class Levels:
 
 
 def levels(
-    connection: duckdb.DuckDBPyConnection, table: str, declared: InteractionsTable
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    declared: InteractionsTable,
+    types: Sequence[EventType] = (),
 ) -> Levels:
-    """One level per distinct ``number`` in the table, or per declared value; without values every event is liked.
+    """One level per distinct ``number``, declared value or type; without these every event is liked.
 
     More than `MOST_LEVELS` values are binned into as many intervals, cut at quantiles of the liked and of the other
     values; a level's value is its interval's median.
     """
     above = declared.positive_above
+    if types:
+        codes = [float(code) for code in range(1, len(types) + 1)]
+        return Levels(codes, "number", sum(not each.target for each in types))
     if above is None:
         return Levels((1.0,), "1", 0)
 

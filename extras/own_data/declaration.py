@@ -6,19 +6,20 @@
 from __future__ import annotations
 
 import tomllib
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from data_exchange_center.dataset import SEPARATOR, Effect, HoldoutRule, Repeats
+from data_exchange_center.event_types import TypeRules
 from data_exchange_center.recipes import NAME, recipe_called
 from data_exchange_center.steps import StepError
 
@@ -55,32 +56,16 @@ class AttributeSpec(_Frozen):
     centres: tuple[float, ...] | None = Field(default=None, min_length=1)
     width: float | None = Field(default=None, gt=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_alone(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _centres_have_a_width(self) -> Self:
         if (self.centres is None) != (self.width is None):
             raise ValueError("centres and width are given together or not at all")
         return self
-
-
-def _attributes(value: Any) -> Any:
-    """Expand attributes that are given by their kind alone. Raises ValueError for a reserved name."""
-    if not isinstance(value, dict):
-        return value
-    for name in value:
-        if name in TAKEN or SEPARATOR in name:
-            raise ValueError(
-                f"{name!r} cannot be the name of an attribute: call it otherwise, "
-                f'as in other = {{ kind = "categorical", column = "{name}" }}'
-            )
-    return {
-        name: {"kind": spec} if isinstance(spec, str) else spec
-        for name, spec in value.items()
-    }
-
-
-Attributes: TypeAlias = Annotated[
-    dict[str, AttributeSpec], BeforeValidator(_attributes)
-]
 
 
 class _Table(_Frozen):
@@ -104,6 +89,7 @@ class InteractionsTable(_Table):
         time_format: `strftime` format of times that are not ISO 8601: ``%d/%m/%Y``; default: detected, if only one fits
             the column.
         levels: all possible values; default: those in the data.
+        type: the column of the event's type, where `Declaration.types` says what each means.
     """
 
     user: str
@@ -116,6 +102,7 @@ class InteractionsTable(_Table):
     levels: tuple[float, ...] | None = Field(
         default=None, min_length=2, max_length=MOST_LEVELS
     )
+    type: str | None = None
 
     @model_validator(mode="after")
     def _a_value_is_liked_above_something(self) -> Self:
@@ -125,6 +112,8 @@ class InteractionsTable(_Table):
             )
         if self.levels and self.value is None:
             raise ValueError("levels need value, the column that has them")
+        if self.type is not None and self.value is not None:
+            raise ValueError("give type or value, not both: a type has a weight")
         return self
 
 
@@ -138,9 +127,22 @@ class _Listed(_Table):
 
     id: str
     keep: Literal["last"] | None = None
-    attributes: Attributes = {}
+    attributes: dict[str, AttributeSpec] = {}
     # between the values of a multi-valued attribute
     separator: str = Field(default="|", min_length=1)
+
+    @field_validator("attributes")
+    @classmethod
+    def _names_are_free(
+        cls, attributes: dict[str, AttributeSpec]
+    ) -> dict[str, AttributeSpec]:
+        for name in attributes:
+            if name in TAKEN or SEPARATOR in name:
+                raise ValueError(
+                    f"{name!r} cannot be the name of an attribute: call it otherwise, "
+                    f'as in other = {{ kind = "categorical", column = "{name}" }}'
+                )
+        return attributes
 
 
 class UsersTable(_Listed):
@@ -173,6 +175,7 @@ class Declaration(_Frozen):
         repeats: whether items that a user has had are recommended again.
         recipe: name of the recipe used in place of `default`.
         events: types of events that a running server accepts, as `Dataset.events`.
+        types: what the events of each type mean, by the values of `InteractionsTable.type`.
     """
 
     name: str = Field(min_length=1, max_length=100, pattern=rf"^{NAME}$")
@@ -183,6 +186,26 @@ class Declaration(_Frozen):
     items: ItemsTable | None = None
     holdout: HoldoutRule = HoldoutRule(share=0.1)
     events: dict[Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")], Effect] = {}
+    types: dict[Annotated[str, Field(min_length=1, max_length=64)], TypeRules] = Field(
+        default={}, max_length=MOST_LEVELS, validate_default=True
+    )
+
+    @field_validator("types")
+    @classmethod
+    def _of_a_column_with_a_target(
+        cls, types: dict[str, TypeRules], info: ValidationInfo
+    ) -> dict[str, TypeRules]:
+        interactions = info.data.get("interactions")
+        if interactions is None:  # refused already
+            return types
+        if (interactions.type is None) != (not types):
+            raise ValueError(
+                "type in [interactions], a column, and a line for each of its values in [types] are given together or "
+                "not at all"
+            )
+        if types and not any(each.target for each in types.values()):
+            raise ValueError("no type has target = true: nothing could be recommended")
+        return types
 
     @field_validator("recipe")
     @classmethod

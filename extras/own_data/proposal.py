@@ -27,7 +27,14 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.own_data import declaration
 from extras.own_data.attributes import MOST_CATEGORIES, written
-from extras.own_data.declaration import DECLARATION, INTERACTIONS, ITEMS, TAKEN, USERS
+from extras.own_data.declaration import (
+    DECLARATION,
+    INTERACTIONS,
+    ITEMS,
+    MOST_LEVELS,
+    TAKEN,
+    USERS,
+)
 from extras.own_data.tables import ENDINGS, File, database, opened
 from offline import movielens
 
@@ -44,6 +51,17 @@ ITEM: Final = (
 )
 TIME: Final = r"time|date|timestamp|ts|at|when|day|seen|created"
 VALUE: Final = r"rating|stars?|score|value|grade|vote|points?"
+TYPE: Final = r"type|kind|event|action|activity|behaviou?r"
+# what a type of events is called -> its rules in a proposal; the first that fits
+TYPES: Final = (
+    (r"return|refund|hide|dislike|remove|block|skip", "weight = 1.0, negative = true"),
+    (
+        r"buy|bought|purchase|order|sale|transaction",
+        "weight = 1.0, target = true, has = true",
+    ),
+    (r"cart|basket|wish|fav|save|like", "weight = 0.3, target = true"),
+    (r"", "weight = 0.1, target = true"),
+)
 TITLE: Final = r"title|name|label|headline"
 
 Sample = tuple[File, pd.DataFrame]  # its first rows as texts; empty cells are ""
@@ -63,9 +81,9 @@ def propose(folder: Path) -> str:
             if each.endswith(READ)
         ]
     for file, cells in samples:
-        user, item, time = (
-            _called(file.columns, names) for names in (USER, ITEM, TIME)
-        )
+        user = _called(file.columns, USER)
+        item = _called(file.columns, ITEM)
+        time = _called(file.columns, TIME)
         if user and item and time:
             others = [sample for sample in samples if sample[0] is not file]
             lines = [
@@ -120,6 +138,10 @@ def _events(cells: pd.DataFrame, user: str, item: str, time: str) -> Iterator[st
     yield '# time_format = "%d/%m/%Y"  # where they are not written as ISO 8601 says'
     value = _called(cells.columns.tolist(), VALUE)
     values = pd.to_numeric(cells.get(value, pd.Series()), errors="coerce").dropna()
+    kind = _called(cells.columns.drop([user, item, time]).tolist(), TYPE)
+    if kind is not None and 1 < cells[kind].nunique() <= MOST_LEVELS:
+        yield from _types(cells[kind])
+        return
     if values.empty:
         yield "# value = ...  # no column looks like one: every event counts as liked (implicit feedback)"
         return
@@ -127,6 +149,17 @@ def _events(cells: pd.DataFrame, user: str, item: str, time: str) -> Iterator[st
     above = min(values.median(), values[values <= upper].max())
     yield f"value = {_toml(value)}  # without it every event counts as liked"
     yield f"positive_above = {written(above)}  # an event is liked above this"
+
+
+def _types(cells: pd.Series) -> Iterator[str]:
+    """The column of the types of events, and what each may mean."""
+    yield f"type = {_toml(cells.name)}  # a few values: events of several types"
+    yield "\n[types]  # what an event says: weight, history, target, negative, has"
+    for name, count in cells[cells != ""].value_counts().to_dict().items():
+        rules = next(
+            rules for called, rules in TYPES if re.search(called, str(name).lower())
+        )
+        yield f"{_toml(name)} = {{ {rules} }}  # {count:,} of the first rows"
 
 
 def _file(file: File) -> list[str]:
@@ -137,17 +170,13 @@ def _listed(
     table: str, ids: pd.Series, names: str, samples: list[Sample]
 ) -> Iterator[str]:
     """The table of the first file that lists most of the ``ids`` of the events, each once."""
-    listing = [
-        (file, cells, key)
-        for file, cells in samples
-        if (key := _called(file.columns, names))
-        and cells[key].is_unique
-        and ids.isin(cells[key]).mean() > 0.5
-    ]
-    if not listing:
+    for file, cells in samples:
+        key = _called(file.columns, names)
+        if key and cells[key].is_unique and ids.isin(cells[key]).mean() > 0.5:
+            break
+    else:
         yield f"\n# [{table}]: no file lists every {_toml(ids.name)} once"
         return
-    file, cells, key = listing[0]
     yield f"\n[{table}]  # every {table[:-1]} once"
     yield from _file(file)
     yield f"id = {_toml(key)}"

@@ -30,6 +30,7 @@ from data_exchange_center.dataset import (
     IdKind,
     ItemNumber,
 )
+from data_exchange_center.event_types import EventType, in_order
 from data_exchange_center.steps import StepError
 from extras.own_data import attributes, declaration
 from extras.own_data.declaration import (
@@ -77,8 +78,9 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
         source = _Source(connection, files, where)
         users = _users(source, declared.users)
         items = _items(source, declared.items)
-        events = _events(source, declared.interactions, users.table, items.table)
-        levels = attributes.levels(connection, "timed", declared.interactions)
+        types = in_order(declared.types)
+        events = _events(source, declared.interactions, types, users.table, items.table)
+        levels = attributes.levels(connection, "timed", declared.interactions, types)
 
         user_ids, people = _numbered(events, users.table, "userid", Columns.USER)
         item_ids, things = _numbered(events, items.table, "itemid", Columns.ITEM)
@@ -97,11 +99,10 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
             "ORDER BY u.number, micros, file, row"
         )
         artifacts.RAW_INTERACTIONS.write(exchange_dir, rows.to_arrow_table())
-        for artifact, table, key in (
-            (artifacts.RAW_USERS, people, Columns.USER),
-            (artifacts.RAW_ITEMS, things, Columns.ITEM),
-        ):
-            artifact.write(exchange_dir, table.sort_values(key, ignore_index=True))
+        people = people.sort_values(Columns.USER, ignore_index=True)
+        artifacts.RAW_USERS.write(exchange_dir, people)
+        things = things.sort_values(Columns.ITEM, ignore_index=True)
+        artifacts.RAW_ITEMS.write(exchange_dir, things)
         counts = {
             "ratings": len(events),
             "users": len(people),
@@ -126,6 +127,7 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
             events=declared.events,
             repeats=declared.repeats,
             recipe=declared.recipe,
+            types=types,
         )
 
 
@@ -155,11 +157,9 @@ class _Source:
         patterns = [f"{name}{ending}" for ending in ENDINGS]
         if declared.file:
             patterns = [declared.file]
-        found = [
-            each
-            for pattern in patterns
-            for each in fnmatch.filter(sorted(self.files), pattern)
-        ]
+        found: list[str] = []
+        for pattern in patterns:
+            found += fnmatch.filter(sorted(self.files), pattern)
         if not found:
             there = ", ".join(sorted(self.files.keys() - {DECLARATION}))
             raise StepError(
@@ -319,10 +319,12 @@ def _numbers(table: Table, column: str) -> attributes.Floats:
 def _events(
     source: _Source,
     declared: InteractionsTable,
+    types: Sequence[EventType],
     users: Table | None,
     items: Table | None,
 ) -> Table:
-    """The table of events, checked; ``timed`` has them with ``micros`` and ``number`` (the value, 0 without one).
+    """The table of events, checked; ``timed`` has them with ``micros`` and ``number`` (the value or the type's code, 0
+    without both).
 
     Raises StepError for a cell that is not as declared, an id that is not listed, no events, too many of one user, too
     few users or items.
@@ -330,6 +332,8 @@ def _events(
     columns = {"userid": declared.user, "itemid": declared.item, "time": declared.time}
     if declared.value is not None:
         columns["value"] = declared.value
+    if declared.type is not None:
+        columns["type"] = declared.type
     events = source.table(INTERACTIONS, declared, columns)
     for column, listed in (("userid", users), ("itemid", items)):
         if listed is not None:
@@ -343,6 +347,15 @@ def _events(
     if declared.levels is not None:
         levels = ", ".join(f"{level:g}" for level in declared.levels)
         events.expect(f"{number} IN {declared.levels}", "value", f"one of {levels}")
+    if types:
+        names = [each.name for each in types]
+        number = f"list_position([{', '.join(map(quoted, names))}], type)"
+        expected = f"one of {', '.join(names)} ([types] in {DECLARATION})"
+        events.expect(f"{number} > 0", "type", expected)
+        unread = [code for code, each in enumerate(types, 1) if not each.is_read]
+        source.connection.execute(
+            f"DELETE FROM {INTERACTIONS} WHERE list_contains({unread}, {number})"
+        )
     user = events.one(
         f"SELECT userid FROM {INTERACTIONS} GROUP BY userid HAVING count(*) > {MOST_OF_ONE_USER} ORDER BY userid"
     )

@@ -365,7 +365,7 @@ class Browse:
                     dataset=dataset.name,
                     channels=[channel.name for channel in recipe.recall.channels],
                     ranker=recipe.ranker.kind,
-                    levels=list(dataset.levels),
+                    levels=list(dataset.levels) if dataset.has_values else [1.0],
                     positive_level=dataset.positive_level,
                     event_types=dict(dataset.event_types),
                 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Annotated, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import numpy as np
 from itsdangerous import BadData, URLSafeSerializer
@@ -44,12 +44,11 @@ from online.recommend.types import (
 MAX_SHOWN: Final = 10_000  # items of all pages
 _WANTED: Final = 'true for a first page, then the "cursor" of the answer before'
 _MAX_LENGTH: Final = 200_000  # characters
+_Shown = Annotated[list[OwnId], Field(max_length=MAX_SHOWN)]
 _BEFORE_ALL: Final = (-1, 0)  # a position before every event in the log
 END: Final = ("end_of_list", "The list ends here.")
-_AFTER_ALL: Final = (
-    2**63 - 1,
-    0,
-)  # a position after every event: the first page knew none, all count from then on
+# a position after every event: the first page knew none, all count from then on
+_AFTER_ALL: Final = (2**63 - 1, 0)
 # Fields that may change from page to page
 _FREE: Final = frozenset(
     {"cursor", "size", "explain", "stages", "budget_ms", "strict", "experiments"}
@@ -67,8 +66,8 @@ class Cursor(BaseModel):
     newest: tuple[int, int]  # place in the log of the newest event that counts
     release: str  # that ranked the items of ``page``
     left: int  # how many more it had ranked
-    left_out: list[OwnId]  # shown before those of ``page``: left out of the search
-    page: list[OwnId]  # shown of that ranked list: dropped after ranking
+    left_out: _Shown  # before those of ``page``: left out of the search
+    page: _Shown  # of that ranked list: dropped after ranking
 
     def text(self) -> str:
         return self.signer.dumps(self.model_dump(mode="json"))
@@ -77,12 +76,11 @@ class Cursor(BaseModel):
     def read(cls, text: str) -> Self:
         """Inverse of `text`. Raises BadRequestError."""
         try:
-            found = cls.model_validate(cls.signer.loads(text), strict=False)
-            if len(found.left_out) + len(found.page) <= MAX_SHOWN:
-                return found
-        except (BadData, ValidationError):
-            pass
-        raise BadRequestError("cursor", f"cursor is not valid; it must be {_WANTED}.")
+            return cls.model_validate(cls.signer.loads(text), strict=False)
+        except (BadData, ValidationError) as error:
+            raise BadRequestError(
+                "cursor", f"cursor is not valid; it must be {_WANTED}."
+            ) from error
 
 
 class CursorRequest(Request):
@@ -142,48 +140,51 @@ def signer_of(settings: RedisSettings) -> URLSafeSerializer:
 
 
 def as_of_first_page(
-    request: Request, opened: Release, stored: StoredUser | None
+    request: Any, opened: Release, stored: StoredUser | None
 ) -> StoredUser | None:
-    """The user with the events that counted for the first page."""
-    if not isinstance(request, CursorRequest) or not request.cursor or stored is None:
-        return stored
-    if (found := request._goes_on) is None or found.newest == _AFTER_ALL:
+    """The user of a `CursorRequest` with the events that counted for the first page."""
+    if stored is None:
+        return None
+    found = request._goes_on
+    if found is None or found.newest == _AFTER_ALL:
         request._newest = max((each.position for each in stored.events), default=None)
         return stored
     counted = [each for each in stored.events if each.position <= found.newest]
     return replace(stored, events=tuple(counted))
 
 
-def enough(request: Request) -> int:
+def enough(request: Any) -> int:
     """The request's size, and the items that are dropped after ranking: none where they are left out of the search."""
-    found = request._goes_on if isinstance(request, CursorRequest) else None
-    dropped = len(found.page) if found and found.left >= request.size else 0
-    return request.size + dropped
+    found: Cursor | None = request._goes_on
+    size: int = request.size
+    if found is not None and found.left >= size:
+        size += len(found.page)
+    return size
 
 
-def leave_out_shown(request: Request, opened: Release, user: StoredUser) -> StoredUser:
+def leave_out_shown(request: Any, opened: Release, user: StoredUser) -> StoredUser:
     """The user, with those of the shown items that are left out of the search among the seen ones."""
-    if not isinstance(request, CursorRequest) or user.is_blank:
-        return user
     left_out, _ = request.shown(opened.release)
-    return user.without(opened.known(left_out)) if left_out else user
+    if user.is_blank or not left_out:
+        return user
+    return user.without(opened.known(left_out))
 
 
 def drop_shown(slate: Slate) -> None:
     """Remove items of earlier pages from a ranked or popular list."""
-    request, opened = slate.request, slate.release
-    if isinstance(request, CursorRequest):
-        left_out, page = request.shown(opened.release)
-        shown = opened.known([*left_out, *page])
-        slate.ranked = kept(slate.ranked, ~np.isin(slate.ranked.item_numbers, shown))
+    request: Any = slate.request
+    opened = slate.release
+    left_out, page = request.shown(opened.release)
+    shown = opened.known([*left_out, *page])
+    slate.ranked = kept(slate.ranked, ~np.isin(slate.ranked.item_numbers, shown))
 
 
 def add(slate: Slate) -> None:
     """Add the cursor of the next page."""
-    request, opened, ranked = slate.request, slate.release, slate.ranked
-    if not isinstance(request, CursorRequest) or not request.cursor:
+    request: Any = slate.request
+    if not request.cursor:
         return
-    release = opened.release
+    release = slate.release.release
     left_out, page = request.shown(release)
     without_state = any(each.outcome is Outcome.POPULAR for each in slate.degraded)
     now = [item.itemid for item in slate.items]
@@ -196,7 +197,7 @@ def add(slate: Slate) -> None:
         timestamp=request.timestamp,
         newest=request._newest or (_AFTER_ALL if without_state else _BEFORE_ALL),
         release=release,
-        left=len(ranked.item_numbers) - len(now),
+        left=len(slate.ranked.item_numbers) - len(now),
         left_out=sorted(left_out, key=str),
         page=sorted([*page, *now], key=str),
     ).text()

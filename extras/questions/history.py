@@ -7,7 +7,7 @@ history alone.
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -75,15 +75,8 @@ class HistoryAnswer(Answer):
     userid: OwnId = absent_by_default(0, "absent where the request names none")
 
 
-def own_state(
-    request: Request, opened: Release, stored: StoredUser | None
-) -> StoredUser | None:
-    """User state from the events of a request, where it has a history. Raises BadRequestError."""
-    if (
-        not isinstance(request, HistoryRequest)
-        or "history" not in request.model_fields_set
-    ):
-        return stored
+def own_state(request: Any, opened: Release, stored: StoredUser | None) -> StoredUser:
+    """User state from the events of a `HistoryRequest`. Raises BadRequestError."""
     dataset, now = opened.manifest.dataset, time.time()
     rates = [name for name, does in dataset.event_types.items() if does == "rates"]
     nobody = 1 if dataset.user_ids == "integer" else "nobody"

@@ -14,19 +14,14 @@ from online.web.parts import Parts
 def register(app: Flask, parts: Parts) -> None:
     """`where`, `exclude`, `only`, `cursor` and `history` of requests; `POST /ml/rank`; `GET /ml/similar`."""
     recommender = parts.recommender
-    held = rules.Rules(recommender)
-    parts.in_order = held.order
     cursor.Cursor.signer = cursor.signer_of(parts.settings.redis)
     parts.extend_request(where.FilterRequest)
     parts.extend_request(history.HistoryRequest)
     parts.extend_request(cursor.CursorRequest)
-    for fields in (
-        where.FilterAnswer,
-        cursor.CursorAnswer,
-        history.HistoryAnswer,
-        rank.RankAnswer,
-    ):
-        parts.extend_answer(fields)
+    parts.extend_answer(where.FilterAnswer)
+    parts.extend_answer(cursor.CursorAnswer)
+    parts.extend_answer(history.HistoryAnswer)
+    parts.extend_answer(rank.RankAnswer)
     phases = recommender.phases
     phases.state.append(history.own_state, "history")
     phases.history.append(cursor.as_of_first_page, "cursor")
@@ -38,7 +33,8 @@ def register(app: Flask, parts: Parts) -> None:
     # A list is filtered before other extensions re-rank it; the cursor records the result.
     phases.rerank.append(where.limit_popular, *where.FIELDS)
     phases.rerank.append(rank.limit_popular, "candidates")
-    held.register(phases)
+    held = rules.Rules(recommender)
+    parts.in_order = held.order
     held.look()
     recommender.follow(held.look)
     phases.page.append(cursor.add, "cursor")

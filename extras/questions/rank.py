@@ -51,15 +51,13 @@ class RankAnswer(Answer):
 
 def enough(request: Request) -> int:
     """No candidates are needed: they are the client's."""
-    return 0 if isinstance(request, RankRequest) else request.size
+    return 0
 
 
 def choose(
-    request: Request, opened: Release, user: StoredUser, found: Candidates
+    request: Any, opened: Release, user: StoredUser, found: Candidates
 ) -> Candidates:
-    """The request's own candidates, with their recall features, in recall's order. Raises WrongIdError."""
-    if not isinstance(request, RankRequest):
-        return found
+    """The candidates of a `RankRequest`, with their recall features, in recall's order. Raises WrongIdError."""
     wanted = numbers_of(request.candidates, "candidates", opened)
     return among(request, opened, user, found, np.unique(wanted))
 
@@ -95,23 +93,19 @@ def among(
 
 def limit_popular(slate: Slate) -> None:
     """Put the candidates of a request into the order of a popular list, where that answers."""
-    request, opened = slate.request, slate.release
-    if not isinstance(request, RankRequest):
-        return
+    request: Any = slate.request
     slate.end = "", ""  # the candidates are given: fewer than the size is no short list
     if slate.candidates is None:
-        numbers = numbers_of(request.candidates, "candidates", opened)
+        numbers = numbers_of(request.candidates, "candidates", slate.release)
         slate.ranked = kept(slate.ranked, np.isin(slate.ranked.item_numbers, numbers))
 
 
 def name_unknown(slate: Slate) -> None:
     """Name the candidates that have no place."""
-    request, opened = slate.request, slate.release
-    if not isinstance(request, RankRequest):
-        return
-    numbers_of(request.candidates, "candidates", opened)  # raises for wrong ids
+    request: Any = slate.request
+    catalogue = slate.release.catalogue
     ranked = slate.ranked.item_numbers.tolist()
-    placed = {opened.catalogue[number].own_id for number in ranked}
+    placed = {catalogue[number].own_id for number in ranked}
     unknown = [own for own in request.candidates if own not in placed]
     slate.more["unknown"] = list(dict.fromkeys(unknown))
 

@@ -46,7 +46,7 @@ from online.recommend.loaded_release import (
     read_published,
 )
 from online.recommend.outcomes import NoReleaseError
-from online.recommend.phases import Hook, Phases
+from online.recommend.phases import Hook
 from online.recommend.recommend import Recommender
 from online.recommend.releases import NONE_ACTIVE
 from online.recommend.types import Request, Slate, UserId
@@ -79,22 +79,13 @@ class Rules:
     def __init__(self, recommender: Recommender) -> None:
         self._users, self._releases = recommender.users, recommender.releases
         self._raw: tuple[str, bytes] | None = None  # data set, and what Redis had last
-        self._rules = RuleList()
-        self._hooks: list[Hook[Any]] = []
-        self.numbers = numbers_of("", self._rules)
-
-    def register(self, phases: Phases) -> None:
-        """Act on requests, while there are rules."""
-        self._hooks = [
+        self.numbers = numbers_of("", RuleList())
+        phases = recommender.phases
+        self._hooks: list[Hook[Any]] = [
             phases.recall.append(self.leave_out_hidden),
             phases.candidates.append(self.drop_hidden, "candidates"),
             phases.rerank.append(self.reorder),
         ]
-        self._turn_on()
-
-    def _turn_on(self) -> None:
-        for hook in self._hooks:
-            hook.needed = bool(self._rules)
 
     def look(self) -> bool:
         """Read changed rules from Redis; False if it does not answer, or holds invalid ones."""
@@ -113,9 +104,9 @@ class Rules:
         except ValidationError as error:
             log.error("%s cannot be read, the last rules hold: %s", key, error)
             return False
-        self._raw, self._rules = found, rules
-        self.numbers = numbers_of(dataset, rules)
-        self._turn_on()
+        self._raw, self.numbers = found, numbers_of(dataset, rules)
+        for hook in self._hooks:
+            hook.needed = bool(rules)
         hidden, boosted = len(rules.hidden), len(rules.boosted)
         log.info(
             "rules of %s: %d items are hidden, %d boosted", dataset, hidden, boosted
@@ -128,20 +119,22 @@ class Rules:
         self, request: Request, opened: Release, user: StoredUser
     ) -> StoredUser:
         """The user, with hidden items among those that are left out of the search."""
-        hidden = self.numbers(opened)[0]
-        return user if user.is_blank or not len(hidden) else user.without(hidden)
+        hidden, _ = self.numbers(opened)
+        if user.is_blank or not len(hidden):
+            return user
+        return user.without(hidden)
 
     def drop_hidden(
         self, request: Request, opened: Release, user: StoredUser, found: Candidates
     ) -> Candidates:
         """The candidates of a client, without hidden ones."""
-        return found.only(~np.isin(found.item_numbers, self.numbers(opened)[0]))
+        hidden, _ = self.numbers(opened)
+        return found.only(~np.isin(found.item_numbers, hidden))
 
     def reorder(self, slate: Slate) -> None:
         """Take hidden items off a list, and move boosted ones up."""
-        slate.ranked = kept(
-            slate.ranked, self.order(slate.release, slate.ranked.item_numbers)
-        )
+        places = self.order(slate.release, slate.ranked.item_numbers)
+        slate.ranked = kept(slate.ranked, places)
 
     def order(self, opened: Release, itemids: NDArray[np.integer]) -> NDArray[np.intp]:
         """Places of a list's items in the order of the rules: `Parts.in_order`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,9 @@ from online.web.parts import InOrder
 MAX_ITEMS: Final = 20
 _LIST: Final = 256  # items of a channel's list
 BY_ATTRIBUTES: Final = "attributes"  # the list of that name
-_SENTENCES: Final = {
-    "together": "Often liked together with {}.",
-    "near": "Similar vector to that of {}.",
-    BY_ATTRIBUTES: "Similar attributes to those of {}.",
-}
+_LIKED_TOGETHER: Final = "Often liked together with {}."
+_NEAR: Final = "Similar vector to that of {}."
+_ALIKE: Final = "Similar attributes to those of {}."
 
 
 class SimilarQuery(BaseModel):
@@ -78,11 +76,12 @@ class Table:
     """One channel's view of items: how alike two are is the inner product of the first's row and the second's column.
 
     Attributes:
+        sentence: why an item is on the list.
         itemids: (n,) ascending.
         rows, columns: (n, d); NaN for an item that the channel does not know.
     """
 
-    kind: Literal["together", "near"]
+    sentence: str
     itemids: NDArray[np.int64]
     rows: Float32
     columns: Float32
@@ -122,10 +121,10 @@ def table_of(opened: Release, name: str, channel: Channel | None) -> Table:
         if not (channel.profile or channel.hidden or channel.base.any()):
             rows = channel.rows[0][1:].copy()
             rows[untrained] = np.nan
-            return Table("together", itemids, rows, vectors)
+            return Table(_LIKED_TOGETHER, itemids, rows, vectors)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors / np.maximum(lengths, 1e-12)
-    return Table("near", itemids, unit, unit)
+    return Table(_NEAR, itemids, unit, unit)
 
 
 @per_release
@@ -183,8 +182,8 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
             for place in np.flatnonzero(hits.ids == itemid):
                 ranks[name] = int(place) + 1
         first = min(ranks, key=ranks.__getitem__)
-        kind = BY_ATTRIBUTES if first == BY_ATTRIBUTES else tables[first].kind
-        sentence = _SENTENCES[kind].format(what)
+        sentence = tables[first].sentence if first in tables else _ALIKE
+        sentence = sentence.format(what)
         shared = sorted(wanted & values[itemid])
         if shared:
             sentence += f" In common: {', '.join(shared)}."

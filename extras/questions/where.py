@@ -188,10 +188,8 @@ def attributes_of(opened: Release) -> Attributes:
 # --- what a filter does to a request
 
 
-def limit_search(request: Request, opened: Release, user: StoredUser) -> StoredUser:
-    """The user, with the items that channels may find. Raises BadRequestError."""
-    if not isinstance(request, FilterRequest):
-        return user
+def limit_search(request: Any, opened: Release, user: StoredUser) -> StoredUser:
+    """The user of a `FilterRequest`, with the items that channels may find. Raises BadRequestError."""
     itemids, allowed = attributes_of(opened).itemids, _allowed(request, opened)
     if user.is_blank:  # and gets the popular list
         return user
@@ -202,25 +200,20 @@ def limit_search(request: Request, opened: Release, user: StoredUser) -> StoredU
 
 def limit_popular(slate: Slate) -> None:
     """Limit a popular list, and count what is left. Raises BadRequestError."""
-    request, opened = slate.request, slate.release
-    if not isinstance(request, FilterRequest):
-        return
-    if (
-        slate.end == NO_MORE
-    ):  # of a search by words, or of given candidates: those are the reason
+    request: Any = slate.request
+    # a search by words has given a reason of its own
+    if slate.end == NO_MORE:
         slate.end = FILTERED
-    allowed = _allowed(request, opened)
+    allowed = _allowed(request, slate.release)
     slate.more["matching"] = int(allowed.sum())
     if slate.candidates is None:  # the popular list
-        itemids = attributes_of(opened).itemids[allowed]
+        itemids = attributes_of(slate.release).itemids[allowed]
         slate.ranked = kept(slate.ranked, np.isin(slate.ranked.item_numbers, itemids))
 
 
-def allowed_items(request: Request, opened: Release) -> NDArray[np.int64] | None:
+def allowed_items(request: Any, opened: Release) -> NDArray[np.int64] | None:
     """Numbers of the items that pass a request's filter; None: it has none."""
-    if not isinstance(request, FilterRequest) or request.model_fields_set.isdisjoint(
-        FIELDS
-    ):
+    if request.model_fields_set.isdisjoint(FIELDS):
         return None
     return attributes_of(opened).itemids[_allowed(request, opened)]
 

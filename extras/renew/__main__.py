@@ -51,6 +51,7 @@ from extras.events import s1_log_to_parquet
 from extras.events.event_parts import EventParts
 from extras.renew.gate import RefusedError, expect_no_worse, judge
 from offline.feedback import BEGINNING, SCHEMA
+from offline.feedback import exported as recorded
 from offline.step_runner import ROOT, run_steps
 from offline_to_online.stores.redis import RedisStore
 from online.recommend.outcomes import BadRequestError
@@ -203,7 +204,7 @@ def _release_of(settings: Settings) -> str | None:
 def exported(settings: Settings, live: Settings) -> pd.DataFrame:
     """All exported events, as `artifacts.EVENTS`."""
     name = read_dataset(live.artifacts_dir).base_name
-    return EventParts(settings.events_dir(name)).read()
+    return recorded(settings.events_dir(name))
 
 
 def hold_back(
@@ -345,7 +346,7 @@ def rejected_by_canary(settings: Settings, release: str) -> str | None:
         )
     for trial in found.ended:
         if trial.release == release:
-            return str(trial) if trial.rejected else None
+            return str(trial) if trial.verdict == "rolled back" else None
     return None
 
 

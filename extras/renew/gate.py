@@ -20,9 +20,8 @@ from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.release_parts import OwnIds, read_dataset, read_own_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras import comparison
+from extras import comparison, replay
 from offline.data.sequences import sequences
-from offline.evaluation import metrics, replay, served
 from offline.feedback import merge
 from offline.readers import PAST
 
@@ -216,13 +215,13 @@ def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.DataFrame:
     )
     target = numbered[TARGET].to_numpy(np.bool_)
     holdout = replay.holdout_of(data.select(~target), data.select(target))
-    answers = served.answers(settings, holdout, stored_events=False)
+    answers = replay.answers(settings, holdout, stored_events=False)
     lists = holdout.judged(answers.ranked)
     exposed = data.select(numbered[EXPOSED].to_numpy(np.bool_)).seen()
-    unexposed_lists = replay.kept(lists, ~metrics.hits(lists, exposed), 0)
+    unexposed_lists = replay.kept(lists, ~replay.hits(lists, exposed), 0)
     unexposed_targets = replay.without(holdout.relevance, exposed)
     found = {
-        "all": metrics.ndcg(lists, holdout.relevance, K),
-        "unexposed": metrics.ndcg(unexposed_lists, unexposed_targets, K),
+        "all": replay.ndcg(lists, holdout.relevance, K),
+        "unexposed": replay.ndcg(unexposed_lists, unexposed_targets, K),
     }
     return pd.DataFrame(found, [users[userid] for userid in data.user_numbers.tolist()])

@@ -32,7 +32,7 @@ from extras.search.text import (
     blended,
     searched_words,
 )
-from online.clients.base import Client, ServiceError, current, until
+from online.clients.base import ServiceError, current, until
 from online.clients.elastic import best_of
 from online.clients.triton import TritonScores
 from online.recommend.loaded_release import Release
@@ -87,20 +87,13 @@ class Search:
         """``stores``: "search", "sentences" and "near" are clients in the place of the services'."""
         settings = SearchSettings.load()
         self._weight, self._ignored = settings.text_weight, settings.ignored
-        self._client: Client[TextQuery, Hits] = stores.get("search") or TextItems(
-            recommender.items
-        )
-        self._by_meaning, self._meaning_weight = (
-            bool(settings.encoder),
-            settings.meaning_weight,
-        )
+        self._by_meaning = bool(settings.encoder)
+        self._meaning_weight = settings.meaning_weight
+        items, scorer = recommender.items, cast(TritonScores, recommender.scorer)
+        self._client: TextItems = stores.get("search") or TextItems(items)
         if self._by_meaning:
-            self._sentences: Sentences = stores.get("sentences") or Sentences(
-                cast(TritonScores, recommender.scorer)
-            )
-            self._near: Client[NearQuery, Hits] = stores.get("near") or NearItems(
-                recommender.items
-            )
+            self._sentences: Sentences = stores.get("sentences") or Sentences(scorer)
+            self._near: NearItems = stores.get("near") or NearItems(items)
 
     def prepared(self, opened: Release) -> Release:
         """The release, for which all is loaded here that requests need: its words, and the encoder's tokenizer."""
@@ -111,11 +104,12 @@ class Search:
         return opened
 
     def choose(
-        self, request: Request, opened: Release, user: StoredUser, found: Candidates
+        self, request: Any, opened: Release, user: StoredUser, found: Candidates
     ) -> Candidates:
-        """The matching items in the place of the candidates, in recall's order. Raises ServiceError."""
-        if not isinstance(request, SearchRequest):
-            return found
+        """The matching items of a `SearchRequest` in the place of the candidates, in recall's order.
+
+        Raises ServiceError.
+        """
         request._hits = hits = self._find(request, opened, user.seen, user.only)
         found = among(request, opened, user, found, np.unique(hits.ids))
         first = np.arange(len(found.item_numbers)) < BY_RECALL
@@ -123,25 +117,22 @@ class Search:
 
     def reorder(self, slate: Slate) -> None:
         """Mix the order by words with the ranker's, or with the popular list's. Raises ServiceError."""
-        request, opened = slate.request, slate.release
-        if not isinstance(request, SearchRequest):
-            return
+        request: Any = slate.request
         slate.end = NO_MATCH
         if slate.candidates is None:  # a popular list
-            only = where.allowed_items(request, opened)
-            cold_start = slate.user is None and not slate.degraded
+            only = where.allowed_items(request, slate.release)
+            slate.more["cold_start"] = slate.user is None and not slate.degraded
             with until(slate.deadline):
-                request._hits = self._find(request, opened, _NOTHING, only)
-            slate.more["cold_start"] = cold_start
+                request._hits = self._find(request, slate.release, _NOTHING, only)
         there = {(each.service, each.instead) for each in slate.degraded}
         for each in request._lacks:
             if (each.service, each.instead) not in there:
                 slate.degraded.append(each)
-        ranked = slate.ranked
-        ordered = np.argsort(request._hits.ids)
-        ids, scores = request._hits.ids[ordered], request._hits.scores[ordered]
-        ranked = kept(ranked, np.isin(ranked.item_numbers, ids))
-        text_scores = scores[np.searchsorted(ids, ranked.item_numbers)]
+        hits = request._hits
+        ranked = kept(slate.ranked, np.isin(slate.ranked.item_numbers, hits.ids))
+        ordered = np.argsort(hits.ids)
+        places = np.searchsorted(hits.ids, ranked.item_numbers, sorter=ordered)
+        text_scores = hits.scores[ordered[places]]
         slate.ranked = kept(ranked, blended(text_scores, self._weight))
 
     def _find(
@@ -153,30 +144,24 @@ class Search:
     ) -> Hits:
         """The matching items, best first. Raises ServiceError for a strict request."""
         words = searched_words(request.query, self._ignored)
+        strict = request.strict
         request._lacks = []
+        query = TextQuery(opened.release, words, seen, only)
         try:
-            query = TextQuery(opened.release, words, seen, only)
             hits = self._client.call(
-                query, current().share(RECALL_SHARE), strict=request.strict
+                query, current().share(RECALL_SHARE), strict=strict
             )
         except ServiceError as error:
-            if request.strict:
-                raise
-            request._lacks.append(
-                Degradation.of(Outcome.EXACT_SEARCH, error.service, error.what)
-            )
+            _lack(request, Outcome.EXACT_SEARCH, error)
             hits = text.words_in_memory(opened).find(words, seen, only)
         changed = text.changed_words(opened)
-        found = best_of(
-            _without(hits, changed.item_numbers),
-            changed.find(words, seen, only),
-            MATCHES,
-        )
+        hits = _without(hits, changed.item_numbers)
+        found = best_of(hits, changed.find(words, seen, only), MATCHES)
         if not self._by_meaning:
             return found
-        near = (
-            NO_HITS if request._lacks else self._find_near(request, opened, seen, only)
-        )
+        near = NO_HITS
+        if not request._lacks:
+            near = self._find_near(request, opened, seen, only)
         return fused(found, _without(near, changed.item_numbers), self._meaning_weight)
 
     def _find_near(
@@ -187,20 +172,24 @@ class Search:
         only: Int64 | None,
     ) -> Hits:
         """The items that are nearest to what the query means. Raises ServiceError for a strict request."""
+        strict, encoding = request.strict, current().share(ENCODER_SHARE)
         try:
-            vector = self._sentences.call(
-                request.query, current().share(ENCODER_SHARE), strict=request.strict
-            )
+            vector = self._sentences.call(request.query, encoding, strict=strict)
             query = NearQuery(opened.release, vector, seen, only)
-            return self._near.call(
-                query, current().share(RECALL_SHARE), strict=request.strict
-            )
+            return self._near.call(query, current().share(RECALL_SHARE), strict=strict)
         except ServiceError as error:
-            if request.strict:
-                raise
-            lacks = Degradation.of(Outcome.NOT_ENCODED, error.service, error.what)
-            request._lacks.append(lacks.model_copy(update={"instead": BY_WORDS}))
+            _lack(request, Outcome.NOT_ENCODED, error, instead=BY_WORDS)
             return NO_HITS
+
+
+def _lack(
+    request: SearchRequest, outcome: Outcome, error: ServiceError, **more: str
+) -> None:
+    """Note what the search does without. Raises the error for a strict request."""
+    if request.strict:
+        raise error
+    lacks = Degradation.of(outcome, error.service, error.what)
+    request._lacks.append(lacks.model_copy(update=more))
 
 
 def _without(hits: Hits, numbers: Int64) -> Hits:

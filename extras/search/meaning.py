@@ -11,8 +11,9 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import chain
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import orjson
@@ -20,10 +21,9 @@ from numpy.typing import NDArray
 
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import NO_HITS, Hits
-from extras.search.text import MATCHES, Int64
-from online.clients.base import Client, StoredError
+from extras.search.text import MATCHES, Int64, Sharing, hits_of
+from online.clients.base import StoredError
 from online.clients.elastic import KEYS_ONLY, ElasticItems, best_of, unseen_filter
-from online.clients.http import HttpClient
 from online.clients.triton import TritonScores
 
 if TYPE_CHECKING:
@@ -42,12 +42,8 @@ meaning_index: Final = "ml_meaning-{}".format
 
 def text_of(title: str, attributes: Mapping[str, Any]) -> str:
     """The text of an item, whose vector is searched: "Matrix, The (1999). Action, Sci-Fi, Thriller"."""
-    values = [
-        value
-        for each in attributes.values()
-        if isinstance(each, list)
-        for value in each
-    ]
+    lists = (each for each in attributes.values() if isinstance(each, list))
+    values = chain.from_iterable(lists)
     return f"{title}. {', '.join(values)}"
 
 
@@ -60,9 +56,8 @@ def unpacked(parameter: str) -> Tokenizer:
     """The tokenizer that `packed` has packed; it pads a batch of texts with 0."""
     from tokenizers import Tokenizer  # servers without an encoder need not load it
 
-    tokenizer = Tokenizer.from_str(
-        zlib.decompress(base64.b64decode(parameter)).decode()
-    )
+    text = zlib.decompress(base64.b64decode(parameter)).decode()
+    tokenizer = Tokenizer.from_str(text)
     tokenizer.enable_truncation(LONGEST)
     tokenizer.enable_padding()
     return tokenizer
@@ -81,15 +76,13 @@ def fused(words: Hits, near: Hits, weight: float) -> Hits:
     return best_of(Hits(ids, scores), NO_HITS, MATCHES)
 
 
-class Sentences(Client[str, Float32]):
+class Sentences(Sharing[str, Float32, TritonScores]):
     """A text -> its vector, (DIMS,), of length 1; over the connections of the ranking model's client."""
 
-    service: ClassVar[str] = "triton"
+    service = TritonScores.service
 
     def __init__(self, scores: TritonScores) -> None:
-        super().__init__(scores.timeout_s)
-        self._scores = scores
-        self.breaker = scores.breaker
+        super().__init__(scores)
         self._tokenizer: Tokenizer | None = None
         self._lock = Lock()
 
@@ -101,25 +94,18 @@ class Sentences(Client[str, Float32]):
     def _loaded(self) -> Tokenizer:
         with self._lock:
             if self._tokenizer is None:
-                answer = self._scores.http.get(f"/v2/models/{MODEL}/config")
+                answer = self._owner.http.get(f"/v2/models/{MODEL}/config")
                 if answer.status != HTTPStatus.OK:
                     raise StoredError(
                         self.service, "has no encoder of sentences: run make sync again"
                     )
-                self._tokenizer = unpacked(
-                    orjson.loads(answer.body)["parameters"][TOKENIZER]["string_value"]
-                )
+                parameters = orjson.loads(answer.body)["parameters"]
+                self._tokenizer = unpacked(parameters[TOKENIZER]["string_value"])
             return self._tokenizer
 
     def _call(self, query: str) -> Float32:
         codes = np.array([self._loaded().encode(query).ids], np.int64)
-        return self._scores.infer(MODEL, 1, {TOKENS: codes}, 1, DIMS)
-
-    def _ping(self) -> str:
-        return self._scores.ping()
-
-    def close(self) -> None:
-        """The connections are the other client's."""
+        return self._owner.infer(MODEL, 1, {TOKENS: codes}, 1, DIMS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,15 +118,10 @@ class NearQuery:
     only: Int64 | None = None
 
 
-class NearItems(HttpClient[NearQuery, Hits]):
-    """Search by meaning in Elasticsearch: the `NEAREST` items and their cosines, over another client's connections."""
+class NearItems(Sharing[NearQuery, Hits, ElasticItems]):
+    """Search by meaning in Elasticsearch: the `NEAREST` items and their cosines."""
 
-    service: ClassVar[str] = ElasticItems.service
-
-    def __init__(self, items: ElasticItems) -> None:
-        Client.__init__(self, items.timeout_s)
-        self._items = items
-        self.breaker = items.breaker
+    service = ElasticItems.service
 
     def _call(self, query: NearQuery) -> Hits:
         near = {
@@ -155,21 +136,12 @@ class NearItems(HttpClient[NearQuery, Hits]):
             option=orjson.OPT_SERIALIZE_NUMPY,
         )
         path = f"/{meaning_index(query.release)}/_search?allow_partial_search_results=false"
-        answer = self._items.http.post(path, body, "Content-Type: application/json")
+        answer = self._owner.http.post(path, body, "Content-Type: application/json")
         if answer.status == HTTPStatus.NOT_FOUND:
             raise StoredError(
                 self.service,
                 "has no vectors of this release's texts: run make sync again",
             )
-        page = self._read(answer)
-        keys = np.array(
-            [hit["sort"] for hit in page["hits"]["hits"]], np.float64
-        ).reshape(-1, 2)
+        found = hits_of(self._owner._read(answer)["hits"]["hits"])
         # the cosines behind the scores
-        return Hits(keys[:, 1].astype(np.int64), 2 * keys[:, 0] - 1)
-
-    def _ping(self) -> str:
-        return self._items.ping()
-
-    def close(self) -> None:
-        """The connections are the other client's."""
+        return Hits(found.ids, 2 * found.scores - 1)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
-from typing import Any, ClassVar, Final
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ _STOP_WORDS: Final = (
     "this to was what who which with you"
 )
 
+Query = TypeVar("Query")
+Found = TypeVar("Found")
+Owner = TypeVar("Owner", bound=Client[Any, Any])
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 _words = lru_cache(2**14)(words_of)  # values of attributes come again and again
@@ -48,38 +51,44 @@ class TextQuery:
     only: Int64 | None = None  # numbers that the search is limited to; None: no limit
 
 
-class TextItems(Client[TextQuery, Hits]):
-    """Search by words in Elasticsearch, over the connections of the search by vectors."""
+class Sharing(Client[Query, Found], Generic[Query, Found, Owner]):
+    """A client over the connections of another one, which closes them."""
 
-    service: ClassVar[str] = ElasticItems.service
-
-    def __init__(self, items: ElasticItems) -> None:
-        super().__init__(items.timeout_s)
-        self._items = items
-        self.breaker = items.breaker
-
-    def _call(self, query: TextQuery) -> Hits:
-        hits = self._items.search(
-            query.release, {"query": body_of(query), "size": MATCHES, **KEYS_ONLY}
-        )
-        keys = np.array([hit["sort"] for hit in hits], np.float64).reshape(-1, 2)
-        return Hits(keys[:, 1].astype(np.int64), keys[:, 0])
+    def __init__(self, owner: Owner) -> None:
+        super().__init__(owner.timeout_s)
+        self._owner = owner
+        self.breaker = owner.breaker
 
     def _ping(self) -> str:
-        return self._items.ping()
+        return self._owner.ping()
 
     def close(self) -> None:
-        """The connections are the other client's."""
+        """The owner closes the connections."""
+
+
+class TextItems(Sharing[TextQuery, Hits, ElasticItems]):
+    """Search by words in Elasticsearch, over the connections of the search by vectors."""
+
+    service = ElasticItems.service
+
+    def _call(self, query: TextQuery) -> Hits:
+        body = {"query": body_of(query), "size": MATCHES, **KEYS_ONLY}
+        return hits_of(self._owner.search(query.release, body))
+
+
+def hits_of(found: Sequence[Mapping[str, Any]]) -> Hits:
+    """The numbers and scores of Elasticsearch's hits, from their sort keys."""
+    keys = np.array([hit["sort"] for hit in found], np.float64).reshape(-1, 2)
+    return Hits(keys[:, 1].astype(np.int64), keys[:, 0])
 
 
 def body_of(query: TextQuery) -> dict[str, Any]:
     """Elasticsearch's query: any of the words, as if title and attributes were one field; rare ones count more."""
-    fields = [
-        f"{wire.ITEM_WORDS}.title^{TITLE_WEIGHT}",
-        f"{wire.ITEM_WORDS}.attributes",
-    ]
+    title = f"{wire.ITEM_WORDS}.title^{TITLE_WEIGHT}"
+    fields = [title, f"{wire.ITEM_WORDS}.attributes"]
     words = {"combined_fields": {"query": " ".join(query.words), "fields": fields}}
-    return {"bool": {"must": words, **unseen_filter(query.seen, query.only)["bool"]}}
+    allowed = unseen_filter(query.seen, query.only)
+    return {"bool": {"must": words, **allowed["bool"]}}
 
 
 class Words:
@@ -141,20 +150,20 @@ class Words:
 
 def searched_words(text: str, ignored: str) -> tuple[str, ...]:
     """The words of a query, each once, without stop words and those to be ignored; all where no others are left."""
-    words, left_out = (
-        dict.fromkeys(words_of(text)),
-        words_of(f"{_STOP_WORDS} {ignored}"),
-    )
-    return tuple(word for word in words if word not in left_out) or tuple(words)
+    left_out = words_of(f"{_STOP_WORDS} {ignored}")
+    words = tuple(dict.fromkeys(words_of(text)))
+    left = tuple(word for word in words if word not in left_out)
+    return left or words
 
 
 @per_release
 def _loaded_words(base: Release) -> Words:
     """The items that are searched while Elasticsearch does not answer, as they were loaded."""
-    items = (
-        (number, base.catalogue[number]) for number in base.exact.item_numbers.tolist()
-    )
-    return Words({number: (item.title, item.attributes) for number, item in items})
+    items = {}
+    for number in base.exact.item_numbers.tolist():
+        item = base.catalogue[number]
+        items[number] = item.title, item.attributes
+    return Words(items)
 
 
 def words_in_memory(opened: Release) -> Words:
@@ -183,8 +192,6 @@ def blended(text: NDArray[np.floating], weight: float) -> NDArray[np.intp]:
         weight: 0 to 1.
     """
     ranked = 1 / np.log2(np.arange(len(text)) + 2)
-    best = text.max(initial=0.0)
-    return np.argsort(
-        -(weight * (text / best if best else text) + (1 - weight) * ranked),
-        kind="stable",
-    )
+    best = text.max(initial=0.0) or 1.0
+    scores = weight * (text / best) + (1 - weight) * ranked
+    return np.argsort(-scores, kind="stable")

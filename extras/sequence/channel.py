@@ -28,7 +28,6 @@ from data_exchange_center import steps
 from data_exchange_center.recipes import (
     DEFAULT,
     DataRecipe,
-    RecallRecipe,
     Recipe,
     VectorRecipe,
 )
@@ -104,14 +103,9 @@ def fit(
             f"{models.SAME_LISTS:.0%} must be. The first difference: {parity.first}"
         )
     about = json.loads((folder / TRAINING).read_text(encoding="utf-8"))
-    return Fitted(
-        channel,
-        {
-            **curves(about["losses"]),
-            "seconds": about["seconds"],
-            "parity": parity._asdict(),
-        },
-    )
+    losses, seconds = about["losses"], about["seconds"]
+    report = curves(losses, seconds=seconds, parity=parity._asdict())
+    return Fitted(channel, report)
 
 
 def trained(recipe: SequenceRecipe, past: Sequences) -> Path:
@@ -135,13 +129,9 @@ def trained(recipe: SequenceRecipe, past: Sequences) -> Path:
         # the other of two trainings at the same time removes the oldest
         os.utime(unfinished)
         (unfinished / "settings.json").write_text(settings, encoding="utf-8")
-        events = pd.DataFrame(
-            {
-                "user": past.users,
-                "item": (past.items - 1).astype(str),
-                "weight": weights,
-            }
-        )
+        items = (past.items - 1).astype(str)
+        columns = {"user": past.users, "item": items, "weight": weights}
+        events = pd.DataFrame(columns)
         events.to_parquet(unfinished / "events.parquet", index=False)
         rows, of = windows(past, recipe.history)
         events.iloc[rows].assign(user=of).to_parquet(
@@ -153,9 +143,8 @@ def trained(recipe: SequenceRecipe, past: Sequences) -> Path:
         unfinished.rename(folder)
     os.utime(folder)
     with suppress(FileNotFoundError):  # the other training has renamed or removed one
-        for old in sorted(kept.iterdir(), key=lambda each: each.stat().st_mtime)[
-            :-KEPT
-        ]:
+        folders = sorted(kept.iterdir(), key=lambda each: each.stat().st_mtime)
+        for old in folders[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
     return folder
 
@@ -226,11 +215,8 @@ def run(folder: Path, recipe: SequenceRecipe) -> None:
 
 SEQUENCE: Final = Recipe(
     name="sequence",
-    recall=RecallRecipe(
-        **{
-            **dict(DEFAULT.recall),
-            "channels": (*DEFAULT.recall.channels, SequenceRecipe()),
-        }
+    recall=DEFAULT.recall.model_copy(
+        update={"channels": (*DEFAULT.recall.channels, SequenceRecipe())}
     ),
     ranker=DEFAULT.ranker,
 )

@@ -1,12 +1,14 @@
-"""List, start, stop and resize experiments; start, stop and show a canary.
+"""Start, stop, resize and report experiments; start, stop and show a canary; measure quality over time.
 
 Run     make experiments
-        make experiment-start name=ranker arms="control=live treatment=<release>"   (and share=, metric=, ...)
+        make experiment-start name=ranker arms="control=live treatment=<release>"   (and share=, horizon=, users=)
         make experiment-share name=ranker share=0.5
         make experiment-stop name=ranker
+        make experiment name=ranker
         make canary release=<published> share=0.05
         make canary status=1
         make canary stop=1
+        make quality
 """
 
 from __future__ import annotations
@@ -14,20 +16,20 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import uuid
-from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 from data_exchange_center import steps
 from data_exchange_center.settings import Settings
 from extras.client import Client, ServerError
-from extras.trials import changes
+from extras.trials import changes, measure_quality
 from extras.trials.hook import ExperimentView
 from extras.trials.progress import CanaryReport, GroupReport, Progress
+from extras.trials.quality import QualitySettings
+from extras.trials.report import report, table
 from extras.trials.state import Declaration, TrialError, Trials
 from extras.trials.store import Change, TrialStore, published_releases
 from online.clients.redis import RedisUsers
@@ -35,6 +37,8 @@ from online.web.guard import validated
 
 LIVE = "live"  # in place of a release's id
 SHARE = 0.05  # of the users, that a canary begins with
+EXPERIMENTS = ("list", "start", "stop", "share")
+CANARIES = ("canaries", "canary", "canary-stop")
 
 
 def trials(settings: Settings) -> Trials:
@@ -49,6 +53,11 @@ def changed(settings: Settings, change: Change) -> Trials:
         return store.update(change)
 
 
+def require_no_trial(settings: Settings) -> None:
+    """Raise TrialError while a canary or an experiment runs, and ServiceError."""
+    changes.require_no_trial(trials(settings))
+
+
 # --- experiments
 
 
@@ -57,34 +66,30 @@ def start_experiment(settings: Settings, arguments: argparse.Namespace) -> Trial
     with closing(RedisUsers(settings.redis)) as users:
         live, published = published_releases(users)
     declared = declaration(arguments, live)
-    now = int(time.time())
     return changed(
-        settings,
-        lambda before: changes.start_experiment(before, declared, published, now),
+        settings, lambda before: changes.start_experiment(before, declared, published)
     )
 
 
 def declaration(arguments: argparse.Namespace, live: str | None) -> Declaration:
     """Declaration of an experiment from the command line. Raises BadRequestError."""
-    fields: dict[str, Any] = {"arms": arms(arguments.arms, live)}
-    for name in Declaration.model_fields:
-        value = getattr(arguments, name)
-        if name != "arms" and value is not None:
-            fields[name] = value
-    body = json.dumps(fields).encode()
+    fields = {name: getattr(arguments, name) for name in Declaration.model_fields}
+    fields["arms"] = arms(arguments.arms, live)
+    given = {name: value for name, value in fields.items() if value is not None}
+    body = json.dumps(given).encode()
     return validated(body, Declaration.model_validate_json, "an experiment")
 
 
-def arms(texts: Sequence[str], live: str | None) -> dict[str, dict[str, Any]]:
-    """Parse ``control=live:3``: the live release, weight 3; a text may hold several. Raises TrialError."""
+def arms(text: str, live: str | None) -> dict[str, dict[str, Any]]:
+    """Parse ``control=live:3``: the live release, weight 3; and so on. Raises TrialError."""
     found: dict[str, dict[str, Any]] = {}
-    for text in " ".join(texts).split():
-        name, equals, rest = text.partition("=")
+    for each in text.split():
+        name, equals, rest = each.partition("=")
         release, colon, weight = rest.partition(":")
         if not equals or (colon and not weight.isdecimal()) or name in found:
             raise TrialError(
                 "arms",
-                f"{text!r} is no arm, or there twice. Write name=release or name=release:weight for each.",
+                f"{each!r} is no arm, or there twice. Write name=release or name=release:weight for each.",
             )
         if release == LIVE:
             if live is None:
@@ -92,34 +97,25 @@ def arms(texts: Sequence[str], live: str | None) -> dict[str, dict[str, Any]]:
                     "arms", "No release is live. Load one with `make sync`."
                 )
             release = live
-        found[name] = {"release": release, "weight": int(weight) if colon else 1}
+        found[name] = {"release": release, "weight": int(weight or 1)}
     return found
 
 
 def experiments_table(found: Trials) -> Table:
     """Experiments, running ones first, a line an arm."""
-    columns = [
-        Column("experiment", overflow="fold"),
-        Column("arm", overflow="fold"),
-        Column("release", no_wrap=True),
-        Column("share", overflow="fold"),
-        Column("from, to (UTC)", overflow="fold"),
-    ]
-    table = Table(*columns, title="experiments")
     newest_first = sorted(
         found.experiments, key=lambda each: (not each.runs, -each.started)
     )
+    rows = []
     for each in newest_first:
-        arms = ExperimentView.of(each).arms
         until = _at(each.stopped) if each.stopped is not None else "runs"
-        table.add_row(
-            each.name,
-            "\n".join(arm.name for arm in arms),
-            "\n".join(arm.release for arm in arms),
-            "\n".join(f"{arm.share:.1%}" for arm in arms),
-            f"{_at(each.started)}\n{until}",
-        )
-    return table
+        for arm in ExperimentView.of(each).arms:
+            share = f"{arm.share:.1%}"
+            rows.append(
+                (each.name, arm.name, arm.release, share, _at(each.started), until)
+            )
+    columns = ("experiment", "arm", "release", "share", "from (UTC)", "to (UTC)")
+    return table("experiments", columns, rows)
 
 
 # --- canaries
@@ -135,7 +131,6 @@ def start_canary(
     ):
         active, published = published_releases(released)
         known = store.known_users(active) if active else 0
-        now, new_id = time.time(), uuid.uuid4().hex[:12]
         return store.update(
             lambda before: changes.start_canary(
                 before,
@@ -145,95 +140,64 @@ def start_canary(
                 share=share,
                 users=users,
                 known=known,
-                now=now,
-                new_id=new_id,
             )
         )
 
 
-def stop_canary(settings: Settings) -> Trials:
-    """End the canary that runs. Raises TrialError, ServiceError."""
-    canary = trials(settings).canary
-    if canary is None:
-        raise TrialError("stop", "No canary runs.")
-    now = time.time()
-    return changed(
-        settings,
-        lambda before: changes.end_canary(before, canary, "stopped", now=now),
-    )
-
-
-def require_no_trial(settings: Settings) -> None:
-    """Raise TrialError while a canary or an experiment runs, and ServiceError."""
-    changes.require_no_trial(trials(settings))
-
-
-def require_server(settings: Settings) -> None:
-    """Raise ServerError unless a server runs that answers a canary's users. Whether it needs a key does not matter."""
-    try:
-        report(settings)
-    except ServerError as error:
-        if error.status in (0, 404):
-            raise
-
-
-def report(settings: Settings) -> CanaryReport:
+def canary_report(settings: Settings) -> CanaryReport:
     """How the canary does, as the server knows. Raises ServerError."""
     with Client.of(settings.server) as server:
         return server.get("/ml/canary", CanaryReport)
 
 
-def canaries_table(found: Trials) -> Table:
-    """Canaries, newest first."""
-    columns = ("canary", "until (UTC)", "state")
-    table = Table(*(Column(name, overflow="fold") for name in columns))
-    if (running := found.canary) is not None:
-        until = "waits" if running.waiting else "runs"
-        table.add_row(running.release, until, f"{running}, against {running.active}")
-    for each in found.ended:
-        table.add_row(each.release, _at(each.ended), each.result)
-    return table
+def require_server(settings: Settings) -> None:
+    """Raise ServerError unless a server runs that answers a canary's users. Whether it needs a key does not matter."""
+    try:
+        canary_report(settings)
+    except ServerError as error:
+        if error.status in (0, 404):
+            raise
 
 
 def show_canaries(settings: Settings, console: Console) -> None:
-    """Print all canaries, and how the one that runs does. Raises ServiceError."""
+    """Print all canaries, the newest last, and how the one that runs does. Raises ServiceError."""
     found = trials(settings)
-    if found.canary is None and not found.ended:
-        console.print(
-            "There was no canary yet: make canary release=<published> share=0.05"
-        )
-    else:
-        console.print(canaries_table(found))
+    for each in reversed(found.ended):
+        console.print(f"{_at(each.ended)} UTC: {each}")
     if found.canary is None:
+        console.print(
+            "No canary runs: make canary release=<published> share=0.05 begins one."
+        )
         return
+    console.print(f"{found.canary}, against {found.canary.active}")
     try:
-        progress = report(settings).progress
+        progress = canary_report(settings).progress
     except ServerError as error:
         console.print(f"How the canary does is not known: {error}")
         return
-    for table in progress_tables(progress) if progress else ():
-        console.print(table)
+    if progress is not None:
+        show_progress(progress, console)
 
 
-def progress_tables(found: Progress) -> list[Table]:
-    """The groups, the guardrails, and what comes next."""
-    groups = Table("", "canary", "active", title="groups, in this step")
-    for name in GroupReport.model_fields:
-        values = (getattr(group, name) for group in found.groups)
-        groups.add_row(name, *("-" if each is None else str(each) for each in values))
-    groups.add_row("overlap", f"{_percent(found.overlap)} of {found.compared:,} lists")
-    columns = ("guardrail", "counts", "value", "certain", "bound")
-    bounds = Table(
-        *(Column(name, overflow="fold") for name in columns),
-        title="guardrails",
-        caption="The release is rolled back once `certain`, an end of the value's interval, is beyond the bound.",
+def show_progress(found: Progress, console: Console) -> None:
+    """Print the groups, the guardrails, and what comes next."""
+    values = (
+        (name, *(getattr(group, name) for group in found.groups))
+        for name in GroupReport.model_fields
     )
-    for each in found.guardrails:
-        numbers = map(_percent, (each.value, each.certain, each.bound))
-        bounds.add_row(each.name, each.counts, *numbers)
-    coming = Table("next", "when (UTC)", title="next step")
-    coming.add_row(found.next, _at(found.next_at) if found.next_at else "")
-    return [groups, bounds, coming]
+    console.print(table("groups, in this step", ("", "canary", "active"), values))
+    console.print(f"overlap: {_percent(found.overlap)} of {found.compared:,} lists")
+    guardrails = (
+        (each.name, each.counts, *map(_percent, (each.value, each.certain, each.bound)))
+        for each in found.guardrails
+    )
+    columns = ("guardrail", "counts", "value", "certain", "bound")
+    console.print(table("guardrails", columns, guardrails))
+    console.print(
+        "The release is rolled back once `certain`, an end of the value's interval, is beyond the bound."
+    )
+    at = f" (about {_at(found.next_at)} UTC)" if found.next_at else ""
+    console.print(f"next: {found.next}{at}")
 
 
 def _percent(share: float | None) -> str:
@@ -245,35 +209,38 @@ def _at(seconds: float) -> str:
 
 
 def main(settings: Settings) -> None:
-    """Raises BadRequestError, ServerError, ServiceError."""
-    arguments, console = _parser().parse_args(), Console()
-    now = int(time.time())
-    match arguments.command:
+    """Raises BadRequestError, ServerError, ServiceError, StepError."""
+    parser, console = _parser(), Console()
+    given = parser.parse_args()
+    match given.command:
+        case "start":
+            start_experiment(settings, given)
+        case "stop":
+            changed(
+                settings, lambda before: changes.stop_experiment(before, given.name)
+            )
+        case "share":
+            changed(
+                settings,
+                lambda before: changes.reshare(before, given.name, given.share),
+            )
+        case "report":
+            report(settings, given.name, console)
         case "canary":
             require_server(settings)
-            start_canary(settings, arguments.release, arguments.share, arguments.users)
-            show_canaries(settings, console)
+            share = SHARE if given.share is None else given.share
+            start_canary(settings, given.release, share, given.users)
         case "canary-stop":
-            stop_canary(settings)
-            show_canaries(settings, console)
-        case "canaries":
-            show_canaries(settings, console)
-        case "start":
-            console.print(experiments_table(start_experiment(settings, arguments)))
-        case "stop":
-            found = changed(
-                settings,
-                lambda before: changes.stop_experiment(before, arguments.name, now),
-            )
-            console.print(experiments_table(found))
-        case "share":
-            found = changed(
-                settings,
-                lambda before: changes.reshare(before, arguments.name, arguments.share),
-            )
-            console.print(experiments_table(found))
-        case _:
-            console.print(experiments_table(trials(settings)))
+            changed(settings, changes.stop_canary)
+        case "quality":
+            if given.window < 1:
+                parser.error("--window must be at least 1 second")
+            measured = measure_quality.measure(settings, given.window, time.time())
+            measure_quality.show(*measured, console)
+    if given.command in EXPERIMENTS:
+        console.print(experiments_table(trials(settings)))
+    elif given.command in CANARIES:
+        show_canaries(settings, console)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -282,28 +249,18 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="the experiments that run, and those that did")
-    start = commands.add_parser("start", help="start an experiment")
-    start.add_argument("--arms", required=True, nargs="+", help="name=release:weight")
-    start.add_argument("--name", required=True, help="of letters, digits, - and _")
-    for name in ("share", "metric", "horizon_s", "planned_users"):
-        field = Declaration.model_fields[name]
-        option = f"--{name.replace('_', '-')}"
-        start.add_argument(
-            option, help=f"{field.description}; default: {field.default}"
-        )
-    share = commands.add_parser("share", help="change an experiment's share of users")
-    share.add_argument("--name", required=True)
-    share.add_argument("--share", type=float, required=True)
-    stop = commands.add_parser("stop", help="stop an experiment")
-    stop.add_argument("--name", required=True)
-    commands.add_parser("canaries", help="the canary that runs, and those that did")
-    commands.add_parser("canary-stop", help="end the canary that runs")
-    canary = commands.add_parser("canary", help="start a canary of a published release")
-    canary.add_argument("release", help="its id, as `make releases` lists it")
-    canary.add_argument("--share", type=float, default=SHARE, help="of the users")
-    canary.add_argument("--users", type=int, help="answered in each step")
+    parser.add_argument(
+        "command", choices=(*EXPERIMENTS, *CANARIES, "report", "quality")
+    )
+    parser.add_argument("--name", help="of an experiment: letters, digits, - and _")
+    parser.add_argument("--arms", default="", help="name=release:weight, of each arm")
+    parser.add_argument("--release", help="of a canary: its id")
+    parser.add_argument("--share", type=float, help="of the users")
+    parser.add_argument("--users", type=int, help="answered in each step of a canary")
+    parser.add_argument("--horizon-s", help="that an experiment watches a user")
+    parser.add_argument("--planned-users", help="where an interval is narrowest")
+    window_s = QualitySettings.load().window_s
+    parser.add_argument("--window", type=int, default=window_s, help="in seconds")
     return parser
 
 

@@ -1,28 +1,29 @@
-"""How trials begin, change and end: pure functions of the value that Redis holds.
+"""How trials begin, change and end: functions of the value that Redis holds.
 
 While an experiment runs no canary can, and the other way round, as both decide on users' releases.
 """
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from extras.trials.assignment import BUCKETS, Ranges, places, resized
 from extras.trials.decision import Decision
 from extras.trials.state import (
-    DELETED,
-    SUPERSEDED,
+    BUCKETS,
     Canary,
     Declaration,
     Ended,
     Experiment,
+    Ranges,
     TrialError,
     Trials,
     Verdict,
 )
 
-KEPT: Final = 200  # experiments, running ones included; the oldest stopped ones go
+KEPT: Final = 200  # experiments besides a new one
 KEPT_CANARIES: Final = 50  # that have ended
 # Shares after the one that a canary begins with; then the release is activated
 STEPS: Final = (0.25, 0.5)
@@ -35,7 +36,7 @@ Published = Mapping[str, str]  # release -> `Dataset.base_name`
 
 
 def start_experiment(
-    before: Trials, declared: Declaration, published: Published, now: int
+    before: Trials, declared: Declaration, published: Published
 ) -> Trials:
     """Add an experiment, which runs from now on. Raises TrialError."""
     require_no_canary(before)
@@ -60,62 +61,70 @@ def start_experiment(
     new = Experiment(
         **declared.model_dump(),
         dataset=datasets.pop(),
-        buckets=_buckets(before, declared, declared.share),
-        started=now,
+        buckets=_buckets(before, declared.name, declared.share),
+        started=int(time.time()),
     )
-    running = [each for each in before.experiments if each.runs]
-    over = [each for each in before.experiments if not each.runs]
-    too_many = max(len(over) + len(running) + 1 - KEPT, 0)
-    experiments = (*over[too_many:], *running, new)
-    return before.model_copy(update={"experiments": experiments})
+    # the oldest stopped ones go
+    kept = sorted(before.experiments, key=lambda each: each.runs)[-KEPT:]
+    return before.model_copy(update={"experiments": (*kept, new)})
 
 
-def stop_experiment(before: Trials, name: str, now: int) -> Trials:
+def stop_experiment(before: Trials, name: str) -> Trials:
     """Stop an experiment. Raises TrialError."""
-    return _changed(before, _running(before, name), {"stopped": now})
+    return _changed(before, name, {"stopped": int(time.time())})
 
 
 def reshare(before: Trials, name: str, share: float) -> Trials:
     """Change an experiment's share: users join or leave, and nobody changes arms. Raises TrialError."""
     if not 0 < share <= 1:
         raise TrialError("share", f"share must be above 0 and at most 1, not {share:g}")
-    found = _running(before, name)
-    buckets = _buckets(before, found, share, found.buckets)
-    return _changed(before, found, {"share": share, "buckets": buckets})
+    buckets = _buckets(before, name, share, before.named(name).buckets)
+    return _changed(before, name, {"share": share, "buckets": buckets})
 
 
-def _running(before: Trials, name: str) -> Experiment:
+def _changed(before: Trials, name: str, update: dict[str, Any]) -> Trials:
     found = before.named(name)
     if not found.runs:
         raise TrialError("name", f"Experiment {name!r} is stopped")
-    return found
-
-
-def _buckets(
-    before: Trials, declared: Declaration, share: float, held: Ranges = ()
-) -> Ranges:
-    others = [
-        each.buckets
-        for each in before.experiments
-        if each.runs and each.name != declared.name
-    ]
-    buckets = resized(held, others, max(round(share * BUCKETS), 1))
-    if buckets is None:
-        free = 1 - len(places(others)) / BUCKETS
-        raise TrialError(
-            "share",
-            f"{share:.2%} of the users are wanted, and {free:.2%} are in no other experiment. "
-            "Take a smaller share, or stop an experiment.",
-        )
-    return buckets
-
-
-def _changed(before: Trials, found: Experiment, update: dict[str, Any]) -> Trials:
-    changed = found.model_copy(update=update)
     experiments = tuple(
-        changed if each.name == found.name else each for each in before.experiments
+        each.model_copy(update=update) if each is found else each
+        for each in before.experiments
     )
     return before.model_copy(update={"experiments": experiments})
+
+
+def _buckets(before: Trials, name: str, share: float, held: Ranges = ()) -> Ranges:
+    """Choose buckets for a share of the users, as many of those ``held`` as possible. Raises TrialError.
+
+    So as few users as possible join or leave.
+    """
+    others = set[int]()
+    for each in before.experiments:
+        if each.runs and each.name != name:
+            others.update(places(each.buckets))
+    mine = sorted(places(held))
+    free = sorted(set(range(BUCKETS)) - others - set(mine))
+    size = max(round(share * BUCKETS), 1)
+    chosen = sorted((mine + free)[:size])
+    if len(chosen) < size:
+        left = 1 - len(others) / BUCKETS
+        raise TrialError(
+            "share",
+            f"{share:.2%} of the users are wanted, and {left:.2%} are in no other experiment. "
+            "Take a smaller share, or stop an experiment.",
+        )
+    ranges: list[tuple[int, int]] = []
+    for place in chosen:
+        if ranges and ranges[-1][1] == place:
+            ranges[-1] = ranges[-1][0], place + 1
+        else:
+            ranges.append((place, place + 1))
+    return tuple(ranges)
+
+
+def places(ranges: Ranges) -> set[int]:
+    """All buckets of some ranges."""
+    return {place for bounds in ranges for place in range(*bounds)}
 
 
 # --- canaries
@@ -134,13 +143,12 @@ def require_no_canary(before: Trials) -> None:
 def require_no_trial(before: Trials) -> None:
     """Raises TrialError while a canary or an experiment runs."""
     require_no_canary(before)
-    for each in before.experiments:
-        if each.runs:
-            raise TrialError(
-                "release",
-                f"Experiment {each.name!r} decides on users' releases: "
-                f"`make experiment-stop name={each.name}` ends it.",
-            )
+    for each in before.running:
+        raise TrialError(
+            "release",
+            f"Experiment {each.name!r} decides on users' releases: "
+            f"`make experiment-stop name={each.name}` ends it.",
+        )
 
 
 def start_canary(
@@ -152,8 +160,6 @@ def start_canary(
     share: float,
     users: int | None,
     known: int,
-    now: float,
-    new_id: str,
 ) -> Trials:
     """Begin a canary. Raises TrialError.
 
@@ -166,26 +172,15 @@ def start_canary(
         raise TrialError(
             "share", f"share must be above 0 and at most {MAX_SHARE:g}, not {share:g}."
         )
-    if active is None:
+    dataset = published.get(active or "")
+    others = [
+        each for each, of in published.items() if each != active and of == dataset
+    ]
+    if active is None or dataset is None or release not in others:
         raise TrialError(
             "release",
-            "No release is active to compare with: `make sync` activates one.",
-        )
-    if release not in published:
-        there = ", ".join(each for each in published if each != active) or "none"
-        raise TrialError(
-            "release",
-            f"Release {release} is not published; published besides the active one: {there}",
-        )
-    if release == active:
-        raise TrialError(
-            "release",
-            f"Release {release} is the active one: name another that is published.",
-        )
-    if published[release] != published.get(active):
-        raise TrialError(
-            "release",
-            f"Release {release} is of another data set than the active release {active}.",
+            f"Release {release} is not published next to the active release {active}, of the same data set. "
+            f"Name one of: {', '.join(others) or 'none, make publish adds one'}",
         )
     most = int(share * known / 2)
     users = min(USERS, most) if users is None else users
@@ -195,11 +190,12 @@ def start_canary(
             "users",
             f"users must be from 1 to {most:,} ({of}), not {users:,}: or name a larger share.",
         )
+    now = time.time()
     canary = Canary(
-        id=new_id,
+        id=uuid.uuid4().hex[:12],
         release=release,
         active=active,
-        dataset=published[release],
+        dataset=dataset,
         shares=(share, *(step for step in STEPS if step > share)),
         users=users,
         began=now,
@@ -208,17 +204,15 @@ def start_canary(
     return before.model_copy(update={"canary": canary})
 
 
-def follow_decision(
-    before: Trials, canary: Canary, decision: Decision, now: float
-) -> Trials:
+def follow_decision(before: Trials, canary: Canary, decision: Decision) -> Trials:
     """Follow a decision, unless the canary is not as it was when it was decided on."""
     if before.canary != canary or decision.action == "hold" or canary.activating:
         return before
     if decision.action == "roll back":
         return end_canary(
-            before, canary, "rolled back", decision.reason, decision.detail, now=now
+            before, canary, "rolled back", decision.reason, decision.detail
         )
-    update: dict[str, Any] = {"step": canary.step + 1, "joined": now}
+    update: dict[str, Any] = {"step": canary.step + 1, "joined": time.time()}
     if decision.action == "wait":
         update = {"waiting": True}
     elif canary.is_last:
@@ -227,13 +221,7 @@ def follow_decision(
 
 
 def end_canary(
-    before: Trials,
-    canary: Canary,
-    verdict: Verdict,
-    reason: str = "",
-    detail: str = "",
-    *,
-    now: float,
+    before: Trials, canary: Canary, verdict: Verdict, reason: str = "", detail: str = ""
 ) -> Trials:
     """End a canary, unless another process has."""
     if before.canary is None or before.canary.id != canary.id:
@@ -244,7 +232,7 @@ def end_canary(
         active=canary.active,
         share=before.canary.share,
         began=canary.began,
-        ended=now,
+        ended=time.time(),
         verdict=verdict,
         reason=reason,
         detail=detail,
@@ -253,8 +241,15 @@ def end_canary(
     return before.model_copy(update={"canary": None, "ended": ended})
 
 
+def stop_canary(before: Trials) -> Trials:
+    """End the canary that runs. Raises TrialError."""
+    if before.canary is None:
+        raise TrialError("stop", "No canary runs.")
+    return end_canary(before, before.canary, "stopped")
+
+
 def settle_canary(
-    before: Trials, active: str | None, published: Collection[str], now: float
+    before: Trials, active: str | None, published: Collection[str]
 ) -> Trials:
     """End a canary whose release was activated or deleted, or whose active release was replaced."""
     canary = before.canary
@@ -262,11 +257,9 @@ def settle_canary(
         return before
     if active == canary.release:
         by = "" if canary.activating else "by hand"
-        return end_canary(before, canary, "activated", by, now=now)
+        return end_canary(before, canary, "activated", by)
     if canary.release not in published:
-        gone = "its release was deleted"
-        return end_canary(before, canary, "rolled back", DELETED, gone, now=now)
+        return end_canary(before, canary, "stopped", "deleted")
     if active != canary.active:
-        other = f"release {active} was activated"
-        return end_canary(before, canary, "rolled back", SUPERSEDED, other, now=now)
+        return end_canary(before, canary, "stopped", "superseded", f"by {active}")
     return before

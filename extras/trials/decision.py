@@ -8,16 +8,17 @@ as the active one is `ALPHA` at most.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil, inf, log
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from data_exchange_center.settings import ExtensionSettings, Seconds
-from extras.trials.always_valid import difference_path, half_width
+from extras.trials.always_valid import difference, half_width
+from extras.trials.state import Model
 
 # Of each of the guardrails in a step: less than 5 % for all of them together
 ALPHA: Final = 0.005
@@ -70,31 +71,25 @@ class Group:
     """Counts of the requests of one group: the canary's users, or as many of the active release's.
 
     Attributes:
+        failed: guardrail of `WORDS` -> requests that count against it.
         latency: bucket (`bucket_of`) -> requests.
     """
 
-    requests: int = 0
-    errors: int = 0
-    degraded: int = 0
-    short: int = 0
-    wrong: int = 0
-    scores: int = 0
-    latency: Mapping[int, int] = field(default_factory=dict)
+    requests: int
+    failed: Mapping[str, int]
+    latency: Mapping[int, int]
 
     @classmethod
     def of(cls, stored: Mapping[str, int], arm: str) -> Group:
         """Counts that servers have added up (`extras.trials.tally`)."""
-        counts: dict[str, int] = {}
-        latency: dict[int, int] = {}
-        for name, count in stored.items():
-            of_arm, _, what = name.partition(":")
-            if of_arm != arm:
-                continue
-            if what.startswith("<"):
-                latency[int(what[1:])] = count
-            elif what in cls.__dataclass_fields__:
-                counts[what] = count
-        return cls(latency=latency, **counts)
+        failed = {name: stored.get(f"{arm}:{name}", 0) for name in WORDS}
+        first = f"{arm}:<"
+        latency = {
+            int(name.removeprefix(first)): count
+            for name, count in stored.items()
+            if name.startswith(first)
+        }
+        return cls(stored.get(f"{arm}:requests", 0), failed, latency)
 
     @property
     def timed(self) -> int:
@@ -142,20 +137,13 @@ class Likes:
             treated: (n,) whether the user is the canary's.
             planned: after how many users the interval is narrowest.
         """
-        canary, active = values[treated].sum(), values[~treated].sum()
-        counts = {"users": len(values), "canary": int(canary), "active": int(active)}
-        if not active:
-            return cls(**counts)
-        path = difference_path(values, treated, planned, ALPHA_LIKES)
-        if path["low"][-1] == -inf:
-            return cls(**counts)
-        mean = values[~treated].mean()
-        return cls(
-            estimate=float(path["estimate"][-1] / mean),
-            low=float(path["low"][-1] / mean),
-            high=float(path["high"][-1] / mean),
-            **counts,
-        )
+        sums = int(values[treated].sum()), int(values[~treated].sum())
+        found = difference(values, treated, planned, ALPHA_LIKES)
+        if not sums[1] or found.low == -inf:
+            return cls(0.0, -inf, inf, len(values), *sums)
+        mean = float(values[~treated].mean())
+        ends = found.low / mean, found.high / mean
+        return cls(found.estimate / mean, *ends, len(values), *sums)
 
 
 @dataclass(frozen=True)
@@ -189,32 +177,24 @@ class Counts:
         )
 
 
-class Guardrail(BaseModel):
+class Guardrail(Model):
     """A guardrail: what it compares with its bound, and how sure that is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str
-    counts: str = Field(description="what is counted, in words")
-    value: float | None = Field(
-        default=None,
-        description="of requests: the canary's share minus the active release's; of items: their mean share; of likes: "
-        "the relative difference. null: there is nothing to compare yet",
-    )
-    certain: float | None = Field(
-        default=None,
-        description="the end of the value's interval that has to be beyond the bound; null: too little is known",
-    )
+    counts: str
+    """what is counted, in words"""
     bound: float
+    value: float | None = None
+    """of requests: the canary's share minus the active release's; of items: their mean share; of likes: the relative
+    difference. null: there is nothing to compare yet"""
+    certain: float | None = None
+    """the end of the value's interval that has to be beyond the bound; null: too little is known"""
     violated: bool = False
-    detail: str = Field(
-        default="",
-        description="both groups in figures; empty where there is nothing to compare yet",
-    )
+    detail: str = ""
+    """both groups in figures; empty where there is nothing to compare yet"""
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What to do; ``reason``: the guardrail that is violated, ``detail``: in figures."""
 
     action: Action
@@ -253,22 +233,48 @@ def guardrails(counts: Counts, limits: CanarySettings) -> list[Guardrail]:
         *(_share_of_requests(name, counts, limits) for name in WORDS),
         _slow(0.99, counts, limits.slow, limits),
         _slow(0.5, counts, MEDIAN_LIMIT, limits),
-        _distance(counts, limits),
-        _likes(counts.likes, limits),
+        _distance(counts, limits.overlap),
+        _likes(counts.likes, -limits.likes),
     ]
+
+
+def _judged(
+    name: str,
+    counts: str,
+    bound: float,
+    value: float | None = None,
+    certain: float | None = None,
+    detail: str = "",
+    *,
+    is_least: bool = False,
+) -> Guardrail:
+    """A guardrail with its value, and the end of its interval, if there are any. ``is_least``: of the bound."""
+    violated = certain is not None and (
+        certain < bound if is_least else certain > bound
+    )
+    return Guardrail(
+        name=name,
+        counts=counts,
+        bound=bound,
+        value=value,
+        certain=certain,
+        violated=violated,
+        detail=detail,
+    )
 
 
 def _share_of_requests(name: str, counts: Counts, limits: CanarySettings) -> Guardrail:
     canary, active = counts.canary, counts.active
-    failed, others = getattr(canary, name), getattr(active, name)
-    guardrail = Guardrail(
-        name=name,
-        counts=WORDS[name],
-        bound=getattr(limits, name),
-        detail=f"{failed / max(canary.requests, 1):.1%} of its answers, "
-        f"{others / max(active.requests, 1):.1%} of the active release's",
+    bound: float = getattr(limits, name)
+    if not canary.requests or not active.requests:
+        return _judged(name, WORDS[name], bound)
+    failed, others = canary.failed[name], active.failed[name]
+    found = _excess(failed, canary.requests, others, active.requests)
+    detail = (
+        f"{failed / canary.requests:.1%} of its answers, "
+        f"{others / active.requests:.1%} of the active release's"
     )
-    return _excess(guardrail, failed, canary.requests, others, active.requests)
+    return _judged(name, WORDS[name], bound, *found, detail)
 
 
 def _slow(
@@ -276,76 +282,50 @@ def _slow(
 ) -> Guardrail:
     canary, active = counts.canary, counts.active
     quantile = f"p{share * 100:.0f}"
+    what = f"slower than {limits.slower:g} times the active release's {quantile} + {limits.slower_ms:g} ms"
     if not canary.timed or not active.timed:
-        what = f"slower than {limits.slower:g} times the active release's {quantile} + {limits.slower_ms:g} ms"
-        return Guardrail(name="latency", counts=what, bound=bound)
-    at_most = active.quantile(share) * limits.slower + limits.slower_ms
-    guardrail = Guardrail(
-        name="latency",
-        counts=f"slower than {at_most:.0f} ms, of the active release's {quantile}",
-        bound=bound,
-        detail=f"{quantile} {canary.quantile(share):.0f} ms, {active.quantile(share):.0f} ms of the active release",
-    )
-    slow, others = canary.slower_than(at_most), active.slower_than(at_most)
-    return _excess(guardrail, slow, canary.timed, others, active.timed)
+        return _judged("latency", what, bound)
+    others = active.quantile(share)
+    at_most = others * limits.slower + limits.slower_ms
+    slow = [(group.slower_than(at_most), group.timed) for group in (canary, active)]
+    detail = f"{quantile} {canary.quantile(share):.0f} ms, {others:.0f} ms of the active release"
+    return _judged("latency", what, bound, *_excess(*slow[0], *slow[1]), detail)
 
 
-def _excess(guardrail: Guardrail, k1: int, n1: int, k0: int, n0: int) -> Guardrail:
-    """Whether ``k1`` of ``n1`` is surely a larger share than ``k0`` of ``n0`` by over the bound.
+def _excess(k1: int, n1: int, k0: int, n0: int) -> tuple[float, float | None]:
+    """By how much ``k1`` of ``n1`` is a larger share than ``k0`` of ``n0``, and by how much it surely is.
 
     Shares are shrunk to a half by one of two, so that a first failure does not look like a share without variance.
     """
-    if not n1 or not n0:
-        return guardrail
     value = k1 / n1 - k0 / n0
     if min(n1, n0) < FEWEST:
-        return guardrail.model_copy(update={"value": value})
+        return value, None
     shrunk_1, shrunk_0 = (k1 + 1) / (n1 + 2), (k0 + 1) / (n0 + 2)
     variance = shrunk_1 * (1 - shrunk_1) / n1 + shrunk_0 * (1 - shrunk_0) / n0
-    certain = value - half_width(n1 + n0, variance, 2 * PLANNED, ALPHA)
-    violated = certain > guardrail.bound
-    return guardrail.model_copy(
-        update={"value": value, "certain": certain, "violated": violated}
-    )
+    return value, value - half_width(n1 + n0, variance, 2 * PLANNED, ALPHA)
 
 
-def _distance(counts: Counts, limits: CanarySettings) -> Guardrail:
-    guardrail = Guardrail(
-        name="distance",
-        counts="items of the first ten that the active release lists, too",
-        bound=limits.overlap,
-    )
+def _distance(counts: Counts, bound: float) -> Guardrail:
+    what = "items of the first ten that the active release lists, too"
     if not counts.compared:
-        return guardrail
-    mean = counts.overlap / counts.compared
+        return _judged("distance", what, bound)
+    mean, certain = counts.overlap / counts.compared, None
+    if counts.compared >= FEWEST:
+        # at most, as overlaps are from 0 to 1
+        variance = mean * (1 - mean) / counts.compared
+        certain = mean + half_width(counts.compared, variance, PLANNED, ALPHA)
     detail = f"{mean:.0%} of the first ten items are those of the active release"
-    guardrail = guardrail.model_copy(update={"value": mean, "detail": detail})
-    if counts.compared < FEWEST:
-        return guardrail
-    # at most, as overlaps are from 0 to 1
-    variance = mean * (1 - mean) / counts.compared
-    certain = mean + half_width(counts.compared, variance, PLANNED, ALPHA)
-    violated = certain < limits.overlap
-    return guardrail.model_copy(update={"certain": certain, "violated": violated})
+    return _judged("distance", what, bound, mean, certain, detail, is_least=True)
 
 
-def _likes(likes: Likes, limits: CanarySettings) -> Guardrail:
-    guardrail = Guardrail(
-        name="likes",
-        counts="likes a user, relative to the active release's",
-        bound=-limits.likes,
-    )
+def _likes(likes: Likes, bound: float) -> Guardrail:
+    what = "likes a user, relative to the active release's"
     if likes.high == inf:
-        return guardrail
+        return _judged("likes", what, bound)
     interval = f"{likes.estimate:+.1%} ({likes.low:+.1%} to {likes.high:+.1%})"
-    return guardrail.model_copy(
-        update={
-            "value": likes.estimate,
-            "certain": likes.high,
-            "violated": likes.high < -limits.likes,
-            "detail": f"{interval} likes a user, of {likes.users:,} users",
-        }
-    )
+    detail = f"{interval} likes a user, of {likes.users:,} users"
+    found = likes.estimate, likes.high
+    return _judged("likes", what, bound, *found, detail, is_least=True)
 
 
 def bucket_of(milliseconds: float) -> int:

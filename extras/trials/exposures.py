@@ -12,29 +12,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import ConfigDict, TypeAdapter
 
 from data_exchange_center.dataset import OwnId
 from online.clients.base import ServiceError
-from online.recommend.outcomes import WITHOUT_A_SERVICE
 from online.recommend.types import Answer, Request
 from online.web.guard import may_record_exposures
 
 log = logging.getLogger(__name__)
 
 CAPACITY: Final = 10_000  # exposures that may wait to be written
-EVERY_S: Final = 0.2
 BATCH: Final = 200
-AGAIN_S: Final = 5.0  # after a failure
-END_S: Final = 2.0  # that the end of the process waits for the last write
-
-
-# Fields of requests for other lists than a user's best
-OTHER_LISTS: Final = frozenset({"timestamp", "candidates", "query", "cursor"})
+# Fields of a plain request: for a user's best list, which lists of other releases can be compared with
+PLAIN: Final = frozenset({"userid", "size", "budget_ms"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +40,10 @@ class Exposure:
         experiment: the trial's name; "": of the sample.
         arm: the user's.
         dataset: whose user it is: `Dataset.base_name`.
-        release: that answered.
-        as_dealt: False if it is not the arm's: that was not loaded, or deleted.
+        release: that answered; not the arm's one while that is not loaded, or after it was deleted.
         timestamp: of the request, in seconds: outcomes happen then or later.
         answered: in milliseconds since 1970-01-01 UTC.
         items: best first.
-        score: the ranker's, of the first item; None: it did not rank, or it is not recorded.
     """
 
     __pydantic_config__ = ConfigDict(extra="ignore")
@@ -61,23 +54,30 @@ class Exposure:
     dataset: str
     userid: OwnId
     release: str
-    as_dealt: bool
     timestamp: int
     answered: int
     items: tuple[OwnId, ...]
-    score: float | None = None
 
     @classmethod
-    def of(cls, answer: Answer, request: Request, **more: Any) -> Exposure:
-        """An answer that is sent now. ``more``: fields that neither it nor its request has."""
+    def of(
+        cls,
+        answer: Answer,
+        request: Request,
+        dataset: str,
+        trial: str = "",
+        arm: str = "",
+    ) -> Exposure:
+        """An answer that is sent now."""
         return cls(
+            experiment=trial,
+            arm=arm,
             recommendation=answer.recommendation,
+            dataset=dataset,
             userid=request.userid,
             release=answer.release,
             timestamp=request.timestamp,
             answered=time.time_ns() // 1_000_000,
             items=tuple(answer.itemids),
-            **more,
         )
 
 
@@ -95,14 +95,6 @@ def is_shown(request: Request) -> bool:
     )
 
 
-def top_score(answer: Answer) -> float | None:
-    """The ranker's score of the first item; None where it did not rank."""
-    lacking = {each.outcome for each in answer.degraded} & WITHOUT_A_SERVICE
-    if answer.cold_start or lacking or not answer.item_list:
-        return None
-    return answer.item_list[0].score
-
-
 class Sampler:
     """Decides which answers the sample has: at most so many a second. Shared by threads.
 
@@ -117,13 +109,9 @@ class Sampler:
 
     def takes(self, request: Request) -> bool:
         """Whether the answer is to be recorded."""
-        if request.strict or request.explain or request.release or not request.userid:
+        is_plain = request.model_fields_set <= PLAIN
+        if not (is_plain and request.userid and is_shown(request)):
             return False
-        if not request.model_fields_set.isdisjoint(OTHER_LISTS):
-            return False
-        return is_shown(request) and self._within_rate()
-
-    def _within_rate(self) -> bool:
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._taken = second, 0
@@ -131,86 +119,53 @@ class Sampler:
         return self._taken <= self._per_s
 
 
-def counting(
-    registry: CollectorRegistry, name: str, answers: str
-) -> Callable[[str, int], None]:
-    """Add a metric for what becomes of a queue's entries."""
-    counter = Counter(
-        name,
-        f"{answers}, by what became of their entries in the log",
-        ["result"],
-        registry=registry,
-    )
-    return lambda result, count: counter.labels(result).inc(count)
-
-
 class ExposureQueue:
-    """Exposures on their way to Redis. Shared by threads; its own thread begins with the first exposure.
+    """Exposures on their way to Redis. Shared by threads.
 
-    While Redis is away they wait; beyond ``capacity`` they are dropped. One whose acknowledgement was lost is written
+    While Redis is away they wait; beyond `CAPACITY` they are dropped. One whose acknowledgement was lost is written
     twice, so readers drop duplicates.
     """
 
     def __init__(
         self,
         write: Callable[[Sequence[Exposure]], None],
-        count: Callable[[str, int], None] = lambda _, __: None,
-        capacity: int = CAPACITY,
+        registry: CollectorRegistry | None = None,
     ) -> None:
-        """``write`` raises ServiceError; ``count`` gets how many were "written" and "dropped"."""
+        """``write`` raises ServiceError."""
         self._write = write
-        self._count = count
-        self._capacity = capacity
         self._waiting: deque[Exposure] = deque()
-        self._lock = threading.Lock()  # guards the thread's start
-        self._end = threading.Event()
-        self._away = False  # the last write has failed
-        self._thread: threading.Thread | None = None
+        self._writing = threading.Lock()
+        self._results = Counter(
+            "recsys_exposures",
+            "Answers that are logged for trials and quality, by what became of them",
+            ["result"],
+            registry=registry,
+        )
+        atexit.register(self.close)
 
     def put(self, exposure: Exposure) -> None:
         """Queue an exposure. Returns at once."""
-        if len(self._waiting) >= self._capacity:
-            self._count("dropped", 1)
-            return
-        self._waiting.append(exposure)
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="exposures", daemon=True
-                )
-                self._thread.start()
-                atexit.register(self.close)
+        if len(self._waiting) < CAPACITY:
+            self._waiting.append(exposure)
+        else:
+            self._results.labels("dropped").inc()
 
-    def _run(self) -> None:
-        while not self._end.wait(EVERY_S):
-            if not self._flushed():
-                self._end.wait(AGAIN_S)
-        self._flushed()
-
-    def _flushed(self) -> bool:
-        """Write what waits; False if Redis took no more."""
-        while count := min(BATCH, len(self._waiting)):
-            batch = [self._waiting[place] for place in range(count)]
-            try:
-                self._write(batch)
-            except ServiceError as error:
-                if not self._away:  # one line for each time that Redis is away
-                    log.warning("%d exposures wait: %s", len(self._waiting), error)
-                self._away = True
-                return False
-            self._away = False
-            for _ in batch:
-                self._waiting.popleft()
-            self._count("written", count)
+    def flush(self) -> bool:
+        """Write what waits. Raises ServiceError, after which it waits on."""
+        with self._writing:
+            while count := min(BATCH, len(self._waiting)):
+                self._write([self._waiting[place] for place in range(count)])
+                for _ in range(count):
+                    self._waiting.popleft()
+                self._results.labels("written").inc(count)
         return True
 
     def close(self) -> None:
-        """Write what waits, with one attempt of at most `END_S`; the rest is dropped."""
-        self._end.set()
-        if self._thread is None:
-            return
-        self._thread.join(END_S)
+        """Write what waits; what Redis does not take is lost."""
+        atexit.unregister(self.close)
+        with suppress(ServiceError):
+            self.flush()
         if lost := len(self._waiting):
             log.error("%d exposures are lost: Redis did not take them", lost)
-            self._count("dropped", lost)
+            self._results.labels("dropped").inc(lost)
             self._waiting.clear()

@@ -4,20 +4,15 @@ Drift is measured by the population stability index (PSI) of each feature: the s
 the shares p of the training data and q of what is served now. It is 0 where they are equal; by custom .1 is a small
 shift and .2 one that matters.
 
-Reads   exposures and users' events in Redis; the artifacts of the active release, for drift; a running server, for
-        the scores of users of the training data
+Reads   exposures and users' events in Redis; the artifacts of the active release, for drift
 Writes  Redis: the report that servers show (`/ml/quality`, `/metrics`, the page's status tab); an earlier one's days
-        are kept. data_exchange_center/online/quality/<release>.json: scores of users of the training data
+        are kept
 Run     make quality (window=3600: seconds after a list in which a liked item makes it a hit)
 Expect  two tables; a sentence where drift cannot be measured
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import random
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -27,30 +22,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
+from scipy.stats import entropy
 
-from data_exchange_center import artifacts, steps
+from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Event
-from data_exchange_center.files import write_json
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.client import Client, ServerError
-from extras.events.log import SERVED
-from extras.trials.exposures import Exposure, top_score
+from extras.trials.exposures import Exposure
 from extras.trials.outcomes import hit_rates
 from extras.trials.quality import Drift, QualitySettings, Report
+from extras.trials.report import table
 from extras.trials.store import TrialStore
 from offline.readers import PAST
 from offline_to_online.stores.base import TIMEOUT_S
 from online.clients.redis import RedisUsers
 from online.recommend.loaded_release import read_published
 
-# Of the training data, whose lists' scores are the reference
-REFERENCE_USERS: Final = 300
 BINS: Final = 10  # of numbers, by the training data's quantiles
 # Of a category that have a bin each, the most frequent ones; one more has the others
 VALUES: Final = 20
@@ -72,15 +63,14 @@ def measure(settings: Settings, window_s: int, now: float) -> tuple[Report, str]
     manifest = published.manifest
     name = manifest.dataset.base_name
     with closing(TrialStore(settings.redis, TIMEOUT_S)) as store:
-        exposures = [
-            each for each in store.exposures(stream=SERVED) if each.dataset == name
-        ]
+        exposures = [each for each in store.exposures() if each.dataset == name]
         events = store.events_of(name, list({each.userid for each in exposures}))
         rates = hit_rates(exposures, events, manifest.dataset, window_s, now)
+        drift, problem = [], ""
         try:
-            drift, problem = drifts(settings, manifest, exposures, events)
+            drift = drifts(settings, manifest, exposures, events)
         except (artifacts.ArtifactError, StepError) as error:
-            drift, problem = [], f"{error}"
+            problem = f"{error}"
         report = Report(
             release=manifest.release,
             made=int(now),
@@ -98,8 +88,8 @@ def drifts(
     manifest: Manifest,
     exposures: Sequence[Exposure],
     events: Mapping[OwnId, Sequence[Event]],
-) -> tuple[list[Drift], str]:
-    """Drift of the requests to the active release, and why the scores' lacks. Raises ArtifactError, StepError."""
+) -> list[Drift]:
+    """Drift of the requests to the active release. Raises ArtifactError, StepError."""
     dataset = manifest.dataset
     settings = settings.made_of(dataset.base_name, manifest.recipe)
     folder = settings.artifacts_dir
@@ -121,67 +111,28 @@ def drifts(
     rated = [each for each in new if dataset.event_types.get(each.type) == "rates"]
     item_numbers = [items.numbers.get(each.itemid, 0) for each in new]
 
-    training: dict[str, pd.Series] = {}
-    current: dict[str, pd.Series] = {}
-    of_users = artifacts.USER_FEATURES.read(folder).set_index(Columns.USER)
-    of_items = artifacts.ITEM_FEATURES.read(folder).set_index(Columns.ITEM)
-    for feature in map(str, of_users):
-        training[feature] = of_users[feature]
-        current[feature] = of_users[feature].reindex(numbers)
-    for feature in map(str, of_items):
-        training[feature] = of_items[feature].reindex(ratings[Columns.ITEM])
-        current[feature] = of_items[feature].reindex(item_numbers)
     sizes = ratings.groupby(Columns.USER).size()
     more = Counter(each.userid for each in rated)
-    training["events of a user"] = sizes
-    current["events of a user"] = pd.Series(
-        [
-            sizes.get(number, 0) + more[user]
-            for user, number in zip(served, numbers, strict=True)
-        ]
-    )
-    training["rating"] = ratings[Columns.RATING]
-    current["rating"] = pd.Series([dataset.code(each.value) for each in rated])
-    problem = ""
-    scores = pd.Series([each.score for each in answers if each.score is not None])
-    if len(scores) >= FEWEST:
-        try:
-            training["score"] = _reference_scores(
-                settings, manifest.release, list(users.values())
-            )
-            current["score"] = scores
-        except (ServerError, StepError) as error:
-            problem = f"The scores' drift is not measured: {error}"
-    found = [drift_of(name, training[name], current[name]) for name in training]
-    return [each for each in found if each is not None], problem
-
-
-def _reference_scores(
-    settings: Settings, release: str, users: list[OwnId]
-) -> pd.Series:
-    """Scores of the first items of the lists of some users of the training data, requested when first needed.
-
-    Raises ServerError; StepError if too many lists are degraded.
-    """
-    path = settings.service_dir("quality") / f"{release}.json"
-    if not path.exists():
-        chosen = random.Random(0).sample(users, min(REFERENCE_USERS, len(users)))  # noqa: S311 (no secret)
-        with Client.of(settings.server) as server:
-            answers = [
-                server.recommend(user, release=release, size=1) for user in chosen
-            ]
-        scores = [score for each in answers if (score := top_score(each)) is not None]
-        if len(scores) < min(FEWEST, len(chosen)):
-            raise StepError(
-                f"{len(chosen) - len(scores)} of {len(chosen)} lists of the training data are degraded"
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for other in path.parent.glob("*.json"):  # of earlier releases
-            other.unlink()
-        write_json(path, {"scores": scores})
-    return pd.Series(
-        json.loads(path.read_text(encoding="utf-8"))["scores"], dtype=float
-    )
+    sizes_now = [
+        sizes.get(number, 0) + more[user]
+        for user, number in zip(served, numbers, strict=True)
+    ]
+    values = [dataset.code(each.value, each.type) for each in rated]
+    compared = {  # in the training data, now
+        "events of a user": (sizes, pd.Series(sizes_now)),
+        "rating": (ratings[Columns.RATING], pd.Series(values)),
+    }
+    of_users = artifacts.USER_FEATURES.read(folder).set_index(Columns.USER)
+    for feature in of_users:
+        column = of_users[feature]
+        compared[f"{feature}"] = column, column.reindex(numbers)
+    of_items = artifacts.ITEM_FEATURES.read(folder).set_index(Columns.ITEM)
+    for feature in of_items:
+        column = of_items[feature]
+        training = column.reindex(ratings[Columns.ITEM])
+        compared[f"{feature}"] = training, column.reindex(item_numbers)
+    found = [drift_of(name, *both) for name, both in compared.items()]
+    return [each for each in found if each is not None]
 
 
 def drift_of(feature: str, training: pd.Series, current: pd.Series) -> Drift | None:
@@ -210,53 +161,31 @@ def drift_of(feature: str, training: pd.Series, current: pd.Series) -> Drift | N
 
 def psi(training: NDArray[Any], current: NDArray[Any]) -> float:
     """The index of two counts, bin by bin; a bin that one side lacks does not make it infinite."""
-    p, q = (
-        (counts + _SMOOTHING) / (counts.sum() + _SMOOTHING * len(counts))
-        for counts in (training, current)
-    )
-    return float(np.sum((q - p) * np.log(q / p)))
+    p, q = training + _SMOOTHING, current + _SMOOTHING
+    return float(entropy(q, p) + entropy(p, q))  # of shares: it divides by the sums
 
 
 def show(report: Report, problem: str, console: Console) -> None:
     """Print a report as tables."""
-    table = Table("release", "day (UTC)", "lists", "hit rate")
-    table.title = f"lists with a liked item within {report.window_s} s"
-    for each in report.hit_rates:
-        rate = f"{each.hits / each.lists:.4f}"
-        table.add_row(each.release, each.day, f"{each.lists:,}", rate)
-    console.print(table)
+    title = f"lists with a liked item within {report.window_s} s"
+    rates = (
+        (each.release, each.day, f"{each.lists:,}", f"{each.hits / each.lists:.4f}")
+        for each in report.hit_rates
+    )
+    console.print(table(title, ("release", "day (UTC)", "lists", "hit rate"), rates))
     if report.drift:
-        drift = Table("feature", "PSI", "values")
-        drift.title = f"drift from the training data of {report.release}"
-        for row in report.drift:
-            mark = " [bold red]drifted[/]" if row.psi > report.threshold else ""
-            drift.add_row(row.feature, f"{row.psi:.3f}{mark}", f"{row.values:,}")
-        console.print(drift)
+        rows = (
+            (
+                each.feature,
+                f"{each.psi:.3f}{' drifted' * (each.psi > report.threshold)}",
+                f"{each.values:,}",
+            )
+            for each in report.drift
+        )
+        title = f"drift from the training data of {report.release}"
+        console.print(table(title, ("feature", "PSI", "values"), rows))
+    elif not problem:
+        console.print(f"No drift: {FEWEST} users, or events, are needed.")
     if problem:
         kept = " What an earlier run has measured is kept." if report.drift else ""
         console.print(f"{problem}{kept}")
-    elif not report.drift:
-        console.print(f"No drift: {FEWEST} users, or events, are needed.")
-
-
-def main(settings: Settings) -> None:
-    """Raises ServiceError, StepError."""
-    parser = argparse.ArgumentParser(
-        prog="python -m extras.trials.measure_quality",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--window",
-        type=int,
-        default=QualitySettings.load().window_s,
-        help="default: %(default)s",
-    )
-    window_s = parser.parse_args().window
-    if window_s < 1:
-        parser.error("--window must be at least 1 second")
-    show(*measure(settings, window_s, time.time()), Console())
-
-
-if __name__ == "__main__":
-    steps.run(main)

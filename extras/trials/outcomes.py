@@ -26,45 +26,29 @@ from extras.trials.quality import DayRate
 HEARD_S: Final = 60
 
 EventsOf = Callable[[Sequence[OwnId]], Mapping[OwnId, Sequence[Event]]]
-# Places, from 1, of the liked items on their lists -> what a user has of them: whether there is any, how many, and
-# their discounted sum, as in NDCG
-METRICS: Final[Mapping[str, Callable[[Sequence[int]], float]]] = {
-    "hit": lambda places: float(bool(places)),
-    "hits": lambda places: float(len(places)),
-    "gain": lambda places: float(sum(1 / np.log2(place + 1) for place in places)),
-}
 
 
-def liked_places(
+def likes_of(
     answers: Sequence[Exposure], events: Iterable[Event], dataset: Dataset, end: float
-) -> list[int]:
-    """Place, from 1, of each liked item that one of a user's answers had shown before the like.
+) -> int:
+    """How many items a user likes that one of the user's answers had shown before the like.
 
-    It counts once, for the answer that the event names, else for the last one before it that has the item; and not at
-    all if a later event retracts it or rates it low. ``end``: the last second that counts, for retractions too.
+    A later event that retracts an item or rates it low takes the like back. ``end``: the last second that counts, for
+    retractions too.
     """
-    found: dict[OwnId, int] = {}
+    liked: set[OwnId] = set()
     for event in sorted(events, key=attrgetter("timestamp")):
         if event.timestamp > end:
             break
-        liked = opinion(event, dataset)
-        if liked is False:
-            found.pop(event.itemid, None)
-        if not liked or event.itemid in found:
-            continue
-        shown = [
-            each
+        likes = opinion(event, dataset)
+        if likes is False:
+            liked.discard(event.itemid)
+        elif likes and any(
+            each.timestamp <= event.timestamp and event.itemid in each.items
             for each in answers
-            if each.timestamp <= event.timestamp and event.itemid in each.items
-        ]
-        if shown:
-            named = [e for e in shown if e.recommendation == event.recommendation]
-            answer = (named or shown[-1:])[0]
-            found[event.itemid] = answer.items.index(event.itemid) + 1
-    return list(found.values())
-
-
-# --- by user and arm
+        ):
+            liked.add(event.itemid)
+    return len(liked)
 
 
 @dataclass(frozen=True)
@@ -73,19 +57,15 @@ class Outcomes:
 
     Attributes:
         arms: (users,) names.
-        values: metric -> (users,), as of `METRICS`.
+        likes: (users,) how many of the shown items the user likes.
         watched: arm -> users whose horizon is not over.
-        in_several: users who are in several arms, which should not happen; they are left out.
-        exposures: how many answers there were; ``not_as_dealt``: in which the arm's release did not answer.
+        releases: (arm, release that answered) -> answers.
     """
 
-    userids: Sequence[OwnId]
     arms: NDArray[np.str_]
-    values: Mapping[str, NDArray[np.float64]]
+    likes: NDArray[np.float64]
     watched: Mapping[str, int] = field(default_factory=dict)
-    in_several: int = 0
-    exposures: int = 0
-    not_as_dealt: int = 0
+    releases: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def outcomes_of(
@@ -96,55 +76,33 @@ def outcomes_of(
     now: float,
     stopped: float = inf,
 ) -> Outcomes:
-    """Join a trial's exposures with events.
+    """Join a trial's exposures, each once, with events, by user and arm.
 
     Args:
         events_of: users -> events; those of one second in order of arrival.
         stopped: when the trial was; like ``now`` in seconds.
     """
-    of_user: dict[OwnId, dict[str, Exposure]] = {}
-    for each in exposures:  # one that was written twice counts once
+    answers: dict[OwnId, list[Exposure]] = {}
+    releases: Counter[tuple[str, str]] = Counter()
+    in_order = lambda each: (each.answered, str(each.userid))  # noqa: E731 (a key)
+    for each in sorted(exposures, key=in_order):
         if each.answered <= (stopped + HEARD_S) * 1_000:
-            of_user.setdefault(each.userid, {}).setdefault(each.recommendation, each)
-    when = attrgetter("timestamp", "answered")
-    answers = {
-        user: sorted(theirs.values(), key=when) for user, theirs in of_user.items()
-    }
-    order = sorted(answers, key=lambda user: (answers[user][0].answered, str(user)))
-    events = events_of(order)
-    userids: list[OwnId] = []
+            answers.setdefault(each.userid, []).append(each)
+            releases[each.arm, each.release] += 1
+    events = events_of(list(answers))
     arms: list[str] = []
-    places: list[list[int]] = []
+    likes: list[int] = []
     watched: Counter[str] = Counter()
-    in_several = 0
-    for user in order:
-        theirs = answers[user]
-        first, end = theirs[0], theirs[0].timestamp + horizon_s
-        if any(each.arm != first.arm for each in theirs):
-            in_several += 1
-        elif end > now:
-            watched[first.arm] += 1
+    for user, theirs in answers.items():
+        arm, end = theirs[0].arm, theirs[0].timestamp + horizon_s
+        if end > now:
+            watched[arm] += 1
         else:
-            userids.append(user)
-            arms.append(first.arm)
-            places.append(liked_places(theirs, events.get(user, ()), dataset, end))
-    as_dealt = [each.as_dealt for theirs in answers.values() for each in theirs]
-    values = {
-        name: np.array([value(each) for each in places], np.float64)
-        for name, value in METRICS.items()
-    }
+            arms.append(arm)
+            likes.append(likes_of(theirs, events.get(user, ()), dataset, end))
     return Outcomes(
-        userids,
-        np.array(arms, np.str_),
-        values,
-        watched,
-        in_several,
-        len(as_dealt),
-        as_dealt.count(False),
+        np.array(arms, np.str_), np.array(likes, np.float64), watched, releases
     )
-
-
-# --- by release and day
 
 
 def hit_rates(
@@ -158,16 +116,16 @@ def hit_rates(
 
     Lists whose window is not over do not count.
     """
-    lists, hits = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-    once = {each.recommendation: each for each in exposures}  # if written twice
-    for each in once.values():
+    lists: Counter[tuple[str, str]] = Counter()
+    hits: Counter[tuple[str, str]] = Counter()
+    for each in exposures:
         end = each.timestamp + window_s
         if end > now:
             continue
         day = f"{datetime.fromtimestamp(each.answered / 1e3, UTC):%Y-%m-%d}"
         theirs = events.get(each.userid, ())
         lists[day, each.release] += 1
-        hits[day, each.release] += bool(liked_places([each], theirs, dataset, end))
+        hits[day, each.release] += bool(likes_of([each], theirs, dataset, end))
     return [
         DayRate(release=release, day=day, lists=count, hits=hits[day, release])
         for (day, release), count in sorted(lists.items())

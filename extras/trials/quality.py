@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import nan
 from typing import Annotated, Final
 
 from prometheus_client import CollectorRegistry, Gauge
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from data_exchange_center.settings import ExtensionSettings
+from extras.trials.state import Model
 
 DAYS: Final = 7  # of a release's hit rate in the metrics
 KEPT_DAYS: Final = 90  # of hit rates, in a report
@@ -30,43 +32,39 @@ class QualitySettings(ExtensionSettings, env_prefix="RECSYS_QUALITY__"):
     threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
 
 
-class DayRate(BaseModel):
+class DayRate(Model):
     """Lists of one release on one day (UTC)."""
 
     release: str
     day: str
-    lists: int = Field(description="served lists whose window is over")
-    hits: int = Field(
-        description="of these, lists of which the user liked an item within the window"
-    )
+    lists: int
+    """served lists whose window is over"""
+    hits: int
+    """of these, lists of which the user liked an item within the window"""
 
 
-class Drift(BaseModel):
+class Drift(Model):
     """How far a feature's distribution is from the training data's."""
 
     feature: str
     psi: float
-    values: int = Field(description="how many were compared with the training data")
+    values: int
+    """how many were compared with the training data"""
 
 
-class Report(BaseModel):
+class Report(Model):
     """What `make quality` found last."""
 
-    release: str | None = Field(
-        default=None, description="whose training data drift is measured against"
-    )
-    made: int = Field(
-        default=0, description="in seconds since 1970-01-01 UTC; 0: never"
-    )
-    window_s: int = Field(
-        default=0,
-        description="seconds after a list in which a liked item makes it a hit",
-    )
-    threshold: float = Field(
-        default=0.2, description="of the index, above which a feature has drifted"
-    )
-    hit_rates: list[DayRate] = []
-    drift: list[Drift] = []
+    release: str | None = None
+    """whose training data drift is measured against"""
+    made: int = 0
+    """in seconds since 1970-01-01 UTC; 0: never"""
+    window_s: int = 0
+    """seconds after a list in which a liked item makes it a hit"""
+    threshold: float = 0.2
+    """of the index, above which a feature has drifted"""
+    hit_rates: list[DayRate] = Field(default=[])
+    drift: list[Drift] = Field(default=[])
 
     def rates_since(self, day: str) -> dict[str, float]:
         """Hit rate of each release with lists since a day."""
@@ -78,10 +76,9 @@ class Report(BaseModel):
         return {release: hits[release] / count for release, count in lists.items()}
 
     def after(self, before: Report) -> Report:
-        """This report, with what only an earlier one of the same window has.
+        """This report, with days that only an earlier one of the same window has, or has more lists of.
 
-        Hit rates: days that the log has no longer, or has fewer lists of, up to `KEPT_DAYS`. Drift: features of the
-        same release that could not be measured this time, as a failure does not say that they drift no more.
+        The newest `KEPT_DAYS` are kept; and the drift of the same release, where it could not be measured this time.
         """
         rates = {(each.day, each.release): each for each in self.hit_rates}
         for each in before.hit_rates:
@@ -89,35 +86,25 @@ class Report(BaseModel):
             if found is None or found.lists < each.lists:
                 rates[each.day, each.release] = each
         days = sorted({day for day, _ in rates})[-KEPT_DAYS:]
-        earlier = before.drift if before.release == self.release else []
-        drift = {each.feature: each for each in (*earlier, *self.drift)}
-        return self.model_copy(
-            update={
-                "hit_rates": [rates[key] for key in sorted(rates) if key[0] in days],
-                "drift": sorted(drift.values(), key=lambda each: -each.psi),
-            }
-        )
+        kept = [rates[key] for key in sorted(rates) if key[0] in days]
+        drift = self.drift
+        if not drift and before.release == self.release:
+            drift = before.drift
+        drift = sorted(drift, key=lambda each: -each.psi)
+        return self.model_copy(update={"hit_rates": kept, "drift": drift})
 
 
 class QualityMetrics:
     """The report as metrics."""
 
     def __init__(self, registry: CollectorRegistry, threshold: float) -> None:
-        def gauge(name: str, what: str, *labels: str) -> Gauge:
-            return Gauge(
-                f"recsys_{name}",
-                what,
-                labels,
-                registry=registry,
-                multiprocess_mode="livemax",
-            )
-
+        gauge = partial(Gauge, registry=registry, multiprocess_mode="livemax")
         what = f"Share of a release's lists of {DAYS} days with a liked item"
-        self._rates = gauge("hit_rate", what, "release")
+        self._rates = gauge("recsys_hit_rate", what, ["release"])
         what = "Population stability index against the training data"
-        self._drift = gauge("drift_psi", what, "release", "feature")
+        self._drift = gauge("recsys_drift_psi", what, ["release", "feature"])
         what = "Index above which a feature has drifted"
-        gauge("drift_threshold", what).set(threshold)
+        gauge("recsys_drift_threshold", what).set(threshold)
         self._set: set[tuple[Gauge, tuple[str, ...]]] = set()
 
     def show(self, report: Report) -> None:

@@ -2,27 +2,32 @@
 
 A trial answers some users from the releases of its arms. An experiment compares its arms for as long as somebody
 wants. A canary compares a release with the active one in steps, each with a share of the users, and ends by itself.
+
+A hash of the id alone assigns users, so that every worker assigns a user alike. Each running experiment holds some of
+the buckets, and no two share a user (one layer of Tang et al. 2010, Overlapping Experiment Infrastructure). Within an
+experiment its own hash decides on the arm: a user with the treatment of one experiment is no likelier to get that of
+the next in the same buckets.
 """
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from itertools import accumulate
 from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.dataset import OwnId
-from extras.trials.assignment import BUCKETS, Ranges, bucket
 from online.recommend.outcomes import BadRequestError
 from online.recommend.types import RELEASE
 
+BUCKETS: Final = 10_000  # of all users; and of an experiment's, for its arms
 MAX_ARMS: Final = 8
 DAY_S: Final = 86_400
 GROUPS: Final = ("canary", "active")  # arms of a canary
-SUPERSEDED, DELETED = "superseded", "deleted"  # ends of a canary that are no guardrail
 
+Ranges = tuple[tuple[int, int], ...]  # [first, after the last) of buckets
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
-Metric = Literal["hit", "hits", "gain"]
 ReleaseId = Annotated[str, Field(pattern=RELEASE)]
 Verdict = Literal["activated", "rolled back", "stopped"]
 
@@ -31,53 +36,59 @@ class TrialError(BadRequestError):
     """A trial cannot be started or changed as requested; ``field``: the part of the request."""
 
 
-class Arm(BaseModel):
-    """A release that some of an experiment's users are answered from."""
+class Model(BaseModel):
+    """A value that is stored or answered. The text below a field describes it, in the API's document too."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+
+def bucket(salt: str, userid: OwnId, purpose: bytes) -> int:
+    """Hash a user to 0 to `BUCKETS` - 1, uniformly; independent for another salt or purpose."""
+    digest = blake2b(
+        str(userid).encode(), digest_size=8, key=salt.encode(), person=purpose
+    ).digest()
+    return int.from_bytes(digest) % BUCKETS
+
+
+# --- experiments
+
+
+class Arm(Model):
+    """A release that some of an experiment's users are answered from."""
 
     release: ReleaseId
     weight: Annotated[int, Field(ge=1, le=1_000)] = 1  # relative to the other arms'
 
 
-class Declaration(BaseModel):
-    """A declared experiment. Its first arm is the control, against which the others are measured."""
+class Declaration(Model):
+    """A declared experiment. Its first arm is the control, against which the others are measured.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Attributes:
+        share: of all users.
+        horizon_s: how long a user is watched, since the first answer.
+        planned_users: at how many the interval is narrowest.
+    """
 
-    name: Name = Field(description="of letters, digits, - and _")
-    share: float = Field(default=1.0, gt=0, le=1, description="of all users")
-    arms: Annotated[dict[Name, Arm], Field(min_length=2, max_length=MAX_ARMS)] = Field(
-        description="the control first"
-    )
-    metric: Metric = Field(
-        default="gain",
-        description="by which it is decided; the others are reported, too",
-    )
-    horizon_s: int = Field(
-        default=DAY_S,
-        ge=60,
-        le=90 * DAY_S,
-        description="how many seconds a user is watched, since the first answer",
-    )
-    planned_users: int = Field(
-        default=1_000,
-        ge=100,
-        le=100_000_000,
-        description="the interval is narrowest at so many",
-    )
-
-    @property
-    def control(self) -> str:
-        return next(iter(self.arms))
+    name: Name
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    arms: Annotated[dict[Name, Arm], Field(min_length=2, max_length=MAX_ARMS)]
+    horizon_s: Annotated[int, Field(ge=60, le=90 * DAY_S)] = DAY_S
+    planned_users: Annotated[int, Field(ge=100, le=100_000_000)] = 1_000
 
 
 class Experiment(Declaration):
-    """A running or stopped experiment."""
+    """A running or stopped experiment.
 
-    dataset: str  # `Dataset.base_name` of its arms' releases
+    Attributes:
+        dataset: `Dataset.base_name` of its arms' releases.
+        started: in seconds since 1970-01-01 UTC.
+    """
+
+    dataset: str
     buckets: Ranges
-    started: int  # seconds since 1970-01-01 UTC
+    started: int
     stopped: int | None = None
 
     @property
@@ -101,29 +112,30 @@ class Experiment(Declaration):
         return self.arms[arm].release
 
 
-class Canary(BaseModel):
-    """A release on trial."""
+# --- canaries
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class Canary(Model):
+    """A release on trial."""
 
     id: str
     release: ReleaseId
-    active: ReleaseId = Field(description="the release that it is compared with")
+    active: ReleaseId
+    """the release that it is compared with"""
     dataset: str
-    shares: tuple[float, ...] = Field(description="of the users, step by step")
+    shares: tuple[float, ...]
+    """of the users, step by step"""
     step: int = 0
-    users: int = Field(description="that it has to answer in each step")
-    began: float = Field(description="seconds since 1970-01-01 UTC")
-    joined: float = Field(
-        description="when the step's users joined: seconds since 1970-01-01 UTC"
-    )
-    activating: bool = Field(
-        default=False, description="it has held, and the pointer is being moved"
-    )
-    waiting: bool = Field(
-        default=False,
-        description="its last step is over without enough feedback: a person, or more of it, activates it",
-    )
+    users: int
+    """that it has to answer in each step"""
+    began: float
+    """seconds since 1970-01-01 UTC"""
+    joined: float
+    """when the step's users joined: seconds since 1970-01-01 UTC"""
+    activating: bool = False
+    """it has held, and the pointer is being moved"""
+    waiting: bool = False
+    """its last step is over without enough feedback: a person, or more of it, activates it"""
 
     @property
     def name(self) -> str:
@@ -161,37 +173,31 @@ class Canary(BaseModel):
         return text
 
 
-class Ended(BaseModel):
+class Ended(Model):
     """A canary that has ended."""
-
-    model_config = ConfigDict(extra="forbid")
 
     id: str
     release: ReleaseId
     active: ReleaseId
-    share: float = Field(description="of the users, at its end")
+    share: float
+    """of the users, at its end"""
     began: float
-    ended: float = Field(description="seconds since 1970-01-01 UTC")
+    ended: float
+    """seconds since 1970-01-01 UTC"""
     verdict: Verdict
-    reason: str = Field(
-        default="", description="the violated guardrail, or what else ended it"
-    )
-    detail: str = Field(default="", description="in figures")
-
-    @property
-    def rejected(self) -> bool:
-        """Whether a guardrail was violated: the same release again would violate it again."""
-        by_a_guardrail = self.reason not in (SUPERSEDED, DELETED)
-        return self.verdict == "rolled back" and by_a_guardrail
-
-    @property
-    def result(self) -> str:
-        """Verdict and reason, in words."""
-        why = ": ".join(filter(None, (self.reason, self.detail)))
-        return f"{self.verdict} at {self.share:.0%}{f', {why}' if why else ''}"
+    """rolled back: by a guardrail, which the same release would violate again"""
+    reason: str = ""
+    """the violated guardrail, or what else ended it"""
+    detail: str = ""
+    """in figures"""
 
     def __str__(self) -> str:
-        return f"canary of release {self.release} {self.result}"
+        why = ": ".join(filter(None, (self.reason, self.detail)))
+        end = f"{self.verdict} at {self.share:.0%}{f', {why}' if why else ''}"
+        return f"canary of release {self.release} {end}"
+
+
+# --- all of them
 
 
 class Assignment(NamedTuple):
@@ -205,10 +211,8 @@ class Assignment(NamedTuple):
         return self.trial.release_of(self.arm)
 
 
-class Trials(BaseModel):
+class Trials(Model):
     """Experiments, the oldest first; the canary that runs; canaries that have ended, the newest first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     experiments: tuple[Experiment, ...] = ()
     canary: Canary | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import redis
 from pydantic import ValidationError
@@ -43,6 +43,7 @@ KEPT: Final = {EXPOSURES: 12_500, SERVED: 6_250}
 _AT_A_TIME: Final = 1_000
 
 Change = Callable[[Trials], Trials]
+Parsed = TypeVar("Parsed")
 
 
 class TrialStore(RedisClient[None, Trials]):
@@ -79,18 +80,19 @@ class TrialStore(RedisClient[None, Trials]):
         with self._limited("known_users"):
             return int(self._redis.zcard(wire.ids_key(release)))  # type: ignore[arg-type]
 
-    # --- counts of a canary's step
-
-    def add(
+    def counted(
         self,
         canary: Canary,
-        counts: Mapping[str, int],
-        users: Mapping[str, Collection[OwnId]],
-    ) -> None:
-        """Add a worker's counts, and the users of each group that were answered."""
-        key = _counts_key(canary)
+        counts: Mapping[str, int] = {},
+        users: Mapping[str, Collection[OwnId]] = {},
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        """Add a worker's counts, and the users of each group that were answered. Return the sums of all workers.
+
+        Counts, and the number of users of each group, are of the canary's step.
+        """
+        key = f"ml:canary:{{{canary.id}}}:{canary.step}"
         with (
-            self._limited("add"),
+            self._limited("counted"),
             self._redis.at(key) as server,
             server.pipeline(transaction=True) as pipe,
         ):
@@ -101,37 +103,26 @@ class TrialStore(RedisClient[None, Trials]):
                 of_users = f"{key}:users:{group}"
                 pipe.pfadd(of_users, *map(str, answered))
                 pipe.expire(of_users, COUNTS_KEPT_S)
-            pipe.execute()
-
-    def counts(self, canary: Canary) -> tuple[dict[str, int], dict[str, int]]:
-        """All workers' counts of the canary's step, and how many users of each group it has."""
-        key = _counts_key(canary)
-        with (
-            self._limited("counts"),
-            self._redis.at(key) as server,
-            server.pipeline(transaction=True) as pipe,
-        ):
             pipe.hgetall(key)
             for group in GROUPS:
                 pipe.pfcount(f"{key}:users:{group}")
-            stored, *users = pipe.execute()
-        counts = {name.decode(): int(count) for name, count in stored.items()}
-        return counts, dict(zip(GROUPS, map(int, users), strict=True))
+            *_, stored, of_canary, of_active = pipe.execute()
+        sums = {name.decode(): int(count) for name, count in stored.items()}
+        return sums, {"canary": of_canary, "active": of_active}
 
     # --- exposures, and the events that they are joined with
 
-    def expose(
-        self, exposures: Sequence[Exposure], stream: str = EXPOSURES, kept: int = 0
-    ) -> None:
-        """Append exposures to a log, which keeps the newest of a partition; ``kept``: how many, if not as `KEPT`."""
+    def expose(self, exposures: Sequence[Exposure]) -> None:
+        """Append exposures to the log of trials, or of the sample; each keeps the newest."""
         calls = []
         for each in exposures:
+            stream = _stream(each.experiment)
             keys = (
                 exposures_key(wire.event_partition(each.userid), stream),
                 wire.user_events_key(each.dataset, each.userid),
             )
             arguments = (
-                kept or KEPT[stream],
+                KEPT[stream],
                 each.answered,
                 exposure_user(each.dataset, each.userid),
                 EXPOSURE.dump_json(each),
@@ -140,33 +131,36 @@ class TrialStore(RedisClient[None, Trials]):
         with self._limited("expose"):
             run(self._redis, calls)
 
-    def exposures(
-        self, trial: str = "", since_ms: int = 0, stream: str = EXPOSURES
-    ) -> Iterator[Exposure]:
-        """Exposures of a trial that the log has, each partition's in order."""
+    def exposures(self, trial: str = "", since_ms: int = 0) -> Iterator[Exposure]:
+        """Exposures of a trial, or of the sample, that the log has, each once, and each partition's in order."""
         for partition in range(wire.EVENT_PARTITIONS):
-            after = f"{since_ms}"
+            key, after = exposures_key(partition, _stream(trial)), f"{since_ms}"
+            seen = set[str]()  # one may have been written twice
             while True:
                 with self._limited("exposures"):
-                    entries: Any = self._redis.xrange(
-                        exposures_key(partition, stream), min=after, count=_AT_A_TIME
-                    )
+                    entries: Any = self._redis.xrange(key, min=after, count=_AT_A_TIME)
                 if not entries:
                     break
                 after = f"({entries[-1][0].decode()}"
                 for _, fields in entries:
-                    exposure = _exposure(fields)
-                    if exposure.experiment == trial:
-                        yield exposure
+                    raw = fields[b"exposure"]
+                    found = _parsed(EXPOSURE.validate_json, raw, "exposures")
+                    if found.experiment == trial and found.recommendation not in seen:
+                        seen.add(found.recommendation)
+                        yield found
 
-    def is_cut(self, since: int, kept: int = KEPT[EXPOSURES]) -> bool:
-        """Whether the log of trials may have dropped exposures since this second; ``kept``: as `expose`."""
-        with self._limited("is_cut"):
-            keys = map(exposures_key, range(wire.EVENT_PARTITIONS))
-            streams: Any = [
-                self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)
-            ]
-        return any(is_cut(each, since, kept) for each in streams)
+    def is_cut(self, since: int) -> bool:
+        """Whether the log of trials may have dropped exposures since this second.
+
+        Where it is full; entries deleted with a forgotten user leave free space in it.
+        """
+        for key in map(exposures_key, range(wire.EVENT_PARTITIONS)):
+            with self._limited("is_cut"):
+                length: Any = self._redis.xlen(key)
+                earlier = self._redis.xrange(key, max=f"{since * 1_000}", count=1)
+            if length >= KEPT[EXPOSURES] and not earlier:
+                return True
+        return False
 
     def events_of(
         self, dataset: str, userids: Sequence[OwnId]
@@ -193,28 +187,14 @@ class TrialStore(RedisClient[None, Trials]):
         """The last report on a data set; an empty one where there is none."""
         with self._limited("report"):
             raw: Any = self._redis.get(report_key(dataset, window_s))
-            try:
-                return Report.model_validate_json(raw) if raw else Report()
-            except ValidationError as error:
-                raise StoredError(
-                    self.service, "holds a report on quality that cannot be read"
-                ) from error
+        if not raw:
+            return Report()
+        return _parsed(Report.model_validate_json, raw, "a report on quality")
 
     def write_report(self, dataset: str, report: Report) -> None:
         with self._limited("write_report"):
             key = report_key(dataset, report.window_s)
             self._redis.set(key, report.model_dump_json())
-
-
-def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:
-    """Whether a stream, as XINFO STREAM describes it, is full and begins after this second.
-
-    Entries deleted with a forgotten user leave free space in it.
-    """
-    if stream["length"] < kept:
-        return False
-    milliseconds, _, _ = stream["first-entry"][0].partition(b"-")
-    return int(milliseconds) > since * 1_000
 
 
 def published_releases(users: RedisUsers) -> tuple[str | None, dict[str, str]]:
@@ -225,20 +205,17 @@ def published_releases(users: RedisUsers) -> tuple[str | None, dict[str, str]]:
 
 
 def _trials(raw: Any) -> Trials:
+    what = f"trials (key {KEY})"
+    return _parsed(Trials.model_validate_json, raw, what) if raw else Trials()
+
+
+def _parsed(validate: Callable[[bytes], Parsed], raw: bytes, what: str) -> Parsed:
+    """Raises StoredError."""
     try:
-        return Trials.model_validate_json(raw) if raw else Trials()
+        return validate(raw)
     except ValidationError as error:
-        raise StoredError(
-            "redis", f"holds trials that cannot be read (key {KEY})"
-        ) from error
+        raise StoredError("redis", f"holds {what} that cannot be read") from error
 
 
-def _exposure(fields: Mapping[bytes, bytes]) -> Exposure:
-    try:
-        return EXPOSURE.validate_json(fields[b"exposure"])
-    except (KeyError, ValueError) as error:
-        raise StoredError("redis", "holds exposures that cannot be read") from error
-
-
-def _counts_key(canary: Canary) -> str:
-    return f"ml:canary:{{{canary.id}}}:{canary.step}"
+def _stream(trial: str) -> str:
+    return EXPOSURES if trial else SERVED

@@ -1,14 +1,15 @@
-"""What a worker counts of a canary, until it is added to Redis's counts."""
+"""Counts of a canary in one worker, until they are added to Redis's."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Final
 
 from data_exchange_center.dataset import OwnId
-from extras.trials.decision import bucket_of
+from extras.trials.decision import Likes, bucket_of
 from online.clients.triton import NOT_NUMBERS
 from online.recommend.loaded_release import Release
 from online.recommend.types import Answer, Request
@@ -19,13 +20,18 @@ TOP: Final = 10  # items that are compared
 
 
 class Tally:
-    """A worker's counts of a step. Shared by threads.
+    """What a worker knows of a canary. Shared by threads.
 
     Attributes:
+        began: when the worker heard of it, in monotonic seconds.
+        likes: of both groups' users, as measured last; ``likes_at``: when that is due again, in monotonic seconds.
         samples: the newest requests whose lists can be compared.
     """
 
     def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.likes = Likes()
+        self.likes_at = 0.0
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._users: dict[str, set[OwnId]] = {}

@@ -5,33 +5,34 @@ numbers; 0 is padding and stands for "no item". The input of a model is what a r
 (`data_exchange_center.history`); the events from that second on give the targets.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from data_exchange_center import features, fusion, history
+from data_exchange_center import event_types, features, fusion, history
 from data_exchange_center.channels import (
     BREAK_S,
     LONG_AGO_S,
+    Channel,
     Float32,
     Requests,
-    regimes,
+    StoredVectors,
 )
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset
+from data_exchange_center.event_types import EventType
 from offline.data import terms
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-LATER_S = (
-    LONG_AGO_S,
-    30 * 365 * 86_400,
-)  # how much later a request comes in `augment_long_absences`
+# how much later a request comes in `augment_long_absences`
+LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,12 @@ class Sequences:
     starts: Ints  # (users + 1,) user u's events are ``starts[u]:starts[u + 1]``
     items: Ints  # (events,) item codes
     ratings: Ints  # (events,) codes of `Dataset.levels`, from 1
-    liked: NDArray[np.bool_]  # (events,) whether the rating is a click
+    liked: Bools  # (events,) whether the rating is a click
     times: Ints  # (events,) seconds
     # (events,) whether it is feedback from a server, which trains whatever its place; None: there is none
-    recorded: NDArray[np.bool_] | None = None
+    recorded: Bools | None = None
     allows_repeats: bool = False  # as `Dataset.allows_repeats`
+    types: tuple[EventType, ...] = ()  # as `Dataset.types`
 
     @property
     def n_users(self) -> int:
@@ -77,19 +79,17 @@ class Sequences:
         """(events,) how many events of the same user come before each event."""
         return np.arange(len(self.items)) - np.repeat(self.starts[:-1], self.lengths)
 
-    def select(self, keep: NDArray[np.bool_]) -> "Sequences":
+    def select(self, keep: Bools) -> "Sequences":
         """The same users and items with some of the events. ``keep``: (events,)."""
         lengths = np.bincount(self.users[keep], minlength=self.n_users)
-        kept = {
-            name: getattr(self, name)[keep]
-            for name in ("items", "ratings", "liked", "times")
-        }
-        recorded = None if self.recorded is None else self.recorded[keep]
         return replace(
             self,
-            starts=np.concatenate([[0], np.cumsum(lengths)]),
-            recorded=recorded,
-            **kept,
+            starts=np.append(0, np.cumsum(lengths)),
+            items=self.items[keep],
+            ratings=self.ratings[keep],
+            liked=self.liked[keep],
+            times=self.times[keep],
+            recorded=None if self.recorded is None else self.recorded[keep],
         )
 
     def earlier_lengths(self, share: float) -> Ints:
@@ -99,9 +99,7 @@ class Sequences:
 
     def earlier(self, share: float) -> "Sequences":
         """The first ``share`` of each user's events."""
-        return self.select(
-            self.positions < np.repeat(self.earlier_lengths(share), self.lengths)
-        )
+        return self.before_last(self.lengths - self.earlier_lengths(share))
 
     def before_last(self, n: int | Ints) -> "Sequences":
         """All but each user's last ``n`` events; a number for all, or (users,)."""
@@ -113,24 +111,47 @@ class Sequences:
 
     def seen(self) -> sp.csr_matrix:
         """(users, items + 1) 1 where a user rated an item."""
+        shape = self.n_users, self.n_items + 1
         ones = np.ones(len(self.items), dtype=np.float32)
-        matrix = sp.csr_matrix(
-            (ones, self.items, self.starts), shape=(self.n_users, self.n_items + 1)
-        )
+        matrix = sp.csr_matrix((ones, self.items, self.starts), shape=shape)
         matrix.sum_duplicates()
         matrix.data[:] = 1
         return matrix
 
     def left_out(self) -> sp.csr_matrix:
-        """(users, items + 1) 1 where an item is never recommended to a user: the seen ones, none with repeats."""
-        return (
-            self.select(np.zeros(len(self.items), np.bool_)).seen()
-            if self.allows_repeats
-            else self.seen()
-        )
+        """(users, items + 1) 1 where an item is never recommended to a user: what the user has had."""
+        return self.select(self.had).seen()
+
+    @cached_property
+    def had(self) -> Bools:
+        """(events,) as `Dataset.had`."""
+        return event_types.had(self.types, self.ratings, self.allows_repeats)
+
+    def wanted(self) -> sp.csr_matrix:
+        """(users, items + 1) 1 where a user liked an item; with types the largest weight of their events."""
+        if not self.types:
+            return self.select(self.liked).seen()
+        found = self.select(np.zeros(len(self.items), np.bool_)).seen()
+        for code, weight in enumerate(event_types.weights(self.types)):
+            if weight > 0:
+                of_type = self.select(self.ratings == code).seen()
+                found = found.maximum(of_type * weight)
+        return sp.csr_matrix(found)
+
+    @cached_property
+    def target_weights(self) -> Float32:
+        """(events,) weight of each event's type as a target; data sets with types."""
+        by_code = np.array([0, *(each.weight for each in self.types)], np.float32)
+        return by_code[self.ratings]
 
     def liked_together(self) -> sp.csr_matrix:
-        """(items + 1, items + 1) co-occurrence: how many users liked both items; on the diagonal, the one item."""
+        """(items + 1, items + 1) co-occurrence: how many users liked both items; on the diagonal, the one item.
+
+        With types each user counts by the product of the two `wanted`.
+        """
+        if self.types:
+            wanted = self.wanted()
+            return sp.csr_matrix(wanted.T @ wanted)
         liked = self.select(self.liked).seen().astype(np.int32)  # (users, items + 1)
         counts = sp.csr_matrix(liked.T @ liked)
         counts.sort_indices()
@@ -139,29 +160,44 @@ class Sequences:
     def followers(self, window: int) -> sp.csr_matrix:
         """(items + 1, items + 1) how often the column's item was liked within ``window`` events after the row's."""
         size, users = self.n_items + 1, self.users
-        before, after = [self.items[:0]], [self.items[:0]]
+        read = np.ones(len(users), np.bool_)
+        # how often an event counts
+        times: NDArray[Any] = np.ones(len(users), np.int32)
+        if self.types:
+            read = event_types.weights(self.types)[self.ratings] > 0
+            times = self.target_weights
+        before, after, counted = [self.items[:0]], [self.items[:0]], [times[:0]]
         for lag in range(1, min(window, len(users) - 1) + 1):
-            pairs = (users[lag:] == users[:-lag]) & self.liked[lag:]
+            pairs = (users[lag:] == users[:-lag]) & self.liked[lag:] & read[:-lag]
             before.append(self.items[:-lag][pairs])
             after.append(self.items[lag:][pairs])
+            counted.append(times[lag:][pairs])
         where = np.concatenate(before), np.concatenate(after)
-        counts = sp.csr_matrix(
-            (np.ones(len(where[0]), np.int32), where), shape=(size, size)
-        )
+        counts = sp.csr_matrix((np.concatenate(counted), where), shape=(size, size))
         counts.sum_duplicates()
         return counts
 
     @cached_property
-    def targets(self) -> NDArray[np.bool_]:
-        """(events,) whether an event can be a target: its user's first with the item, or any if repeats are allowed."""
-        if self.allows_repeats:
-            return np.ones(len(self.items), dtype=np.bool_)
-        pairs = self.users * (self.n_items + 1) + self.items
-        first = np.zeros(len(pairs), dtype=np.bool_)
-        first[np.unique(pairs, return_index=True)[1]] = True
-        return first
+    def targets(self) -> Bools:
+        """(events,) whether an event can be a target: its user's first with the item, or any if repeats are allowed.
 
-    def rated(self) -> NDArray[np.bool_]:
+        With types: its user's first of its type with the item, which the user has not had.
+        """
+        events = np.arange(len(self.items))
+        if self.allows_repeats:
+            return np.ones(len(events), dtype=np.bool_)
+        pairs = self.users * (self.n_items + 1) + self.items
+        if not self.types:
+            _, first = np.unique(pairs, return_index=True)
+            return np.isin(events, first)
+        typed = pairs * (len(self.types) + 1) + self.ratings
+        _, first = np.unique(typed, return_index=True)
+        _, pair = np.unique(pairs, return_inverse=True)
+        first_had = np.full(len(events), len(events))
+        np.minimum.at(first_had, pair[self.had], events[self.had])
+        return np.isin(events, first) & (events <= first_had[pair])
+
+    def rated(self) -> Bools:
         """(items + 1,) whether anybody rated an item."""
         return np.bincount(self.items, minlength=self.n_items + 1) > 0
 
@@ -175,24 +211,22 @@ class Sequences:
         # (m, length)
         event = (self.starts[users] + positions)[:, None] - 1 - np.arange(length)
         there = event >= self.starts[users][:, None]
-        items, ratings, times = (
-            np.zeros(event.shape, dtype=np.int64) for _ in range(3)
-        )
-        for filled, column in (
-            (items, self.items),
-            (ratings, self.ratings),
-            (times, self.times),
-        ):
-            filled[there] = column[event[there]]
-        return items, ratings, times
+
+        def padded(column: Ints) -> Ints:
+            found = np.zeros(event.shape, dtype=np.int64)
+            found[there] = column[event[there]]
+            return found
+
+        return padded(self.items), padded(self.ratings), padded(self.times)
 
 
 def sequences(
     ratings: pd.DataFrame,
-    item_numbers: NDArray[np.integer] | list[int],
+    item_numbers: Ints | list[int],
     positive_level: int,
-    user_numbers: NDArray[np.integer] | list[int] | None = None,
+    user_numbers: Ints | None = None,
     allows_repeats: bool = False,
+    types: tuple[EventType, ...] = (),
 ) -> Sequences:
     """Build `Sequences` from a ratings table that is sorted by user and time.
 
@@ -200,42 +234,34 @@ def sequences(
         item_numbers: all items, with ratings or without.
         positive_level: ratings above it are liked.
         user_numbers: all users, with ratings or without; None: those with ratings.
-        allows_repeats: as `Dataset.allows_repeats`.
+        allows_repeats, types: as in `Dataset`.
 
-    Raises:
-        ValueError: an item or a user is not among these, or the rows are not sorted by user.
+    Raises ValueError when an item is not among these.
     """
     vocabulary = fusion.Vocabulary.of(np.asarray(item_numbers, dtype=np.int64))
-    users = ratings[Columns.USER].to_numpy(dtype=np.int64)
-    if np.any(np.diff(users) < 0):
-        raise ValueError("ratings are not sorted by user")
-    raw = ratings[Columns.ITEM].to_numpy(dtype=np.int64)
-    codes = vocabulary.codes(raw)
+    numbers = ratings[Columns.ITEM].to_numpy()
+    codes = vocabulary.codes(numbers)
     if not codes.all():
         raise ValueError(
-            f"ratings hold item {raw[codes == 0][0]}, which is not among the items"
+            f"ratings hold item {numbers[codes == 0][0]}, which is not among the items"
         )
-    known = np.unique(
-        users if user_numbers is None else np.asarray(user_numbers, dtype=np.int64)
-    )
-    if not np.isin(users, known).all():
-        raise ValueError(
-            f"ratings hold user {users[~np.isin(users, known)][0]}, who is not among the users"
-        )
-    counts = np.bincount(np.searchsorted(known, users), minlength=len(known))
-    values = ratings[Columns.RATING].to_numpy(dtype=np.int64)
+    users = ratings[Columns.USER].to_numpy(dtype=np.int64)
+    known = np.unique(users if user_numbers is None else user_numbers)
+    levels = ratings[Columns.RATING].to_numpy(dtype=np.int64)
+    recorded = None
+    if Columns.SPLIT in ratings:
+        recorded = (ratings[Columns.SPLIT] == Split.RECORDED).to_numpy()
     return Sequences(
         user_numbers=known,
         item_numbers=vocabulary.ids,
-        starts=np.concatenate([[0], np.cumsum(counts)]),
+        starts=np.append(np.searchsorted(users, known), len(users)),
         items=codes,
-        ratings=values,
-        liked=values > positive_level,
+        ratings=levels,
+        liked=levels > positive_level,
         times=ratings[Columns.TIMESTAMP].to_numpy(dtype=np.int64),
-        recorded=(ratings[Columns.SPLIT] == Split.RECORDED).to_numpy()
-        if Columns.SPLIT in ratings
-        else None,
+        recorded=recorded,
         allows_repeats=allows_repeats,
+        types=types,
     )
 
 
@@ -250,7 +276,7 @@ class Points:
     positions: Ints  # (m,) how many of the user's events the request sees: all before the one of that position
     times: Ints  # (m,) seconds of the request
 
-    def take(self, index: Ints | NDArray[np.bool_]) -> "Points":
+    def take(self, index: Ints | Bools) -> "Points":
         return Points(self.users[index], self.positions[index], self.times[index])
 
     def __len__(self) -> int:
@@ -284,73 +310,67 @@ def augment_long_absences(
     passed = np.exp(rng.uniform(soonest, latest, len(points))).astype(np.int64)
     # of the events that each request sees
     newest = data.times[data.starts[points.users] + points.positions - 1]
-    returns = np.flatnonzero(points.times - newest >= BREAK_S)
-    index = np.concatenate([np.arange(len(points)), returns])
-    late = np.arange(len(index)) >= len(points)
-    order = np.argsort(index, kind="stable")
-    both = points.take(index[order])
-    return replace(both, times=both.times + np.where(late, passed[index], 0)[order])
+    returns = points.times - newest >= BREAK_S
+    index = np.repeat(np.arange(len(points)), 1 + returns)
+    is_copy = np.diff(index, prepend=-1) == 0
+    both = points.take(index)
+    return replace(both, times=both.times + np.where(is_copy, passed[index], 0))
 
 
-def histories(
-    data: Sequences, points: Points, length: int
-) -> tuple[Ints, Ints, Ints, Ints]:
-    """Histories that the requests see, newest first: codes, ratings, ages in seconds (m, length); regimes (m,)."""
+def histories(data: Sequences, points: Points, length: int) -> tuple[Ints, Ints, Ints]:
+    """Histories that the requests see, newest first: codes, ratings, ages in seconds, (m, length) each."""
     items, ratings, times = data.histories_at(points.users, points.positions, length)
-    ages = np.where(items > 0, points.times[:, None] - times, 0)
-    return items, ratings, ages, regimes(points.times, times[:, 0], items[:, 0] > 0)
+    return items, ratings, np.where(items > 0, points.times[:, None] - times, 0)
 
 
 def requests_at(
-    data: Sequences,
-    points: Points,
-    profiles: Ints,
-    events: int,
-    stored: Mapping[str, Float32],
+    data: Sequences, points: Points, profiles: Ints, channel: Channel
 ) -> Requests:
-    """Inputs of a channel for each request.
-
-    Args:
-        profiles: (users, fields) codes.
-        events: newest events to bring.
-        stored: channel name -> (users, d) vectors.
-    """
-    items, ratings, times = data.histories_at(points.users, points.positions, events)
+    """Inputs of a channel for each request. ``profiles``: (users, fields) codes."""
+    length = channel.events
+    items, ratings, times = data.histories_at(points.users, points.positions, length)
+    stored = {}
+    if isinstance(channel, StoredVectors):
+        stored[channel.name] = channel.users[points.users]
     return Requests(
         items=items,
         ratings=ratings,
         times=times,
-        lengths=np.minimum(points.positions, events),
+        lengths=np.minimum(points.positions, length),
         profiles=profiles[points.users],
         timestamps=points.times,
-        stored={name: vectors[points.users] for name, vectors in stored.items()},
+        stored=stored,
     )
 
 
-def next_events(
-    data: Sequences, points: Points, horizon: int
-) -> tuple[Ints, NDArray[np.bool_]]:
+def next_events(data: Sequences, points: Points, horizon: int) -> tuple[Ints, Bools]:
     """The first ``horizon`` events from each request on, (m, horizon) each: codes, 0 after the user's last; whether
     liked and a target."""
     event = (data.starts[points.users] + points.positions)[:, None] + np.arange(horizon)
     there = event < data.starts[points.users + 1][:, None]
     event = np.where(there, event, 0)
-    return np.where(there, data.items[event], 0), data.liked[event] & data.targets[
-        event
-    ] & there
+    liked = there & data.liked[event] & data.targets[event]
+    return np.where(there, data.items[event], 0), liked
+
+
+def next_types(data: Sequences, points: Points, horizon: int) -> Ints:
+    """Codes of the types of `next_events`, (m, horizon)."""
+    event = (data.starts[points.users] + points.positions)[:, None] + np.arange(horizon)
+    there = event < data.starts[points.users + 1][:, None]
+    return np.where(there, data.ratings[np.where(there, event, 0)], 0)
 
 
 def seen_before(data: Sequences, points: Points) -> tuple[Ints, Ints]:
-    """(row, item code) pairs of the items rated before each request, to leave out; none where repeats are allowed."""
-    counts = (
-        np.zeros_like(points.positions) if data.allows_repeats else points.positions
-    )
+    """(row, item code) pairs of the items had before each request, to leave out; none where repeats are allowed."""
+    counts = points.positions * (not data.allows_repeats)
     rows = np.repeat(np.arange(len(points)), counts)
-    first = np.repeat(
-        data.starts[points.users] - np.concatenate([[0], np.cumsum(counts)[:-1]]),
-        counts,
-    )
-    return rows, data.items[np.arange(int(counts.sum())) + first]
+    # of a row's first pair
+    begins = np.cumsum(counts) - counts
+    event = np.arange(len(rows)) + (data.starts[points.users] - begins)[rows]
+    if data.types:
+        kept = data.had[event]
+        rows, event = rows[kept], event[kept]
+    return rows, data.items[event]
 
 
 # --- What a model is fitted on: the sequences, and the tables of users and items
@@ -368,7 +388,7 @@ class Inputs:
     numbers: NDArray[np.float64]
     users: pd.DataFrame  # userid and profile, raw
     profile: tuple[features.OneHotFeature, ...]  # the profile's vocabularies
-    profiles: NDArray[np.int64]  # (users, profile) codes; 0 is an unknown value
+    profiles: Ints  # (users, profile) codes; 0 is an unknown value
 
 
 def make_inputs(
@@ -378,31 +398,28 @@ def make_inputs(
 
     ``ratings`` are those that may be known; all users and items keep their place, with ratings or without.
     """
-    items, users = items.sort_values(Columns.ITEM), users.sort_values(Columns.USER)
-    item_numbers, user_numbers = (
-        items[Columns.ITEM].to_numpy(),
-        users[Columns.USER].to_numpy(),
-    )
-    genres = terms.genre_names(items)
-    flags = terms.genre_flags(
-        terms.genre_codes(items, genres)[Columns.GENRES], len(genres)
-    )
+    items = items.sort_values(Columns.ITEM)
+    users = users.sort_values(Columns.USER)
+    names = terms.genre_names(items)
+    codes = terms.genre_codes(items, names)[Columns.GENRES]
+    genres = terms.genre_flags(codes, len(names))
+    numbers = items[[number.column for number in dataset.numbers]].to_numpy(np.float64)
     profile = tuple(
         features.one_hot(name, "user", users[name].tolist()) for name in dataset.profile
     )
-    numbers = items[[number.column for number in dataset.numbers]].to_numpy(np.float64)
     return Inputs(
         dataset=dataset,
         data=sequences(
             ratings,
-            item_numbers,
+            items[Columns.ITEM].to_numpy(),
             dataset.positive_level,
-            user_numbers,
+            users[Columns.USER].to_numpy(),
             dataset.allows_repeats,
+            dataset.types,
         ),
-        genre_names=tuple(genres),
-        genres=np.vstack([np.zeros((1, len(genres))), flags]).astype(np.float32),
-        numbers=np.vstack([np.full((1, numbers.shape[1]), np.nan), numbers]),
+        genre_names=tuple(names),
+        genres=np.pad(genres, ((1, 0), (0, 0))).astype(np.float32),
+        numbers=np.pad(numbers, ((1, 0), (0, 0)), constant_values=np.nan),
         users=users[[Columns.USER, *dataset.profile]],
         profile=profile,
         profiles=profile_codes(profile, users),
@@ -411,14 +428,12 @@ def make_inputs(
 
 def profile_codes(
     profile: Sequence[features.OneHotFeature], users: pd.DataFrame
-) -> NDArray[np.int64]:
-    """(users, profile) codes; no columns where there is no profile."""
-    codes = [feature.encode(users[feature.name].to_numpy()) for feature in profile]
-    return (
-        np.stack(codes, axis=1).astype(np.int64)
-        if codes
-        else np.zeros((len(users), 0), dtype=np.int64)
-    )
+) -> Ints:
+    """(users, profile) codes."""
+    codes = np.zeros((len(users), len(profile)), dtype=np.int64)
+    for column, feature in enumerate(profile):
+        codes[:, column] = feature.encode(users[feature.name].to_numpy())
+    return codes
 
 
 def user_states(
@@ -429,26 +444,22 @@ def user_states(
     """`artifacts.USER_STATE`: profile codes and events, newest first, from which a request's vectors are made.
 
     Args:
-        ratings: sorted by user and time, without the held-out ones.
+        ratings: of these users, sorted by user and time, without the held-out ones.
         users: as `artifacts.USERS`; each has a row, with ratings or without.
         profile: the profile's vocabularies.
     """
-    # each user's rows are begins:ends, none without ratings
-    begins = np.searchsorted(ratings[Columns.USER], users[Columns.USER])
     ends = np.searchsorted(ratings[Columns.USER], users[Columns.USER], side="right")
 
-    table = {
-        Columns.USER: users[Columns.USER].to_numpy(),
-        Columns.PROFILE: list(profile_codes(profile, users)),
-    }
-    columns = {
-        Columns.ITEMS: Columns.ITEM,
-        Columns.RATINGS: Columns.RATING,
-        Columns.TIMES: Columns.TIMESTAMP,
-    }
-    for name, column in columns.items():
-        values = ratings[column].to_numpy()
-        table[name] = [
-            values[begin:end][::-1] for begin, end in zip(begins, ends, strict=True)
-        ]
-    return pd.DataFrame(table)
+    def newest_first(column: str) -> list[NDArray[np.generic]]:
+        of_users = np.split(ratings[column].to_numpy(), ends)[: len(users)]
+        return [own[::-1] for own in of_users]
+
+    return pd.DataFrame(
+        {
+            Columns.USER: users[Columns.USER].to_numpy(),
+            Columns.PROFILE: list(profile_codes(profile, users)),
+            Columns.ITEMS: newest_first(Columns.ITEM),
+            Columns.RATINGS: newest_first(Columns.RATING),
+            Columns.TIMES: newest_first(Columns.TIMESTAMP),
+        }
+    )

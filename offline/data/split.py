@@ -195,6 +195,11 @@ def validate_data(found: Counted, dataset: Dataset, recipe: recipes.Recipe) -> N
             f"recipe {recipe.name!r} learns from successive events, and none of {found.users:,} users has two that are "
             f"not held out: {REMEDY}."
         )
+    if not found.past_liked and dataset.types:
+        raise StepError(
+            f"none of {found.past:,} events before the held-out ones is of a type with target = true in [types] of "
+            "dataset.toml: say which type is to be recommended for."
+        )
     if not found.past_liked:
         raise StepError(
             f"none of {found.past:,} events before the held-out ones is liked; values go from {dataset.levels[0]:g} to "

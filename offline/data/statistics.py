@@ -2,12 +2,12 @@
 
 A statistic is one entry of `STATISTICS`, or of the entry points ``recsys.statistics``: these count only where a recipe
 names them. The `FeatureSpec`, the training lists, Feast, Triton and the server follow from it;
-``offline_to_online/parity.py`` counts it in another way, to check.
+``offline_to_online/recount.py`` counts it in another way, to check.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from data_exchange_center import fusion, plugins, recipes
 from data_exchange_center.columns import Columns, Entity
-from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import (
     DenseFeature,
     FeatureSpec,
@@ -23,22 +22,15 @@ from data_exchange_center.features import (
     NumberFeature,
     one_hot,
 )
-from offline.data.sequences import Inputs, Ints, Sequences
+from offline.data.sequences import Bools, Inputs, Ints, Sequences
 from offline.data.terms import whole_numbers
 
 RECENT: Final = 0.8  # quantile of all times after which an event is recent
-
-
-@dataclass(frozen=True)
-class Overall:
-    """Facts about all events of a past, known before items are counted."""
-
-    recent_after: float  # seconds; later events are recent
-    mean_rating: float  # of all events
-
-    @classmethod
-    def of(cls, past: Sequences) -> Self:
-        return cls(float(np.quantile(past.times, RECENT)), float(past.ratings.mean()))
+PRIOR: Final = 10  # average ratings added to every item's own: shrinks the mean rating
+COUNT_SCALE: Final = 5.0  # brings the logarithm of a count to about one
+HUNDREDS: Final = 100.0
+# column of an item's number in the feature store: ``year`` -> ``item_year``
+number_column: Final = "item_{}".format
 
 
 @dataclass(frozen=True)
@@ -49,52 +41,48 @@ class UserStatistic:
     # events, users (m,), counts (m,) -> (m,) what stores hold after the first ``counts`` events of each user; it must
     # not read later ones
     after: Callable[[Sequences, Ints, Ints], Ints]
-    # `offline_to_online.parity.ServedRatings` -> the statistic, counted in another way; None: `parity.RECOUNTS` has it
+    # `offline_to_online.recount.ServedRatings` -> the statistic, counted in another way; None: it is in `RECOUNTS`
     recount: Callable[[Any], pd.Series] | None = None
 
 
 @dataclass(frozen=True)
 class ItemStatistic:
-    """A whole number about each item at the end of a past; users may be counted chunk by chunk."""
+    """A whole number about each item at the end of a past."""
 
     column: NumberFeature  # of the item
-    # events of some users, or of all; facts about all events -> (items + 1,) or (items + 1, k) whole numbers, whose row
-    # 0 (padding) is not read
-    counted: Callable[[Sequences, Overall], Ints]
-    # (items + 1, k) of all users -> (items + 1,) the statistic
-    finished: Callable[[Ints, Overall], NDArray[np.generic]] = lambda counts, overall: (
-        counts[:, 0]
-    )
+    # events -> (items + 1,); row 0, padding, is not read
+    counted: Callable[[Sequences], NDArray[np.generic]]
     recount: Callable[[Any], pd.Series] | None = None  # as of `UserStatistic`
 
 
-PRIOR = 10  # average ratings added to every item's own: shrinks the mean rating
-COUNT_SCALE = 5.0  # brings the logarithm of a count to about one
-HUNDREDS = 100.0
-# column of an item's number in the feature store: ``year`` -> ``item_year``
-number_column: Final = "item_{}".format
+def _ratings(past: Sequences) -> Ints:
+    return _by_item(past, np.ones_like(past.liked))
 
 
-def _count(name: str, entity: Entity) -> DenseFeature:
-    return DenseFeature(name=name, entity=entity, scale=COUNT_SCALE, transform="log1p")
+def _likes(past: Sequences) -> Ints:
+    return _by_item(past, past.liked)
 
 
-def _by_item(past: Sequences, events: NDArray[np.bool_] | slice = slice(None)) -> Ints:
+def _recent(past: Sequences) -> Ints:
+    return _by_item(past, past.times > np.quantile(past.times, RECENT))
+
+
+def _by_item(past: Sequences, events: Bools) -> Ints:
     """(items + 1,) how many of the events each item has."""
     return np.bincount(past.items[events], minlength=past.n_items + 1)
 
 
-def _totals(past: Sequences, overall: Overall) -> Ints:
-    """(items + 1, 2) the sum of each item's ratings, and how many they are."""
-    total = np.bincount(past.items, weights=past.ratings, minlength=past.n_items + 1)
-    return np.stack([total.astype(np.int64), _by_item(past)], axis=1)
-
-
-def _mean_rating(totals: Ints, overall: Overall) -> NDArray[np.float64]:
+def _mean_rating(past: Sequences) -> NDArray[np.float64]:
     """Mean ratings in hundredths, as if each item had `PRIOR` average ratings more."""
-    total, n = totals.T
-    mean: NDArray[np.float64] = (total + PRIOR * overall.mean_rating) / (n + PRIOR)
+    total = np.bincount(past.items, past.ratings, past.n_items + 1)
+    mean: NDArray[np.float64] = (total + PRIOR * past.ratings.mean()) / (
+        _ratings(past) + PRIOR
+    )
     return np.rint(HUNDREDS * mean)
+
+
+def _count(name: str, entity: Entity) -> DenseFeature:
+    return DenseFeature(name=name, entity=entity, scale=COUNT_SCALE, transform="log1p")
 
 
 # In the order of the model's columns. Log counts over 60 % of the events, which rankers train with, are about
@@ -103,18 +91,12 @@ STATISTICS: Final[tuple[UserStatistic | ItemStatistic, ...]] = (
     UserStatistic(
         _count(Columns.N_RATINGS, "user"), lambda events, users, counts: counts
     ),
-    ItemStatistic(_count("item_ratings", "item"), lambda past, overall: _by_item(past)),
-    ItemStatistic(
-        _count("item_likes", "item"), lambda past, overall: _by_item(past, past.liked)
-    ),
-    ItemStatistic(
-        _count("item_recent", "item"),
-        lambda past, overall: _by_item(past, past.times > overall.recent_after),
-    ),
+    ItemStatistic(_count("item_ratings", "item"), _ratings),
+    ItemStatistic(_count("item_likes", "item"), _likes),
+    ItemStatistic(_count("item_recent", "item"), _recent),
     ItemStatistic(
         DenseFeature(name="item_mean_rating_x100", entity="item", scale=HUNDREDS),
-        _totals,
-        finished=_mean_rating,
+        _mean_rating,
     ),
 )
 
@@ -131,30 +113,21 @@ def list_spec(
     inputs: Inputs, recipe: recipes.Recipe, ranker: recipes.ListsRecipe
 ) -> FeatureSpec:
     """Columns of a ranker of lists: item code and crossed fields; statistics and numbers; fusion's columns; history."""
-    numbers = (
-        DenseFeature(
-            name=number_column(number.column), entity="item", scale=number.scale
-        )
-        for number in inputs.dataset.numbers
-    )
+    dataset = inputs.dataset
+    item = one_hot(Columns.ITEM, "item", inputs.data.item_numbers.tolist())
+    crossed = [each for each in inputs.profile if each.name in dataset.crossed]
+    counted = [statistic.column for statistic in statistics(ranker.statistics)]
+    numbers = [
+        DenseFeature(name=number_column(each.column), entity="item", scale=each.scale)
+        for each in dataset.numbers
+    ]
+    channels = [channel.name for channel in recipe.recall.channels]
     return FeatureSpec(
-        one_hot=(
-            one_hot(Columns.ITEM, "item", inputs.data.item_numbers.tolist()),
-            *(
-                feature
-                for feature in inputs.profile
-                if feature.name in inputs.dataset.crossed
-            ),
-        ),
+        one_hot=(item, *crossed),
         multi_hot=(),
-        dense=(
-            *(statistic.column for statistic in statistics(ranker.statistics)),
-            *numbers,
-        ),
+        dense=(*counted, *numbers),
         genres=inputs.genre_names,
-        candidate=fusion.candidate_columns(
-            [channel.name for channel in recipe.recall.channels]
-        ),
+        candidate=fusion.candidate_columns(channels),
         history=HistoryFeature(length=ranker.history),
     )
 
@@ -162,11 +135,6 @@ def list_spec(
 def of_users(more: Sequence[str]) -> list[UserStatistic]:
     """The users' statistics, in the order of their columns; ``more``: as in `statistics`."""
     return [each for each in statistics(more) if isinstance(each, UserStatistic)]
-
-
-def of_items(more: Sequence[str]) -> list[ItemStatistic]:
-    """The items' statistics, likewise."""
-    return [each for each in statistics(more) if isinstance(each, ItemStatistic)]
 
 
 def user_statistics_after(
@@ -190,41 +158,10 @@ def item_statistics(
     past: Sequences, inputs: Inputs, more: Sequence[str]
 ) -> pd.DataFrame:
     """A row an item: itemid, the statistics at the end of the past, the numbers of the data set."""
-    overall, counting = Overall.of(past), of_items(more)
-    counted = [
-        each.counted(past, overall).reshape(past.n_items + 1, -1) for each in counting
-    ]
-    return item_table(
-        past.item_numbers,
-        counting,
-        counted,
-        overall,
-        inputs.dataset,
-        inputs.numbers[1:],
-    )
-
-
-def item_table(
-    item_numbers: Ints,
-    counting: Sequence[ItemStatistic],
-    counted: Sequence[Ints],
-    overall: Overall,
-    dataset: Dataset,
-    numbers: NDArray[np.float64],
-) -> pd.DataFrame:
-    """Make the table of all items.
-
-    Args:
-        counting: `of_items`.
-        counted: (items + 1, k) counts of all users, for each of these.
-        numbers: (items, k) values, NaN where unknown.
-    """
-    table = {
-        each.column.name: each.finished(counts, overall)[1:].astype("int64")
-        for each, counts in zip(counting, counted, strict=True)
-    }
-    known = {
-        number_column(number.column): number.stored(values)
-        for number, values in zip(dataset.numbers, numbers.T, strict=True)
-    }
-    return pd.DataFrame({Columns.ITEM: item_numbers, **table, **known})
+    table: dict[str, NDArray[Any]] = {Columns.ITEM: past.item_numbers}
+    for each in statistics(more):
+        if isinstance(each, ItemStatistic):
+            table[each.column.name] = each.counted(past)[1:].astype("int64")
+    for number, values in zip(inputs.dataset.numbers, inputs.numbers.T, strict=True):
+        table[number_column(number.column)] = number.stored(values[1:])
+    return pd.DataFrame(table)

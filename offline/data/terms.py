@@ -170,18 +170,12 @@ def preferences(
     )
 
 
-def seen_items(
-    past: pd.DataFrame, users: pd.Series, allows_repeats: bool = False
-) -> pd.DataFrame:
+def seen_items(had: pd.DataFrame, users: pd.Series) -> pd.DataFrame:
     """userid, seen: the items of each of ``users``, once each, oldest first: `artifacts.USER_SEEN`.
 
-    ``past``: ratings without the held-out ones. ``allows_repeats``: as `Dataset.allows_repeats`.
+    ``had``: ratings without the held-out ones, those of `Dataset.had`.
     """
-    first = (
-        past[:0]
-        if allows_repeats
-        else past.drop_duplicates([Columns.USER, Columns.ITEM])
-    )
+    first = had.drop_duplicates([Columns.USER, Columns.ITEM])
     ends = np.searchsorted(first[Columns.USER], users, side="right")
     seen = np.split(first[Columns.ITEM].to_numpy(), ends)[: len(users)]
     return pd.DataFrame({Columns.USER: users.to_numpy(), Columns.SEEN: list(seen)})

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from scipy import linalg
 from scipy.sparse.linalg import svds
 
-from data_exchange_center import plugins, recipes
+from data_exchange_center import event_types, plugins, recipes
 from data_exchange_center.channels import CONTINUES, RETURNS, Float32, HistorySum
 from offline.data.sequences import Inputs, Sequences
 from offline.models.kinds import Fitted
@@ -34,11 +34,11 @@ def fit(
     After a break: likes among the newest `EaseRecipe.taste` events all have one weight, dislikes a tenth of it.
     """
     # Factors of the weights, (items + 1, dim) each.
-    likes = past.select(past.liked)
+    likes = past.wanted()
     catalogues = plugins.find(plugins.ENGINES).get("catalogues")
     if catalogues and past.n_items > recipe.low_rank_beyond:
         rows, columns = catalogues.load().low_rank_ease(
-            likes.seen(), recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed
+            likes, recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed
         )
     else:
         rows, columns = low_rank(
@@ -51,6 +51,9 @@ def fit(
     rating_weight = np.ones((2, len(ratings)), dtype=np.float32)
     for regime, disliked in ((CONTINUES, 0.5), (RETURNS, 0.1)):
         rating_weight[regime, ratings <= dataset.positive_level] = disliked
+    if dataset.types:
+        weights = event_types.weights(dataset.types)
+        rating_weight[:] = weights / np.abs(weights).max()
     rating_weight[:, 0] = 0  # padding
     decay = np.arange(1, data.history + 1) ** -recipe.power
     lag = np.zeros((2, max(data.history, recipe.taste)), dtype=np.float32)
@@ -66,7 +69,7 @@ def fit(
         profile=(),
         items=columns,
         bias=np.zeros(len(columns), dtype=np.float32),
-        trained=likes.rated(),
+        trained=np.asarray(likes.sum(axis=0)).ravel() > 0,
     )
     return Fitted(channel)
 

@@ -1,4 +1,4 @@
-"""What a model of any kind is made of: a channel's fit gives `Fitted`; a ranker is a subclass of `Ranker`.
+"""Interfaces of models of any kind: a channel's fit gives `Fitted`; a ranker is a subclass of `Ranker`.
 
 The kinds of this project are in `offline.recall.s2_vector_recall.CHANNELS` and `offline.models.rankers.RANKERS`.
 Another package's kind is named by its settings (`data_exchange_center.recipes`), in ``trained_by``.
@@ -14,7 +14,6 @@ from torch import nn
 from data_exchange_center.channels import Channel, VectorChannel
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.recipes import Recipe
 from offline.data.lists import Lists, StoredFeatures
 from offline.data.sequences import Inputs, Sequences
 from offline.models import pairs
@@ -53,7 +52,6 @@ class ListExamples:
 
     past: Sequences  # every event that may be known
     inputs: Inputs
-    recipe: Recipe  # of the recommender
     spec: FeatureSpec  # the columns of a row
     # they made the lists; fitted on the first part of each user's past
     training_channels: Sequence[Channel]
@@ -108,7 +106,7 @@ class Ranker(nn.Module, ABC):
         inputs, spec = examples.inputs, examples.spec
         config = cls.configure(recipe, spec, inputs.dataset, {})
         known = examples.past.earlier(recipe.past)
-        stored = StoredFeatures.of(known, inputs, spec, examples.recipe)
+        stored = StoredFeatures.of(known, inputs, spec, recipe)
         ranker, losses = train_on_lists(
             lambda: cls.build(config), examples.lists, stored, recipe
         )

@@ -19,6 +19,7 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from data_exchange_center import columns, steps
@@ -31,9 +32,10 @@ from data_exchange_center.channels import (
     unit_vectors,
 )
 from data_exchange_center.dataset import Dataset, ItemNumber
+from data_exchange_center.event_types import targets
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Frozen, ListRankerRecipe
-from offline.data.lists import StoredFeatures
+from offline.data.lists import StoredFeatures, by_objective
 from offline.data.sequences import Inputs, Sequences
 from offline.models.ease import transition_factors
 from offline.models.kinds import Config, FittedRanker, ListExamples, Ranker
@@ -69,6 +71,12 @@ class ListRankerConfig(Frozen):
     feature_columns: tuple[int, int]
     # (column, weight) added in inference for users who return
     returning: tuple[tuple[int, float], ...] = ()
+    # (type, weight in the score) of each output, of a data set with types; else there is one
+    objectives: tuple[tuple[str, float], ...] = Field(
+        default=(), exclude_if=lambda objectives: not objectives
+    )
+    # codes of types that are not read
+    unread: tuple[int, ...] = Field(default=(), exclude_if=lambda codes: not codes)
 
 
 class ListRanker(Ranker):
@@ -110,8 +118,9 @@ class ListRanker(Ranker):
                 nn.SiLU(),
                 nn.Dropout(config.dropout),
             ]
-        self.mlp = nn.Sequential(*layers, nn.Linear(config.hidden[-1], 1))
-        self.skip = nn.Linear(width, 1, bias=False)
+        outputs = len(config.objectives) or 1
+        self.mlp = nn.Sequential(*layers, nn.Linear(config.hidden[-1], outputs))
+        self.skip = nn.Linear(width, outputs, bias=False)
         nn.init.zeros_(self.skip.weight)
 
     def set_tables(self, tables: Tables) -> None:
@@ -122,9 +131,11 @@ class ListRanker(Ranker):
         self.load_state_dict(state)
 
     def forward(self, rows: Tensor, history: Tensor) -> Tensor:
-        """(m, c, columns) rows and (m, lags, `HISTORY`) events, newest first -> (m, c, 1) scores."""
+        """(m, c, columns) rows and (m, lags, `HISTORY`) events, newest first -> (m, c, outputs)."""
         events, ratings, ages = history.unbind(dim=2)  # (m, lags) each
         events, ratings = events.long(), ratings.long()
+        for code in self.config.unread:
+            events = events * (ratings != code)
         candidates = rows[:, :, self.config.item_column].long()  # (m, c)
 
         # (m, c, similarities * kernels)
@@ -138,7 +149,7 @@ class ListRanker(Ranker):
         hidden = torch.cat([affinities, summaries, features, *crosses], dim=2)
         hidden = self.norm(hidden.flatten(0, 1))  # (m * c, width)
         scores: Tensor = (self.mlp(hidden) + self.skip(hidden)).view(
-            *candidates.shape, 1
+            *candidates.shape, -1
         )
         if (
             self.config.returning and not self.training
@@ -237,6 +248,10 @@ class ListRanker(Ranker):
             crossed_columns=crossed,
             feature_columns=(len(spec.one_hot), spec.width),
             returning=tuple(returning),
+            objectives=objectives(recipe, dataset),
+            unread=tuple(
+                code for code, each in enumerate(dataset.types, 1) if not each.history
+            ),
         ).model_dump(mode="json")
 
     @classmethod
@@ -269,16 +284,37 @@ class ListRanker(Ranker):
             network.set_tables(tables)
             return network
 
-        stored = StoredFeatures.of(known, inputs, spec, examples.recipe)
+        stored = StoredFeatures.of(known, inputs, spec, recipe)
+        lists, weights = examples.lists, [1.0]
+        if inputs.dataset.types:
+            lists = by_objective(lists, past, recipe.horizon)
+            weights = [each.weight for each in targets(inputs.dataset.types)]
         with ThreadPoolExecutor(
             1
         ) as pool:  # another thread makes the newer tables meanwhile
             newer = pool.submit(
                 fitted_tables, past, examples.channels, inputs, spec, recipe
             )
-            network, losses = train_on_lists(build, examples.lists, stored, recipe)
+            network, losses = train_on_lists(build, lists, stored, recipe, weights)
             network.set_tables(newer.result())
         return FittedRanker(network, config, curves(losses, lists=len(examples.lists)))
+
+
+def objectives(
+    recipe: ListRankerRecipe, dataset: Dataset
+) -> tuple[tuple[str, float], ...]:
+    """(type, weight in the score) of each target type: the recipe's, else the data set's. Raises StepError."""
+    names = [each.name for each in targets(dataset.types)]
+    unknown = sorted(recipe.objectives.keys() - set(names))
+    if unknown:
+        raise steps.StepError(
+            f"`objectives` in the ranker's recipe names {', '.join(unknown)}. Types with target = true in [types] of "
+            f"dataset.toml: {', '.join(names) or 'none'}."
+        )
+    given = recipe.objectives or {
+        each.name: each.weight for each in targets(dataset.types)
+    }
+    return tuple((name, given.get(name, 0.0)) for name in names)
 
 
 # --- Tables that are not trained: fitted on a past, and replaced by those of a newer past without training again

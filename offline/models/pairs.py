@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from data_exchange_center import columns, recipes
 from offline.data.split import validation_mask
-from offline.models.training import THREADS, Model, train
+from offline.models.training import Model, seeded, train
 
 PREDICT_BATCH = 65536
 
@@ -85,8 +85,7 @@ def train_on_pairs(
 
     ``build`` makes the model, and is called with the random state seeded; ``title``: of the progress bar.
     """
-    torch.set_num_threads(THREADS)
-    torch.manual_seed(recipe.seed)
+    seeded(recipe.seed)
     model = build()
     optimizer = torch.optim.Adam(
         model.parameters(),

@@ -1,6 +1,7 @@
 """Rankers by kind, and a ranker as it is stored, exported to ONNX and served."""
 
 import io
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from data_exchange_center import plugins
-from data_exchange_center.features import Float32, ModelInputs
+from data_exchange_center.features import Float32, ModelInputs, weighted
 from data_exchange_center.recipes import RankerRecipe, recipe_class
 from offline.models.deepfm import DeepFM
 from offline.models.kinds import Config, Ranker
@@ -30,16 +31,18 @@ def ranker_class(kind: object) -> type[Ranker]:
 
 
 class ScoringModel(nn.Module):
-    """A ranking model as it is served: one user's n candidates -> (n, 1) scores from 0 to 1.
+    """A ranking model as it is served: one user's n candidates -> (n, outputs) scores from 0 to 1.
 
     Inputs are those of `ModelInputs`: (n, columns) rows and, where the network reads a history, (1, events, 3). The
     score is the sigmoid of the network's output: of a ranker of pairs the probability of a click; of a ranker of lists
-    no probability, as a softmax over a list fixes its order alone.
+    no probability, as a softmax over a list fixes its order alone. A list ranker of a data set with types has an output
+    for each target type, and `weights` for them; else there is one.
     """
 
-    def __init__(self, ranker: nn.Module) -> None:
+    def __init__(self, ranker: nn.Module, weights: Sequence[float] = (1.0,)) -> None:
         super().__init__()
         self.ranker = ranker
+        self.weights = weights
 
     def forward(self, rows: Tensor, history: Tensor | None = None) -> Tensor:
         if history is None:
@@ -48,13 +51,18 @@ class ScoringModel(nn.Module):
         return torch.sigmoid(of_one_list[0])
 
 
-def score(model: nn.Module, inputs: ModelInputs) -> Float32:
+def score(model: ScoringModel, inputs: ModelInputs) -> Float32:
     """Score one list's candidates with a `ScoringModel`: (n,) scores."""
     if not len(inputs):
         return np.empty(0, np.float32)
+    return weighted(outputs(model, inputs), model.weights)
+
+
+def outputs(model: nn.Module, inputs: ModelInputs) -> Float32:
+    """What a `ScoringModel` gives for one list's candidates: (n, outputs)."""
     with torch.inference_mode():
-        scores: Float32 = model(*tensors_of(inputs))[:, 0].numpy()
-    return scores
+        found: Float32 = model(*tensors_of(inputs)).numpy()
+    return found
 
 
 def weights_to_bytes(model: nn.Module) -> bytes:
@@ -73,4 +81,5 @@ def load_ranker(weights: bytes, config: Config) -> ScoringModel:
     torch.set_num_threads(THREADS)
     network = ranker_class(config.get("kind")).build(config)
     network.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
-    return ScoringModel(network).eval()
+    of_outputs = [weight for _, weight in config.get("objectives", ())]
+    return ScoringModel(network, of_outputs or (1.0,)).eval()

@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag, silu
 
 from data_exchange_center import plugins, steps
-from data_exchange_center.channels import Float32, HistorySum
+from data_exchange_center.channels import BREAK_S, Float32, HistorySum
 from data_exchange_center.recipes import DataRecipe, TowerRecipe
 from offline.data import sequences
 from offline.data.sequences import Bools, Inputs, Ints, Points, Sequences
@@ -44,6 +44,7 @@ EXCLUDED = -1e4  # logit of an item that is left out of the softmax
 class Tower(nn.Module):
     """(history, profile) -> user vectors; item vectors, and their popularity."""
 
+    read: Tensor  # (codes,) whether events of that code are read
     genres: Tensor  # (items + 1, genres) each item's genres, summing to 1
 
     def __init__(
@@ -84,10 +85,8 @@ class Tower(nn.Module):
         powers = torch.linspace(-0.8, -0.2, fields)
         by_field = lag[None, :] ** powers[:, None]  # (fields, lags)
         self.lag = nn.Parameter(by_field[:, None].repeat(1, REGIMES, 1))
-        levels, likes_above = len(inputs.dataset.levels), inputs.dataset.positive_level
-        first = training.first_rating_weights(
-            levels, likes_above, (0.4, 0.5, 0.7), (1.0, 1.1)
-        )
+        first = training.first_weights(inputs.dataset, (0.4, 0.5, 0.7), (1.0, 1.1))
+        self.register_buffer("read", first != 0)  # codes; padding is not
         self.rating_weight = nn.Parameter(first.repeat(fields, REGIMES, 1))
         self.dropout = nn.Dropout(recipe.dropout)
 
@@ -120,7 +119,7 @@ class Tower(nn.Module):
         """(m, lags) codes and ratings newest first, (m, profile fields), (m,) -> (m, dim) user vectors."""
         by_lag = self.lag[:, regime, : ratings.shape[1]]  # (fields, m, lags)
         by_rating = [weight[regime[:, None], ratings] for weight in self.rating_weight]
-        weights = self.dropout(by_lag * torch.stack(by_rating) * (ratings > 0))
+        weights = self.dropout(by_lag * torch.stack(by_rating) * self.read[ratings])
         sums = [  # (m, dim) of each history field
             embedding_bag(items, rows, mode="sum", per_sample_weights=weight)
             for rows, weight in zip(self.history_rows(), weights, strict=True)
@@ -143,7 +142,7 @@ class Tower(nn.Module):
             return copy
 
         rating_weight = table(self.rating_weight)
-        rating_weight[:, :, 0] = 0
+        rating_weight[:, :, ~self.read.numpy()] = 0
         hidden: tuple[Float32, ...] = ()
         if self.recipe.hidden:
             up = self.up.weight.T.reshape(self.recipe.fields, self.recipe.dim, -1)
@@ -182,11 +181,8 @@ def train_tower(
 
     Raises StepError when there is no request point, as no user has two events.
     """
-    torch.set_num_threads(training.THREADS)
-    torch.manual_seed(recipe.seed)
-    points = sequences.request_points(
-        past, recipe.stride, np.random.default_rng(recipe.seed)
-    )
+    rng = training.seeded(recipe.seed)
+    points = sequences.request_points(past, recipe.stride, rng)
     batches = -(-len(points) // recipe.batch_size)
     if not batches:
         raise steps.StepError(
@@ -194,7 +190,8 @@ def train_tower(
         )
 
     # The network, started from what follows what; its loss over all items, or over a sample of many.
-    likes = np.bincount(past.items[past.liked], minlength=past.n_items + 1)
+    times = past.target_weights[past.liked] if past.types else None
+    likes = np.bincount(past.items[past.liked], times, past.n_items + 1)
     clicks = likes.astype(np.float32)  # (items + 1,)
     model = Tower(recipe, inputs, history, clicks)
     if recipe.start == "followers":
@@ -219,7 +216,7 @@ def train_tower(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, recipe.epochs * batches
     )
-    rng = np.random.default_rng(recipe.seed)
+    rng = np.random.default_rng(recipe.seed)  # the first epoch's points are those
 
     def batches_of(epoch: int) -> Iterator[Any]:
         """Request points drawn for this epoch, in random order."""
@@ -256,21 +253,33 @@ class Batch(NamedTuple):
     left_out: Pairs
     targets: Pairs  # (row, item) of what was liked next
     weights: Tensor  # (m,) of each target of a request
+    shares: Tensor | None = None  # (targets,) weights of the targets' types
 
     @property
     def weight(self) -> float:
         """Sum of the targets' weights."""
-        return float(self.weights[self.targets[0]].sum())
+        return float(shared(self.weights[self.targets[0]], self.shares).sum())
+
+
+def shared(weights: Tensor, shares: Tensor | None) -> Tensor:
+    """(targets,) weights, times those of the targets' types where there are several."""
+    return weights if shares is None else weights * shares
 
 
 def batch_of(data: Sequences, points: Points, lags: int, recipe: TowerRecipe) -> Batch:
     """Requests as the tower reads them, and what was liked next."""
-    items, ratings, _, regime = sequences.histories(data, points, lags)
+    items, ratings, ages = sequences.histories(data, points, lags)
+    regime = (ages[:, 0] >= BREAK_S).astype(np.int64)  # ages are 0 without a history
     after, liked = sequences.next_events(data, points, recipe.horizon)
     target_rows, _ = np.nonzero(liked)
     seen_rows, seen = sequences.seen_before(data, points)
     weights = target_weights(data.lengths[points.users], liked.sum(axis=1), recipe)
     tensor = torch.from_numpy
+    shares = None
+    if data.types:
+        codes = sequences.next_types(data, points, recipe.horizon)[liked]
+        of_types = np.array([0, *(each.weight for each in data.types)], np.float32)
+        shares = tensor(of_types[codes])
     return Batch(
         users=tensor(points.users),
         items=tensor(items),
@@ -279,6 +288,7 @@ def batch_of(data: Sequences, points: Points, lags: int, recipe: TowerRecipe) ->
         left_out=(tensor(seen_rows), tensor(seen)),
         targets=(tensor(target_rows), tensor(after[liked])),
         weights=tensor(weights),
+        shares=shares,
     )
 
 
@@ -307,11 +317,17 @@ class Softmax:
 
     def __call__(self, batch: Any) -> Tensor:
         """``batch``: as `batches` makes it."""
-        users, items, ratings, regime, left_out, targets, weights = batch
+        users, items, ratings, regime, left_out, targets, weights, shares = batch
         model = self.model
         vectors = model(items, ratings, self.people[users], regime)  # (m, dim)
         return next_item_loss(
-            vectors, model.item_vectors(), model.bias, left_out, targets, weights
+            vectors,
+            model.item_vectors(),
+            model.bias,
+            left_out,
+            targets,
+            weights,
+            shares,
         )
 
 
@@ -322,6 +338,7 @@ def next_item_loss(
     seen: Pairs,
     targets: Pairs,
     weights: Tensor,
+    shares: Tensor | None = None,
 ) -> Tensor:
     """Weighted cross-entropy of the targets, summed: (m, d) users, (n, d) items and their (n,) biases -> ().
 
@@ -329,8 +346,11 @@ def next_item_loss(
         seen: (row, item) of what is left out of the denominators; item 0, padding, is always left out.
         targets: (row, item) of what was liked next; a row may have several, or none.
         weights: (m,) of each target of a row.
+        shares: (targets,) factors of the targets' weights; None: 1.
     """
-    loss: Tensor = _NextItemLoss.apply(users, items, bias, seen, targets, weights)
+    loss: Tensor = _NextItemLoss.apply(
+        users, items, bias, seen, targets, weights, shares
+    )
     return loss
 
 
@@ -350,19 +370,21 @@ class _NextItemLoss(torch.autograd.Function):
         seen: Pairs,
         targets: Pairs,
         weights: Tensor,
+        shares: Tensor | None,
     ) -> Tensor:
         logits = torch.addmm(bias, users, items.T).float()  # (m, n)
         logits[seen] = EXCLUDED
         logits[:, 0] = EXCLUDED
         rows, _ = targets
-        chosen = (weights[rows] * logits[targets]).sum()
-        counts = torch.bincount(rows, minlength=len(users)) * weights
+        of_targets = shared(weights[rows], shares)
+        chosen = (of_targets * logits[targets]).sum()
+        counts = torch.bincount(rows, shares, minlength=len(users)) * weights
         top = logits.amax(dim=1)
         total = logits.sub_(top[:, None]).exp_().sum(dim=1)
         loss = (counts * (top + total.log())).sum() - chosen
         # of the loss by the logits, at first without the targets' own part
         gradient = logits.mul_((counts / total)[:, None])
-        gradient.index_put_(targets, -weights[rows], accumulate=True)
+        gradient.index_put_(targets, -of_targets, accumulate=True)
         ctx.save_for_backward(users, items, gradient)
         return loss
 
@@ -373,4 +395,4 @@ class _NextItemLoss(torch.autograd.Function):
         by_users = outer * (gradient @ items)
         by_items = outer * (gradient.T @ users)
         by_bias = outer * gradient.sum(dim=0)
-        return by_users, by_items, by_bias, None, None, None
+        return by_users, by_items, by_bias, None, None, None, None

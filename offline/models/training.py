@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from data_exchange_center import steps
+from data_exchange_center import event_types, steps
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.recipes import ListsRecipe
 from offline.data.lists import Lists, StoredFeatures, prefetch, sampled
@@ -25,6 +26,13 @@ EXCLUDED = np.float32(-1e4)
 
 Model = TypeVar("Model", bound=nn.Module)
 Batch = TypeVar("Batch")
+
+
+def seeded(seed: int) -> np.random.Generator:
+    """Set PyTorch's random state and its number of threads. Returns numpy's generator of the same seed."""
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(seed)
+    return np.random.default_rng(seed)
 
 
 def train(
@@ -94,6 +102,19 @@ def first_rating_weights(
     return torch.from_numpy(np.concatenate(parts).astype(np.float32))
 
 
+def first_weights(
+    dataset: Dataset, disliked: Sequence[float], liked: Sequence[float]
+) -> Tensor:
+    """`first_rating_weights` of a data set; with types those of the types, which are the larger ones' square roots."""
+    if not dataset.types:
+        return first_rating_weights(
+            len(dataset.levels), dataset.positive_level, disliked, liked
+        )
+    weights = event_types.weights(dataset.types)
+    shares = weights / np.abs(weights).max()
+    return torch.from_numpy(np.sign(shares) * np.sqrt(np.abs(shares)))
+
+
 def tensors_of(inputs: ModelInputs) -> tuple[Tensor, ...]:
     """A ranking network's arguments: the rows, then the history where it reads one."""
     return tuple(torch.from_numpy(each) for each in inputs.by_name.values())
@@ -110,14 +131,14 @@ def train_on_lists(
     lists: Lists,
     stored: StoredFeatures,
     recipe: ListsRecipe,
+    weights: Sequence[float] = (1.0,),
 ) -> tuple[Model, list[float]]:
     """Train a network with AdamW on lists that all hold something liked. Returns it and each epoch's loss.
 
-    ``build`` makes it, see `offline.models.kinds.Ranker`, and is called with the random state seeded.
+    ``build`` makes it, see `offline.models.kinds.Ranker`, and is called with the random state seeded. ``weights``: of
+    its outputs' losses; where there are several, likes are those of `lists.by_objective`.
     """
-    torch.set_num_threads(THREADS)
-    torch.manual_seed(recipe.seed)
-    rng = np.random.default_rng(recipe.seed)
+    rng = seeded(recipe.seed)
     model = build()
     rate = recipe.learning_rate
     optimizer = torch.optim.AdamW(
@@ -136,7 +157,7 @@ def train_on_lists(
             yield inputs, torch.from_numpy(added), torch.from_numpy(sample.liked)
 
     def loss_of(batch: ListBatch) -> tuple[Tensor, float]:
-        return list_loss(model, *batch), 1
+        return list_loss(model, *batch, weights), 1
 
     losses = train(
         "ranker",
@@ -153,10 +174,22 @@ def train_on_lists(
 
 
 def list_loss(
-    model: nn.Module, inputs: tuple[Tensor, ...], added: Tensor, liked: Tensor
+    model: nn.Module,
+    inputs: tuple[Tensor, ...],
+    added: Tensor,
+    liked: Tensor,
+    weights: Sequence[float] = (1.0,),
 ) -> Tensor:
-    """Mean cross-entropy of the liked candidates: softmax over each list."""
-    scores = model(*inputs)[..., 0] + added  # (m, n)
-    shares = scores.log_softmax(dim=1)
-    loss: Tensor = -shares[liked].sum() / (int(liked.sum()) or 1)
-    return loss
+    """Mean cross-entropy of the liked candidates: softmax over each list; of several outputs, the weighted mean.
+
+    ``liked``: (m, n), of several outputs an integer with a bit for each.
+    """
+    outputs = model(*inputs)  # (m, n, outputs)
+    loss = torch.zeros(())
+    for n, weight in enumerate(weights):
+        of_output = liked if len(weights) == 1 else (liked >> n) & 1
+        chosen = of_output > 0
+        shares = (outputs[..., n] + added).log_softmax(dim=1)
+        mean = -shares[chosen].sum() / (int(chosen.sum()) or 1)
+        loss = loss + weight * mean
+    return loss / sum(weights)

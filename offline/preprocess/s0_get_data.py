@@ -30,7 +30,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from data_exchange_center import artifacts, columns, plugins
+from data_exchange_center import artifacts, plugins
+from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import FINAL, WITH_EVENTS, Dataset
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.provenance import GET_DATA
@@ -62,7 +63,7 @@ def main(settings: Settings) -> None:
     copy_for_recipe(settings, dataset)
 
     print(f"{summary(dataset)}, from {dataset.origin}")
-    print("events from {} to {}".format(*span(artifacts.RAW_INTERACTIONS.at(folder))))
+    print(f"events from {span(artifacts.RAW_INTERACTIONS.at(folder))}")
     print(*lines, sep="\n", end="\n" if lines else "")
     if settings.final:
         print("final: nothing is held out, and the models are fitted on all events")
@@ -157,38 +158,23 @@ def stored(files: movielens.Files, where: Path, exchange_dir: Path) -> Dataset |
         if (target := table.at(exchange_dir)) != files[name]:
             with written_in_place(target) as temporary:
                 shutil.copyfile(files[name], temporary)
-    rows = {
-        name: pq.read_metadata(files[Path(table.path).name]).num_rows
-        for name, table in _COUNTED.items()
-    }
+    ratings, users, _ = (pq.read_metadata(files[name]).num_rows for name in TABLES)
+    counts = {**dataset.counts, "ratings": ratings, "users": users}
     return dataset.model_copy(
-        update={
-            "name": dataset.base_name,
-            "final": False,
-            "counts": {**dataset.counts, **rows},
-        }
+        update={"name": dataset.base_name, "final": False, "counts": counts}
     )
 
 
-_COUNTED: dict[str, artifacts.Table] = {
-    "ratings": artifacts.RAW_INTERACTIONS,
-    "users": artifacts.RAW_USERS,
-}
-
-
-def span(interactions: Path) -> tuple[str, str]:
+def span(interactions: Path) -> str:
     """Days of the oldest and of the newest event, by the statistics that Parquet keeps."""
     file = pq.read_metadata(interactions)
-    at = file.schema.names.index(columns.Columns.TIMESTAMP)
+    at = file.schema.names.index(Columns.TIMESTAMP)
     groups = [
         file.row_group(number).column(at).statistics
         for number in range(file.num_row_groups)
     ]
     ends = min(group.min for group in groups), max(group.max for group in groups)
-    first, last = (
-        f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}" for seconds in ends
-    )
-    return first, last
+    return " to ".join(f"{datetime.fromtimestamp(each, UTC):%Y-%m-%d}" for each in ends)
 
 
 def summary(dataset: Dataset) -> str:

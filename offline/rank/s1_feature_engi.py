@@ -30,47 +30,44 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.data import pairs, statistics
-from offline.data.lists import ListsConfig, ranker_of_lists
+from offline.data.lists import ranker_of_lists, training_lists
 from offline.readers import read_inputs, read_past_ratings
 from offline.recall.s2_vector_recall import channel_set, fit_channels
 
 
 def main(settings: Settings) -> None:
+    read = provenance.made_from(
+        settings.artifacts_dir, settings.recipe, provenance.FEATURES
+    )
     if settings.recipe.ranker.examples == "lists":
         write_lists(settings)
     else:
         write_pairs(settings)
+    artifacts.FEATURES_REPORT.write(settings.artifacts_dir, read)
 
 
-def require_unique_columns(spec: FeatureSpec) -> FeatureSpec:
-    """Return ``spec``. Raises StepError when two columns have one name."""
+def require_unique_columns(spec: FeatureSpec) -> None:
+    """Raise StepError when two columns have one name."""
     ((name, times),) = Counter(spec.columns).most_common(1)
     if times > 1:
         raise StepError(
             f"{times} columns of the ranker are called {name!r}: give the data's attribute another name."
         )
-    return spec
 
 
 def write_pairs(settings: Settings) -> None:
     """Write one row for each rating that is not held out, with the user's statistics as they stood before it."""
     folder = settings.artifacts_dir
-    read = provenance.made_from(folder, settings.recipe, provenance.FEATURES)
-    keys = [Columns.USER, Columns.ITEM]
+    known = [Columns.LABEL, Columns.SPLIT]
     ratings = read_past_ratings(
-        settings, [*keys, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
+        settings, [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, *known]
     )
-    terms_before = artifacts.IMPRESSION_TERMS.read(folder)
-    if not ratings[keys].equals(terms_before[keys]):
-        raise StepError(
-            "impression_terms.parquet does not belong to ratings.parquet: run s2_term_trans.py again."
-        )
     spec, rows, of_users, of_items = pairs.rated_pairs(
         ratings,
         artifacts.USERS.read(folder),
         release_parts.read_dataset(folder).profile,
         artifacts.GENRES.read(folder)[Columns.GENRES],
-        terms_before,
+        artifacts.IMPRESSION_TERMS.read(folder),
         artifacts.USER_TERMS.read(folder),
         artifacts.ITEM_TERMS.read(folder),
         settings.recipe.data.window,
@@ -81,9 +78,8 @@ def write_pairs(settings: Settings) -> None:
     artifacts.USER_FEATURES.write(folder, of_users)
     artifacts.ITEM_FEATURES.write(folder, of_items)
     table = pd.DataFrame(rows, columns=list(spec.columns), copy=False)
-    table[[Columns.LABEL, Columns.SPLIT]] = ratings[[Columns.LABEL, Columns.SPLIT]]
+    table[known] = ratings[known]
     artifacts.SAMPLES.write(folder, table)
-    artifacts.FEATURES_REPORT.write(folder, read)
     print(
         f"{len(rows):,} rows of {spec.width} columns: {len(spec.one_hot)} one-hot, {len(spec.multi_hot)} multi-hot, "
         f"{len(spec.dense)} dense"
@@ -93,37 +89,32 @@ def write_pairs(settings: Settings) -> None:
 def write_lists(settings: Settings) -> None:
     """Write the training lists that recall would have made, and the statistics that Feast is to hold."""
     folder, recipe = settings.artifacts_dir, settings.recipe
-    read = provenance.made_from(folder, recipe, provenance.FEATURES)
     inputs = read_inputs(settings)
     past = inputs.data
     ranker = ranker_of_lists(recipe)
-    spec = require_unique_columns(statistics.list_spec(inputs, recipe, ranker))
+    spec = statistics.list_spec(inputs, recipe, ranker)
+    require_unique_columns(spec)
+
     # on the first part of each user's past: what the ranker is to find does not leak into its inputs
     known = past.earlier(ranker.past)
     channels = [fitted.channel for fitted in fit_channels(known, inputs, recipe)]
-
-    # what the training channels recall at moments of the past, labelled: the ranker's training data
-    lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, channels)
-    artifacts.LISTS.write(folder, lists.table(past.user_numbers))
+    # what these channels recall at moments of the past, labelled: the ranker's training data
+    lists = training_lists(past, inputs.profiles, channels, recipe)
     # what the feature store is to hold
-    artifacts.USER_FEATURES.write(
-        folder, statistics.user_statistics(past, inputs.users, ranker.statistics)
-    )
-    artifacts.ITEM_FEATURES.write(
-        folder, statistics.item_statistics(past, inputs, ranker.statistics)
-    )
+    more = ranker.statistics
+    of_users = statistics.user_statistics(past, inputs.users, more)
+    of_items = statistics.item_statistics(past, inputs, more)
+
+    artifacts.LISTS.write(folder, lists.table(past.user_numbers))
+    artifacts.USER_FEATURES.write(folder, of_users)
+    artifacts.ITEM_FEATURES.write(folder, of_items)
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
     artifacts.TRAINING_CHANNELS.write(
         folder, pack_channels(channel_set(channels, past))
     )
-    artifacts.FEATURES_REPORT.write(folder, read)
-    say(spec, len(lists), int(lists.liked.sum()), recipe.recall.candidates)
-
-
-def say(spec: FeatureSpec, lists: int, liked: int, candidates: int) -> None:
-    """Print the numbers of lists, candidates and columns."""
     print(
-        f"{lists:,} lists of up to {candidates} candidates, {liked:,} of them liked next; "
+        f"{len(lists):,} lists of up to {recipe.recall.candidates} candidates, "
+        f"{lists.liked.sum():,} of them liked next; "
         f"{spec.width} columns: {len(spec.one_hot)} one-hot, {len(spec.dense)} dense, {len(spec.candidate)} of recall; "
         f"{spec.sizes.events} events of the history"
     )

@@ -51,9 +51,8 @@ def read_pair_examples(settings: Settings) -> PairExamples:
     """Read step 5's rated pairs."""
     inputs, ratings, spec = read_samples(settings)
     share = settings.recipe.data.validation_share
-    data = pairs.pairs_data(inputs, ratings, share)
     dataset = release_parts.read_dataset(settings.artifacts_dir)
-    return PairExamples(spec, dataset, data)
+    return PairExamples(spec, dataset, pairs.pairs_data(inputs, ratings, share))
 
 
 def read_list_examples(settings: Settings) -> ListExamples:
@@ -71,7 +70,6 @@ def read_list_examples(settings: Settings) -> ListExamples:
     return ListExamples(
         past=inputs.data,
         inputs=inputs,
-        recipe=settings.recipe,
         spec=spec,
         training_channels=artifacts.TRAINING_CHANNELS.read_as(
             folder, unpack_channels

@@ -20,41 +20,37 @@ from offline.data import sequences, terms
 
 def main(settings: Settings) -> None:
     folder, recipe = settings.artifacts_dir, settings.recipe
-    genres, dataset = (
-        artifacts.GENRES.read(folder)[Columns.GENRES],
-        release_parts.read_dataset(folder),
-    )
-    ratings, users = artifacts.RATINGS.read(folder), artifacts.USERS.read(folder)
+    genres = artifacts.GENRES.read(folder)[Columns.GENRES]
+    dataset = release_parts.read_dataset(folder)
+    ratings = artifacts.RATINGS.read(folder)
+    users = artifacts.USERS.read(folder)
     past = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
 
     # what the server reads of each user: preferred genres, seen items, profile and history
     at_least = recipe.data.clicks_for_preference
     preferences = terms.preferences(artifacts.USER_TERMS.read(folder), genres, at_least)
-    artifacts.USER_PREFERENCES.write(folder, preferences)
-    artifacts.USER_SEEN.write(
-        folder, terms.seen_items(past, users[Columns.USER], dataset.allows_repeats)
-    )
+    had = past[dataset.had(past[Columns.RATING].to_numpy())]
+    seen = terms.seen_items(had, users[Columns.USER])
     profile = [
         features.one_hot(name, "user", users[name].tolist()) for name in dataset.profile
     ]
+    artifacts.USER_PREFERENCES.write(folder, preferences)
+    artifacts.USER_SEEN.write(folder, seen)
     artifacts.USER_STATE.write(folder, sequences.user_states(past, users, profile))
     # what users who are not known are served
     artifacts.POPULAR.write(folder, terms.popularity(*terms.clicked_items(past)))
-    write_report(
-        settings, float((preferences[Columns.GENRES].str.len() > 0).mean()), len(users)
-    )
+    has_preference = preferences[Columns.GENRES].str.len() > 0
+    write_report(settings, float(has_preference.mean()), len(users))
 
 
 def write_report(settings: Settings, with_preference: float, users: int) -> None:
     """Write and print the share of users with a preference."""
     folder = settings.artifacts_dir
     read = provenance.made_from(folder, settings.recipe, provenance.TERM_RECALL)
-    artifacts.TERM_RECALL_REPORT.write(
-        folder, {"served_share_with_preference": with_preference, **read}
-    )
-    print(
-        f"{with_preference:.1%} of {users:,} users have a preferred {release_parts.read_dataset(folder).word}"
-    )
+    report = {"served_share_with_preference": with_preference, **read}
+    artifacts.TERM_RECALL_REPORT.write(folder, report)
+    word = release_parts.read_dataset(folder).word
+    print(f"{with_preference:.1%} of {users:,} users have a preferred {word}")
 
 
 if __name__ == "__main__":

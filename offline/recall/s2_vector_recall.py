@@ -28,13 +28,14 @@ from data_exchange_center.channel_file import pack_channels
 from data_exchange_center.channels import (
     Channel,
     ChannelSet,
+    Float32,
     StoredVectors,
     VectorChannel,
 )
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import ChannelRecipe, DataRecipe, Recipe, VectorRecipe
 from data_exchange_center.settings import Settings
-from offline.data.sequences import Inputs, Sequences
+from offline.data.sequences import Bools, Inputs, Sequences
 from offline.models import ease, fm, tower, training
 from offline.models.kinds import Fitted
 from offline.readers import InputsReader, read_inputs
@@ -64,12 +65,12 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
         print(f"{each.channel.name}: {each}{training.summary(each.report)}")
 
 
-def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Fitted, ...]:
+def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> list[Fitted]:
     """All channels of the recipe, in its order, fitted on ``past``: events of the users and items of ``inputs``."""
-    return tuple(
+    return [
         fit_channel(channel, past, inputs, recipe.data)
         for channel in recipe.recall.channels
-    )
+    ]
 
 
 def fit_channel(
@@ -109,7 +110,7 @@ def item_vectors(channels: Sequence[Channel], past: Sequences) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def or_null(vectors: Any, known: Any) -> list[Any]:
+def or_null(vectors: Float32, known: Bools) -> list[Any]:
     """Rows of a table; null where the vector is not known."""
     rows = zip(vectors, known, strict=True)
     return [vector if is_known else None for vector, is_known in rows]

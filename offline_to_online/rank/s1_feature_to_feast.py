@@ -31,8 +31,9 @@ def main(settings: Settings) -> None:
         list(own_ids["user"].values()), manifest.dataset.base_name
     )
     frames["user"] = users[users[columns.Columns.USER].map(own_ids["user"]).isin(kept)]
-    store.load(manifest, frames, newest_event(settings.artifacts_dir))
-    store.check(manifest, frames, own_ids)
+    at = newest_event(settings.artifacts_dir)
+    store.load(manifest.release, manifest.feature_spec, frames, at)
+    store.check(manifest.release, frames, own_ids)
     print(
         f"release {manifest.release}: features in Feast at {store.address}, each value read back equal to its source"
     )

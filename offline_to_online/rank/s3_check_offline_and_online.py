@@ -18,6 +18,7 @@ from data_exchange_center.manifest import ParityRecord, Published
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online import parity, releases, rows
+from offline_to_online.recount import recount
 
 # The twenty with the longest seen filters, and others at random. A fault of the whole index, such as a wrong metric,
 # shows with the first user; one that affects only every twentieth user is missed in one run of ten thousand
@@ -29,26 +30,23 @@ def main(settings: Settings) -> None:
     manifest = releases.open_release(settings)
     truth = parity.offline_truth(settings.artifacts_dir, manifest)
     stores = releases.Stores.of(settings)
-    users = [row.own_id for row in truth.states.values()]
+    states = truth.states.values()
     # not users who were forgotten
-    known = stores.redis.remembered(users, manifest.dataset.base_name)
-    states = [row for row in truth.states.values() if row.own_id in known]
-    user_numbers = [row.number for row in rows.sampled_users(states, USERS)]
-    truth = parity.recount(
-        settings.artifacts_dir, truth, manifest.recipe.data, user_numbers
+    known = stores.redis.remembered(
+        [row.own_id for row in states], manifest.dataset.base_name
     )
+    users = rows.sampled_users([row for row in states if row.own_id in known], USERS)
+    times = {row.own_id: rows.request_time(row) for row in users}
+    numbers = [row.number for row in users]
+    truth = recount(settings.artifacts_dir, truth, manifest.recipe.data, numbers)
     place = releases.require_loaded(stores, manifest.release)
     published = Published(
         manifest=manifest, triton_model=place.model, triton_version=place.version
     )
     with parity.server_of(settings) as server:
-        times = {
-            row.own_id: rows.request_time(row)
-            for row in (truth.states[number] for number in user_numbers)
-        }
         online = parity.online_answers(server, published, times, truth.own_ids)
-    gaps = parity.compare(parity.offline_answers(truth, online), online, truth)
-    shares = parity.compare_lists(online, truth)
+    offline = parity.offline_answers(truth, online)
+    gaps, shares = parity.compare(offline, online, truth)
     record = ParityRecord(
         users=len(online),
         pairs=sum(len(answer.scores) for answer in online),

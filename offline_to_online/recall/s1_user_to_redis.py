@@ -18,8 +18,7 @@ Expect: MovieLens-1M: 6,040 users loaded, each read back and equal to its source
 import logging
 from dataclasses import replace
 
-from data_exchange_center import release_parts, steps
-from data_exchange_center.channels import VectorChannel
+from data_exchange_center import steps
 from data_exchange_center.settings import Settings
 from offline_to_online import releases, rows
 from offline_to_online.stores.redis import RedisStore
@@ -30,7 +29,6 @@ log = logging.getLogger(__name__)
 def main(settings: Settings) -> None:
     manifest = releases.open_release(settings)
     state = rows.recall_state(settings.artifacts_dir)
-    channels = release_parts.read_channels(settings.artifacts_dir)
     store = RedisStore(settings)
     if what := releases.consequences(settings, manifest):
         log.warning("%s", what)
@@ -49,15 +47,6 @@ def main(settings: Settings) -> None:
         print(f"  left out, as they were forgotten: {len(state.users) - len(users):,}")
     print(f"  with a history: {sum(len(row.history) > 0 for row in users):,}")
     print(f"  with a stored vector: {sum(len(row.vectors) > 0 for row in users):,}")
-    vectors = [c.name for c in channels.channels if isinstance(c, VectorChannel)]
-    others = [c.name for c in channels.channels if c.name not in vectors]
-    print(
-        f"  channels that compute vectors from histories: {', '.join(vectors) or 'none'}"
-    )
-    if others:
-        print(
-            f"  channels that score the items when a request comes: {', '.join(others)}"
-        )
     print(
         f"  with preferred {manifest.dataset.word}s: {sum(len(row.terms) > 0 for row in users):,}"
     )

@@ -23,7 +23,8 @@ def main(settings: Settings) -> None:
     manifest = open_release(settings)
     store = ElasticsearchStore(settings)
     rows = item_rows(settings.artifacts_dir)
-    store.load(manifest, rows)
+    kind = manifest.recipe.recall.index
+    store.load(manifest.release, rows, manifest.vector_dims, kind)
     found, tied = store.check(manifest, rows)
     print(
         f"release {manifest.release}: {len(rows):,} items in Elasticsearch, each read back equal to its source"

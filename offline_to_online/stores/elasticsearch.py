@@ -65,25 +65,40 @@ class ElasticsearchStore(ReleaseStore):
         with self.translate_errors(), elastic_client(self.settings) as client:
             yield client
 
-    def load(self, manifest: Manifest, items: Sequence[ItemRow]) -> None:
-        """Write the items into the release's index, unless it holds them, and remove the mark of an earlier check."""
-        release = manifest.release
+    def load(
+        self,
+        release: str,
+        items: Sequence[ItemRow],
+        dims: Mapping[str, int],
+        kind: recipes.VectorIndex,
+    ) -> None:
+        """Write the items into the release's index, unless it holds them, and mark the release as unchecked.
+
+        Raises CheckError if not all copies (replicas) can be allocated.
+
+        Args:
+            dims: width of each channel's vectors.
+            kind: how vectors are searched, a key of `INDEX_OPTIONS`.
+        """
+        index = wire.item_index(release)
         place = self.settings.elasticsearch
         with self.client() as client:
-            checked = mark_of(client, release)
-            if checked:
-                mark(client, release, checked=False)
-            if checked is None or not holds(client, release, items):
-                kind = manifest.recipe.recall.index
-                write_items(
-                    client,
-                    release,
-                    items,
-                    manifest.vector_dims,
-                    kind,
-                    place.shards,
-                    place.replicas,
-                )
+            mark = mark_of(client, index)
+            if mark is None:
+                client.options(ignore_status=404).indices.delete(index=index)
+                mapping = item_mapping(dims, INDEX_OPTIONS[kind])
+                create_index(client, index, mapping, place.shards, place.replicas)
+            else:
+                set_mark(client, index, checked=False)
+                try:
+                    check_documents(client, index, items)
+                except CheckError as error:
+                    log.warning("%s: writing the release's items again", error)
+                else:
+                    return
+            put_documents(client, index, items)
+            open_for_search(client, index, place.replicas)
+            set_mark(client, index, checked=False)
 
     def check(
         self, manifest: Manifest, items: Sequence[ItemRow]
@@ -94,20 +109,28 @@ class ElasticsearchStore(ReleaseStore):
         Raises CheckError naming the row.
         """
         release = manifest.release
+        index = wire.item_index(release)
         with self.client() as client:
-            check_documents(client, release, items)
-            genres = check_genres(client, release, items)
+            check_documents(client, index, items)
+            genres = Counter(code for item in items for code in item.terms)
+            for code, wanted in genres.items():
+                query = {"term": {wire.ITEM_GENRES: code}}
+                got = client.count(index=index, query=query)["count"]
+                if got != wanted:
+                    raise CheckError(
+                        f"genre {code}: the index finds {got} items, the source has {wanted} of {len(items)}"
+                    )
             ties = check_self_first(self.settings, manifest, items)
-            mark(client, release, checked=True)
+            set_mark(client, index, checked=True)
             if not client.indices.exists_alias(
                 name=wire.ITEM_ALIAS
             ):  # before the first release goes live
                 self.activate(release)
-        return genres, ties
+        return dict(genres), ties
 
     def is_checked(self, release: str) -> bool:
         with self.client() as client:
-            return bool(mark_of(client, release))
+            return bool(mark_of(client, wire.item_index(release)))
 
     def releases(self) -> set[str]:
         with self.client() as client:
@@ -132,15 +155,15 @@ class ElasticsearchStore(ReleaseStore):
     def delete(self, releases: Collection[str]) -> None:
         with self.client() as client:
             for release in releases:
-                delete_index(client, release)
+                index = wire.item_index(release)
+                client.options(ignore_status=404).indices.delete(index=index)
 
 
 # The mark, which also tells an index that was filled once from the rest of an interrupted load.
 
 
-def mark_of(client: Elasticsearch, release: str) -> bool | None:
-    """Whether the release's index was checked; None: there is no index, or its first load was interrupted."""
-    index = wire.item_index(release)
+def mark_of(client: Elasticsearch, index: str) -> bool | None:
+    """Whether an index was checked; None: there is no index, or its first load was interrupted."""
     found = client.options(ignore_status=404).indices.get_mapping(index=index)
     if index not in found:
         return None
@@ -148,42 +171,11 @@ def mark_of(client: Elasticsearch, release: str) -> bool | None:
     return meta.get(CHECKED)
 
 
-def mark(client: Elasticsearch, release: str, *, checked: bool) -> None:
-    client.indices.put_mapping(index=wire.item_index(release), meta={CHECKED: checked})
-
-
-def delete_index(client: Elasticsearch, release: str) -> None:
-    client.options(ignore_status=404).indices.delete(index=wire.item_index(release))
+def set_mark(client: Elasticsearch, index: str, *, checked: bool) -> None:
+    client.indices.put_mapping(index=index, meta={CHECKED: checked})
 
 
 # Writing.
-
-
-def write_items(
-    client: Elasticsearch,
-    release: str,
-    rows: Sequence[ItemRow],
-    dims: Mapping[str, int],
-    kind: recipes.VectorIndex,
-    shards: int = 1,
-    replicas: int = 0,
-) -> None:
-    """Load every item into the release's index, searchable on every copy when this returns, and mark it as unchecked.
-
-    Raises CheckError if not all copies (replicas) can be allocated.
-
-    Args:
-        dims: width of each channel's vectors.
-        kind: how vectors are searched, a key of `INDEX_OPTIONS`.
-    """
-    index = wire.item_index(release)
-    if mark_of(client, release) is None:
-        delete_index(client, release)
-        mapping = item_mapping(dims, INDEX_OPTIONS[kind])
-        create_index(client, index, mapping, shards, replicas)
-    put_documents(client, index, rows)
-    open_for_search(client, index, replicas)
-    mark(client, release, checked=False)
 
 
 def create_index(
@@ -213,7 +205,14 @@ def open_for_search(client: Elasticsearch, index: str, replicas: int) -> None:
         index=index, settings={"refresh_interval": "1s", "number_of_replicas": replicas}
     )
     client.indices.refresh(index=index)
-    wait_for_copies(client, index)
+    health = client.options(ignore_status=408).cluster.health(
+        index=index, wait_for_status="green", timeout=COPIES_WITHIN
+    )
+    if health["timed_out"]:
+        raise CheckError(
+            f"{health['unassigned_shards']} copies of shards of {index} have no node to lie on: "
+            "start more nodes, or set RECSYS_ELASTICSEARCH__REPLICAS to fewer, and sync again"
+        )
 
 
 def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,61 +250,31 @@ def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[st
 
 def put_documents(client: Elasticsearch, index: str, rows: Sequence[ItemRow]) -> None:
     """Index the items, overwriting documents with the same ids, and delete all others."""
-    shown = progress(rows, desc="items to Elasticsearch", unit="item", leave=False)
-    bulk(
-        client,
-        (
-            {"_index": index, "_id": str(row.number), "_source": row.document()}
-            for row in shown
-        ),
+    documents = (
+        {"_index": index, "_id": str(row.number), "_source": row.document()}
+        for row in progress(
+            rows, desc="items to Elasticsearch", unit="item", leave=False
+        )
     )
+    bulk(client, documents)
     client.indices.refresh(index=index)
-    if client.count(index=index)["count"] != len(
-        rows
-    ):  # documents that somebody added by hand
-        wanted = {str(row.number) for row in rows}
-        surplus = [
-            hit["_id"]
-            for hit in scan(client, index=index, _source=False)
-            if hit["_id"] not in wanted
-        ]
-        bulk(
-            client,
-            ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus),
+    # documents that somebody added by hand
+    if client.count(index=index)["count"] != len(rows):
+        ours = {str(row.number) for row in rows}
+        found = scan(client, index=index, _source=False)
+        others = [hit["_id"] for hit in found if hit["_id"] not in ours]
+        deletions = (
+            {"_op_type": "delete", "_index": index, "_id": key} for key in others
         )
+        bulk(client, deletions)
         client.indices.refresh(index=index)
-
-
-def wait_for_copies(client: Elasticsearch, index: str) -> None:
-    """Wait until every copy of every shard has a node. Raises CheckError."""
-    health = client.options(ignore_status=408).cluster.health(
-        index=index, wait_for_status="green", timeout=COPIES_WITHIN
-    )
-    if health["timed_out"]:
-        raise CheckError(
-            f"{health['unassigned_shards']} copies of shards of {index} have no node to lie on: "
-            "start more nodes, or set RECSYS_ELASTICSEARCH__REPLICAS to fewer, and sync again"
-        )
 
 
 # Checks.
 
 
-def holds(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> bool:
-    """Whether the documents equal their source already, so that none need be written."""
-    try:
-        check_documents(client, release, rows)
-    except CheckError as error:
-        log.warning("%s: writing the release's items again", error)
-        return False
-    return True
-
-
-def check_documents(
-    client: Elasticsearch, release: str, rows: Sequence[ItemRow]
-) -> None:
+def check_documents(client: Elasticsearch, index: str, rows: Sequence[ItemRow]) -> None:
     """Compare every document with its source, field by field. Raises CheckError naming item, field and values."""
-    index = wire.item_index(release)
     count = client.count(index=index)["count"]
     if count != len(rows):
         raise CheckError(
@@ -327,31 +296,11 @@ def check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:
         got = stored.get(field)
         source = wanted.get(field)
         if field in vectors and got is not None:
-            same = np.array_equal(
-                np.asarray(got, np.float32), np.asarray(source, np.float32)
-            )
-        else:
-            same = got == source
-        if not same:
+            got = np.asarray(got, np.float32).tolist()
+        if got != source:
             raise CheckError(
                 f"item {row.own_id!r}, field {field!r}: Elasticsearch gave {got}, the source says {source}"
             )
-
-
-def check_genres(
-    client: Elasticsearch, release: str, rows: Sequence[ItemRow]
-) -> dict[int, int]:
-    """Check for every genre code that a term query finds the expected number of items. Returns code -> items."""
-    counted = Counter(code for row in rows for code in row.terms)
-    for code, wanted in counted.items():
-        got = client.count(
-            index=wire.item_index(release), query={"term": {wire.ITEM_GENRES: code}}
-        )["count"]
-        if got != wanted:
-            raise CheckError(
-                f"genre {code}: the index finds {got} items, the source has {wanted} of {len(rows)}"
-            )
-    return dict(counted)
 
 
 def check_self_first(

@@ -28,7 +28,6 @@ from data_exchange_center import feast_repo, files, steps, wire
 from data_exchange_center.columns import Columns, Entity
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.manifest import Manifest
 from data_exchange_center.release_parts import OwnIds
 from data_exchange_center.settings import Settings
 from offline_to_online.stores.base import READY_S, START_SERVICES, ReleaseStore, patient
@@ -94,49 +93,93 @@ class FeastStore(ReleaseStore):
             with server.client():
                 pass
 
-    def load(self, manifest: Manifest, frames: Frames, at: pd.Timestamp) -> None:
+    def load(
+        self, release: str, spec: FeatureSpec, frames: Frames, at: pd.Timestamp
+    ) -> None:
         """Register and load a release.
 
         Args:
             frames: raw features by entity: the key first, then the stored features in the spec's order.
             at: event timestamp of all rows, UTC.
         """
-        release = manifest.release
         self._mark_of(release).unlink(missing_ok=True)
-        write_features(self.settings, release, manifest.feature_spec, frames, at)
-        materialize(self.settings, release)
+        self.write(release, spec, frames, at)
+        # Feast reads it as UTC
+        now = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()
+        self.run(["apply"], ["materialize-incremental", now, *_views(release)])
         self.wait_until_served(release)
 
+    def write(
+        self, release: str, spec: FeatureSpec, frames: Frames, at: pd.Timestamp
+    ) -> None:
+        """Write a release's parquet files and, last, fields.json, which makes the release visible to Feast.
+
+        The same features give the same bytes.
+        """
+        folder = self._folder_of(release)
+        fields: dict[Entity, list[list[str]]] = {}
+        for entity, frame in frames.items():
+            stored = spec.stored(entity)
+            columns = [(wire.FEAST_KEY[entity], pa.int64())]
+            columns += [(feature.name, _IN_ARROW[feature.dtype]) for feature in stored]
+            columns += [(Columns.EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))]
+            rows = frame.assign(**{Columns.EVENT_TIMESTAMP: at})
+            table = pa.Table.from_pandas(
+                rows, schema=pa.schema(columns), preserve_index=False
+            )
+            with files.written_in_place(folder / f"{entity}s.parquet") as temporary:
+                pq.write_table(table.replace_schema_metadata(None), temporary)
+            fields[entity] = [
+                [feature.name, _IN_FEAST[feature.dtype]] for feature in stored
+            ]
+        with files.written_in_place(folder / _FIELDS) as temporary:
+            temporary.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+
     def check(
-        self, manifest: Manifest, frames: Frames, own_ids: Mapping[Entity, OwnIds]
+        self, release: str, frames: Frames, own_ids: Mapping[Entity, OwnIds]
     ) -> None:
         """Read all of it back and mark the release as checked. Raises CheckError naming the row.
 
         If the online store has lost rows that the registry counts as loaded, all are loaded once more.
         """
-        release = manifest.release
         try:
-            check_features(self.settings, release, frames, own_ids)
+            self.read_back(release, frames, own_ids)
         except steps.CheckError as error:
             log.warning("%s: loading all of release %s again", error, release)
-            run_feast(
-                self.settings,
-                ["materialize", "--disable-event-timestamp", *_views(release)],
-            )
-            check_features(self.settings, release, frames, own_ids)
+            self.run(["materialize", "--disable-event-timestamp", *_views(release)])
+            self.read_back(release, frames, own_ids)
         self.wait_until_served(None)
         self._mark_of(release).touch()
 
+    def read_back(
+        self, release: str, frames: Frames, own_ids: Mapping[Entity, OwnIds]
+    ) -> None:
+        """Read every entity back as the server does and compare each value.
+
+        Raises CheckError naming entity, feature and values. ``own_ids``: by number.
+        """
+        with self.client() as features:
+            for entity, frame in frames.items():
+                starts = range(0, len(frame), CHUNK)
+                for start in steps.progress(
+                    starts, desc=f"{entity}s from Feast", unit="batch", leave=False
+                ):
+                    source = frame.iloc[start : start + CHUNK]
+                    numbers = source[wire.FEAST_KEY[entity]].tolist()
+                    found = features.call(FeatureQuery(entity, release, numbers))
+                    compare(entity, source, found, own_ids[entity])
+
+    def _folder_of(self, release: str) -> Path:
+        return self.repository / "releases" / release
+
     def _mark_of(self, release: str) -> Path:
-        return release_dir(self.settings, release) / _CHECKED
+        return self._folder_of(release) / _CHECKED
 
     def is_checked(self, release: str) -> bool:
         return self._mark_of(release).is_file()
 
     def releases(self) -> set[str]:
-        return {
-            path.name for path in self.repository.glob("releases/*") if path.is_dir()
-        }
+        return {path.name for path in self.repository.glob("releases/*")}
 
     def wait_until_served(self, release: str | None) -> None:
         """Wait until each feature server answers for a release's services (None: the live ones)."""
@@ -146,9 +189,16 @@ class FeastStore(ReleaseStore):
                     # as the README's curl
                     _WAITING(features.call, FeatureQuery(entity, release, [1, 3, 5]))
 
+    def live(self) -> str | None:
+        """The release behind the services ``ml_user`` and ``ml_item``; None: none was ever live."""
+        path = self.repository / _LIVE
+        if not path.is_file():
+            return None
+        return str(json.loads(path.read_text(encoding="utf-8"))["live"])
+
     def activate(self, release: str) -> None:
         """Choose the release that the services ``ml_user`` and ``ml_item`` stand for; `apply_pending` applies it."""
-        before = live_release(self.settings)
+        before = self.live()
         if before is None and self.releases() == {release}:
             before = release  # they stand for the only release already
         if before != release:
@@ -160,7 +210,7 @@ class FeastStore(ReleaseStore):
         """Take releases out of the repository; `apply_pending` then drops their views and their rows in Redis."""
         for release in releases:
             (self.repository / _UNAPPLIED).touch()
-            folder = release_dir(self.settings, release)
+            folder = self._folder_of(release)
             # first what makes it visible to Feast: a kill may follow
             (folder / _FIELDS).unlink(missing_ok=True)
             shutil.rmtree(folder)
@@ -169,143 +219,46 @@ class FeastStore(ReleaseStore):
         """Run ``feast apply``, which takes seconds, if `activate` or `delete` has changed something."""
         unapplied = self.repository / _UNAPPLIED
         if unapplied.exists():
-            run_feast(self.settings, ["apply"])
+            self.run(["apply"])
             unapplied.unlink()
 
+    def run(self, *commands: Sequence[str]) -> None:
+        """Run ``feast <command>`` for each command, in one process. Raises StepError with Feast's last line.
 
-def release_dir(settings: Settings, release: str) -> Path:
-    return feast_repo.feature_repo(settings) / "releases" / release
-
-
-def live_release(settings: Settings) -> str | None:
-    """The release behind the services ``ml_user`` and ``ml_item``; None: none was ever live."""
-    path = feast_repo.feature_repo(settings) / _LIVE
-    if not path.is_file():
-        return None
-    return str(json.loads(path.read_text(encoding="utf-8"))["live"])
-
-
-# Writing a release's files, and Feast's commands.
-
-
-def write_features(
-    settings: Settings,
-    release: str,
-    spec: FeatureSpec,
-    frames: Frames,
-    at: pd.Timestamp,
-) -> None:
-    """Write a release's parquet files and, last, fields.json, which makes the release visible to Feast.
-
-    The same features give the same bytes.
-    """
-    folder = release_dir(settings, release)
-    fields: dict[Entity, list[list[str]]] = {}
-    for entity, frame in frames.items():
-        stored = spec.stored(entity)
-        columns = [(wire.FEAST_KEY[entity], pa.int64())]
-        columns += [(feature.name, _IN_ARROW[feature.dtype]) for feature in stored]
-        columns += [(Columns.EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))]
-        rows = frame.assign(**{Columns.EVENT_TIMESTAMP: at})
-        table = pa.Table.from_pandas(
-            rows, schema=pa.schema(columns), preserve_index=False
-        )
-        with files.written_in_place(folder / f"{entity}s.parquet") as temporary:
-            pq.write_table(table.replace_schema_metadata(None), temporary)
-        fields[entity] = [
-            [feature.name, _IN_FEAST[feature.dtype]] for feature in stored
-        ]
-    with files.written_in_place(folder / _FIELDS) as temporary:
-        temporary.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
-
-
-def materialize(settings: Settings, release: str) -> None:
-    """Register the repository's files (`feast apply`) and load the release's new rows into the online store."""
-    # Feast reads it as UTC
-    now = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()
-    run_feast(settings, ["apply"], ["materialize-incremental", now, *_views(release)])
-
-
-def _views(release: str) -> list[str]:
-    """Arguments that name a release's views."""
-    arguments = []
-    for entity in ENTITIES:
-        arguments += ["--views", wire.feast_name(wire.FEAST_SERVICE[entity], release)]
-    return arguments
-
-
-def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
-    """Run ``feast <command>`` for each command, in the feature repository. Raises StepError with Feast's last line.
-
-    The server sees the outcome of all commands at once, or, when one fails, of none. Other processes that change the
-    registry wait: of two copies of it, the later one would undo the earlier.
-    """
-    repository = feast_repo.prepare_feast_repo(settings)
-    registry = repository / _REGISTRY
-    copy = repository / _NEXT
-    with (repository / "data" / ".lock").open("w") as lock:
-        # released when the file is closed, whatever happens to the process
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        copy.unlink(missing_ok=True)
-        if registry.is_file():
-            shutil.copyfile(registry, copy)
-        _in_process(settings, repository, commands)
-        copy.replace(registry)
-
-
-def _in_process(
-    settings: Settings, repository: Path, commands: Sequence[Sequence[str]]
-) -> None:
-    """Run Feast's commands in one process, on the copy of the registry. Raises StepError."""
-    for command in commands:
-        log.info("feast %s", " ".join(command))
-    job = [
-        sys.executable,
-        "-m",
-        "data_exchange_center.feature_repo.cli",
-        json.dumps(commands),
-    ]
-    variables = feast_repo.feast_environment(settings) | {
-        "FEAST_REGISTRY": _NEXT,
-        "FEAST_NO_PROGRESS": "1",
-    }
-    done = subprocess.run(
-        job,
-        cwd=repository,
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["without a word"]
-        raise steps.StepError(
-            f"Feast's `{commands[0][0]}` failed in {repository}, its online store being Redis at "
-            f"{settings.redis.url} ({said[-1].strip()})",
-            START_SERVICES,
-        )
-
-
-# Reading it back.
-
-
-def check_features(
-    settings: Settings, release: str, frames: Frames, own_ids: Mapping[Entity, OwnIds]
-) -> None:
-    """Read every entity back as the server does and compare each value.
-
-    Raises CheckError naming entity, feature and values.
-    """
-    with FeastStore(settings).client() as features:
-        for entity, frame in frames.items():
-            starts = range(0, len(frame), CHUNK)
-            for start in steps.progress(
-                starts, desc=f"{entity}s from Feast", unit="batch", leave=False
-            ):
-                chunk = frame.iloc[start : start + CHUNK]
-                numbers = chunk[wire.FEAST_KEY[entity]].tolist()
-                found = features.call(FeatureQuery(entity, release, numbers))
-                compare(entity, chunk, found, own_ids[entity])
+        The server sees the outcome of all commands at once, or, when one fails, of none. Other processes that change
+        the registry wait: of two copies of it, the later one would undo the earlier.
+        """
+        repository = feast_repo.prepare_feast_repo(self.settings)
+        registry = repository / _REGISTRY
+        copy = repository / _NEXT
+        job = [sys.executable, "-m", "data_exchange_center.feature_repo.cli"]
+        variables = feast_repo.feast_environment(self.settings)
+        variables |= {"FEAST_REGISTRY": _NEXT, "FEAST_NO_PROGRESS": "1"}
+        with (repository / "data" / ".lock").open("w") as lock:
+            # released when the file is closed, whatever happens to the process
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            copy.unlink(missing_ok=True)
+            if registry.is_file():
+                shutil.copyfile(registry, copy)
+            for command in commands:
+                log.info("feast %s", " ".join(command))
+            done = subprocess.run(
+                [*job, json.dumps(commands)],
+                cwd=repository,
+                env=os.environ | variables,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                said = (done.stderr or done.stdout).strip().splitlines()
+                reason = said[-1].strip() if said else "without a word"
+                raise steps.StepError(
+                    f"Feast's `{commands[0][0]}` failed in {repository}, its online store being Redis at "
+                    f"{self.settings.redis.url} ({reason})",
+                    START_SERVICES,
+                )
+            copy.replace(registry)
 
 
 def compare(
@@ -319,13 +272,20 @@ def compare(
         raise steps.CheckError(
             f"{entity} {own_ids[number]!r}, feature {names[0]!r}: Feast gave no value (null)"
         )
-    for name in source.columns:
+    for name, column in source.items():
         if name not in found.columns:
             raise steps.CheckError(f"Feast gave no column {name!r} for {entity}s")
-        for number, got, wanted in zip(
-            found.ids, found.columns[name], source[name], strict=True
-        ):
+        values = found.columns[str(name)]
+        for number, got, wanted in zip(found.ids, values, column, strict=True):
             if got != wanted:
                 raise steps.CheckError(
                     f"{entity} {own_ids[number]!r}, feature {name!r}: Feast gave {got!r}, the source says {wanted!r}"
                 )
+
+
+def _views(release: str) -> list[str]:
+    """Arguments that name a release's views."""
+    arguments = []
+    for entity in ENTITIES:
+        arguments += ["--views", wire.feast_name(wire.FEAST_SERVICE[entity], release)]
+    return arguments

@@ -6,16 +6,14 @@ interrupted load or a failed check. The list of published releases and the point
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import compress, islice
-from operator import not_
 from typing import ClassVar, Final, TypeVar
 
 from redis.exceptions import RedisClusterException, RedisError
 
-from data_exchange_center import history, wire
+from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.release_parts import UserRow
@@ -29,13 +27,6 @@ from online.recommend.loaded_release import read_published
 
 Row = TypeVar("Row")
 CHUNK: Final = 1_000  # users per round trip
-_LAYOUTS: Final[Mapping[str, Callable[[bytes], object]]] = {
-    wire.USER_NUMBER: wire.unpack_ids,
-    wire.USER_TERM: wire.unpack_ids,
-    wire.USER_FILTER: wire.unpack_ids,
-    wire.USER_PROFILE: wire.unpack_ids,
-    wire.USER_HISTORY: history.History.unpack,
-}  # every other field is a vector
 _RELEASE_OF_KEY: Final = re.compile(rb"^ml:([0-9a-f]{12}):")
 
 
@@ -56,7 +47,7 @@ class RedisStore(ReleaseStore):
             yield client
 
     def load(self, manifest: Manifest, content: RecallState) -> None:
-        """Replace each user's hash in one transaction, so that a reader sees the old or the new one, never a mixture.
+        """Write each user's hash by one command, so that a reader sees the old or the new one, never a mixture.
 
         The sorted sets of users are built under temporary keys, which are then renamed.
         """
@@ -68,12 +59,10 @@ class RedisStore(ReleaseStore):
             client.delete(wire.users_key(release))
             client.delete(replacement(ids), replacement(counts))
             for chunk in _chunks(content.users, "users to Redis"):
-                by_slot = defaultdict(list)
-                for row in chunk:
-                    by_slot[client.slot_of(row.own_id)].append(row)
-                for rows in by_slot.values():
-                    _replace_states(client, release, rows)
                 with client.pipeline(transaction=False) as pipe:
+                    for row in chunk:
+                        key = client.user_key(release, row.own_id)
+                        pipe.hset(key, mapping=row.fields())
                     pipe.zadd(replacement(ids), {str(row.own_id): 0 for row in chunk})
                     events = {str(row.own_id): len(row.history) for row in chunk}
                     pipe.zadd(replacement(counts), events)
@@ -84,43 +73,42 @@ class RedisStore(ReleaseStore):
                         server.rename(replacement(key), key)
                     else:  # those of an earlier load
                         server.delete(key)
-            client.set(wire.popular_key(release), json.dumps(content.popular))
-            client.set(wire.channels_key(release), content.channels)
+            for key, value in _strings(release, content).items():
+                client.set(key, value)
 
     def remembered(self, users: Sequence[OwnId], dataset: str) -> set[OwnId]:
         """Return those of a data set's ``users`` (own ids) who were not forgotten."""
-        known: set[OwnId] = set()
+        known = set(users)
         with self.client() as client:
             for chunk in _chunks(users, "who was forgotten"):
                 with client.pipeline(transaction=False) as pipe:
                     for own_id in chunk:
                         key = wire.user_events_key(dataset, own_id)
                         pipe.hexists(key, wire.FORGOTTEN)
-                    forgotten = pipe.execute()
-                known |= set(compress(chunk, map(not_, forgotten)))
+                    known.difference_update(compress(chunk, pipe.execute()))
         return known
 
     def check(self, manifest: Manifest, content: RecallState) -> None:
-        """Read all of it back, and mark the release as checked. Raises CheckError naming the user."""
+        """Read all of it back, and mark the release as checked. Raises CheckError naming the user or the key."""
         release = manifest.release
-        users = content.users
+        ids = {str(row.own_id).encode(): 0 for row in content.users}
+        events = {str(row.own_id).encode(): len(row.history) for row in content.users}
+        lists = {wire.ids_key(release): ids, wire.event_counts_key(release): events}
         with self.client() as client:
-            for chunk in _chunks(users, "users from Redis"):
-                _check_users(client, release, chunk)
-            for key in (wire.ids_key(release), wire.event_counts_key(release)):
-                if (there := client.zcard(key)) != len(users):
+            for chunk in _chunks(content.users, "users from Redis"):
+                with client.pipeline(transaction=False) as pipe:
+                    for row in chunk:
+                        pipe.hgetall(client.user_key(release, row.own_id))
+                    for row, stored in zip(chunk, pipe.execute(), strict=True):
+                        check_user(row, stored)
+            for key, wanted in lists.items():
+                if dict(client.zscan_iter(key, count=CHUNK)) != wanted:
                     raise CheckError(
-                        f"{key} in Redis lists {there} users; there are {len(users)}"
+                        f"{key} in Redis does not list the {len(wanted)} users as the source does"
                     )
-            popular = client.get(wire.popular_key(release))
-            if popular != json.dumps(content.popular).encode():
-                raise CheckError(
-                    f"the popular list of release {release} in Redis is not the one in popular.parquet"
-                )
-            if client.get(wire.channels_key(release)) != content.channels:
-                raise CheckError(
-                    f"the channels of release {release} in Redis are not the ones in channels.npz"
-                )
+            for key, value in _strings(release, content).items():
+                if client.get(key) != value:
+                    raise CheckError(f"{key} in Redis is not what the artifacts say")
             client.set(wire.users_key(release), 1)
 
     def is_checked(self, release: str) -> bool:
@@ -186,57 +174,22 @@ class RedisStore(ReleaseStore):
         return found
 
 
-def _replace_states(client: Connected, release: str, rows: Sequence[UserRow]) -> None:
-    """Replace the hashes of some users, whose keys are in one slot, in one transaction."""
-    keys = [client.user_key(release, row.own_id) for row in rows]
-    with client.at(keys[0]) as server, server.pipeline(transaction=True) as pipe:
-        for key, row in zip(keys, rows, strict=True):
-            pipe.delete(key)
-            pipe.hset(key, mapping=row.fields())
-        pipe.execute()
-
-
-def _check_users(client: Connected, release: str, rows: Sequence[UserRow]) -> None:
-    """Compare some users' hashes, and their places in the lists of users, with the source. Raises CheckError."""
-    names = [str(row.own_id) for row in rows]
-    with client.pipeline(transaction=False) as pipe:
-        for row in rows:
-            pipe.hgetall(client.user_key(release, row.own_id))
-        pipe.zmscore(wire.ids_key(release), names)
-        pipe.zmscore(wire.event_counts_key(release), names)
-        *hashes, listed, counted = pipe.execute()
-    for row, stored, there, count in zip(rows, hashes, listed, counted, strict=True):
-        check_user(row, stored)
-        if there is None or count != len(row.history):
-            raise CheckError(
-                f"user {row.own_id!r} has {len(row.history)} events; in Redis's lists of the users "
-                f"of release {release}: {'none' if there is None or count is None else int(count)}"
-            )
+def _strings(release: str, content: RecallState) -> dict[str, bytes]:
+    """The release's values besides its users, by key."""
+    return {
+        wire.popular_key(release): json.dumps(content.popular).encode(),
+        wire.channels_key(release): content.channels,
+    }
 
 
 def check_user(row: UserRow, stored: Mapping[bytes, bytes]) -> None:
-    """Compare one user's hash with its source. Raises CheckError naming the user, the field and both values."""
-    fields = {name.decode(): raw for name, raw in stored.items()}
-    for field, wanted in row.fields().items():
-        if (got := fields.pop(field, None)) != wanted:
+    """Compare one user's hash with its source. Raises CheckError naming the user and the field."""
+    wanted = {name.encode(): value for name, value in row.fields().items()}
+    for field in sorted({*wanted, *stored}):
+        if stored.get(field) != wanted.get(field):
             raise CheckError(
-                f"user {row.own_id!r}, field {field!r}: Redis gave {_shown(field, got)}, "
-                f"the source says {_shown(field, wanted)}"
+                f"user {row.own_id!r}, field {field.decode()!r}: what Redis holds is not what the source says"
             )
-    if fields:
-        raise CheckError(
-            f"user {row.own_id!r}: Redis holds unknown fields: {sorted(fields)}"
-        )
-
-
-def _shown(field: str, raw: bytes | None) -> object:
-    """Decode a field for a message; bytes that do not fit its layout are returned as they are."""
-    if raw is None:
-        return None
-    try:
-        return _LAYOUTS.get(field, wire.unpack_vector)(raw)
-    except ValueError:
-        return raw
 
 
 def _chunks(users: Sequence[Row], what: str) -> Iterator[Sequence[Row]]:

@@ -26,7 +26,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from tritonclient.utils import np_to_triton_dtype
 
 from data_exchange_center import features, files, wire
-from data_exchange_center.settings import TRITON_SOCKET, Settings
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, patient
 from online.clients.http import Http
@@ -82,8 +82,11 @@ class ModelFile(NamedTuple):
             given.name: int(given.type.tensor_type.shape.dim[1].dim_value)
             for given in proto.graph.input
         }
+        (output,) = proto.graph.output
         sizes = features.InputSizes(
-            found[wire.MODEL_INPUT], found.get(wire.MODEL_HISTORY, 0)
+            found[wire.MODEL_INPUT],
+            found.get(wire.MODEL_HISTORY, 0),
+            int(output.type.tensor_type.shape.dim[1].dim_value),
         )
         metadata = {each.key: each.value for each in proto.metadata_props}
         return cls(metadata.get(RELEASE), sizes)
@@ -107,14 +110,10 @@ class TritonStore(ReleaseStore):
 
     @property
     def address(self) -> str:
-        folder = self.settings.triton.socket_dir
-        base = self.settings.exchange_dir
-        if folder and folder.is_relative_to(base):
-            return f"{folder.relative_to(base)}/{TRITON_SOCKET}"
         return self.settings.triton.url
 
     def load(
-        self, release: str, model: bytes, encoders: Mapping[str, bytes] | None = None
+        self, release: str, model: bytes, encoders: Mapping[str, bytes] = {}
     ) -> Place:
         """Write the release's version and, once Triton serves it, mark it as checked. Returns its place.
 
@@ -123,23 +122,21 @@ class TritonStore(ReleaseStore):
         Triton itself compares names, types and shapes with the configuration. A version that this call added is removed
         again if it does not come up. Raises CheckError with Triton's reason, or when Triton does not load it in time.
         """
-        before = {*self.versions(), *self.encoders([release])}
+        before = {*self.versions(), *self.encoders(release)}
         if known := self.find(release):
             self._mark_of(known).unlink(missing_ok=True)
         place = self.write_version(release, model)
-        for channel, encoder in (encoders or {}).items():
+        for channel, encoder in encoders.items():
             name = wire.encoder_model(channel, release)
             if not (self.repository / name).is_dir():  # a release never changes
                 self._write(Place(name, 1), encoder)
+        models = [*self.encoders(release), place]
         try:
-            for each in (*self.encoders([release]), place):
+            for each in models:
                 self.wait_until_ready(each)
         except BaseException:  # an interrupt, too
-            for each in self.encoders([release]):
-                if each not in before:
-                    self._remove(self.repository / each.model)
-            if place not in before:
-                self._remove(self.folder_of(place))
+            for each in set(models) - before:
+                self.remove(each)
             raise
         with files.written_in_place(self._mark_of(place)) as temporary:
             temporary.write_text(self._digest(release, place), encoding="utf-8")
@@ -151,7 +148,7 @@ class TritonStore(ReleaseStore):
         Returns the place of the release's version if its bytes are the same already, else of a new version.
         """
         known = self.find(release)
-        if known and (self.folder_of(known) / MODEL_FILE).read_bytes() == model:
+        if known and self.file_of(known).read_bytes() == model:
             self._configure(self.repository / known.model, model)
             return known
         sizes = ModelFile.of(model).sizes
@@ -181,7 +178,7 @@ class TritonStore(ReleaseStore):
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.is_dir():
             self._configure(folder, model)
-            version.rename(self.folder_of(place))
+            version.rename(folder / version.name)
             arriving.rmdir()
         else:
             self._configure(arriving, model, place.model)
@@ -195,43 +192,40 @@ class TritonStore(ReleaseStore):
             with files.written_in_place(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
-    def _remove(self, folder: Path) -> None:
-        """Remove a folder of the repository at once, rather than file by file."""
+    def remove(self, place: Place) -> None:
+        """Remove a version, with its model where it is the only one, at once rather than file by file."""
         removed = self.aside / "removed"
         self.aside.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(removed, ignore_errors=True)
+        folder = self.repository / place.model
+        others = [
+            version
+            for version in folder.glob("[0-9]*")
+            if version.name != str(place.version)
+        ]
+        if others:
+            folder /= str(place.version)
         folder.rename(removed)
         shutil.rmtree(removed)
 
     # What is there
 
-    def models(self) -> list[str]:
-        """Names of the ranking models that have a folder, whether anything is in it or not."""
-        found = {
-            wire.MODEL,
-            *(path.name for path in self.repository.glob(f"{wire.MODEL}_*")),
-        }
-        return sorted(name for name in found if (self.repository / name).is_dir())
-
-    def encoders(self, releases: Collection[str]) -> list[Place]:
-        """Places of the encoders of some releases."""
-        found = sorted(path.name for path in self.repository.glob(_ENCODERS))
-        return [Place(name, 1) for name in found if name.rpartition("-")[2] in releases]
+    def encoders(self, release: str) -> list[Place]:
+        """Places of a release's encoders."""
+        found = self.repository.glob(wire.encoder_model("*", release))
+        return [Place(name, 1) for name in sorted(path.name for path in found)]
 
     def versions(self) -> dict[Place, ModelFile]:
         """The ranking models, oldest version first. Raises CheckError for a file that is no model."""
-        found = [
-            Place(path.parent.parent.name, int(path.parent.name))
-            for model in self.models()
-            for path in self.repository.glob(f"{model}/[0-9]*/{MODEL_FILE}")
-        ]
-        return {
-            place: ModelFile.read(self.folder_of(place) / MODEL_FILE)
-            for place in sorted(found)
-        }
+        found = {}
+        for path in self.repository.glob(f"{wire.MODEL}*/[0-9]*/{MODEL_FILE}"):
+            version = path.parent
+            place = Place(version.parent.name, int(version.name))
+            found[place] = ModelFile.read(path)
+        return dict(sorted(found.items()))
 
-    def folder_of(self, place: Place) -> Path:
-        return self.repository / place.model / str(place.version)
+    def file_of(self, place: Place) -> Path:
+        return self.repository / place.model / str(place.version) / MODEL_FILE
 
     def find(self, release: str) -> Place | None:
         """Place of a release's newest model; None when there is none."""
@@ -254,10 +248,8 @@ class TritonStore(ReleaseStore):
 
     def _digest(self, release: str, place: Place) -> str:
         """The sha256 of each of a release's models, the ranking model's first."""
-        return "\n".join(
-            files.sha256(self.folder_of(each) / MODEL_FILE)
-            for each in (place, *self.encoders([release]))
-        )
+        models = (place, *self.encoders(release))
+        return "\n".join(files.sha256(self.file_of(each)) for each in models)
 
     def is_checked(self, release: str) -> bool:
         """Whether Triton has loaded exactly these models, by their sha256."""
@@ -296,27 +288,23 @@ class TritonStore(ReleaseStore):
             raise StepError(
                 f"release {release} has no model in Triton: run {self.step}"
             )
-        for each in (*self.encoders([release]), place):
+        for each in (*self.encoders(release), place):
             self.wait_until_ready(each)
 
     # Going live needs no change here, as a request names its version.
 
     def delete(self, releases: Collection[str]) -> None:
-        """Remove the versions, and models without any version. Triton unloads them within a second.
+        """Remove the versions, which Triton unloads within a second.
 
         A version that names no release is the leftover of another program, and goes too.
         """
-        with self.translate_errors():
-            for place, model in self.versions().items():
-                if model.release in {*releases, None}:
-                    self._remove(self.folder_of(place))
-                    self._mark_of(place).unlink(missing_ok=True)
-            for encoder in self.encoders(releases):
-                self._remove(self.repository / encoder.model)
-            used = {place.model for place in self.versions()}
-            for name in self.models():
-                if name not in used:
-                    self._remove(self.repository / name)
+        for place, model in self.versions().items():
+            if model.release in {*releases, None}:
+                self.remove(place)
+                self._mark_of(place).unlink(missing_ok=True)
+        for release in releases:
+            for encoder in self.encoders(release):
+                self.remove(encoder)
 
 
 def config_pbtxt(name: str, model: bytes) -> str:

@@ -9,11 +9,11 @@ import math
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Generic, TypeVar
+from typing import ClassVar, Final, Generic, Literal, TypeVar
 
 from data_exchange_center.errors import RecsysError
 
@@ -24,6 +24,9 @@ FAIR_S = 0.05  # a call that had less time than that says nothing about the serv
 FAILURES = 3  # in a row, after which the circuit opens
 # how long the breaker is open; then one request at a time probes the service
 PROBE_S = 0.5
+
+# of the code that reads an answer of another shape
+_UNREADABLE: Final = (LookupError, TypeError, ValueError, AttributeError)
 
 Query = TypeVar("Query")
 Found = TypeVar("Found")
@@ -157,29 +160,21 @@ class Client(ABC, Generic[Query, Found]):
     ) -> Found:
         """Return the answer. Raises ServiceError within the service's timeout, and by the deadline.
 
+        Calls only read, so there is one retry when the service had closed the connection and half of the time is left.
+
         Args:
             strict: call the service even while its circuit breaker is open.
         """
         time_given = min(self.timeout_s, deadline.left())
-        enough_time = time_given >= FAIR_S
-        return self.breaker.call(
-            lambda: self.call_by(query, deadline), fair=enough_time, always=strict
-        )
-
-    def call_by(self, query: Query, deadline: Deadline) -> Found:
-        """Call without the circuit breaker. Raises ServiceError as `call`.
-
-        Calls only read, so there is one retry when the service had closed the connection and half of the time is left.
-        """
-        with self._limited("call", deadline) as limit:
+        with (
+            self.breaker.count(strict=strict, fair=time_given >= FAIR_S),
+            self._limited("call", deadline) as limit,
+        ):
             at_first = limit.left()
             try:
                 return self._call(query)
-            except self.library_errors as error:
-                if (
-                    not isinstance(error, self.lost_errors)
-                    or limit.left() < at_first / 2
-                ):
+            except self.lost_errors:
+                if limit.left() < at_first / 2:
                     raise
             return self._call(query)
 
@@ -202,43 +197,38 @@ class Client(ABC, Generic[Query, Found]):
     def _limited(self, what: str, deadline: Deadline = NEVER) -> Iterator[Deadline]:
         """Limit one call; log an error with the call's time, and turn the library's errors into ServiceError."""
         started = time.monotonic()
-        limit = Deadline(min(started + self.timeout_s, deadline.at, current().at))
-        token = _current.set(limit)
+        limit = min(Deadline(started + self.timeout_s), deadline, current())
+        expected: tuple[type[Exception], ...]
+        expected = (ServiceError, *self.library_errors, *_UNREADABLE)
         try:
-            if limit.at <= started:
-                raise ServiceError(self.service, OUT_OF_TIME)
-            yield limit
-        except Exception as error:
-            failed = f"{self.service} {what} failed after {(time.monotonic() - started) * 1e3:.1f} ms"
+            with until(limit):
+                if limit.at <= started:
+                    raise ServiceError(self.service, OUT_OF_TIME)
+                yield limit
+        except expected as error:
+            log.warning(
+                "%s %s failed after %.1f ms: %r",
+                self.service,
+                what,
+                (time.monotonic() - started) * 1e3,
+                error,
+                exc_info=isinstance(error, _UNREADABLE),
+            )
             if isinstance(error, ServiceError):
-                log.warning("%s: %s", failed, error.what)
                 raise
-            if isinstance(error, self.library_errors):
-                log.warning("%s: %r", failed, error)
-                raise ServiceError(
-                    self.service, _explain(error) if limit.left() else OUT_OF_TIME
-                ) from error
-            if isinstance(
-                error, (LookupError, TypeError, ValueError, AttributeError)
-            ):  # an answer of another shape
-                log.exception(failed)
-                unreadable = f"answered with something that cannot be read ({type(error).__name__})"
-                raise ServiceError(self.service, unreadable) from error
-            raise
-        finally:
-            _current.reset(token)
+            raise ServiceError(self.service, _explain(error, limit)) from error
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, limit: Deadline) -> str:
     """One sentence for the user of the API: no addresses, no stack."""
     name = type(error).__name__
-    if "timeout" in name.lower():
+    if isinstance(error, _UNREADABLE):
+        return f"answered with something that cannot be read ({name})"
+    if "timeout" in name.lower() or not limit.left():
         return OUT_OF_TIME
-    return (
-        "cannot be reached"
-        if "connect" in name.lower()
-        else f"answered with an error ({name})"
-    )
+    if "connect" in name.lower():
+        return "cannot be reached"
+    return f"answered with an error ({name})"
 
 
 class Breaker:
@@ -257,59 +247,48 @@ class Breaker:
         self._last_failure = ""
         self._open_until = -math.inf
         self._probing = False
-        self._forced: str | None = None
 
     @property
-    def state(self) -> str:
-        if self._forced or self.clock() < self._open_until:
-            return "open"
-        return "closed" if self._failures < FAILURES else "half_open"
-
-    def force_open(self, why: str | None) -> None:
-        """Refuse all calls, with this reason; None: no longer. For measurements of answers without the service."""
-        self._forced = why
+    def state(self) -> Literal["closed", "half_open", "open"]:
+        if self._failures < FAILURES:
+            return "closed"
+        return "open" if self.clock() < self._open_until else "half_open"
 
     @property
     def refusal(self) -> ServiceError | None:
         """The error with which a call would be refused now; None: it would be made."""
-        if self._forced:
-            return ServiceError(self._service, self._forced)
-        if self._failures < FAILURES or not (
-            self._probing or self.clock() < self._open_until
-        ):
+        state = self.state
+        if state == "closed" or (state == "half_open" and not self._probing):
             return None
-        return ServiceError(
-            self._service,
-            f"is not called, its circuit breaker is open: it {self._last_failure}",
-        )
+        what = f"is not called, its circuit breaker is open: it {self._last_failure}"
+        return ServiceError(self._service, what)
 
-    def call(
-        self, ask: Callable[[], Found], *, fair: bool = True, always: bool = False
-    ) -> Found:
-        """Call ``ask``, and count how it ends. Raises what it raises, and ServiceError where it is not called.
+    @contextmanager
+    def count(self, *, strict: bool = True, fair: bool = True) -> Iterator[None]:
+        """Count how the call in the block ends. Raises ServiceError where it is not to be made.
 
         Args:
-            fair: ``ask`` has enough time, so that running out of it counts as a failure.
-            always: call a service even while the breaker is open.
+            strict: call a service even while the breaker is open.
+            fair: the call has enough time, so that running out of it counts as a failure.
         """
         with self._lock:
-            if (refusal := self.refusal) is not None and (self._forced or not always):
+            probes = not strict and self.state != "closed"
+            if probes and (refusal := self.refusal) is not None:
                 raise refusal
-            probes = not always and self._failures >= FAILURES
             self._probing |= probes
         try:
-            found = ask()
+            yield
+            self._failures = 0
+        except StoredError:
+            self._failures = 0
+            raise
         except ServiceError as error:
-            with self._lock:
-                if isinstance(error, StoredError):
-                    self._failures, self._open_until = 0, -math.inf
-                elif fair or error.what != OUT_OF_TIME:
-                    self._failures, self._last_failure = self._failures + 1, error.what
-                    if self._failures >= FAILURES:
-                        self._open_until = self.clock() + PROBE_S
+            if fair or error.what != OUT_OF_TIME:
+                with self._lock:
+                    self._failures += 1
+                    self._last_failure = error.what
+                    self._open_until = self.clock() + PROBE_S
             raise
         finally:
             if probes:
                 self._probing = False
-        self._failures, self._open_until = 0, -math.inf
-        return found

@@ -44,19 +44,20 @@ def unseen_filter(
     seen: Sequence[int] | NDArray[np.int32], only: NDArray[np.int64] | None = None
 ) -> dict[str, Any]:
     """The items that may be found: none that was seen, and, where ``only`` is given, none but those."""
-    any_of = {}
-    for name, numbers in (("must_not", seen), ("should", only)):
-        if numbers is not None:
-            ids = np.asarray(numbers, dtype=np.int64)
-            starts = range(0, max(len(ids), 1), _MAX_TERMS)
-            any_of[name] = [
-                {"terms": {wire.ITEM_NUMBER: ids[start : start + _MAX_TERMS]}}
-                for start in starts
-            ]
-    allowed: dict[str, Any] = {"must_not": any_of["must_not"]}
+    allowed: dict[str, Any] = {"must_not": _any_of(seen)}
     if only is not None:
-        allowed["filter"] = {"bool": {"should": any_of["should"]}}
+        allowed["filter"] = {"bool": {"should": _any_of(only)}}
     return {"bool": allowed}
+
+
+def _any_of(numbers: Sequence[int] | NDArray[np.integer]) -> list[dict[str, Any]]:
+    """Queries that find the items, each of as many as one may name."""
+    ids = np.asarray(numbers, dtype=np.int64)
+    starts = range(0, max(len(ids), 1), _MAX_TERMS)
+    return [
+        {"terms": {wire.ITEM_NUMBER: ids[start : start + _MAX_TERMS]}}
+        for start in starts
+    ]
 
 
 def channel_query(
@@ -148,17 +149,12 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         allowed = unseen_filter(query.seen, query.only)
-        searches = [
-            (channel, channel_query(channel, query, allowed))
-            for channel in query.recall.channels
-            if isinstance(channel, VectorRecipe)
-        ]
+        channels = query.recall.searched
+        searches = [channel_query(channel, query, allowed) for channel in channels]
         how = {"size": query.recall.candidates, **KEYS_ONLY}
-        bodies = [
-            {"query": search, **how} for _, search in searches if search is not None
-        ]
+        bodies = [{"query": search, **how} for search in searches if search is not None]
         if not bodies:
-            return (NO_HITS,) * len(searches)
+            return (NO_HITS,) * len(channels)
         answers = self._msearch(query.release, bodies)
         # A search by vector has several phases, and all of them call the copy of a shard that the first one called: a
         # node that ends in between leaves an answer without its shards, though other nodes have copies. So try again.
@@ -173,7 +169,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
             NO_HITS
             if search is None
             else self._hits(next(rest), channel, query.recall, "knn" in search)
-            for channel, search in searches
+            for channel, search in zip(channels, searches, strict=True)
         )
         if (more := self.more.get(query.release)) is None:
             return found

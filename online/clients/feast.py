@@ -95,20 +95,20 @@ def feature_rows(
         name: result["values"]
         for name, result in zip(names, answer["results"], strict=True)
     }
-    if any(len(values) != len(ids) for values in columns.values()) or columns.get(
-        key
-    ) != list(ids):
+    whole = all(len(values) == len(ids) for values in columns.values())
+    if not whole or columns.get(key) != list(ids):
         raise ValueError(f"rows of {key} are not the requested ones")
-    missing: dict[int, tuple[str, ...]] = {}
+    missing = {}
+    complete = []
     for row, entity in enumerate(ids):
         absent = [name for name, values in columns.items() if values[row] is None]
         if absent:
             missing[entity] = tuple(absent)
+        else:
+            complete.append(row)
     if missing:
-        complete = [row for row, entity in enumerate(ids) if entity not in missing]
-        columns = {
-            name: [values[row] for row in complete] for name, values in columns.items()
-        }
+        for name, values in columns.items():
+            columns[name] = [values[row] for row in complete]
     return FeatureRows(tuple(columns[key]), columns, missing)
 
 
@@ -205,13 +205,13 @@ class UserFeatures:
             waiting = self._waiting.pop((release, strict), [])
             if len(waiting) > MAX_USERS:
                 self._waiting[release, strict] = waiting[MAX_USERS:]
-        batch = []
-        for pending in waiting[:MAX_USERS]:
-            if pending.rows.set_running_or_notify_cancel():
-                batch.append(pending)
+        batch = [
+            pending
+            for pending in waiting[:MAX_USERS]
+            if pending.rows.set_running_or_notify_cancel()
+        ]
         if not batch:
             return
-
         numbers = tuple(sorted({pending.number for pending in batch}))
         query = FeatureQuery("user", release, numbers)
         last_deadline = max(pending.deadline for pending in batch)

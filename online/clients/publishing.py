@@ -4,7 +4,8 @@ A release is published by `publish_release`, answers by default from `activate_r
 `retire_releases`. Each is one transaction, so that no two processes undo each other's change.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,28 @@ from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 
 
-class Publishing(redis.Redis):
-    """redis-py's client of one server, with the changes of the list and the pointer, and where keys lie."""
+class Connected(redis.Redis):
+    """redis-py's client of one server, with the changes of the list and the pointer, and where keys lie.
+
+    A cluster's client has the same methods.
+    """
+
+    def server_of(self, key: str) -> str:
+        """The server that has a key: keys with the same answer can be read in one round trip."""
+        return ""
+
+    @contextmanager
+    def at(self, key: str) -> Iterator[redis.Redis]:
+        """A client of the server that has a key: one pipeline or transaction is for keys of one slot alone."""
+        yield self
+
+    def user_key(self, release: str, userid: OwnId) -> str:
+        """Hash: a user's state."""
+        return wire.user_key(release, userid)
+
+    def copy_for(self, key: str, userid: OwnId) -> str:
+        """Name of a shared key's copy that lies in this user's slot, so that one round trip reads both."""
+        return key
 
     def publish_release(self, release: str, manifest: str) -> None:
         """Write a release's manifest and list the release as published, in one transaction."""
@@ -60,21 +81,6 @@ class Publishing(redis.Redis):
         gone: Any = self.transaction(retire, *watched, value_from_callable=True)
         return set(gone)
 
-    def server_of(self, key: str) -> str:
-        """The server that has a key: keys with the same answer can be read in one round trip."""
-        return ""
-
-    def slot_of(self, userid: OwnId) -> int:
-        """The slot of a user's state: the states of one slot can be written in one transaction."""
-        return 0
-
-    def copies(self, key: str) -> tuple[str, ...]:
-        """All copies that `copy_for` may name, other than the key itself."""
-        return ()
-
-    def set_copies(self, key: str) -> None:
-        """Bring the copies of a string up to date."""
-
 
 @dataclass(frozen=True, slots=True)
 class Control:
@@ -98,9 +104,10 @@ def listed(client: redis.Redis) -> tuple[str | None, list[str]]:
     live: Any = client.get(wire.LIVE_KEY)  # typed for the asynchronous client too
     published: Any = client.lrange(wire.PUBLISHED_KEY, 0, -1)
     active = live.decode() if live else None
-    return active, list(
-        dict.fromkeys([*(raw.decode() for raw in published), *filter(None, [active])])
-    )
+    releases = [raw.decode() for raw in published]
+    if active and active not in releases:
+        releases.append(active)
+    return active, list(dict.fromkeys(releases))
 
 
 def put_first(

@@ -5,8 +5,7 @@ First the connections, which retry nothing and keep the deadline of their thread
 
 import math
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -27,7 +26,8 @@ from data_exchange_center.events import Logged
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client, Found, Query, StoredError, current
-from online.clients.publishing import Control, Publishing, control, listed
+from online.clients.publishing import Connected as Connected
+from online.clients.publishing import Control, control, listed
 
 USERS_STEP: Final = "offline_to_online/recall/s1_user_to_redis.py"
 # RedisClusterException (no node knows the slots) is not a RedisError, so it is listed.
@@ -108,23 +108,6 @@ class TimelySocketConnection(_Timely, redis.UnixDomainSocketConnection):
     """Over a Unix socket."""
 
 
-class Connected(Publishing):
-    """redis-py's client of one server, with what a request asks of it. A cluster's client has the same methods."""
-
-    @contextmanager
-    def at(self, key: str) -> Iterator[redis.Redis]:
-        """A client of the server that has a key: one pipeline or transaction is for keys of one slot alone."""
-        yield self
-
-    def user_key(self, release: str, userid: OwnId) -> str:
-        """Hash: a user's state."""
-        return wire.user_key(release, userid)
-
-    def copy_for(self, key: str, userid: OwnId) -> str:
-        """Name of a shared key's copy that lies in this user's slot, so that one round trip reads both."""
-        return key
-
-
 def connect(
     settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0
 ) -> Connected:
@@ -133,13 +116,12 @@ def connect(
         return plugins.load(plugins.ENGINES, "redis_cluster")(  # type: ignore[no-any-return]
             settings, timeout_s or settings.timeout_s
         )
-    place = (
-        {"path": str(settings.socket)}
-        if settings.socket
-        else {"host": settings.host, "port": settings.port}
-    )
+    kind: type[redis.Connection | redis.UnixDomainSocketConnection] = TimelyConnection
+    place: dict[str, Any] = {"host": settings.host, "port": settings.port}
+    if settings.socket:
+        kind, place = TimelySocketConnection, {"path": str(settings.socket)}
     pool = redis.ConnectionPool(
-        TimelySocketConnection if settings.socket else TimelyConnection,
+        kind,
         **place,
         db=db,
         password=settings.secret,

@@ -36,6 +36,8 @@ class ScoreQuery:
     inputs: features.ModelInputs
     version: int
     model: str  # its name in Triton
+    # of the model's outputs in the score
+    weights: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,24 +49,35 @@ class EncoderQuery:
     dims: int  # of the vector
 
 
-class TritonScores(http.HttpClient[ScoreQuery, features.Float32]):
-    """One list's inputs -> (n,) scores, in requests of at most `wire.MAX_BATCH` rows, one after the other."""
+class TritonScores(http.HttpClient[ScoreQuery | EncoderQuery, features.Float32]):
+    """One list's inputs -> (n,) scores, in requests of at most `wire.MAX_BATCH` rows, one after the other.
+
+    One user's inputs of an encoder -> the vector, (dims,).
+    """
 
     service: ClassVar[str] = "triton"
     gone = "does not serve the model of this release"
 
-    def _call(self, query: ScoreQuery) -> features.Float32:
+    def _call(self, query: ScoreQuery | EncoderQuery) -> features.Float32:
+        if isinstance(query, EncoderQuery):
+            return self.infer(query.model, 1, query.inputs, 1, query.dims)
         whole, starts = query.inputs, range(0, len(query.inputs), wire.MAX_BATCH)
         slices = [
             replace(whole, rows=whole.rows[at : at + wire.MAX_BATCH]) for at in starts
         ]
+        n = len(query.weights)
         parts = [
-            self.infer(query.model, query.version, part.by_name, len(part), 1)
+            self.infer(query.model, query.version, part.by_name, len(part), n)
             for part in slices
         ]
         if not parts:
             return np.empty(0, np.float32)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        outputs = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return (
+            outputs
+            if n == 1
+            else features.weighted(outputs.reshape(-1, n), query.weights)
+        )
 
     def infer(
         self,
@@ -117,22 +130,3 @@ class TritonScores(http.HttpClient[ScoreQuery, features.Float32]):
 def _tensor(name: str, values: NDArray[Any]) -> InferInput:
     tensor = InferInput(name, values.shape, np_to_triton_dtype(values.dtype))
     return tensor.set_data_from_numpy(values)
-
-
-class TritonVectors(base.Client[EncoderQuery, features.Float32]):
-    """One user's inputs of an encoder -> the vector (dims,), over the connections of `TritonScores`."""
-
-    service: ClassVar[str] = "triton"
-
-    def __init__(self, scores: TritonScores) -> None:
-        super().__init__(scores.timeout_s)
-        self._scores = scores
-
-    def _call(self, query: EncoderQuery) -> features.Float32:
-        return self._scores.infer(query.model, 1, query.inputs, 1, query.dims)
-
-    def _ping(self) -> str:
-        return self._scores.ping()
-
-    def close(self) -> None:
-        """They are closed with `TritonScores`."""

@@ -31,7 +31,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, has_request_context, request
-from pydantic import ValidationError
 from pythonjsonlogger.json import JsonFormatter
 from werkzeug.exceptions import Forbidden
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -125,10 +124,7 @@ def create_app(
     def recommend() -> Response:
         record: guard.Record = g.record
         body = request.get_data(cache=False)
-        try:
-            wanted = parts.request_model.model_validate_json(body)
-        except ValidationError as error:
-            raise errors.explained(body, error) from error
+        wanted = guard.validated(body, parts.request_model.model_validate_json)
         if wanted.strict or wanted.budget_ms:
             guard.expect_within_budget(
                 settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms

@@ -15,6 +15,7 @@ from online.clients.feast import EncodedItems, FeatureQuery, FeatureStore
 
 log = logging.getLogger(__name__)
 
+ITEM_TTL_S: Final = 300.0  # after which items' features are fetched again
 # seconds after a release, or its items' features, could not be loaded
 RETRY_AFTER_S: Final = 5.0
 # items per call at most: with the source's 18 features they take about 0.1 s, well within the timeout

@@ -15,20 +15,21 @@ from data_exchange_center.channel_file import unpack_channels
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.exact import ExactItems, IndexedItem
-from data_exchange_center.features import FeatureSpec, Float32
+from data_exchange_center.features import FeatureSpec
 from data_exchange_center.filling import fill_up
 from data_exchange_center.fusion import Hits
 from data_exchange_center.manifest import Manifest, Published, why_unreadable
-from data_exchange_center.settings import ServerSettings
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.feast import FeatureStore
 from online.clients.redis import RedisUsers
-from online.recommend.item_cache import ItemCache, fetch_items
+from online.recommend.item_cache import ITEM_TTL_S, ItemCache, fetch_items
 from online.recommend.outcomes import NoReleaseError
 
 Stored = TypeVar("Stored")
 _POPULAR: Final = TypeAdapter(list[tuple[int, float]])  # (item number, score)
+# most popular ones, which are searched when Elasticsearch does not answer
+EXACT_ITEMS: Final = 20_000
 _PAGE: Final = 2000  # documents per request when the catalogue is read
 _VECTORS: Final = 500  # documents per request when their vectors are read, too
 _SHOWN: Final = (
@@ -106,7 +107,6 @@ def load_release(
     users: RedisUsers,
     items: ElasticItems,
     features: FeatureStore,
-    server: ServerSettings,
     release: str,
 ) -> Release:
     """Load a release: manifest and popular list from Redis, the catalogue from Elasticsearch, items from Feast.
@@ -128,7 +128,7 @@ def load_release(
         if number in catalogue
     }
     by_popularity = list(popular | dict.fromkeys(catalogue))
-    searched = by_popularity[: server.exact_items]
+    searched = by_popularity[:EXACT_ITEMS]
     fetch = partial(fetch_items, features, spec, release, list(catalogue))
     return Release(
         manifest=published.manifest,
@@ -140,7 +140,7 @@ def load_release(
             np.array(list(popular), np.int64),
             np.array(list(popular.values()), np.float32),
         ),
-        items=ItemCache(fetch, server.item_cache_ttl_s),
+        items=ItemCache(fetch, ITEM_TTL_S),
         exact=exact_items(
             items, published.manifest, channels, {n: catalogue[n] for n in searched}
         ),
@@ -214,17 +214,14 @@ def exact_items(
     stored = {
         name: dim for name, dim in manifest.vector_dims.items() if name not in computed
     }
-    vectors: dict[int, Mapping[str, Float32]] = {}
+    indexed: Iterable[IndexedItem]
     if stored:
         indexed = read_indexed(items, manifest.release, list(catalogue), list(stored))
-        vectors = {item.number: item.vectors for item in indexed}
-    index = ExactItems.of(
-        (
-            IndexedItem(number, item.terms, vectors.get(number, {}))
-            for number, item in catalogue.items()
-        ),
-        stored,
-    )
+    else:
+        indexed = (
+            IndexedItem(number, item.terms, {}) for number, item in catalogue.items()
+        )
+    index = ExactItems.of(indexed, stored)
     own = channels.vectors_of(index.item_numbers)
     return replace(index, vectors={**index.vectors, **own})
 

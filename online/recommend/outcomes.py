@@ -1,6 +1,5 @@
 """How a request ends: the errors, and the outcomes of an answer, with what each says in words."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
@@ -8,11 +7,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from data_exchange_center.candidates import StoredUser
 from data_exchange_center.errors import RecsysError
-from online.clients.base import StoredError
-
-log = logging.getLogger(__name__)
 
 
 class BadRequestError(RecsysError):
@@ -29,17 +24,6 @@ class BadRequestError(RecsysError):
 
 class WrongIdError(BadRequestError):
     """An id is not of the kind that the release's users, or items, have."""
-
-
-# what channels raise that cannot compute with a user's state, as with an unknown profile code
-UNUSABLE: Final = (LookupError, TypeError, ValueError)
-
-
-def unusable(user: StoredUser, error: Exception) -> StoredError:
-    """The error of a state that the recall channels cannot use."""
-    log.warning("user number %d: %r", user.number, error)
-    what = f"holds data of this user that the recall channels cannot use ({type(error).__name__})"
-    return StoredError("redis", what)
 
 
 class UnknownReleaseError(RecsysError):
@@ -92,16 +76,6 @@ class Outcome(StrEnum):
     POPULAR = "popular"
 
 
-# Outcomes without a service. The others are of full quality: the data has no more on the user or the item.
-WITHOUT_A_SERVICE: Final = frozenset(Outcome).difference(
-    {
-        Outcome.PERSONAL,
-        Outcome.COLD_START,
-        Outcome.NO_RECALL,
-        Outcome.NO_USER_FEATURES,
-        Outcome.NO_ITEM_FEATURES,
-    }
-)
 _UNKNOWN_USER = "Unknown user: the items are in the order of popularity."
 # Outcome -> what the answer has instead: a word for programs, and the rest of a sentence that begins with the reason
 _INSTEAD: Mapping[Outcome, tuple[str, str]] = {

@@ -64,29 +64,26 @@ class Readiness:
     def __call__(self) -> Ready:
         """Current readiness, at most `FRESH_S` and the time of a probe old."""
         before = self._found
-        if before is not None and time.monotonic() < before[0]:
-            return before[1]
-        if not self._lock.acquire(blocking=before is None):
-            assert before is not None  # noqa: S101 (or it would have waited)
+        if before is None:
+            self._lock.acquire()
+        elif time.monotonic() < before[0] or not self._lock.acquire(blocking=False):
             return before[1]
         try:
-            if self._found is before:
-                found = self._find_out()
-                self._found = time.monotonic() + FRESH_S, found
-            assert self._found is not None  # noqa: S101
-            return self._found[1]
+            found = self._found
+            if found is None or found is before:
+                ready = self._find_out()
+                found = self._found = time.monotonic() + FRESH_S, ready
+            return found[1]
         finally:
             self._lock.release()
 
     def _find_out(self) -> Ready:
         with ThreadPoolExecutor(len(self._clients)) as pool:
             services = dict(pool.map(self._state_of, self._clients))  # all at once
+        status: Literal["ready", "degraded", "unready"] = "ready"
+        if not all(service.ready for service in services.values()):
+            status = "degraded"
         found: dict[str, Any] = {"release": None, "recipe": None}
-        status: Any = (
-            "ready"
-            if all(service.ready for service in services.values())
-            else "degraded"
-        )
         try:
             manifest = self._releases.get().manifest
             found = {"release": manifest.release, "recipe": manifest.recipe.name}
@@ -101,16 +98,12 @@ class Readiness:
 
     def _state_of(self, client: Client[Any, Any]) -> tuple[str, ServiceState]:
         """A service's version, or what is wrong with it."""
-        breaker: Any = client.breaker.state
+        state = ServiceState(ready=True, breaker=client.breaker.state)
         began = time.perf_counter()
         try:
-            version = client.ping()
+            state.version = client.ping()
+            state.took_ms = round((time.perf_counter() - began) * 1e3, 2)
         except ServiceError as error:
-            message = f"{error.service} {error.what}."
-            return client.service, ServiceState(
-                ready=False, message=message, breaker=breaker
-            )
-        took_ms = round((time.perf_counter() - began) * 1e3, 2)
-        return client.service, ServiceState(
-            ready=True, version=version, took_ms=took_ms, breaker=breaker
-        )
+            state.ready = False
+            state.message = f"{error.service} {error.what}."
+        return client.service, state

@@ -22,7 +22,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -31,20 +31,13 @@ from pydantic import TypeAdapter
 
 from data_exchange_center.candidates import (
     Candidates,
-    ItemQuery,
     StoredUser,
-    channel_lists,
-    fused_lists,
     model_inputs,
-    search_vectors,
 )
-from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded, Float32
-from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
-from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import ServerSettings, Settings
 from online.clients.base import (
     Client,
@@ -59,21 +52,20 @@ from online.clients.base import (
 from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.feast import FeastFeatures, FeatureStore, UserFeatures, encoded_user
 from online.clients.redis import RedisUsers, UserQuery
-from online.clients.triton import EncoderQuery, ScoreQuery, TritonScores, TritonVectors
+from online.clients.triton import EncoderQuery, ScoreQuery, TritonScores
 from online.recommend import types
-from online.recommend.encoders import encoded
 from online.recommend.loaded_release import Release, load_release, with_popular
+from online.recommend.objectives import objective_weights
 from online.recommend.outcomes import (
-    UNUSABLE,
     Degradation,
     Outcome,
     UnknownReleaseError,
     sentences,
-    unusable,
 )
 from online.recommend.phases import Act, Phase, Phases
 from online.recommend.poller import Poller
 from online.recommend.readiness import Readiness
+from online.recommend.recall import encoded, fused_candidates, item_query
 from online.recommend.releases import Releases
 from online.recommend.types import Answer, Item, Ranked, Request, Slate
 
@@ -85,6 +77,10 @@ ENCODER_SHARE = 0.4  # Triton, where a recall channel has an encoder
 RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
 MAX_QUEUE_SHARE = 0.4  # of the budget: a request that has waited longer for a thread is answered at once, from memory
+KNOWN_USERS = 5_000  # whose state and features a process caches, 10 kB each
+LAST_STATE_MAX_AGE_S = (
+    900.0  # of a cached state that is used when Redis does not answer
+)
 BUSY = "is overloaded and had no time for this request"
 _ITEMS: Final = TypeAdapter(list[Item])
 
@@ -103,23 +99,18 @@ class Recommender:
         users: RedisUsers,
         items: ElasticItems,
         features: FeatureStore,
-        scorer: Client[ScoreQuery, Float32],
+        scorer: Client[ScoreQuery | EncoderQuery, Float32],
         server: ServerSettings,
-        encoder: Client[EncoderQuery, Float32] | None = None,
     ) -> None:
-        """``encoder``: of channels that have one."""
         self.users = users
         self.items = items
         self.features = features
         self.scorer = scorer
-        self.encoder = encoder
         self.server = server
         # as a request calls them
         self.clients: tuple[Client[Any, Any], ...] = users, items, features, scorer
-        if encoder is not None:
-            encoder.breaker = scorer.breaker  # both are Triton's
         self.user_features = UserFeatures(features)
-        self.known_users = KnownUsers(server.known_users, server.last_state_max_age_s)
+        self.known_users = KnownUsers()
         self.releases = Releases(users, self._load, self.known_users.follow)
         self.readiness = Readiness(self.releases, self.clients)
         self.poller = Poller()
@@ -130,14 +121,12 @@ class Recommender:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """Make one with the real clients. Connects to nothing yet: the services may come up later."""
-        scorer = TritonScores(settings.triton)
         return cls(
             RedisUsers(settings.redis),
             ElasticItems(settings.elasticsearch),
             FeastFeatures(settings.feast),
-            scorer,
+            TritonScores(settings.triton),
             settings.server,
-            TritonVectors(scorer),
         )
 
     def reset_extensions(self) -> None:
@@ -147,13 +136,7 @@ class Recommender:
         self.answer_model: type[Answer] = Answer
 
     def _load(self, release: str) -> Release:
-        loaded = load_release(
-            self.users,
-            self.items,
-            self.features,
-            self.server,
-            release,
-        )
+        loaded = load_release(self.users, self.items, self.features, release)
         return self.extended(loaded)
 
     def extended(self, release: Release) -> Release:
@@ -208,8 +191,8 @@ class Recommender:
         slate = self.ranked_list(request, release, watch)
         for rerank in acting(self.phases.rerank, request):
             rerank(slate)
-        ranked, size = slate.ranked, request.size
-        shown = slice(size) if ranked.order is None else ranked.order[:size]
+        ranked = slate.ranked
+        shown = ranked.shown(request.size)
         slate.items = items_of(
             release.catalogue, ranked.item_numbers[shown], ranked.scores[shown]
         )
@@ -232,6 +215,7 @@ class Recommender:
         budget_s = (request.budget_ms or server_ms) / 1e3
         waited_s = time.perf_counter() - watch.began
         deadline = Deadline.after(budget_s - waited_s)
+        weights = objective_weights(request, release.manifest)
         popular = Ranked(release.by_popularity.ids, release.by_popularity.scores)
         slate = Slate(request, release, watch, deadline, popular)
         # More work on a request that has waited too long for a thread would make later ones late, too; not where an
@@ -294,12 +278,12 @@ class Recommender:
             )
 
         # One vector for each channel, from the history; some are made by an encoder in Triton.
-        if self.encoder and release.channels.encoded:
+        if release.channels.encoded:
             try:
                 with watch.stage("encoder"):
                     by_deadline = deadline.share(ENCODER_SHARE)
                     user = encoded(
-                        self.encoder,
+                        self.scorer,
                         release.manifest,
                         release.channels,
                         user,
@@ -373,6 +357,8 @@ class Recommender:
         rows, scored = score_query(
             release, features, user.history, candidates, timestamp
         )
+        if weights is not None:
+            rows = replace(rows, weights=weights)
         try:
             with watch.stage("triton"):
                 by_deadline = deadline.share(SCORES_SHARE)
@@ -412,56 +398,6 @@ def acting(phase: Phase[Act], request: Request) -> list[Act]:
     return acts
 
 
-# --- recall: a few hundred unseen items that the user may like, and what recall says of each
-
-
-def item_query(
-    manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int
-) -> ItemQuery:
-    """The search for a user's unseen items, with a vector for each searched channel that has one.
-
-    Raises StoredError for a vector that is not as wide as the index's, and where none can be computed.
-    """
-    recipe = manifest.recipe.recall
-    try:
-        vectors = search_vectors(recipe, channels, user, timestamp)
-    except UNUSABLE as error:
-        raise unusable(user, error) from error
-    for name, vector in vectors.items():
-        expected = manifest.vector_dims[name]
-        if len(vector) != expected:
-            what = f"gives a user vector of {len(vector)} numbers for {name}, not {expected}"
-            raise StoredError("redis", what)
-    return ItemQuery(
-        manifest.release, recipe, vectors, user.terms, user.seen, user.only
-    )
-
-
-def fused_candidates(
-    release: Release, user: StoredUser, timestamp: int, searched: tuple[Hits, ...]
-) -> Candidates:
-    """Fuse what the channels have found for a request at ``timestamp`` (seconds). Raises StoredError.
-
-    Items that the release's catalogue lacks are left out: there is nothing to show of them.
-
-    Args:
-        searched: one list for each of `RecallRecipe.searched`.
-    """
-    recipe = release.manifest.recipe.recall
-    try:
-        lists = channel_lists(recipe, release.channels, user, timestamp, searched)
-    except UNUSABLE as error:
-        raise unusable(user, error) from error
-    found = fused_lists(recipe, lists)
-    numbers = found.item_numbers.tolist()
-    if release.catalogue.keys() >= set(numbers):
-        return found
-    known = np.array([number in release.catalogue for number in numbers], np.bool_)
-    lacking = found.item_numbers[~known].tolist()
-    log.warning("items %s are not in the catalogue of %s", lacking, release.release)
-    return found.only(known)
-
-
 # --- the ranking model, and the answer
 
 
@@ -483,7 +419,9 @@ def score_query(
         candidates = candidates.only(known)
     # (n, columns), history once
     inputs = model_inputs(release.spec, user, items, candidates, history, timestamp)
-    return ScoreQuery(inputs, release.model_version, release.model), candidates
+    weights = tuple(release.manifest.objectives.values()) or (1.0,)
+    query = ScoreQuery(inputs, release.model_version, release.model, weights)
+    return query, candidates
 
 
 def items_of(
@@ -552,20 +490,13 @@ Key = tuple[str, OwnId]  # release and userid
 class KnownUsers:
     """Cache of recent users. Shared by threads.
 
-    At most ``size`` pairs of release and user; the one whose state was read longest ago is dropped first.
+    At most `KNOWN_USERS` pairs of release and user; the one whose state was read longest ago is dropped first.
 
     Attributes:
         forgotten: how many users were forgotten (`wire.FORGOTTEN_COUNT_KEY`), as of the last `follow`.
     """
 
-    def __init__(
-        self,
-        size: int,
-        state_max_age_s: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._size = size
-        self._max_age_s = state_max_age_s
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._users: OrderedDict[Key, KnownUser] = OrderedDict()
@@ -593,7 +524,7 @@ class KnownUsers:
                 return None
             features = before.features if before else None
             self._users[key] = known = KnownUser(state, self._clock(), features)
-            if len(self._users) > self._size:
+            if len(self._users) > KNOWN_USERS:
                 self._users.popitem(last=False)
             return known
 
@@ -604,7 +535,7 @@ class KnownUsers:
 
     def state(self, known: KnownUser | None) -> StoredUser | None:
         """The state as it was read last; None: never, or too long ago."""
-        if known is None or self._clock() - known.read_at > self._max_age_s:
+        if known is None or self._clock() - known.read_at > LAST_STATE_MAX_AGE_S:
             return None
         return known.state
 

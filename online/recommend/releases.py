@@ -11,11 +11,12 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from data_exchange_center.errors import RecsysError
 from online.clients.base import ServiceError
+from online.clients.publishing import Control
 from online.clients.redis import RedisUsers
 from online.recommend.item_cache import RETRY_AFTER_S
 from online.recommend.loaded_release import Release
@@ -33,6 +34,7 @@ class Releases:
     """The loaded releases. Shared by threads.
 
     Attributes:
+        loaded: by id. Replaced as a whole, never changed.
         active: what answers: the active release, or the one before it until that is loaded; None: none was loaded yet.
     """
 
@@ -47,25 +49,16 @@ class Releases:
         self._load_release = load
         self._forgot = forgot
         self._following = threading.Lock()  # held by the thread that loads
-        # of `_loaded` and `active`: `replace_each` changes them, too
+        # of `loaded` and `active`: `replace_each` changes them, too
         self._lock = threading.Lock()
-        self._loaded: dict[str, Release] = {}
-        self._published: Sequence[str] | None = None  # None: Redis has not said yet
-        self._active_id: str | None = None  # as Redis said last
+        self.loaded: Mapping[str, Release] = {}
+        self.active: Release | None = None
+        self._control: Control | None = None  # as Redis said last
+        self._redis_failure: ServiceError | None = None  # of the last `follow`
         # release -> monotonic seconds, error
         self._failures: dict[str, tuple[float, RecsysError]] = {}
         self._to_reload: set[str] = set()
         self._reloaded_at = -math.inf  # monotonic seconds
-        self._redis_failure: ServiceError | None = None  # of the last `follow`
-        self.active: Release | None = None
-
-    @property
-    def loaded_count(self) -> int:
-        return len(self._loaded)
-
-    def loaded(self, release: str) -> Release | None:
-        """The release, if it is loaded."""
-        return self._loaded.get(release)
 
     def get(self, release: str | None = None, preferred: str | None = None) -> Release:
         """The release that answers a request.
@@ -79,19 +72,20 @@ class Releases:
             LoadingError: it is not loaded yet, or no release is.
             NoReleaseError: no release was ever activated.
         """
-        found = self.loaded(release or preferred or "")
+        found = self.loaded.get(release or preferred or "")
         if found is None and release is None:
             found = self.active
         if found is not None:
             return found
+        control, wanted = self._control, release
         if release is None:
             if self._redis_failure is not None:
                 raise LoadingError(failure=self._redis_failure)
-            if self._published is not None and self._active_id is None:
+            wanted = control.active if control else None
+            if control and wanted is None:
                 raise NoReleaseError(NONE_ACTIVE)
-        elif self._published is not None and release not in self._published:
+        elif control and release not in control.published:
             raise UnknownReleaseError(release)
-        wanted = release or self._active_id
         _, failure = self._failures.get(wanted or "", (0.0, None))
         raise LoadingError(wanted, failure)
 
@@ -101,77 +95,68 @@ class Releases:
         ``only_active``: load no other one. Returns whether all of them are loaded. Raises ServiceError.
         """
         with self._following:
-            return self._follow(only_active=only_active)
-
-    def _follow(self, *, only_active: bool) -> bool:
-        try:
-            control = self._users.control()
-        except ServiceError as error:
-            self._redis_failure = error
-            raise
-        self._redis_failure = None
-        self._forgot(control.forgotten)
-        self._published = control.published
-        self._active_id = control.active
-        if control.active is not None:
-            self._load(control.active)
-            with self._lock:
-                self.active = self._loaded.get(control.active, self.active)
-        if only_active:
-            return self.active is not None
-        for release in control.published:
-            self._load(release)
-        self._drop_others(control.published)
-        return all(release in self._loaded for release in control.published)
+            try:
+                control = self._control = self._users.control()
+            except ServiceError as error:
+                self._redis_failure = error
+                raise
+            self._redis_failure = None
+            self._forgot(control.forgotten)
+            active = control.active or ""
+            wanted = sorted(control.published, key=lambda each: each != active)
+            if only_active:
+                wanted = wanted[: bool(active)]
+            for release in wanted:
+                self._load(release)
+                with self._lock:
+                    self.active = self.loaded.get(active, self.active)
+            with self._lock:  # drop what is neither published nor answers
+                kept = {*control.published, self.active and self.active.release}
+                self.loaded = {
+                    name: each for name, each in self.loaded.items() if name in kept
+                }
+            self._failures = {
+                name: each for name, each in self._failures.items() if name in kept
+            }
+            return all(release in self.loaded for release in wanted)
 
     def refresh_items(self) -> bool:
         """Fetch the items' features of the loaded releases again, where they are too old."""
-        for loaded in list(self._loaded.values()):
+        for loaded in self.loaded.values():
             loaded.items.refresh()
         return True
 
     def _load(self, release: str) -> None:
         """Load a release that is not loaded, or is to be loaded again. One that failed waits for `RETRY_AFTER_S`."""
-        if release in self._loaded and release not in self._to_reload:
+        if release in self.loaded and release not in self._to_reload:
             return
         failed_at, _ = self._failures.get(release, (-math.inf, None))
-        if self._loaded and time.monotonic() < failed_at + RETRY_AFTER_S:
+        if self.loaded and time.monotonic() < failed_at + RETRY_AFTER_S:
             return
         self._to_reload.discard(release)
+        failure: RecsysError
         try:
             loaded = self._load_release(release)
         except (ServiceError, NoReleaseError) as error:
             log.warning("release %s cannot be loaded: %s", release, error)
-            self._failures[release] = time.monotonic(), error
-            return
+            failure = error
         except Exception as error:
             log.exception("release %s cannot be loaded", release)
-            damaged = NoReleaseError(
-                f"It is damaged ({type(error).__name__})", "Load it again: `make sync`."
-            )
-            self._failures[release] = time.monotonic(), damaged
+            what = f"It is damaged ({type(error).__name__})"
+            failure = NoReleaseError(what, "Load it again: `make sync`.")
+        else:
+            self._failures.pop(release, None)
+            with self._lock:
+                self._put(loaded)
+            log.info("release %s is loaded: %d items", release, len(loaded.catalogue))
             return
-        self._failures.pop(release, None)
-        self._replace(release, loaded)
-        log.info("release %s is loaded: %d items", release, len(loaded.catalogue))
+        self._failures[release] = time.monotonic(), failure
 
-    def _replace(self, name: str, loaded: Release) -> None:
-        with self._lock:
-            self._loaded = {**self._loaded, name: loaded}
-            if self.active is not None and self.active.release == name:
-                self.active = loaded
-
-    def _drop_others(self, published: Sequence[str]) -> None:
-        """Drop what is neither published nor answers."""
-        with self._lock:
-            active = [self.active.release] if self.active is not None else []
-            named = {*published, *active}
-            self._loaded = {
-                name: each for name, each in self._loaded.items() if name in named
-            }
-        self._failures = {
-            name: each for name, each in self._failures.items() if name in named
-        }
+    def _put(self, loaded: Release) -> None:
+        """Have a release in the place of the one with its id. The caller holds the lock."""
+        self.loaded = {**self.loaded, loaded.release: loaded}
+        if self.active is not None and self.active.release == loaded.release:
+            self.active = loaded
 
     def reload(self, release: str) -> None:
         """Have a release loaded again, at most every `RETRY_AFTER_S`: a store no longer has what was loaded of it."""
@@ -185,12 +170,9 @@ class Releases:
 
         Views are computed without the lock; a release that was loaded again meanwhile stays.
         """
-        for name, before in list(self._loaded.items()):
+        for name, before in self.loaded.items():
             after = view(before)
             with self._lock:
-                if self._loaded.get(name) is not before:
-                    continue
-                self._loaded = {**self._loaded, name: after}
-                if self.active is before:
-                    self.active = after
-        return list(self._loaded.values())
+                if self.loaded.get(name) is before:
+                    self._put(after)
+        return list(self.loaded.values())

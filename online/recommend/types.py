@@ -82,6 +82,14 @@ class Request(BaseModel):
     release: Annotated[str, Field(pattern=RELEASE)] | None = Field(
         default=None, description="which one answers, instead of the live one"
     )
+    objectives: dict[
+        Annotated[str, Field(max_length=64)],
+        Annotated[float, Field(ge=0, allow_inf_nan=False, le=1e6)],
+    ] = Field(
+        default_factory=dict,
+        max_length=10,
+        description="how much each target type of the data set counts in the score; else as the release says",
+    )
 
 
 def read_id(field: str, text: str, kind: IdKind) -> OwnId:

@@ -30,6 +30,7 @@ Address = tuple[str, int]  # of a client: its connection's name in ASGI scopes
 class _Open:
     transport: asyncio.Transport
     first_head: asyncio.TimerHandle  # closes the connection, unless it is cancelled
+    waits: bool = True  # for its client; False: its request is being answered
 
 
 class Connections:
@@ -45,9 +46,8 @@ class Connections:
     def __init__(self, most: int, timeout_s: float) -> None:
         self._most = most
         self._timeout_s = timeout_s
-        self._open: dict[Address, _Open] = {}
-        # those that wait for their client, the longest first
-        self._waiting: dict[Address, None] = {}
+        # those that wait for their client, the longest first, and others
+        self._open: dict[Address | None, _Open] = {}
 
     @classmethod
     def from_settings(cls, settings: ServerSettings) -> Self:
@@ -78,14 +78,12 @@ class Connections:
             self._timeout_s, transport.close
         )
         self._open[client] = _Open(transport, first_head)
-        self._waiting[client] = None
 
     def closed(self, transport: asyncio.Transport) -> None:
         """Forget a connection."""
         client = _client(transport)
-        if client is None or client not in self._open:
-            return
-        if self._open[client].transport is transport:
+        found = self._open.get(client)
+        if found is not None and found.transport is transport:
             self._forget(client)
 
     def head_arrived(self, client: Address | None) -> None:
@@ -96,26 +94,25 @@ class Connections:
     @contextmanager
     def answering(self, client: Address | None) -> Iterator[None]:
         """Keep a client's connection, while its request is answered. Then it waits for the client again."""
-        if client in self._waiting:
-            del self._waiting[client]
+        if client in self._open:
+            self._open[client].waits = False
         try:
             yield
         finally:
             if client in self._open:
-                self._waiting[client] = None
+                found = self._open[client] = self._open.pop(client)
+                found.waits = True
 
     def _close_longest_waiting(self) -> None:
-        client = next(iter(self._waiting), None)
-        if client is None:
-            return
-        refused.labels("too_many_connections").inc()
-        self._forget(client).transport.abort()
+        for client, found in self._open.items():
+            if found.waits:
+                refused.labels("too_many_connections").inc()
+                self._forget(client)
+                found.transport.abort()
+                return
 
-    def _forget(self, client: Address) -> _Open:
-        opened = self._open.pop(client)
-        opened.first_head.cancel()
-        self._waiting.pop(client, None)
-        return opened
+    def _forget(self, client: Address | None) -> None:
+        self._open.pop(client).first_head.cancel()
 
 
 def _client(transport: asyncio.Transport) -> Address | None:

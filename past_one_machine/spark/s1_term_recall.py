@@ -45,9 +45,9 @@ def main(settings: Settings) -> None:
 
     def seen(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, people in some_users(part):
-            yield terms.seen_items(
-                users.past_of(ratings), people[Columns.USER], dataset.allows_repeats
-            )
+            past = users.past_of(ratings)
+            had = past[dataset.had(past[Columns.RATING].to_numpy())]
+            yield terms.seen_items(had, people[Columns.USER])
 
     def states(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, people in some_users(part):

@@ -127,10 +127,10 @@ def on_free_ports(settings: Settings) -> Settings:
     with (
         contextlib.ExitStack() as held
     ):  # all are held until the last is found, so they differ
-        for port in (port for service in PROGRAMS for port in service.ports):
+        ports = [(each.name, port) for each in PROGRAMS for port in each.ports]
+        for group, name in ports:
             free = held.enter_context(socket.socket())
             free.bind((LOOPBACK, 0))
-            group, name = port.setting
             place = getattr(settings, group).model_copy(
                 update={name: free.getsockname()[1]}
             )

@@ -3,9 +3,9 @@
 Two releases of the same models take turns; where the stores hold only one, its twin is made first. The release that was
 live is live again at the end. Every process of the stack is sampled every few seconds; one whose memory is, at the end,
 more than 5 % above what it was after the warm-up (two switches at least, so that each release has been opened once)
-fails the run.
+fails the run. So does an alert on a target of service, from a Prometheus that scrapes the server meanwhile.
 
-Reads   the live release; the server, over HTTP; /proc
+Reads   the live release; the server, over HTTP; /proc; the program `prometheus`
 Writes  pic/figures/soak.json
 Run     make soak minutes=60, with the services up, a release live, and the server running
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -26,10 +27,13 @@ from typing import Any, Final, NamedTuple
 
 import pandas as pd
 import psutil
+import requests
 
 from data_exchange_center import artifacts, steps
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras.monitoring import __main__ as monitoring
+from extras.monitoring.objectives import ALERT
 from offline_to_online.releases import activate
 from offline_to_online.stores.redis import RedisStore
 from research import figures
@@ -45,6 +49,7 @@ from research.bench.load import (
     report,
 )
 from research.bench.processes import Parts, of_each, parts_of
+from stack.service import LOOPBACK
 
 OUTPUT: Final = figures.FIGURES / "soak.json"
 _LOOKS_EVERY_S: Final = 2.0
@@ -85,22 +90,22 @@ class Soak:
                 switch_due = (self.switches + 1) * self._plan.switch_every_s
                 until = min(switch_due, self._plan.seconds)
                 users = drawn.next(max(1, int(per_s * (until - gone))))
-                requests = asking.submit(ask, url, users, Loading(per_s=per_s))
-                while not requests.done():
+                load = asking.submit(ask, url, users, Loading(per_s=per_s))
+                while not load.done():
                     self.samples += sample(parts, time.monotonic() - began)
                     time.sleep(_LOOKS_EVERY_S)
-                self.answers += requests.result().answers
-                if requests.result().good:
-                    self.p99s_ms.append(requests.result().percentile_ms(99))
+                self.answers += load.result().answers
+                if load.result().good:
+                    self.p99s_ms.append(load.result().percentile_ms(99))
                 if (
                     until == switch_due
                 ):  # the other release goes live while requests go on coming
                     self.switches += 1
-                    requests = asking.submit(
+                    load = asking.submit(
                         ask, url, drawn.next(int(3 * per_s)), Loading(per_s=per_s)
                     )
                     activate(self._settings, self._releases[self.switches % 2])
-                    self.answers += requests.result().answers
+                    self.answers += load.result().answers
 
     def figures(self, grows_at_most: float) -> dict[str, Any]:
         good = [answer for answer in self.answers if answer.ok]
@@ -143,7 +148,53 @@ def problems(measured: Mapping[str, Any]) -> list[str]:
         found.append(
             f"{measured['of_neither_release']} answers come from neither release"
         )
+    if measured["alerts"]:
+        found.append(f"targets of service are missed: {', '.join(measured['alerts'])}")
     return found
+
+
+# --- Alerts on targets of service
+
+
+@contextmanager
+def prometheus(settings: Settings) -> Iterator[str]:
+    """A Prometheus with the project's alerts that scrapes the server; its URL. Raises StepError."""
+    if shutil.which("prometheus") is None:
+        raise StepError("Prometheus watches the soak: apt install prometheus")
+    with TemporaryDirectory(prefix="recsys-soak-") as folder:
+        own = settings.model_copy(update={"exchange_dir": Path(folder)})
+        command = monitoring.command(own, monitoring.write(own))
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            port = monitoring.MonitoringSettings.load().prometheus_port
+            yield f"http://{LOOPBACK}:{port}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def fired(url: str, missed: Sequence[str]) -> list[str]:
+    """Targets of service whose alert has fired, with its long window, but for those that are known to be missed.
+
+    Raises StepError where none was watched.
+    """
+
+    def query(expression: str) -> list[dict[str, str]]:
+        answer = requests.get(
+            f"{url}/api/v1/query", params={"query": expression}, timeout=30
+        )
+        answer.raise_for_status()
+        return [each["metric"] for each in answer.json()["data"]["result"]]
+
+    if not query("recsys:bad_share:rate5m"):
+        raise StepError("Prometheus has recorded nothing of the server")
+    alerts = f'ALERTS{{alertname="{ALERT}", alertstate="firing"}}'
+    found = query(f"count_over_time({alerts}[1d])")
+    return [
+        f"{each['objective']} ({each['window']})"
+        for each in found
+        if each["objective"] not in missed
+    ]
 
 
 # --- Growth of processes: samples and the verdict
@@ -276,6 +327,11 @@ def main(settings: Settings) -> None:
         default=AT_MOST,
         help="times its memory after the warm-up; default: %(default)s",
     )
+    parser.add_argument(
+        "--slow",
+        action="store_true",
+        help="a busy machine, which misses the target of latency",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args()
@@ -287,14 +343,14 @@ def main(settings: Settings) -> None:
     server = ready(settings.server.url)
     live, other = two_releases(settings)
     soak = Soak(settings, (live, other), plan)
+    drawn = Drawn(known_userids(settings), given.seed)
     try:
-        with generator() as ask:
-            soak.run(
-                ask, Drawn(known_userids(settings), given.seed), parts_of(settings)
-            )
+        with generator() as ask, prometheus(settings) as watching:
+            soak.run(ask, drawn, parts_of(settings))
+            alerts = fired(watching, ["latency"] if given.slow else [])
     finally:
         activate(settings, live)
-    measured = soak.figures(given.grows_at_most)
+    measured = {**soak.figures(given.grows_at_most), "alerts": alerts}
     about = {
         "command": f"make soak minutes={given.minutes:g}",
         "recipe": server["recipe"],

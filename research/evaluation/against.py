@@ -4,9 +4,9 @@ An evaluation keeps every user's metrics of the served order, so a release can b
 user by user: difference, 95 % interval and p value are of Student's paired t-test. Both must have been judged on the
 same held-out events, at the same times.
 
-Reads, writes: as `offline/evaluation/evaluate.py`, whose report gets the comparison as "against"
+Reads, writes: as `one_table.py`, whose report gets the comparison as "against"
 Run:    python -m research.evaluation.against <recipe or release> [--server]
-Expect: as `offline/evaluation/evaluate.py`, and one more table
+Expect: as `one_table.py`, and one more table
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from data_exchange_center.files import write_json
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from extras.comparison import compare
-from offline.evaluation import evaluate
-from offline.evaluation.evaluate import HOLDOUT, RECIPE
-from offline.evaluation.metrics import HEADLINES, plain
+from extras.comparison import compare, plain
 from offline_to_online.releases import settings_of_live
+from research.evaluation import one_table
+from research.evaluation.metrics import HEADLINES
+from research.evaluation.one_table import HOLDOUT, RECIPE
 from research.evaluation.running_server import answers_of_server
 
 
@@ -105,14 +105,14 @@ def differences(other: Mapping[str, Any]) -> Table:
 def main(settings: Settings, other: str, *, server: bool = False) -> None:
     if server:
         settings = settings_of_live(settings)
-    path = evaluate.kept(
+    path = one_table.kept(
         settings, release_of_artifacts(settings).release, server=server
     )
     before = find(path, other, server=server)  # before minutes are spent
-    evaluate.main(settings, answers_of_server(settings) if server else None)
+    one_table.main(settings, answers_of_server(settings) if server else None)
     found = compared(path, before)
     report = (
-        evaluate.folder_of(settings) / f"evaluation{'' if server else '_offline'}.json"
+        one_table.folder_of(settings) / f"evaluation{'' if server else '_offline'}.json"
     )
     write_json(
         report, json.loads(report.read_text(encoding="utf-8")) | {"against": found}

@@ -6,14 +6,14 @@ from typing import Final
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from data_exchange_center.channels import Float32
-from offline.evaluation.evaluate import POPULARITY
-from offline.evaluation.metrics import Lists
-from offline.evaluation.replay import Holdout
-from offline.evaluation.served import best_unseen, popularity
+from data_exchange_center.top_k import top_k
+from extras.replay import Holdout, Lists
 from offline.models.ease import ease
 
+POPULARITY: Final = "popularity"
 KNN: Final = "item-kNN"
 EASE: Final = "EASE"
 
@@ -30,6 +30,34 @@ def baselines(holdout: Holdout, size: int) -> dict[str, Lists]:
         KNN: best_unseen(known @ item_knn(past), left_out, size),
         EASE: best_unseen(known @ ease(past.T @ past), left_out, size),
     }
+
+
+def popularity(holdout: Holdout, size: int) -> Lists:
+    """(users, size) codes of the most liked items that the user's past does not hold: what any recommender has to beat.
+
+    Items of the whole past are excluded, also those of the request's own second, which `Holdout.judged` would take off
+    anyway; so no list gets shorter.
+    """
+    past = holdout.past
+    clicks = np.bincount(past.items[past.liked], minlength=past.n_items + 1).astype(
+        np.float32
+    )
+    return best_unseen(
+        np.broadcast_to(clicks, (past.n_users, len(clicks))), past.left_out(), size
+    )
+
+
+def best_unseen(scores: NDArray[np.floating], seen: sp.csr_matrix, size: int) -> Lists:
+    """(users, items + 1) scores -> (users, size) codes, best first, ties in favour of the smaller code; 0 pads."""
+    size = min(size, scores.shape[1] - 1)
+    lists: Lists = np.zeros((len(scores), size), dtype=np.int64)
+    for row, hits in zip(
+        lists,
+        top_k(np.array(scores, dtype=np.float32), size, *seen.nonzero()),
+        strict=True,
+    ):
+        row[: len(hits.ids)] = hits.ids
+    return lists
 
 
 def item_knn(

@@ -33,16 +33,16 @@ from data_exchange_center.recipes import SOURCE
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.evaluation import evaluate as one_table
-from offline.evaluation import replay, served
-from offline.evaluation.metrics import HEADLINES, Lists, per_user, plain
-from offline.evaluation.replay import SHOWN, Answerer, Answers, Holdout
+from extras import replay
+from extras.comparison import plain
+from extras.replay import SHOWN, Answerer, Answers, Holdout, Lists
 from offline.readers import read_with_holdout
 from offline.step_runner import run_steps
 from offline_to_online.releases import settings_of_live
 from research import figures
-from research.evaluation import protocols
-from research.evaluation.baselines import EASE, baselines
+from research.evaluation import one_table, protocols
+from research.evaluation.baselines import EASE, POPULARITY, baselines
+from research.evaluation.metrics import HEADLINES, per_user
 from research.evaluation.report import check, report
 from research.evaluation.running_server import answers_of_server
 
@@ -69,7 +69,7 @@ def evaluate(
     inputs, name = read_with_holdout(settings), settings.recipe.name
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     with timed("answers of exact search", seconds):
-        answers = exact = served.answers(settings, holdout)
+        answers = exact = replay.answers(settings, holdout)
     if answerer:
         with timed("answers of the server", seconds):
             answers = answerer(holdout)
@@ -77,7 +77,7 @@ def evaluate(
         systems = baselines(holdout, SHOWN)
     if source and name != SOURCE.name:
         with timed("the source's recipe", seconds):
-            other = served.answers(source, holdout)
+            other = replay.answers(source, holdout)
         systems |= {
             f"{SOURCE.name}: recall": other.fused,
             f"{SOURCE.name}: ranked": other.ranked,
@@ -87,7 +87,7 @@ def evaluate(
     def answers_to(requested: Holdout) -> tuple[Lists, Lists]:
         if requested is holdout:
             return answers.fused, answers.ranked
-        found = answerer(requested) if answerer else served.answers(settings, requested)
+        found = answerer(requested) if answerer else replay.answers(settings, requested)
         return found.fused, found.ranked
 
     with timed("the same requests as of now", seconds):
@@ -98,7 +98,7 @@ def evaluate(
         systems,
         answers,
         inputs.genres.astype("float64"),
-        (one_table.POPULARITY, EASE),
+        (POPULARITY, EASE),
     )
     opening |= {"seconds": seconds, "protocols": {protocols.IN_SESSION: in_session}}
     if answerer:

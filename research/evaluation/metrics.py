@@ -1,14 +1,51 @@
-"""Metrics beyond recall and NDCG: AUC, GAUC, coverage, Gini, novelty, intra-list diversity.
+"""Metrics of lists: recall, hit rate, NDCG; AUC, GAUC, coverage, Gini, novelty, intra-list diversity.
 
-Lists are (users, k) item codes, best first, 0 where a list is shorter. AUC agrees with scikit-learn, as tests check.
+Lists and relevance are those of `extras.replay`. Per-user metrics return (users,) with NaN for users who liked nothing
+in the held-out part: they have no recall, and means leave them out. Tests compare with trec_eval (`recall`, `ndcg_cut`,
+`success`) and, AUC, with scikit-learn.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
+import scipy.sparse as sp
 from scipy import stats
 
-from offline.evaluation.metrics import Floats, Lists
+from extras.comparison import Floats
+from extras.replay import Lists, hits, liked_counts, ndcg
+
+CUTS: Final = (10, 50, 200)
+HEADLINES: Final[tuple[str, ...]] = (
+    "recall@200",
+    "recall@50",
+    "ndcg@50",
+    "hit_rate@50",
+)  # the columns of tables
+
+
+def recall(lists: Lists, relevance: sp.csr_matrix, k: int) -> Floats:
+    """Share of a user's liked items within the first ``k``."""
+    shares: Floats = hits(lists[:, :k], relevance).sum(axis=1) / liked_counts(relevance)
+    return shares
+
+
+def hit_rate(lists: Lists, relevance: sp.csr_matrix, k: int) -> Floats:
+    """1 where at least one liked item is within the first ``k``."""
+    found = hits(lists[:, :k], relevance).any(axis=1)
+    return np.where(np.isnan(liked_counts(relevance)), np.nan, found)
+
+
+def per_user(relevance: sp.csr_matrix, lists: Lists) -> dict[str, Floats]:
+    """Metrics at every cut that the lists are long enough for, (users,) each."""
+    cuts = [k for k in CUTS if k <= lists.shape[1]]
+    by_name = {"recall": recall, "ndcg": ndcg, "hit_rate": hit_rate}
+    return {
+        f"{name}@{k}": metric(lists, relevance, k)
+        for name, metric in by_name.items()
+        for k in cuts
+    }
 
 
 def auc(scores: Floats, labels: Floats) -> float:

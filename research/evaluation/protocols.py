@@ -32,24 +32,24 @@ from data_exchange_center.history import visible_at
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras import comparison
+from extras import comparison, replay
+from extras.comparison import plain
+from extras.replay import Holdout, Lists
 from offline.data.lists import Lists as RecalledLists
 from offline.data.lists import (
-    ListsConfig,
     StoredFeatures,
     ranker_of_lists,
     recall_lists,
+    training_lists,
 )
 from offline.data.sequences import Inputs, Points, Sequences
 from offline.data.statistics import list_spec
-from offline.evaluation import replay
-from offline.evaluation.metrics import Lists, per_user, plain
-from offline.evaluation.replay import Holdout
 from offline.models.kinds import ListExamples
 from offline.models.rankers import ranker_class
 from offline.models.training import tensors_of
 from offline.readers import read_with_holdout
 from offline.recall.s2_vector_recall import fit_channels
+from research.evaluation.metrics import per_user
 from research.evaluation.slices import slices as all_slices
 
 log = logging.getLogger(__name__)
@@ -129,15 +129,12 @@ def fit_stages(
     """
     ranker = ranker_of_lists(recipe)
     training_channels, channels = recall or fit_recall(past, inputs, recipe)
-    lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, training_channels)
+    lists = training_lists(past, inputs.profiles, training_channels, recipe)
     spec = list_spec(inputs, recipe, ranker)
-    examples = ListExamples(
-        past, inputs, recipe, spec, training_channels, channels, lists
-    )
+    examples = ListExamples(past, inputs, spec, training_channels, channels, lists)
     fitted = ranker_class(ranker.kind).fit(ranker, examples)
-    return Stages(
-        channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe)
-    )
+    stored = StoredFeatures.of(past, inputs, spec, ranker)
+    return Stages(channels, fitted.network, stored)
 
 
 def points_of(holdout: Holdout) -> Points:
@@ -152,9 +149,7 @@ def in_both_orders(
 ) -> tuple[Lists, Lists]:
     """(users, candidates) of the fused lists, in recall's order and in the ranker's; 0 for users without a request."""
     points = points_of(holdout)
-    found = recall_lists(
-        holdout.past, points, inputs.profiles, stages.channels, ListsConfig.of(recipe)
-    )
+    found = recall_lists(holdout.past, points, inputs.profiles, stages.channels, recipe)
     recalled, served = np.zeros(
         (2, holdout.past.n_users, recipe.recall.candidates), dtype=np.int64
     )

@@ -16,20 +16,22 @@ from numpy.typing import NDArray
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.steps import StepError
 from extras import comparison
-from offline.evaluation import metrics
-from offline.evaluation.evaluate import POPULARITY, tables
-from offline.evaluation.metrics import CUTS, HEADLINES, Floats, Lists, per_user
-from offline.evaluation.replay import Answers, Holdout, only
-from research.evaluation.baselines import EASE
+from extras.comparison import Floats
+from extras.replay import Answers, Holdout, Lists, hits, liked_counts, only
+from research.evaluation.baselines import EASE, POPULARITY
 from research.evaluation.metrics import (
+    CUTS,
+    HEADLINES,
     auc,
     coverage,
     diversity,
     gauc,
     gini,
     novelty,
+    per_user,
     user_auc,
 )
+from research.evaluation.one_table import tables
 from research.evaluation.slices import judged_answers, popularity, slices
 
 
@@ -75,11 +77,11 @@ def funnel(holdout: Holdout, answers: Answers) -> dict[str, Any]:
     relevance, rows = holdout.relevance, np.arange(len(answers.fused))[:, None]
 
     def share(found: NDArray[np.bool_]) -> float:
-        return float(np.nanmean(found.sum(axis=1) / metrics.liked_counts(relevance)))
+        return float(np.nanmean(found.sum(axis=1) / liked_counts(relevance)))
 
     def stages(k: int) -> dict[str, Any]:
         tops = {name: lists[:, :k] for name, lists in answers.channels.items()}
-        found = {name: metrics.hits(lists, relevance) for name, lists in tops.items()}
+        found = {name: hits(lists, relevance) for name, lists in tops.items()}
         # how many channels found what was liked
         finders = np.zeros(relevance.shape, dtype=np.int8)
         for name, lists in tops.items():
@@ -93,13 +95,13 @@ def funnel(holdout: Holdout, answers: Answers) -> dict[str, Any]:
                 for name, part in found.items()
             },
             "found by any": share(finders > 0),
-            "fused": share(metrics.hits(answers.fused[:, :k], relevance)),
-            "ranked": share(metrics.hits(answers.ranked[:, :k], relevance)),
+            "fused": share(hits(answers.fused[:, :k], relevance)),
+            "ranked": share(hits(answers.ranked[:, :k], relevance)),
         }
 
     candidates = {
         "size": answers.fused.shape[1],
-        "found": share(metrics.hits(answers.fused, relevance)),
+        "found": share(hits(answers.fused, relevance)),
     }
     return {
         "candidates": candidates,
@@ -113,8 +115,8 @@ def labelled(holdout: Holdout, answers: Answers) -> dict[str, Any]:
     Recall's ranks cannot be compared between users, so only their GAUC means something. The same holds for scores of a
     ranker that was trained on lists: nothing ties those of one list to those of another.
     """
-    liked = metrics.hits(answers.ranked, holdout.relevance)
-    disliked = metrics.hits(answers.ranked, holdout.disliked)
+    liked = hits(answers.ranked, holdout.relevance)
+    disliked = hits(answers.ranked, holdout.disliked)
     recalled = -_ranks_of(answers.ranked, answers.fused)
     out = {}
     for name, rows in (

@@ -1,6 +1,6 @@
 """Evaluate the running server: ``make evaluate``.
 
-Sends one request for every user, at the holdout's times, and makes the table of `offline/evaluation/evaluate.py` of the
+Sends one request for every user, at the holdout's times, and makes the table of `one_table.py` of the
 answers.
 
 Reads:  the artifacts of the live release, or of the recipe that RECSYS_RECIPE names, and the server that serves them
@@ -27,9 +27,9 @@ from data_exchange_center.release_parts import (
 )
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress, run
-from offline.evaluation import evaluate
-from offline.evaluation.replay import SHOWN, Answerer, Answers, Holdout
+from extras.replay import SHOWN, Answerer, Answers, Holdout
 from offline_to_online.releases import settings_of_live
+from research.evaluation import one_table
 
 Body = Mapping[str, Any]
 # requests at a time: more would only queue, as the server runs on this machine
@@ -190,7 +190,7 @@ def _answer(session: requests.Session, url: str, request: Body) -> Body:
 
 def main(settings: Settings) -> None:
     settings = settings_of_live(settings)
-    evaluate.main(settings, answers_of_server(settings))
+    one_table.main(settings, answers_of_server(settings))
 
 
 if __name__ == "__main__":

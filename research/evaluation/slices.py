@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import BREAK_S
-from offline.evaluation.metrics import Floats
-from offline.evaluation.replay import Answers, Holdout, gaps, kept
+from extras.comparison import Floats
+from extras.replay import Answers, Holdout, gaps, kept
 
 FEW, MANY = 50, 200  # ratings before the request
 

@@ -36,6 +36,7 @@ from data_exchange_center.history import History
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import progress
+from extras import replay
 from extras.trials.changes import STEPS
 from extras.trials.decision import (
     CanarySettings,
@@ -46,7 +47,6 @@ from extras.trials.decision import (
     decide,
 )
 from extras.trials.tally import Titles, overlap_of, problems
-from offline.evaluation import metrics
 from online.clients.base import NEVER, Deadline, StoredError
 from online.clients.triton import NOT_NUMBERS, ScoreQuery
 from online.recommend.item_cache import ItemCache
@@ -294,7 +294,7 @@ def liked(
         shown = [numbers[own_id] for own_id in answer.itemids if own_id in numbers]
         codes = np.searchsorted(holdout.past.item_numbers, shown) + 1
         lists[row, : len(shown)] = codes
-    hits = metrics.hits(holdout.judged(lists), holdout.relevance)
+    hits = replay.hits(holdout.judged(lists), holdout.relevance)
     return np.asarray(hits[requests.rows].sum(axis=1), np.int64)
 
 
@@ -543,7 +543,7 @@ def main(settings: Settings) -> None:
         Requests.of(settings, size),
         release_of_artifacts(settings).release,
     )
-    with closing(recommender_of(settings, 0, release)) as recommender:
+    with closing(recommender_of(settings, release)) as recommender:
         active, bad = bad_releases(recommender, requests, release)
     found = measured(settings, release, active, bad)
     path = figures.path_of(found, settings, "canary")

@@ -34,17 +34,18 @@ import numpy as np
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
+from extras import replay
+from extras.comparison import plain
 from extras.models import bundle
 from extras.models.__main__ import export_events, own_ids
-from offline.evaluation import replay, served
-from offline.evaluation.metrics import Lists, per_user, plain
-from offline.evaluation.replay import Holdout
+from extras.replay import Holdout, Lists
 from offline.readers import read_with_holdout
 from offline_to_online.stores.redis import RedisStore
 from research import figures
 from research.bench.load import Drawn, known_userids
 from research.bench.processes import parts_of
 from research.bench.serving import levels_of, measure, until_served
+from research.evaluation.metrics import per_user
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def library_lists(settings: Settings, folder: Path, holdout: Holdout) -> Lists:
     )
     expected = bundle.read_expected(folder)
     lists = np.zeros((holdout.past.n_users, 50), np.int64)
-    for user, listed in zip(expected.users, expected.items, strict=True):
+    for user, (listed, _) in expected.items():
         lists[users[user], : len(listed)] = [1 + items[each] for each in listed]
     return lists
 
@@ -134,7 +135,7 @@ def quality(settings: Settings, folder: Path) -> dict[str, Any]:
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     both = {
         "library": library_lists(settings, folder, holdout),
-        "stack": served.answers(settings, holdout).ranked[:, :50],
+        "stack": replay.answers(settings, holdout).ranked[:, :50],
     }
     found = {
         name: per_user(holdout.relevance, holdout.judged(lists))[METRIC]

@@ -14,8 +14,8 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.evaluation import replay
-from offline.evaluation.replay import Holdout
+from extras import replay
+from extras.replay import Holdout
 from offline.readers import read_with_holdout
 from online.recommend.recommend import Recommender
 
@@ -49,12 +49,9 @@ def sample(n_users: int, size: int | None) -> NDArray[np.intp]:
     return np.sort(np.random.default_rng(SEED).choice(n_users, size, replace=False))
 
 
-def recommender_of(settings: Settings, known_users: int, release: str) -> Recommender:
+def recommender_of(settings: Settings, release: str) -> Recommender:
     """Build a recommender that serves the live release. Raises StepError unless that is ``release``."""
-    server = settings.server.model_copy(update={"known_users": known_users})
-    recommender = Recommender.from_settings(
-        settings.model_copy(update={"server": server})
-    )
+    recommender = Recommender.from_settings(settings)
     not_yet = retry_if_result(lambda live: live is None)
     opening = Retrying(
         stop=stop_after_delay(OPENS_WITHIN_S),

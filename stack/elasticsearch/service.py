@@ -1,20 +1,17 @@
 """Elasticsearch: inverted index and vector index of the items. One node on loopback, which asks for a password."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Final
 
-from data_exchange_center.settings import ELASTICSEARCH_NODES, Settings
+from data_exchange_center.settings import Settings
 from stack.elasticsearch.jars import fetch_all, locked_jars
 from stack.service import (
-    NotReadyError,
-    Port,
     Program,
     Service,
+    StackError,
     cluster_program,
-    generated_secret,
+    pinged,
 )
 
 VERSION: Final = "8.19.21"
@@ -42,10 +39,8 @@ def node_command(
         more: further settings of the node, ``name=value``.
     """
     return (
-        sys.executable,
-        *("-m", "stack.elasticsearch.node"),
-        *("--library", str(library(settings))),
-        *("--home", str(home)),
+        *(sys.executable, "-m", "stack.elasticsearch.node"),
+        *(str(library(settings)), str(home)),
         *(f"http.port={http_port}", f"transport.port={transport_port}", *more),
     )
 
@@ -55,72 +50,31 @@ class Elasticsearch(Service):
 
     name = "elasticsearch"
     title = "Elasticsearch"
-    ports = (
-        Port(("elasticsearch", "port"), 9200, in_a_row=ELASTICSEARCH_NODES),
-        Port(
-            ("elasticsearch", "transport_port"),
-            9300,
-            in_a_row=ELASTICSEARCH_NODES,
-            in_cluster_only=True,
-        ),
-    )
-
-    def prepare(self, settings: Settings) -> None:
-        """Make a password unless one is configured, and the data folder, which a container mounts too.
-
-        The node lays out the rest.
-        """
-        (settings.service_dir("elasticsearch") / "data").mkdir(
-            parents=True, exist_ok=True
-        )
-        own = settings.password_file("elasticsearch")
-        if settings.elasticsearch.password_file == own:
-            generated_secret(own)
-
-    def missing(self, settings: Settings) -> str | None:
-        folder = library(settings)
-        absent = [
-            jar.filename
-            for jar in locked_jars()
-            if not (folder / jar.filename).is_file()
-        ]
-        return (
-            f"{len(absent)} of Elasticsearch's jars are missing from {folder}"
-            if absent
-            else None
-        )
 
     def install(self, settings: Settings) -> None:
-        if self.missing(settings) is not None:
-            fetch_all(library(settings))
+        fetch_all(library(settings))
+
+    def check(self, settings: Settings) -> None:
+        folder = library(settings)
+        if not all((folder / jar.filename).is_file() for jar in locked_jars()):
+            raise StackError(
+                f"Elasticsearch's jars are missing from {folder}: run `make setup`."
+            )
 
     def program(self, settings: Settings) -> Program:
         place, home = settings.elasticsearch, settings.service_dir("elasticsearch")
         if place.cluster:
             return cluster_program(settings, "elasticsearch")
-        login = place.login
+        command = node_command(settings, home, place.port, transport_port=0)
         # Not on the command line, which other accounts can read
-        environment = dict(zip((USER, PASSWORD), login, strict=True)) if login else {}
-        return Program(
-            node_command(settings, home, place.port, transport_port=0), environment
-        )
+        secret = dict(zip((USER, PASSWORD), place.login or (), strict=False))
+        return Program(command, secret)
 
     def version(self, settings: Settings) -> str:
-        health = self.ask(
-            settings, "/_cluster/health", login=settings.elasticsearch.login
-        ).json()
-        if health["status"] == "red" or health["initializing_shards"]:
-            raise NotReadyError(
-                f"Elasticsearch is {health['status']}, {health['initializing_shards']} shards initializing"
-            )
-        if (
-            settings.elasticsearch.cluster
-            and health["number_of_nodes"] < ELASTICSEARCH_NODES
-        ):
-            raise NotReadyError(
-                f"{health['number_of_nodes']} of Elasticsearch's {ELASTICSEARCH_NODES} nodes are there"
-            )
-        return VERSION
+        # an image runs the node without the server's packages
+        from online.clients.elastic import ElasticItems
+
+        return pinged(ElasticItems(settings.elasticsearch))
 
 
 ELASTICSEARCH: Final = Elasticsearch()

@@ -5,29 +5,23 @@ Writes  recsys_pipeline.dist-info/{METADATA,entry_points.txt} next to it, on PYT
 Run     python -m stack.images.entry_points
 """
 
-from __future__ import annotations
-
 import tomllib
+from configparser import ConfigParser
 from pathlib import Path
 
 from data_exchange_center import VERSION
 
 
 def main(root: Path) -> None:
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))[
-        "project"
-    ]
-    folder = root / "recsys_pipeline.dist-info"
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    folder, name = root / "recsys_pipeline.dist-info", project["project"]["name"]
     folder.mkdir(exist_ok=True)
-    metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {VERSION}\n"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {VERSION}\n"
     (folder / "METADATA").write_text(metadata, encoding="utf-8")
-    groups = [
-        "\n".join(
-            [f"[{group}]", *(f"{name} = {value}" for name, value in points.items()), ""]
-        )
-        for group, points in project["entry-points"].items()
-    ]
-    (folder / "entry_points.txt").write_text("\n".join(groups), encoding="utf-8")
+    groups = ConfigParser()
+    groups.read_dict(project["project"]["entry-points"])
+    with (folder / "entry_points.txt").open("w", encoding="utf-8") as file:
+        groups.write(file)
 
 
 if __name__ == "__main__":

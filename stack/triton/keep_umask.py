@@ -2,10 +2,10 @@
 
 Boost, which Triton's Python backend uses, opens its shared memory to every account by `fchmod`, whatever the umask.
 This filter of system calls (seccomp), which child processes inherit, has every `fchmod` fail.
-Run     python keep_umask.py PROGRAM [ARGUMENT ...]
+Its Unix socket lies in the folder that it runs in, as a socket's path has 107 bytes at most; what a killed process left
+there would be in the way.
+Run     python keep_umask.py FOLDER SOCKET PROGRAM [ARGUMENT ...]
 """
-
-from __future__ import annotations
 
 import ctypes
 import errno
@@ -13,6 +13,7 @@ import os
 import platform
 import struct
 import sys
+from pathlib import Path
 from typing import Final
 
 # linux/audit.h and the table of system calls: (architecture, number of fchmod)
@@ -30,33 +31,29 @@ class Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def instruction(code: int, value: int, *, skip_if_not: int = 0) -> bytes:
-    """The kernel's struct sock_filter; ``skip_if_not``: instructions that a comparison skips where it is false."""
-    return struct.pack("=HBBI", code, 0, skip_if_not, value)
-
-
 def refuse_fchmod() -> None:
     """Have fchmod fail in this process and its children. Raises OSError where the kernel has no such filters."""
     architecture, fchmod = SYSTEM_CALLS[platform.machine()]
+    # struct sock_filter: code, instructions to skip where a comparison is true and where it is false, value
     instructions = (
-        instruction(LOAD, ARCHITECTURE_AT),
-        instruction(JUMP_IF_EQUAL, architecture, skip_if_not=3),
-        instruction(LOAD, NUMBER_AT),
-        instruction(JUMP_IF_EQUAL, fchmod, skip_if_not=1),
-        instruction(RETURN, FAIL),
-        instruction(RETURN, ALLOW),
+        (LOAD, 0, 0, ARCHITECTURE_AT),
+        (JUMP_IF_EQUAL, 0, 3, architecture),
+        (LOAD, 0, 0, NUMBER_AT),
+        (JUMP_IF_EQUAL, 0, 1, fchmod),
+        (RETURN, 0, 0, FAIL),
+        (RETURN, 0, 0, ALLOW),
     )
-    program = Program(len(instructions), b"".join(instructions))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0) or libc.prctl(
-        SET_SECCOMP, FILTER_MODE, ctypes.byref(program)
-    ):
-        raise OSError(
-            ctypes.get_errno(), "this kernel does not filter system calls (seccomp)"
-        )
+    packed = b"".join(struct.pack("=HBBI", *each) for each in instructions)
+    program = ctypes.byref(Program(len(instructions), packed))
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    refused = prctl(SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    if refused or prctl(SET_SECCOMP, FILTER_MODE, program):
+        why = "this kernel does not filter system calls (seccomp)"
+        raise OSError(ctypes.get_errno(), why)
 
 
 if __name__ == "__main__":
+    folder, socket, *command = sys.argv[1:]
     os.umask(0o077)
     try:
         refuse_fchmod()
@@ -64,4 +61,6 @@ if __name__ == "__main__":
         sys.exit(
             f"Triton's shared memory cannot be closed to other accounts: {error.strerror}. Use Docker."
         )
-    os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606 (no shell is needed)
+    os.chdir(folder)
+    Path(socket).unlink(missing_ok=True)
+    os.execv(command[0], command)  # noqa: S606 (no shell is needed)

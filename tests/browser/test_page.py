@@ -562,7 +562,7 @@ def test_without_a_release_the_page_says_how_to_load_one(
 ) -> None:
     fakes.users.live_release = None
     fakes.users.history = []
-    fakes.recommender.releases._loaded = {}  # as at a server's start
+    fakes.recommender.releases.loaded = {}  # as at a server's start
     fakes.recommender.releases.active = None
     fakes.follow()
     page = context.new_page()

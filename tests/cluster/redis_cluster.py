@@ -11,7 +11,7 @@ import redis
 from pydantic import SecretStr
 
 from data_exchange_center.settings import REDIS_SERVERS, Settings
-from stack.redis.service import REDIS
+from stack.redis import REDIS
 from stack.supervision import members
 from tests.free_ports import free_block, settings_on_free_ports
 from tests.own_stack import own_stack

@@ -50,8 +50,8 @@ def kept(settings: Settings) -> None:
     """A release that has no users of its own: users with events are unknown users."""
     key = wire.manifest_key(RELEASE)
     with redis_client(settings) as client:
-        client.set(key, "{}")
-        client.set_copies(key)
+        for each in (key, *client.copies(key)):
+            client.set(each, "{}")
 
 
 def healed(settings: Settings) -> bool:

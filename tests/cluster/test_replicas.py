@@ -20,7 +20,7 @@ from data_exchange_center.settings import Settings
 from offline_to_online.release import s1_go_live
 from online.clients.http import DOWN_S
 from stack import commands
-from stack.feast.service import FEAST
+from stack.feast import FEAST
 from stack.server import SERVER
 from stack.service import LOOPBACK, Service
 from stack.supervision import Supervisor
@@ -61,10 +61,7 @@ def with_both(one: Settings, other: Settings) -> Settings:
         )
 
     feast = one.feast.model_copy(update={"nodes": nodes("feast", "port")})
-    triton = {
-        "nodes": nodes("triton", "http_port"),
-        "http_nodes": nodes("triton", "http_port"),
-    }
+    triton = {"nodes": nodes("triton", "http_port")}
     return one.model_copy(
         update={"feast": feast, "triton": one.triton.model_copy(update=triton)}
     )

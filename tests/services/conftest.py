@@ -15,7 +15,7 @@ from extras.events.log import EventLog
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.triton import TritonStore
 from stack.commands import by_name
-from stack.redis.service import REDIS
+from stack.redis import REDIS
 from tests.free_ports import settings_on_free_ports
 from tests.own_stack import own_or_running_stack, own_stack
 

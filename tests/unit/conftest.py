@@ -1,4 +1,4 @@
-"""Fixtures of every unit test: no service is reached."""
+"""Fixtures of every unit test."""
 
 from __future__ import annotations
 
@@ -16,15 +16,6 @@ import prometheus_client  # noqa: F401
 
 from data_exchange_center.settings import Settings
 from tests.free_ports import settings_on_free_ports
-from tests.no_services import services_refused
-
-
-@pytest.fixture(autouse=True)
-def _no_services(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with services_refused(monkeypatch) as reached:
-        yield
-    if reached:
-        pytest.fail(reached[0])
 
 
 @pytest.fixture(autouse=True)

@@ -14,13 +14,10 @@ from tests.unit.stack.test_compose import pins
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 LOCKS = (
-    *(
-        "requirements.txt",
-        "requirements-docs.txt",
-        "requirements-mcp.txt",
-        "requirements-research.txt",
-    ),
-    "requirements-dev.txt",
+    "requirements.txt",
+    "requirements-docs.txt",
+    "requirements-mcp.txt",
+    "requirements-research.txt",
 )
 # What the project is built with: a step or the server uses each of them, not the stack or a measurement alone.
 PACKAGES = (
@@ -53,20 +50,6 @@ def test_a_step_or_the_server_imports_each_package() -> None:
         imported(path) for folder in core for path in (ROOT / folder).rglob("*.py")
     ]
     assert {*PACKAGES} - set().union(*found) == set()
-
-
-def test_the_demo_installs_no_tool_of_tests_and_measurements() -> None:
-    tools = {
-        "kubernetes-validate",
-        "matplotlib",
-        "mypy",
-        "playwright",
-        "pytest",
-        "ruff",
-        "schemathesis",
-        "triton",
-    }
-    assert not tools & pins(ROOT / "requirements.txt").keys()
 
 
 def test_a_package_has_one_version_in_all_lock_files() -> None:

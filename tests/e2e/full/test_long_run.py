@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.pipeline import Pipeline
 
 # A busy machine keeps up with that. In minutes the heaps of fresh processes still fill; half as much again is a leak.
-OPTIONS = "--rate 10 --switch-every 15 --grows-at-most 1.5"
+OPTIONS = "--rate 10 --switch-every 15 --grows-at-most 1.5 --slow"
 PATIENT = {"RECSYS_SERVER__BUDGET_MS": "5000"}
 
 

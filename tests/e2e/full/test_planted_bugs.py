@@ -18,7 +18,7 @@ from data_exchange_center.exact import ExactItems
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.evaluation import served
+from offline import offline_ranker
 from offline.rank import s2_model_train
 from offline.readers import read_with_holdout
 from offline.recall import s2_vector_recall
@@ -80,8 +80,8 @@ def seen_items_are_returned(settings: Settings, patch: pytest.MonkeyPatch) -> No
 
 
 def scores_are_negated(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    real = served.score
-    patch.setattr(served, "score", lambda *given: -real(*given))
+    real = offline_ranker.score
+    patch.setattr(offline_ranker, "score", lambda *given: -real(*given))
 
 
 def users_are_mixed_up(settings: Settings, patch: pytest.MonkeyPatch) -> None:

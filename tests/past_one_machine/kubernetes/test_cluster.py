@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 import redis
 import requests
+import yaml
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.events import Event
@@ -51,31 +52,66 @@ class Served(NamedTuple):
     key: str
 
 
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """The node's folder of the volumes, which pods of several users write to."""
-    folder = Path("/var/tmp/recsys-cluster-volumes")
+def empty(folder: Path) -> None:
+    """Empty the node's folder of the volumes, which pods of several users write to."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("exchange", "redis", "elasticsearch"):
         (folder / name).mkdir(parents=True)
         (folder / name).chmod(0o777)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    folder = Path("/var/tmp/recsys-cluster-volumes")
+    empty(folder)
     yield folder
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module")
-def key(folder: Path) -> Iterator[str]:
-    """A key of the server, in the Secret of a new namespace."""
-    key = keys.add(folder / "api_keys", "shop", ["read", "events"])
+def make_namespace(key_file: Path) -> None:
     run("kubectl", "apply", "--server-side", "-f", str(FOLDER / "base/namespace.yaml"))
     kubectl(
         *("create", "secret", "generic", "recsys"),
-        f"--from-file=api_keys={folder / 'api_keys'}",
+        f"--from-file=api_keys={key_file}",
         f"--from-literal=redis_password={PASSWORD}",
     )
-    yield key
+
+
+def delete_namespace() -> None:
     run("kubectl", "delete", "namespace", "recsys", "--wait", "--timeout", "300s")
     run("kubectl", "delete", "persistentvolume", "--all")
+
+
+@pytest.fixture(scope="module")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys") / "api_keys"
+
+
+@pytest.fixture(scope="module")
+def key(key_file: Path) -> Iterator[str]:
+    """A key of the server, in the Secret of a new namespace."""
+    key = keys.add(key_file, "shop", ["read", "events"])
+    make_namespace(key_file)
+    yield key
+    delete_namespace()
+
+
+def wait_for_job(name: str) -> float:
+    """Seconds that a job takes."""
+    began = time.monotonic()
+    kubectl(
+        *("wait", "--for", "condition=complete", f"job/{name}"),
+        *("--timeout", "900s"),
+        seconds=1_000,
+    )
+    return time.monotonic() - began
+
+
+def started(key: str) -> Served:
+    """The server, once all pods are ready."""
+    for name in ("deployment/server", "deployment/feast", "statefulset/triton"):
+        kubectl("rollout", "status", name, "--timeout", "300s")
+    return Served(address_of("server", 5000), key)
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +122,8 @@ def served(folder: Path, key: str) -> Served:
     for path in (data, *data.iterdir()):
         path.chmod(0o755)
     apply(on_folders(rendered("overlays/one-node"), folder, data.name))
-    began = time.monotonic()
-    kubectl(
-        *("wait", "--for", "condition=complete", "job/first-release"),
-        *("--timeout", "900s"),
-        seconds=1_000,
-    )
-    print(f"first release after {time.monotonic() - began:.0f} s")
-    for name in ("deployment/server", "deployment/feast", "statefulset/triton"):
-        kubectl("rollout", "status", name, "--timeout", "300s")
-    return Served(address_of("server", 5000), key)
+    print(f"first release after {wait_for_job('first-release'):.0f} s")
+    return started(key)
 
 
 def ask(served: Served, **more: object) -> requests.Response:
@@ -115,6 +143,12 @@ def until_whole(served: Served) -> None:
         with attempt:
             answer = ask(served, strict=True)
             assert answer.status_code == 200, answer.text
+
+
+def itemids(served: Served, at: int) -> list[int]:
+    """The list of a user to whom the clients' events do not belong."""
+    answer = ask(served, userid=940, timestamp=at, strict=True).json()
+    return [item["itemid"] for item in answer["item_list"]]
 
 
 def recorded() -> list[str]:
@@ -178,3 +212,46 @@ def test_the_server_scales_from_one_to_three_and_back(served: Served) -> None:
     print(found)
     assert not found.failed
     assert found.acknowledged <= {*recorded()}
+
+
+def test_a_backup_is_restored_into_empty_volumes(
+    served: Served, folder: Path, key_file: Path, tmp_path: Path
+) -> None:
+    """The backup's job runs under load. It is the last test: the stack is another one afterwards."""
+    until_whole(served)
+    at = int(time.time())
+    before = itemids(served, at)
+    with traffic(*served) as found:
+        time.sleep(SETTLE_S)
+        acknowledged = {*found.acknowledged}
+        kubectl("create", "job", "backup", "--from", "cronjob/nightly-backup")
+        seconds = wait_for_job("backup")
+    print(f"backup after {seconds:.0f} s;", found)
+    assert not found.failed
+    (backup,) = (folder / "exchange/backups").glob("*.tar.gz")
+    assert backup.stat().st_mode & 0o777 == 0o600
+    kept = shutil.move(backup, tmp_path)
+
+    delete_namespace()
+    empty(folder)
+    place = folder / "exchange/backups/restore.tar.gz"
+    place.parent.mkdir()
+    shutil.move(kept, place)
+    for path in (place.parent, place):
+        os.chown(path, 1000, 1000)
+    make_namespace(key_file)
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    resources = {
+        "resources": [os.path.relpath(FOLDER / "overlays/one-node", overlay)],
+        "components": [os.path.relpath(FOLDER / "components/restore", overlay)],
+    }
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(resources))
+    apply(on_folders(run("kubectl", "kustomize", str(overlay)), folder, "none"))
+    print(f"restored after {wait_for_job('first-release'):.0f} s")
+    restored = started(served.key)
+    until_whole(restored)
+    events = recorded()
+    assert acknowledged <= {*events}
+    assert len(events) == len({*events})
+    assert itemids(restored, at) == before

@@ -26,8 +26,8 @@ from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
 from offline_to_online.release import s1_go_live
 from offline_to_online.releases import Stores, activate, publish, require_loaded
 from offline_to_online.rows import item_rows
-from offline_to_online.stores import feast
 from offline_to_online.stores.base import elastic_client, redis_client
+from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place, TritonStore
 from online.clients.http import Http
@@ -121,11 +121,11 @@ def test_a_sync_goes_live(
     stack: Settings, ids: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = load(stack, "first")
-    assert feast.live_release(stack) is None  # not before every check is passed
+    assert FeastStore(stack).live() is None  # not before every check is passed
     s3_check_offline_and_online.main(settings)
     assert RedisStore(stack).listed()[0] is None  # nor by the check itself
     s1_go_live.main(settings)
-    assert feast.live_release(stack) == ids["first"]
+    assert FeastStore(stack).live() == ids["first"]
     said = capsys.readouterr().out
     assert "60 users in Redis" in said
     assert (
@@ -177,7 +177,7 @@ def test_releases_of_two_recipes_coexist(stack: Settings, second: Settings) -> N
     place = require_loaded(Stores.of(second), manifest.release)
     name = f"ml_rec_{manifest.feature_spec.sizes}"
     assert (published.triton_model, place.model) == ("ml_rec", name)
-    assert TritonStore(stack).models() == ["ml_rec", name]
+    assert {each.model for each in TritonStore(stack).versions()} == {"ml_rec", name}
     other = Published(
         manifest=manifest, triton_model=place.model, triton_version=place.version
     )
@@ -250,17 +250,17 @@ def test_the_second_goes_live_and_the_first_can_be_had_again(
     with background_requests(stack, first):
         publish(second, ids["second"])
     assert RedisStore(stack).listed() == (ids["first"], [ids["second"], ids["first"]])
-    assert feast.live_release(stack) == ids["first"]
+    assert FeastStore(stack).live() == ids["first"]
     s1_go_live.main(second)
     said = capsys.readouterr().out
-    for group in ("one-hot (", "dense (", "candidate (", "history (", "score"):
+    for group in ("recall", "features", "history", "score"):
         assert f"  {group}" in said
     assert manifest_of(stack) == release_of_artifacts(second)
     assert sum(len(each.scores) for each in answer(stack, live(stack))) > 100
     activate(stack, ids["first"])
     assert live(stack) == first
     assert same(answer(stack, first), before)
-    assert feast.live_release(stack) == ids["first"]
+    assert FeastStore(stack).live() == ids["first"]
     with elastic_client(stack) as elastic:
         assert list(elastic.indices.get_alias(name=wire.ITEM_ALIAS)) == [
             wire.item_index(ids["first"])
@@ -285,7 +285,7 @@ def test_the_third_clears_the_oldest_out_of_every_store(
             0,
             1,
         ]
-    assert TritonStore(stack).models() == ["ml_rec"]
+    assert {each.model for each in TritonStore(stack).versions()} == {"ml_rec"}
     with redis_of(stack, db=stack.redis.feast_db) as client:
         column = _mmh3(f"ml_user_{ids['second']}:age")
         assert not any(client.hexists(key, column) for key in client.scan_iter("*"))

@@ -16,7 +16,9 @@ from data_exchange_center.settings import Settings
 from offline.models.rankers import ScoringModel
 from offline_to_online import onnx_export
 from offline_to_online.rows import ItemRow
-from offline_to_online.stores import base, elasticsearch, feast
+from offline_to_online.stores import base
+from offline_to_online.stores.elasticsearch import ElasticsearchStore
+from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.triton import TritonStore
 from tests.redis_of import redis_of
 from tests.unit.online.world import ALL_KINDS, World
@@ -76,10 +78,8 @@ def load_elasticsearch(settings: Settings, world: World) -> None:
                 **shown,
             )
         )
-    with base.elastic_client(settings) as client:
-        elasticsearch.write_items(
-            client, world.release, rows, world.vector_dims, world.recipe.recall.index
-        )
+    kind = world.recipe.recall.index
+    ElasticsearchStore(settings).load(world.release, rows, world.vector_dims, kind)
 
 
 def load_feast(settings: Settings, world: World) -> None:
@@ -92,9 +92,7 @@ def load_feast(settings: Settings, world: World) -> None:
         ),
     }
     at = pd.Timestamp("2001-01-01", tz="UTC")
-    feast.write_features(settings, world.release, world.spec, frames, at)
-    feast.materialize(settings, world.release)
-    feast.FeastStore(settings).wait_until_served(world.release)
+    FeastStore(settings).load(world.release, world.spec, frames, at)
 
 
 @pytest.fixture(scope="session")

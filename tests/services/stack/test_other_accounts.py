@@ -30,7 +30,7 @@ from data_exchange_center.settings import Settings
 from extras.doctor import __main__ as doctor
 from online.clients.http import Http
 from online.recommend.recommend import Recommender
-from stack.redis.service import REDIS, binary
+from stack.redis import REDIS, binary
 from stack.service import LOOPBACK, ROOT, NotReadyError
 from stack.supervision import members
 from stack.triton.service import TRITON
@@ -188,7 +188,7 @@ def test_redis_and_feast_understand_a_password_and_an_empty_one(
     }
     command = container_command("redis", secret, **folders)
     command[2] += own
-    path = f"{Path(str(binary())).parent}:{os.defpath}"
+    path = f"{Path(binary()).parent}:{os.defpath}"
     server = subprocess.Popen(command, env={"PATH": path})
     try:
         listening = retry(

@@ -58,10 +58,7 @@ def listening(settings: Settings) -> list[Any]:
         if connection.status == psutil.CONN_LISTEN and connection.pid in pids
     ]
     expected = {
-        number
-        for service in SERVICES
-        for port in service.ports
-        for number in port.numbers(settings)
+        number for service in SERVICES for number in service.numbers(settings).values()
     }
     assert expected <= {each.port for each in found}
     return found

@@ -4,7 +4,6 @@ import json
 import os
 import runpy
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +41,11 @@ def defined(repo: Path, kind: type) -> dict[str, Any]:
 
 
 def test_a_server_without_a_release_reads_an_empty_registry(repo: Path) -> None:
-    """Feast writes one where there is none, which a read-only folder refuses."""
+    """Feast writes one where there is none, which a read-only folder refuses. One that is there stays."""
     store = FileRegistryStore(RegistryConfig(path="data/registry.db"), repo)
     assert list(store.get_registry_proto().feature_views) == []
-
-
-def test_a_registry_that_is_there_stays(repo: Path, tmp_path: Path) -> None:
     (repo / "data/registry.db").write_bytes(b"kept")
-    prepare_feast_repo(Settings(exchange_dir=tmp_path))
+    prepare_feast_repo(Settings(exchange_dir=repo.parents[2]))
     assert (repo / "data/registry.db").read_bytes() == b"kept"
 
 
@@ -77,48 +73,39 @@ def test_the_plain_names_are_the_live_release_or_the_newest(
     ]
 
 
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    """A folder whose path leaves room for a socket's, which has 107 bytes at most."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        yield Path(folder)
-
-
 @pytest.mark.parametrize("folder", ["a folder", "it's $HOME #1"])
 def test_feast_s_client_takes_redis_s_socket(
-    folder: str, short_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(exchange_dir=short_path / folder)
-    repository = prepare_feast_repo(settings)
-    reported = {"FEAST_REGISTRY": "data/next.db"}
-    for name, value in (feast_environment(settings) | reported).items():
-        monkeypatch.setenv(name, value)
-    online = load_repo_config(
-        repository, repository / "feature_store.yaml"
-    ).online_store
+    # a path that leaves room for a socket's, which has 107 bytes at most
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        settings = Settings(exchange_dir=Path(short) / folder)
+        online = configured(settings, monkeypatch).online_store
     client = RedisOnlineStore()._get_client(online)
-    assert client.connection_pool.connection_kwargs["path"] == str(
-        settings.redis.socket
-    )
-    assert client.connection_pool.connection_kwargs["db"] == settings.redis.feast_db
+    place = client.connection_pool.connection_kwargs
+    assert place["path"] == str(settings.redis.socket)
+    assert place["db"] == settings.redis.feast_db
 
 
 @pytest.mark.parametrize("password", ["hush", "p@ss w0rd #1 $x'"])
 def test_feast_reads_what_the_settings_and_its_commands_say(
-    repo: Path, monkeypatch: pytest.MonkeyPatch, password: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:
     """It puts the environment's values into the text, and then reads it as YAML."""
-    settings = Settings(
-        redis=RedisSettings(host="redis", port=6400, feast_db=3, password=password)
-    )
-    reported = {"FEAST_REGISTRY": "data/next.db"}
-    for name, value in (feast_environment(settings) | reported).items():
-        monkeypatch.setenv(name, value)
-    config = load_repo_config(repo, repo / "feature_store.yaml")
-    assert (
-        config.online_store.connection_string == f"redis:6400,db=3,password={password}"
-    )
+    redis = RedisSettings(host="redis", port=6400, feast_db=3, password=password)
+    config = configured(Settings(exchange_dir=tmp_path, redis=redis), monkeypatch)
+    address = config.online_store.connection_string
+    assert address == f"redis:6400,db=3,password={password}"
     assert config.online_store.skip_dedup
     assert config.registry.path == "data/next.db"
     assert (config.offline_store.type, config.batch_engine.type) == ("file", "local")
     assert config.entity_key_serialization_version == 3
+
+
+def configured(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Feast's configuration, as its commands read it."""
+    repository = prepare_feast_repo(settings)
+    monkeypatch.setenv("FEAST_REGISTRY", "data/next.db")
+    for name, value in feast_environment(settings).items():
+        monkeypatch.setenv(name, value)
+    return load_repo_config(repository, repository / "feature_store.yaml")

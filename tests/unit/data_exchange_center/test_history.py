@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center.history import History, first_of_second, state_as_of
+from tests.datasets import STARS
 
 events = st.lists(
     st.tuples(st.integers(1, 2**31 - 1), st.integers(1, 5), st.integers(0, 2**40)),
@@ -61,9 +62,9 @@ def test_a_request_sees_what_is_older_than_its_second(
 def test_of_what_was_seen_only_what_came_later_is_unknown() -> None:
     """An item that was rated before the second, and one that the history is too short for, stay seen."""
     later = history([(4, 5, 200), (2, 3, 100), (9, 4, 40)])
-    known, seen = state_as_of(later, np.array([1, 2, 4, 9], np.int32), 100)
+    known, seen = state_as_of(later, np.array([1, 2, 4, 9], np.int32), 100, STARS.had)
     assert (known.item_numbers.tolist(), seen.tolist()) == ([9], [1, 9])
-    known, seen = state_as_of(later, np.array([1, 2, 4, 9], np.int32), None)
+    known, seen = state_as_of(later, np.array([1, 2, 4, 9], np.int32), None, STARS.had)
     assert (known.item_numbers.tolist(), seen.tolist()) == ([4, 2, 9], [1, 2, 4, 9])
 
 

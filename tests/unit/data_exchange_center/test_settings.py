@@ -1,5 +1,6 @@
 """Settings come from the environment, and a wrong one is named."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -8,131 +9,97 @@ from data_exchange_center.recipes import SOURCE
 from data_exchange_center.settings import Settings, load_settings
 from stack.service import environment_of, generated_secret
 
+Given = Callable[..., Settings]
 PATHS = ("DATA", "EXCHANGE_DIR", "SERVICES_DIR", "ELASTICSEARCH__CA_CERTS")
-NODES = {"REDIS__CLUSTER": "true"}
+PASSWORDS = ("a,b", 'a"b', "a\\b", "a\tb", "1234", "1e5", "true", "null")
+NODES = ("one", "one:", ":1", "one:0", "one:1,,two:2", "one:70000")
+CLUSTER = {"REDIS__CLUSTER": "true"}
+WRONG = [
+    ({"REDIS__PORT": "70000"}, "_REDIS__PORT: "),
+    ({"TRITON__TIMEOUT_S": "0"}, "_TRITON__TIMEOUT_S: "),
+    ({"RECIPE": "unheard-of"}, "_RECIPE: "),
+    ({"SERVER__WORKERS": "many"}, "_SERVER__WORKERS: "),
+    ({"ELASTICSEARCH__SCHEME": "gopher"}, "_ELASTICSEARCH__SCHEME: "),
+    ({"ELASTICSEARCH__CA_CERTS": "/no/ca.pem"}, "CA_CERTS: there is no file"),
+    ({"ELASTICSEARCH__CA_CERTS": __file__}, "_ELASTICSEARCH__SCHEME=https"),
+    # though it is there
+    ({"DATA": "pyproject.toml"}, "_DATA: 'pyproject.toml' is relative"),
+    ({"REDIS__PASSWORD_FILE": "/dev/null/none"}, "cannot be read: Not a directory"),
+    ({"REDIS__PASSWORD_FILE": __file__, "REDIS__PASSWORD": "two"}, "are both given"),
+    ({"REDIS__SOCKET_DIR": "/tmp/a,b"}, "_REDIS__SOCKET_DIR: .*another folder"),
+    (CLUSTER | {"REDIS__SOCKET_DIR": "/tmp/a"}, "socket_dir and cluster are both"),
+    ({"REDIS__NODES": "one:1,two:2"}, "nodes are given and cluster is not"),
+    ({"TRITON__NODES": "one:3", "TRITON__SOCKET_DIR": "/tmp/a"}, "socket_dir and"),
+    *(
+        ({name: "ml.zip"}, f"_{name}: 'ml.zip' is relative.* absolute")
+        for name in PATHS
+    ),
+    # a client would read it otherwise
+    *(({"REDIS__PASSWORD": each}, "_REDIS__PASSWORD: .*choose") for each in PASSWORDS),
+    *((CLUSTER | {"REDIS__NODES": each}, "_NODES: .* is no node") for each in NODES),
+]
 
 
-@pytest.mark.parametrize(
-    ("variables", "said"),
-    [
-        ({"REDIS__PORT": "70000"}, "RECSYS_REDIS__PORT: "),
-        ({"TRITON__TIMEOUT_S": "0"}, "RECSYS_TRITON__TIMEOUT_S: "),
-        ({"RECIPE": "unheard-of"}, "RECSYS_RECIPE: "),
-        ({"SERVER__WORKERS": "many"}, "RECSYS_SERVER__WORKERS: "),
-        ({"ELASTICSEARCH__SCHEME": "gopher"}, "RECSYS_ELASTICSEARCH__SCHEME: "),
-        (
-            {"ELASTICSEARCH__CA_CERTS": "/no/such/ca.pem"},
-            "RECSYS_ELASTICSEARCH__CA_CERTS: there is no file",
-        ),
-        ({"ELASTICSEARCH__CA_CERTS": __file__}, "RECSYS_ELASTICSEARCH__SCHEME=https"),
-        *(
-            (
-                {name: "data/ml-1m.zip"},
-                f"RECSYS_{name}: 'data/ml-1m.zip' is relative.* absolute",
-            )
-            for name in PATHS
-        ),
-        (
-            {"DATA": "pyproject.toml"},
-            "RECSYS_DATA: 'pyproject.toml' is relative",
-        ),  # though it is there
-        (
-            {"REDIS__PASSWORD_FILE": "/dev/null/none"},
-            "RECSYS_REDIS: .*none' cannot be read: Not a directory",
-        ),
-        (
-            {"REDIS__PASSWORD_FILE": __file__, "REDIS__PASSWORD": "two"},
-            "password and password_file are both given",
-        ),
-        *(
-            (
-                {"REDIS__PASSWORD": password},
-                "RECSYS_REDIS__PASSWORD: .*choose",
-            )  # a client would read it otherwise
-            for password in (
-                "a,b",
-                'a"b',
-                "a\\b",
-                "a\tb",
-                "1234",
-                "1e5",
-                "true",
-                "null",
-            )
-        ),
-        *(
-            (NODES | {"REDIS__NODES": nodes}, "RECSYS_REDIS__NODES: .* is no node")
-            for nodes in ("one", "one:", ":1", "one:0", "one:1,,two:2", "one:70000")
-        ),
-        (
-            {"REDIS__SOCKET_DIR": "/tmp/a,b"},
-            "RECSYS_REDIS__SOCKET_DIR: .*choose another folder",
-        ),
-        (
-            NODES | {"REDIS__SOCKET_DIR": "/tmp/a"},
-            "RECSYS_REDIS: socket_dir and cluster are both",
-        ),
-        (
-            {"REDIS__NODES": "one:1,two:2"},
-            "RECSYS_REDIS: nodes are given and cluster is not",
-        ),
-        (
-            {"TRITON__HTTP_NODES": "one:3,two:4"},
-            "RECSYS_TRITON: http_nodes names 2 Tritons and nodes 1; name each",
-        ),
-    ],
-    ids=str,
-)
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Given:
+    """Settings of the environment with these variables, too."""
+
+    def loaded(variables: Mapping[str, str] | None = None, **more: object) -> Settings:
+        for name, value in {**(variables or {}), **more}.items():
+            monkeypatch.setenv(f"RECSYS_{name}", str(value))
+        return load_settings()
+
+    return loaded
+
+
+def handed_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings as a process of the stack reads them."""
+    for name, value in environment_of(settings).items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+@pytest.mark.parametrize(("variables", "said"), WRONG, ids=str)
 def test_a_wrong_value_is_one_sentence_with_its_name(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+    given: Given, variables: dict[str, str], said: str
 ) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(f"RECSYS_{name}", value)
-    with pytest.raises(SystemExit, match=said) as caught:
-        load_settings()
+    with pytest.raises(SystemExit, match=rf"RECSYS.*{said}") as caught:
+        given(variables)
     assert "\n" not in str(caught.value)
     assert variables.get("REDIS__PASSWORD", "\n") not in str(caught.value)
 
 
-def test_elasticsearch_may_speak_https(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert Settings().elasticsearch.url == "http://127.0.0.1:9200"
-    certificate = tmp_path / "ca.pem"
-    certificate.touch()
-    monkeypatch.setenv("RECSYS_ELASTICSEARCH__SCHEME", "https")
-    monkeypatch.setenv("RECSYS_ELASTICSEARCH__CA_CERTS", str(certificate))
-    settings = load_settings()
+def test_elasticsearch_may_speak_https(given: Given) -> None:
+    assert given().elasticsearch.url == "http://127.0.0.1:9200"
+    certificate = {"ELASTICSEARCH__CA_CERTS": __file__}
+    settings = given(certificate, ELASTICSEARCH__SCHEME="https")
     assert settings.elasticsearch.url == "https://127.0.0.1:9200"
-    assert settings.elasticsearch.ca_certs == certificate
-    assert environment_of(settings)["RECSYS_ELASTICSEARCH__CA_CERTS"] == str(
-        certificate
-    )
+    assert environment_of(settings)["RECSYS_ELASTICSEARCH__CA_CERTS"] == __file__
 
 
-def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECSYS_REDIS__PASSWORD", "")
-    monkeypatch.setenv("RECSYS_DATA", "")
-    assert load_settings().redis.password is None
-    assert load_settings().data is None
+def test_an_empty_variable_is_an_unset_one(given: Given) -> None:
+    settings = given(REDIS__PASSWORD="", DATA="")
+    assert (settings.redis.password, settings.data) == (None, None)
 
 
 def test_the_stacks_own_services_are_found(tmp_path: Path) -> None:
     settings = Settings(exchange_dir=tmp_path)
     assert settings.redis.secret is None  # not made yet
-    password = generated_secret(settings.password_file("redis"))
-    assert settings.redis.secret == password
-    assert environment_of(settings)["RECSYS_REDIS__PASSWORD"] == password
+    assert settings.elasticsearch.login is None
+    passwords = {
+        name: generated_secret(settings.password_file(name))
+        for name in ("redis", "elasticsearch")
+    }
+    assert settings.redis.secret == passwords["redis"]
+    assert settings.elasticsearch.login == ("elastic", passwords["elasticsearch"])
+    environment = environment_of(settings)
+    for name, password in passwords.items():
+        assert environment[f"RECSYS_{name.upper()}__PASSWORD"] == password
     assert settings.triton.url == f"unix:{tmp_path}/online/triton-sockets/http.sock"
     assert settings.triton.node_urls == settings.triton.urls
-    assert settings.elasticsearch.login is None
-    secret = generated_secret(settings.password_file("elasticsearch"))
-    assert settings.elasticsearch.login == ("elastic", secret)
-    assert environment_of(settings)["RECSYS_ELASTICSEARCH__PASSWORD"] == secret
-    assert settings.redis.socket == tmp_path / "online" / "redis-sockets" / "redis.sock"
-    assert environment_of(settings)["RECSYS_REDIS__SOCKET_DIR"] == str(
-        settings.redis.socket_dir
-    )
+    sockets = tmp_path / "online" / "redis-sockets"
+    assert settings.redis.socket == sockets / "redis.sock"
+    assert environment["RECSYS_REDIS__SOCKET_DIR"] == str(sockets)
 
 
 @pytest.mark.parametrize(
@@ -140,55 +107,49 @@ def test_the_stacks_own_services_are_found(tmp_path: Path) -> None:
     [
         {"REDIS__PORT": "6379"},
         {"REDIS__HOST": "127.0.0.1"},
-        {"REDIS__CLUSTER": "true"},
+        CLUSTER,
         {"EXCHANGE_DIR": f"/{'x' * 99}"},
         {"EXCHANGE_DIR": "/tmp/a,b"},
     ],
 )
 def test_redis_listens_on_a_port_where_one_is_given(
-    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    given: Given, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or where its clients could not express the socket's path."""
-    for name, value in variables.items():
-        monkeypatch.setenv(f"RECSYS_{name}", value)
-    settings = load_settings()
+    settings = given(variables)
     assert settings.redis.socket is None
     assert settings.redis.url.startswith("127.0.0.1:6379")
-    for name, value in environment_of(settings).items():
-        monkeypatch.setenv(name, value)
-    assert load_settings().redis.socket is None
+    assert handed_on(settings, monkeypatch).redis.socket is None
 
 
-def test_a_socket_s_folder_that_is_given_counts(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_socket_s_folder_that_is_givencounts(given: Given, tmp_path: Path) -> None:
+    settings = given(REDIS__SOCKET_DIR=tmp_path, REDIS__PORT=6380)
+    assert settings.redis.url == f"unix:{tmp_path}/redis.sock"
+
+
+def test_services_elsewhere_have_no_password_or_socket_of_ours(
+    given: Given, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("RECSYS_REDIS__SOCKET_DIR", str(tmp_path))
-    monkeypatch.setenv("RECSYS_REDIS__PORT", "6380")
-    assert load_settings().redis.url == f"unix:{tmp_path}/redis.sock"
-
-
-def test_services_elsewhere_have_no_password_or_socket_of_ours(tmp_path: Path) -> None:
-    there = {name: {"host": name} for name in ("redis", "elasticsearch", "triton")}
-    settings = Settings(exchange_dir=tmp_path, **there)  # type: ignore[arg-type]
-    generated_secret(settings.password_file("redis"))
-    generated_secret(settings.password_file("elasticsearch"))
+    names = ("redis", "elasticsearch", "triton")
+    there = {f"{name.upper()}__HOST": name for name in names}
+    settings = given(there, EXCHANGE_DIR=tmp_path)
+    for name in names:
+        generated_secret(settings.password_file(name))
     assert settings.redis.secret is None
     assert settings.elasticsearch.login is None
     assert settings.triton.urls == ("http://triton:8000",)
 
 
-def test_an_empty_file_means_no_password(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    generated_secret(Settings(exchange_dir=tmp_path).password_file("redis"))
-    monkeypatch.setenv("RECSYS_REDIS__PASSWORD_FILE", "/dev/null")
-    monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path))
-    assert load_settings().redis.secret is None
-    assert environment_of(load_settings())["RECSYS_REDIS__PASSWORD_FILE"] == "/dev/null"
+def test_requests_go_to_each_triton_or_to_the_host_before_them(given: Given) -> None:
+    each = ("http://one:1", "http://two:2")
+    triton = given(TRITON__NODES="one:1,two:2").triton
+    assert (triton.urls, triton.node_urls) == (each, each)
+    triton = given(TRITON__HOST="balancer").triton
+    assert (triton.urls, triton.node_urls) == (("http://balancer:8000",), each)
 
 
-def test_a_bound_wildcard_is_reached_through_loopback() -> None:
-    settings = Settings(server={"host": "0.0.0.0", "port": 5001})  # type: ignore[arg-type]
+def test_a_bound_wildcard_is_reached_through_loopback(given: Given) -> None:
+    settings = given(SERVER__HOST="0.0.0.0", SERVER__PORT=5001)
     assert settings.server.url == "http://127.0.0.1:5001"
 
 
@@ -196,50 +157,41 @@ def test_a_bound_wildcard_is_reached_through_loopback() -> None:
     ("content", "password"), [("s3cret", "s3cret"), ("s3cret\n", "s3cret"), ("", None)]
 )
 def test_redis_password_may_come_from_a_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str, password: str | None
+    given: Given, tmp_path: Path, content: str, password: str | None
 ) -> None:
-    (tmp_path / "password").write_text(content)
-    monkeypatch.setenv("RECSYS_REDIS__PASSWORD_FILE", str(tmp_path / "password"))
-    settings = load_settings()
+    """An empty one means no password, although the stack has generated one."""
+    generated_secret(Settings(exchange_dir=tmp_path).password_file("redis"))
+    file = tmp_path / "password"
+    file.write_text(content)
+    settings = given(REDIS__PASSWORD_FILE=file, EXCHANGE_DIR=tmp_path)
     assert settings.redis.secret == password
-    assert environment_of(settings).get("RECSYS_REDIS__PASSWORD") == password
+    handed = environment_of(settings)
+    assert handed.get("RECSYS_REDIS__PASSWORD") == password
+    assert password or handed["RECSYS_REDIS__PASSWORD_FILE"] == str(file)
 
 
 @pytest.mark.parametrize("password", ["p@ss w0rd", "a#b$c", "it's", "a=b:c", "007x"])
-def test_any_other_password_is_taken(
-    monkeypatch: pytest.MonkeyPatch, password: str
-) -> None:
-    monkeypatch.setenv("RECSYS_REDIS__PASSWORD", password)
-    settings = load_settings()
-    assert settings.redis.password
-    assert settings.redis.password.get_secret_value() == password
+def test_any_other_password_is_taken(given: Given, password: str) -> None:
+    assert given(REDIS__PASSWORD=password).redis.secret == password
 
 
 def test_cluster_addresses_are_local_or_the_named_nodes(
-    monkeypatch: pytest.MonkeyPatch,
+    given: Given, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert load_settings().redis.addresses == (("127.0.0.1", 6379),)
-    assert load_settings().elasticsearch.urls == ("http://127.0.0.1:9200",)
-    monkeypatch.setenv("RECSYS_REDIS__CLUSTER", "true")
-    monkeypatch.setenv("RECSYS_ELASTICSEARCH__CLUSTER", "true")
-    assert load_settings().redis.addresses == tuple(
-        ("127.0.0.1", 6379 + n) for n in range(6)
-    )
-    assert load_settings().elasticsearch.urls == tuple(
-        f"http://127.0.0.1:{9200 + n}" for n in range(3)
-    )
-    monkeypatch.setenv("RECSYS_REDIS__HOST", "redis")
-    assert load_settings().redis.addresses == (("redis", 6379),), (
-        "a name may stand for all of them"
-    )
-    monkeypatch.setenv("RECSYS_REDIS__NODES", "one:1, two:2")
-    monkeypatch.setenv("RECSYS_ELASTICSEARCH__NODES", "one:1,two:2")
-    settings = load_settings()
+    here = "127.0.0.1"
+    settings = given()
+    assert settings.redis.addresses == ((here, 6379),)
+    settings = given(CLUSTER, ELASTICSEARCH__CLUSTER="true")
+    assert settings.redis.addresses == tuple((here, 6379 + n) for n in range(6))
+    urls = tuple(f"http://{here}:{9200 + n}" for n in range(3))
+    assert settings.elasticsearch.urls == urls
+    # a name may stand for all of them
+    assert given(REDIS__HOST="redis").redis.addresses == (("redis", 6379),)
+    nodes = "one:1, two:2"
+    settings = given(REDIS__NODES=nodes, ELASTICSEARCH__NODES=nodes)
     assert settings.redis.addresses == (("one", 1), ("two", 2))
     assert settings.elasticsearch.urls == ("http://one:1", "http://two:2")
-    for name, value in environment_of(settings).items():
-        monkeypatch.setenv(name, value)
-    assert load_settings() == settings
+    assert handed_on(settings, monkeypatch) == settings
 
 
 def in_use(folder: Path, content: str) -> Settings:

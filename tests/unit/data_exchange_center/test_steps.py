@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -53,12 +54,20 @@ def test_an_uncreatable_folder_is_named_in_the_error(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def ends(
+    *command: str, stdout: int | TextIO = subprocess.PIPE
+) -> tuple[int, str | None, str]:
+    """Exit code and outputs of a process."""
+    done = subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_ctrl_c_while_a_command_imports_prints_no_trace() -> None:
     code = "import data_exchange_center; import os, signal; os.kill(os.getpid(), signal.SIGINT); input()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (-signal.SIGINT, "interrupted\n")
+    ended = ends(sys.executable, "-c", code)
+    assert ended == (-signal.SIGINT, "", "interrupted\n")
 
 
 PRINTS = (
@@ -68,25 +77,13 @@ PRINTS = (
 
 def test_a_reader_who_has_enough_ends_a_command_without_a_word() -> None:
     command = f"{sys.executable} -c {shlex.quote(PRINTS)} | head -c 1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (141, "x", "")
+    assert ends("bash", "-c", command) == (141, "x", "")
 
 
 def test_an_output_that_is_full_is_a_sentence_about_it() -> None:
+    said = "the output cannot be written: No space left on device.\n"
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", PRINTS],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (
-        1,
-        "the output cannot be written: No space left on device.\n",
-    )
+        assert ends(sys.executable, "-c", PRINTS, stdout=full) == (1, None, said)
 
 
 @pytest.mark.parametrize(

@@ -21,41 +21,28 @@ from stack.supervision import describe
 RUNS = "import onnxruntime, sys; onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    tensors = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1])
-        for name in ("x", "y")
-    ]
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["y"])], "same", tensors[:1], tensors[1:]
-    )
-    path = tmp_path / "model.onnx"
-    onnx.save(
-        helper.make_model(
-            graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)]
-        ),
-        path,
-    )
-    return path
-
-
 @pytest.mark.parametrize(
     ("first", "leaves"), [("import data_exchange_center; ", False), ("", True)]
 )
 def test_onnxruntime_leaves_no_files_with_our_settings(
-    tmp_path: Path, model: Path, first: str, leaves: bool
+    tmp_path: Path, first: str, leaves: bool
 ) -> None:
     """Without them it does: else this test would look in the wrong place."""
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"
+    ]
+    same = helper.make_node("Identity", ["x"], ["y"])
+    graph = helper.make_graph([same], "same", tensors[:1], tensors[1:])
+    opset = helper.make_opsetid("", 18)
+    model = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[opset]), model)
     home = tmp_path / "home"
     home.mkdir()
-    there = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in {*NO_TELEMETRY, "XDG_CACHE_HOME", "CI"}
-    }  # it sends nothing in CI
+    environment = {**os.environ, "HOME": str(home)}
+    for name in (*NO_TELEMETRY, "XDG_CACHE_HOME", "CI"):  # it sends nothing in CI
+        environment.pop(name, None)
     command = [sys.executable, "-c", first + RUNS, str(model)]
-    subprocess.run(command, env={**there, "HOME": str(home)}, check=True, timeout=120)
+    subprocess.run(command, env=environment, check=True, timeout=120)
     assert bool(list(home.rglob("Microsoft"))) == leaves
 
 

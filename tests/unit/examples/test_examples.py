@@ -37,14 +37,14 @@ from examples.recent_channel import RecentRecipe
 from offline.data import statistics
 from offline.data.lists import ranker_of_lists
 from offline.data.sequences import Ints, Sequences
-from offline.data.statistics import ItemStatistic, Overall
-from offline.evaluation.evaluate import evaluate
+from offline.data.statistics import ItemStatistic
 from offline.rank import s2_model_train
 from offline.readers import read_inputs, read_lists
 from offline_to_online.onnx_export import check_onnx, export_onnx
-from offline_to_online.parity import RECOUNTS, ServedRatings
+from offline_to_online.recount import RECOUNTS, ServedRatings
 from offline_to_online.rows import feature_frames, item_rows
 from offline_to_online.stores.elasticsearch import item_mapping
+from research.evaluation.one_table import evaluate
 from stack.images import entry_points
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline.synthetic import made_up_movielens, run_steps
@@ -93,7 +93,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     plugins.find.cache_clear()
 
 
-def last_rated(past: Sequences, overall: Overall) -> Ints:
+def last_rated(past: Sequences) -> Ints:
     """The second of each item's last event: an item's statistic may wait for the request's time as well."""
     last = np.full(past.n_items + 1, NEVER)
     np.maximum.at(last, past.items, past.times)
@@ -219,7 +219,7 @@ def test_lists_of_other_statistics_are_not_trained_on(
 
 
 def test_offline_and_online_agree(side: OnlineSide) -> None:
-    assert max(side.check().values()) <= 1e-6
+    assert max(side.check().gaps.values()) <= 1e-6
     column = side.spec.columns.index("first_event")
     user = side.userids[-1]
     raw = {
@@ -254,7 +254,7 @@ def test_the_ranker_is_exported_and_scores_alike(side: OnlineSide) -> None:
     )
     check_onnx(content, side.truth.ranker.model, side.spec.sizes)
     side.ranker = OnnxRanker(content)
-    assert side.check()["score"] < 1e-6
+    assert side.check().gaps["score"] < 1e-6
     assert (
         len(np.unique(np.concatenate([answer.scores for answer in side.answers()])))
         > 20
@@ -325,7 +325,12 @@ def test_it_finds_items_liked_in_the_days_before_a_request(recalled: Settings) -
         ]
         at = day * DAY_S + 7
         found = channels.lists(
-            History(*history), states.loc[user, Columns.PROFILE], at, seen[user], 500
+            History(*history),
+            states.loc[user, Columns.PROFILE],
+            at,
+            seen[user],
+            only=None,
+            size=500,
         )["recent"]
         assert found.ids.tolist() == liked_recently(folder, at, set(seen[user]))
         lengths.add(len(found.ids))
@@ -345,7 +350,7 @@ def test_offline_and_online_agree_on_it(tmp_path: Path) -> None:
     """The server's own recall over fakes, against the offline truth."""
     write_artifacts(tmp_path, recipe="third")
     side = OnlineSide(tmp_path, "third")
-    assert max(side.check().values()) <= 1e-6
+    assert max(side.check().gaps.values()) <= 1e-6
     assert [channel.name for channel in side.manifest.recipe.recall.searched] == list(
         side.manifest.vector_dims
     )

@@ -13,7 +13,7 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Event, Logged
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
-from extras.events.log import EXPOSURES, Forgotten, Recording, TooManyEventsError
+from extras.events.log import Forgotten, Recording, TooManyEventsError
 from extras.faults.declaration import ActiveFault, Fault
 from extras.items.store import Change as ItemChange
 from extras.items.store import Changes as ItemChanges
@@ -137,37 +137,35 @@ class FakeTrials(Fake, Client[None, Trials]):
         arms = {"control": {"release": control}, "treatment": {"release": treatment}}
         declared = Declaration.model_validate({"name": name, "arms": arms, **given})
         kept = dict.fromkeys((control, treatment), self.users.worlds[control].dataset)
-        self.update(lambda before: start_experiment(before, declared, kept, 1))
+        self.update(lambda before: start_experiment(before, declared, kept))
         self.heard()
         return self.state.named(name)
 
     def stop(self, name: str) -> None:
-        self.update(lambda before: stop_experiment(before, name, 2))
+        self.update(lambda before: stop_experiment(before, name))
         self.heard()
 
-    def add(
+    def counted(
         self,
         canary: Canary,
-        counts: Mapping[str, int],
-        users: Mapping[str, Collection[OwnId]],
-    ) -> None:
-        with self._requested("add"):
+        counts: Mapping[str, int] = {},
+        users: Mapping[str, Collection[OwnId]] = {},
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        with self._requested("counted"):
             key = (canary.id, canary.step)
-            self.added.setdefault(key, Counter()).update(counts)
-            for group, answered in users.items():
-                self.answered.setdefault((*key, group), set()).update(answered)
+            added = self.added.setdefault(key, Counter())
+            added.update(counts)
+            numbers = {}
+            for group in GROUPS:
+                answered = self.answered.setdefault((*key, group), set())
+                answered.update(users.get(group, ()))
+                numbers[group] = len(answered)
+            return dict(added), numbers
 
-    def counts(self, canary: Canary) -> tuple[dict[str, int], dict[str, int]]:
-        with self._requested("counts"):
-            key = (canary.id, canary.step)
-            users = {
-                group: len(self.answered.get((*key, group), ())) for group in GROUPS
-            }
-            return dict(self.added.get(key, {})), users
-
-    def expose(self, exposures: Sequence[Exposure], stream: str = EXPOSURES) -> None:
+    def expose(self, exposures: Sequence[Exposure]) -> None:
         with self._requested("expose"):
-            (self.exposed if stream == EXPOSURES else self.sampled).extend(exposures)
+            self.exposed += [each for each in exposures if each.experiment]
+            self.sampled += [each for each in exposures if not each.experiment]
 
     def exposures(self, trial: str = "", since_ms: int = 0) -> Iterator[Exposure]:
         return (each for each in self.exposed if each.experiment == trial)

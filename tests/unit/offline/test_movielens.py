@@ -145,14 +145,6 @@ def test_it_is_a_data_set_like_any_other(tmp_path: Path) -> None:
     ]
     assert found.items["year"].tolist() == [1977, 1995]
     assert found.items["id"].tolist() == ["10", "20"]
-    dataset = found.dataset
-    assert (dataset.user_ids, dataset.item_ids) == ("integer", "integer")
-    assert (dataset.levels, dataset.positive_level) == ((1, 2, 3, 4, 5), 3)
-    assert (dataset.profile, dataset.crossed) == (
-        ("gender", "age", "occupation"),
-        ("gender", "age"),
-    )
-    assert (dataset.terms, dataset.holdout.last) == (("genres",), 10)
 
 
 def test_no_genres_listed_is_no_genre() -> None:

@@ -1,4 +1,4 @@
-"""Files that are read together belong together, or the step to run again is named."""
+"""What is held out, and what of it is read."""
 
 from __future__ import annotations
 
@@ -12,24 +12,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.preprocess import s0_get_data, s1_data_split
 from offline.readers import read_inputs, read_with_holdout
-from tests.synthetic_release import write_artifacts
 from tests.unit.offline.synthetic import made_up_movielens
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    write_artifacts(tmp_path, users=12)
-    return Settings(exchange_dir=tmp_path)
-
-
-def test_a_holdout_of_another_length_is_refused(settings: Settings) -> None:
-    ratings = artifacts.RATINGS.read(settings.exchange_dir)
-    ratings.loc[(ratings[Columns.SPLIT] == Split.HOLDOUT).idxmax(), Columns.SPLIT] = (
-        Split.TEST
-    )
-    artifacts.RATINGS.write(settings.exchange_dir, ratings)
-    with pytest.raises(StepError, match="s1_data_split"):
-        read_with_holdout(settings)
 
 
 def test_a_final_fit_holds_nothing_out_and_is_not_evaluated(tmp_path: Path) -> None:

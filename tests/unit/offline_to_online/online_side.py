@@ -27,15 +27,15 @@ from data_exchange_center.release_parts import (
 )
 from data_exchange_center.settings import Settings
 from offline_to_online.parity import (
+    Agreement,
     CheckedRequest,
     OfflineTruth,
     compare,
-    compare_lists,
     offline_answers,
     offline_truth,
     online_answers,
-    recount,
 )
+from offline_to_online.recount import recount
 from offline_to_online.rows import feature_frames, item_rows, request_time
 from online.clients.base import Client
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
@@ -160,11 +160,9 @@ class OnlineSide:
         }
         return online_answers(server, published, times, self.truth.own_ids)
 
-    def check(self) -> dict[str, float]:
+    def check(self) -> Agreement:
         online = self.answers()
-        gaps = compare(offline_answers(self.truth, online), online, self.truth)
-        compare_lists(online, self.truth)
-        return gaps
+        return compare(offline_answers(self.truth, online), online, self.truth)
 
 
 def row_of(

@@ -28,7 +28,7 @@ from offline_to_online.releases import (
     settings_of_live,
 )
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
-from offline_to_online.stores.feast import FeastStore, check_features
+from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place, TritonStore
 from tests.http_server import serving
@@ -59,20 +59,19 @@ class Loaded:
     def __init__(self, settings: Settings, manifest: Manifest) -> None:
         self.settings = settings
         self.manifest = manifest
+        release = manifest.release
         self.called = Mock()
+        stores = []
         for title, kind in zip(TITLES, STORES, strict=True):
-            self.called.attach_mock(Mock(spec=kind), title)
-        self.stores = Stores(*(getattr(self.called, title) for title in TITLES))
-        for title, store in zip(TITLES, self.stores, strict=True):
-            store.title = title
-            store.step = f"offline_to_online/{title}/step.py"
+            store = Mock(spec=kind, title=title, step=f"offline_to_online/{title}.py")
             store.is_checked.return_value = True
-            store.releases.return_value = {"oldest", "before", manifest.release}
+            store.releases.return_value = {"oldest", "before", release}
+            self.called.attach_mock(store, title)
+            stores.append(store)
+        self.stores = Stores(*stores)
         redis = self.stores.redis
-        redis.retire.side_effect = lambda releases: (
-            releases - {manifest.release, "before"}
-        )
-        redis.listed.return_value = manifest.release, [manifest.release, "before"]
+        redis.retire.side_effect = lambda releases: releases - {release, "before"}
+        redis.listed.return_value = release, [release, "before"]
         redis.published.side_effect = lambda _: redis.publish.call_args.args[0]
         self.stores.triton.find.return_value = Place("ml_rec", 4)
 
@@ -152,10 +151,8 @@ def test_a_damaged_or_foreign_manifest_is_refused(
         (content | {"format": 9}, f"it is of format 9, {reads}"),
     ):
         manifest_path(settings, manifest.release).write_text(json.dumps(found))
-        with pytest.raises(
-            StepError,
-            match=rf"manifest\.json cannot be read \({said}\)\. Run {CHECK} again",
-        ):
+        said = rf"manifest\.json cannot be read \({said}\)\. Run {CHECK} again"
+        with pytest.raises(StepError, match=said):
             require_parity(settings, manifest.release)
 
 
@@ -196,14 +193,13 @@ def test_a_release_activated_meanwhile_is_not_deleted(passed: Loaded) -> None:
         store.delete.assert_called_once_with(set())
 
 
-@pytest.mark.parametrize("number", range(4))
-def test_a_release_missing_in_a_store_names_its_step(
-    passed: Loaded, number: int
-) -> None:
-    store = passed.stores[number]
-    store.is_checked.return_value = False
-    with pytest.raises(StepError, match=rf"not in {store.title}, .*: run {store.step}"):
-        passed.publish()
+def test_a_release_missing_in_a_store_names_its_step(passed: Loaded) -> None:
+    for store in passed.stores:
+        store.is_checked.return_value = False
+        said = rf"not in {store.title}, .*: run {store.step}"
+        with pytest.raises(StepError, match=said):
+            passed.publish()
+        store.is_checked.return_value = True
     assert passed.changes == []
 
 
@@ -250,25 +246,18 @@ def test_an_answer_that_is_no_features_is_one_sentence(
     with serving(lambda *_: (200, b"no JSON")) as port:
         elsewhere = settings.model_copy(update={"feast": FeastSettings(port=port)})
         with pytest.raises(StepError, match=r"^Feast at .* cannot be read"):
-            check_features(elsewhere, "a", {"item": items}, {})
+            FeastStore(elsewhere).read_back("a", {"item": items}, {})
 
 
 @pytest.mark.parametrize(
     ("live", "order", "dataset", "said"),
     [
-        (None, [], "", ()),
-        ("before", ["before"], "", ("before",)),
-        ("before", ["before", "older"], "", ("replaces release before",)),
-        (
-            "before",
-            ["before", "older", "oldest"],
-            "",
-            ("deletes oldest", "replaces release before"),
-        ),
+        (None, [], None, ()),
+        ("before", ["before"], None, ("replaces release before",)),
         (
             "older",
             ["before", "older", "oldest"],
-            "",
+            None,
             ("deletes oldest", "replaces release older"),
         ),
         ("before", ["before"], "shop", ("before of another data set, shop",)),
@@ -279,18 +268,15 @@ def test_loading_says_what_is_replaced_and_deleted(
     monkeypatch: pytest.MonkeyPatch,
     live: str | None,
     order: list[str],
-    dataset: str,
+    dataset: str | None,
     said: tuple[str, ...],
 ) -> None:
-    redis = passed.stores.redis
-    manifest = passed.manifest
+    redis, manifest = passed.stores.redis, passed.manifest
     redis.listed.return_value = live, order
-    other = manifest.dataset.model_copy(
-        update={"name": dataset or manifest.dataset.name}
-    )
-    redis.published.side_effect = lambda _: SimpleNamespace(
-        manifest=SimpleNamespace(dataset=other)
-    )
+    own = manifest.dataset
+    other = own.model_copy(update={"name": dataset or own.name})
+    published = Mock(manifest=Mock(dataset=other))
+    redis.published.side_effect = lambda _: published
     monkeypatch.setattr(releases, "RedisStore", lambda _: redis)
     sentence = releases.consequences(passed.settings, manifest)
     assert bool(sentence) == bool(said)

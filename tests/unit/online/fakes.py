@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,13 +18,25 @@ from data_exchange_center.candidates import ItemQuery, StoredUser
 from data_exchange_center.channel_file import pack_channels
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
-from online.clients.base import Client, GoneError, ServiceError, StoredError
+from online.clients.base import (
+    FAILURES,
+    Breaker,
+    Client,
+    GoneError,
+    ServiceError,
+    StoredError,
+)
 from online.clients.elastic import Search, best_of
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.publishing import Control
 from online.clients.redis import UserAnswer, UserQuery
-from online.clients.triton import ScoreQuery
+from online.clients.triton import EncoderQuery, ScoreQuery
 from tests.unit.online.world import World
+
+
+def open_breaker(breaker: Breaker) -> None:
+    """Open a circuit breaker for good."""
+    breaker._failures, breaker._open_until = FAILURES, math.inf
 
 
 class DownError(Exception):
@@ -86,17 +99,17 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         if self.down:
             raise ServiceError(self.service, "cannot be reached")
         release = key.split(":")[1]
+        world, values = self.worlds.get(release), dict(self.values)
         if key == wire.manifest_key(release):
             self.opened.append(release)
-        if (world := self.worlds.get(release)) is not None:
-            if key == wire.manifest_key(release):
-                published = world.published.model_dump_json().encode()
-                return b"{}" if release in self.unreadable else published
-            if key == wire.channels_key(release):
-                return pack_channels(world.channels)
-            if key == wire.popular_key(release):
-                return orjson.dumps(world.popular)
-        return self.values.get(key, b"")
+        if world is not None:
+            published = world.published.model_dump_json().encode()
+            values[wire.manifest_key(release)] = (
+                b"{}" if release in self.unreadable else published
+            )
+            values[wire.channels_key(release)] = pack_channels(world.channels)
+            values[wire.popular_key(release)] = orjson.dumps(world.popular)
+        return values.get(key, b"")
 
     def _call(self, query: UserQuery) -> UserAnswer:
         self._seen(query)
@@ -135,8 +148,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
                     self.service, f"holds no manifest of release {release}"
                 )
             self.live_release = release
-            before = [self.live_release] if self.live_release else []
-            self.history = list(dict.fromkeys([release, *before, *self.history]))
+            self.history = list(dict.fromkeys([release, *self.history]))
         self.changed()
 
     def some_users(self, release: str, at_most: int) -> list[str]:
@@ -168,25 +180,20 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         world = self._world(query.release)
         self.answered += len(query.recall.searched)
-        left_out = (
-            query.seen
-            if query.only is None
-            else [*query.seen, *set(world.itemids).difference(query.only.tolist())]
-        )
+        left_out = list(query.seen)
+        if query.only is not None:
+            left_out += set(world.itemids).difference(query.only.tolist())
+        size = query.recall.candidates
         found = tuple(
             world.search(
-                channel,
-                query.vectors.get(channel.name),
-                query.terms,
-                left_out,
-                query.recall.candidates,
+                channel, query.vectors.get(channel.name), query.terms, left_out, size
             )
             for channel in query.recall.searched
         )
         if query.release not in self.more:
             return found
         pairs = zip(found, self.more[query.release](query), strict=True)
-        return tuple(best_of(*lists, query.recall.candidates) for lists in pairs)
+        return tuple(best_of(*lists, size) for lists in pairs)
 
     def searches(self, release: str) -> int:
         with self._limited("searches"):
@@ -231,27 +238,24 @@ class FakeFeatures(Fake, Client[FeatureQuery, FeatureRows]):
         stored: Mapping[int, Mapping[str, Any]] = (
             world.user_features if query.entity == "user" else world.item_features
         )
-        names = [feature.name for feature in world.spec.stored(query.entity)]
         key = f"{query.entity}id"
-        columns = [
-            list(query.ids),
-            *([stored.get(i, {}).get(name) for i in query.ids] for name in names),
-        ]
-        return feature_rows(
-            key,
-            query.ids,
-            {
-                "metadata": {"feature_names": [key, *names]},
-                "results": [{"values": column} for column in columns],
-            },
-        )
+        columns: dict[str, list[Any]] = {key: list(query.ids)}
+        for feature in world.spec.stored(query.entity):
+            name = feature.name
+            columns[name] = [stored.get(i, {}).get(name) for i in query.ids]
+        answer = {
+            "metadata": {"feature_names": [*columns]},
+            "results": [{"values": column} for column in columns.values()],
+        }
+        return feature_rows(key, query.ids, answer)
 
 
-class FakeScorer(Fake, Client[ScoreQuery, NDArray[np.float32]]):
+class FakeScorer(Fake, Client[ScoreQuery | EncoderQuery, NDArray[np.float32]]):
     service = "triton"
 
-    def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
+    def _call(self, query: ScoreQuery | EncoderQuery) -> NDArray[np.float32]:
         self._seen(query)
+        assert isinstance(query, ScoreQuery)
         for world in self.worlds.values():
             if (world.model, world.model_version) == (query.model, query.version):
                 return world.scores(query.inputs)

@@ -19,6 +19,7 @@ from data_exchange_center import wire
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.channels import ChannelSet, HistorySum
 from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
+from data_exchange_center.event_types import TypeRules, in_order
 from data_exchange_center.features import (
     HISTORY,
     DenseFeature,
@@ -251,49 +252,40 @@ class World:
         size: int,
     ) -> Hits:
         """The unseen items that a channel should find, best first: scores as Elasticsearch's, or inner products."""
-        terms = terms if channel.term_weight > 0 else ()
-        unseen, vectors = (
-            sorted(set(self.itemids) - set(np.asarray(seen).tolist())),
-            self.item_vectors[channel.name],
-        )
-        products = np.full(len(unseen), np.nan, np.float32)
-        if vector is not None and unseen:
+        unseen = np.setdiff1d(self.itemids, np.asarray(seen, np.int64))
+        vectors = self.item_vectors[channel.name]
+        scores = np.full(len(unseen), np.nan)
+        if vector is not None and len(unseen):
             # All at once, as the server does: one at a time rounds otherwise, and near ties timed.
             untrained = np.full(len(vector), np.nan, np.float32)
-            products = (
-                np.stack([vectors.get(itemid, untrained) for itemid in unseen]) @ vector
+            rows = [vectors.get(itemid, untrained) for itemid in unseen.tolist()]
+            scores = (np.stack(rows) @ vector).astype(np.float64)
+        if terms and channel.term_weight > 0:
+            wanted = set(terms)
+            alike = np.array(
+                [not wanted.isdisjoint(self.genres[item]) for item in unseen.tolist()],
+                np.bool_,
             )
-        found: dict[int, float] = {}
-        for itemid, product in zip(unseen, products.tolist(), strict=True):
-            if set(terms) & set(self.genres[itemid]):
-                found[itemid] = channel.term_weight
-            if not np.isnan(product):
-                near = product + 1 if product >= 0 else 1 / (1 - product)
-                found[itemid] = (
-                    found.get(itemid, 0.0) + channel.vector_weight * near
-                    if terms
-                    else product
-                )
-        best = sorted(found.items(), key=lambda pair: -pair[1])[:size]
-        return Hits(
-            np.array([i for i, _ in best], np.int64),
-            np.array([s for _, s in best], np.float64),
-        )
+            near = np.where(scores >= 0, scores + 1, 1 / (1 - np.minimum(scores, 0)))
+            found = alike | ~np.isnan(scores)
+            scores = channel.term_weight * alike + np.nan_to_num(
+                channel.vector_weight * near
+            )
+            scores[~found] = np.nan
+        order = np.argsort(-scores, kind="stable")  # NaN comes last
+        best = order[~np.isnan(scores[order])][:size]
+        return Hits(unseen[best], scores[best])
 
     def recalled(self, userid: int, timestamp: int = AT) -> Fused:
         """The candidates that the server should find."""
         recall, vectors = self.recipe.recall, self.user_vectors(userid, timestamp)
+        terms, seen = self.user_terms[userid], self.seen[userid]
         hits = [
-            self.search(
-                c,
-                vectors.get(c.name),
-                self.user_terms[userid],
-                self.seen[userid],
-                recall.candidates,
-            )
-            for c in recall.channels
+            self.search(each, vectors.get(each.name), terms, seen, recall.candidates)
+            for each in recall.searched
         ]
-        return fuse(hits, [c.fusion_weight for c in recall.channels], recall.candidates)
+        weights = [each.fusion_weight for each in recall.channels]
+        return fuse(hits, weights, recall.candidates)
 
     def scores(self, inputs: ModelInputs) -> NDArray[np.float32]:
         width = self.spec.width
@@ -307,25 +299,23 @@ class World:
     ) -> NDArray[np.float32]:
         """Scores of a user's items, straight from the raw values and from an exact search."""
         spec = self.spec
-        user = {name: [value] for name, value in self.user_features[userid].items()} | {
-            "userid": [userid]
-        }
+        user = {**self.user_features[userid], "userid": userid}
         raw = [self.item_features[itemid] | {"itemid": itemid} for itemid in itemids]
         items = {name: [row[name] for row in raw] for name in raw[0]}
         candidates = np.empty((len(itemids), 0), np.float32)
         if spec.candidate:
             fused = self.recalled(userid, timestamp)
             rows = [fused.ids.tolist().index(itemid) for itemid in itemids]
-            columns = candidate_columns(
-                [channel.name for channel in self.recipe.recall.channels]
-            )
+            columns = candidate_columns(list(self.item_vectors))
             candidates = spec.encode_candidates(columns, fused.features[rows])
         rows = spec.assemble(
-            spec.encode("user", user), spec.encode("item", items), timestamp, candidates
+            spec.encode("user", {name: [value] for name, value in user.items()}),
+            spec.encode("item", items),
+            timestamp,
+            candidates,
         )
-        return self.scores(
-            ModelInputs(rows, spec.encode_history(self.histories[userid], timestamp))
-        )
+        history = spec.encode_history(self.histories[userid], timestamp)
+        return self.scores(ModelInputs(rows, history))
 
 
 @dataclass(frozen=True)
@@ -377,25 +367,18 @@ class SourceWorld(World):
 
     @cached_property
     def user_features(self) -> dict[int, dict[str, Any]]:
-        rows = {}
-        for userid in self.userids:
-            if userid == NO_FEATURES_USER:
-                continue
-            row: dict[str, Any] = {
+        shown, clicked = columns_of(GENRES, IMPRESSIONS), columns_of(GENRES, CLICKS)
+        return {
+            userid: {
                 "gender": "FM"[userid % 2],
                 "age": (18, 25)[userid % 2],
                 "occupation": "artist",
+                **{name: (userid + n) % 5 for n, name in enumerate(shown)},
+                **{name: (userid + n) % 3 for n, name in enumerate(clicked)},
             }
-            for n, (shown, clicked) in enumerate(
-                zip(
-                    columns_of(GENRES, IMPRESSIONS),
-                    columns_of(GENRES, CLICKS),
-                    strict=True,
-                )
-            ):
-                row |= {shown: (userid + n) % 5, clicked: (userid + n) % 3}
-            rows[userid] = row
-        return rows
+            for userid in self.userids
+            if userid != NO_FEATURES_USER
+        }
 
     @cached_property
     def item_features(self) -> dict[int, dict[str, Any]]:
@@ -446,10 +429,8 @@ class DefaultWorld(World):
 
     @cached_property
     def channels(self) -> ChannelSet:
-        wide, narrow = (
-            self._channel("tower", 4, fields=2, profiles=3),
-            self._channel("ease", 3, fields=1, profiles=0),
-        )
+        wide = self._channel("tower", 4, fields=2, profiles=3)
+        narrow = self._channel("ease", 3, fields=1, profiles=0)
         return ChannelSet(np.array(sorted(self.itemids), np.int64), (wide, narrow))
 
     def _channel(self, name: str, dim: int, fields: int, profiles: int) -> HistorySum:
@@ -477,15 +458,15 @@ class DefaultWorld(World):
 
     @cached_property
     def item_vectors(self) -> dict[str, dict[int, NDArray[np.float32]]]:
-        codes = {
-            itemid: code for code, itemid in enumerate(sorted(self.itemids), start=1)
-        }
-        vectors = {
-            channel.name: channel.item_vectors() for channel in self.channels.channels
-        }
         return {
-            name: {itemid: table[codes[itemid]] for itemid in self.trained}
-            for name, table in vectors.items()
+            channel.name: {
+                itemid: vector
+                for itemid, vector in zip(
+                    sorted(self.itemids), channel.item_vectors()[1:], strict=True
+                )
+                if itemid != NO_VECTOR_ITEM
+            }
+            for channel in self.channels.channels
         }
 
     @cached_property
@@ -561,6 +542,27 @@ class ShopWorld(DefaultWorld):
     @cached_property
     def user_terms(self) -> dict[int, tuple[int, ...]]:
         return dict.fromkeys(self.userids, ())
+
+
+class TypedWorld(DefaultWorld):
+    """Events are views, carts, purchases, returns."""
+
+    release: str = "777777777777"
+
+    @cached_property
+    def published(self) -> Published:
+        published = super().published
+        rules = {
+            "view": TypeRules(weight=0.1),
+            "return": TypeRules(negative=True),
+            "shown": TypeRules(history=False),
+            "cart": TypeRules(weight=0.3, target=True),
+            "buy": TypeRules(target=True, has=True),
+        }
+        typed = {"types": in_order(rules), "levels": (1.0, 2.0, 3.0, 4.0, 5.0)}
+        dataset = published.manifest.dataset.model_copy(update=typed)
+        manifest = published.manifest.model_copy(update={"dataset": dataset})
+        return published.model_copy(update={"manifest": manifest})
 
 
 KINDS: tuple[type[World], ...] = (SourceWorld, DefaultWorld)

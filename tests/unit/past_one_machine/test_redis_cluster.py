@@ -34,11 +34,7 @@ from tests.waiting import until
 # Where a cluster keeps what; and one that does not answer, of which redis-py says what is none of its RedisErrors.
 
 RELEASE = "aaaaaaaaaaaa"
-FOR_ALL = (
-    wire.LIVE_KEY,
-    wire.FORGOTTEN_COUNT_KEY,
-    wire.manifest_key(RELEASE),
-)
+MANIFEST = wire.manifest_key(RELEASE)
 
 
 def nobody() -> RedisSettings:
@@ -77,7 +73,7 @@ def test_all_that_a_request_reads_is_in_one_slot(userid: int | str) -> None:
     )
     keys = {
         client.user_key(RELEASE, userid),
-        *(client.copy_for(key, userid) for key in FOR_ALL),
+        client.copy_for(MANIFEST, userid),
     }
     keys |= {key("films", userid) for key in (wire.user_events_key, noted_events_key)}
     keys |= {
@@ -87,25 +83,12 @@ def test_all_that_a_request_reads_is_in_one_slot(userid: int | str) -> None:
     assert len({key_slot(key.encode()) for key in keys}) == 1
 
 
-def test_every_partition_has_a_copy_of_what_is_for_all() -> None:
+def test_every_partition_has_a_copy_of_the_manifest() -> None:
     client = ClusterClient(nobody(), timeout_s=1.0)
-    for key in FOR_ALL:
-        read = {client.copy_for(key, userid) for userid in range(1_000)}
-        assert read == set(client.copies(key))
-        assert len(read) == wire.EVENT_PARTITIONS
-        assert key not in read
-
-
-def test_states_of_one_transaction_are_in_one_slot() -> None:
-    client = ClusterClient(nobody(), timeout_s=1.0)
-    slots = {
-        userid: key_slot(client.user_key(RELEASE, userid).encode())
-        for userid in range(1_000)
-    }
-    assert (
-        len({(client.slot_of(userid), slots[userid]) for userid in slots})
-        == wire.EVENT_PARTITIONS
-    )
+    read = {client.copy_for(MANIFEST, userid) for userid in range(1_000)}
+    assert read == set(client.copies(MANIFEST))
+    assert len(read) == wire.EVENT_PARTITIONS
+    assert MANIFEST not in read
 
 
 # clusters

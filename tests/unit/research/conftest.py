@@ -1,3 +1,3 @@
 from __future__ import annotations
 
-from tests.unit.offline.evaluation.conftest import exchange, released  # noqa: F401 (fixtures)
+from tests.unit.extras.replay.conftest import exchange, released  # noqa: F401 (fixtures)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import cosine_distances
 
-from offline.evaluation import replay
-from offline.evaluation.replay import Answers
+from extras import replay
+from extras.replay import Answers
 from research.evaluation import metrics
 from research.evaluation.slices import judged_answers, slices
-from tests.unit.offline.evaluation.test_replay import (
+from tests.unit.extras.replay.test_holdout import (
     LAST_FOUR,
     made_up,
     rated_one_page,

@@ -16,7 +16,7 @@ from research import tune
 from research.rivals import contest
 from research.rivals.contest import Fitted, Rival, best_fusion, fused
 from research.tune import changed, chosen
-from tests.unit.offline.evaluation.conftest import settings_of
+from tests.unit.extras.replay.conftest import settings_of
 
 # Validation of the recipe's numbers and of diversity.
 

@@ -23,14 +23,23 @@ from stack.commands import PROGRAMS
 from stack.elasticsearch.jars import locked_jars
 from stack.elasticsearch.node import LIMITS, node_settings
 from stack.elasticsearch.service import HEAP
-from stack.feast.service import FLAGS as FEAST_FLAGS
-from stack.redis.service import FLAGS as REDIS_FLAGS
-from stack.redis.service import LINE, binary
+from stack.feast import FLAGS as FEAST_FLAGS
+from stack.redis import FLAGS as REDIS_FLAGS
+from stack.redis import LINE, binary
 from stack.service import ROOT, Service
 from stack.triton import service as triton
+from tests.free_ports import shifted_ports
 
+DEFAULT_PORTS = shifted_ports(0)
 IMAGES = ROOT / "stack" / "images"
-ids = {"ids": lambda service: service.name}
+EXTENSIONS = (
+    CanarySettings,
+    DiversitySettings,
+    FaultSettings,
+    QualitySettings,
+    SearchSettings,
+    TracingSettings,
+)
 
 
 class ComposeLoader(yaml.SafeLoader):
@@ -62,12 +71,8 @@ def env_file() -> dict[str, str]:
 
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES)
 def test_it_is_valid_by_the_compose_specification(content: dict[str, Any]) -> None:
-    schema = json.loads(
-        (
-            files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json"
-        ).read_text()
-    )
-    jsonschema.validate(content, schema)
+    schema = files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json"
+    jsonschema.validate(content, json.loads(schema.read_text()))
 
 
 @pytest.mark.parametrize(
@@ -85,35 +90,29 @@ def test_a_container_runs_with_the_options_of_the_local_service(
 def test_elasticsearch_has_the_settings_of_the_local_node() -> None:
     environment = SERVICES["elasticsearch"]["environment"]
     local = node_settings(Path("/usr/share/elasticsearch"), {})
-    assert {name: local[name] for name in environment if name in local} == {
-        name: value for name, value in environment.items() if name in local
-    }
-    assert set(local) - set(environment) == {
-        "path.home",
-        "path.data",
-        "path.logs",
-        "network.host",
-    }
-    assert environment["ES_JAVA_OPTS"] == f"-Xms{HEAP} -Xmx{HEAP}"
+    elsewhere = {"path.home", "path.data", "path.logs", "network.host"}
+    heap = {"ES_JAVA_OPTS": f"-Xms{HEAP} -Xmx{HEAP}"}
+    common = {name: local[name] for name in local.keys() - elsewhere}
+    assert environment == common | heap
 
 
 def test_every_container_gives_up_what_it_does_not_need() -> None:
     for name, service in SERVICES.items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-    assert {name for name, service in SERVICES.items() if "cap_add" in service} == {
-        "prepare"
-    }
-    assert all(service["read_only"] for service in SERVICES.values())
+        assert service["read_only"], name
+        assert service["pids_limit"], name
+        assert ("cap_add" in service) == (name == "prepare"), name
+        assert ("mem_limit" in service) == (name != "steps"), name
     assert SERVICES["prepare"]["network_mode"] == "none"
 
 
 def test_services_have_no_way_out_of_this_machine() -> None:
     """Docker publishes no port of an internal network, and gives it no route to others."""
     assert COMPOSE["networks"]["services"]["internal"]
-    for name in ("redis", "elasticsearch", "feast", "triton"):
-        assert SERVICES[name]["networks"] == ["services"], name
-        assert PORTS["services"][name]["networks"] == ["outward"], name
+    inner = ("redis", "elasticsearch", "feast", "triton")
+    assert all(SERVICES[name]["networks"] == ["services"] for name in inner)
+    assert all(PORTS["services"][name]["networks"] == ["outward"] for name in inner)
     outward = {
         name
         for name, service in SERVICES.items()
@@ -122,19 +121,12 @@ def test_services_have_no_way_out_of_this_machine() -> None:
     assert outward == {"server", "steps", "prometheus", "grafana", "jaeger"}
 
 
-def test_every_container_has_limits() -> None:
-    assert all(service["pids_limit"] for service in SERVICES.values())
-    assert {
-        name for name, service in SERVICES.items() if "mem_limit" not in service
-    } == {"steps"}
-
-
-@pytest.mark.parametrize("service", PROGRAMS, **ids)
+@pytest.mark.parametrize("service", PROGRAMS, ids=lambda service: service.name)
 def test_ports_are_on_loopback_and_moved_by_the_settings(service: Service) -> None:
     ports = [
-        f"127.0.0.1:${{{port.variable}:-{port.container}}}:{port.container}"
-        for port in service.ports
-        if not port.in_cluster_only
+        f"127.0.0.1:${{{variable}:-{port}}}:{port}"
+        for variable, port in DEFAULT_PORTS.items()
+        if variable.startswith(f"RECSYS_{service.name.upper()}__")
     ]
     content = COMPOSE if service.name == "server" else PORTS
     assert content["services"][service.name]["ports"] == ports
@@ -142,85 +134,59 @@ def test_ports_are_on_loopback_and_moved_by_the_settings(service: Service) -> No
 
 def test_the_generated_password_is_mounted_where_it_is_read() -> None:
     """By folder and read-only; `prepare` generates it, as the local stack does."""
-    default = Settings(exchange_dir=Path("/exchange")).password_file("redis")
-    source = f"${{RECSYS_EXCHANGE_DIR:-./data_exchange_center}}/{default.parent.relative_to('/exchange')}"
-    mount = f"{source}:/run/secrets/redis:ro"
+    inside = "/run/secrets/redis/password"
+    own = Settings(exchange_dir=Path("/")).password_file("redis")
+    source = f"${{RECSYS_EXCHANGE_DIR:-./data_exchange_center}}{own.parent}"
     readers = {
         name
         for name, service in SERVICES.items()
-        if mount in service.get("volumes", ())
+        if f"{source}:/run/secrets/redis:ro" in service.get("volumes", ())
     }
     assert readers == {"redis", "feast", "server", "steps"}
     for name in ("server", "steps"):
-        assert (
-            SERVICES[name]["environment"]["RECSYS_REDIS__PASSWORD_FILE"]
-            == f"/run/secrets/redis/{default.name}"
-        )
+        environment = SERVICES[name]["environment"]
+        assert environment["RECSYS_REDIS__PASSWORD_FILE"] == inside
     for name in ("redis", "feast"):
-        assert f"/run/secrets/redis/{default.name}" in SERVICES[name]["command"][-1]
+        assert inside in SERVICES[name]["command"][-1]
 
 
-class TestOfficialImages:
-    def test_official_elasticsearch_stores_no_unreadable_task(
-        self, tmp_path: Path
-    ) -> None:
-        own = OFFICIAL["services"]["elasticsearch"]["environment"]
-        assert own["ingest.geoip.downloader.enabled"] == "false"
-        assert not set(own) & set(node_settings(tmp_path, own)), (
-            "settings of modules that our node does not have"
-        )
-
-    def test_official_elasticsearch_limits_searches_as_ours(self) -> None:
-        """Compose merges the environments of both files."""
-        merged = (
-            SERVICES["elasticsearch"]["environment"]
-            | OFFICIAL["services"]["elasticsearch"]["environment"]
-        )
-        assert {name: merged.get(name) for name in LIMITS} == LIMITS
+def test_official_elasticsearch_is_limited_as_ours_and_stores_no_unreadable_task() -> (
+    None
+):
+    """Compose merges the environments of both files."""
+    own = OFFICIAL["services"]["elasticsearch"]["environment"]
+    assert own["ingest.geoip.downloader.enabled"] == "false"
+    merged = SERVICES["elasticsearch"]["environment"] | own
+    assert LIMITS.items() <= merged.items()
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:
     for content in FILES.values():
         for name, service in content["services"].items():
-            assert all(
-                port.startswith("127.0.0.1:") for port in service.get("ports", ())
-            ), name
-            assert "network_mode" not in service or service["network_mode"] == "none"
+            ports = service.get("ports", ())
+            assert all(port.startswith("127.0.0.1:") for port in ports), name
+            assert service.get("network_mode", "none") == "none"
 
 
 def test_every_setting_of_the_server_reaches_it_with_its_default() -> None:
     environment = SERVICES["server"]["environment"]
     # which it has of its own, as it listens everywhere within and is published on 127.0.0.1 alone, or does not read
     of_the_image = {"host", "port", "key", "keys_file", "allowed_hosts", "published_on"}
-    extensions = (
-        CanarySettings,
-        DiversitySettings,
-        FaultSettings,
-        QualitySettings,
-        SearchSettings,
-        TracingSettings,
-    )
-    groups = [(each.model_config["env_prefix"], each()) for each in extensions]
-    for prefix, settings in (("RECSYS_SERVER__", Settings().server), *groups):
-        for name, value in settings.model_dump().items():
+    groups = {"RECSYS_SERVER__": Settings().server.model_dump(exclude=of_the_image)}
+    for extension in EXTENSIONS:
+        prefix = extension.model_config["env_prefix"]
+        groups |= {prefix: groups.get(prefix, {}) | extension().model_dump()}
+    for prefix, values in groups.items():
+        for name, value in values.items():
             variable = f"{prefix}{name.upper()}"
-            if name not in of_the_image:
-                default = re.fullmatch(
-                    rf"\$\{{{variable}:-(.*)\}}", environment[variable]
-                )
-                assert default is not None, variable
-                assert default[1] in ("", str(value)), variable
+            empty, given = f"${{{variable}:-}}", f"${{{variable}:-{value}}}"
+            assert environment[variable] in (empty, given), variable
 
 
 def pins(path: Path) -> dict[str, str]:
     """Package -> version, as a file of locked packages has it."""
-    return dict(
-        re.findall(
-            r"^([\w.-]+)(?:\[[\w,]+\])?==([^\s;\\]+)",
-            path.read_text(encoding="utf-8"),
-            re.MULTILINE,
-        )
-    )
+    pin = r"(?m)^([\w.-]+)(?:\[[\w,]+\])?==([^\s;\\]+)"
+    return dict(re.findall(pin, path.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize(
@@ -228,57 +194,31 @@ def pins(path: Path) -> dict[str, str]:
 )
 def test_images_install_the_local_stacks_versions_by_hash(image: str) -> None:
     locked = IMAGES / f"{image}.txt"
-    local = pins(ROOT / "requirements-dev.txt")
-    found = pins(locked)
-    assert found
-    assert {
-        name: version
-        for name, version in found.items()
-        if local.get(name, version) != version
-    } == {}
-    assert set(found) - set(local) <= {"gnumake"}  # which this machine brings itself
-    assert locked.read_text(encoding="utf-8").count("--hash=sha256:") >= len(found)
+    local, found = pins(ROOT / "requirements-dev.txt"), pins(locked)
+    own = dict(found.items() - local.items())
+    # which this machine brings itself
+    assert own.keys() <= {"gnumake"}
+    assert 0 < len(found) <= locked.read_text(encoding="utf-8").count("--hash=sha256:")
 
 
 def test_builds_get_proxies_by_arguments_no_layer_keeps() -> None:
     """By Docker's own names for them: others would be in `docker history`. A name alone is the environment's value."""
-    proxies = (
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-    )
-    for each in (
-        service["build"] for service in SERVICES.values() if "build" in service
-    ):
-        assert each["args"] == {
-            "PYTHON": "${PYTHON_IMAGE}:${PYTHON_TAG}",
-            **dict.fromkeys(proxies),
-        }
-    assert not re.search(
-        r"^(ARG|ENV) .*proxy",
-        (IMAGES / "Dockerfile").read_text(),
-        re.IGNORECASE | re.MULTILINE,
-    )
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+    proxies = dict.fromkeys((*names, *map(str.lower, names)))
+    built = [each["build"] for each in SERVICES.values() if "build" in each]
+    for each in built:
+        assert each["args"] == {"PYTHON": "${PYTHON_IMAGE}:${PYTHON_TAG}", **proxies}
+    dockerfile = (IMAGES / "Dockerfile").read_text()
+    assert not re.search(r"(?im)^(ARG|ENV) .*proxy", dockerfile)
 
 
 def test_local_software_has_the_images_version() -> None:
     tags = env_file()
-    jars = {
-        jar.coordinate.split(":")[2]
-        for jar in locked_jars()
-        if jar.coordinate.startswith("org.elasticsearch")
-    }
-    assert jars == {tags["ELASTICSEARCH_TAG"]}
-    assert (
-        pins(ROOT / "requirements.txt")["feast"]
-        == version("feast")
-        == tags["FEAST_TAG"]
-    )
-    said = subprocess.run(
-        [str(binary()), "--version"], capture_output=True, text=True, check=True
-    ).stdout
+    jars = (jar.coordinate.split(":") for jar in locked_jars())
+    versions = {v for group, _, v in jars if group.startswith("org.elasticsearch")}
+    assert versions == {tags["ELASTICSEARCH_TAG"]}
+    assert pins(ROOT / "requirements.txt")["feast"] == tags["FEAST_TAG"]
+    assert version("feast") == tags["FEAST_TAG"]
+    said = subprocess.check_output([binary(), "--version"], text=True)
     assert f"Valkey server v={LINE}." in said
     assert tags["REDIS_TAG"].startswith(f"{LINE}.")

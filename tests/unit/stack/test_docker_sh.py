@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
-import stat
 import subprocess
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,54 +12,56 @@ from stack.service import ROOT
 
 SCRIPT = ROOT / "stack/docker.sh"
 WELL = {"compose version --short": "2.26.1", "version --format": "20.10.24"}
+RUNNING = {**WELL, "compose ps": "id", "inspect": "healthy"}
+PASSWORD = "exchange/online/secrets/redis/password"
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def said_by(
-    tmp_path: Path,
-    answers: dict[str, str],
-    *arguments: str,
-    cwd: Path | None = None,
-    **variables: str,
-) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
     """docker.sh with a docker that gives these answers by the start of its arguments; one with ! is a failure."""
-    cases = "\n".join(
-        f"    {start.replace(' ', chr(92) + ' ')}*) echo {shlex.quote(answer.removeprefix('!'))} "
-        + (">&2; exit 1 ;;" if answer.startswith("!") else "; exit 0 ;;")
-        for start, answer in answers.items()
-    )
     docker = tmp_path / "bin/docker"
-    docker.parent.mkdir(exist_ok=True)
-    docker.write_text(
-        f'#!/bin/bash\nprintf "%s|%s|%s\\n" "$*" "$COMPOSE_FILE" "$RECSYS_EXCHANGE_DIR" >> {tmp_path}/requested\n'
-        f'echo "${{BUILDX_CONFIG:-}}" > {tmp_path}/notes\n'
-        f'case "$*" in\n{cases}\nesac\n'
-    )
-    docker.chmod(docker.stat().st_mode | stat.S_IEXEC)
-    environment = {
+    docker.parent.mkdir()
+    docker.touch(0o755)
+    own = {
         "PATH": f"{docker.parent}:{os.defpath}",
         "HOME": str(tmp_path),
         "RECSYS_EXCHANGE_DIR": str(tmp_path / "exchange"),
-        **variables,
     }
-    return subprocess.run(
-        [str(SCRIPT), *arguments],
-        env=environment,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+
+    def said_by(
+        arguments: str, answers: Mapping[str, str] = WELL, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        cases = [
+            f"{shlex.quote(start)}*) echo {shlex.quote(answer.removeprefix('!'))} "
+            + (">&2; exit 1;;" if answer.startswith("!") else "; exit 0;;")
+            for start, answer in answers.items()
+        ]
+        noted = f'echo "$*|$COMPOSE_FILE|$RECSYS_EXCHANGE_DIR" >> {tmp_path}/requested'
+        text = ["#!/bin/bash", noted, 'case "$*" in', *cases, "esac\n"]
+        docker.write_text("\n".join(text))
+        return subprocess.run(
+            [SCRIPT, *arguments.split()],
+            env={**own, **variables},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return said_by
 
 
 def requested(tmp_path: Path) -> list[str]:
     return (tmp_path / "requested").read_text().splitlines()
 
 
-TAKEN = {
-    "Docker 20": "!Error: Bind for 127.0.0.1:16379 failed: port is already allocated",
-    "Linux": "!listen tcp4 127.0.0.1:16379: bind: address already in use",
-}
+NO_COMPOSE = {"compose version": "!unknown command"}
+NO_RIGHT = {"version --format": "!docker.sock: permission denied"}
+NO_ENGINE = {"version --format": "!Cannot connect to the Docker daemon"}
+OLD_ENGINE = {"version --format": "19.03.1"}
+ALLOCATED = {"compose up": "!127.0.0.1:16379 failed: port is already allocated"}
+IN_USE = {"compose up": "!127.0.0.1:16379: bind: address already in use"}
 REFUSED = {
     "compose up": '!service "prepare" didn\'t complete successfully: exit 1',
     "compose logs --no-log-prefix --tail 1 prepare": "x belongs to user 5",
@@ -69,186 +70,110 @@ UNHEALTHY = {
     "compose up": "!dependency failed to start: container recsys-triton-1 is unhealthy",
     "compose logs": "no such model",
 }
-# Arguments, what docker answers otherwise than WELL, variables -> the end of what is said
-WRONG: dict[str, tuple[str, dict[str, str], dict[str, str], str]] = {
-    "no Compose": (
-        "up",
-        {"compose version": "!unknown command"},
-        {},
-        "^docker has no Compose: install",
-    ),
-    "not of the group": (
-        "up",
-        {"version --format": "!dial unix /var/run/docker.sock: permission denied"},
-        {},
-        "^you may not use Docker: join the group docker",
-    ),
-    "no engine": (
-        "up",
-        {"version --format": "!Cannot connect to the Docker daemon"},
-        {},
-        "^Docker's engine does not answer: start it",
-    ),
-    "an old engine": (
-        "up",
-        {"version --format": "19.03.1"},
-        {},
-        "^Docker's engine is 19.03.1, and 20.10",
-    ),
-    "other images": (
-        "up",
-        {},
-        {"images": "mine"},
-        "^images is 'mine': it can be built or official.$",
-    ),
-    **{
-        f"a taken port, as of {version}": (
-            "up",
-            {"compose up": said},
-            {"RECSYS_REDIS__PORT": "16379"},
-            r"port 16379 is taken: stop what listens there.*choose another with RECSYS_REDIS__PORT\.$",
-        )
-        for version, said in TAKEN.items()
-    },
-    "what prepare refuses": ("up", REFUSED, {}, "x belongs to user 5$"),
-    "an unhealthy service": (
-        "up",
-        UNHEALTHY,
-        {},
-        "no such model\ntriton did not become healthy",
-    ),
-    "data that is not there": (
-        "run make offline",
-        {},
-        {"RECSYS_DATA": "/none.zip"},
-        "^RECSYS_DATA names /none.zip, which does not exist;",
-    ),
-    **{
-        f"{variable} with a colon": (
-            "run true",
-            {},
-            {variable: "/a:b"},
-            "^/a:b has a colon, which Docker cannot mount: choose a path without",
-        )
-        for variable in ("RECSYS_DATA", "RECSYS_EXCHANGE_DIR")
-    },
-    "a folder that cannot be made": (
-        "up",
-        {},
-        {"RECSYS_EXCHANGE_DIR": "/dev/null/exchange"},
-        "^/dev/null/exchange cannot be made: choose a folder",
-    ),
-    "a password's file that is not there": (
-        "up",
-        {},
-        {"RECSYS_REDIS__PASSWORD_FILE": "/none"},
-        "^RECSYS_REDIS__PASSWORD_FILE names /none, which cannot be read.$",
-    ),
-    "no log yet": ("logs", {}, {}, "^there is no container yet: make docker-up.$"),
-}
+PORT = {"RECSYS_REDIS__PORT": "16379"}
+NO_PATH = {"RECSYS_EXCHANGE_DIR": "/dev/null/exchange"}
+NO_FILE = {"RECSYS_REDIS__PASSWORD_FILE": "/none"}
+TAKEN = "choose another with RECSYS_REDIS__PORT."
+COLON = "/a:b has a colon, which Docker cannot mount: choose a path without"
+# Arguments, what docker answers otherwise than WELL, variables -> what the last line says
+WRONG: list[tuple[str, dict[str, str], dict[str, str], str]] = [
+    ("up", NO_COMPOSE, {}, "docker has no Compose: install"),
+    ("up", NO_RIGHT, {}, "you may not use Docker: join the group docker"),
+    ("up", NO_ENGINE, {}, "Docker's engine does not answer: start it"),
+    ("up", OLD_ENGINE, {}, "Docker's engine is 19.03.1, and 20.10"),
+    ("up", {}, {"images": "mine"}, "images is 'mine': it can be built or official."),
+    ("up", ALLOCATED, PORT, TAKEN),
+    ("up", IN_USE, PORT, TAKEN),
+    ("up", REFUSED, {}, "x belongs to user 5"),
+    ("up", UNHEALTHY, {}, "triton did not become healthy"),
+    ("run make", {}, {"RECSYS_DATA": "/no"}, "RECSYS_DATA names /no, which does not"),
+    ("run true", {}, {"RECSYS_DATA": "/a:b"}, COLON),
+    ("run true", {}, {"RECSYS_EXCHANGE_DIR": "/a:b"}, COLON),
+    ("up", {}, NO_PATH, "/dev/null/exchange cannot be made: choose a folder"),
+    ("up", {}, NO_FILE, "PASSWORD_FILE names /none, which cannot be read."),
+    ("logs", {}, {}, "there is no container yet: make docker-up."),
+]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "answers", "variables", "end"), WRONG.values(), ids=WRONG
-)
+@pytest.mark.parametrize(("arguments", "answers", "variables", "said"), WRONG)
 def test_errors_are_one_sentence(
-    tmp_path: Path,
+    run: Run,
     arguments: str,
     answers: dict[str, str],
     variables: dict[str, str],
-    end: str,
+    said: str,
 ) -> None:
     """After what Docker said itself, if it did."""
-    done = said_by(
-        tmp_path, answers | (WELL | answers), *arguments.split(), **variables
-    )
+    done = run(arguments, {**answers, **WELL, **answers}, **variables)
     assert done.returncode == 1
-    assert re.search(end, done.stderr.strip(), re.MULTILINE)
-    assert "compose up" in answers or len(done.stderr.splitlines()) == 1
+    *before, last = done.stderr.splitlines()
+    assert said in last
+    assert "compose up" in answers or before == []
 
 
-def test_without_docker_it_says_so(tmp_path: Path) -> None:
-    (tmp_path / "bin").mkdir()
+def test_without_docker_it_says_so(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
     for tool in ("bash", "dirname", "id", "env", "mkdir", "mktemp", "rm"):
-        (tmp_path / "bin" / tool).symlink_to(Path("/usr/bin") / tool)
-    done = subprocess.run(
-        ["/usr/bin/bash", str(SCRIPT), "up"],
-        env={"PATH": str(tmp_path / "bin"), "HOME": "/"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        (tmp_path / "tools" / tool).symlink_to(Path("/usr/bin") / tool)
+    done = run("up", PATH=str(tmp_path / "tools"))
     assert done.returncode == 1
     assert done.stderr.startswith("docker is not installed")
 
 
-def test_the_password_goes_into_a_file_that_others_cannot_reach(tmp_path: Path) -> None:
-    done = said_by(
-        tmp_path, WELL, "run", "true", RECSYS_REDIS__PASSWORD="s3cret with $ and '"
-    )
+def test_the_password_goes_into_a_file_that_others_cannot_reach(
+    run: Run, tmp_path: Path
+) -> None:
+    done = run("run true", RECSYS_REDIS__PASSWORD="s3cret with $ and '")
     assert done.returncode == 0, done.stderr
-    file = tmp_path / "exchange/online/secrets/redis/password"
+    file = tmp_path / PASSWORD
     assert file.read_text() == "s3cret with $ and '"
-    assert (
-        stat.S_IMODE(file.parent.stat().st_mode),
-        stat.S_IMODE(file.stat().st_mode),
-    ) == (0o700, 0o600)
-    assert not any("s3cret" in line for line in requested(tmp_path))
+    assert [path.stat().st_mode & 0o777 for path in (file.parent, file)] == [
+        0o700,
+        0o600,
+    ]
+    assert "s3cret" not in "".join(requested(tmp_path))
 
 
-def test_a_password_in_a_file_of_yours_is_copied(tmp_path: Path) -> None:
+def test_a_password_in_a_file_of_yours_is_copied(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("s3cret\n")
-    done = said_by(
-        tmp_path, WELL, "run", "true", cwd=tmp_path, RECSYS_REDIS__PASSWORD_FILE="mine"
-    )
+    done = run("run true", RECSYS_REDIS__PASSWORD_FILE="mine")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "exchange/online/secrets/redis/password").read_text() == "s3cret"
+    assert (tmp_path / PASSWORD).read_text() == "s3cret"
 
 
-RUNNING = {**WELL, "compose ps": "id", "inspect": "healthy"}
-
-
-def test_another_password_recreates_the_containers(tmp_path: Path) -> None:
+def test_another_password_recreates_the_containers(run: Run, tmp_path: Path) -> None:
     for password in ("first", "first", "second"):
-        done = said_by(tmp_path, RUNNING, "up", RECSYS_REDIS__PASSWORD=password)
+        done = run("up", RUNNING, RECSYS_REDIS__PASSWORD=password)
         assert done.returncode == 0, done.stderr
     starts = [line for line in requested(tmp_path) if line.startswith("compose up")]
     assert ["--force-recreate" in line for line in starts] == [False, False, True]
-    refused = said_by(tmp_path, RUNNING, "run", "true", RECSYS_REDIS__PASSWORD="third")
-    assert (refused.returncode, "make docker-up" in refused.stderr) == (1, True)
-    assert (tmp_path / "exchange/online/secrets/redis/password").read_text() == "second"
+    refused = run("run true", RUNNING, RECSYS_REDIS__PASSWORD="third")
+    assert refused.returncode == 1
+    assert "make docker-up" in refused.stderr
+    assert (tmp_path / PASSWORD).read_text() == "second"
 
 
-def test_a_relative_path_is_the_callers(tmp_path: Path) -> None:
+def test_a_relative_path_is_the_callers(run: Run, tmp_path: Path) -> None:
     """Docker takes a relative path for the name of a volume, and mounts an empty one."""
     (tmp_path / "my data").mkdir()
-    own = {
-        "RECSYS_DATA": "my data",
-        "RECSYS_EXCHANGE_DIR": "my exchange",
-        "RECSYS_REDIS__PASSWORD": "s3cret",
-    }
-    done = said_by(tmp_path, WELL, "run", "true", cwd=tmp_path, **own)
+    done = run("run true", RECSYS_DATA="my data", RECSYS_EXCHANGE_DIR="my exchange")
     assert done.returncode == 0, done.stderr
+    *_, line = requested(tmp_path)
     mounted = f"--volume {tmp_path}/my data:/data/my data:ro --env RECSYS_DATA=/data/my data steps"
-    assert mounted in requested(tmp_path)[-1]
-    assert (
-        tmp_path / "my exchange/online/secrets/redis/password"
-    ).read_text() == "s3cret"
-    assert f"|{tmp_path}/my exchange" in requested(tmp_path)[-1]
+    assert mounted in line
+    assert f"|{tmp_path}/my exchange" in line
 
 
-def test_a_local_stack_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+def test_a_local_stack_on_the_same_folder_is_refused(run: Run, tmp_path: Path) -> None:
     pid_file = tmp_path / "exchange/online/supervisor/supervisord.pid"
     pid_file.parent.mkdir(parents=True)
-    with subprocess.Popen(
-        ["bash", "-c", "read -r", "supervisord"], stdin=subprocess.PIPE
-    ) as process:
+    local = ["bash", "-c", "read -r", "supervisord"]
+    with subprocess.Popen(local, stdin=subprocess.PIPE) as process:
         pid_file.write_text(f"{process.pid}\n")
-        done = said_by(tmp_path, WELL, "up")
+        done = run("up")
         process.communicate()
     assert done.returncode == 1
-    assert done.stderr.startswith(
-        f"the local stack runs on {tmp_path}/exchange: end it first (make down)"
-    )
-    gone = said_by(tmp_path, {**WELL, "compose up": "!no"}, "up")
+    said = f"the local stack runs on {tmp_path}/exchange: end it first (make down)"
+    assert done.stderr.startswith(said)
+    gone = run("up", {**WELL, "compose up": "!no"})
     assert "the local stack" not in gone.stderr

@@ -110,9 +110,11 @@ def test_nothing_acknowledged_is_lost(first: Settings, tmp_path: Path) -> None:
     safe = {eventid for eventid, when in acknowledged.items() if when < begun}
     assert len(safe) >= 500
 
+    lost = time.monotonic()
     with own_stack(settings_on_free_ports(tmp_path / "second"), SERVICES) as second:
         restore(second, file)
         commands.up(second, PROGRAMS)
+        print(f"answers again after {time.monotonic() - lost:.0f} s")
         there = logged(second)
         assert safe <= {*there}
         assert len(there) == len({*there})

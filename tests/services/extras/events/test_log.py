@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-import signal
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Semaphore
 from typing import Any
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -36,6 +37,7 @@ from extras.events.log import (
     feast_online_key,
 )
 from extras.page.users import Listing, UserList
+from offline.feedback import exported
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import NEVER, ServiceError, current
@@ -58,18 +60,41 @@ def _kept(settings: Settings) -> None:
         client.set(wire.manifest_key(RELEASE), "{}")
 
 
-def rating(userid: int, number: int, eventid: str | None = None) -> Event:
-    return Event(
-        eventid or f"e{number}", userid, number, "rating", 1_000_000 + number, 5.0
-    )
+@pytest.fixture
+def features(settings: Settings) -> Iterator[redis.Redis]:
+    """Feast's online store."""
+    with redis_of(settings, db=settings.redis.feast_db) as client:
+        yield client
+
+
+def rating(userid: OwnId, number: int, eventid: str = "") -> Event:
+    eventid = eventid or f"e{number}"
+    return Event(eventid, userid, number, "rating", 1_000_000 + number, 5.0)
+
+
+def views(userid: OwnId, numbers: Iterable[int]) -> list[Event]:
+    """Events that are only noted."""
+    return [
+        replace(rating(userid, number), type="view", value=None) for number in numbers
+    ]
+
+
+def record(log: EventLog, *events: Event, dataset: str = FILMS) -> list[bool]:
+    """Which of them are new."""
+    return list(log.call(Recording(dataset, events, {"view"})))
+
+
+def load(client: redis.Redis, release: str, userid: OwnId, number: int) -> None:
+    """A release's state of a user."""
+    state = {wire.USER_NUMBER: wire.pack_ids([number])}
+    client.hset(wire.user_key(release, userid), mapping=state)
 
 
 def logged(client: redis.Redis, userid: int) -> list[Event]:
     """The user's events in the log, in its order."""
     entries = client.xrange(event_log_key(FILMS, wire.event_partition(userid)))
-    events = [
-        Event.unpack(fields[b"event"]) for _, fields in entries if b"event" in fields
-    ]
+    packed = [fields[b"event"] for _, fields in entries if b"event" in fields]
+    events = map(Event.unpack, packed)
     return [event for event in events if event.userid == userid]
 
 
@@ -77,11 +102,10 @@ def state(settings: Settings, userid: int) -> list[Event]:
     """The events that a request for the user is answered with."""
     with closing(RedisUsers(settings.redis)) as users:
         user = users.call(UserQuery(userid, RELEASE, FILMS)).user
-    return (
-        [each.event for each in sorted(user.events, key=lambda each: each.position)]
-        if user
-        else []
-    )
+    if user is None:
+        return []
+    ordered = sorted(user.events, key=lambda each: each.position)
+    return [each.event for each in ordered]
 
 
 def test_32_writers_on_one_user(settings: Settings, client: redis.Redis) -> None:
@@ -99,8 +123,8 @@ def test_32_writers_on_one_user(settings: Settings, client: redis.Redis) -> None
         new = 0
         while mine:
             size = rng.randint(1, 5)
-            batch, mine = mine[:size], mine[size:]
-            new += sum(logs[writer].call(Recording(FILMS, batch)))
+            new += sum(record(logs[writer], *mine[:size]))
+            del mine[:size]
         return new
 
     try:
@@ -126,15 +150,11 @@ def test_acknowledged_events_survive_a_killed_redis(
         wait=wait_fixed(0.05),
         retry=retry_if_exception_type(ServiceError),
     )
-    acknowledged = 0
-    for number in range(300):
+    expected = [rating(131, number) for number in range(300)]
+    for number, event in enumerate(expected):
         if number % 100 == 50:
-            psutil.Process(supervisor.processes()["redis"]["pid"]).send_signal(
-                signal.SIGKILL
-            )
-        again(log.call, Recording(FILMS, [rating(131, number)]))
-        acknowledged += 1
-    expected = [rating(131, number) for number in range(acknowledged)]
+            psutil.Process(supervisor.processes()["redis"]["pid"]).kill()
+        again(record, log, event)
     with redis_client(settings) as fresh:
         assert logged(fresh, 131) == state(settings, 131) == expected
 
@@ -142,83 +162,73 @@ def test_acknowledged_events_survive_a_killed_redis(
 def test_the_functions_are_loaded_again_where_they_are_lost(
     log: EventLog, client: redis.Redis
 ) -> None:
-    log.call(Recording(FILMS, [rating(141, 1)]))
+    record(log, rating(141, 1))
     client.function_flush()
-    assert log.call(Recording(FILMS, [rating(141, 2), rating(142, 2)])) == (True, True)
+    assert record(log, rating(141, 2), rating(142, 2)) == [True, True]
     client.function_flush()
     assert log.forget(142, FILMS).events == 1
 
 
 def test_a_forgotten_user_is_in_no_log_and_no_state(
-    log: EventLog, client: redis.Redis, settings: Settings
+    log: EventLog, client: redis.Redis, features: redis.Redis, settings: Settings
 ) -> None:
-    key = wire.user_key(RELEASE, 151)
     client.lpush(wire.PUBLISHED_KEY, RELEASE)
-    client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})
+    load(client, RELEASE, 151, 17)
     lists = wire.ids_key(RELEASE), wire.event_counts_key(RELEASE)
     for each in lists:
         client.zadd(each, {"151": 0, "152": 0})
-    with redis_of(settings, db=settings.redis.feast_db) as features:
-        features.hset(feast_online_key(17), "x", "1")
-        log.call(Recording(FILMS, [rating(151, 1), rating(151, 2), rating(152, 1)]))
-        forgotten = log.forget(151, FILMS)
-        assert (forgotten.events, forgotten.releases) == (2, 1)
-        assert not features.exists(feast_online_key(17))
-    assert not client.exists(key)
+    features.hset(feast_online_key(17), "x", "1")
+    record(log, rating(151, 1), rating(151, 2), rating(152, 1))
+    forgotten = log.forget(151, FILMS)
+    assert (forgotten.events, forgotten.releases) == (2, 1)
+    assert not features.exists(feast_online_key(17))
+    assert not client.exists(wire.user_key(RELEASE, 151))
     assert [client.zrange(each, 0, -1) for each in lists] == [[b"152"], [b"152"]]
     assert logged(client, 151) == state(settings, 151) == []
+    # who has read the log is reported to forget, too
     stream = client.xrange(event_log_key(FILMS, wire.event_partition(151)))
-    reported = [
-        json.loads(fields[b"forget"]) for _, fields in stream if b"forget" in fields
-    ]
-    assert reported == [151], "who has read the log is reported to forget, too"
+    assert b"151" in [fields.get(b"forget") for _, fields in stream]
     # another release brings the user back
-    client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})
-    assert RedisUsers(settings.redis).call(UserQuery(151, RELEASE, FILMS)).user is None
-    log.call(Recording(FILMS, [rating(151, 3)]))
+    load(client, RELEASE, 151, 17)
+    with closing(RedisUsers(settings.redis)) as users:
+        assert users.call(UserQuery(151, RELEASE, FILMS)).user is None
+    record(log, rating(151, 3))
     assert state(settings, 151) == [rating(151, 3)]
     assert logged(client, 152) == [rating(152, 1)]
-    assert (log.forget(151, FILMS).events, log.forget(151, FILMS).events) == (1, 0)
+    assert [log.forget(151, FILMS).events for _ in range(2)] == [1, 0]
 
 
 def test_a_user_of_another_data_set_is_somebody_else(
     log: EventLog, client: redis.Redis, settings: Settings
 ) -> None:
     """A user of the same id, in the same Redis: neither its events nor that it was forgotten count."""
-    shop = "shop", "ffffffffffff"
-    published = DefaultWorld(release=shop[1], name="shop+events").published
-    client.set(wire.manifest_key(shop[1]), published.model_dump_json())
-    client.lpush(wire.PUBLISHED_KEY, RELEASE, shop[1])
-    for release in (RELEASE, shop[1]):
-        client.hset(
-            wire.user_key(release, 221), mapping=dict(row_of(9, [], None, [1]).fields())
-        )
-    assert log.call(Recording("shop", [rating(221, 1)])) == (True,)
-    assert log.call(Recording(FILMS, [rating(221, 2, "e1")])) == (True,), (
-        "an eventid of another's"
-    )
-    assert state(settings, 221) == logged(client, 221) == [rating(221, 2, "e1")]
+    shop = "ffffffffffff"
+    published = DefaultWorld(release=shop, name="shop+events").published
+    client.set(wire.manifest_key(shop), published.model_dump_json())
+    client.lpush(wire.PUBLISHED_KEY, RELEASE, shop)
+    for release in (RELEASE, shop):
+        row = row_of(9, [], None, [1])
+        client.hset(wire.user_key(release, 221), mapping=dict(row.fields()))
+    theirs, mine = rating(221, 1), rating(221, 2, "e1")
+    assert record(log, theirs, dataset="shop") == [True]
+    assert record(log, mine) == [True], "an eventid of another's"
+    assert state(settings, 221) == logged(client, 221) == [mine]
+    assert log.forget(221, FILMS).events == 1
+    assert not client.exists(wire.user_key(RELEASE, 221))
     with closing(RedisUsers(settings.redis)) as users:
-        assert users.call(UserQuery(221, shop[1], "shop")).user.events[
-            0
-        ].event == rating(221, 1)  # type: ignore[union-attr]
-        assert log.forget(221, FILMS).events == 1
-        assert not client.exists(wire.user_key(RELEASE, 221))
-        there = users.call(UserQuery(221, shop[1], "shop")).user
-    assert (there.number, len(there.events)) == (9, 1)
+        there = users.call(UserQuery(221, shop, "shop")).user
+    assert there.number == 9
+    assert [each.event for each in there.events] == [theirs]
 
 
 def test_noted_events_are_in_the_log_only(
     log: EventLog, client: redis.Redis, settings: Settings
 ) -> None:
-    seen = [
-        replace(rating(161, number), type="view", value=None) for number in range(5)
-    ]
-    assert log.call(Recording(FILMS, seen, {"view"})) == (True,) * 5
-    assert log.call(Recording(FILMS, [seen[0], rating(161, 9, "e1")], {"view"})) == (
-        False,
-        False,
-    ), "an id counts once"
+    seen = views(161, range(5))
+    assert record(log, *seen) == [True] * 5
+    assert record(log, seen[0], rating(161, 9, "e1")) == [False] * 2, (
+        "an id counts once"
+    )
     assert logged(client, 161) == seen
     assert state(settings, 161) == []
     assert not client.exists(wire.user_events_key(FILMS, 161)), "no request reads it"
@@ -229,67 +239,48 @@ def test_noted_events_are_in_the_log_only(
 def test_noted_events_of_a_user_are_limited(
     settings: Settings, client: redis.Redis
 ) -> None:
-    views = [
-        replace(rating(241, number), type="view", value=None) for number in range(4)
-    ]
+    seen = views(241, range(4))
     with closing(EventLog(settings.redis, most_noted=3)) as log:
-        assert log.call(Recording(FILMS, views[:3], {"view"})) == (True,) * 3
+        assert record(log, *seen[:3]) == [True] * 3
         with pytest.raises(TooManyEventsError, match=r"241.*make events"):
-            log.call(Recording(FILMS, [views[3], rating(241, 9)], {"view"}))
-        assert logged(client, 241) == views[:3], "none of them"
-        assert log.call(Recording(FILMS, [views[0], rating(241, 9)], {"view"})) == (
-            False,
-            True,
-        )
+            record(log, seen[3], rating(241, 9))
+        assert logged(client, 241) == seen[:3], "none of them"
+        assert record(log, seen[0], rating(241, 9)) == [False, True]
 
 
 def test_exported_noted_events_are_trimmed(
     settings: Settings, client: redis.Redis, tmp_path: Path
 ) -> None:
     """The newest stay, and those that are not exported, and what was compacted, which training reads again."""
-    views = [
-        replace(rating(251, number), type="view", value=None) for number in range(8)
-    ]
-    with closing(
-        EventLog(settings.redis, lambda userid, dataset: ["e90"], most=1, most_noted=8)
-    ) as log:
-        log.call(Recording(FILMS, [rating(251, 90)]))
-        log.call(Recording(FILMS, [rating(251, 91)]))  # the first is compacted
-        log.call(Recording(FILMS, views[:6], {"view"}))
+    seen, rated = views(251, range(8)), [rating(251, 90), rating(251, 91)]
+    unneeded = Mock(return_value=["e90"])
+    with closing(EventLog(settings.redis, unneeded, most=1, most_noted=8)) as log:
+        for each in rated:
+            record(log, each)  # the first is compacted
+        record(log, *seen[:6])
         parts = EventParts(tmp_path)
         bring(client, FILMS, parts)
-        log.call(Recording(FILMS, views[6:7], {"view"}))
+        record(log, seen[6])
         assert trim_noted(client, FILMS, parts, most=100) == 0
         assert trim_noted(client, FILMS, parts, most=4) == 3
-        assert logged(client, 251) == [rating(251, 90), rating(251, 91), *views[3:7]]
-        assert log.call(Recording(FILMS, views[7:], {"view"})) == (True,)
+        assert logged(client, 251) == [*rated, *seen[3:7]]
+        assert record(log, seen[7]) == [True]
 
 
 def test_compacted_events_do_not_count_as_noted(
-    settings: Settings, client: redis.Redis
+    settings: Settings, client: redis.Redis, tmp_path: Path
 ) -> None:
-    views = [
-        replace(rating(281, number), type="view", value=None)
-        for number in range(100, 103)
-    ]
-    with closing(
-        EventLog(
-            settings.redis, lambda userid, dataset: all_of_them, most=2, most_noted=3
-        )
-    ) as log:
-        all_of_them = [f"e{number}" for number in range(20)]
+    seen = views(281, range(100, 103))
+    all_of_them = Mock(return_value=[f"e{number}" for number in range(20)])
+    with closing(EventLog(settings.redis, all_of_them, most=2, most_noted=3)) as log:
         for number in range(20):
-            assert log.call(Recording(FILMS, [rating(281, number)])) == (True,)
-        assert log.call(Recording(FILMS, views[:2], {"view"})) == (True, True)
-        assert log.call(Recording(FILMS, [rating(281, 0), views[2]], {"view"})) == (
-            False,
-            True,
-        ), "each counts once"
+            assert record(log, rating(281, number)) == [True]
+        assert record(log, *seen[:2]) == [True, True]
+        assert record(log, rating(281, 0), seen[2]) == [False, True], "each counts once"
         with pytest.raises(TooManyEventsError):
-            log.call(Recording(FILMS, [replace(views[0], eventid="another")], {"view"}))
-        assert (
-            trim_noted(client, FILMS, EventParts(Path("/nonexistent")), most=1) == 0
-        ), "nothing is exported"
+            record(log, replace(seen[0], eventid="another"))
+        nothing_exported = EventParts(tmp_path)
+        assert trim_noted(client, FILMS, nothing_exported, most=1) == 0
         assert log.forget(281, FILMS).events == 23
     assert logged(client, 281) == []
     assert not client.keys("ml:noted:*281*")
@@ -302,20 +293,19 @@ def test_forgetting_does_not_scan_the_store(log: EventLog, client: redis.Redis) 
     assert "cmdstat_scan" not in client.info("commandstats")
 
 
+def record_many(log: EventLog, userid: int, count: int) -> None:
+    """Record views, as many at a time as a request may have."""
+    for start in range(0, count, 500):
+        record(log, *views(userid, range(start, min(start + 500, count))))
+
+
 def test_forgetting_many_noted_events_takes_short_calls(
-    settings: Settings, client: redis.Redis
+    log: EventLog, client: redis.Redis
 ) -> None:
-    views = [
-        replace(rating(261, number), type="view", value=None) for number in range(2_000)
-    ]
-    views += [
-        replace(rating(262, number), type="view", value=None) for number in range(2_000)
-    ]
-    with closing(EventLog(settings.redis)) as log:
-        for start in range(0, len(views), 500):
-            log.call(Recording(FILMS, views[start : start + 500], {"view"}))
-        client.config_resetstat()
-        assert log.forget(261, FILMS).events == 2_000
+    record_many(log, 261, 2_000)
+    record_many(log, 262, 2_000)
+    client.config_resetstat()
+    assert log.forget(261, FILMS).events == 2_000
     assert client.info("commandstats")["cmdstat_fcall"]["calls"] >= 6
     assert logged(client, 261) == []
     assert len(logged(client, 262)) == 2_000
@@ -324,11 +314,7 @@ def test_forgetting_many_noted_events_takes_short_calls(
 def test_an_interrupted_forgetting_is_completed_by_a_retry(
     log: EventLog, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    views = [
-        replace(rating(271, number), type="view", value=None) for number in range(1_200)
-    ]
-    for start in range(0, len(views), 500):
-        log.call(Recording(FILMS, views[start : start + 500], {"view"}))
+    record_many(log, 271, 1_200)
     original, calls = log._run, 0
 
     def dies(*of: Call) -> list[Any]:
@@ -343,60 +329,41 @@ def test_an_interrupted_forgetting_is_completed_by_a_retry(
         with pytest.raises(ServiceError):
             log.forget(271, FILMS)
     # sent again, by the new user of that id
-    log.call(Recording(FILMS, views[:1], {"view"}))
+    record(log, *views(271, [0]))
     assert log.forget(271, FILMS).events == 701
     assert logged(client, 271) == []
     assert not client.keys("ml:noted:*271*")
 
 
 def test_a_forgotten_user_is_in_no_loaded_release_and_no_key(
-    log: EventLog, client: redis.Redis, settings: Settings
+    log: EventLog, client: redis.Redis, features: redis.Redis
 ) -> None:
     """Also where the release was never activated, or is being loaded. The mark alone names the user."""
-    name = "zq-forget-me"
-    for release in ("cccccccccccc", RELEASE):
+    name, other = "zq-forget-me", "cccccccccccc"
+    for release in (other, RELEASE):
         client.sadd(wire.LOADED_KEY, release)
-        client.hset(
-            wire.user_key(release, name),
-            mapping={wire.USER_NUMBER: wire.pack_ids([28])},
-        )
+        load(client, release, name, 28)
     for key in (
-        wire.ids_key("cccccccccccc"),
+        wire.ids_key(other),
+        wire.ids_key(RELEASE),
         wire.replacement(wire.event_counts_key(RELEASE)),
     ):
-        client.zadd(key, {name: 0})
-    client.zadd(wire.ids_key(RELEASE), {name: 0, "another": 0})
-    log.call(Recording(FILMS, [replace(rating(1, 1), userid=name)]))
-    log.call(
-        Recording(
-            FILMS,
-            [replace(rating(1, 2), userid=name, type="view", value=None)],
-            {"view"},
-        )
-    )
+        client.zadd(key, {name: 0, "another": 0})
+    record(log, rating(name, 1), *views(name, [2]))
     for each in STREAMS:
         key = exposures_key(wire.event_partition(name), each)
         client.xadd(key, {"user": exposure_user(FILMS, name), "exposure": "{}"})
-    with redis_of(settings, db=settings.redis.feast_db) as features:
-        features.hset(feast_online_key(28), "x", "1")
-        assert log.forget(name, FILMS).releases == 2  # type: ignore[arg-type]
-        assert not features.exists(feast_online_key(28))
+    features.hset(feast_online_key(28), "x", "1")
+    assert log.forget(name, FILMS).releases == 2
+    assert not features.exists(feast_online_key(28))
+    text, keys = name.encode(), list(client.scan_iter("*"))
     mark = wire.user_events_key(FILMS, name)
+    assert [key for key in keys if text in key] == [mark.encode()]
     stream = event_log_key(FILMS, wire.event_partition(name))
-    assert [key for key in client.scan_iter("*") if name.encode() in key] == [
-        mark.encode()
-    ]
-    holding = {
-        key
-        for key in client.scan_iter("*")
-        if name.encode() in (client.dump(key) or b"")
-    }
+    holding = {key for key in keys if text in (client.dump(key) or b"")}
     assert holding <= {stream.encode()}
-    of_name = [
-        fields
-        for _, fields in client.xrange(stream)
-        if name.encode() in b"".join(fields.values())
-    ]
+    entries = [fields for _, fields in client.xrange(stream)]
+    of_name = [fields for fields in entries if text in b"".join(fields.values())]
     assert of_name == [{b"forget": json.dumps(name).encode()}]
 
 
@@ -404,14 +371,8 @@ def test_no_file_of_the_exchange_folder_holds_a_forgotten_event(
     log: EventLog, client: redis.Redis, settings: Settings
 ) -> None:
     """Redis's own files and the exported events; the id alone stays, in tombstones."""
-    log.call(Recording(FILMS, [replace(rating(1, 1, "zq-event"), userid="zq-user")]))
-    log.call(
-        Recording(
-            FILMS,
-            [replace(rating(1, 2, "zq-view"), userid="zq-user", type="view")],
-            {"view"},
-        )
-    )
+    view = replace(rating("zq-user", 2, "zq-view"), type="view")
+    record(log, rating("zq-user", 1, "zq-event"), view)
     s1_log_to_parquet.main(settings)
     # not while a rewrite of an earlier test is under way
     until(client.save, despite=(redis.ResponseError,))
@@ -431,33 +392,22 @@ def test_no_file_of_the_exchange_folder_holds_a_forgotten_event(
         lambda: holding(b"zq-event") == holding(b"zq-view") == [],
         despite=(FileNotFoundError,),
     )
-    assert set(
-        EventParts(settings.events_dir(FILMS)).read()["eventid"].dropna()
-    ).isdisjoint({"zq-event", "zq-view"})
+    eventids = exported(settings.events_dir(FILMS))["eventid"]
+    assert not eventids.isin(["zq-event", "zq-view"]).any()
 
 
 def test_of_a_user_so_many_events_count_and_no_more(
     settings: Settings, client: redis.Redis
 ) -> None:
-    log = EventLog(settings.redis, most=3)
-    log.call(Recording(FILMS, [rating(171, 1), rating(171, 2)]))
-    with pytest.raises(TooManyEventsError, match="171"):
-        log.call(Recording(FILMS, [rating(171, 3), rating(171, 4)]))
-    assert logged(client, 171) == [rating(171, 1), rating(171, 2)], "none of them"
-    view = replace(rating(171, 5), type="view", value=None)
-    assert log.call(
-        Recording(
-            FILMS, [rating(171, 1), rating(171, 3), rating(171, 3), view], {"view"}
-        )
-    ) == (
-        False,
-        True,
-        False,
-        True,
-    )
-    assert log.call(Recording(FILMS, [rating(171, 3)])) == (False,), (
-        "what is there already is no more"
-    )
+    first, second, third, fourth = (rating(171, number) for number in range(1, 5))
+    with closing(EventLog(settings.redis, most=3)) as log:
+        record(log, first, second)
+        with pytest.raises(TooManyEventsError, match="171"):
+            record(log, third, fourth)
+        assert logged(client, 171) == [first, second], "none of them"
+        new = record(log, first, third, third, *views(171, [5]))
+        assert new == [False, True, False, True]
+        assert record(log, third) == [False], "what is there already is no more"
 
 
 def test_events_without_effect_are_trimmed(
@@ -467,24 +417,22 @@ def test_events_without_effect_are_trimmed(
     requested: list[tuple[OwnId, str]] = []
 
     def unneeded(userid: OwnId, dataset: str) -> list[str]:
-        assert current() is NEVER, (
-            "a release may be opened for it, which takes longer than Redis may"
-        )
+        # a release may be opened for it, which takes longer than Redis may
+        assert current() is NEVER
         requested.append((userid, dataset))
         return ["e1", "e2", "nobody's"]
 
+    rated = [rating(231, number) for number in range(1, 7)]
     with closing(EventLog(settings.redis, unneeded, most=3)) as log:
-        log.call(Recording(FILMS, [rating(231, 1), rating(231, 2), rating(231, 3)]))
+        record(log, *rated[:3])
         assert not requested
-        more = [rating(232, 1), rating(231, 4), rating(231, 1), rating(231, 5)]
-        assert log.call(Recording(FILMS, more)) == (True, True, False, True)
+        new = record(log, rating(232, 1), rated[3], rated[0], rated[4])
+        assert new == [True, True, False, True]
         assert requested == [(231, FILMS)]
-        assert state(settings, 231) == [rating(231, number) for number in (3, 4, 5)]
-        assert logged(client, 231) == [
-            rating(231, number) for number in (1, 2, 3, 4, 5)
-        ]
+        assert state(settings, 231) == rated[2:5]
+        assert logged(client, 231) == rated[:5]
         with pytest.raises(TooManyEventsError, match="make events offline sync"):
-            log.call(Recording(FILMS, [rating(231, 6)]))
+            record(log, rated[5])
         assert log.forget(231, FILMS).events == 5
     assert logged(client, 231) == []
 
@@ -492,45 +440,35 @@ def test_events_without_effect_are_trimmed(
 def test_forgetting_can_be_retried(
     log: EventLog,
     client: redis.Redis,
-    settings: Settings,
+    features: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    key = wire.user_key(RELEASE, 181)
     client.lpush(wire.PUBLISHED_KEY, RELEASE)
-    client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([18])})
-    with redis_of(settings, db=settings.redis.feast_db) as features:
-        features.hset(feast_online_key(18), "x", "1")
-        with monkeypatch.context() as patch:
-
-            def fails(*_: object) -> None:
-                raise redis.ConnectionError
-
-            patch.setattr(log._features, "hdel", fails)
-            with pytest.raises(ServiceError):
-                log.forget(181, FILMS)
-        assert log.forget(181, FILMS).releases == 1
-        assert not features.exists(feast_online_key(18))
-    assert not client.exists(key)
+    load(client, RELEASE, 181, 18)
+    features.hset(feast_online_key(18), "x", "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(log._features, "hdel", Mock(side_effect=redis.ConnectionError))
+        with pytest.raises(ServiceError):
+            log.forget(181, FILMS)
+    assert log.forget(181, FILMS).releases == 1
+    assert not features.exists(feast_online_key(18))
+    assert not client.exists(wire.user_key(RELEASE, 181))
 
 
 def test_a_forgotten_user_is_not_listed_or_reloaded(
     log: EventLog, client: redis.Redis, settings: Settings
 ) -> None:
-    rows = [row_of(number, [], None, [1]) for number in (201, 202)]
-    client.sadd(wire.LOADED_KEY, "dddddddddddd")
-    for row in rows:
-        client.hset(
-            wire.user_key("dddddddddddd", row.own_id), mapping=dict(row.fields())
-        )
-        for key in (
-            wire.ids_key("dddddddddddd"),
-            wire.event_counts_key("dddddddddddd"),
-        ):
-            client.zadd(key, {f"{row.own_id}": 0})
+    release = "dddddddddddd"
+    client.sadd(wire.LOADED_KEY, release)
+    for number in (201, 202):
+        row = row_of(number, [], None, [1])
+        client.hset(wire.user_key(release, number), mapping=dict(row.fields()))
+        for key in (wire.ids_key(release), wire.event_counts_key(release)):
+            client.zadd(key, {f"{number}": 0})
     log.forget(201, FILMS)
-    log.call(Recording(FILMS, [rating(201, 1)]))
+    record(log, rating(201, 1))
     with closing(UserList(settings.redis)) as users:
-        assert users.call(Listing("dddddddddddd", FILMS, 10)) == [("202", 0)]
+        assert users.call(Listing(release, FILMS, 10)) == [("202", 0)]
     assert RedisStore(settings).remembered([201, 202], FILMS) == {202}
 
 
@@ -538,7 +476,7 @@ def test_an_unfinished_file_rewrite_is_repeated(
     log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requested: Semaphore = Semaphore(0)
-    refusals = [redis.ResponseError("in progress"), redis.ResponseError("in progress")]
+    refusals = [redis.ResponseError("in progress")] * 2
 
     def rewrite() -> None:
         if refusals:
@@ -560,34 +498,27 @@ def test_each_forgetting_is_counted_for_all_processes(
 
 
 def test_forgetting_keeps_other_data_sets_user_of_same_number(
-    log: EventLog, client: redis.Redis, settings: Settings
+    log: EventLog, client: redis.Redis, features: redis.Redis
 ) -> None:
     """Feast keeps both in one row. What is known to be of a kept release of the other stays, and no more."""
-    films, shop = (
-        DefaultWorld(release="fffffffffff1"),
-        DefaultWorld(release="fffffffffff2", name="shop"),
-    )
-    client.set(wire.manifest_key(films.release), films.published.model_dump_json())
-    client.set(wire.manifest_key(shop.release), shop.published.model_dump_json())
+    films = DefaultWorld(release="fffffffffff1")
+    shop = DefaultWorld(release="fffffffffff2", name="shop")
     client.delete(wire.PUBLISHED_KEY)
-    client.rpush(wire.PUBLISHED_KEY, films.release, shop.release)
-    dataset = films.published.manifest.dataset.base_name
-    for release in (films.release, shop.release):
-        client.hset(
-            wire.user_key(release, 221), mapping={wire.USER_NUMBER: wire.pack_ids([22])}
-        )
+    for world in (films, shop):
+        manifest = world.published.model_dump_json()
+        client.set(wire.manifest_key(world.release), manifest)
+        client.rpush(wire.PUBLISHED_KEY, world.release)
+        load(client, world.release, 221, 22)
     names = [feature.name for feature in films.spec.stored("user")]
-    theirs, others = (
-        feast_fields(films.release, names),
-        feast_fields(shop.release, names),
+    theirs, others, stale = (
+        feast_fields(release, names)
+        for release in (films.release, shop.release, "fffffffffff3")
     )
-    stale = feast_fields("fffffffffff3", names)
-    with redis_of(settings, db=settings.redis.feast_db) as features:
-        features.hset(
-            feast_online_key(22), mapping=dict.fromkeys([*theirs, *others, *stale], "1")
-        )
-        assert log.forget(221, dataset).releases == 1
-        assert set(features.hkeys(feast_online_key(22))) == others
-        log.forget(221, "shop")
-        assert not features.exists(feast_online_key(22))
+    key = feast_online_key(22)
+    features.hset(key, mapping=dict.fromkeys(theirs | others | stale, "1"))
+    dataset = films.published.manifest.dataset.base_name
+    assert log.forget(221, dataset).releases == 1
+    assert set(features.hkeys(key)) == others
+    log.forget(221, "shop")
+    assert not features.exists(key)
     client.delete(wire.PUBLISHED_KEY)

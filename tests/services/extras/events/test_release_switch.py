@@ -21,7 +21,7 @@ from data_exchange_center.release_parts import UserRow
 from data_exchange_center.settings import Settings
 from extras.events.event_parts import EventParts, bring
 from extras.events.log import EventLog, Recording
-from offline.feedback import merge
+from offline.feedback import exported, merge
 from offline_to_online.stores.base import redis_client
 from online.clients.redis import RedisUsers, UserQuery
 from tests.datasets import Tables, tables_of
@@ -37,19 +37,15 @@ ITEMS = WRITERS * EACH  # those of the data set's own events come after
 def data(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """A user with three events, another who has two, and films that nobody has seen yet."""
     films = range(1, ITEMS + 4)
-    files = (
-        b"".join(
-            b"%d::%d::4::%d\n" % (user, ITEMS + n, 1_000 * n)
-            for user, n in ((1, 1), (1, 2), (1, 3), (2, 1), (2, 2))
-        ),
-        b"1::F::1::10::\n2::M::56::16::\n",
-        b"".join(b"%d::Film %d (1977)::Action\n" % (film, film) for film in films),
-    )
+    ratings = [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
+    files = {
+        "ratings": [f"{user}::{ITEMS + n}::4::{1_000 * n}\n" for user, n in ratings],
+        "users": ["1::F::1::10::\n", "2::M::56::16::\n"],
+        "movies": [f"{film}::Film {film} (1977)::Action\n" for film in films],
+    }
     folder = tmp_path_factory.mktemp("films")
-    for name, content in zip(
-        ("ratings.dat", "users.dat", "movies.dat"), files, strict=True
-    ):
-        (folder / name).write_bytes(content)
+    for name, lines in files.items():
+        (folder / f"{name}.dat").write_text("".join(lines))
     return tables_of(folder)
 
 
@@ -70,9 +66,8 @@ def load(client: redis.Redis, release: str, data: Tables) -> None:
 
 def current(users: RedisUsers, release: str, userid: int, data: Tables) -> StoredUser:
     user = users.call(UserQuery(userid, release, FILMS)).user
-    return user.current(
-        data.dataset, {number: number for number in range(1, ITEMS + 4)}, None
-    )
+    items = {number: number for number in range(1, ITEMS + 4)}
+    return user.current(data.dataset, items, None)
 
 
 def events_of(writer: int) -> Sequence[Event]:
@@ -89,11 +84,8 @@ def wait_for(acknowledged: Semaphore, events: int) -> None:
 
 
 def test_releases_switch_while_many_write(settings: Settings, data: Tables) -> None:
-    parts, trained, acknowledged = (
-        EventParts(settings.events_dir(FILMS)),
-        Flag(),
-        Semaphore(0),
-    )
+    parts = EventParts(settings.events_dir(FILMS))
+    trained, acknowledged = Flag(), Semaphore(0)
 
     def write(writer: int) -> None:
         """One event after the other; the next answer knows it, whichever release is live by then."""
@@ -114,7 +106,8 @@ def test_releases_switch_while_many_write(settings: Settings, data: Tables) -> N
     def train(client: redis.Redis, release: str) -> int:
         """A release of what the log has by now; how many events that were."""
         events, _ = bring(client, FILMS, parts)
-        load(client, release, data._replace(ratings=merge(*data, parts.read()).ratings))
+        merged = merge(*data, exported(parts.folder))
+        load(client, release, data._replace(ratings=merged.ratings))
         return events
 
     with redis_client(settings) as client, ThreadPoolExecutor(WRITERS) as pool:
@@ -136,19 +129,14 @@ def test_releases_switch_while_many_write(settings: Settings, data: Tables) -> N
         assert snapshot + rest == WRITERS * EACH
         with closing(RedisUsers(settings.redis)) as users:
             for userid, own in ((KNOWN, 3), (UNKNOWN_USER, 0)):
-                expected = {
-                    int(event.itemid)
-                    for w in range(WRITERS)
-                    for event in events_of(w)
-                    if event.userid == userid
-                }
+                expected = set(range(ITEMS + 1, ITEMS + 1 + own))
+                for writer in range(WRITERS):
+                    for event in events_of(writer):
+                        if event.userid == userid:
+                            expected.add(int(event.itemid))
                 for release in (OLD, TRAINED, LAST):
                     user = current(users, release, userid, data)
-                    assert len(user.history) == len(expected) + own, release
-                    assert (
-                        set(user.history.item_numbers)
-                        - set(range(ITEMS + 1, ITEMS + 4))
-                        == expected
-                    )
+                    assert len(user.history) == len(expected), release
+                    assert set(user.history.item_numbers) == expected
                     assert set(user.seen) == set(user.history.item_numbers)
                     assert (np.diff(user.history.times) <= 0).all()

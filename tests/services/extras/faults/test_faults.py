@@ -1,4 +1,4 @@
-"""Each kind of fault of each service, in the calls of a real server's two workers."""
+"""Each kind of fault of each service in the calls of a real server's two workers, and the alerts that faults cause."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import requests
 
 from data_exchange_center.settings import Settings
 from extras.faults.declaration import KINDS, SERVICES, Fault, FaultStore
+from extras.monitoring.objectives import ALERT, Pair
 from offline_to_online.stores import base
+from tests.prometheus import Prometheus
 from tests.services.online.gunicorn_server import running
 from tests.services.online.load import INSTEAD, Load, load
 from tests.unit.online.world import AT, DefaultWorld, World
+from tests.waiting import until
 
 BUDGET_MS = 2000  # the default is for a machine of one's own
 CALL_S = 1.5  # of a service
@@ -117,3 +121,46 @@ def test_all_workers_end_a_fault_that_is_switched_off(server: Server) -> None:
     assert all(each.whole for each in server.answers.between(off, time.monotonic()))
     found = requests.get(f"{server.url}/ml/faults", timeout=30).json()
     assert found == {"allowed": True, "faults": []}
+
+
+@pytest.mark.parametrize(
+    ("objective", "service", "kind", "strict", "others"),
+    [
+        ("availability", "triton", "down", True, {"whole"}),
+        ("latency", "elasticsearch", "slow", False, set()),
+        ("whole", "feast", "down", False, set()),
+        ("freshness", "redis", "down", False, {"whole"}),
+    ],
+)
+def test_a_fault_fires_the_alert_of_its_target_of_service(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    objective: str,
+    service: str,
+    kind: str,
+    strict: bool,
+    others: set[str],
+) -> None:
+    bodies = [{"userid": 1, "timestamp": AT, "budget_ms": BUDGET_MS, "strict": strict}]
+    windows = [Pair("20s", "5s", 14.4, "page")]
+
+    def firing() -> set[str]:
+        alerts = prometheus.get("alerts")["alerts"]
+        labels = [each["labels"] for each in alerts if each["state"] == "firing"]
+        return {each["objective"] for each in labels if each["alertname"] == ALERT}
+
+    with (
+        Prometheus(tmp_path, server.url, monkeypatch, windows) as prometheus,
+        load(server.url, bodies, 2, 0.1),
+    ):
+        scraped = "count_over_time(recsys:bad_share:rate5s[10s]) > 5"
+        until(lambda: prometheus.value(scraped) != [], PATIENCE_S)
+        until(lambda: not firing(), PATIENCE_S)
+        fault = {"service": service, "kind": kind, "wait_ms": 500}
+        server.store.begin(Fault.model_validate(fault))
+        until(lambda: objective in firing(), PATIENCE_S)
+        # a busy machine may be slow, too
+        assert firing() <= {objective, "latency"} | others
+        server.store.end()
+        until(lambda: not firing(), PATIENCE_S)

@@ -17,6 +17,7 @@ from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.redis_of import redis_of
 from tests.unit.extras.questions.asking import ask, ids
+from tests.unit.online.fakes import open_breaker
 from tests.unit.online.world import DefaultWorld, SourceWorld, World
 from tests.waiting import until
 
@@ -32,18 +33,14 @@ def workers(
 ) -> Iterator[tuple[FlaskClient, FlaskClient]]:
     """Two servers over the same services, each with a key; nothing is new when they start."""
     path = tmp_path / "api_keys"
-    settings = patient.model_copy(
-        update={"server": patient.server.model_copy(update={"keys_file": path})}
-    )
+    server = patient.server.model_copy(update={"keys_file": path})
+    settings = patient.model_copy(update={"server": server})
     key = keys.add(path, "shop")
+    items = f"ml:items:{world.dataset}"
     with redis_of(patient) as client, ExitStack() as ends:
-        keys_of_items = (
-            f"ml:items:{world.dataset}",
-            f"{{ml:items:{world.dataset}}}:changed",
-        )
-        client.delete(*keys_of_items)
+        client.delete(items, f"{{{items}}}:changed")
         yield started(settings, key, ends), started(settings, key, ends)
-        client.delete(*keys_of_items)
+        client.delete(items, f"{{{items}}}:changed")
 
 
 def started(settings: Settings, key: str, ends: ExitStack) -> FlaskClient:
@@ -55,22 +52,25 @@ def started(settings: Settings, key: str, ends: ExitStack) -> FlaskClient:
     return http
 
 
+def post(http: FlaskClient, path: str, body: Any, status: int = 200) -> None:
+    response = http.post(path, json=body)
+    assert response.status_code == status, response.text
+
+
+def new_items(count: int) -> list[dict[str, Any]]:
+    about = {"title": "New", "attributes": {"genres": ["Comedy"]}}
+    return [{"itemid": NEW + n} | about for n in range(count)]
+
+
 def test_every_worker_serves_a_new_item_soon(
     workers: tuple[FlaskClient, FlaskClient], world: World
 ) -> None:
     first, second = workers
     ask(second)
-    before = ask(first, size=200, strict=True, explain="recall")
-    for n in range(40):
-        added = first.post(
-            "/ml/item",
-            json={
-                "itemid": NEW + n,
-                "title": "New",
-                "attributes": {"genres": ["Comedy"]},
-            },
-        )
-        assert added.status_code == 200, added.text
+    usual = {"size": 200, "strict": True, "explain": "recall"}
+    before = ask(first, **usual)
+    for item in new_items(40):
+        post(first, "/ml/item", item)
     new = {NEW + n for n in range(40)}
     query = {"only": [*new, *world.trained[:99]], "size": 200, "explain": "recall"}
     found: dict[str, Any] = {}
@@ -85,18 +85,13 @@ def test_every_worker_serves_a_new_item_soon(
     # as the exact search among all says
     recommender = first.application.extensions["recsys"].recommender
     breaker = recommender.items.breaker
-    breaker.force_open("is left alone")
+    open_breaker(breaker)
     exact = ask(first, **query, budget_ms=10_000)
-    breaker.force_open(None)
+    breaker._failures = 0
     assert exact["recall"] == found["recall"]
-    for n in range(40):
-        assert first.delete(f"/ml/item/{NEW + n}").status_code == 200
-    until(
-        lambda: (
-            ask(second, size=200, strict=True, explain="recall")["recall"]
-            == before["recall"]
-        )
-    )
+    for itemid in new:
+        assert first.delete(f"/ml/item/{itemid}").status_code == 200
+    until(lambda: ask(second, **usual)["recall"] == before["recall"])
 
 
 def test_lists_and_increments_reach_every_worker(
@@ -107,22 +102,17 @@ def test_lists_and_increments_reach_every_worker(
     def found(worker: FlaskClient) -> set[Any]:
         return set(ids(ask(worker, only=[NEW + n for n in range(200)], size=200)))
 
-    items = [
-        {"itemid": NEW + n, "title": f"New {n}", "attributes": {"genres": ["Comedy"]}}
-        for n in range(200)
-    ]
-    assert first.post("/ml/items", json=items).status_code == 200
+    items = new_items(200)
+    post(first, "/ml/items", items)
     until(lambda: len(found(second)) == 200)
     # the second worker reads the two that have changed since
-    assert (
-        first.patch(f"/ml/item/{NEW}", json={"title": "Another"}).json["title"]
-        == "Another"
-    )
+    changed = first.patch(f"/ml/item/{NEW}", json={"title": "Another"})
+    assert changed.json["title"] == "Another"
     assert second.delete(f"/ml/item/{NEW + 1}").status_code == 200
     until(lambda: len(found(first)) == len(found(second)) == 199)
-    assert first.post("/ml/items", json=[items[1], items[2]]).status_code == 409
+    post(first, "/ml/items", items[1:3], 409)
     left = [{"itemid": NEW + n} for n in range(200) if n != 1]
-    assert second.post("/ml/items/remove", json=left).status_code == 200
+    post(second, "/ml/items/remove", left)
     until(lambda: not found(first) | found(second))
 
 
@@ -133,9 +123,7 @@ def test_it_stays_through_a_release(
     stack: Settings,
 ) -> None:
     first, second = workers
-    assert (
-        first.post("/ml/item", json={"itemid": NEW, "title": "New"}).status_code == 200
-    )
+    post(first, "/ml/item", new_items(1)[0])
     later = worlds[SourceWorld]
     with redis_of(stack) as client:
         client.set(wire.LIVE_KEY, later.release)

@@ -15,7 +15,7 @@ from offline.models.rankers import ScoringModel
 from offline_to_online import onnx_export
 from offline_to_online.stores.triton import TritonStore
 from online.clients.http import Http
-from online.clients.triton import EncoderQuery, TritonScores, TritonVectors
+from online.clients.triton import EncoderQuery, TritonScores
 from online.recommend.outcomes import Outcome
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Request
@@ -86,7 +86,7 @@ def test_triton_gives_the_vector_of_the_artifacts(
         encoded.vector_dims[CHANNEL],
     )
     with closing(TritonScores(patient.triton)) as scores:
-        found = TritonVectors(scores).call(query)
+        found = scores.call(query)
     np.testing.assert_allclose(
         found, encoded.user_vectors(1)[CHANNEL], rtol=1e-5, atol=1e-6
     )

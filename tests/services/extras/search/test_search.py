@@ -16,6 +16,7 @@ from online.clients.elastic import ElasticItems
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.online.fakes import open_breaker
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, World
 
 pytestmark = pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_title_is_found_without_elasticsearch_too(
     wanted = next(n for n in reversed(world.trained) if n not in world.seen[USER])
     full = ask(http, userid=userid, query=f"[{wanted}]", size=5, budget_ms=10_000)
     recommender = http.application.extensions["recsys"].recommender
-    recommender.items.breaker.force_open("is down")
+    open_breaker(recommender.items.breaker)
     degraded = ask(http, userid=userid, query=f"[{wanted}]", size=5, budget_ms=10_000)
     assert ids(full)[0] == ids(degraded)[0] == wanted
     assert "degraded" not in full

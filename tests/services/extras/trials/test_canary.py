@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -43,7 +42,7 @@ PATIENCE_S = 60.0
 BUDGET_MS = 4_000
 KEYS = "ml:canary*", "ml:trials", "ml:exposures*"
 # So that two small worlds with unlike lists differ in no guardrail but errors
-LIMITS = {
+LIMITS: dict[str, float] = {
     "STEP_S": 1,
     "DEGRADED": 1,
     "SHORT": 1,
@@ -77,35 +76,25 @@ def served(
     other: World,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> Iterator[tuple[Settings, psutil.Process]]:
-    with serving(patient, other, tmp_path, monkeypatch) as found:
-        yield found
-
-
-@pytest.fixture
-def guarded(
-    patient: Settings,
-    world: World,
-    other: World,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[tuple[Settings, psutil.Process]]:
-    """With a guardrail on answers that lack something."""
-    monkeypatch.setitem(LIMITS, "DEGRADED", 0.3)
-    with serving(patient, other, tmp_path, monkeypatch) as found:
+    """A parameter: other limits."""
+    limits = LIMITS | getattr(request, "param", {})
+    with serving(patient, tmp_path, monkeypatch, limits, other) as found:
         yield found
 
 
 @contextmanager
 def serving(
     patient: Settings,
-    other: World,
     folder: Path,
     patch: pytest.MonkeyPatch,
+    limits: dict[str, float],
+    other: World,
     call_s: float = 2.5,
 ) -> Iterator[tuple[Settings, psutil.Process]]:
     """A server of two workers that have both releases loaded."""
-    for name, value in LIMITS.items():
+    for name, value in limits.items():
         patch.setenv(f"RECSYS_CANARY__{name}", str(value))
     own = base.patient(patient, call_s).model_copy(update={"exchange_dir": folder})
     with running(folder, own, workers=2, threads=4, budget_ms=BUDGET_MS) as (
@@ -143,8 +132,8 @@ def canaries(settings: Settings) -> CanaryReport:
 
 def begun(settings: Settings, other: World, *, users: int = 10_000) -> Canary:
     """A canary that may need more users than the small worlds have, so that it does not advance."""
-    start = partial(_started, changes.start_canary)
     with pytest.MonkeyPatch.context() as patch:
+        start = partial(_started, changes.start_canary)
         patch.setattr(changes, "start_canary", start)
         canary = commands.start_canary(settings, other.release, 0.5, users).canary
     assert canary is not None
@@ -156,12 +145,18 @@ def begun(settings: Settings, other: World, *, users: int = 10_000) -> Canary:
 
 def _started(start: Callable[..., Trials], *given: Any, **more: Any) -> Trials:
     while True:  # until some of the twelve users are in each group
-        new_id = uuid.uuid4().hex[:12]
-        found = start(*given, **{**more, "known": 100_000, "new_id": new_id})
+        found = start(*given, **{**more, "known": 100_000})
         assert found.canary is not None
         groups = [users_of(found.canary, group) for group in ("canary", "active")]
         if all(len(users) >= 3 for users in groups):
             return found
+
+
+def bodies(world: World, budget_ms: int = BUDGET_MS) -> list[dict[str, Any]]:
+    return [
+        {"userid": user, "timestamp": AT, "budget_ms": budget_ms}
+        for user in world.userids
+    ]
 
 
 def users_of(canary: Canary, group: str) -> list[int]:
@@ -178,10 +173,11 @@ with_world = pytest.mark.parametrize(
 
 
 @with_world
+@pytest.mark.parametrize("served", [{"DEGRADED": 0.3}], indirect=True)
 def test_a_violated_guardrail_rolls_back_in_every_worker(
-    guarded: tuple[Settings, psutil.Process], world: World, other: World, tmp_path: Path
+    served: tuple[Settings, psutil.Process], world: World, other: World, tmp_path: Path
 ) -> None:
-    settings, _ = guarded
+    settings, _ = served
     canary = begun(settings, other)
     theirs, others = users_of(canary, "canary"), users_of(canary, "active")
     for user in world.userids:
@@ -222,11 +218,7 @@ def test_it_is_activated_though_workers_and_redis_are_killed(
         with redis_of(settings) as client:
             return str(client.get(wire.LIVE_KEY), "utf-8")  # type: ignore[arg-type]
 
-    bodies = [
-        {"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS}
-        for user in world.userids
-    ]
-    with load(settings.server.url, bodies, clients=4, pause_s=0.05) as answered:
+    with load(settings.server.url, bodies(world), clients=4, pause_s=0.05) as answered:
         answered.wait(
             lambda answer: answer.body.get("release") == other.release, PATIENCE_S
         )
@@ -326,14 +318,16 @@ def behind(
     }
     at = f"127.0.0.1:{proxies['triton'].port}"
     ports["redis"]["socket_dir"] = None
-    ports["triton"] = {"socket_dir": None, "nodes": at, "http_nodes": at}
+    ports["triton"] = {"socket_dir": None, "nodes": at}
     own = {
         name: getattr(patient, name).model_copy(update=changes)
         for name, changes in ports.items()
     }
-    with serving(
-        patient.model_copy(update=own), other, tmp_path, monkeypatch, call_s=1.5
-    ) as (settings, _):
+    patient = patient.model_copy(update=own)
+    with serving(patient, tmp_path, monkeypatch, LIMITS, other, call_s=1.5) as (
+        settings,
+        _,
+    ):
         yield settings
     assert "unexpected error" not in (tmp_path / "server.log").read_text()
 
@@ -344,10 +338,9 @@ def test_each_fault_of_each_service_keeps_answers_and_releases(
 ) -> None:
     canary = begun(behind, other)
     of_users = expected(canary, world, other)
-    bodies = [
-        {"userid": user, "timestamp": AT, "budget_ms": 2_000} for user in world.userids
-    ]
-    with load(behind.server.url, bodies, clients=4, pause_s=0.05) as answered:
+    with load(
+        behind.server.url, bodies(world, 2_000), clients=4, pause_s=0.05
+    ) as answered:
         for name, kind in itertools.product(proxies, KINDS):
             began = time.monotonic()
             with proxies[name].fault(kind):
@@ -359,7 +352,7 @@ def test_each_fault_of_each_service_keeps_answers_and_releases(
         assert notes(behind) == {str(canary)}
 
         with proxies["triton"].fault("silent"):  # it is stopped during a fault
-            commands.stop_canary(behind)
+            commands.changed(behind, changes.stop_canary)
             until(lambda: ended(behind), every_s=0.2)
             time.sleep(2.0)
             over = time.monotonic()
@@ -385,11 +378,7 @@ def test_killed_services_fail_no_request_and_keep_releases(
 ) -> None:
     settings, _ = served
     canary = begun(settings, other)
-    bodies = [
-        {"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS}
-        for user in world.userids
-    ]
-    with load(settings.server.url, bodies, clients=4, pause_s=0.05) as answered:
+    with load(settings.server.url, bodies(world), clients=4, pause_s=0.05) as answered:
         for name in SERVICES:
             try:
                 kill(patient, name)
@@ -415,7 +404,7 @@ def test_commands_refuse_what_cannot_be(
     patient: Settings, world: World, other: World
 ) -> None:
     with pytest.raises(TrialError, match="No canary runs"):
-        commands.stop_canary(patient)
+        commands.changed(patient, changes.stop_canary)
     with pytest.raises(TrialError, match="is not published"):
         commands.start_canary(patient, "f" * 12)
     with pytest.raises(TrialError, match="users must be from 1 to 3"):
@@ -423,7 +412,8 @@ def test_commands_refuse_what_cannot_be(
     commands.start_canary(patient, other.release, 0.5)
     with pytest.raises(TrialError, match="A canary runs already"):
         commands.start_canary(patient, other.release)
-    assert commands.stop_canary(patient).ended[0].verdict == "stopped"
+    found = commands.changed(patient, changes.stop_canary)
+    assert found.ended[0].verdict == "stopped"
 
 
 @pytest.fixture
@@ -441,7 +431,7 @@ def test_many_who_decide_at_once_make_one_transition(store: TrialStore) -> None:
 
     def decide(canary: Canary, decision: Decision) -> list[Trials]:
         def change(before: Trials) -> Trials:
-            return changes.follow_decision(before, canary, decision, 1_200.0)
+            return changes.follow_decision(before, canary, decision)
 
         with ThreadPoolExecutor(8) as pool:
             return list(pool.map(lambda _: store.update(change), range(32)))
@@ -457,12 +447,11 @@ def test_counts_of_workers_add_up_by_step(store: TrialStore) -> None:
     canary = store.update(started).canary
     assert canary is not None
     nobody = {"canary": 0, "active": 0}
-    assert store.counts(canary) == ({}, nobody)
-    store.add(canary, {"canary:requests": 3}, {"canary": {1, 2}})
+    assert store.counted(canary) == ({}, nobody)
+    store.counted(canary, {"canary:requests": 3}, {"canary": {1, 2}})
     more = {"canary:requests": 4, "active:requests": 1}
-    store.add(canary, more, {"canary": {2, "three"}, "active": {4}})
-    store.add(canary, {}, {})
+    found = store.counted(canary, more, {"canary": {2, "three"}, "active": {4}})
     counts = {"canary:requests": 7, "active:requests": 1}
-    assert store.counts(canary) == (counts, {"canary": 3, "active": 1})
+    assert found == store.counted(canary) == (counts, {"canary": 3, "active": 1})
     second = canary.model_copy(update={"step": 1})
-    assert store.counts(second) == ({}, nobody)
+    assert store.counted(second) == ({}, nobody)

@@ -19,14 +19,14 @@ import requests
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
-from extras.events.log import EventLog, exposures_key
-from extras.keys import store as keys
-from extras.trials import exposures
+from extras.events.log import EXPOSURES, EventLog, exposures_key
+from extras.trials.changes import start_experiment
 from extras.trials.exposures import Exposure, ExposureQueue
-from extras.trials.state import Trials
-from extras.trials.store import KEY, TrialStore
+from extras.trials.state import Declaration, Trials
+from extras.trials.store import KEPT, KEY, TrialStore
 from offline_to_online.stores.base import redis_client
 from online.clients.base import ServiceError, StoredError
+from online.recommend.poller import Poller
 from stack.supervision import Supervisor
 from tests.redis_of import redis_of
 from tests.services.online.gunicorn_server import running
@@ -47,36 +47,25 @@ def other(
     other = worlds[SourceWorld]
     with redis_of(patient) as client:
         client.rpush(wire.PUBLISHED_KEY, other.release)
-        try:
-            yield other
-        finally:
-            client.delete(KEY)
-            client.delete(
-                *(
-                    exposures_key(partition)
-                    for partition in range(wire.EVENT_PARTITIONS)
-                )
-            )
+        yield other
+        client.delete(KEY, *map(exposures_key, range(wire.EVENT_PARTITIONS)))
 
 
 @pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 def test_every_worker_follows_it_and_none_loses_exposures(
     patient: Settings, world: World, other: World, tmp_path: Path
 ) -> None:
-    key = {"Authorization": f"Bearer {keys.add(tmp_path / 'api_keys', 'test')}"}
     arms = {
         "control": {"release": world.release},
         "treatment": {"release": other.release},
     }
-    body = {"name": "gunicorn", "arms": arms}
+    declared = Declaration.model_validate({"name": "gunicorn", "arms": arms})
+    published = dict.fromkeys((world.release, other.release), world.dataset)
     own = patient.model_copy(update={"exchange_dir": tmp_path})
-    more = {
-        "keys_file": tmp_path / "api_keys",
-        "budget_ms": 10_000,
-        "workers": 2,
-        "threads": 2,
-    }
-    with running(tmp_path, own, **more) as (settings, _):
+    with running(tmp_path, own, workers=2, threads=2, budget_ms=10_000) as (
+        settings,
+        _,
+    ):
         url = settings.server.url
 
         def ask(
@@ -90,10 +79,8 @@ def test_every_worker_follows_it_and_none_loses_exposures(
 
         opened = lambda: all(ask(1, release=other.release) for _ in range(20))  # noqa: E731 (by both)
         until(opened, every_s=0.1, despite=(AssertionError,))
-        started = requests.post(
-            f"{url}/ml/experiments", json=body, headers=key, timeout=30
-        )
-        assert started.ok, started.text
+        with closing(TrialStore(patient.redis)) as store:
+            store.update(lambda each: start_experiment(each, declared, published))
         until(
             lambda: all(
                 "experiments" in ask(1, timestamp=1_500_000_000) for _ in range(20)
@@ -102,11 +89,9 @@ def test_every_worker_follows_it_and_none_loses_exposures(
         with closing(TrialStore(patient.redis)) as store:
             (experiment,) = store.call(None).experiments
         for userid in world.userids:
-            counted = 0
-            while counted < 4:
-                answer = ask(userid)
-                assert answer["experiments"][0]["arms"] == [experiment.arm_of(userid)]
-                counted += 1
+            for _ in range(4):
+                (part,) = ask(userid)["experiments"]
+                assert part["arms"] == [experiment.arm_of(userid)]
     with closing(TrialStore(patient.redis)) as store:
         # written when the workers ended, at the latest
         found = list(store.exposures("gunicorn"))
@@ -134,11 +119,10 @@ def exposure(
     return Exposure(
         experiment,
         "a",
-        f"r{number}",
+        f"{userid} {number}",
         "films",
         userid,
         LIVE,
-        True,
         number,
         answered,
         (number, number + 1),
@@ -164,16 +148,17 @@ def test_many_who_change_them_at_once_lose_nothing(store: TrialStore) -> None:
     assert len({each.buckets for each in there}) == 64
 
 
-def test_the_log_keeps_the_newest(store: TrialStore) -> None:
+def test_the_log_keeps_the_newest(
+    store: TrialStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KEPT, EXPOSURES, 300)
     for start in range(0, 2_000, 500):
-        store.expose(
-            [exposure(1, number) for number in range(start, start + 500)], kept=300
-        )
+        store.expose([exposure(1, number) for number in range(start, start + 500)])
     found = [each.timestamp for each in store.exposures("ranker")]
     assert 300 <= len(found) < 600
     assert found == list(range(2_000 - len(found), 2_000))
-    assert store.is_cut(0, kept=300)
-    assert not store.is_cut(int(time.time()) + 60, kept=300)
+    assert store.is_cut(0)
+    assert not store.is_cut(int(time.time()) + 60)
 
 
 def test_a_forgotten_user_is_in_no_exposure_even_a_queued_one(
@@ -201,11 +186,11 @@ def test_a_forgotten_user_is_in_no_exposure_even_a_queued_one(
 
 
 def test_exposures_wait_for_a_redis_that_is_killed(
-    store: TrialStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    store: TrialStore, settings: Settings
 ) -> None:
     """One whose acknowledgement was lost may be there twice."""
-    monkeypatch.setattr(exposures, "AGAIN_S", 0.1)
-    queue = ExposureQueue(store.expose)
+    queue, poller = ExposureQueue(store.expose), Poller()
+    poller.follow(queue.flush)
     for number in range(300):
         if number == 150:
             psutil.Process(
@@ -215,6 +200,7 @@ def test_exposures_wait_for_a_redis_that_is_killed(
         time.sleep(0.002)
     written = lambda: {each.userid for each in store.exposures("ranker")}  # noqa: E731
     until(lambda: written() == set(range(300)), every_s=0.2, despite=(ServiceError,))
+    poller.close()
     queue.close()
 
 

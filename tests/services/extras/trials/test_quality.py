@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +16,7 @@ from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.events.log import SERVED, EventLog, Recording
+from extras.events.log import EventLog, Recording, exposures_key
 from extras.trials.exposures import Exposure
 from extras.trials.measure_quality import measure
 from extras.trials.store import TrialStore, report_key
@@ -37,15 +36,10 @@ def manifest(settings: Settings) -> Manifest:
 def active(
     settings: Settings, manifest: Manifest, client: redis.Redis
 ) -> Iterator[Manifest]:
-    """The release is active, and its scores on the training data are known."""
     published = Published(manifest=manifest, triton_version=1)
     client.set(wire.manifest_key(manifest.release), published.model_dump_json())
     client.set(wire.LIVE_KEY, manifest.release)
     client.lpush(wire.PUBLISHED_KEY, manifest.release)
-    folder = settings.service_dir("quality")
-    folder.mkdir(parents=True, exist_ok=True)
-    scores = [n / 300 for n in range(300)]
-    (folder / f"{manifest.release}.json").write_text(json.dumps({"scores": scores}))
     yield manifest
     client.delete(
         wire.LIVE_KEY,
@@ -66,16 +60,14 @@ def shown(
         dataset,
         user,
         manifest.release,
-        True,
         at,
         at * 1000,
         items,
-        score=0.99,
     )
 
 
 def test_hit_rate_and_drift_are_measured_and_kept(
-    settings: Settings, active: Manifest
+    settings: Settings, active: Manifest, client: redis.Redis
 ) -> None:
     ids, dataset = read_own_ids(settings.exchange_dir), active.dataset
     users, items = list(ids.users.values()), tuple(list(ids.items.values())[:5])
@@ -90,16 +82,18 @@ def test_hit_rate_and_drift_are_measured_and_kept(
         closing(EventLog(settings.redis)) as log,
     ):
         # the last one's window is not over
-        store.expose([*exposures, shown(active, users[0], items, NOW)], SERVED)
+        store.expose([*exposures, shown(active, users[0], items, NOW)])
         log.call(Recording(dataset.base_name, likes))
-        assert list(store.exposures()) == [], "they have a log of their own"
+        assert not any(
+            client.exists(exposures_key(partition))
+            for partition in range(wire.EVENT_PARTITIONS)
+        ), "they have a log of their own"
     report, problem = measure(settings, WINDOW_S, NOW)
     assert problem == ""
     assert [(each.release, each.lists, each.hits) for each in report.hit_rates] == [
         (active.release, LISTS, 30)
     ]
     drift = {each.feature: each.psi for each in report.drift}
-    assert drift["score"] > 0.2, "all lists have one score"
     assert drift["events of a user"] < 0.2, "the users are those of the training data"
     assert drift["gender"] < 0.2
     assert [each.psi for each in report.drift] == sorted(drift.values(), reverse=True)
@@ -113,7 +107,7 @@ def test_unknown_users_are_drift_and_artifacts_must_match(
     newest = max(read_own_ids(settings.exchange_dir).users.values())
     exposures = [shown(active, newest + n, (1,), NOW - 50) for n in range(1, 3 * LISTS)]
     with closing(TrialStore(settings.redis)) as store:
-        store.expose(exposures, SERVED)
+        store.expose(exposures)
     report, _ = measure(settings, WINDOW_S, NOW)
     assert (
         next(each.psi for each in report.drift if each.feature == "gender")

@@ -69,13 +69,10 @@ def test_a_list_that_lacks_a_user_or_has_another_fails_the_check(
     store.load(MANIFEST, state)
     with redis_client(settings) as client:
         client.zadd(key, {"nobody": 0})
-        with pytest.raises(
-            CheckError,
-            match=f"{key} in Redis lists {USERS + 1} users; there are {USERS}",
-        ):
+        with pytest.raises(CheckError, match=key):
             store.check(MANIFEST, state)
         client.zrem(key, "nobody", "ü7")
-        with pytest.raises(CheckError, match=r"user 'ü7' has 0 events.*: none"):
+        with pytest.raises(CheckError, match=key):
             store.check(MANIFEST, state)
     assert not store.is_checked(RELEASE)
 

@@ -51,6 +51,12 @@ def stuck(folder: Path) -> Iterator[Settings]:
         yield settings
 
 
+def read(settings: Settings, path: str, status: int = 200) -> str:
+    response = requests.get(f"{settings.server.url}/{path}", timeout=30)
+    assert response.status_code == status
+    return response.text
+
+
 def ask(settings: Settings) -> tuple[float, requests.Response]:
     """Seconds, and the answer to a request that waits for Redis."""
     began = time.perf_counter()
@@ -72,12 +78,7 @@ def test_requests_beyond_the_queue_get_503_and_healthz_answers(tmp_path: Path) -
             ]
             until(lambda: len(refused()) >= BEYOND)
             for path in ("healthz", "metrics"):
-                assert (
-                    requests.get(
-                        f"{settings.server.url}/{path}", timeout=30
-                    ).status_code
-                    == 200
-                )
+                read(settings, path)
             one.request("POST", "/ml/rec", b'{"userid": 1}')
             response = one.getresponse()
             assert json.loads(response.read())["error"]["code"] == "overloaded"
@@ -91,8 +92,10 @@ def test_requests_beyond_the_queue_get_503_and_healthz_answers(tmp_path: Path) -
         for seconds, answer in overloaded:
             assert seconds < 0.75 * REDIS_TIMEOUT_S
             assert answer.headers["Retry-After"] == str(RETRY_AFTER_S)
-        page = requests.get(f"{settings.server.url}/metrics", timeout=30).text
-        assert value(page, "refused_total", code="overloaded") >= BEYOND + 1
+        refused_total = value(
+            read(settings, "metrics"), "refused_total", code="overloaded"
+        )
+        assert refused_total >= BEYOND + 1
         assert ask(settings)[1].json()["error"]["code"] != "overloaded"
 
 
@@ -102,8 +105,8 @@ def test_requests_beyond_the_queue_get_503_and_healthz_answers(tmp_path: Path) -
 def test_a_server_that_is_stopped_answers_what_it_has_in_hand(tmp_path: Path) -> None:
     with stuck(tmp_path) as settings, ThreadPoolExecutor(IN_FLIGHT) as clients:
         requested = [clients.submit(ask, settings) for _ in range(THREADS)]
-        page = lambda: requests.get(f"{settings.server.url}/metrics", timeout=30).text  # noqa: E731
-        until(lambda: value(page(), "requests_in_flight") == THREADS)
+        in_flight = "requests_in_flight"
+        until(lambda: value(read(settings, "metrics"), in_flight) == THREADS)
     # here the server has ended
     assert [answer.result()[1].json()["error"]["service"] for answer in requested] == [
         "redis"
@@ -125,18 +128,10 @@ def test_workers_are_counted_together(tmp_path: Path) -> None:
     with running(tmp_path, workers=2, threads=3) as (settings, master):
 
         def page() -> str:
-            return requests.get(f"{settings.server.url}/metrics", timeout=30).text
+            return read(settings, "metrics")
 
-        def ask(times: int) -> None:
-            for _ in range(times):  # a connection each, so that both workers get some
-                assert (
-                    requests.get(
-                        f"{settings.server.url}/nowhere", timeout=30
-                    ).status_code
-                    == 404
-                )
-
-        ask(30)
+        for _ in range(30):  # a connection each, so that both workers get some
+            read(settings, "nowhere", 404)
         assert requests_of(page(), 404, "not_found", "unmatched") == 30
         until(lambda: value(page(), "threads") == 6)
         former = master.children()
@@ -144,12 +139,7 @@ def test_workers_are_counted_together(tmp_path: Path) -> None:
             lambda: stack_server.workers(settings) == {worker.pid for worker in former}
         )
         former[0].kill()
-        until(
-            lambda: (
-                former[0].pid not in stack_server.workers(settings)
-                and len(stack_server.workers(settings)) == 2
-            )
-        )
+        until(lambda: len(stack_server.workers(settings) - {former[0].pid}) == 2)
         # the dead one's threads are gone, the new one's have come
         until(
             lambda: value(page(), "threads") == 6, despite=(requests.ConnectionError,)
@@ -180,10 +170,7 @@ def test_a_recipe_file_with_a_channel_of_an_installed_package(tmp_path: Path) ->
         settings,
         _,
     ):
-        assert (
-            requests.get(f"{settings.server.url}/healthz", timeout=30).status_code
-            == 200
-        )
+        read(settings, "healthz")
 
 
 # Secrets are in no log, no answer and no metric, whatever goes wrong
@@ -212,19 +199,23 @@ def test_secrets_appear_nowhere(tmp_path: Path) -> None:
     with running(tmp_path, settings, **more) as (settings, _):
         url, good = settings.server.url, {"Authorization": f"Bearer {key}"}
         wrong = {"Authorization": f"Bearer {key}x"}
+        sent = [
+            ("POST", "ml/rec", good, 1),  # no service is there
+            ("POST", f"ml/rec?key={key}", good, 0),
+            ("POST", "ml/rec", wrong, 1),
+            ("GET", "ml/rec", good, None),
+            ("GET", "readyz", {}, None),
+            ("GET", "metrics", good, None),
+        ]
         answers = [
-            requests.post(
-                f"{url}/ml/rec", json={"userid": 1}, headers=good, timeout=30
-            ),  # no service is there
-            requests.post(
-                f"{url}/ml/rec?key={key}", json={"userid": 0}, headers=good, timeout=30
-            ),
-            requests.post(
-                f"{url}/ml/rec", json={"userid": 1}, headers=wrong, timeout=30
-            ),
-            requests.get(f"{url}/ml/rec", headers=good, timeout=30),
-            requests.get(f"{url}/readyz", timeout=30),
-            requests.get(f"{url}/metrics", headers=good, timeout=30),
+            requests.request(
+                method,
+                f"{url}/{path}",
+                headers=headers,
+                json=None if userid is None else {"userid": userid},
+                timeout=30,
+            )
+            for method, path, headers, userid in sent
         ]
     assert [answer.status_code for answer in answers] == [503, 400, 401, 405, 503, 200]
     log = (tmp_path / "server.log").read_text()

@@ -6,9 +6,7 @@ import pandas as pd
 
 from extras.baskets.taiw import filtered
 
-
-def log(rows: list[tuple[str, str, int]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["user", "item", "day"])
+COLUMNS = ["user", "item", "day"]
 
 
 def test_users_of_few_days_and_rare_items_are_left_out() -> None:
@@ -16,12 +14,12 @@ def test_users_of_few_days_and_rare_items_are_left_out() -> None:
     rare = [("a", "caviar", 0)]
     seldom = [("d", "milk", day) for day in range(4)]
     more = [("a", "milk", 0)]  # as no user may buy far more a day than the others
-    kept = filtered(log([*regular, *more, *rare, *seldom]))
+    kept = filtered(pd.DataFrame([*regular, *more, *rare, *seldom], columns=COLUMNS))
     assert kept.tolist() == [True] * 16 + [False] * 5
 
 
 def test_users_of_too_many_purchases_a_day_are_left_out() -> None:
     regular = [(f"u{user}", "milk", day) for user in range(20) for day in range(5)]
     reseller = [("r", "milk", day) for day in range(5) for _ in range(50)]
-    kept = filtered(log([*regular, *reseller]))
+    kept = filtered(pd.DataFrame([*regular, *reseller], columns=COLUMNS))
     assert kept.sum() == len(regular)

@@ -14,38 +14,21 @@ def rows(n: int, seed: int = 0) -> Float32:
     return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
 
 
-def worths(
-    each: Float32,
-    rarities: Float32,
-    diversity: float,
-    chosen: list[int],
-    left: list[int],
-) -> list[float]:
-    """By the definition: what each item that is left adds to those that are chosen."""
-    return [
-        (1 - diversity) / np.log2(n + 2)
-        - diversity
-        * (float(np.mean([each[n] @ each[other] for other in chosen])) if chosen else 0)
-        + diversity * float(rarities[n]) / 2
-        for n in left
-    ]
-
-
 @given(st.integers(0, 40), st.floats(0.01, 1), st.integers(1, 40), st.integers(0, 5))
 def test_each_choice_is_the_best_of_what_is_left(
     n: int, diversity: float, size: int, seed: int
 ) -> None:
-    each, rarities, left = (
-        rows(n, seed),
-        np.random.default_rng(9).random(n).astype(np.float32),
-        list(range(n)),
-    )
-    found = diverse_order(each, rarities, diversity, size).tolist()
+    each, rarities = rows(n, seed), np.random.default_rng(9).random(n)
+    found = diverse_order(each, rarities.astype(np.float32), diversity, size)
+    left = np.ones(n, np.bool_)
     for place, choice in enumerate(found[:size]):
-        worth = worths(each, rarities, diversity, found[:place], left)
-        assert worth[left.index(choice)] >= max(worth) - 1e-6
-        left.remove(choice)
-    assert found[size:] == left
+        chosen = each[found[:place]]
+        alike = (each @ chosen.T).sum(axis=1) / max(place, 1)
+        relevance = 1 / np.log2(np.arange(n) + 2)
+        worth = (1 - diversity) * relevance - diversity * (alike - rarities / 2)
+        assert worth[choice] >= worth[left].max() - 1e-6
+        left[choice] = False
+    assert found[size:].tolist() == np.flatnonzero(left).tolist()
 
 
 def test_rarity_is_self_information_by_that_of_the_rarest() -> None:

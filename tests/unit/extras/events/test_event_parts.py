@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,112 +12,95 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events import s1_log_to_parquet
 from extras.events.event_parts import BEGINNING, Entry, EventParts
+from offline.feedback import exported, gaps, missing
 from tests.unit.offline_to_online.test_steps_without_services import nothing_runs  # noqa: F401 (a fixture)
 
 
-def entry(place: int, user: int | str = 1, **fields: object) -> Entry:
-    event = Event(
-        **(
-            {
-                "eventid": f"e{place}",
-                "userid": user,
-                "itemid": 7,
-                "type": "rating",
-                "timestamp": 5,
-            }
-            | fields
-        )
-    )
-    return Entry((place, 0), user, event)
+def entry(place: int, user: int | str = 1) -> Entry:
+    return Entry((place, 0), user, Event(f"e{place}", user, 7, "rating", 5))
 
 
 def forget(place: int, user: int | str = 1) -> Entry:
     return Entry((place, 0), user, None)
 
 
+@pytest.fixture
+def parts(tmp_path: Path) -> EventParts:
+    return EventParts(tmp_path / "events")
+
+
 def eventids(parts: EventParts) -> list[str]:
-    return parts.read()["eventid"].dropna().tolist()
+    return exported(parts.folder)["eventid"].dropna().tolist()
 
 
-def test_appended_events_are_read_in_log_order(tmp_path: Path) -> None:
-    parts = EventParts(tmp_path / "events")
+def test_appended_events_are_read_in_log_order(
+    parts: EventParts, tmp_path: Path
+) -> None:
     assert parts.last(3) == BEGINNING
-    assert parts.read().empty
-    parts.append(
-        3, [entry(11), entry(900, "Zoë", itemid="a/b", value=4.5, recommendation="r1")]
-    )
+    assert exported(parts.folder).empty
+    event = Event("e900", "Zoë", "a/b", "rating", 5, 4.5, "r1")
+    parts.append(3, [entry(11), Entry((900, 0), "Zoë", event)])
     parts.append(3, [entry(1_000)])
     parts.append(4, [entry(12)])
-    assert (parts.last(3), parts.last(4), parts.last(5)) == (
-        (1_000, 0),
-        (12, 0),
-        BEGINNING,
-    )
-    table = parts.read()
+    last = [parts.last(partition) for partition in (3, 4, 5)]
+    assert last == [(1_000, 0), (12, 0), BEGINNING]
+    table = exported(parts.folder)
     assert table["eventid"].tolist() == ["e11", "e12", "e900", "e1000"]
     row = table.iloc[2]
-    assert (row.userid, row.itemid, row.value, row.recommendation) == (
-        "Zoë",
-        "a/b",
-        4.5,
-        "r1",
-    )
+    read = Event(*(row[each.name] for each in fields(event)))
+    assert read == event
     artifacts.EVENTS.write(tmp_path, table)
     assert artifacts.EVENTS.read(tmp_path).equals(table)
 
 
-def test_a_forgotten_user_is_in_no_file(tmp_path: Path) -> None:
-    parts = EventParts(tmp_path)
+def test_a_forgotten_user_is_in_no_file(parts: EventParts) -> None:
     parts.append(3, [entry(1), entry(2, user=2)])
     parts.append(3, [entry(3), forget(4), entry(5), entry(6, user=2)])
     assert eventids(parts) == ["e2", "e5", "e6"]
-    table = parts.read()
+    table = exported(parts.folder)
     assert table.loc[table["eventid"].isna(), "userid"].tolist() == ["1"]
-    assert b"e1" not in b"".join(
-        path.read_bytes() for path in tmp_path.glob("*.parquet")
-    )
+    assert not any(b"e1" in path.read_bytes() for path in parts.files())
     parts.append(3, [forget(9, user=2)])
     assert (eventids(parts), parts.last(3)) == (["e5"], (9, 0))
 
 
-def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
-    parts = EventParts(tmp_path)
+def test_a_damaged_file_says_what_to_do(parts: EventParts) -> None:
     parts.append(3, [entry(1)])
-    next(tmp_path.glob("*.parquet")).write_bytes(b"no parquet")
+    parts.files()[0].write_bytes(b"no parquet")
     with pytest.raises(ArtifactError, match=r"03-.*Delete it.*make events"):
-        parts.read()
+        exported(parts.folder)
 
 
-def test_a_missing_file_in_the_middle_is_an_error(tmp_path: Path) -> None:
-    settings = Settings(exchange_dir=tmp_path)
-    parts = EventParts(settings.events_dir("films"))
+def test_a_missing_file_in_the_middle_is_an_error(parts: EventParts) -> None:
     for place in (1, 2, 3):
         parts.append(3, [entry(place)])
     parts.append(4, [entry(9)])
-    assert parts.gaps() == 0
+    assert gaps(parts.folder) == 0
     parts.files(3)[1].unlink()
-    assert (parts.missing(3), parts.gaps()) == ([((1, 0), (2, 0))], 1)
+    assert missing(parts.folder, 3) == [((1, 0), (2, 0))]
+    assert gaps(parts.folder) == 1
     with pytest.raises(ArtifactError, match="make events"):
-        parts.read()
+        exported(parts.folder)
     parts.append(3, [entry(2)], (1, 0), (2, 0))
     assert eventids(parts) == ["e1", "e2", "e3", "e9"]
 
 
-def test_a_refilled_gap_respects_later_forgetting(tmp_path: Path) -> None:
+def test_a_refilled_gap_respects_later_forgetting(parts: EventParts) -> None:
     """And what it forgets itself is what came before it."""
-    parts = EventParts(tmp_path)
+    second = [entry(3), forget(4, user=2), entry(5)]
     parts.append(3, [entry(1), entry(2, user=2)])
-    parts.append(3, [entry(3), forget(4, user=2), entry(5)])
+    parts.append(3, second)
     parts.append(3, [forget(6), entry(7), entry(8, user=2)])
     parts.files(3)[1].unlink()
-    parts.append(3, [entry(3), forget(4, user=2), entry(5)], (2, 0), (5, 0))
+    parts.append(3, second, (2, 0), (5, 0))
     assert eventids(parts) == ["e7", "e8"]
 
 
-def test_a_file_with_another_name_is_named(tmp_path: Path) -> None:
-    (tmp_path / "03-1-0.parquet").touch()
+def test_a_file_with_another_name_is_named(parts: EventParts) -> None:
+    parts.append(3, [entry(1)])
+    (parts.folder / "03-1-0.parquet").touch()
     with pytest.raises(ArtifactError, match=r"03-1-0\.parquet"):
-        EventParts(tmp_path).last(3)
+        parts.last(3)
 
 
 def test_the_step_without_redis_says_so(nothing_runs: Settings) -> None:  # noqa: F811

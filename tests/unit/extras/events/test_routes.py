@@ -15,16 +15,21 @@ from extras.keys import store as keys
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import ids
-from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, ShopWorld, World
+from tests.unit.online.world import (
+    UNKNOWN_USER,
+    DefaultWorld,
+    ShopWorld,
+    TypedWorld,
+    World,
+)
 
 EVENT = {"eventid": "a1", "userid": 1, "itemid": 4, "type": "rating", "value": 5}
 
 
 def event(**changes: Any) -> dict[str, Any]:
     """`EVENT` with other fields, and without those that are None."""
-    return {
-        name: value for name, value in {**EVENT, **changes}.items() if value is not None
-    }
+    changed = {**EVENT, **changes}
+    return {name: value for name, value in changed.items() if value is not None}
 
 
 @pytest.fixture
@@ -48,26 +53,22 @@ def ask(http: FlaskClient, userid: int | str = 1, **more: Any) -> Any:
 
 def test_the_next_answer_knows_what_was_rated(http: FlaskClient, fakes: Fakes) -> None:
     before = ask(http, size=200)
-    best = ids(before)[0]
-    answer = send(
-        http, {**EVENT, "itemid": best, "recommendation": before["recommendation"]}
-    )
+    best, shown_in = ids(before)[0], before["recommendation"]
+    answer = send(http, event(itemid=best, recommendation=shown_in))
     assert answer == {"events": [{"eventid": "a1", "new": True, "known_item": True}]}
     after = ask(http, size=200)
     assert best not in ids(after)
-    assert ids(after) != [item for item in ids(before) if item != best], (
-        "the vectors are of the new history"
-    )
-    assert after["recommendation"] != before["recommendation"]
+    assert ids(after) != ids(before)[1:], "the vectors are of the new history"
+    assert after["recommendation"] != shown_in
     (logged,) = fakes.users.events_of(fakes.world.dataset, 1)
-    assert logged.event.recommendation == before["recommendation"]
+    assert logged.event.recommendation == shown_in
 
 
 def test_an_event_of_this_second_is_known_without_timestamp(http: FlaskClient) -> None:
     now = int(time.time())
     best = ids(ask(http))[0]
     # a clock that is a little ahead
-    send(http, {**EVENT, "itemid": best, "timestamp": now + 5})
+    send(http, event(itemid=best, timestamp=now + 5))
     assert best not in ids(ask(http))
     assert best in ids(ask(http, timestamp=now))
 
@@ -77,38 +78,21 @@ def test_an_unknown_user_with_neutral_events_gets_popular_items(
 ) -> None:
     """Events of items that the release does not know, and events that are not yet there at the request's time."""
     now = int(time.time())
-    send(
-        http, {**EVENT, "userid": UNKNOWN_USER, "itemid": 10**6, "timestamp": now - 10}
-    )
-    send(http, {**EVENT, "eventid": "a2", "userid": UNKNOWN_USER, "timestamp": now})
+    unknown = event(userid=UNKNOWN_USER, itemid=10**6, timestamp=now - 10)
+    send(http, [unknown, event(userid=UNKNOWN_USER, eventid="a2", timestamp=now)])
     answer = ask(http, UNKNOWN_USER, timestamp=now)
-    assert answer["cold_start"]
     assert answer["cold_start"]
     assert ids(answer) == [item for item, _ in fakes.world.popular[:50]]
 
 
-def test_an_unknown_user_is_personal_from_the_first_event(
-    http: FlaskClient, fakes: Fakes
-) -> None:
+def test_an_unknown_user_is_personal_from_the_first_event(http: FlaskClient) -> None:
     popular = ask(http, UNKNOWN_USER)
-    assert popular["cold_start"] is True
-    send(http, {**EVENT, "userid": UNKNOWN_USER})
+    send(http, event(userid=UNKNOWN_USER))
     personal = ask(http, UNKNOWN_USER, strict=True)
-    assert personal["cold_start"] is False
-    assert "degraded" not in personal
+    assert (popular["cold_start"], personal["cold_start"]) == (True, False)
     assert 4 not in ids(personal)
-    assert ids(personal) != ids(popular)
-    assert {
-        row
-        for query in fakes.features.calls
-        if query.entity == "user"
-        for row in query.ids
-    } <= {1}
-    send(
-        http,
-        {**EVENT, "userid": UNKNOWN_USER, "eventid": "a2", "itemid": 7, "value": 1},
-    )
-    assert ids(ask(http, UNKNOWN_USER)) != ids(personal)
+    send(http, event(userid=UNKNOWN_USER, eventid="a2", itemid=7, value=1))
+    assert ids(ask(http, UNKNOWN_USER)) != ids(personal) != ids(popular)
 
 
 def test_the_count_of_a_users_ratings_is_that_of_the_history(
@@ -117,26 +101,21 @@ def test_the_count_of_a_users_ratings_is_that_of_the_history(
     """In the row that the model is given, whatever the feature store holds."""
     column = fakes.world.spec.columns.index("n_ratings")
     ask(http)
-    send(
-        http,
-        [{**EVENT, "eventid": f"a{item}", "itemid": item} for item in (10, 13, 16)],
-    )
+    send(http, [event(eventid=f"a{item}", itemid=item) for item in (10, 13, 16)])
     ask(http)
-    first, second = (query.inputs.rows[0, column] for query in fakes.scorer.calls)
+    rows = [query.inputs.rows[0, column] for query in fakes.scorer.calls]
     rated = len(fakes.world.histories[1].item_numbers)
+    new = len({10, 13, 16} - set(fakes.world.seen[1]))
     feature = next(each for each in fakes.world.spec.dense if each.name == "n_ratings")
-    new = sum(item not in fakes.world.seen[1] for item in (10, 13, 16))
-    assert [first, second] == pytest.approx(
-        [feature.encode([n])[0] for n in (rated, rated + new)]
-    )
+    assert rows == pytest.approx([feature.encode([n])[0] for n in (rated, rated + new)])
 
 
 def test_an_item_that_the_release_does_not_know_is_recorded(
     http: FlaskClient, fakes: Fakes
 ) -> None:
     before = ids(ask(http))
-    answer = send(http, {**EVENT, "itemid": 999_999})
-    assert answer["events"] == [{"eventid": "a1", "new": True, "known_item": False}]
+    (answer,) = send(http, event(itemid=999_999))["events"]
+    assert (answer["new"], answer["known_item"]) == (True, False)
     assert len(fakes.users.events_of(fakes.world.dataset, 1)) == 1
     assert ids(ask(http)) == before
 
@@ -154,10 +133,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "an itemid of the other kind": (event(itemid="4"), "itemid"),
     "milliseconds": (event(timestamp=1764115200000), "timestamp"),
     "the future": (event(timestamp=4294967295), "timestamp"),
-    "the second of two, by the data set": (
-        [EVENT, event(eventid="b", type="bought")],
-        "[1].type",
-    ),
+    "the second of two": ([EVENT, event(eventid="b", type="bought")], "[1].type"),
 }
 
 
@@ -171,6 +147,26 @@ def test_refused_events_are_reported_and_not_recorded(
     assert fakes.users.events == {}
 
 
+@pytest.mark.parametrize("kind", [TypedWorld], indirect=True)
+def test_a_viewed_item_is_still_recommended_and_a_bought_one_is_not(
+    http: FlaskClient,
+) -> None:
+    best = ids(ask(http))[0]
+    for number, kind in enumerate(("view", "cart", "return")):
+        send(http, event(eventid=f"{number}", itemid=best, type=kind, value=None))
+        assert best in ids(ask(http, size=200)), kind
+    send(http, event(eventid="b", itemid=best, type="buy", value=None))
+    assert best not in ids(ask(http, size=200))
+
+
+@pytest.mark.parametrize("kind", [TypedWorld], indirect=True)
+def test_a_type_that_the_release_lacks_is_refused(http: FlaskClient) -> None:
+    error = send(http, event(type="rating"), 400)["error"]
+    assert error["field"] == "type"
+    assert "buy, cart, click, hide, return, shown, undo, view;" in error["message"]
+    assert "dataset.toml" in error["message"]
+
+
 def test_an_event_belongs_to_the_active_release(
     http: FlaskClient, fakes: Fakes
 ) -> None:
@@ -181,27 +177,28 @@ def test_an_event_belongs_to_the_active_release(
     assert [key[0] for key in fakes.users.events] == ["others"]
 
 
+def instead_while_redis_is_away(http: FlaskClient, fakes: Fakes, userid: int) -> Any:
+    """What answers from this process's memory alone."""
+    fakes.users.down = True
+    (degraded,) = ask(http, userid)["degraded"]
+    fakes.users.down = False
+    return degraded["instead"]
+
+
 def test_a_forgotten_user_is_unknown(with_a_key: FlaskClient, fakes: Fakes) -> None:
     http = with_a_key
     send(http, EVENT)
     assert ask(http)["cold_start"] is False
-    response = http.delete("/ml/user/1")
-    assert response.json == {
+    forgotten = http.delete("/ml/user/1").json
+    assert forgotten == {
         "userid": 1,
         "events": 1,
         "releases": 1,
         "remaining": list(REMAINING),
     }
-    assert any("Redis" in each for each in REMAINING), (
-        "the mark that keeps the user from coming back"
-    )
     assert ask(http)["cold_start"] is True
-    fakes.users.down = True
-    assert ask(http)["degraded"][0]["instead"] == "popular", (
-        "this process remembers no state either"
-    )
-    fakes.users.down = False
-    send(http, {**EVENT, "eventid": "later"})
+    assert instead_while_redis_is_away(http, fakes, 1) == "popular"
+    send(http, event(eventid="later"))
     assert ask(http)["cold_start"] is False
 
 
@@ -211,14 +208,13 @@ def test_forgetting_by_another_process_clears_memory(
     ask(http)
     fakes.log.forget(1, fakes.world.dataset)
     fakes.follow()
-    fakes.users.down = True
-    assert ask(http)["degraded"][0]["instead"] == "popular"
-    fakes.users.down = False
+    assert instead_while_redis_is_away(http, fakes, 1) == "popular"
     ask(http, 2)
-    fakes.users.down = True
-    assert ask(http, 2)["degraded"][0]["instead"] == "last_state", (
-        "others are remembered again"
-    )
+    assert instead_while_redis_is_away(http, fakes, 2) == "last_state"
+
+
+GORSE = [{"FeedbackType": "view", "UserId": "1", "ItemId": "4"}]
+WRITING = [("/ml/event", EVENT), ("/api/feedback", GORSE)]
 
 
 @pytest.mark.parametrize(
@@ -233,45 +229,38 @@ def test_forgetting_by_another_process_clears_memory(
         ({}, 200),
     ],
 )
-@pytest.mark.parametrize("path", ["/ml/event", "/api/feedback"])
+@pytest.mark.parametrize(("path", "body"), WRITING)
 def test_no_page_of_another_site_writes_without_a_key(
-    http: FlaskClient, fakes: Fakes, headers: dict[str, str], status: int, path: str
+    http: FlaskClient,
+    fakes: Fakes,
+    headers: dict[str, str],
+    status: int,
+    path: str,
+    body: Any,
 ) -> None:
-    gorse = [{"FeedbackType": "view", "UserId": "1", "ItemId": "4"}]
-    response = http.post(
-        path, json=gorse if path == "/api/feedback" else EVENT, headers=headers
-    )
-    assert response.status_code == status
+    assert http.post(path, json=body, headers=headers).status_code == status
     assert len(fakes.users.events) == (status == 200)
-    assert (
-        http.post("/ml/rec", json={"userid": 1}, headers=headers).status_code == 200
-    ), "reading is no harm"
+    reading = http.post("/ml/rec", json={"userid": 1}, headers=headers)
+    assert reading.status_code == 200
 
 
 def test_a_key_is_good_from_any_site(with_a_key: FlaskClient) -> None:
-    assert (
-        with_a_key.post(
-            "/ml/event", json=EVENT, headers={"Sec-Fetch-Site": "cross-site"}
-        ).status_code
-        == 200
-    )
+    headers = {"Sec-Fetch-Site": "cross-site"}
+    answer = with_a_key.post("/ml/event", json=EVENT, headers=headers)
+    assert answer.status_code == 200
 
 
 def test_a_full_list_of_events_fits_into_a_body(http: FlaskClient) -> None:
-    events = [
-        {**EVENT, "eventid": f"{'a' * 40}{n}", "recommendation": "r" * 32}
-        for n in range(500)
-    ]
+    long = event(recommendation="r" * 32)
+    events = [{**long, "eventid": f"{'a' * 40}{n}"} for n in range(500)]
     assert len(send(http, events)["events"]) == 500
 
 
 def test_too_many_events_of_a_user_are_refused(http: FlaskClient, fakes: Fakes) -> None:
     fakes.log.full = True
-    error = send(http, EVENT, 409)["error"]
-    assert error["code"] == "too_many_events"
-    assert send(http, {**EVENT, "type": "view"})["events"][0]["new"], (
-        "what is only noted is taken all the same"
-    )
+    assert send(http, EVENT, 409)["error"]["code"] == "too_many_events"
+    (noted,) = send(http, event(type="view"))["events"]
+    assert noted["new"], "what is only noted is taken all the same"
 
 
 @pytest.mark.parametrize("userid", ["0", "x", "-1", "7 ", str(2**31), "9" * 600])
@@ -288,12 +277,8 @@ def test_nobody_has_such_an_id(with_a_key: FlaskClient, userid: str) -> None:
 def test_ids_may_be_any_text(
     with_a_key: FlaskClient, fakes: Fakes, userid: str
 ) -> None:
-    send(
-        with_a_key,
-        {"eventid": "a", "userid": userid, "itemid": "nowhere", "type": "view"},
-    )
-    response = with_a_key.delete(f"/ml/user/{quote(userid, safe='')}")
-    found = response.json
+    send(with_a_key, event(userid=userid, itemid="nowhere", type="view"))
+    found = with_a_key.delete(f"/ml/user/{quote(userid, safe='')}").json
     assert (found["userid"], found["events"]) == (userid, 1)
     assert found["releases"] == int(userid in fakes.world.numbers)
 
@@ -314,6 +299,5 @@ def test_an_event_needs_a_good_key_from_the_first_one_on(
         assert http.post("/ml/event", json=EVENT, headers=headers).status_code == status
     assert http.post("/api/feedback", json=[]).status_code == 401
     keys.revoke(path, "shop")
-    assert http.post("/ml/event", json=EVENT).status_code == 401, (
-        "who takes the last key back wants nobody to write"
-    )
+    # who takes the last key back wants nobody to write
+    send(http, EVENT, 401)

@@ -26,20 +26,13 @@ def made_up(
     """A user that a release knows, and events since; of few items, so that they meet."""
     rng = np.random.default_rng(seed)
     rates = "rating" if dataset.has_values else "click"
-    kinds = rng.choice([rates, rates, "hide", "undo", "view", "unheard"], size).tolist()
-    columns = (
-        rng.integers(1, 11, size),
-        rng.integers(90, 130, size),
-        rng.integers(1, 7, size),
-    )  # 9, 10: unknown
-    events = [
-        Logged(
-            time, (1_000, place), Event(f"e{place}", 7, item, kind, time, float(value))
-        )
-        for place, (kind, item, time, value) in enumerate(
-            zip(kinds, *(c.tolist() for c in columns), strict=True)
-        )
-    ]
+    events = []
+    for place in range(size):
+        kind = rng.choice([rates, rates, "hide", "undo", "view", "unheard"])
+        item = int(rng.integers(1, 11))  # 9, 10: unknown
+        time, value = int(rng.integers(90, 130)), float(rng.integers(1, 7))
+        event = Event(f"e{place}", 7, item, str(kind), time, value)
+        events.append(Logged(time, (1_000, place), event))
     items = rng.permutation(8)[:4] + 1
     codes = rng.integers(1, 6, 4) if dataset.has_values else np.ones(4, np.int64)
     return History(items, codes, np.sort(rng.integers(80, 110, 4))[::-1]), events
@@ -50,16 +43,13 @@ def state(
 ) -> tuple[list[tuple[int, int, int]], list[int]]:
     """The history after these events, without the order of one second, and what is seen."""
     now, items = updated(history, seen(history), events, KNOWN, dataset)
-    rows = zip(
-        now.times.tolist(), now.item_numbers.tolist(), now.ratings.tolist(), strict=True
-    )
-    return sorted(rows), items.tolist()
+    columns = (now.times.tolist(), now.item_numbers.tolist(), now.ratings.tolist())
+    return sorted(zip(*columns, strict=True)), items.tolist()
 
 
 def user(history: History, events: Sequence[Logged]) -> StoredUser:
-    return StoredUser(
-        1, (), seen(history), np.empty(0, np.int32), history, {}, tuple(events)
-    )
+    terms = np.empty(0, np.int32)
+    return StoredUser(1, (), seen(history), terms, history, {}, tuple(events))
 
 
 def release(dataset: Dataset) -> Any:
@@ -83,13 +73,13 @@ def test_events_a_release_was_trained_on_change_nothing(
 
 
 def test_only_what_all_kept_releases_know_is_not_needed() -> None:
-    events = [
-        Logged(200 + n, (1, n), Event(f"e{n}", 7, n, "rating", 200 + n, 5.0))
-        for n in (1, 2, 3)
-    ]
-    empty = History.empty()
+    events = []
+    for n in (1, 2, 3):
+        event = Event(f"e{n}", 7, n, "rating", 200 + n, 5.0)
+        events.append(Logged(event.timestamp, (1, n), event))
+    none = History.empty()
     histories = [
-        updated(empty, seen(empty), events[:n], KNOWN, STARS)[0] for n in (0, 1, 2)
+        updated(none, seen(none), events[:n], KNOWN, STARS)[0] for n in (0, 1, 2)
     ]
     states = [(user(history, events), release(STARS)) for history in histories]
     assert unneeded(states[1:]) == {"e1"}

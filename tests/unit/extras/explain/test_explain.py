@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center.channels import BREAK_S, HistorySum, Requests
@@ -19,37 +18,39 @@ from online.clients.base import ServiceError
 from online.recommend.types import Answer, Request
 from tests.unit.data_exchange_center.test_channels import ITEMS, channel, deeper
 from tests.unit.extras.conftest import Fakes
+from tests.unit.online.fakes import DownError
 from tests.unit.online.world import (
     AT,
+    BLANK_USER,
     LATER,
+    LONG_HISTORY_USER,
     NO_FEATURES_USER,
     UNKNOWN_USER,
     DefaultWorld,
     SourceWorld,
+    TypedWorld,
 )
 
-pytestmark = pytest.mark.usefixtures("opened")
-
+USER = 8
 default = pytest.mark.parametrize("kind", [DefaultWorld])
 source = pytest.mark.parametrize("kind", [SourceWorld])
 
 
-def explained(
-    fakes: Fakes, userid: int = 8, size: int = 50, timestamp: int = AT
-) -> tuple[Explanation, ...]:
-    answer = requested(fakes, userid, size, timestamp=timestamp)
-    assert [each.itemid for each in answer.explained] == answer.itemids
-    return tuple(answer.explained)
-
-
-def requested(fakes: Fakes, userid: int = 8, size: int = 50, **more: Any) -> Answer:
-    request = {"userid": userid, "size": size, "timestamp": AT, "explain": True, **more}
+def requested(fakes: Fakes, **more: Any) -> Answer:
+    request = {"userid": USER, "timestamp": AT, "explain": True, **more}
     return fakes.recommender.recommend(Request(**request))
 
 
+def explained(fakes: Fakes, **more: Any) -> list[Explanation]:
+    answer = requested(fakes, **more)
+    explanations = list(answer.explained)
+    assert [each.itemid for each in explanations] == answer.itemids
+    return explanations
+
+
 def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
-    answer = requested(fakes, 8, 20)
-    recall = requested(fakes, 8, 20, explain="recall").recall
+    answer = requested(fakes, size=20)
+    recall = requested(fakes, size=20, explain="recall").recall
     names = [channel.name for channel in fakes.world.recipe.recall.channels]
     assert not answer.recall  # long: only where it is requested
     for n, each in enumerate(answer.explained):
@@ -58,60 +59,37 @@ def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
         assert recall["fused"][each.fused.rank - 1] == each.itemid
         assert list(each.channels) == names
         for name, at in each.channels.items():
-            found = recall[name]
-            assert at.of == len(found)
-            assert (at.rank is not None) == (each.itemid in found)
-            assert at.rank is None or found[at.rank - 1] == each.itemid
+            ranks = {itemid: n for n, itemid in enumerate(recall[name], start=1)}
+            assert (at.rank, at.of) == (ranks.get(each.itemid), len(ranks))
 
 
 @default
-@settings(
-    max_examples=15,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(userid=st.integers(1, 12), timestamp=st.sampled_from([AT, LATER]))
-def test_shares_are_exact_and_add_up_to_the_channels_score(
+@pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER, BLANK_USER, USER])
+@pytest.mark.parametrize("timestamp", [AT, LATER])
+def test_shares_add_up_to_the_channels_score_and_name_events(
     fakes: Fakes, userid: int, timestamp: int
 ) -> None:
-    reported = 0
-    for each in explained(fakes, userid, timestamp=timestamp):
-        for at in each.channels.values():
-            if at.rank:
-                shares = at.shares
-                parts = [shares.base, shares.popularity, shares.others]
-                parts += shares.profile.values()
-                parts += [event.share for event in shares.history]
-                assert sum(parts) == pytest.approx(at.score, abs=1e-5)
-                reported += 1
-    assert reported
-
-
-@default
-def test_an_events_share_is_what_the_score_loses_without_it(fakes: Fakes) -> None:
-    world = fakes.world
-    history, tower = world.histories[8], world.channels.channels[0]
-    (first, *_) = explained(fakes)
-    shares = first.channels["tower"].shares
-    for event in shares.history:
-        n = history.item_numbers.tolist().index(event.itemid)
-        assert event.title == world.titles[int(event.itemid)]
-        assert (event.rating, event.timestamp) == (history.ratings[n], history.times[n])
-        silenced = replace(tower, lag=tower.lag * (np.arange(tower.events) != n))
-        without = replace(world.channels, channels=(silenced,))
-        item = world.item_vectors["tower"][int(first.itemid)]
-        vectors = (
-            each.query_vectors(history, world.profile(8), AT)["tower"]
-            for each in (world.channels, without)
-        )
-        lost = [float(item @ vector) for vector in vectors]
-        assert event.share == pytest.approx(lost[0] - lost[1], abs=1e-4)
+    history = fakes.world.histories[userid]
+    explanations = explained(fakes, userid=userid, timestamp=timestamp)
+    places = [at for each in explanations for at in each.channels.values() if at.rank]
+    assert places
+    for at in places:
+        shares = at.shares
+        parts = [shares.base, shares.popularity, shares.others]
+        parts += shares.profile.values()
+        parts += [event.share for event in shares.history]
+        assert sum(parts) == pytest.approx(at.score, abs=1e-5)
+        for event in shares.history:
+            n = history.item_numbers.tolist().index(event.itemid)
+            assert event.title == fakes.world.titles[int(event.itemid)]
+            assert event.rating == history.ratings[n]
+            assert event.timestamp == history.times[n]
 
 
 @source
 def test_a_channel_without_shares_is_explained_by_ranks(fakes: Fakes) -> None:
     codes, genres = set(), fakes.world.spec.genres
-    terms = {genres[code - 1] for code in fakes.world.user_terms[8]}
+    terms = {genres[code - 1] for code in fakes.world.user_terms[USER]}
     for each in explained(fakes):
         (at,) = each.channels.values()
         assert at.shares is None
@@ -148,39 +126,45 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
 def test_columns_of_the_user_move_nothing_and_are_left_out(fakes: Fakes) -> None:
     users = {feature.name for feature in fakes.world.spec.of("user")}
     for each in explained(fakes):
-        assert not users & {moved.column for moved in each.effects.columns}
+        assert users.isdisjoint(moved.column for moved in each.effects.columns)
 
 
 @default
 def test_the_models_part_is_bounded(fakes: Fakes) -> None:
-    effects = [each.effects for each in explained(fakes, size=200)]
-    assert len(effects) == 200
-    reported = [each is not None for each in effects]
-    assert reported == [n < sum(reported) for n in range(200)]
+    reported = [each.effects is not None for each in explained(fakes, size=200)]
+    assert len(reported) == 200
+    assert reported == sorted(reported, reverse=True)
     assert 0 < sum(reported) <= MAX_ITEMS
     assert sum(len(call.inputs) for call in fakes.scorer.calls[1:]) <= MAX_ROWS
 
 
 def test_it_costs_only_who_asks(fakes: Fakes) -> None:
     for explain in (False, "recall"):
-        answer = fakes.recommender.recommend(
-            Request(userid=8, timestamp=AT, explain=explain)
-        )
-        assert answer.explained == []
+        answer = requested(fakes, explain=explain)
         assert "explained" not in answer.model_dump(mode="json")
     assert len(fakes.scorer.calls) == 2
 
 
+@pytest.mark.parametrize("kind", [TypedWorld])
+def test_a_reason_names_the_type_of_its_events(fakes: Fakes) -> None:
+    named = [each.reason for each in explained(fakes) if each.reason.code == "did"]
+    assert named
+    for reason in named:
+        assert {"view", "return", "shown", "cart", "buy"}.issuperset(reason.values)
+        assert reason.sentence.en.startswith(f"Because of {reason.values[0]}: ")
+
+
 @default
 def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
-    history = fakes.world.histories[8]
+    history = fakes.world.histories[USER]
     liked = set(history.item_numbers[history.ratings > 3].tolist())
     reasons = [each.reason for each in explained(fakes)]
     assert {reason.code for reason in reasons} >= {"liked", "popular", "profile"}
     for reason in reasons:
         titles = [item.title for item in reason.items]
-        assert all(title in reason.sentence.en for title in titles)
-        assert all(title in reason.sentence.zh for title in titles)
+        for title in titles:
+            assert title in reason.sentence.en
+            assert title in reason.sentence.zh
         assert bool(titles) == (reason.code in ("liked", "rated"))
         if reason.code == "liked":
             assert {item.itemid for item in reason.items} <= liked
@@ -193,17 +177,18 @@ def test_a_reason_names_an_item_once(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a user with two events of each item, as of somebody who buys the same again."""
-    history = fakes.world.histories[8]
+    history = fakes.world.histories[USER]
     parts = (history.item_numbers, history.ratings, history.times)
     twice = History(*(np.repeat(part, 2) for part in parts))
-    monkeypatch.setitem(fakes.world.histories, 8, twice)
+    monkeypatch.setitem(fakes.world.histories, USER, twice)
     named = [[item.title for item in each.reason.items] for each in explained(fakes)]
     assert max(map(len, named)) == 2
     assert all(len(set(titles)) == len(titles) for titles in named)
 
 
 def test_an_unknown_user_is_explained_by_popularity(fakes: Fakes) -> None:
-    for place, each in enumerate(explained(fakes, UNKNOWN_USER, 5), start=1):
+    explanations = explained(fakes, userid=UNKNOWN_USER, size=5)
+    for place, each in enumerate(explanations, start=1):
         assert each.reason.code == "popular"
         assert (each.channels, each.fused.rank, each.effects) == ({}, None, None)
         assert (each.ranked.rank, each.ranked.of) == (place, len(fakes.world.popular))
@@ -212,27 +197,24 @@ def test_an_unknown_user_is_explained_by_popularity(fakes: Fakes) -> None:
 def test_explanations_end_with_the_budget(fakes: Fakes) -> None:
     requested(fakes)
     fakes.scorer.on_call = lambda: time.sleep(0.2)
-    late = fakes.recommender.recommend(
-        Request(userid=8, timestamp=AT, explain=True, budget_ms=150)
-    )
+    late = requested(fakes, budget_ms=150)
     assert len(late.item_list) == 50
     assert late.explained == []
 
 
 def test_without_the_ranker_recall_is_explained(fakes: Fakes) -> None:
-    for userid, away in ((NO_FEATURES_USER, False), (8, True)):
+    for userid, away in ((NO_FEATURES_USER, False), (USER, True)):
         fakes.scorer.down = away
-        reported = explained(fakes, userid)
-        assert [each.fused.rank for each in reported] == [
-            each.ranked.rank for each in reported
-        ]
-        assert {each.effects for each in reported} == {None}
+        reported = explained(fakes, userid=userid)
+        for each in reported:
+            assert (each.ranked.rank, each.effects) == (each.fused.rank, None)
     assert any(each.reason.code != "popular" for each in reported)
 
 
 def test_a_failed_explanation_is_an_error_only_if_strict(fakes: Fakes) -> None:
     def ends_after_the_list() -> None:
-        fakes.scorer.down = len(fakes.scorer.calls) % 2 == 1
+        if len(fakes.scorer.calls) % 2 == 1:
+            raise DownError
 
     fakes.scorer.on_call = ends_after_the_list
     assert {each.effects for each in explained(fakes)} == {None}
@@ -244,15 +226,11 @@ def history_of(
     events: Sequence[tuple[int, int]], profile: tuple[int, int], ago: int
 ) -> Requests:
     """Of one user: items and ratings, newest first."""
-    n, history = len(events), np.array(events, np.int64).reshape(-1, 2).T
-    nothing = np.zeros((1, n), np.int64)
+    items, ratings = np.array(events, np.int64).reshape(-1, 2).T[:, None]
+    counts = np.array([len(events)])
+    nothing = np.zeros_like(items)
     return Requests(
-        history[:1],
-        history[1:],
-        nothing,
-        np.array([n]),
-        np.array([profile]),
-        np.array([ago]),
+        items, ratings, nothing, counts, np.array([profile]), np.array([ago])
     )
 
 

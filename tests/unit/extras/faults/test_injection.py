@@ -3,7 +3,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import orjson
@@ -58,7 +58,11 @@ def called(request: pytest.FixtureRequest) -> Iterator[tuple[Client[Any, Any], A
             yield users, UserQuery(1, "aaaaaaaaaaaa", "stars")
 
 
-def fault_of(client: Client[Any, Any], kind: str = "down", **more: Any) -> ActiveFault:
+@contextmanager
+def broken(
+    client: Client[Any, Any], kind: str = "down", **more: Any
+) -> Iterator[list[ActiveFault]]:
+    """A client with a fault; the calls that meet it. Afterwards nothing is in place."""
     given = {
         "service": client.service,
         "kind": kind,
@@ -66,7 +70,15 @@ def fault_of(client: Client[Any, Any], kind: str = "down", **more: Any) -> Activ
         "until": time.time() + 60,
         **more,
     }
-    return ActiveFault.model_validate(given)
+    counted: list[ActiveFault] = []
+    methods, transport = dict(vars(TimelySocket)), getattr(client, "http", None)
+    end = inject(client, ActiveFault.model_validate(given), counted.append)
+    try:
+        yield counted
+    finally:
+        end()
+    assert dict(vars(TimelySocket)) == methods
+    assert getattr(client, "http", None) is transport
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,64 +87,40 @@ def test_a_faulty_call_ends_in_its_own_error_by_the_deadline(
 ) -> None:
     client, query = called
     client.call(query)  # its connection exists before the fault
-    counted: list[ActiveFault] = []
     limit_s = LIMIT_S if kind == "slow" else PATIENCE_S  # the others do not wait for it
-    end = inject(client, fault_of(client, kind), counted.append)
-    try:
+    with broken(client, kind) as counted:
         started = time.perf_counter()
         with pytest.raises(ServiceError) as raised:
             client.call(query, Deadline.after(limit_s))
         assert time.perf_counter() - started < LIMIT_S + MARGIN_S
-        assert raised.value.service == client.service
-        assert SAYS[kind] in raised.value.what
-        assert {each.kind for each in counted} == {kind}
-    finally:
-        end()
+    assert raised.value.service == client.service
+    assert SAYS[kind] in raised.value.what
+    assert {each.kind for each in counted} == {kind}
     client.call(query)
 
 
 def test_a_slow_call_with_time_left_is_answered(called: Any) -> None:
     client, query = called
-    end = inject(client, fault_of(client, "slow", wait_ms=50), lambda _: None)
-    try:
+    with broken(client, "slow", wait_ms=50):
         started = time.perf_counter()
         client.call(query)
         assert time.perf_counter() - started >= 0.05
-    finally:
-        end()
 
 
 def test_a_fault_does_nothing_beyond_its_time_nor_when_spared(called: Any) -> None:
     client, query = called
-    end = inject(client, fault_of(client, until=time.time() - 1), lambda _: None)
-    client.call(query)
-    end()
-    end = inject(client, fault_of(client), lambda _: None)
-    try:
-        with spared():
-            client.call(query)
-    finally:
-        end()
+    with broken(client, until=time.time() - 1):
+        client.call(query)
+    with broken(client), spared():
+        client.call(query)
 
 
 def test_a_share_of_the_calls_fails(called: Any) -> None:
     client, query = called
-    end = inject(client, fault_of(client, share=0.5), lambda _: None)
     answered = 0
-    try:
+    with broken(client, share=0.5):
         for _ in range(60):
             with suppress(ServiceError):
                 client.call(query)
                 answered += 1
-    finally:
-        end()
     assert 0 < answered < 60
-
-
-def test_nothing_is_in_place_after_a_fault(called: Any) -> None:
-    client, _ = called
-    methods = dict(vars(TimelySocket))
-    transport = getattr(client, "http", None)
-    inject(client, fault_of(client), lambda _: None)()
-    assert dict(vars(TimelySocket)) == methods
-    assert getattr(client, "http", None) is transport

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from gorse import Gorse, GorseException
+from gorse import Gorse
 
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.events import test_routes
@@ -16,6 +16,10 @@ from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld
 
 pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 USER = 8
+
+
+RATING = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": 5}
+GO_ZERO = "0001-01-01T00:00:00Z"
 
 
 @pytest.fixture
@@ -35,26 +39,20 @@ def test_the_list_is_that_of_our_own_call_in_parts(
     client: Gorse, http: FlaskClient
 ) -> None:
     whole = [name for name, _ in listed(http, userid=USER, size=12)]
-    parts = [
-        [each.id for each in client.get_recommend(f"{USER}", n=6, offset=offset)]
-        for offset in (0, 6)
-    ]
-    assert parts[0] + parts[1] == whole
+    parts = client.get_recommend(f"{USER}", n=6)
+    parts += client.get_recommend(f"{USER}", n=6, offset=6)
+    assert [each.id for each in parts] == whole
     # without the version ids alone
     assert http.get(f"/api/recommend/{USER}?n=12").json == whole
     assert len(http.get(f"/api/recommend/{USER}").json) == 10  # type: ignore[arg-type]
 
 
 def test_neighbours_are_what_is_similar(client: Gorse, http: FlaskClient) -> None:
-    similar = http.get("/ml/similar?itemid=4&size=5").json
-    wanted = [
-        {"Id": str(item["itemid"]), "Score": item["score"]}
-        for item in similar["item_list"]
-    ]
-    assert (
-        client.get_neighbors("4", n=3) + client.get_neighbors("4", n=2, offset=3)
-        == wanted
-    )
+    similar = http.get("/ml/similar?itemid=4&size=5").json["item_list"]
+    wanted = [{"Id": f"{each['itemid']}", "Score": each["score"]} for each in similar]
+    found = client.get_neighbors("4", n=3)
+    found += client.get_neighbors("4", n=2, offset=3)
+    assert found == wanted
 
 
 def test_popular_items(http: FlaskClient) -> None:
@@ -76,21 +74,6 @@ def test_a_session_is_a_history_and_leaves_no_trace(
     assert fakes.users.events == {}
 
 
-@pytest.mark.parametrize(
-    ("wrong", "field"),
-    [({"ItemId": "-1"}, "[0].ItemId"), ({"FeedbackType": "star"}, "[0].FeedbackType")],
-)
-def test_a_wrong_session_names_its_field(
-    client: Gorse, wrong: dict[str, Any], field: str
-) -> None:
-    with pytest.raises(GorseException) as refused:
-        client.session_recommend(
-            [{"FeedbackType": "rating", "ItemId": "4", "Value": 5, **wrong}]
-        )
-    assert refused.value.status_code == 400
-    assert f'"field":"{field}"' in refused.value.message.replace(" ", "")
-
-
 def test_without_services_the_popular_list_answers(client: Gorse, fakes: Fakes) -> None:
     client.get_recommend(f"{USER}")
     fakes.down(*SERVICES)
@@ -98,126 +81,79 @@ def test_without_services_the_popular_list_answers(client: Gorse, fakes: Fakes) 
     assert len(client.get_neighbors("4", n=5)) == 5
 
 
-def test_feedback_is_recorded(http: FlaskClient, fakes: Fakes) -> None:
-    sent = [
-        {
-            "FeedbackType": "rating",
-            "UserId": "1",
-            "ItemId": "4",
-            "Value": 5,
-            "Timestamp": "2022-02-24",
-        },
-        {
-            "FeedbackType": "view",
-            "UserId": "1",
-            "ItemId": "7",
-            "Timestamp": "2022-02-24T10:00:00+01:00",
-            "Comment": "",
-        },
-        {"FeedbackType": "view", "UserId": "2", "ItemId": "7", "Timestamp": ""},
-    ]
-    assert send(http, sent) == {"RowAffected": 3}
-    assert send(http, sent[:2]) == {"RowAffected": 0}
-    assert http.put("/api/feedback", json=sent[:1]).json == {"RowAffected": 0}
-    assert send(http, sent[2:]) == {"RowAffected": 0}, (
-        "without a time it counts once, too"
-    )
-    zero = [{**sent[2], "Timestamp": "0001-01-01T00:00:00Z"}]
-    assert send(http, zero) == {"RowAffected": 0}, "Go's zero time is none"
-    first, second = (
-        logged.event for logged in fakes.users.events_of(fakes.world.dataset, 1)
-    )
-    assert (first.userid, first.itemid, first.type, first.value, first.timestamp) == (
-        1,
-        4,
-        "rating",
-        5,
-        1645660800,
-    )
-    assert second.timestamp == 1645693200
-    assert fakes.users.events_of(fakes.world.dataset, 2)[
-        0
-    ].event.timestamp == pytest.approx(time.time(), abs=60)
+def newest(fakes: Fakes) -> Any:
+    events = fakes.users.events_of(fakes.world.dataset, 1)
+    return max(events, key=lambda each: each[:2]).event
 
 
 @pytest.mark.parametrize(
-    "sent_at", [{}, {"Timestamp": "0001-01-01T00:00:00Z"}, {"Timestamp": "2022-02-24"}]
+    ("sent", "seconds"),
+    [
+        ({"Timestamp": "2022-02-24"}, 1645660800),
+        ({"Timestamp": "2022-02-24T10:00:00+01:00", "Comment": ""}, 1645693200),
+        ({"FeedbackType": "view", "Timestamp": ""}, None),
+        ({"FeedbackType": "view", "Timestamp": GO_ZERO}, None),
+    ],
 )
-@pytest.mark.parametrize("method", ["post", "put"])
-def test_the_newest_feedback_wins(
-    http: FlaskClient, fakes: Fakes, method: str, sent_at: dict[str, str]
+def test_feedback_is_recorded_once(
+    http: FlaskClient, fakes: Fakes, sent: dict[str, Any], seconds: int | None
 ) -> None:
-    def rate(value: float) -> Any:
-        sent = {
-            "FeedbackType": "rating",
-            "UserId": "1",
-            "ItemId": "4",
-            "Value": value,
-            **sent_at,
-        }
-        return getattr(http, method)("/api/feedback", json=[sent]).json["RowAffected"]
+    rating = RATING | sent
+    assert send(http, [rating]) == {"RowAffected": 1}
+    assert send(http, [rating]) == {"RowAffected": 0}
+    assert http.put("/api/feedback", json=[rating]).json == {"RowAffected": 0}
+    event = newest(fakes)
+    assert (event.userid, event.itemid, event.value) == (1, 4, 5)
+    assert event.type == rating["FeedbackType"]
+    at = time.time() if seconds is None else seconds
+    assert event.timestamp == pytest.approx(at, abs=60)
 
-    assert [rate(value) for value in (4, 4, 5, 5, 4, 4)] == [1, 0, 1, 0, 1, 0]
-    newest = max(
-        fakes.users.events_of(fakes.world.dataset, 1), key=lambda each: each[:2]
-    ).event
-    assert newest.value == 4
+
+@pytest.mark.parametrize("at", ["", GO_ZERO, "2022-02-24"])
+@pytest.mark.parametrize("in_one_list", [False, True])
+def test_the_newest_feedback_wins(
+    http: FlaskClient, fakes: Fakes, at: str, in_one_list: bool
+) -> None:
+    sent = [RATING | {"Value": n, "Timestamp": at} for n in (4, 4, 5, 5, 4, 4)]
+    if in_one_list:
+        assert send(http, sent) == {"RowAffected": 3}
+    else:
+        new = [send(http, [each])["RowAffected"] for each in sent]
+        assert new == [1, 0, 1, 0, 1, 0]
+    assert newest(fakes).value == 4
 
 
 def test_an_item_hidden_again_after_undo_is_hidden(http: FlaskClient) -> None:
     top = listed(http, userid=USER)[0][0]
     for kind in ("hide", "undo", "hide"):
-        assert send(
-            http, [{"FeedbackType": kind, "UserId": f"{USER}", "ItemId": top}]
-        ) == {"RowAffected": 1}
+        sent = {"FeedbackType": kind, "UserId": f"{USER}", "ItemId": top}
+        assert send(http, [sent]) == {"RowAffected": 1}
     assert top not in [name for name, _ in listed(http, userid=USER)]
 
 
-def test_repeats_within_one_list_count_in_order(
-    http: FlaskClient, fakes: Fakes
-) -> None:
-    rating = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4"}
-    sent = [{**rating, "Value": value} for value in (4, 5, 5, 4)]
-    assert send(http, sent) == {"RowAffected": 3}
-    assert send(http, sent[-1:]) == {"RowAffected": 0}
-    newest = max(
-        fakes.users.events_of(fakes.world.dataset, 1), key=lambda each: each[:2]
-    ).event
-    assert newest.value == 4
-
-
 def test_a_late_retry_of_dated_feedback_changes_nothing(http: FlaskClient) -> None:
-    rating = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4"}
-    first, second = (
-        {**rating, "Value": value, "Timestamp": f"2022-02-2{value}"} for value in (4, 5)
-    )
-    assert [send(http, [each])["RowAffected"] for each in (first, second, first)] == [
-        1,
-        1,
-        0,
-    ]
+    days = [RATING | {"Value": n, "Timestamp": f"2022-02-2{n}"} for n in (4, 5, 4)]
+    assert [send(http, [each])["RowAffected"] for each in days] == [1, 1, 0]
 
 
+@pytest.mark.parametrize("path", ["/api/feedback", "/api/session/recommend"])
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [
-        ({"UserId": "bob"}, "[0].UserId"),
         ({"ItemId": "-1"}, "[0].ItemId"),
         ({"Timestamp": "yesterday"}, "[0].Timestamp"),
         ({"FeedbackType": "star"}, "[0].FeedbackType"),
         ({"Value": None}, "[0].Value"),
     ],
 )
-def test_feedback_is_checked_as_ours(
-    http: FlaskClient, fakes: Fakes, wrong: dict[str, Any], field: str
+def test_wrong_feedback_names_its_field(
+    http: FlaskClient, fakes: Fakes, wrong: dict[str, Any], field: str, path: str
 ) -> None:
-    sent = {
-        "FeedbackType": "rating",
-        "UserId": "1",
-        "ItemId": "4",
-        "Value": 5,
-        "Timestamp": "2022-02-24",
-        **wrong,
-    }
-    assert send(http, [sent], 400)["error"]["field"] == field
+    answer = http.post(path, json=[RATING | wrong])
+    assert (answer.status_code, answer.json["error"]["field"]) == (400, field)
     assert fakes.users.events == {}
+
+
+def test_feedback_of_no_such_user_is_refused(http: FlaskClient) -> None:
+    error = send(http, [RATING | {"UserId": "bob"}], 400)["error"]
+    assert error["field"] == "[0].UserId"

@@ -26,13 +26,8 @@ from tests.datasets import STARS
 
 GENRES: Final = tuple(f"Genre {letter}" for letter in "ABCDEFGHIJKL")
 ITEMS, USERS, DIM, NEW = 600, 200, 16, 5_000
-YEAR = ItemNumber(
-    name="year",
-    column="year",
-    scale=100,
-    centres=tuple(range(1930, 2001, 10)),
-    width=10,
-)
+DECADES = tuple(range(1930, 2001, 10))
+YEAR = ItemNumber(name="year", column="year", scale=100, centres=DECADES, width=10)
 DATASET = STARS.model_copy(update={"terms": ("genres",), "numbers": (YEAR,)})
 KINDS: Final[list[dict[str, Any]]] = [
     {},
@@ -56,9 +51,8 @@ def base() -> Any:
         flags[row, rng.choice(len(GENRES), rng.integers(1, 4), replace=False)] = 1
     years = rng.integers(1930, 2001, ITEMS)
     near = np.exp(-0.5 * ((years[:, None] - np.array(YEAR.centres)) / YEAR.width) ** 2)
-    items = flags @ rng.normal(size=(len(GENRES), DIM)) + near @ rng.normal(
-        size=(8, DIM)
-    )
+    items = flags @ rng.normal(size=(len(GENRES), DIM))
+    items += near @ rng.normal(size=(8, DIM))
     items = (items + rng.normal(size=items.shape)).astype(np.float32) / 4
     bias = (near @ np.linspace(-3, -1, 8) + rng.normal(size=ITEMS)).astype(np.float32)
     numbers = np.arange(1, ITEMS + 1, dtype=np.int64)
@@ -86,20 +80,17 @@ def base() -> Any:
         genres=GENRES,
     )
     columns = {"itemid": numbers.tolist(), "item_year": years.tolist()}
-    columns |= {
-        f"genre_{n}": flags[:, n].astype(int).tolist() for n in range(len(GENRES))
-    }
+    for n, column in enumerate(flags.T.astype(int)):
+        columns[f"genre_{n}"] = column.tolist()
     features = EncodedItems(numbers.astype(np.int32), spec.encode("item", columns))
     terms = [tuple((np.flatnonzero(row) + 1).tolist()) for row in flags]
     vectors = channel.item_vectors()[1:]
-    shown = [
-        {"genres": [GENRES[n - 1] for n in of], "year": int(y)}
-        for of, y in zip(terms, years, strict=True)
-    ]
-    indexed = [
-        IndexedItem(int(n), of, {"tower": v})
-        for n, of, v in zip(numbers, terms, vectors, strict=True)
-    ]
+    catalogue, indexed = {}, []
+    for row, number in enumerate(numbers.tolist()):
+        of = [GENRES[code - 1] for code in terms[row]]
+        shown = {"genres": of, "year": int(years[row])}
+        catalogue[number] = CatalogueItem(number, "Known", shown, terms[row])
+        indexed.append(IndexedItem(number, terms[row], {"tower": vectors[row]}))
     order = np.argsort(-bias)
     return SimpleNamespace(
         manifest=SimpleNamespace(dataset=DATASET, vector_dims={"tower": DIM + 2}),
@@ -107,22 +98,16 @@ def base() -> Any:
         model="ranker",
         model_version=1,
         channels=ChannelSet(numbers, (channel,)),
-        catalogue={
-            int(n): CatalogueItem(int(n), f"Item {n}", each, of)
-            for n, each, of in zip(numbers, shown, terms, strict=True)
-        },
+        catalogue=catalogue,
         popular=Hits(numbers[order], np.exp(bias[order] / 2)),
         items=SimpleNamespace(held=features, refresh=lambda: None),
         exact=ExactItems.of(indexed, {"tower": DIM + 2}),
     )
 
 
-def described(
-    spaces: Spaces, attributes: dict[str, Any], number: int = NEW
-) -> Described:
-    codes = tuple(sorted(spaces.codes[each] for each in attributes.get("genres", ())))
-    numbers = {name: value for name, value in attributes.items() if name == "year"}
-    return Described(number, CatalogueItem(number, "New", attributes, codes), numbers)
+def described(spaces: Spaces, attributes: dict[str, Any]) -> Described:
+    shown = CatalogueItem(NEW, "New", attributes, spaces.term_codes(attributes))
+    return Described(NEW, shown, {"year": attributes.get("year")})
 
 
 def first_ten(channel: HistorySum) -> NDArray[np.int64]:
@@ -147,11 +132,8 @@ def test_a_new_item_is_shown_no_more_than_its_neighbours(
     near = np.argsort(-(known @ new) / np.linalg.norm(known, axis=1))[:10]
     assert counts[ITEMS + 1] <= counts[near + 1].max()
     assert np.linalg.norm(new) <= np.linalg.norm(known, axis=1).max()
-    assert (
-        base.channels.channels[0].bias[1:].min()
-        <= channel.bias[ITEMS + 1]
-        <= base.channels.channels[0].bias.max()
-    )
+    biases = channel.bias[1 : ITEMS + 1]
+    assert biases.min() <= channel.bias[ITEMS + 1] <= biases.max()
 
 
 def test_an_unknown_column_counts_as_its_mean() -> None:
@@ -179,14 +161,9 @@ def test_predictions_stay_within_the_fitted_rows() -> None:
 
 def test_the_ranker_reads_numbers_of_the_known_range(base: Any) -> None:
     spaces = Spaces(base)
-    kinds: list[dict[str, Any]] = [
-        {"year": 1e12},
-        {"year": -1e12},
-        {"year": 1950},
-        {},
-        {"genres": [GENRES[0]], "year": None},
-    ]
-    items = [described(spaces, each, NEW + n) for n, each in enumerate(kinds)]
+    kinds = [{"year": year} for year in (1e12, -1e12, 1950)]
+    kinds += [{}, {"genres": [GENRES[0]], "year": None}]
+    items = [described(spaces, each) for each in kinds]
     rows = spaces.rows(items, np.full(len(items), 7))
     features = [feature.name for feature in base.spec.of("item")]
     known = base.items.held.rows.values

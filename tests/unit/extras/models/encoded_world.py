@@ -10,7 +10,7 @@ import numpy as np
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.recipes import Recipe
 from extras.models.encoder import Encoder, ImportedEncoderRecipe, extend_to_query
-from tests.unit.extras.models import encoders
+from tests.unit.extras.models import bundles
 from tests.unit.online.world import DefaultWorld
 
 CHANNEL = "sasrec"
@@ -23,7 +23,7 @@ class EncodedWorld(DefaultWorld):
     @property
     def recipe(self) -> Recipe:
         default = super().recipe
-        channel = ImportedEncoderRecipe(name=CHANNEL, file="", history=encoders.HISTORY)
+        channel = ImportedEncoderRecipe(name=CHANNEL, file="", history=bundles.HISTORY)
         recall = default.recall.model_copy(
             update={"channels": (*default.recall.channels, channel)}
         )
@@ -33,17 +33,17 @@ class EncodedWorld(DefaultWorld):
     def channels(self) -> ChannelSet:
         plain, rng = super().channels, np.random.default_rng(self.seed + 9)
         rows = len(self.itemids) + 1
-        embedding = rng.normal(size=(rows, encoders.DIMS))
+        embedding = rng.normal(size=(rows, bundles.DIMS))
         embedding[0] = 0
-        proto = encoders.model(embedding)
-        extend_to_query(proto, encoders.DIMS)
+        proto = bundles.encoder(embedding)
+        extend_to_query(proto, bundles.DIMS)
         trained = [itemid in self.trained for itemid in sorted(self.itemids)]
         encoder = Encoder(
             name=CHANNEL,
             onnx=np.frombuffer(proto.SerializeToString(), np.uint8),
-            newest=encoders.HISTORY,
+            newest=bundles.HISTORY,
             codes=np.arange(rows),
-            items=rng.normal(size=(rows, encoders.DIMS + 2)).astype(np.float32),
+            items=rng.normal(size=(rows, bundles.DIMS + 2)).astype(np.float32),
             trained=np.array([False, *trained]),
         )
         return replace(plain, channels=(*plain.channels, encoder))

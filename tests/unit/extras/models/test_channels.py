@@ -14,14 +14,20 @@ from data_exchange_center.history import History
 from data_exchange_center.steps import StepError
 from extras.models.channel import ItemItem
 from extras.models.encoder import Encoder, extend_to_query, session
-from offline_to_online.stores.triton import config_pbtxt
-from tests.unit.extras.models import encoders
-from tests.unit.extras.models.encoders import DIMS, HISTORY
+from tests.unit.extras.models import bundles
+from tests.unit.extras.models.bundles import DIMS, HISTORY
 
 NOW = 10_000_000
 ITEMS = 30
 RNG = np.random.default_rng(3)
 EMBEDDING = np.vstack([np.zeros(DIMS), RNG.normal(size=(9, DIMS))])
+
+
+def item_item(weights: np.ndarray) -> ItemItem:
+    matrix = sp.csr_matrix(weights)
+    known = np.arange(len(weights)) > 0
+    indptr = matrix.indptr.astype(np.int64)
+    return ItemItem("model", 10, matrix.data, matrix.indices, indptr, known)
 
 
 @pytest.mark.parametrize(("share", "dense"), [(1.0, True), (0.1, False)])
@@ -32,36 +38,20 @@ def test_scores_are_sums_of_the_rows_of_a_users_items(
     weights = RNG.normal(size=shape).astype(np.float32)
     weights *= RNG.random(shape) < share
     weights[0] = weights[:, 0] = 0
-    matrix = sp.csr_matrix(weights)
-    known = np.arange(ITEMS + 1) > 0
-    indptr = matrix.indptr.astype(np.int64)
-    channel = ItemItem("model", 10, matrix.data, matrix.indices, indptr, known)
+    channel = item_item(weights)
     scores = channel.scores(requests([3, 5, 3], []))
     assert (channel.rows is not None) == dense
     sums = weights[3] + weights[5]
-    expected = np.where(sums != 0, sums, -np.inf)
+    expected = np.where(sums != 0, sums, -np.inf)  # without a weight: not found
     np.testing.assert_allclose(scores[0], expected, rtol=1e-6)
-    assert np.all(scores[1] == scores[0, 0])  # not found
-
-
-@pytest.mark.parametrize("rows", [1, 3], ids=["sparse", "dense"])
-def test_an_item_without_a_weight_is_not_found(rows: int) -> None:
-    weights = np.zeros((4, 4), np.float32)
-    weights[1 : rows + 1, 1:] = 1
-    weights[1, 1] = 0
-    matrix, known = sp.csr_matrix(weights), np.arange(4) > 0
-    indptr = matrix.indptr.astype(np.int64)
-    channel = ItemItem("model", 10, matrix.data, matrix.indices, indptr, known)
-    assert (channel.rows is None) == (rows == 1)
-    scores = channel.scores(requests([1]))
-    assert np.isneginf(scores[0]).tolist() == [True, True, False, False]
+    assert np.isneginf(scores[1]).all()
 
 
 def encoder(known: int = 9) -> Encoder:
     """An encoder of nine items, of which those after ``known`` are unknown to it."""
     codes = np.where(np.arange(10) <= known, np.arange(10), 0)
-    proto = encoders.model(EMBEDDING)
-    extend_to_query(proto, encoders.DIMS)
+    proto = bundles.encoder(EMBEDDING)
+    extend_to_query(proto, DIMS)
     content = np.frombuffer(proto.SerializeToString(), np.uint8)
     items = RNG.normal(size=(10, DIMS + 2)).astype(np.float32)
     return Encoder("mine", content, HISTORY, codes, items, codes > 0)
@@ -90,7 +80,7 @@ def test_user_vectors_are_of_the_newest_known_events(
     known: int, newest_first: list[int], codes: list[int]
 ) -> None:
     found = encoder(known).user_vectors(requests([], newest_first))
-    expected = [*encoders.vector(EMBEDDING, np.array(codes)), 0, 0]
+    expected = [*bundles.user_vector(EMBEDDING, np.array(codes)), 0, 0]
     np.testing.assert_allclose(found[1], expected, rtol=1e-5, atol=1e-6)
     assert np.isnan(found[0]).all()
 
@@ -121,15 +111,3 @@ def test_a_server_holds_no_model_and_gives_inputs_alone() -> None:
     (expected,) = whole.query_vectors(history, nothing, NOW).values()
     (got,) = session(one.onnx.tobytes()).run(None, dict(tensors))
     assert np.array_equal(got[0], expected)
-
-
-def test_channels_without_encoders_stay_the_same_object() -> None:
-    plain = ChannelSet(np.arange(3), ())
-    assert plain.without_encoders() is plain
-
-
-def test_tritons_configuration_is_that_of_the_file() -> None:
-    text = config_pbtxt("ml_encoder_mine-abc", encoder().onnx.tobytes())
-    assert 'name: "items" data_type: TYPE_INT64 dims: [ -1, 6 ]' in text
-    assert 'name: "ml_output" data_type: TYPE_FP32 dims: [ -1, 7 ]' in text
-    assert "max_batch_size: 0" in text

@@ -11,6 +11,7 @@ from online.main.s1_server import create_app
 from tests.metrics_page import requests_of, value
 from tests.needs import program
 from tests.unit.extras.conftest import Fakes
+from tests.unit.online.fakes import open_breaker
 from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
 
 
@@ -75,7 +76,7 @@ def test_process_metrics_are_exported(http: FlaskClient, fakes: Fakes) -> None:
 
 
 def test_breaker_states_are_numbers(http: FlaskClient, fakes: Fakes) -> None:
-    fakes.recommender.users.breaker.force_open("is dead")
+    open_breaker(fakes.recommender.users.breaker)
     page = http.get("/metrics").text
     assert [
         value(page, "breaker_state", service=name) for name in ("redis", "triton")

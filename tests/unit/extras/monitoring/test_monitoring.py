@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -13,15 +12,16 @@ from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
 from extras.monitoring import __main__ as monitoring
+from extras.monitoring import objectives
 from extras.trials.quality import DayRate, Drift, Report
 from online.web.connections import refused
 from stack.service import StackError
-from tests.free_ports import free_ports, settings_on_free_ports
+from tests.free_ports import settings_on_free_ports
 from tests.needs import program
+from tests.prometheus import Prometheus
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
 from tests.waiting import until
@@ -34,7 +34,8 @@ PANELS = json.loads(
     (monitoring.HERE / "grafana/dashboard.json").read_text(encoding="utf-8")
 )["panels"]
 DRAWN = [target["expr"] for panel in PANELS for target in panel["targets"]]
-EXPRESSIONS = sorted({*DRAWN, *(rule["expr"] for rule in RULES)})
+MADE = objectives.rules()["groups"][0]["rules"]
+EXPRESSIONS = sorted({*DRAWN, *(rule["expr"] for rule in (*RULES, *MADE))})
 
 
 def expect_sound(*arguments: str | Path) -> None:
@@ -46,7 +47,14 @@ def expect_sound(*arguments: str | Path) -> None:
 
 
 def test_every_alert_fires_when_it_should_and_only_then() -> None:
-    expect_sound("test", "rules", HERE / "alerts_test.yml")
+    expect_sound(
+        "test", "rules", HERE / "alerts_test.yml", HERE / "burn_rates_test.yml"
+    )
+
+
+def test_burn_rates_are_those_of_the_objectives() -> None:
+    written = (monitoring.HERE / objectives.BURN_RATES).read_text(encoding="utf-8")
+    assert written == objectives.text()
 
 
 def measured(fakes: Fakes) -> None:
@@ -56,6 +64,7 @@ def measured(fakes: Fakes) -> None:
     fakes.trials.found = Report(
         release=fakes.world.release, made=1, hit_rates=rates, drift=drift
     )
+    fakes.serving.read_report()
 
 
 def test_alerts_and_dashboard_use_existing_metrics(
@@ -63,7 +72,6 @@ def test_alerts_and_dashboard_use_existing_metrics(
 ) -> None:
     measured(fakes)
     http.post("/ml/rec", json={"userid": 1})
-    until(lambda: "recsys_drift_psi{" in http.get("/metrics").text)
     page = http.get("/metrics").text
     reported = {family.name for family in text_string_to_metric_families(page)}
     reported |= {refused._name}
@@ -72,7 +80,9 @@ def test_alerts_and_dashboard_use_existing_metrics(
         name for each in EXPRESSIONS for name in re.findall(r"\brecsys_\w+", each)
     }
     assert len(requested) > 10
-    assert {re.sub(r"_(total|bucket)$", "", name) for name in requested} <= reported
+    assert {
+        re.sub(r"_(total|bucket|count)$", "", name) for name in requested
+    } <= reported
 
 
 def test_prometheus_config_names_the_local_server(tmp_path: Path) -> None:
@@ -91,49 +101,6 @@ def test_prometheus_config_names_the_local_server(tmp_path: Path) -> None:
 def test_prometheus_on_kubernetes_scrapes_each_pod() -> None:
     config = monitoring.HERE / "kubernetes" / monitoring.CONFIG
     expect_sound("check", "config", "--syntax-only", config)
-
-
-class Prometheus:
-    """Debian's Prometheus, with the project's configuration for a server at ``url``."""
-
-    def __init__(self, folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        program("prometheus")
-        (port,) = free_ports(1)
-        monkeypatch.setenv("RECSYS_MONITORING__PROMETHEUS_PORT", str(port))
-        settings = Settings(
-            exchange_dir=folder, server={"port": int(url.rpartition(":")[2])}
-        )
-        config = monitoring.write(settings)
-        config.write_text(
-            config.read_text().replace("scrape_interval: 5s", "scrape_interval: 250ms")
-        )
-        self._command = monitoring.command(settings, config)
-        self._api = f"http://127.0.0.1:{port}/api/v1"
-
-    def __enter__(self) -> Prometheus:
-        self._process = subprocess.Popen(
-            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(30)
-
-    def get(self, path: str, **parameters: str) -> Any:
-        """An answer's data, once it is there."""
-        for attempt in Retrying(
-            stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True
-        ):
-            with attempt:
-                answer = requests.get(f"{self._api}/{path}", parameters, timeout=30)
-                assert answer.status_code != 503, "it is starting"
-        assert answer.status_code == 200, answer.text
-        return answer.json()["data"]
-
-    def value(self, expression: str) -> list[Any]:
-        found: list[Any] = self.get("query", query=expression)["result"]
-        return found
 
 
 def test_dashboard_and_alerts_run_on_a_real_prometheus(

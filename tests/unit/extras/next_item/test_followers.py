@@ -20,12 +20,8 @@ from tests.unit.offline.data.ratings import events_of
 from tests.unit.offline.models.test_stages import inputs_of
 
 INPUTS = inputs_of(np.zeros(39, int))
-SECONDS = [
-    0,
-    1,
-    60,
-    61,
-]  # item 2 comes at once after item 1, item 3 later, item 4 at once after item 3
+# item 2 comes at once after item 1, item 3 later, item 4 at once after item 3
+SECONDS = [0, 1, 60, 61]
 
 
 def fitted(data: Sequences, **settings: float) -> Followers:
@@ -40,15 +36,9 @@ def pages() -> Sequences:
 
 def requests(items: list[int], gap: int) -> Requests:
     codes = np.array([items])
-    times = np.full(codes.shape, 1000)
-    return Requests(
-        codes,
-        codes,
-        times,
-        np.array([len(items)]),
-        np.zeros((1, 0), int),
-        np.array([1000 + gap]),
-    )
+    times, now = np.full(codes.shape, 1000), np.array([1000 + gap])
+    length, profile = np.array([len(items)]), np.zeros((1, 0), int)
+    return Requests(codes, codes, times, length, profile, now)
 
 
 @pytest.mark.parametrize(("gap", "best"), [(1, 2), (2, 3), (10**9, 3)])
@@ -58,13 +48,12 @@ def test_the_gap_of_the_request_chooses_the_table(gap: int, best: int) -> None:
 
 
 def test_scores_are_logs_of_weighted_shares() -> None:
-    found = fitted(
-        events_of([[1, 3, 4], [1, 4]], [[5] * 3, [5] * 2], [[0, 60, 120], [0, 60]], 4),
-        prior=0.0,
-    )
-    assert found.tables[followers.LATER, 1].tolist() == pytest.approx(
-        [0, 0, 0, 400, 600], rel=1e-3
-    )  # 1 of 1, 1/2 + 1
+    times = [[0, 60, 120], [0, 60]]
+    events = events_of([[1, 3, 4], [1, 4]], [[5] * 3, [5] * 2], times, 4)
+    found = fitted(events, prior=0.0)
+    shares = found.tables[followers.LATER, 1].tolist()
+    # 1 of 1, 1/2 + 1
+    assert shares == pytest.approx([0, 0, 0, 400, 600], rel=1e-3)
     scores = found.scores(requests([3, 1], 60))
     assert scores[0, 3:] == pytest.approx(np.log([400 / 2, 1000 + 600 / 2]), rel=1e-3)
     assert (scores[0, :3] == NOT_FOUND).all()
@@ -82,9 +71,8 @@ def test_without_history_nothing_is_found() -> None:
 
 def test_a_release_holds_the_channel() -> None:
     channel, wanted = fitted(pages()), requests([2, 1], 1)
-    (again,) = unpack_channels(
-        pack_channels(ChannelSet(np.arange(1, 6), (channel,)))
-    ).channels
+    packed = pack_channels(ChannelSet(np.arange(1, 6), (channel,)))
+    (again,) = unpack_channels(packed).channels
     assert np.array_equal(again.scores(wanted), channel.scores(wanted))
 
 
@@ -97,9 +85,8 @@ def test_too_many_items_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_recipe_is_found_by_its_name() -> None:
     recipe = recipe_called("next-item")
     assert recipe == NEXT_ITEM
-    channel = fit_channel(
-        recipe.recall.channels[-1], INPUTS.data, INPUTS, recipe.data
-    ).channel
+    last = recipe.recall.channels[-1]
+    channel = fit_channel(last, INPUTS.data, INPUTS, recipe.data).channel
     assert isinstance(channel, Followers)
     assert channel.events == 20
 

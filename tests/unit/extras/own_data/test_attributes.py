@@ -15,8 +15,8 @@ NUMERIC = AttributeSpec(kind="numeric")
 PRICES = np.arange(1.0, 1001)
 
 
-def number_of(values: np.ndarray) -> ItemNumber:
-    return item_number("price", "price", NUMERIC, values)
+def number_of(values: np.ndarray, *others: float) -> ItemNumber:
+    return item_number("price", "price", NUMERIC, np.append(values, others))
 
 
 def test_a_value_that_most_share_is_an_interval_of_its_own() -> None:
@@ -34,19 +34,19 @@ def test_large_numbers_keep_their_digits() -> None:
 
 
 def test_a_single_dear_item_does_not_make_all_others_alike() -> None:
-    usual, dear = number_of(PRICES), number_of(np.append(PRICES, 20_000))
+    usual, dear = number_of(PRICES), number_of(PRICES, 20_000)
     assert dear.width == pytest.approx(usual.width, rel=0.01)
     assert dear.scale == pytest.approx(usual.scale, rel=0.01)
 
 
 @pytest.mark.parametrize("dear", [1e6, 1e12])
 def test_no_input_of_a_model_is_huge(dear: float) -> None:
-    number = number_of(np.append(PRICES, dear))
+    number = number_of(PRICES, dear)
     assert dear / number.unit / number.scale <= 100
 
 
 def test_a_number_that_nearly_all_share_has_a_width() -> None:
-    number = number_of(np.append(np.zeros(99), 10.0))
+    number = number_of(np.zeros(99), 10.0)
     assert number.width == pytest.approx(0.75 * 10 / (len(number.centres) - 1))
 
 
@@ -77,11 +77,8 @@ def test_levels_are_cut_at_quantiles_and_named_by_medians(
     assert set(codes) == set(range(1, len(found.values) + 1))
     for code, value in enumerate(found.values, 1):
         assert value == np.median(numbers[codes == code])
-    if not found.binned:
-        return
-    for part in (numbers[numbers <= above], numbers[numbers > above]):
-        if not len(part):
-            continue
+    parts = [numbers[numbers <= above], numbers[numbers > above]]
+    for part in filter(len, parts if found.binned else []):
         shares = [0.2, 0.4, 0.6, 0.8, 1]
         for edge in np.quantile(part, shares, method="inverted_cdf"):
             (code,) = set(codes[numbers == edge])

@@ -32,60 +32,47 @@ def got(http: FlaskClient, path: str, schema: str) -> Any:
     return response.json
 
 
+def users(http: FlaskClient, query: str) -> dict[Any, int]:
+    """Own ids and numbers of events, in their order."""
+    found = got(http, f"/ml/users?{query}", "Users")["users"]
+    return {user["userid"]: user["events"] for user in found}
+
+
 def test_users_are_listed_by_id_or_activity(http: FlaskClient, fakes: Fakes) -> None:
-    world = fakes.world
-    answer = got(http, "/ml/users?size=100", "Users")
-    by_text = sorted(world.userids, key=str)
-    assert answer["users"] == [
-        {"userid": user, "events": len(world.histories[user])} for user in by_text
-    ]
-    fewest = got(http, "/ml/users?fewest=true&size=3", "Users")["users"]
-    assert fewest[0] == {"userid": BLANK_USER, "events": 0}
-    assert [user["events"] for user in fewest] == sorted(
-        len(each) for each in world.histories.values()
-    )[:3]
+    events = {user: len(history) for user, history in fakes.world.histories.items()}
+    found = users(http, "size=100")
+    assert list(found) == sorted(fakes.world.userids, key=str)
+    assert found == {user: events[user] for user in found}
+    fewest = users(http, "fewest=true&size=3")
+    assert next(iter(fewest.items())) == (BLANK_USER, 0)
+    assert list(fewest.values()) == sorted(events.values())[:3]
 
 
 def test_users_are_found_by_id_prefix_exact_match_first(http: FlaskClient) -> None:
-    assert [
-        user["userid"] for user in got(http, "/ml/users?q=1", "Users")["users"]
-    ] == [1, 10, 11, 12]
-    ones = [
-        user
-        for user in got(http, "/ml/users?q=1&fewest=true", "Users")["users"]
-        if user["userid"] != 1
-    ]
-    assert [user["events"] for user in ones] == sorted(user["events"] for user in ones)
-    assert {user["userid"] for user in ones} == {10, 11, 12}
-    assert got(http, "/ml/users?q=99", "Users")["users"] == []
-    assert got(http, "/ml/users?q=x", "Users")["users"] == []
+    assert list(users(http, "q=1")) == [1, 10, 11, 12]
+    ones = users(http, "q=1&fewest=true")
+    del ones[1]
+    assert list(ones.values()) == sorted(ones.values())
+    assert ones.keys() == {10, 11, 12}
+    assert users(http, "q=99") == users(http, "q=x") == {}
 
 
 def test_a_user_with_events_only_is_found_by_exact_id(http: FlaskClient) -> None:
-    assert got(http, f"/ml/users?q={UNKNOWN_USER}", "Users")["users"] == []
-    event = {
-        "eventid": "a",
-        "userid": UNKNOWN_USER,
-        "itemid": 4,
-        "type": "rating",
-        "value": 5,
-    }
-    assert http.post("/ml/event", json=event).status_code == 200
+    assert users(http, f"q={UNKNOWN_USER}") == {}
+    event = {"eventid": "a", "userid": UNKNOWN_USER, "itemid": 4}
+    rating = {**event, "type": "rating", "value": 5}
+    assert http.post("/ml/event", json=rating).status_code == 200
     for text in (f"{UNKNOWN_USER}", f"{UNKNOWN_USER}%20"):
-        assert got(http, f"/ml/users?q={text}", "Users")["users"] == [
-            {"userid": UNKNOWN_USER, "events": 1}
-        ]
+        assert users(http, f"q={text}") == {UNKNOWN_USER: 1}
 
 
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
 def test_ids_may_be_any_text(http: FlaskClient, fakes: Fakes) -> None:
-    assert got(http, "/ml/users?q=u-8", "Users")["users"][0]["userid"] == "u-8f3a"
-    history = http.get("/ml/history", query_string={"userid": "a/b c"}).json
-    conforms(history, "UserHistory")
+    assert next(iter(users(http, "q=u-8"))) == "u-8f3a"
+    history = got(http, "/ml/history?userid=a/b%20c", "UserHistory")
     assert history["known"] is True
-    assert history["item_list"][0]["itemid"] == fakes.world.own_item(
-        int(fakes.world.histories[2].item_numbers[0])
-    )
+    newest = int(fakes.world.histories[2].item_numbers[0])
+    assert history["item_list"][0]["itemid"] == fakes.world.own_item(newest)
 
 
 def test_a_history_is_newest_first_with_values_and_titles(
@@ -93,37 +80,21 @@ def test_a_history_is_newest_first_with_values_and_titles(
 ) -> None:
     world = fakes.world
     answer = got(http, "/ml/history?userid=1&size=5", "UserHistory")
-    history, dataset = world.histories[1], world.published.manifest.dataset
-    assert (answer["events"], answer["last"], answer["known"]) == (
-        len(history),
-        LAST_EVENT,
-        True,
-    )
-    assert [item["itemid"] for item in answer["item_list"]] == history.item_numbers[
-        :5
-    ].tolist()
-    assert [item["value"] for item in answer["item_list"]] == [
-        dataset.levels[c - 1] for c in history.ratings[:5]
-    ]
-    assert [item["liked"] for item in answer["item_list"]] == (
-        history.ratings[:5] > 3
-    ).tolist()
-    assert answer["item_list"][0]["title"] == world.titles[int(history.item_numbers[0])]
-    assert (
-        answer["item_list"][0]["genres"]
-        == world.attributes(int(history.item_numbers[0]))["genres"]
-    )
+    history, levels = world.histories[1], world.published.manifest.dataset.levels
+    expected = {"events": len(history), "last": LAST_EVENT, "known": True}
+    assert expected.items() <= answer.items()
+    numbers, codes = history.item_numbers[:5].tolist(), history.ratings[:5].tolist()
+    for item, number, code in zip(answer["item_list"], numbers, codes, strict=True):
+        assert (item["itemid"], item["title"]) == (number, world.titles[number])
+        assert (item["value"], item["liked"]) == (levels[code - 1], code > 3)
+        assert item["genres"] == world.attributes(number)["genres"]
 
 
 def test_items_are_found_by_title(http: FlaskClient, fakes: Fakes) -> None:
-    found = got(http, "/ml/items?q=E film 7", "Items")["item_list"]
-    assert len(found) == 10
-    assert {"7"} <= set("".join(item["title"] for item in found))
-    assert found[0].keys() == {
-        "itemid",
-        "title",
-        *fakes.world.attributes(found[0]["itemid"]),
-    }
+    first, *others = got(http, "/ml/items?q=E film 7", "Items")["item_list"]
+    assert len(others) == 9
+    assert all("7" in item["title"] for item in (first, *others))
+    assert first.keys() == {"itemid", "title", *fakes.world.attributes(first["itemid"])}
 
 
 def test_the_map_has_items_with_vectors_by_popularity(
@@ -131,16 +102,13 @@ def test_the_map_has_items_with_vectors_by_popularity(
 ) -> None:
     answer, world = got(http, "/ml/map", "ItemMap"), fakes.world
     assert answer["channel"] == world.recipe.recall.searched[0].name
-    found = [item["itemid"] for item in answer["item_list"]]
-    assert (
-        found[:3]
-        == [itemid for itemid, _ in world.popular if itemid in world.trained][:3]
-    )
+    items = answer["item_list"]
+    found = [item["itemid"] for item in items]
+    popular = [itemid for itemid, _ in world.popular if itemid in world.trained]
+    assert found[:3] == popular[:3]
     assert sorted(found) == sorted(world.trained)
-    assert answer["item_list"][0]["title"] == world.titles[found[0]]
-    assert (
-        len({(item["x"], item["y"]) for item in answer["item_list"]}) > len(found) / 2
-    )
+    assert items[0]["title"] == world.titles[found[0]]
+    assert len({(item["x"], item["y"]) for item in items}) > len(found) / 2
 
 
 def test_a_map_is_made_once_while_the_release_is_open(
@@ -206,21 +174,16 @@ def test_a_release_of_another_format_is_not_listed(
 def test_releases_are_listed_the_live_one_first(
     http: FlaskClient, fakes: Fakes
 ) -> None:
-    other = replace(fakes.world, release=OTHER, seed=1, model_version=2)
-    fakes.add(other)
+    fakes.add(replace(fakes.world, release=OTHER, seed=1, model_version=2))
     fakes.users.history.insert(0, OTHER)  # published after the one that is live
     fakes.follow()
-    kept = got(http, "/ml/releases", "KeptReleases")["releases"]
-    assert [(each["release"], each["live"]) for each in kept] == [
-        (fakes.world.release, True),
-        (OTHER, False),
-    ]
-    assert kept[0]["recipe"] == fakes.world.recipe.name
-    assert kept[0]["event_types"]["rating"] == "rates"
-    assert (
-        got(http, f"/ml/history?userid=1&release={OTHER}", "UserHistory")["release"]
-        == OTHER
-    )
+    first, second = got(http, "/ml/releases", "KeptReleases")["releases"]
+    assert (first["release"], first["live"]) == (fakes.world.release, True)
+    assert (second["release"], second["live"]) == (OTHER, False)
+    assert first["recipe"] == fakes.world.recipe.name
+    assert first["event_types"]["rating"] == "rates"
+    history = got(http, f"/ml/history?userid=1&release={OTHER}", "UserHistory")
+    assert history["release"] == OTHER
 
 
 def test_a_deleted_release_is_not_found_and_not_replaced(
@@ -243,26 +206,20 @@ def test_stages_say_what_was_sent_and_what_came(
     http: FlaskClient, fakes: Fakes
 ) -> None:
     world, userid = fakes.world, fakes.world.own_user(1)
-    answer = http.post(
-        "/ml/rec",
-        json={"userid": userid, "timestamp": AT, "stages": True, "explain": "recall"},
-    ).json
+    request = {"userid": userid, "timestamp": AT, "stages": True, "explain": "recall"}
+    answer = http.post("/ml/rec", json=request).json
     conforms(answer, "Answer")
     stages = {stage["stage"]: stage for stage in answer["stages"]}
     assert list(stages) == ["redis", "elasticsearch", "feast", "triton"]
-    assert all(
-        stage["began_ms"] >= 0 and not stage["failed"] for stage in stages.values()
-    )
+    for stage in stages.values():
+        assert stage["began_ms"] >= 0
+        assert not stage["failed"]
     assert stages["redis"]["received"]["history"] == len(world.histories[1])
-    assert stages["elasticsearch"]["sent"]["vectors"] == world.vector_dims
-    assert stages["elasticsearch"]["sent"]["excluded"] == len(world.seen[1])
-    found = {
-        name: len(ids)
-        for name, ids in answer["recall"].items()
-        if name in world.vector_dims
-    }
-    assert stages["elasticsearch"]["received"]["found"] == found
-    rows = stages["triton"]["sent"]
+    search, rows = stages["elasticsearch"], stages["triton"]["sent"]
+    assert search["sent"]["vectors"] == world.vector_dims
+    assert search["sent"]["excluded"] == len(world.seen[1])
+    found = {name: len(answer["recall"][name]) for name in world.vector_dims}
+    assert search["received"]["found"] == found
     assert rows["rows"] == stages["triton"]["received"]["scores"]
     assert sum(rows["columns"].values()) == rows["width"] == world.spec.width
     assert rows["history"] == world.spec.sizes.events
@@ -271,20 +228,17 @@ def test_stages_say_what_was_sent_and_what_came(
 def test_stages_say_which_failed_and_end_where_the_request_did(
     http: FlaskClient, fakes: Fakes
 ) -> None:
-    assert http.post("/ml/rec", json={"userid": 1}).status_code == 200
+    def stages(userid: int) -> Any:
+        body = {"userid": userid, "stages": True}
+        answer: Any = http.post("/ml/rec", json=body).json
+        return answer["stages"]
+
+    assert stages(1)
     fakes.scorer.down = True
-    stages = http.post("/ml/rec", json={"userid": 1, "stages": True}).json["stages"]  # type: ignore[index]
-    assert [(stage["stage"], stage["failed"]) for stage in stages][-1] == (
-        "triton",
-        True,
-    )
-    assert stages[-1]["received"] == {}
-    stages = http.post("/ml/rec", json={"userid": UNKNOWN_USER, "stages": True}).json[
-        "stages"
-    ]  # type: ignore[index]
-    assert [(stage["stage"], stage["received"]) for stage in stages] == [
-        ("redis", {"users": 0})
-    ]
+    last = stages(1)[-1]
+    assert (last["stage"], last["failed"], last["received"]) == ("triton", True, {})
+    (only,) = stages(UNKNOWN_USER)
+    assert (only["stage"], only["received"]) == ("redis", {"users": 0})
 
 
 def test_a_release_is_put_live_again(
@@ -302,20 +256,12 @@ def test_a_release_that_cannot_answer_is_not_activated(
     with_a_key: FlaskClient, fakes: Fakes
 ) -> None:
     unlisted = "cccccccccccc"
-    for release in (OTHER, unlisted):
-        fakes.publish(
-            replace(
-                fakes.world, release=release, model_version=2 if release == OTHER else 1
-            )
-        )
+    fakes.publish(replace(fakes.world, release=OTHER, model_version=2))
+    fakes.publish(replace(fakes.world, release=unlisted))
     del fakes.scorer.worlds[OTHER]
     fakes.users.unlisted.add(unlisted)
-    for release, status in (
-        (OTHER, 503),
-        (unlisted, 503),
-        ("ffffffffffff", 404),
-        ("nonsense", 400),
-    ):
+    wrong = {OTHER: 503, unlisted: 503, "ffffffffffff": 404, "nonsense": 400}
+    for release, status in wrong.items():
         response = with_a_key.post(f"/ml/releases/{release}/activate")
         assert response.status_code == status
         conforms(response.json, "ErrorAnswer")
@@ -346,10 +292,8 @@ TITLES = {
 def test_title_search_matches_all_words_by_popularity(
     text: str, found: list[int]
 ) -> None:
-    assert (
-        find([(itemid, folded(title)) for itemid, title in TITLES.items()], text, 10)
-        == found
-    )
+    titles = [(itemid, folded(title)) for itemid, title in TITLES.items()]
+    assert find(titles, text, 10) == found
 
 
 def test_words_that_begin_so_come_before_the_others() -> None:

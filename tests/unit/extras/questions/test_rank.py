@@ -8,8 +8,7 @@ from flask.testing import FlaskClient
 
 from online.recommend.types import MAX_SIZE
 from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.document import conforms
-from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.extras.questions.asking import DEFAULT, SHOP, USER, ask, ids
 from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import (
     AT,
@@ -17,17 +16,13 @@ from tests.unit.online.world import (
     LONG_HISTORY_USER,
     NO_VECTOR_ITEM,
     UNKNOWN_USER,
-    DefaultWorld,
-    ShopWorld,
 )
 
 
 def rank(
     http: FlaskClient, candidates: list[Any], status: int = 200, **body: Any
 ) -> dict[str, Any]:
-    answer = ask(http, status, "/ml/rank", candidates=candidates, **body)
-    conforms(answer, "Answer" if status == 200 else "ErrorAnswer")
-    return answer
+    return ask(http, status, "/ml/rank", candidates=candidates, **body)
 
 
 @pytest.mark.parametrize("down", ["", *SERVICES])
@@ -38,8 +33,7 @@ def test_items_of_a_list_have_its_scores_and_its_order(
     fakes: Fakes, http: FlaskClient, down: str, userid: int, at: int
 ) -> None:
     ask(http, userid=userid)
-    if down:
-        fakes.service(down).down = True
+    fakes.down(down)
     shown = ask(http, userid=userid, timestamp=at, size=200)["item_list"]
     chosen = np.random.default_rng(0).permutation(len(shown))[:60]
     candidates = [shown[n]["itemid"] for n in chosen]
@@ -57,38 +51,30 @@ def test_items_of_a_list_have_its_scores_and_its_order(
 
 def test_every_candidate_is_ranked_or_named(fakes: Fakes, http: FlaskClient) -> None:
     """Seen ones, too, and those that nobody has rated; of the one without features nothing can be said."""
-    own = fakes.world.own_item
-    everything = [own(itemid) for itemid in fakes.world.itemids]
-    answer = rank(http, [*everything, own(10**6), own(4), own(10**7)])
-    unranked = own(fakes.world.no_features_item)
-    assert sorted(ids(answer)) == sorted(set(everything) - {unranked})
-    assert answer["unknown"] == [unranked, own(10**6), own(10**7)]
+    everything, unranked = fakes.world.itemids, fakes.world.no_features_item
+    answer = rank(http, [*everything, 10**6, 4, 10**7])
+    assert sorted(ids(answer)) == sorted({*everything} - {unranked})
+    assert answer["unknown"] == [unranked, 10**6, 10**7]
     scores = [item["score"] for item in answer["item_list"]]
     assert scores == sorted(scores, reverse=True)
-    assert own(NO_VECTOR_ITEM) in ids(answer)
+    assert NO_VECTOR_ITEM in ids(answer)
     assert ids(rank(http, everything, size=3)) == ids(answer)[:3]
 
 
-@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+@DEFAULT
 def test_items_recall_missed_follow_in_channel_order(
     fakes: Fakes, http: FlaskClient
 ) -> None:
     fakes.scorer.down = True
     found = ask(http, size=200, explain="recall")["recall"]["fused"]
-    everything = fakes.world.itemids
-    order = ids(rank(http, everything, size=1000))
+    order = ids(rank(http, fakes.world.itemids, size=1000))
     assert order[: len(found)] == found
-    vectors = fakes.world.user_vectors(USER)
-    tower = fakes.world.item_vectors["tower"]
-    behind = [
-        itemid
-        for itemid in order
-        if itemid in fakes.world.seen[USER] and itemid in tower
-    ]
-    products = np.array([tower[itemid] @ vectors["tower"] for itemid in behind])
-    assert np.corrcoef(products, -np.arange(len(products)))[0, 1] > 0.5, (
-        "personal, though none was on a list"
-    )
+    query = fakes.world.user_vectors(USER)["tower"]
+    tower, seen = fakes.world.item_vectors["tower"], fakes.world.seen[USER]
+    products = [tower[each] @ query for each in order if each in seen and each in tower]
+    places = np.arange(len(products))
+    personal = np.corrcoef(products, -places)[0, 1]
+    assert personal > 0.5, "though none was on a list"
 
 
 def test_without_any_service_the_popular_list_gives_the_order(
@@ -102,7 +88,7 @@ def test_without_any_service_the_popular_list_gives_the_order(
     assert answer["degraded"][0]["instead"] == "popular"
 
 
-@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+@SHOP
 def test_ids_may_be_strings(fakes: Fakes, http: FlaskClient) -> None:
     user = fakes.world.own_user(USER)
     shown = ids(ask(http, userid=user))
@@ -110,7 +96,7 @@ def test_ids_may_be_strings(fakes: Fakes, http: FlaskClient) -> None:
     assert rank(http, [7], 400, userid=user)["error"]["field"] == "candidates"
 
 
-@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+@DEFAULT
 def test_reasons_are_given_for_as_many_as_a_list_has(
     fakes: Fakes, http: FlaskClient
 ) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,11 @@ from flask.testing import FlaskClient
 from extras.questions.rules import RuleList, RuleProblemError, read, rules_key
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.document import conforms
-from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.extras.questions.asking import DEFAULT, USER, ask, ids, switch
 from tests.unit.online.conftest import SERVICES
-from tests.unit.online.world import UNKNOWN_USER, DefaultWorld
+from tests.unit.online.world import UNKNOWN_USER
 from tests.waiting import until
 
-pytestmark = pytest.mark.usefixtures("opened")
-DEFAULT = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 QUESTIONS: dict[str, dict[str, Any]] = {
     "plain": {"size": 200},
     "where": {"where": {"genres": ["Comedy"]}, "size": 60},
@@ -27,11 +23,14 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def server(fakes: Fakes, dataset: str = "", **rules: list[Any]) -> FlaskClient:
+def write(fakes: Fakes, dataset: str = "", **rules: list[Any]) -> None:
+    key = rules_key(dataset or fakes.world.dataset)
+    fakes.users.values[key] = RuleList(**rules).model_dump_json().encode()
+
+
+def server(fakes: Fakes, **rules: Any) -> FlaskClient:
     """A server that starts where these rules hold."""
-    fakes.users.values[rules_key(dataset or fakes.world.dataset)] = (
-        RuleList(**rules).model_dump_json().encode()
-    )
+    write(fakes, **rules)
     return create_app(fakes.recommender, stores=fakes.stores).test_client()
 
 
@@ -45,25 +44,21 @@ def similar(http: FlaskClient) -> list[Any]:
 def test_hidden_items_come_in_no_way_of_answering(
     fakes: Fakes, http: FlaskClient, userid: int, down: str
 ) -> None:
-    shown = {
-        name: ids(ask(http, userid=userid, **QUESTIONS[name])) for name in QUESTIONS
-    }
-    hidden = {*similar(http)[::4]}
-    for found in shown.values():
-        hidden |= {*found[::4]}
+    shown: dict[str, list[Any]] = {}
+    hidden = set(similar(http)[::4])
+    for name, body in QUESTIONS.items():
+        shown[name] = ids(ask(http, userid=userid, **body))
+        hidden |= set(shown[name][::4])
     http = server(fakes, hidden=[*hidden])
-    if down:
-        fakes.service(down).down = True
+    fakes.down(down)
     for name, body in QUESTIONS.items():
         answer = ask(http, userid=userid, **body)
-        conforms(answer, "Answer")
         assert hidden.isdisjoint(ids(answer)), name
-        left = len(set(shown[name]) - hidden)
+        enough = min(len(shown[name]), 50)
         if name == "rank":
-            assert len(ids(answer)) >= left
+            enough = len(set(shown[name]) - hidden)
             assert hidden & set(body["candidates"]) <= set(answer["unknown"])
-        else:
-            assert len(ids(answer)) >= min(len(shown[name]), 50), name
+        assert len(ids(answer)) >= enough, name
     assert hidden.isdisjoint(similar(http))
 
 
@@ -77,6 +72,13 @@ def test_rules_that_hide_everything_are_no_degradation(
     assert "degraded" not in answer
 
 
+def moved_up(shown: list[Any], place: int) -> list[Any]:
+    """A list with the item in a place, counted from 1, at half that place."""
+    left = [*shown]
+    left.insert(place // 2 - 1, left.pop(place - 1))
+    return left
+
+
 @DEFAULT
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 def test_a_boosted_item_stands_at_half_its_place(
@@ -84,37 +86,30 @@ def test_a_boosted_item_stands_at_half_its_place(
 ) -> None:
     before, alike = ids(ask(http, userid=userid)), similar(http)
     after = ids(ask(server(fakes, boosted=[before[39]]), userid=userid))
-    assert after == [*before[:19], before[39], *before[19:39], *before[40:]]
-    assert similar(server(fakes, boosted=[alike[19]])) == [
-        *alike[:9],
-        alike[19],
-        *alike[9:19],
-    ]
+    assert after == moved_up(before, 40)
+    assert similar(server(fakes, boosted=[alike[19]])) == moved_up(alike, 20)
 
 
 @DEFAULT
-def test_workers_follow_and_keep_the_last_rules(fakes: Fakes) -> None:
-    key, values = rules_key(fakes.world.dataset), fakes.users.values
-    with fakes.restarted() as recommender:
-        http = create_app(recommender, stores=fakes.stores).test_client()
-        recommender.releases.follow()
-        best = ids(ask(http))
-        hidden = set(best[:2])
-        values[key] = RuleList(hidden=best[:2]).model_dump_json().encode()
-        until(lambda: hidden.isdisjoint(ids(ask(http))))
-        # a switch changes nothing
-        other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)
-        fakes.add(other)
-        fakes.users.activate(other.release)
-        recommender.releases.follow()
-        answer = ask(http, size=200)
-        assert answer["release"] == other.release
-        assert hidden.isdisjoint(ids(answer))
-        fakes.users.down = True
-        assert hidden.isdisjoint(ids(ask(http, size=200)))
-        fakes.users.down = False
-        del values[key]
-        until(lambda: bool(hidden & set(ids(ask(http, size=200)))))
+def test_workers_follow_and_keep_the_last_rules(
+    fakes: Fakes, http: FlaskClient
+) -> None:
+    best = ids(ask(http))
+    hidden = set(best[:2])
+
+    def shown() -> set[Any]:
+        return hidden & set(ids(ask(http, size=200)))
+
+    assert shown() == hidden
+    write(fakes, hidden=best[:2])
+    until(lambda: not shown())
+    switch(fakes)
+    assert not shown()
+    fakes.users.down = True
+    assert not shown()
+    fakes.users.down = False
+    fakes.users.values.clear()
+    until(lambda: bool(shown()))
 
 
 @DEFAULT
@@ -122,7 +117,7 @@ def test_rules_of_another_data_set_do_not_count(
     fakes: Fakes, http: FlaskClient
 ) -> None:
     best = ids(ask(http))
-    assert ids(ask(server(fakes, "of_another_shop", hidden=best))) == best
+    assert ids(ask(server(fakes, dataset="of_another_shop", hidden=best))) == best
 
 
 @pytest.mark.parametrize(

@@ -9,38 +9,37 @@ from flask.testing import FlaskClient
 from extras.questions.where import Attributes, Condition
 from online.recommend.outcomes import BadRequestError
 from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.document import conforms
-from tests.unit.extras.questions.asking import USER, ask, ids
-from tests.unit.online.conftest import SERVICES
-from tests.unit.online.world import (
-    NO_VECTOR_ITEM,
-    UNKNOWN_USER,
-    DefaultWorld,
-    ShopWorld,
-    World,
+from tests.unit.extras.questions.asking import (
+    DEFAULT,
+    SHOP,
+    USER,
+    ask,
+    ids,
+    refused,
 )
+from tests.unit.online.conftest import SERVICES
+from tests.unit.online.world import NO_VECTOR_ITEM, UNKNOWN_USER, World
 
 WHERE = {"genres": {"all": ["Comedy"], "none": ["Drama"]}}
+USERS = pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 
 
 def matching(world: World) -> list[int]:
-    genres = {each: set(world.attributes(each)["genres"]) for each in world.itemids}
-    return [
-        itemid
-        for itemid, has in genres.items()
-        if "Comedy" in has and "Drama" not in has
-    ]
+    found = []
+    for itemid in world.itemids:
+        genres = world.attributes(itemid)["genres"]
+        if "Comedy" in genres and "Drama" not in genres:
+            found.append(itemid)
+    return found
 
 
-@pytest.mark.parametrize("down", ["", "elasticsearch", "feast", "triton", "redis"])
+@pytest.mark.parametrize("down", ["", *SERVICES])
 def test_all_that_match_come_whatever_is_away(
     fakes: Fakes, http: FlaskClient, down: str
 ) -> None:
     ask(http)
-    if down:
-        fakes.service(down).down = True
+    fakes.down(down)
     answer = ask(http, where=WHERE, size=200)
-    conforms(answer, "Answer")
     unseen = set(matching(fakes.world)) - set(fakes.world.seen[USER])
     assert set(ids(answer)) == unseen
     assert len(unseen) > 50
@@ -60,9 +59,9 @@ def test_without_a_state_popular_matches_come(
     assert ids(ask(http, userid=UNKNOWN_USER, where=WHERE, size=60)) == popular[:60]
 
 
-@pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
+@USERS
 def test_ids_limit_the_list_and_are_left_out_of_it(
-    fakes: Fakes, http: FlaskClient, userid: int
+    http: FlaskClient, userid: int
 ) -> None:
     best = ids(ask(http, userid=userid))
     without = ids(ask(http, userid=userid, exclude=best[:10]))
@@ -79,19 +78,18 @@ def test_ids_limit_the_list_and_are_left_out_of_it(
 
 EMPTY: dict[str, dict[str, Any]] = {
     "no ids": {"only": []},
-    "swapped bounds": {"where": {"genres": {"any": ["Comedy"], "none": ["Comedy"]}}},
+    "contradiction": {"where": {"genres": {"any": ["Comedy"], "none": ["Comedy"]}}},
     "all excluded": {"where": {"genres": ["Comedy"]}, "exclude": [*range(1, 2_000)]},
 }
 
 
-@pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
+@USERS
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("body", EMPTY.values(), ids=EMPTY)
 def test_a_filter_that_leaves_nothing_is_no_degradation(
     http: FlaskClient, userid: int, strict: bool, body: dict[str, Any]
 ) -> None:
     answer = ask(http, userid=userid, strict=strict, **body)
-    conforms(answer, "Answer")
     found = (answer["item_list"], answer["short"], answer["matching"])
     assert found == ([], "filter", 0)
     assert "degraded" not in answer
@@ -100,15 +98,12 @@ def test_a_filter_that_leaves_nothing_is_no_degradation(
 def test_a_filter_that_leaves_few_is_no_degradation(
     fakes: Fakes, http: FlaskClient
 ) -> None:
-    only = [i for i in fakes.world.itemids if i not in fakes.world.seen[USER]][:5]
-    answer = ask(http, only=only)
+    seen = fakes.world.seen[USER]
+    unseen = [itemid for itemid in fakes.world.itemids if itemid not in seen][:5]
+    answer = ask(http, only=unseen)
     assert (len(answer["item_list"]), answer["short"]) == (5, "filter")
     assert "degraded" not in answer
-    assert "short" not in ask(http, only=only, size=5)
-
-
-def test_seen_items_stay_away(fakes: Fakes, http: FlaskClient) -> None:
-    seen = fakes.world.seen[USER]
+    assert "short" not in ask(http, only=unseen, size=5)
     assert ids(ask(http, only=seen)) == []
     assert set(ids(ask(http, userid=UNKNOWN_USER, only=seen))) == set(seen)
 
@@ -121,16 +116,15 @@ def test_without_a_filter_nothing_is_done(
     assert fakes.items.answered == len(fakes.world.recipe.recall.searched)
 
 
-@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+@SHOP
 def test_items_without_attributes_are_chosen_by_their_ids(
     fakes: Fakes, http: FlaskClient
 ) -> None:
     user = fakes.world.own_user(USER)
-    error = ask(http, 400, userid=user, where={"genres": ["x"]})["error"]
-    assert error["field"] == "where"
-    best = ids(ask(http, userid=user))
-    assert set(ids(ask(http, userid=user, only=best[:5]))) == set(best[:5])
-    assert ask(http, 400, userid=user, only=[7])["error"]["field"] == "only"
+    assert refused(http, userid=user, where={"genres": ["x"]}) == "where"
+    best = ids(ask(http, userid=user))[:5]
+    assert set(ids(ask(http, userid=user, only=best))) == set(best)
+    assert refused(http, userid=user, only=[7]) == "only"
 
 
 FILMS = Attributes.of(
@@ -149,7 +143,6 @@ FILMS = Attributes.of(
         ({}, [10, 20, 30, 40]),
         ({"genres": ["Comedy", "War"]}, [10, 30, 40]),
         ({"genres": Condition(all=["Comedy", "War"])}, [30]),
-        ({"genres": Condition(none=["War"])}, [10, 20]),
         ({"genres": Condition(any=["War"], none=["Comedy"])}, [40]),
         ({"year": [1980.0]}, [10]),
         ({"year": Condition(gte=1980)}, [10, 30, 40]),
@@ -164,45 +157,35 @@ def test_all_conditions_hold(where: dict[str, Any], found: list[int]) -> None:
     assert FILMS.itemids[FILMS.select(where)].tolist() == found
 
 
-def test_errors_name_a_numbers_range_or_similar_values() -> None:
-    many = Attributes.of({n: {"brand": [f"brand {n}"]} for n in range(100)})
-    with pytest.raises(
-        BadRequestError, match=r"among the 100 that there are: brand 77, "
-    ):
-        many.select({"brand": ["brand77"]})
-    for value in (1985.0, "1990"):
-        with pytest.raises(
-            BadRequestError, match=r"as year; values are from 1980 to 1990\."
-        ):
-            FILMS.select({"year": [value]})
+BRANDS = Attributes.of({n: {"brand": [f"brand {n}"]} for n in range(100)})
+RANGE = r"as year; values are from 1980 to 1990\."
 
 
 @pytest.mark.parametrize(
-    ("condition", "place"),
+    ("items", "name", "value", "says"),
     [
-        ({"min": 1995}, "where.year.min"),
-        ({"gte": "1995"}, "where.year.gte"),
-        ([], "where.year"),
-        (7, "where.year"),
+        (BRANDS, "brand", "brand77", "among the 100 that there are: brand 77, "),
+        (FILMS, "year", 1985.0, RANGE),
+        (FILMS, "year", "1990", RANGE),
     ],
 )
-def test_errors_name_the_wrong_key(
-    http: FlaskClient, condition: object, place: str
+def test_errors_name_a_numbers_range_or_similar_values(
+    items: Attributes, name: str, value: Any, says: str
 ) -> None:
-    assert ask(http, 400, where={"year": condition})["error"]["field"] == place
+    with pytest.raises(BadRequestError, match=says):
+        items.select({name: [value]})
 
 
-@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+@DEFAULT
 def test_scores_continue_below_a_channels_list(fakes: Fakes, http: FlaskClient) -> None:
     """Of 55 items of which 54 have vectors, all are scored by both channels, in the order of their products."""
-    only = [i for i in fakes.world.itemids if i not in fakes.world.seen[USER]][:55]
-    assert NO_VECTOR_ITEM in only
+    seen = fakes.world.seen[USER]
+    only = [itemid for itemid in fakes.world.itemids if itemid not in seen][:55]
+    with_vectors = set(only) - {NO_VECTOR_ITEM}
+    assert len(with_vectors) == 54
     answer = ask(http, only=only, size=200, explain="recall")
-    assert (
-        set(answer["recall"]["tower"])
-        == set(answer["recall"]["ease"])
-        == set(only) - {NO_VECTOR_ITEM}
-    )
+    for channel in ("tower", "ease"):
+        assert set(answer["recall"][channel]) == with_vectors
     assert answer["recall"]["fused"][-1] == NO_VECTOR_ITEM
-    assert len(answer["item_list"]) == 55
-    assert np.isfinite([item["score"] for item in answer["item_list"]]).all()
+    scores = [item["score"] for item in answer["item_list"]]
+    assert np.isfinite(scores).sum() == 55

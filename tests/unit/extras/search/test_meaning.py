@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -32,6 +33,7 @@ from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.fakes import FakeNear, FakeSentences
 from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.extras.search.test_hook import lacks, unseen
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, World
 
 USERS = pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
@@ -54,11 +56,7 @@ def sentences() -> FakeSentences:
 def near(fakes: Fakes) -> FakeNear:
     """Queries mean three unseen items from far down the list."""
     found = FakeNear()
-    found.means = [
-        each
-        for each in reversed(fakes.world.trained)
-        if each not in fakes.world.seen[USER]
-    ][:3]
+    found.means = unseen(fakes)[:3]
     return found
 
 
@@ -131,13 +129,9 @@ def test_words_alone_answer_where_meaning_fails(
     answer = ask(http, userid=userid, query="comedy", size=20)
     assert len(ids(answer)) == 20
     assert all("Comedy" in item["genres"] for item in answer["item_list"])
-    assert [(each["service"], each["instead"]) for each in answer["degraded"]] == [
-        (failing.service, "words")
-    ]
-    assert (
-        ask(http, 503, userid=userid, query="comedy", strict=True)["error"]["service"]
-        == failing.service
-    )
+    assert lacks(answer) == {failing.service: "words"}
+    strict = ask(http, 503, userid=userid, query="comedy", strict=True)
+    assert strict["error"]["service"] == failing.service
 
 
 def test_without_elasticsearch_memory_is_searched_by_words(
@@ -146,9 +140,7 @@ def test_without_elasticsearch_memory_is_searched_by_words(
     ask(http)
     fakes.text.down = True
     answer = ask(http, query="comedy", size=20)
-    assert [(each["service"], each["instead"]) for each in answer["degraded"]] == [
-        ("elasticsearch", "exact_search")
-    ]
+    assert lacks(answer) == {"elasticsearch": "exact_search"}
     assert near.calls == []
 
 
@@ -163,18 +155,22 @@ def test_seen_and_filtered_items_are_not_found_by_meaning(
     assert ids(ask(http, userid=userid, query="zzz", only=[first])) == [first]
 
 
-def test_requests_without_a_query_call_no_encoder(
-    http: FlaskClient, sentences: FakeSentences, near: FakeNear
+@USERS
+def test_requests_without_a_query_search_nothing(
+    fakes: Fakes,
+    http: FlaskClient,
+    sentences: FakeSentences,
+    near: FakeNear,
+    userid: int,
 ) -> None:
-    ask(http)
-    assert (sentences.calls, near.calls) == ([], [])
+    ask(http, userid=userid)
+    assert fakes.text.calls + sentences.calls + near.calls == []
 
 
 def test_the_encoder_is_off_by_default(fakes: Fakes, sentences: FakeSentences) -> None:
     fakes.recommender.reset_extensions()
-    http = create_app(
-        fakes.recommender, stores={**fakes.stores, "sentences": sentences}
-    ).test_client()
+    stores = {**fakes.stores, "sentences": sentences}
+    http = create_app(fakes.recommender, stores=stores).test_client()
     ask(http, query="comedy")
     assert sentences.calls == []
 
@@ -186,15 +182,11 @@ class FakeScores:
     breaker = Breaker("triton")
 
     def __init__(self) -> None:
-        tokenizer = Tokenizer(
-            models.WordLevel({"[UNK]": 1, "hidden": 2, "reality": 3}, unk_token="[UNK]")
-        )
+        codes = {"[UNK]": 1, "hidden": 2, "reality": 3}
+        tokenizer = Tokenizer(models.WordLevel(codes, unk_token="[UNK]"))
         tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        self.config = {
-            "parameters": {
-                TOKENIZER: {"string_value": packed(tokenizer.to_str().encode())}
-            }
-        }
+        value = {"string_value": packed(tokenizer.to_str().encode())}
+        self.config = {"parameters": {TOKENIZER: value}}
         self.status, self.read, self.inputs = 200, 0, np.empty(0)
         self.http = self
 
@@ -203,16 +195,9 @@ class FakeScores:
         self.read += 1
         return HttpAnswer(self.status, orjson.dumps(self.config))
 
-    def infer(
-        self,
-        model: str,
-        version: int,
-        inputs: dict[str, np.ndarray],
-        rows: int,
-        columns: int,
-    ) -> np.ndarray:
+    def infer(self, model: str, version: int, inputs: Any, *size: int) -> np.ndarray:
         self.inputs = inputs[TOKENS]
-        return np.zeros(columns, np.float32)
+        return np.zeros(size, np.float32)[0]
 
 
 def test_a_query_is_sent_to_triton_as_codes_of_tokens() -> None:
@@ -258,28 +243,22 @@ def test_a_triton_without_the_encoder_is_not_to_blame() -> None:
 def test_a_release_without_vectors_is_named(
     status: int, error: type[ServiceError]
 ) -> None:
-    class Items:
-        timeout_s = 30.0
-        breaker = Breaker("elasticsearch")
-
-        def __init__(self) -> None:
-            self.http = self
-
-        def post(self, path: str, body: bytes, header: str) -> HttpAnswer:
-            return HttpAnswer(status, b"{}")
-
+    near = over(Mock(return_value=HttpAnswer(status, b"{}")))
     with pytest.raises(error) as caught:
-        NearItems(Items()).call(QUERY)  # type: ignore[arg-type]
+        near.call(QUERY)
     assert isinstance(caught.value, StoredError) == (error is StoredError)
 
 
 def test_a_fault_of_the_shared_connections_is_met() -> None:
-    client = ElasticItems(ElasticsearchSettings())
-    near, broken = (
-        NearItems(client),
-        Mock(post=Mock(side_effect=ConnectionRefusedError)),
-    )
-    client.http = broken
+    post = Mock(side_effect=ConnectionRefusedError)
     with pytest.raises(ServiceError):
-        near.call(QUERY)
-    broken.post.assert_called_once()
+        over(post).call(QUERY)
+    post.assert_called_once()
+
+
+def over(post: Mock) -> NearItems:
+    """A search by meaning whose connections are replaced afterwards."""
+    client = ElasticItems(ElasticsearchSettings())
+    near = NearItems(client)
+    client.http = Mock(post=post)
+    return near

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+import onnx.numpy_helper
+import onnx.parser
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from extras.search.load_encoder import Encoder, served
@@ -20,29 +21,18 @@ TABLE[5] = TABLE[2]  # "funny" means what "comedy" does
 def published(*more: str) -> bytes:
     """The model: it looks its tokens' vectors up, that of padding, too. ``more``: further inputs."""
     names = (TOKENS, "attention_mask", "token_type_ids", *more)
-    both = ["texts", "length"]
-    graph = helper.make_graph(
-        [
-            helper.make_node("Gather", ["table", TOKENS], ["_own"]),
-            helper.make_node("Gather", ["table", "token_type_ids"], ["_type"]),
-            helper.make_node("Sub", ["_own", "_type"], ["last_hidden_state"]),
-            helper.make_node("Identity", ["attention_mask"], ["_unused"]),
-        ],
-        "encoder",
-        [
-            helper.make_tensor_value_info(name, TensorProto.INT64, both)
-            for name in names
-        ],
-        [
-            helper.make_tensor_value_info(
-                "last_hidden_state", TensorProto.FLOAT, [*both, DIMS]
-            )
-        ],
-        [numpy_helper.from_array(TABLE, "table")],
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10
-    )
+    inputs = ", ".join(f"int64[texts, length] {name}" for name in names)
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["" : 17]>
+        encoder ({inputs}) => (float[texts, length, {DIMS}] last_hidden_state)
+        {{
+            _own = Gather (table, {TOKENS})
+            _type = Gather (table, token_type_ids)
+            last_hidden_state = Sub (_own, _type)
+            _unused = Identity (attention_mask)
+        }}
+    """)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(TABLE, "table"))
     content: bytes = model.SerializeToString()
     return content
 

@@ -19,37 +19,36 @@ from extras.models.encoder import Encoder
 from extras.sequence import channel
 from extras.sequence.channel import SEQUENCE, SequenceRecipe, fit, windows
 from offline.data.sequences import Sequences
+from offline.models.kinds import Fitted
 from offline.recall.s2_vector_recall import fit_channel
-from tests.unit.extras.models import encoders
+from tests.unit.extras.models import bundles
 from tests.unit.offline.data.ratings import events_of
 from tests.unit.offline.models.test_stages import inputs_of
 
 INPUTS = inputs_of(np.zeros(39, int))
-RECIPE = SequenceRecipe(history=encoders.HISTORY, epochs=2)
+RECIPE = SequenceRecipe(history=bundles.HISTORY, epochs=2)
 Trainings = list[Path]
 Script = Callable[[str], None]
 
 
-def past(users: int = 12, items: int = 30, events: int = 9) -> Sequences:
+def past(events: int = 9) -> Sequences:
     rng = np.random.default_rng(0)
-    rows = [list(1 + rng.permutation(items)[:events]) for _ in range(users)]
-    return events_of(
-        rows, [[5] * events] * users, [list(range(events))] * users, n_items=items
-    )
+    rows = [list(1 + rng.permutation(30)[:events]) for _ in range(12)]
+    ratings, times = [[5] * events] * 12, [list(range(events))] * 12
+    return events_of(rows, ratings, times, n_items=30)
+
+
+def train(events: int = 9, **settings: float) -> Fitted:
+    recipe = RECIPE.model_copy(update=settings)
+    return fit(recipe, past(events), INPUTS, DataRecipe())
 
 
 def made_by_hand(folder: Path, recipe: SequenceRecipe) -> None:
     """Write a bundle of random numbers in place of a trained one."""
     events = pd.read_parquet(folder / "events.parquet")
-    made = encoders.written(
-        folder / "made", events.assign(time=events.groupby("user").cumcount())
-    )
-    for path in made.iterdir():
-        path.rename(folder / path.name)
-    made.rmdir()
-    (folder / "training.json").write_text(
-        json.dumps({"losses": [2.0, 1.0], "seconds": 3.0}), "utf-8"
-    )
+    bundles.written(folder, "encoder", events)
+    training = json.dumps({"losses": [2.0, 1.0], "seconds": 3.0})
+    (folder / "training.json").write_text(training, "utf-8")
 
 
 @pytest.fixture
@@ -97,67 +96,53 @@ def test_a_channel_read_again_has_the_librarys_lists(trainings: Trainings) -> No
     fitted = fit_channel(RECIPE, data, INPUTS, DataRecipe())
     assert fitted.report["parity"]["same"] == 1
     assert [epoch["loss"] for epoch in fitted.report["epochs"]] == [2, 1]
-    (read,) = unpack_channels(
-        pack_channels(ChannelSet(data.item_numbers, (fitted.channel,)))
-    ).channels
+    packed = pack_channels(ChannelSet(data.item_numbers, (fitted.channel,)))
+    (read,) = unpack_channels(packed).channels
     assert isinstance(read, Encoder)
-    assert read.newest == encoders.HISTORY
+    assert read.newest == bundles.HISTORY
 
 
 def test_lists_that_differ_from_the_librarys_are_refused(trainings: Trainings) -> None:
-    fit(RECIPE, past(), INPUTS, DataRecipe())
+    train()
     (kept,) = trainings[0].parent.iterdir()
     table = pd.read_parquet(kept / "expected.parquet")
-    table.assign(
-        scores=[[score + 1 for score in scores] for scores in table["scores"]]
-    ).to_parquet(kept / "expected.parquet")
+    table["scores"] += 1
+    table.to_parquet(kept / "expected.parquet")
     with pytest.raises(StepError, match=r"first difference: user 0"):
-        fit(RECIPE, past(), INPUTS, DataRecipe())
+        train()
 
 
 def test_a_broken_bundle_is_named(trainings: Trainings) -> None:
-    fit(RECIPE, past(), INPUTS, DataRecipe())
+    train()
     (kept,) = trainings[0].parent.iterdir()
     (kept / "encoder.onnx").write_bytes(b"nothing")
     with pytest.raises(StepError, match=r"encoder\.onnx: .* train it again"):
-        fit(RECIPE, past(), INPUTS, DataRecipe())
+        train()
 
 
-def test_a_finished_training_is_not_repeated(trainings: Trainings) -> None:
-    fit(RECIPE, past(), INPUTS, DataRecipe())
-    fit(RECIPE.model_copy(update={"fusion_weight": 2.0}), past(), INPUTS, DataRecipe())
+def test_other_settings_or_events_alone_are_trained(trainings: Trainings) -> None:
+    train()
+    train(fusion_weight=2.0)
     assert len(trainings) == 1
-
-
-@pytest.mark.parametrize(
-    ("settings", "events"), [({"seed": 1}, 9), ({"disliked": 0.0}, 9), ({}, 8)]
-)
-def test_other_settings_or_events_are_trained(
-    trainings: Trainings, settings: dict[str, float], events: int
-) -> None:
-    fit(RECIPE, past(), INPUTS, DataRecipe())
-    fit(RECIPE.model_copy(update=settings), past(events=events), INPUTS, DataRecipe())
-    assert len(set(trainings)) == 2
+    train(seed=1)
+    train(disliked=0.0)
+    train(events=8)
+    assert len(set(trainings)) == 4
 
 
 def test_the_newest_trainings_are_kept(trainings: Trainings, exchange: Path) -> None:
     for seed in range(channel.KEPT + 2):
         channel.trained(RECIPE.model_copy(update={"seed": seed}), past())
-    folders = list((exchange / "models" / "sequence").iterdir())
-    assert len(folders) == channel.KEPT
-    assert not any(
-        path.name.endswith(".ckpt") for folder in folders for path in folder.iterdir()
-    )
+    kept = exchange / "models" / "sequence"
+    assert len(list(kept.iterdir())) == channel.KEPT
+    assert not list(kept.rglob("windows.parquet"))
 
 
 def test_windows_have_each_event_once_as_a_target() -> None:
     data = events_of([[1, 2, 3, 4, 5], [6, 7, 8]], [[5] * 5, [5] * 3], n_items=8)
     rows, of = windows(data, 2)
-    assert [data.items[rows[of == each]].tolist() for each in np.unique(of)] == [
-        [1, 2, 3],
-        [3, 4, 5],
-        [6, 7, 8],
-    ]
+    assert data.items[rows].tolist() == [1, 2, 3, 3, 4, 5, 6, 7, 8]
+    assert of.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("history", [1, 3, 100])
@@ -178,10 +163,8 @@ def test_settings_and_events_are_handed_over(exchange: Path, script: Script) -> 
     (folder,) = (exchange / "models" / "sequence").iterdir()
     assert folder.suffix == ".part"
     assert json.loads((folder / "settings.json").read_text("utf-8"))["disliked"] == 0.5
-    assert (
-        pd.read_parquet(folder / "events.parquet")["item"].astype(int)
-        == past().items - 1
-    ).all()
+    events = pd.read_parquet(folder / "events.parquet")
+    assert (events["item"].astype(int) == past().items - 1).all()
 
 
 @pytest.mark.parametrize(

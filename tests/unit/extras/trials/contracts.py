@@ -15,7 +15,7 @@ def started_one(before: Trials, name: str, share: float = 0.01) -> Trials:
     """With one more experiment, of the live release against itself."""
     arms = {"a": {"release": LIVE}, "b": {"release": LIVE}}
     declared = Declaration.model_validate({"name": name, "arms": arms, "share": share})
-    return start_experiment(before, declared, {LIVE: "made up"}, 1)
+    return start_experiment(before, declared, {LIVE: "made up"})
 
 
 class TrialStoreContract:
@@ -25,7 +25,7 @@ class TrialStoreContract:
         assert client.call(None) == Trials()
         client.update(lambda before: started_one(before, "ranker"))
         client.update(lambda before: started_one(before, "other"))
-        found = client.update(lambda before: stop_experiment(before, "ranker", 3))
+        found = client.update(lambda before: stop_experiment(before, "ranker"))
         assert found == client.call(None)
         assert [each.name for each in found.running] == ["other"]
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,18 +15,14 @@ from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Event
-from data_exchange_center.manifest import Manifest
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
-from extras.client import Client
-from extras.trials.exposures import Exposure
 from extras.trials.measure_quality import FEWEST, drift_of, drifts, psi
 from extras.trials.quality import (
     KEPT_DAYS,
     DayRate,
     Drift,
     QualityMetrics,
-    QualitySettings,
     Report,
 )
 from tests.synthetic_release import write_artifacts
@@ -47,25 +40,18 @@ def report(*days: tuple[str, int, int], **more: Any) -> Report:
     return Report(hit_rates=rates, **more)
 
 
-def test_days_that_the_log_has_lost_are_kept() -> None:
-    before = report(("1", 9, 3), ("2", 5, 1), ("3", 2, 1))
+def test_days_and_drift_that_the_log_has_lost_are_kept() -> None:
+    sex = Drift(feature="sex", psi=0.4, values=9)
+    before = report(("1", 9, 3), ("2", 5, 1), ("3", 2, 1), drift=[AGE, sex])
     found = report(("2", 4, 0), ("3", 6, 2)).after(before)
-    assert found == report(("1", 9, 3), ("2", 5, 1), ("3", 6, 2))
+    assert found == report(("1", 9, 3), ("2", 5, 1), ("3", 6, 2), drift=[sex, AGE])
     assert found.rates_since("2") == {OLD: 3 / 11}
     assert found.rates_since("4") == {}
-
-
-def test_the_newest_days_alone_are_kept() -> None:
-    before = report(*((f"{day:03}", 1, 0) for day in range(KEPT_DAYS + 5)))
-    kept = report(("094", 1, 0)).after(before).hit_rates
+    assert report(drift=[AGE]).after(before).drift == [AGE]
+    assert report(release=NEW).after(before).drift == []
+    many = report(*((f"{day:03}", 1, 0) for day in range(KEPT_DAYS + 5)))
+    kept = report(("094", 1, 0)).after(many).hit_rates
     assert (len(kept), kept[0].day) == (KEPT_DAYS, "005")
-
-
-def test_drift_that_is_not_measured_again_is_kept() -> None:
-    before = Report(release=OLD, drift=[AGE, Drift(feature="sex", psi=0.4, values=9)])
-    again = Drift(feature="sex", psi=0.1, values=9)
-    assert Report(release=OLD, drift=[again]).after(before).drift == [AGE, again]
-    assert Report(release=NEW).after(before).drift == []
 
 
 def test_metrics_lose_releases_that_are_not_reported() -> None:
@@ -88,14 +74,6 @@ def test_metrics_lose_releases_that_are_not_reported() -> None:
     assert registry.get_sample_value("recsys_drift_threshold") == 0.2
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"record_per_s": -1}, {"window_s": 0}, {"threshold": 0}]
-)
-def test_settings_are_validated(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        QualitySettings(**wrong)
-
-
 # --- drift
 
 
@@ -111,20 +89,17 @@ def test_psi_is_that_of_the_formula() -> None:
 @pytest.mark.parametrize("kind", ["numbers", "text", "flags"])
 def test_drift_is_small_for_one_population_large_for_another(kind: str) -> None:
     random = np.random.default_rng(1)
+    names = {"text": {True: "yes", False: "no"}, "flags": {True: 1, False: 0}}
 
     def drawn(n: int, shift: float) -> pd.Series:
         values = pd.Series(random.normal(shift, 1, n))
-        if kind == "numbers":
-            return values
-        names = {"text": {True: "yes", False: "no"}, "flags": {True: 1, False: 0}}
-        return (values > 0).map(names[kind])
+        return (values > 0).map(names[kind]) if kind in names else values
 
     training = drawn(5_000, 0)
     same, other = (drift_of("f", training, drawn(1_000, shift)) for shift in (0, 1))
     assert same is not None
     assert other is not None
-    assert same.psi < 0.05
-    assert other.psi > 0.2
+    assert same.psi < 0.05 < 0.2 < other.psi
     assert (other.feature, other.values) == ("f", 1_000)
 
 
@@ -142,71 +117,10 @@ def test_too_few_values_have_no_index() -> None:
     assert drift_of("f", values, values) is None
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exchange")
-    write_artifacts(folder, users=400)
-    return folder
-
-
-@pytest.fixture
-def settings(folder: Path) -> Settings:
-    settings = Settings(exchange_dir=folder)
-    for path in settings.service_dir("quality").glob("*"):
-        path.unlink()
-    return settings
-
-
-@pytest.fixture
-def manifest(settings: Settings) -> Manifest:
-    return release_of_artifacts(settings)
-
-
-def lists(
-    manifest: Manifest, users: Sequence[OwnId], score: float | None
-) -> list[Exposure]:
-    return [
-        shown(user, 1, (1,), release=manifest.release, score=score) for user in users
-    ]
-
-
-@pytest.mark.parametrize(("degraded", "kept"), [(0, True), (100, True), (101, False)])
-def test_scores_of_a_degraded_server_are_not_kept(
-    settings: Settings,
-    manifest: Manifest,
-    monkeypatch: pytest.MonkeyPatch,
-    degraded: int,
-    kept: bool,
-) -> None:
-    answered = 0
-
-    def recommend(*_: Any, **__: Any) -> Any:
-        nonlocal answered
-        answered += 1
-        first = SimpleNamespace(score=0.5)
-        cold_start = answered <= degraded
-        return SimpleNamespace(degraded=[], cold_start=cold_start, item_list=[first])
-
-    monkeypatch.setattr(Client, "recommend", recommend)
-    own = settings.service_dir("quality")
-    own.mkdir(parents=True, exist_ok=True)
-    (own / "earlier.json").write_text("{}")
-    users = list(read_own_ids(settings.exchange_dir).users.values())
-    exposures = lists(manifest, users, 0.5)
-    found, problem = drifts(settings, manifest, exposures, {user: [] for user in users})
-    features = {each.feature for each in found}
-    assert "gender" in features, "a failure of the scores leaves the others"
-    assert ("score" in features) is kept is (not problem)
-    path = own / f"{manifest.release}.json"
-    assert path.exists() is kept
-    if kept:
-        assert len(json.loads(path.read_text())["scores"]) == 300 - degraded
-        assert [each.name for each in own.iterdir()] == [path.name]
-
-
-def test_events_that_were_trained_on_are_not_counted_again(
-    settings: Settings, manifest: Manifest
-) -> None:
+def test_events_that_were_trained_on_are_not_counted_again(tmp_path: Path) -> None:
+    write_artifacts(tmp_path, users=400)
+    settings = Settings(exchange_dir=tmp_path)
+    manifest = release_of_artifacts(settings)
     ids = read_own_ids(settings.exchange_dir)
     users = list(ids.users.values())
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
@@ -216,7 +130,8 @@ def test_events_that_were_trained_on_are_not_counted_again(
         number, user_number, item_number, at = row
         user, item = ids.users[user_number], ids.items[item_number]
         events[user].append(Event(f"{number}", user, item, "rating", int(at), 5))
-    found, _ = drifts(settings, manifest, lists(manifest, users[:250], None), events)
+    lists = [shown(user, 1, (1,), release=manifest.release) for user in users[:250]]
+    found = drifts(settings, manifest, lists, events)
     of = {each.feature: each for each in found}
     assert of["events of a user"].psi < 0.2
     assert "rating" not in of, "there are no new events"

@@ -7,25 +7,29 @@ import threading
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import HistorySum
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.history import History
-from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
+from data_exchange_center.recipes import (
+    DEFAULT,
+    EaseRecipe,
+    ListRankerRecipe,
+    RecallRecipe,
+    Recipe,
+)
 from offline.data.lists import (
     Lists,
-    ListsConfig,
     StoredFeatures,
     prefetch,
     recall_lists,
     sampled,
+    training_requests,
 )
 from offline.data.sequences import Points
 from offline.data.statistics import (
@@ -36,6 +40,12 @@ from offline.data.statistics import (
 )
 from tests.unit.offline.data.ratings import events_of, made_up_lists
 from tests.unit.offline.models.test_stages import inputs_of
+
+TWO = Recipe(
+    name="two",
+    recall=RecallRecipe(channels=(EaseRecipe(),), candidates=2),
+    ranker=ListRankerRecipe(history=2),
+)
 
 
 def test_an_age_beyond_the_four_bytes_is_the_longest_there_is() -> None:
@@ -52,34 +62,10 @@ def test_an_age_beyond_the_four_bytes_is_the_longest_there_is() -> None:
         np.zeros(5, np.float32),
         np.arange(5) > 0,
     )
-    points, nobody = (
-        Points(np.array([0, 0]), np.array([1, 2]), np.array(times[1:])),
-        np.zeros((1, 0), int),
-    )
-    found = recall_lists(
-        data,
-        points,
-        nobody,
-        [channel],
-        replace(REQUESTED, weights=(1.0,), size=2, history=2),
-    )
+    points = Points(np.array([0, 0]), np.array([1, 2]), np.array(times[1:]))
+    nobody = np.zeros((1, 0), int)
+    found = recall_lists(data, points, nobody, [channel], TWO)
     assert found.ages.tolist() == [[40, 0], [2**31 - 1, 2**31 - 1]]
-
-
-PATIENCE_S = 60
-
-
-def test_the_next_is_made_while_one_is_used() -> None:
-    made = [Event() for _ in range(3)]
-
-    def items() -> Iterator[int]:
-        for number, event in enumerate(made):
-            event.set()
-            yield number
-
-    for number in prefetch(items()):
-        assert all(event.wait(PATIENCE_S) for event in made[: number + 2])
-        assert not any(event.is_set() for event in made[number + 2 :])
 
 
 def test_stopping_early_leaves_no_thread() -> None:
@@ -131,15 +117,6 @@ def test_the_liked_are_always_there_and_the_disliked_are_not(lists: Lists) -> No
         assert np.array_equal(lists.candidates[row, kept], sample.candidates[row])
 
 
-def test_sampling_differs_by_draw_and_repeats_by_seed(lists: Lists) -> None:
-    rng = np.random.default_rng(1)
-    one, two = (sampled(lists, 20, rng)[0].candidates for _ in range(2))
-    assert not np.array_equal(one, two)
-    assert np.array_equal(
-        one, sampled(lists, 20, np.random.default_rng(1))[0].candidates
-    )
-
-
 def test_its_weights_are_those_of_all_that_could_be_taken(lists: Lists) -> None:
     sample, log_weights = sampled(lists, 20, np.random.default_rng(1))
     assert (log_weights[sample.liked] == 0).all()
@@ -153,58 +130,36 @@ def test_the_whole_list_stands_for_itself(lists: Lists) -> None:
     assert not log_weights.any()
 
 
-def test_a_list_of_nothing_but_dislikes_is_taken_as_it_is(lists: Lists) -> None:
-    bad = replace(
-        lists, liked=np.zeros_like(lists.liked), disliked=lists.candidates > 0
-    )
-    assert not sampled(bad, 20, np.random.default_rng(1))[1].any()
-
-
 def test_lists_survive_a_table_of_their_users_alone(
     lists: Lists, tmp_path: Path
 ) -> None:
-    lists, userids = (
-        replace(lists, users=np.arange(LISTS, dtype=np.int32)),
-        np.arange(5, 5 + LISTS),
-    )
+    lists = replace(lists, users=np.arange(LISTS, dtype=np.int32))
+    userids = np.arange(5, 5 + LISTS)
     artifacts.LISTS.write(tmp_path, lists.table(userids))
-    table = artifacts.LISTS.read_arrow(tmp_path)
-    again = Lists.of_table(table, userids)
+    again = Lists.of_table(artifacts.LISTS.read_arrow(tmp_path), userids)
     for field in fields(Lists):
         one, two = getattr(again, field.name), getattr(lists, field.name)
         assert one.dtype == two.dtype, field.name
         assert np.array_equal(one, two), field.name
-    for others in (userids[1:], userids[:-1] - 1):
-        with pytest.raises(ValueError, match="no lists of these users"):
-            Lists.of_table(table, others)
-    shorter = pa.array([[1], *[[1, 2]] * (LISTS - 1)], pa.list_(pa.int32()))
-    with pytest.raises(ValueError, match="same shape"):
-        Lists.of_table(
-            table.set_column(table.column_names.index("events"), "events", shorter),
-            userids,
-        )
 
 
 RANKER = ListRankerRecipe(seed=7, stride=3, past=0.4)
-REQUESTED = ListsConfig.of(DEFAULT.model_copy(update={"ranker": RANKER}))
 
 
 def test_requests_follow_the_known_past_with_long_absences() -> None:
     data = replace(RUNNERS.data, times=RUNNERS.data.times * 6)  # each event is a return
-    points = REQUESTED.requests(data)
+    points = training_requests(data, RANKER)
     assert len(points) > 50
     assert (points.positions >= data.earlier_lengths(0.4)[points.users]).all()
     assert (points.times > data.times.max()).mean() == 0.5
-    again = REQUESTED.requests(data)
+    again = training_requests(data, RANKER)
     assert points.times.tolist() == again.times.tolist()
 
 
 def test_a_part_of_too_many_requests_is_drawn() -> None:
-    data, every = RUNNERS.data, REQUESTED.requests(RUNNERS.data)
-    assert REQUESTED.limited(data).requests(data).times.tolist() == every.times.tolist()
-    limited = replace(REQUESTED, most=len(every) // 2).limited(data)
-    assert limited.limited(data) == limited
-    part = limited.requests(data)
+    every = training_requests(RUNNERS.data, RANKER)
+    few = RANKER.model_copy(update={"most": len(every) // 2})
+    part = training_requests(RUNNERS.data, few)
     assert len(every) / 3 < len(part) < len(every) / 1.5
     assert set(zip(part.users, part.positions, strict=True)) < set(
         zip(every.users, every.positions, strict=True)
@@ -216,7 +171,7 @@ def test_a_part_of_too_many_requests_is_drawn() -> None:
 NOW = 10**6
 RUNNERS = inputs_of(np.arange(39))
 SPEC = list_spec(RUNNERS, DEFAULT, ListRankerRecipe(history=4))
-STORED = StoredFeatures.of(RUNNERS.data, RUNNERS, SPEC, DEFAULT)
+STORED = StoredFeatures.of(RUNNERS.data, RUNNERS, SPEC, RANKER)
 
 
 def lists_of(users: list[int]) -> Lists:
@@ -273,15 +228,3 @@ def test_training_reads_what_would_be_served() -> None:
         assert served.history is not None
         assert np.array_equal(inputs.rows[number], served.rows)
         assert np.array_equal(inputs.history[number], served.history[0])
-
-
-def test_padding_is_a_row_of_zeros_but_for_the_user() -> None:
-    lists = lists_of([3])
-    lists.candidates[0, 2] = 0
-    lists.features[0, 2] = 0
-    last = STORED.inputs(lists).rows[0, 2]
-    of_items = [SPEC.columns.index(feature.name) for feature in SPEC.of("item")]
-    assert not last[of_items].any()
-    assert not last[len(SPEC.features) :].any()
-    of_user = [SPEC.columns.index(feature.name) for feature in SPEC.of("user")]
-    assert last[of_user].any()

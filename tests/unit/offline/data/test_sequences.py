@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_exchange_center import artifacts
-from data_exchange_center.channels import LONG_AGO_S
+from data_exchange_center.channels import BREAK_S, LONG_AGO_S
 from data_exchange_center.features import one_hot
 from offline.data.sequences import (
     Points,
@@ -81,7 +77,7 @@ def test_a_request_sees_strictly_earlier_events(
     assert len(
         {*zip(points.users.tolist(), points.times.tolist(), strict=True)}
     ) == len(points)
-    items, _, ages, _ = histories(data, points, 4)
+    items, _, ages = histories(data, points, 4)
     after, _ = next_events(data, points, 3)
     rows, seen = seen_before(data, points)
     for row in range(len(points)):
@@ -106,23 +102,13 @@ def test_returns_are_augmented_2_to_30_years_later() -> None:
     late = both.times > data.times.max()
     for name in ("users", "positions", "times"):
         assert np.array_equal(getattr(points, name), getattr(both, name)[~late])
-    returns = np.flatnonzero(histories(data, points, 9)[3] == 1)
+    returns = np.flatnonzero(histories(data, points, 9)[2][:, 0] >= BREAK_S)
     assert np.array_equal(both.positions[late], points.positions[returns])
     # each behind its request
     assert np.array_equal(np.flatnonzero(late), returns + 1 + np.arange(len(returns)))
     passed = both.times[late] - points.times[returns]
     assert passed.min() >= LONG_AGO_S
     assert 20 * 365 * 86_400 < passed.max() <= 30 * 365 * 86_400
-
-
-def test_returning_is_a_regime_of_its_own() -> None:
-    frame = ratings([3])
-    frame["timestamp"] = [0, 10, 3610]
-    data = sequences(frame, frame["itemid"].tolist(), 3)
-    regime = histories(
-        data, Points(np.array([0, 0, 0]), np.array([0, 1, 2]), data.times), 2
-    )[3]
-    assert regime.tolist() == [0, 0, 1]
 
 
 def test_an_item_outside_the_vocabulary_is_an_error() -> None:
@@ -163,29 +149,6 @@ def test_together_is_by_users_however_often_they_liked() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "count", [Sequences.liked_together, lambda past: past.followers(3)]
-)
-def test_pairs_of_some_users_and_of_others_add_up(
-    count: Callable[[Sequences], sp.csr_matrix],
-) -> None:
-    random = np.random.default_rng(1)
-    columns = {
-        "userid": np.sort(random.integers(1, 9, 120)),
-        "itemid": random.integers(1, 12, 120),
-    }
-    rows = pd.DataFrame(
-        {**columns, "rating": random.integers(1, 6, 120), "timestamp": np.arange(120)}
-    )
-    some = [
-        count(sequences(each, np.arange(1, 12), 3))
-        for _, each in rows.groupby("userid")
-    ]
-    whole = count(sequences(rows, np.arange(1, 12), 3))
-    assert whole.nnz
-    assert (sp.csr_matrix(sum(some[1:], some[0])) != whole).nnz == 0
-
-
 PAST = pd.DataFrame(
     {
         "userid": [2, 2, 2, 7],
@@ -212,11 +175,3 @@ def test_everybody_has_a_state_newest_first() -> None:
         [[2, 2], [], [], []],
         [[0, 1], [4], [5], [50]],  # a gender that is not in the vocabulary
     ]
-
-
-def test_where_nobody_has_a_past_everybody_has_an_empty_state(tmp_path: Path) -> None:
-    artifacts.USER_STATE.write(tmp_path, user_states(PAST[:0], USERS, []))
-    lists = artifacts.USER_STATE.read(tmp_path).drop(columns="userid")
-    assert [[each.tolist() for each in row] for row in lists.to_numpy()] == [
-        [[]] * 4
-    ] * 4

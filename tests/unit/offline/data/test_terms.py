@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,26 +107,12 @@ def test_genre_codes_are_alphabetical_from_one() -> None:
     ]
 
 
-def test_users_without_ratings_have_zeros_and_have_seen_nothing() -> None:
-    rows = [(1, 9, 0, 1), (1, 4, 1, 0), (1, 9, 2, 1), (3, 4, 0, 1)]
-    past = pd.DataFrame(
-        rows, columns=[Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL]
-    )
-    users = pd.Series([1, 2, 3, 5], name=Columns.USER)
-    seen = terms.seen_items(past, users)
-    assert [[user, each.tolist()] for user, each in seen.to_numpy()] == [
-        [1, [9, 4]],
-        [2, []],
-        [3, [4]],
-        [5, []],
-    ]
-    item_terms = pd.DataFrame({Columns.ITEM: [4, 9], Columns.GENRES: [[1], []]})
-    assert terms.user_terms(past, users, item_terms, ["a"], 10).to_numpy().tolist() == [
-        [1, 1, 0],
-        [2, 0, 0],
-        [3, 1, 1],
-        [5, 0, 0],
-    ]
+def test_items_are_seen_once_and_by_some_users_none() -> None:
+    rows = [(1, 9), (1, 4), (1, 9), (3, 4)]
+    past = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM])
+    seen = terms.seen_items(past, pd.Series([1, 2, 3, 5], name=Columns.USER))
+    found = [[user, each.tolist()] for user, each in seen.to_numpy()]
+    assert found == [[1, [9, 4]], [2, []], [3, [4]], [5, []]]
 
 
 def test_preferred_genres_are_ordered_by_clicks_then_code() -> None:
@@ -170,7 +155,10 @@ def test_genres_of_movielens_have_their_plain_names() -> None:
     assert terms.columns_of(NAMES, terms.HAS)[3] == "genre_sci_fi"
 
 
-@given(st.lists(st.text(max_size=80), unique=True, max_size=30))
+NAME = st.text(max_size=80) | st.sampled_from(["C", "C++", "c", *Columns.TAKEN])
+
+
+@given(st.lists(NAME, unique=True, max_size=30))
 def test_slugs_are_different_and_fit_every_store(names: list[str]) -> None:
     made = terms.slugs(names, Columns.TAKEN)
     assert len(set(made)) == len(names)
@@ -178,17 +166,6 @@ def test_slugs_are_different_and_fit_every_store(names: list[str]) -> None:
     for each in made:
         assert re.fullmatch(r"[a-z0-9_]+", each)
         assert len(each) <= terms.LONGEST_SLUG
-
-
-def test_a_slug_with_a_hash_differs_from_a_plain_one() -> None:
-    first = terms.slugs(["c", "C++"], {"c"})
-    both = terms.slugs(["C", "C++", *first])
-    assert len(set(both)) == 4
-
-
-@pytest.mark.parametrize("name", sorted(Columns.TAKEN))
-def test_a_name_that_a_column_has_gets_a_suffix(name: str) -> None:
-    assert re.fullmatch(rf"{name}_[0-9a-f]{{8}}", *terms.slugs([name], Columns.TAKEN))
 
 
 @given(st.permutations(["C", "C++", "C#", "映画", "", "Title", "title"]))

@@ -16,6 +16,7 @@ from data_exchange_center.recipes import RECIPES
 from offline.data.sequences import sequences
 from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.fm import FM, fm_data
+from offline.models.pairs import PairsData
 
 
 def random_fm(users: int, items: int, dim: int) -> FM:
@@ -53,33 +54,26 @@ def test_the_inner_product_is_the_order_of_the_fm() -> None:
 @pytest.mark.parametrize("reported", [0, 1, 3])
 def test_feedback_trains_and_leaves_the_split_unchanged(reported: int) -> None:
     """Wherever it happened: of user 2, in the middle."""
-    own = pd.DataFrame(
-        {
-            Columns.USER: np.repeat([1, 2], 10),
-            Columns.ITEM: [*range(1, 11), *range(11, 21)],
-        }
-    )
-    own[Columns.TIMESTAMP] = 100 * own[Columns.ITEM]
-    rows = own.assign(**{Columns.RATING: 5, Columns.SPLIT: Split.TRAIN})
-    more = pd.DataFrame(
-        {
-            Columns.USER: [1] * reported + [2] * reported,
-            Columns.ITEM: range(21, 21 + 2 * reported),
-        }
-    )
-    more[Columns.TIMESTAMP] = np.where(more[Columns.USER] == 1, 9_999, 1_450)
-    both = pd.concat(
-        [rows, more.assign(**{Columns.RATING: 5, Columns.SPLIT: Split.RECORDED})]
-    )
-    both = both.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
-    recipe = RECIPES["source"].data
-    plain, joined = (
-        fm_data(sequences(each, range(1, 31), 3), recipe) for each in (rows, both)
-    )
-    (data, _, items), (more_data, _, more_items) = plain, joined
-    assert [len(made.test.labels) for made in (data, more_data)] == [4, 4]
-    assert set(more_items.ids) == set(items.ids) | set(more[Columns.ITEM])
-    assert len(more_data.train.labels) == len(data.train.labels) + 2 * reported
+    own = [(1 + (n > 10), n, 100 * n, Split.TRAIN) for n in range(1, 21)]
+    more = [
+        (user, 10 * user + 11 + n, second, Split.RECORDED)
+        for user, second in ((1, 9_999), (2, 1_450))
+        for n in range(reported)
+    ]
+
+    def made(rows: list[tuple[int, int, int, str]]) -> tuple[PairsData, set[int]]:
+        columns = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.SPLIT]
+        frame = pd.DataFrame(rows, columns=columns).assign(rating=5)
+        frame = frame.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
+        past = sequences(frame, list(range(1, 41)), 3)
+        data, _, items = fm_data(past, RECIPES["source"].data)
+        return data, set(items.ids)
+
+    data, items = made(own)
+    more_data, more_items = made(own + more)
+    assert [len(each.test.labels) for each in (data, more_data)] == [4, 4]
+    assert more_items == items | {item for _, item, *_ in more}
+    assert len(more_data.train.labels) == len(data.train.labels) + len(more)
 
 
 # DeepFM: its definition pair by pair

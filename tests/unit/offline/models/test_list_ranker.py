@@ -91,22 +91,6 @@ def test_a_served_list_scores_as_in_training(ranker: ListRanker, events: int) ->
     assert len(set(found.tolist())) == CANDIDATES
 
 
-def test_tables_are_replaced_and_must_fit() -> None:
-    shapes = {
-        f"{side}{n}": (ITEMS + 1, d)
-        for n, d in enumerate((4, 2, 3))
-        for side in ("events", "candidates")
-    }
-    shapes |= {"cross0": (3, ITEMS + 1), "cross1": (4, ITEMS + 1)}
-    tables = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
-    other = ListRanker(CONFIG)
-    other.set_tables(tables)
-    assert other.get_buffer("events1").unique().tolist() == [1.0]
-    for name in ("events2", "cross1"):
-        with pytest.raises(RuntimeError, match="size mismatch"):
-            other.set_tables({**tables, name: tables[name][1:]})
-
-
 def test_an_affinity_is_a_weighted_sum_over_the_history(ranker: ListRanker) -> None:
     """The sum of weight times similarity; padding has none."""
     events, candidates = torch.tensor([[3, 5, 7, 0, 0]]), torch.tensor([[4, 9]])

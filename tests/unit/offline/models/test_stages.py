@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from data_exchange_center.recipes import (
     TowerRecipe,
 )
 from data_exchange_center.steps import StepError
-from offline.data.lists import Lists, ListsConfig, StoredFeatures, ranker_of_lists
+from offline.data.lists import Lists, StoredFeatures, ranker_of_lists, training_lists
 from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
 from offline.models import list_ranker
@@ -99,8 +99,8 @@ def recalled(
     known = past.earlier(ranker_of_lists(recipe).past)
     fitted = fit_channels(known, inputs, recipe)
     training_channels = tuple(each.channel for each in fitted)
-    return training_channels, ListsConfig.of(recipe).recalled(
-        past, inputs.profiles, training_channels
+    return training_channels, training_lists(
+        past, inputs.profiles, training_channels, recipe
     )
 
 
@@ -147,9 +147,10 @@ def test_the_ranker_learns_with_what_was_known_then(
         lists: Lists,
         stored: StoredFeatures,
         recipe: ListsRecipe,
+        weights: Sequence[float],
     ) -> tuple[ListRanker, list[float]]:
         known.append((stored, build()))
-        return train_on_lists(build, lists, stored, recipe)
+        return train_on_lists(build, lists, stored, recipe, weights)
 
     monkeypatch.setattr(list_ranker, "train_on_lists", train)
     training_channels, lists = recalled(inputs.data, inputs, RECIPE)
@@ -159,7 +160,7 @@ def test_the_ranker_learns_with_what_was_known_then(
         .fit(
             RANKER,
             ListExamples(
-                past, inputs, RECIPE, spec, training_channels, training_channels, lists
+                past, inputs, spec, training_channels, training_channels, lists
             ),
         )
         .network
@@ -189,7 +190,7 @@ def test_an_unknown_column_in_returning_is_refused(inputs: Inputs) -> None:
     training_channels, lists = recalled(inputs.data, inputs, RECIPE)
     spec = list_spec(inputs, RECIPE, RANKER)
     examples = ListExamples(
-        inputs.data, inputs, RECIPE, spec, training_channels, training_channels, lists
+        inputs.data, inputs, spec, training_channels, training_channels, lists
     )
     ranker = RANKER.model_copy(update={"returning": (("item_liked", 1.0),)})
     with pytest.raises(

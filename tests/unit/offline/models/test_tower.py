@@ -9,7 +9,7 @@ import torch
 from data_exchange_center.channels import BREAK_S, Requests
 from data_exchange_center.recipes import TowerRecipe
 from offline.data.sequences import Inputs, Points, Sequences, requests_at
-from offline.models.tower import Tower, target_weights, train_tower
+from offline.models.tower import Tower, batch_of, target_weights, train_tower
 from tests.unit.offline.models.test_stages import EVENTS, ITEMS, USERS, inputs_of
 
 RATERS, LAGS = USERS - 1, 10
@@ -68,9 +68,8 @@ def share_found(inputs: Inputs, tower: Tower) -> float:
     points = Points(
         np.arange(RATERS), lengths, data.times[data.starts[:RATERS] + lengths]
     )
-    scores = tower.channel("tower", TRAINED).scores(
-        requests_at(data, points, inputs.profiles, LAGS, {})
-    )
+    channel = tower.channel("tower", TRAINED)
+    scores = channel.scores(requests_at(data, points, inputs.profiles, channel))
     scores[past.seen().nonzero()] = -np.inf
     best = scores[:, 1:].argmax(axis=1) + 1
     following = data.last(3).items.reshape(RATERS, 3)
@@ -87,22 +86,29 @@ def test_a_tower_started_from_transitions_learns_sooner(
     assert loss("followers") < loss("random") - 0.1
 
 
-def test_a_target_weighs_less_of_an_active_user_and_among_many() -> None:
+def test_a_request_after_a_break_is_a_regime_of_its_own(inputs: Inputs) -> None:
+    data = inputs.data
+    last = data.times[data.starts[:3] + 4]
+    times = last + np.array([0, BREAK_S - 1, BREAK_S])
+    points = Points(np.arange(3), np.full(3, 5), times)
+    assert batch_of(data, points, LAGS, RECIPE).regime.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("user", "request_", "expected"),
+    [
+        (0.0, 0.0, [1, 1, 1, 1]),
+        (0.2, 0.0, [2**-0.2, 0.5, 0.5, 0.5]),
+        (0.2, 1.0, [2**-0.2, 0.5, 0.125, 0.5]),
+    ],
+)
+def test_a_target_weighs_less_of_an_active_user_and_among_many(
+    user: float, request_: float, expected: list[float]
+) -> None:
+    balance = {"user_balance": user, "request_balance": request_}
     events, targets = np.array([2, 32, 32, 32]), np.array([1, 1, 4, 0])
-
-    def weights(user: float, request: float) -> list[float]:
-        return target_weights(
-            events,
-            targets,
-            RECIPE.model_copy(
-                update={"user_balance": user, "request_balance": request}
-            ),
-        ).tolist()
-
-    assert weights(0.0, 0.0) == [1, 1, 1, 1]
-    assert weights(0.2, 0.0) == pytest.approx([2**-0.2, 0.5, 0.5, 0.5])
-    assert weights(0.0, 0.5) == [1, 1, 0.5, 1]
-    assert weights(0.2, 1.0) == pytest.approx([2**-0.2, 0.5, 0.125, 0.5])
+    found = target_weights(events, targets, RECIPE.model_copy(update=balance))
+    assert found == pytest.approx(expected)
 
 
 def test_a_profile_value_that_nobody_knows_adds_nothing(tower: Tower) -> None:

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
-from data_exchange_center.candidates import Candidates, ItemQuery
+from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.features import ModelInputs
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, RECIPES, SOURCE
@@ -25,15 +24,13 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline.data.terms import CLICKS, IMPRESSIONS, columns_of
 from offline_to_online.parity import (
-    RECOUNTS,
-    CheckedRequest,
     OfflineTruth,
     compare,
-    compare_lists,
+    offline_answers,
     offline_truth,
-    recount,
     share_found,
 )
+from offline_to_online.recount import RECOUNTS, recount
 from online.clients.triton import ScoreQuery
 from tests.synthetic_release import write_artifacts, write_inputs
 from tests.unit.offline_to_online.online_side import (
@@ -52,37 +49,19 @@ def either(request: pytest.FixtureRequest, folders: dict[str, Path]) -> OnlineSi
     return OnlineSide(folders[request.param], request.param)
 
 
-def groups(side: OnlineSide) -> list[str]:
-    """Every column of the model, all that fusion says, and the history, in a group that has their number."""
-    spec = side.spec
-    sizes = {
-        "one-hot": len(spec.one_hot),
-        "multi-hot": len(spec.multi_hot),
-        "dense": len(spec.dense),
-        "candidate": len(side.truth.columns),
-    }
-    history = [f"history ({spec.history.length} events)"] if spec.history else []
-    return [
-        *(f"{name} ({size} columns)" for name, size in sizes.items() if size),
-        *history,
-        "score",
-    ]
+def pairs(side: OnlineSide) -> int:
+    return sum(len(answer.scores) for answer in side.answers())
 
 
 def test_an_unchanged_side_agrees(either: OnlineSide) -> None:
-    gaps = either.check()
-    assert list(gaps) == groups(either)
+    gaps, shares = either.check()
+    history = ["history"] if either.spec.history else []
+    assert list(gaps) == ["recall", "features", *history, "score"]
     assert max(gaps.values()) <= 1e-6
     assert pairs(either) > 1_500
-    shares = compare_lists(either.answers(), either.truth)
-    assert list(shares) == [
-        channel.name for channel in either.manifest.recipe.recall.channels
-    ]
+    channels = either.manifest.recipe.recall.channels
+    assert list(shares) == [channel.name for channel in channels]
     assert all(share.tolist() == [1] * len(USERS) for share in shares.values())
-
-
-def pairs(side: OnlineSide) -> int:
-    return sum(len(answer.scores) for answer in side.answers())
 
 
 def users_with(change: Callable[[UserRow], dict[str, Any]]) -> Break:
@@ -95,10 +74,13 @@ def users_with(change: Callable[[UserRow], dict[str, Any]]) -> Break:
     return breaks
 
 
-def events(history: History, part: slice) -> History:
-    return History(
-        history.item_numbers[part], history.ratings[part], history.times[part]
-    )
+def events_with(part: slice) -> Break:
+    def only(row: UserRow) -> dict[str, Any]:
+        past = row.history
+        columns = (past.item_numbers, past.ratings, past.times)
+        return {"history": History(*(column[part] for column in columns))}
+
+    return users_with(only)
 
 
 def channels_with(change: Callable[[Channel], dict[str, Any]]) -> Break:
@@ -137,17 +119,26 @@ def finding(share: float, users: Sequence[int]) -> Break:
     return an_index_with(found_for)
 
 
-def a_seen_item_last(side: OnlineSide, query: ItemQuery, found: Found) -> Found:
-    *others, hits = found
-    return *others, Hits(np.append(hits.ids[:-1], query.seen[-1]), hits.scores)
+def last_item(which: Callable[[OnlineSide, ItemQuery], int | None]) -> Break:
+    """An index that finds another item at the end of the last channel's list; None: it does not for this user."""
+
+    def changed(side: OnlineSide, query: ItemQuery, found: Found) -> Found:
+        item = which(side, query)
+        if item is None:
+            return found
+        *others, hits = found
+        return *others, Hits(np.append(hits.ids[:-1], item), hits.scores)
+
+    return an_index_with(changed)
 
 
-def an_unknown_item_last(side: OnlineSide, query: ItemQuery, found: Found) -> Found:
-    last = side.truth.index.item_numbers[-1]  # has no vector
-    if last in query.seen:
-        return found
-    *others, hits = found
-    return *others, Hits(np.append(hits.ids[:-1], last), hits.scores)
+def lists_with(change: Callable[[Hits], Hits]) -> Break:
+    return an_index_with(lambda side, query, found: tuple(map(change, found)))
+
+
+def without_a_vector(side: OnlineSide, query: ItemQuery) -> int | None:
+    last = int(side.truth.index.item_numbers[-1])
+    return None if last in query.seen else last
 
 
 def scores_with(drift: float) -> Break:
@@ -212,7 +203,7 @@ def forget_an_age(side: OnlineSide) -> None:
 BROKEN: dict[str, tuple[str, Break, str]] = {
     "the newest event is missing": (
         "default",
-        users_with(lambda row: {"history": events(row.history, slice(1, None))}),
+        events_with(slice(1, None)),
         r"column 'tower_score', user .*column 'history_item_0', user \d+: ",
     ),
     "events are a second late": (
@@ -224,7 +215,7 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
     ),
     "events are the oldest first": (
         "default",
-        users_with(lambda row: {"history": events(row.history, slice(None, None, -1))}),
+        events_with(slice(None, None, -1)),
         "column 'history_item_0'",
     ),
     "the last ten are in the histories": ("default", leak, "column 'history_item_0'"),
@@ -263,20 +254,12 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
     ),
     "an index has another metric: the right items in the right order": (
         "default",
-        an_index_with(
-            lambda side, query, found: tuple(
-                Hits(hits.ids, hits.scores / 2) for hits in found
-            )
-        ),
+        lists_with(lambda hits: Hits(hits.ids, hits.scores / 2)),
         r"column 'tower_score', user \d+, item \d+: offline",
     ),
     "right scores in a wrong order: nothing but the order, and what follows from ranks, is off": (
         "default",
-        an_index_with(
-            lambda side, query, found: tuple(
-                Hits(hits.ids[::-1], hits.scores[::-1]) for hits in found
-            )
-        ),
+        lists_with(lambda hits: Hits(hits.ids[::-1], hits.scores[::-1])),
         r"user \d+: the list of channel 'tower' is not in the order",
     ),
     "nothing is found for somebody": (
@@ -296,12 +279,12 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
     ),
     "an item that one channel was never trained on is found": (
         "default",
-        an_index_with(an_unknown_item_last),
+        last_item(without_a_vector),
         "column 'ease_score'",
     ),
     "a seen item ends one channel's list": (
         "default",
-        an_index_with(a_seen_item_last),
+        last_item(lambda side, query: int(query.seen[-1])),
         r"user \d+: Elasticsearch gave seen items \[\d+\]",
     ),
     "fusion has other weights": (
@@ -415,23 +398,20 @@ def test_the_tolerance_is_where_it_is_said_to_be(
     side: OnlineSide, value: float, gap: float
 ) -> None:
     """1e-5, relative to values above 1."""
-    itemids = np.array([row.number for row in side.items.rows[:2]])
-    columns = side.truth.columns
-    zeros = np.zeros(2, np.float32)
-    recalled = np.zeros((2, len(columns)), np.float32)
-    rows = np.zeros((2, side.spec.width), np.float32)
-    inputs = ModelInputs(rows, side.spec.encode_history(History.empty(), 0))
-    found = Candidates(itemids, zeros, columns, recalled, {})
-    offline = CheckedRequest(2, 2, 0, found, inputs, np.array([0, value], np.float32))
-    online = replace(offline, scores=np.array([0, value + gap], np.float32))
-    attempt: Callable[[], dict[str, float]] = lambda: compare(  # noqa: E731
-        [offline], [online], side.truth
-    )
+    (answer,) = offline_answers(side.truth, side.answers()[:1])
+    scores = np.zeros(len(answer.scores), np.float32)
+    scores[-1] = value
+    others = scores.copy()
+    others[-1] += gap
+    offline = replace(answer, scores=scores)
+    online = replace(answer, scores=others)
     if gap > 1e-5 * max(1, value):
-        with pytest.raises(CheckError, match=f"user 2, item {itemids[1]}"):
-            attempt()
+        last = answer.candidates.item_numbers[-1]
+        with pytest.raises(CheckError, match=f"user 1, item {last}: offline"):
+            compare([offline], [online], side.truth)
     else:
-        assert attempt()["score"] == pytest.approx(gap / max(1, value), rel=1e-2)
+        gaps, _ = compare([offline], [online], side.truth)
+        assert gaps["score"] == pytest.approx(gap / max(1, value), rel=1e-2)
 
 
 def test_a_statistic_that_nobody_counts_again_is_refused(
@@ -440,7 +420,7 @@ def test_a_statistic_that_nobody_counts_again_is_refused(
     monkeypatch.delitem(RECOUNTS, "item_likes")
     with pytest.raises(
         CheckError,
-        match=r"feature 'item_likes' is counted in one place only.*/parity\.py",
+        match=r"feature 'item_likes' is counted in one place only.*/recount\.py",
     ):
         OnlineSide(folders["default"], "default")
 
@@ -459,8 +439,8 @@ def test_a_user_who_saw_everything_has_no_candidates(either: OnlineSide) -> None
 
 def test_an_index_that_finds_nearly_all_passes(history_side: OnlineSide) -> None:
     finding(0.96, [USERS[4]])(history_side)
-    history_side.check()
-    for share in compare_lists(history_side.answers(), history_side.truth).values():
+    _, shares = history_side.check()
+    for share in shares.values():
         assert 0.95 <= share[4] < 1 == share[5]
 
 
@@ -493,26 +473,19 @@ def test_an_item_nobody_knows_is_named(history_side: OnlineSide) -> None:
 # Artifacts that do not belong together are one sentence, which names the step to run again
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The source's artifacts, for tests that change them."""
+def truth_of(folder: Path, recipe: str) -> OfflineTruth:
+    settings = Settings(exchange_dir=folder, recipe_name=recipe)
+    return offline_truth(folder, release_of_artifacts(settings))
+
+
+def test_features_of_too_few_users_are_refused(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="source")
-    return tmp_path
-
-
-def truth_of(folder: Path, recipe: str = "source") -> OfflineTruth:
-    return offline_truth(
-        folder, release_of_artifacts(Settings(exchange_dir=folder, recipe_name=recipe))
-    )
-
-
-def test_features_of_too_few_users_are_refused(folder: Path) -> None:
-    users = artifacts.USER_FEATURES.read(folder)
-    artifacts.USER_FEATURES.write(folder, users[users[Columns.USER] != 7])
+    users = artifacts.USER_FEATURES.read(tmp_path)
+    artifacts.USER_FEATURES.write(tmp_path, users[users[Columns.USER] != 7])
     with pytest.raises(
         ArtifactError, match=r"user_features\.parquet: user 7,.*s1_feature_engi\.py"
     ):
-        recount(folder, truth_of(folder), SOURCE.data, USERS)
+        recount(tmp_path, truth_of(tmp_path, "source"), SOURCE.data, USERS)
 
 
 @pytest.mark.parametrize(
@@ -549,9 +522,12 @@ def test_a_model_that_was_trained_with_another_spec_is_refused(
         truth_of(tmp_path, recipe)
 
 
-def test_a_model_of_another_recipe_is_refused(folder: Path) -> None:
-    manifest = release_of_artifacts(Settings(exchange_dir=folder, recipe_name="source"))
+def test_a_model_of_another_recipe_is_refused(folders: dict[str, Path]) -> None:
+    settings = Settings(exchange_dir=folders["source"], recipe_name="source")
+    manifest = release_of_artifacts(settings)
     with pytest.raises(
         ArtifactError, match=r"trained with another feature spec or recipe"
     ):
-        offline_truth(folder, manifest.model_copy(update={"recipe": DEFAULT}))
+        offline_truth(
+            folders["source"], manifest.model_copy(update={"recipe": DEFAULT})
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 from unittest.mock import MagicMock
@@ -24,7 +25,6 @@ from offline_to_online.stores.elasticsearch import (
     ElasticsearchStore,
     check_document,
     check_self_first,
-    write_items,
 )
 from online.clients.elastic import ElasticItems
 
@@ -64,28 +64,21 @@ def test_missing_or_different_documents_are_named(field: str, value: object) -> 
     ("hits", "said"),
     [
         (
-            Hits(np.array([2, 1]), np.array([1.0, 0.5])),
+            Hits(np.array([2, 1]), np.array([0.3125, 0.3])),
             "",
         ),  # equal to its neighbour: a tie
         (
             Hits(np.array([2, 1]), np.array([1.1, 1.0])),
-            r"item 1: .* finds item 'two' first, by 1\.1.*itself is 1\.0",
+            r"item 1: .* finds item 'two' first, by 1\.1.*itself is 0\.3125",
         ),
-        (Hits(np.array([]), np.array([])), r"item 1: .* finds nothing"),
+        (NO_HITS, r"item 1: .* finds nothing"),
     ],
 )
 def test_an_item_must_find_itself_or_its_equal(
     monkeypatch: pytest.MonkeyPatch, hits: Hits, said: str
 ) -> None:
-    row = ItemRow(
-        1,
-        (),
-        {"fm": np.array([0.6, 0.8], np.float32)},
-        own_id=1,
-        title="",
-        attributes={},
-    )
-    other = ItemRow(2, (), {}, own_id="two", title="", attributes={})
+    row = replace(ROW, number=1, own_id=1)
+    other = replace(ROW, number=2, own_id="two", vectors={})
 
     def call(_: ElasticItems, query: ItemQuery) -> tuple[Hits]:
         return (hits if query.vectors else NO_HITS,)
@@ -95,51 +88,31 @@ def test_an_item_must_find_itself_or_its_equal(
         assert check_self_first(Settings(), MANIFEST, [row, other]) == {"fm": 1}
 
 
-@pytest.mark.parametrize("checked", [True, False])
-def test_a_failed_search_leaves_no_mark_of_an_earlier_check(
-    monkeypatch: pytest.MonkeyPatch, checked: bool
-) -> None:
-    """Although the documents are what they should be, so that none is written."""
-    marks = {"aaaaaaaaaaaa": checked}
-
-    def refuse(*_: object) -> None:
-        raise CheckError("item 7: its own vector of channel fm finds nothing")
-
-    monkeypatch.setattr(ElasticsearchStore, "client", lambda _: nullcontext(None))
-    monkeypatch.setattr(elasticsearch, "mark_of", lambda _, release: marks[release])
-    monkeypatch.setattr(
-        elasticsearch,
-        "mark",
-        lambda _, release, *, checked: marks.update({release: checked}),
-    )
-    monkeypatch.setattr(elasticsearch, "check_documents", lambda *_: None)
-    monkeypatch.setattr(elasticsearch, "check_genres", lambda *_: {})
-    monkeypatch.setattr(elasticsearch, "check_self_first", refuse)
-    store = ElasticsearchStore(Settings())
-    store.load(MANIFEST, [ROW])
-    assert not store.is_checked("aaaaaaaaaaaa")
-    with pytest.raises(CheckError):
-        store.check(MANIFEST, [ROW])
-    assert not store.is_checked("aaaaaaaaaaaa")
-
-
-@pytest.mark.parametrize("meta", [None, {"checked": False}])
+@pytest.mark.parametrize("meta", [None, {}, {"checked": False}, {"checked": True}])
 def test_an_interrupted_load_is_deleted_a_whole_index_kept(
     meta: dict[str, bool] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(elasticsearch, "put_documents", lambda *_: None)
-    client = MagicMock()
+    """Its mark is taken away although its documents are what they should be, so that none is written."""
     index = wire.item_index("aaaaaaaaaaaa")
+    client = MagicMock()
     quiet = client.options.return_value
-    quiet.indices.get_mapping.return_value = {
-        index: {"mappings": {"_meta": meta} if meta else {}}
-    }
-    client.count.return_value = {"count": 1}
+    found = {} if meta is None else {index: {"mappings": {"_meta": meta}}}
+    quiet.indices.get_mapping.return_value = found
     quiet.cluster.health.return_value = {"timed_out": False}
-    write_items(client, "aaaaaaaaaaaa", [ROW], {"fm": 2}, "flat")
-    assert [quiet.indices.delete.call_count, client.indices.create.call_count] == (
-        [0, 0] if meta else [1, 1]
-    )
-    client.indices.put_mapping.assert_called_once_with(
-        index=index, meta={"checked": False}
-    )
+    client.count.return_value = {"count": 1}
+    client.mget.return_value = {"docs": [{"_source": ROW.document()}]}
+    written: list[str] = []
+    monkeypatch.setattr(elasticsearch, "put_documents", lambda *_: written.append(""))
+    monkeypatch.setattr(ElasticsearchStore, "client", lambda _: nullcontext(client))
+    store = ElasticsearchStore(Settings())
+    store.load("aaaaaaaaaaaa", [ROW], {"fm": 2}, "flat")
+    created = 0 if meta else 1
+    assert quiet.indices.delete.call_count == created
+    assert client.indices.create.call_count == len(written) == created
+    marks = client.indices.put_mapping
+    marks.assert_called_once_with(index=index, meta={"checked": False})
+    # a failed check leaves it unmarked
+    client.mget.return_value = {"docs": [{}]}
+    with pytest.raises(CheckError, match="no document"):
+        store.check(MANIFEST, [ROW])
+    assert marks.call_count == 1

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from data_exchange_center.settings import (
 )
 from online.clients.base import (
     NEVER,
-    OUT_OF_TIME,
     Deadline,
     GoneError,
     ServiceError,
@@ -70,46 +70,51 @@ SERVICES: dict[str, tuple[Any, Any, bytes]] = {
 }
 
 
+@contextmanager
+def ends_in_time() -> Iterator[None]:
+    """The block ends by `LIMIT_S` with an error."""
+    started = time.perf_counter()
+    with pytest.raises(ServiceError, match="in time"):
+        yield
+    assert time.perf_counter() - started < LIMIT_S + MARGIN_S
+
+
 @pytest.mark.parametrize("manner", ["silent", "trickling", "without a deadline"])
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_call_ends_by_its_deadline_or_the_services_own_timeout(
     name: str, manner: str
 ) -> None:
     make, query, trickle = SERVICES[name]
-    with (
-        service(b"" if manner == "silent" else trickle) as port,
-        closing(make(port)) as client,
-    ):
+    sent = b"" if manner == "silent" else trickle
+    with service(sent) as port, closing(make(port)) as client:
+        deadline = Deadline.after
         if manner == "without a deadline":
-            client.timeout_s = LIMIT_S
+            client.timeout_s, deadline = LIMIT_S, lambda _: NEVER
         for _ in range(2):
-            started = time.perf_counter()
-            with pytest.raises(ServiceError, match="in time") as raised:
-                client.call(
-                    query,
-                    NEVER
-                    if manner == "without a deadline"
-                    else Deadline.after(LIMIT_S),
-                )
-            assert time.perf_counter() - started < LIMIT_S + MARGIN_S
-            assert raised.value.service == name
+            with ends_in_time():
+                client.call(query, deadline(LIMIT_S))
 
 
-@pytest.mark.parametrize("manner", ["silent", "trickling"])
+@pytest.mark.parametrize("trickle", [b"", SERVICES["redis"][2]])
 def test_a_call_over_redis_s_socket_ends_by_its_deadline(
-    manner: str, tmp_path: Path
+    trickle: bytes, tmp_path: Path
 ) -> None:
-    _, query, trickle = SERVICES["redis"]
     users = RedisUsers(RedisSettings(socket_dir=tmp_path, timeout_s=5))
-    with (
-        service(b"" if manner == "silent" else trickle, tmp_path / REDIS_SOCKET),
-        closing(users),
-    ):
+    with service(trickle, tmp_path / REDIS_SOCKET), closing(users):
         for _ in range(2):
-            started = time.perf_counter()
-            with pytest.raises(ServiceError, match="in time"):
-                users.call(query, Deadline.after(LIMIT_S))
-            assert time.perf_counter() - started < LIMIT_S + MARGIN_S
+            with ends_in_time():
+                users.call(SERVICES["redis"][1], Deadline.after(LIMIT_S))
+
+
+def test_a_call_without_timeout_ends_by_the_deadline() -> None:
+    make, _, trickle = SERVICES["redis"]
+    with (
+        service(trickle) as port,
+        closing(make(port)) as users,
+        until(Deadline.after(LIMIT_S)),
+        ends_in_time(),
+    ):
+        read_published(users, WORLD.release)
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -178,17 +183,3 @@ def test_a_shorter_connection_timeout_is_kept() -> None:
             with until(Deadline.after(deadline)), pytest.raises(TimeoutError):
                 socket.recv(1)
             assert socket.gettimeout() == own
-
-
-def test_a_call_without_timeout_ends_by_the_deadline() -> None:
-    with (
-        service(SERVICES["redis"][2]) as port,
-        closing(RedisUsers(RedisSettings(port=port, timeout_s=5))) as users,
-    ):
-        started = time.perf_counter()
-        with (
-            until(Deadline.after(LIMIT_S)),
-            pytest.raises(ServiceError, match=OUT_OF_TIME),
-        ):
-            read_published(users, WORLD.release)
-        assert time.perf_counter() - started < LIMIT_S + MARGIN_S

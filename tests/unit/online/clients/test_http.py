@@ -34,16 +34,25 @@ def talking(talk: Callable[[socket.socket], object]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+def to(*urls: str, **more: Any) -> closing[Http]:
+    """Connections to servers, closed at the end."""
+    return closing(Http(*urls, **{"timeout_s": 5, **more}))
+
+
+@contextmanager
+def answering(respond: Callable[..., Any], **more: Any) -> Iterator[Http]:
+    """Connections to a server of HTTP."""
+    with serving(respond) as port, to(f"http://127.0.0.1:{port}", **more) as http:
+        yield http
+
+
 def answer(body: str, length: int | None = None) -> Callable[[socket.socket], None]:
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {length or len(body)}\r\n\r\n"
     return lambda client: client.sendall((head + body).encode())
 
 
 def test_status_and_body_come_back_whatever_the_status_is() -> None:
-    with (
-        serving(echo) as port,
-        closing(Http(f"http://127.0.0.1:{port}", timeout_s=5)) as http,
-    ):
+    with answering(echo) as http:
         assert http.post("/200", b"{}") == HttpAnswer(200, b"{}")
         assert http.get("/503") == HttpAnswer(503, b"GET")
         large = bytes(range(256)) * 4_000
@@ -52,15 +61,11 @@ def test_status_and_body_come_back_whatever_the_status_is() -> None:
 
 
 def test_a_header_is_found_in_any_case() -> None:
-    with (
-        serving(lambda *_: (200, b"", {"Content-Kind": " a: b "})) as port,
-        closing(Http(f"http://127.0.0.1:{port}", timeout_s=5)) as http,
-    ):
-        for _ in range(2):
-            answer = http.get("/")
-            assert answer.header("content-KIND") == "a: b"
-            with pytest.raises(KeyError):
-                answer.header("Content")
+    with answering(lambda *_: (200, b"", {"Content-Kind": " a: b "})) as http:
+        answer = http.get("/")
+        assert answer.header("content-KIND") == "a: b"
+        with pytest.raises(KeyError):
+            answer.header("Content")
 
 
 def test_headers_and_login_are_sent_without_a_proxy(
@@ -69,27 +74,24 @@ def test_headers_and_login_are_sent_without_a_proxy(
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     seen: list[Any] = []
-    with (
-        serving(
-            lambda request, body: (seen.append(request.headers), (200, body))[1]
-        ) as port,
-        closing(
-            Http(f"http://127.0.0.1:{port}", timeout_s=5, login=("elastic", "söcret"))
-        ) as http,
-    ):
+
+    def note(request: Any, body: bytes) -> tuple[int, bytes]:
+        seen.append(request.headers)
+        return 200, body
+
+    with answering(note, login=("elastic", "söcret")) as http:
         http.post("/", b"{}" * 2_000, "Content-Type: application/x-ndjson")
         http.get("/")
-    assert seen[0]["Content-Type"] == "application/x-ndjson"
-    assert (
-        seen[0]["Authorization"]
-        == f"Basic {b64encode('elastic:söcret'.encode()).decode()}"
-    )
-    assert "Expect" not in seen[0]
-    assert "Content-Type" not in seen[1], "of the next call"
+    first, second = seen
+    login = b64encode("elastic:söcret".encode()).decode()
+    assert first["Content-Type"] == "application/x-ndjson"
+    assert first["Authorization"] == f"Basic {login}"
+    assert "Expect" not in first
+    assert "Content-Type" not in second
 
 
 def test_a_closed_connection_is_reopened() -> None:
-    with talking(answer("ok")) as url, closing(Http(url, timeout_s=5)) as http:
+    with talking(answer("ok")) as url, to(url) as http:
         assert [http.post("/", b"{}").body for _ in range(3)] == [b"ok"] * 3
 
 
@@ -100,7 +102,7 @@ def test_an_answer_without_end_is_given_up() -> None:
             client.sendall(bytes(1024 * 1024))
 
     too_long = pytest.raises(UnreadableError, match="maximum")
-    with talking(flood) as url, closing(Http(url, timeout_s=60)) as http, too_long:
+    with talking(flood) as url, to(url, timeout_s=60) as http, too_long:
         http.get("/")
 
 
@@ -115,10 +117,7 @@ def test_a_timeout_leaves_other_connections_open() -> None:
             over.wait(60)
         return echo(request, body)
 
-    with (
-        serving(waits) as port,
-        closing(Http(f"http://127.0.0.1:{port}", timeout_s=60)) as http,
-    ):
+    with answering(waits, timeout_s=60) as http:
         slow = threading.Thread(target=http.get, args=("/202",), daemon=True)
         slow.start()
         assert arrived.acquire(timeout=60)
@@ -145,18 +144,11 @@ def test_https_trusts_only_the_given_authority(tmp_path: Path) -> None:
             answer("ok")(encrypted)
 
     with trickling.talking(talk) as port:
-        with closing(
-            Http(f"https://localhost:{port}", timeout_s=5, ca_certs=ca_certs)
-        ) as http:
+        with to(f"https://localhost:{port}", ca_certs=ca_certs) as http:
             assert http.post("/", b"{}") == HttpAnswer(200, b"ok")
+        refused = pytest.raises(UnreadableError, match="certificate")
         for name, known in (("localhost", None), ("127.0.0.1", ca_certs)):
-            refused = pytest.raises(UnreadableError, match="certificate")
-            with (
-                closing(
-                    Http(f"https://{name}:{port}", timeout_s=5, ca_certs=known)
-                ) as http,
-                refused,
-            ):
+            with to(f"https://{name}:{port}", ca_certs=known) as http, refused:
                 http.get("/")
 
 
@@ -180,7 +172,7 @@ def requested(http: Http, times: int) -> Counter[str]:
 
 
 def test_of_several_each_is_called_in_its_turn() -> None:
-    with named("a", "b", "c") as urls, closing(Http(*urls, timeout_s=5)) as http:
+    with named("a", "b", "c") as urls, to(*urls) as http:
         assert requested(http, 9) == {"a": 3, "b": 3, "c": 3}
 
 
@@ -191,7 +183,7 @@ def test_a_dead_node_is_skipped_for_a_while(monkeypatch: pytest.MonkeyPatch) -> 
         nobody() as refusing,
         talking(calls.append) as resetting,
         named("b", "c") as urls,
-        closing(Http(refusing, resetting, *urls, timeout_s=5)) as http,
+        to(refusing, resetting, *urls) as http,
     ):
         assert set(requested(http, 30)) == {"b", "c"}
     assert len(calls) == 1
@@ -199,12 +191,9 @@ def test_a_dead_node_is_skipped_for_a_while(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_truncated_answer_is_retried_on_the_next_node() -> None:
     with talking(answer("part", length=100)) as cutting, named("b") as (other,):
-        with closing(Http(cutting, other, timeout_s=5)) as http:
+        with to(cutting, other) as http:
             assert http.get("/").body == b"b"
-        with (
-            closing(Http(cutting, timeout_s=5)) as http,
-            pytest.raises(ConnectionResetError),
-        ):
+        with to(cutting) as http, pytest.raises(ConnectionResetError):
             http.get("/")
 
 
@@ -214,7 +203,7 @@ def test_one_that_comes_back_is_called_again(monkeypatch: pytest.MonkeyPatch) ->
     with (
         talking(lambda client: gone or answer("back")(client)) as url,
         named("b") as (other,),
-        closing(Http(url, other, timeout_s=5)) as http,
+        to(url, other) as http,
     ):
         assert requested(http, 4) == {"b": 4}
         gone = False
@@ -227,17 +216,15 @@ def test_one_that_takes_all_the_time_costs_one_answer(
     monkeypatch.setattr(client_http, "DOWN_S", 600.0)
     over = threading.Event()
     with talking(lambda _: over.wait(60)) as slow, named("b") as (other,):
-        with closing(Http(slow, other, timeout_s=5)) as http:
+        with to(slow, other) as http:
             with until(Deadline.after(0.5)), pytest.raises(TimeoutError):
                 http.get("/")
             assert requested(http, 5) == {"b": 5}
         over.set()
 
 
-@pytest.mark.parametrize("servers", [1, 2])
-def test_where_none_answers_the_last_ones_error_is_raised(servers: int) -> None:
-    with ExitStack() as held:
-        urls = [held.enter_context(nobody()) for _ in range(servers)]
-        http = held.enter_context(closing(Http(*urls, timeout_s=5)))
-        with pytest.raises(ConnectionRefusedError):
-            http.get("/")
+def test_where_none_answers_the_last_ones_error_is_raised() -> None:
+    with nobody() as first, nobody() as second:
+        for urls in ([first], [first, second]):
+            with to(*urls) as http, pytest.raises(ConnectionRefusedError):
+                http.get("/")

@@ -77,10 +77,3 @@ def test_a_release_of_another_format_is_refused_as_that(
         match=rf"\(it is of format {FORMAT + 1}, this version of the project reads {FORMAT}",
     ):
         read_published(client, WORLD.release)
-
-
-def test_one_server_has_each_key_once(client: RedisUsers) -> None:
-    server = client._redis
-    assert server.user_key("aaaaaaaaaaaa", "anna") == "ml:aaaaaaaaaaaa:user:anna"
-    assert server.copy_for(wire.LIVE_KEY, "anna") == wire.LIVE_KEY
-    assert server.copies(wire.LIVE_KEY) == ()

@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
 from online.clients.base import GoneError, ServiceError
-from online.clients.triton import EncoderQuery, ScoreQuery, TritonScores, TritonVectors
+from online.clients.triton import EncoderQuery, ScoreQuery, TritonScores
 from tests.http_server import serving
 
 ROWS = 3
@@ -42,44 +42,48 @@ def answer(scores: Any = SCORES, **changed: Any) -> Answer:
     return described + numbers, {JSON_LENGTH: str(len(described))}
 
 
-@pytest.fixture
-def triton() -> Iterator[tuple[SimpleNamespace, TritonScores]]:
-    """It gives the configured answer. Requests: path, the request's JSON, bytes of numbers."""
-    reported = SimpleNamespace(status=200, answer=answer(), requested=[])
+@dataclass
+class Triton:
+    """It gives the configured answer. ``requested``: path, the request's JSON, bytes of numbers."""
 
+    client: TritonScores
+    status: int = 200
+    answer: Answer = field(default_factory=answer)
+    requested: list[tuple[str, Any, bytes]] = field(default_factory=list)
+
+
+@pytest.fixture
+def triton() -> Iterator[Triton]:
     def infer(request: Any, body: bytes) -> tuple[int, bytes, dict[str, str]]:
         head = int(request.headers[JSON_LENGTH])
-        reported.requested.append(
-            (request.path, json.loads(body[:head]), len(body) - head)
-        )
-        return reported.status, *reported.answer
+        triton.requested.append((request.path, json.loads(body[:head]), body[head:]))
+        return triton.status, *triton.answer
 
     with (
         serving(infer) as port,
         closing(TritonScores(TritonSettings(http_port=port, timeout_s=10))) as client,
     ):
-        yield reported, client
+        triton = Triton(client)
+        yield triton
 
 
 def query(rows: int = ROWS) -> ScoreQuery:
-    return ScoreQuery(
-        ModelInputs(np.zeros((rows, 5), np.float32), np.zeros((1, 20, 3), np.float32)),
-        7,
-        "ml_rec",
-    )
+    events, history = np.zeros((rows, 5), np.float32), np.zeros((1, 20, 3), np.float32)
+    return ScoreQuery(ModelInputs(events, history), 7, "ml_rec")
 
 
-def test_numbers_are_sent_and_read_as_they_are(
-    triton: tuple[SimpleNamespace, TritonScores],
-) -> None:
-    reported, client = triton
-    assert client.call(query()).tolist() == SCORES.tolist()
-    ((path, head, size),) = reported.requested
+def described(tensors: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [(each["name"], each["datatype"], each["shape"]) for each in tensors]
+
+
+def test_numbers_are_sent_and_read_as_they_are(triton: Triton) -> None:
+    assert triton.client.call(query()).tolist() == SCORES.tolist()
+    ((path, head, numbers),) = triton.requested
     assert path == "/v2/models/ml_rec/versions/7/infer"
-    assert size == 4 * (ROWS * 5 + 60)
-    assert [(each["name"], each["shape"]) for each in head["inputs"]] == [
-        (wire.MODEL_INPUT, [ROWS, 5]),
-        (wire.MODEL_HISTORY, [1, 20, 3]),
+    assert len(numbers) == 4 * (ROWS * 5 + 60)
+    assert described(head["inputs"]) == [
+        (wire.MODEL_INPUT, "FP32", [ROWS, 5]),
+        (wire.MODEL_HISTORY, "FP32", [1, 20, 3]),
     ]
     assert head["outputs"] == [
         {"name": wire.MODEL_OUTPUT, "parameters": {"binary_data": True}}
@@ -108,39 +112,29 @@ def test_numbers_are_sent_and_read_as_they_are(
         (b"", {}),
     ],
 )
-def test_a_malformed_score_list_is_an_error(
-    triton: tuple[SimpleNamespace, TritonScores], malformed: Answer
-) -> None:
-    reported, client = triton
-    reported.answer = malformed
+def test_a_malformed_score_list_is_an_error(triton: Triton, malformed: Answer) -> None:
+    triton.answer = malformed
     with pytest.raises(ServiceError) as raised:
-        client.call(query())
+        triton.client.call(query())
     assert raised.value.service == "triton"
 
 
 @pytest.mark.parametrize(
-    ("status", "problem", "gone"),
+    ("status", "problem", "error"),
     [
-        (404, "Request for unknown model: 'ml_rec' version 7 is not found", True),
-        (
-            503,
-            "Request for unknown model: 'ml_rec' version 7 is not at ready state",
-            True,
-        ),
-        (500, "broken", False),
+        (404, "unknown model: 'ml_rec' version 7 is not found", GoneError),
+        (503, "unknown model: 'ml_rec' version 7 is not at ready state", GoneError),
+        (500, "broken", ServiceError),
     ],
 )
 def test_a_missing_model_has_its_own_error(
-    triton: tuple[SimpleNamespace, TritonScores], status: int, problem: str, gone: bool
+    triton: Triton, status: int, problem: str, error: type[ServiceError]
 ) -> None:
-    reported, client = triton
-    reported.status, reported.answer = (
-        status,
-        (json.dumps({"error": problem}).encode(), {}),
-    )
+    said = json.dumps({"error": f"Request for {problem}"}).encode()
+    triton.status, triton.answer = status, (said, {})
     with pytest.raises(ServiceError) as raised:
-        client.call(query())
-    assert isinstance(raised.value, GoneError) == gone
+        triton.client.call(query())
+    assert type(raised.value) is error
 
 
 @pytest.mark.parametrize("folder", ["s", "s" * 120], ids=["short", "long"])
@@ -154,16 +148,12 @@ def test_a_triton_on_a_unix_socket_answers(tmp_path: Path, folder: str) -> None:
             assert client.call(query()).tolist() == SCORES.tolist()
 
 
-def test_a_long_list_is_scored_in_parts(
-    triton: tuple[SimpleNamespace, TritonScores],
-) -> None:
-    reported, client = triton
-    reported.answer = answer([])
-    assert client.call(query(0)).shape == (0,)
-    assert not reported.requested
-    reported.answer = answer(np.zeros(wire.MAX_BATCH), shape=[wire.MAX_BATCH, 1])
-    assert client.call(query(2 * wire.MAX_BATCH)).shape == (2 * wire.MAX_BATCH,)
-    assert len(reported.requested) == 2
+def test_a_long_list_is_scored_in_parts(triton: Triton) -> None:
+    assert triton.client.call(query(0)).shape == (0,)
+    assert not triton.requested
+    triton.answer = answer(np.zeros(wire.MAX_BATCH), shape=[wire.MAX_BATCH, 1])
+    whole = triton.client.call(query(2 * wire.MAX_BATCH))
+    assert (whole.shape, len(triton.requested)) == ((2 * wire.MAX_BATCH,), 2)
 
 
 def test_tritonclient_leaves_threads_and_sockets_as_they_are() -> None:
@@ -171,40 +161,15 @@ def test_tritonclient_leaves_threads_and_sockets_as_they_are() -> None:
     assert not monkey.saved
 
 
-def test_an_encoder_is_sent_whole_numbers_and_gives_a_vector() -> None:
-    requested, vector = [], np.array([1, 2.5, -3], "<f4")
-
-    def infer(request: Any, body: bytes) -> tuple[int, bytes, dict[str, str]]:
-        head = int(request.headers[JSON_LENGTH])
-        requested.append(
-            (
-                request.path,
-                json.loads(body[:head])["inputs"],
-                np.frombuffer(body[head:], "<i8").tolist(),
-            )
-        )
-        return 200, *answer(vector, shape=[1, 3])
-
-    with (
-        serving(infer) as port,
-        closing(TritonScores(TritonSettings(http_port=port, timeout_s=10))) as scores,
-    ):
-        client = TritonVectors(scores)
-        found = client.call(
-            EncoderQuery({"items": np.array([[0, 5, 7]])}, "ml_encoder_sasrec-abc", 3)
-        )
-        assert found.tolist() == vector.tolist()
-        with pytest.raises(ServiceError):
-            client.call(
-                EncoderQuery(
-                    {"items": np.array([[0, 5, 7]])}, "ml_encoder_sasrec-abc", 4
-                )
-            )
-    path, (given,), numbers = requested[0]
+def test_an_encoder_is_sent_whole_numbers_and_gives_a_vector(triton: Triton) -> None:
+    vector = np.array([1, 2.5, -3], "<f4")
+    triton.answer = answer(vector, shape=[1, 3])
+    items = np.array([[0, 5, 7]])
+    query = EncoderQuery({"items": items}, "ml_encoder_sasrec-abc", 3)
+    assert triton.client.call(query).tolist() == vector.tolist()
+    with pytest.raises(ServiceError):
+        triton.client.call(replace(query, dims=4))
+    path, head, numbers = triton.requested[0]
     assert path == "/v2/models/ml_encoder_sasrec-abc/versions/1/infer"
-    assert (given["name"], given["datatype"], given["shape"]) == (
-        "items",
-        "INT64",
-        [1, 3],
-    )
-    assert numbers == [0, 5, 7]
+    assert described(head["inputs"]) == [("items", "INT64", [1, 3])]
+    assert numbers == items.astype("<i8").tobytes()

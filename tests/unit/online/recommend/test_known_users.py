@@ -1,19 +1,20 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from data_exchange_center.exact import ExactItems
+from data_exchange_center.exact import ExactItems, IndexedItem
 from data_exchange_center.features import Encoded
-from online.recommend import loaded_release
+from online.recommend import loaded_release, recommend
 from online.recommend.loaded_release import (
     exact_items,
     read_catalogue,
     read_indexed,
 )
-from online.recommend.recommend import KnownUsers
+from online.recommend.recommend import LAST_STATE_MAX_AGE_S, KnownUsers
 from tests.unit.online import contracts
 from tests.unit.online.fakes import FakeItems
 from tests.unit.online.world import DefaultWorld, SourceWorld, World
@@ -40,40 +41,24 @@ class TestExactItems(contracts.SearchContract):
 
 @pytest.mark.parametrize(("kind", "read"), [(DefaultWorld, []), (SourceWorld, ["fm"])])
 def test_only_stored_vectors_are_read_from_elasticsearch(
-    world: World, monkeypatch: pytest.MonkeyPatch, read: list[str]
+    world: World, client: ExactItems, monkeypatch: pytest.MonkeyPatch, read: list[str]
 ) -> None:
     """The others are the channels' own; the index is the same."""
-    every = list(
-        read_indexed(
-            FakeItems(world), world.release, world.itemids, [*world.vector_dims]
-        )
-    )
-    asked: list[str] = []
+    read_from, asked = loaded_release.read_indexed, []
 
-    def indexed(_: object, __: str, ___: object, channels: list[str]) -> object:
-        asked.extend(channels)
-        return [
-            replace(
-                item,
-                vectors={
-                    name: item.vectors[name]
-                    for name in item.vectors
-                    if name in channels
-                },
-            )
-            for item in every
-        ]
+    def note(*given: Any) -> Iterable[IndexedItem]:
+        asked.extend(given[-1])
+        return read_from(*given)
 
-    monkeypatch.setattr(loaded_release, "read_indexed", indexed)
-    catalogue = read_catalogue(FakeItems(world), world.release)
-    found = exact_items(
-        FakeItems(world), world.published.manifest, world.channels, catalogue
-    )
+    monkeypatch.setattr(loaded_release, "read_indexed", note)
+    items = FakeItems(world)
+    catalogue = read_catalogue(items, world.release)
+    manifest = world.published.manifest
+    found = exact_items(items, manifest, world.channels, catalogue)
     assert asked == read
-    expected = ExactItems.of(every, world.vector_dims)
-    assert found.vectors.keys() == expected.vectors.keys()
-    assert found.terms.keys() == expected.terms.keys()
-    for name, vectors in expected.vectors.items():
+    assert found.vectors.keys() == client.vectors.keys()
+    assert found.terms.keys() == client.terms.keys()
+    for name, vectors in client.vectors.items():
         assert found.vectors[name].dtype == np.float32
         np.testing.assert_array_equal(found.vectors[name], vectors)
 
@@ -85,8 +70,11 @@ ROW = Encoded.none(SourceWorld().spec.of("user"), rows=1)
 KEYS = [("a", userid) for userid in range(4)]
 
 
-def test_the_least_recent_user_is_evicted_first() -> None:
-    known = KnownUsers(2, 60)
+def test_the_least_recent_user_is_evicted_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recommend, "KNOWN_USERS", 2)
+    known = KnownUsers()
     for user in (1, 2, 1, 3):
         known.keep(KEYS[user], STATE)
     assert [known.find(key) is not None for key in KEYS] == [False, True, False, True]
@@ -94,13 +82,13 @@ def test_the_least_recent_user_is_evicted_first() -> None:
 
 def test_a_state_grows_old_and_features_do_not() -> None:
     now = [0.0]
-    known = KnownUsers(2, 60, lambda: now[0])
+    known = KnownUsers(lambda: now[0])
     user = known.keep(KEYS[1], STATE)
     assert user is not None
     user.features = ROW
-    now[0] = 60
+    now[0] = LAST_STATE_MAX_AGE_S
     assert known.state(user) is STATE
-    now[0] = 60.1
+    now[0] += 0.1
     assert known.state(user) is None
     again = known.keep(KEYS[1], STATE)
     assert again is not None
@@ -109,7 +97,7 @@ def test_a_state_grows_old_and_features_do_not() -> None:
 
 
 def test_releases_are_separate_and_users_are_forgotten() -> None:
-    known = KnownUsers(5, 60)
+    known = KnownUsers()
     for key in (*KEYS, ("b", 1)):
         known.keep(key, STATE)
     assert known.find(("b", 2)) is None
@@ -120,7 +108,7 @@ def test_releases_are_separate_and_users_are_forgotten() -> None:
 
 
 def test_a_state_read_before_somebody_was_forgotten_is_not_kept() -> None:
-    known = KnownUsers(5, 60)
+    known = KnownUsers()
     before = known.forgotten
     known.follow(1)
     assert known.keep(KEYS[1], STATE, before) is None

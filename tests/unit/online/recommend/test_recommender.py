@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.fusion import Hits
-from online.clients.base import NEVER, Deadline, ServiceError
+from online.clients.base import ServiceError
 from online.clients.feast import FeatureQuery
 from online.recommend.outcomes import Outcome
 from online.recommend.types import MAX_SIZE, Answer, Request
@@ -77,15 +77,10 @@ def test_recall_is_explained_on_request(fakes: Fakes) -> None:
         *(channel.name for channel in world.recipe.recall.channels),
     ]
     assert reported["fused"] == world.recalled(1).ids.tolist()
-    for channel in world.recipe.recall.channels:
+    terms, seen, recall = world.user_terms[1], world.seen[1], world.recipe.recall
+    for channel in recall.searched:
         vector = world.user_vectors(1)[channel.name]
-        expected = world.search(
-            channel,
-            vector,
-            world.user_terms[1],
-            world.seen[1],
-            world.recipe.recall.candidates,
-        )
+        expected = world.search(channel, vector, terms, seen, recall.candidates)
         assert reported[channel.name] == expected.ids.tolist()
     assert ask(fakes, 1, 5).recall == {}
     assert ask(fakes, UNKNOWN_USER, 5, explain="recall").recall == {"fused": []}
@@ -95,61 +90,44 @@ def test_ties_go_by_itemid(fakes: Fakes) -> None:
     fakes.world.weights[:] = 0  # the world's own array: every score is a half
     itemids = ask(fakes, 1).itemids
     assert itemids == sorted(itemids)
-
-
-def test_one_call_per_service_and_request(fakes: Fakes) -> None:
-    ask(fakes, 1)
-    for service in fakes.services:
-        service.calls.clear()
-    ask(fakes, 1)
     assert [len(service.calls) for service in fakes.services] == [1, 1, 1, 1]
     assert fakes.features.calls == [FeatureQuery("user", fakes.world.release, (1,))]
 
 
 def test_items_that_no_channel_finds_complete_a_short_list(fakes: Fakes) -> None:
-    world = fakes.world
-    ask(fakes, 1)
+    world, userid = fakes.world, NO_TERMS_USER
     left = [NO_VECTOR_ITEM, *world.itemids[-3:-1]]
-    world.seen[NO_TERMS_USER] = [
-        itemid for itemid in world.itemids if itemid not in left
-    ]
+    world.seen[userid] = [itemid for itemid in world.itemids if itemid not in left]
     for name in world.item_vectors:
         world.item_vectors[name].clear()
-    answer = ask(fakes, NO_TERMS_USER, 200, explain="recall")
-    assert (outcomes(answer), answer.filled_up, answer.short) == (
-        (),
-        3,
-        "no_more_items",
-    )
+    answer = ask(fakes, userid, 200, explain="recall")
+    assert (outcomes(answer), answer.filled_up) == ((), 3)
+    assert answer.short == "no_more_items"
     assert set(answer.itemids) == set(left)
-    assert answer.recall["fused"] == [i for i, _ in world.popular if i in left]
-    assert all(
-        answer.recall[channel.name] == [] for channel in world.recipe.recall.channels
-    )
+    popular = [itemid for itemid, _ in world.popular if itemid in left]
+    nothing: list[int] = []
+    names = world.vector_dims
+    assert answer.recall == {**dict.fromkeys(names, nothing), "fused": popular}
+    # the channels' features of them
     scores = fakes.scorer.calls[-1].inputs.rows[:, len(world.spec.features) :]
-    assert (
-        scores[:, :-1].tolist()
-        == np.zeros((3, max(len(world.spec.candidate) - 1, 0))).tolist()
-    )
-    complete = ask(fakes, NO_TERMS_USER, 3)
+    assert not scores[:, :-1].any()
+    complete = ask(fakes, userid, 3)
     assert (len(complete.item_list), complete.filled_up, complete.short) == (3, 3, "")
 
 
 def test_a_list_that_the_channels_fill_only_in_part_is_completed(fakes: Fakes) -> None:
-    world = fakes.world
-    ask(fakes, 1)
+    world, userid = fakes.world, NO_TERMS_USER
     found = world.trained[10:20]
-    world.seen[NO_TERMS_USER] = []
+    world.seen[userid] = []
     for name, vectors in world.item_vectors.items():
         world.item_vectors[name] = {itemid: vectors[itemid] for itemid in found}
-    answer = ask(fakes, NO_TERMS_USER, 50, explain="recall")
+    answer = ask(fakes, userid, 50, explain="recall")
     assert (outcomes(answer), len(answer.item_list), answer.short) == ((), 50, "")
     assert set(answer.recall["fused"][:10]) == set(found)
     assert answer.filled_up == len(set(answer.itemids) - set(found)) >= 40
-    assert [item.score for item in answer.item_list] == sorted(
-        (i.score for i in answer.item_list), reverse=True
-    )
-    assert not ask(fakes, NO_TERMS_USER, 10).filled_up
+    scores = [item.score for item in answer.item_list]
+    assert scores == sorted(scores, reverse=True)
+    assert not ask(fakes, userid, 10).filled_up
 
 
 def test_all_items_seen_is_an_empty_list_of_full_quality(fakes: Fakes) -> None:
@@ -164,52 +142,36 @@ def test_all_items_seen_is_an_empty_list_of_full_quality(fakes: Fakes) -> None:
     assert ask(fakes, 1, strict=True).item_list == []
 
 
-def test_a_vector_of_another_width_is_an_error(fakes: Fakes) -> None:
-    ask(fakes, 1)
-    name = fakes.world.recipe.recall.channels[0].name
-    fakes.world.stored_vectors[1][name] = np.zeros(77, np.float32)
-    with pytest.raises(ServiceError, match=f"77 numbers for {name}"):
-        ask(fakes, 1, strict=True)
-    assert_popular_unseen(fakes)
-
-
-def test_an_unusable_state_of_a_user_who_saw_nearly_all_is_filled_up(
-    fakes: Fakes,
+@pytest.mark.parametrize("n_unseen", [None, 3])
+def test_a_vector_of_another_width_is_an_error(
+    fakes: Fakes, n_unseen: int | None
 ) -> None:
     name = fakes.world.recipe.recall.channels[0].name
     fakes.world.stored_vectors[1][name] = np.zeros(77, np.float32)
-    fakes.world.seen[1] = fakes.world.itemids[3:]
-    answer = ask(fakes, 1)
-    assert outcomes(answer) == (Outcome.NO_RECALL,)
-    assert (len(answer.item_list), answer.filled_up) == (3, 3)
+    if n_unseen is not None:
+        fakes.world.seen[1] = fakes.world.itemids[n_unseen:]
+    check_unusable(fakes, f"77 numbers for {name}")
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld])
 def test_unknown_profile_codes_are_an_error(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask(fakes, 1)
-    monkeypatch.setattr(
-        DefaultWorld,
-        "profile",
-        lambda _, userid: np.array([1000, 1000, 1000], np.int32),
-    )
-    with pytest.raises(ServiceError, match="redis: holds data of this user"):
+    codes = np.array([1000, 1000, 1000], np.int32)
+    monkeypatch.setattr(DefaultWorld, "profile", lambda *_: codes)
+    check_unusable(fakes, "redis: holds data of this user")
+
+
+def check_unusable(fakes: Fakes, said: str) -> None:
+    """Of the state only the seen items can be used: the answer has popular unseen items, ranked."""
+    with pytest.raises(ServiceError, match=said):
         ask(fakes, 1, strict=True)
-    assert_popular_unseen(fakes)
-
-
-def assert_popular_unseen(fakes: Fakes) -> None:
-    """Recall for a user whose seen items are all that is usable of the state; ranked."""
-    answer = ask(fakes, 1, MAX_SIZE)
+    answer, world = ask(fakes, 1, MAX_SIZE), fakes.world
     (found,) = answer.degraded
     assert (found.outcome, found.service) == (Outcome.NO_RECALL, "redis")
-    unseen = [
-        itemid for itemid, _ in fakes.world.popular if itemid not in fakes.world.seen[1]
-    ]
-    assert len(answer.item_list) == MAX_SIZE
-    assert set(answer.itemids) <= set(unseen[: fakes.world.recipe.recall.candidates])
-    assert answer.filled_up == MAX_SIZE
+    unseen = [itemid for itemid, _ in world.popular if itemid not in world.seen[1]]
+    assert len(answer.item_list) == answer.filled_up == min(MAX_SIZE, len(unseen))
+    assert set(answer.itemids) <= set(unseen[: world.recipe.recall.candidates])
 
 
 def test_a_user_without_features_is_served_in_recalls_order(
@@ -250,41 +212,33 @@ def test_items_missing_in_the_catalogue_are_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     ask(fakes, 1)
-    strange, found = 10**6, fakes.items.call
+    strange, found = 10**6, fakes.items._call
 
-    def first(
-        query: ItemQuery, deadline: Deadline = NEVER, *, strict: bool = True
-    ) -> tuple[Hits, ...]:
+    def first(query: ItemQuery) -> tuple[Hits, ...]:
         return tuple(
-            Hits(np.r_[strange, h.ids], np.r_[1e3, h.scores])
-            for h in found(query, deadline, strict=strict)
+            Hits(np.r_[strange, hits.ids], np.r_[1e3, hits.scores])
+            for hits in found(query)
         )
 
-    monkeypatch.setattr(fakes.items, "call", first)
+    monkeypatch.setattr(fakes.items, "_call", first)
     fakes.scorer.down = triton_is_down
     answer = ask(fakes, 1, MAX_SIZE, explain="recall")
     assert outcomes(answer) == ((Outcome.NOT_RANKED,) if triton_is_down else ())
     assert all(strange not in itemids for itemids in answer.recall.values())
-    assert (
-        len(answer.item_list)
-        == min(MAX_SIZE, len(answer.recall["fused"]))
-        >= MAX_SIZE - 1
-    )
+    size = min(MAX_SIZE, len(answer.recall["fused"]))
+    assert len(answer.item_list) == size >= MAX_SIZE - 1
     assert str(strange) in caplog.text
 
 
 def test_a_request_sees_what_is_older_than_its_second(fakes: Fakes) -> None:
     """A rating in that second or later does not count: its item may be recommended, and it changes nothing."""
-    stored, since = fakes.world.stored(LONG_HISTORY_USER), LAST_EVENT - 100 * 3600
-    rated = stored.history.item_numbers[stored.history.times >= since]
-    there = ask(fakes, LONG_HISTORY_USER, MAX_SIZE, timestamp=since)
-    assert set(there.itemids) & set(rated.tolist())
-    older = stored.history.item_numbers[stored.history.times < since]
-    assert not set(there.itemids) & set(older.tolist())
-    history = fakes.world.histories[LONG_HISTORY_USER]
-    ratings = np.where(history.times >= since, history.ratings % 5 + 1, history.ratings)
-    fakes.world.histories[LONG_HISTORY_USER] = replace(history, ratings=ratings)
-    assert (
-        ask(fakes, LONG_HISTORY_USER, MAX_SIZE, timestamp=since).item_list
-        == there.item_list
-    )
+    userid, since = LONG_HISTORY_USER, LAST_EVENT - 100 * 3600
+    history = fakes.world.histories[userid]
+    is_later = history.times >= since
+    there = ask(fakes, userid, MAX_SIZE, timestamp=since)
+    assert set(there.itemids) & set(history.item_numbers[is_later].tolist())
+    assert not set(there.itemids) & set(history.item_numbers[~is_later].tolist())
+    ratings = np.where(is_later, history.ratings % 5 + 1, history.ratings)
+    fakes.world.histories[userid] = replace(history, ratings=ratings)
+    again = ask(fakes, userid, MAX_SIZE, timestamp=since)
+    assert again.item_list == there.item_list

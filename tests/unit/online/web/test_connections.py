@@ -9,7 +9,7 @@ import pytest
 
 from online.web.connections import Connections
 
-FIRST, SECOND, THIRD = ("127.0.0.1", 1), ("127.0.0.1", 2), ("127.0.0.1", 3)
+FIRST, SECOND, THIRD, FOURTH, FIFTH = ((f"127.0.0.{n}", n) for n in range(1, 6))
 
 
 @pytest.fixture(autouse=True)
@@ -35,20 +35,16 @@ def aborted(*transports: Mock) -> list[bool]:
 
 
 def test_the_longest_waiting_connection_makes_room() -> None:
+    """Neither the new one does, nor one whose request is being answered."""
     connections = Connections(2, 5)
     first, second = opened(connections, FIRST, SECOND)
     with connections.answering(FIRST):
         pass  # it waits again, after the second
     (third,) = opened(connections, THIRD)
     assert aborted(first, second, third) == [False, True, False]
-
-
-def test_neither_a_new_nor_an_answered_connection_is_closed() -> None:
-    connections = Connections(1, 5)
-    (first,) = opened(connections, FIRST)
     with connections.answering(FIRST):
-        second, third = opened(connections, SECOND, THIRD)
-    assert aborted(first, second, third) == [False, True, False]
+        fourth, fifth = opened(connections, FOURTH, FIFTH)
+    assert aborted(first, third, fourth, fifth) == [False, True, True, False]
 
 
 def test_a_closed_connection_leaves_room_for_another() -> None:

@@ -12,7 +12,7 @@ from pydantic import Field
 from data_exchange_center import plugins
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.plugins import PluginError
-from data_exchange_center.settings import ServerSettings, Settings
+from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
 from online.recommend.loaded_release import Release
 from online.recommend.types import Answer, Request, Slate
@@ -55,14 +55,15 @@ def post(app: Flask, **body: Any) -> Any:
 
 def test_an_extension_adds_fields_and_hooks(fakes: Fakes) -> None:
     app = create_app(fakes.recommender, plain(Settings()))
-    before = post(app).json
-    best = before["item_list"][0]["itemid"]
+    best = post(app).json["item_list"][0]["itemid"]
     assert post(app, hidden=best).status_code == 400
     register(app, app.extensions["recsys"])
     after = post(app, hidden=best).json
-    assert (after["shop"], "shop" in before) == ("ours", False)
+    assert after["shop"] == "ours"
     assert best not in {item["itemid"] for item in after["item_list"]}
     assert post(app, hidden="x").json["error"]["field"] == "hidden"
+    # another application has none of it
+    assert "shop" not in post(create_app(fakes.recommender, plain(Settings()))).json
 
 
 def test_hooks_run_for_the_requests_they_concern(fakes: Fakes) -> None:
@@ -84,12 +85,6 @@ def test_hooks_run_for_the_requests_they_concern(fakes: Fakes) -> None:
     ran.clear()
     post(app)
     assert ran == ["every"]
-
-
-def test_another_application_has_no_hooks_of_the_first(fakes: Fakes) -> None:
-    first = create_app(fakes.recommender, plain(Settings()))
-    register(first, first.extensions["recsys"])
-    assert "shop" not in post(create_app(fakes.recommender, plain(Settings()))).json
 
 
 def found_as(monkeypatch: pytest.MonkeyPatch, **extras: Any) -> list[str]:
@@ -121,9 +116,10 @@ def test_an_extension_with_a_missing_package_is_left_out(
 ) -> None:
     gone = ModuleNotFoundError("No module", name="extras.events")
     registered = found_as(monkeypatch, trials=gone, page=None)
-    create_app(fakes.recommender, Settings())
+    create_app(fakes.recommender, Settings(server={"extras": "keys,trials,page"}))
     assert registered == ["page"]
     assert "trials is left out: there is no extras.events" in caplog.text
+    assert "keys is left out: its folder is not here" in caplog.text
     found_as(monkeypatch, page=ModuleNotFoundError("No module", name="rich"))
     with pytest.raises(ModuleNotFoundError):
         create_app(fakes.recommender, Settings())
@@ -141,22 +137,9 @@ def test_a_setting_names_those_that_are_wanted(fakes: Fakes) -> None:
         ("c,b,b", ("b", "c")),
     ):
         assert named(wanted, ("a", "b")) == expected
-    settings = Settings().model_copy(
-        update={"server": ServerSettings(extras="nothing")}
-    )
-    with pytest.raises(
-        PluginError, match=r"No 'nothing' among the plugins of 'recsys.server'"
-    ):
-        create_app(fakes.recommender, settings)
-
-
-def test_a_named_one_whose_folder_is_gone_is_left_out(
-    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    registered = found_as(monkeypatch, keys=None)
-    create_app(fakes.recommender, Settings(server={"extras": "keys,page"}))
-    assert registered == ["keys"]
-    assert "page is left out: its folder is not here" in caplog.text
+    unknown = r"No 'nothing' among the plugins of 'recsys.server'"
+    with pytest.raises(PluginError, match=unknown):
+        create_app(fakes.recommender, Settings(server={"extras": "nothing"}))
 
 
 @pytest.mark.parametrize(
@@ -165,6 +148,6 @@ def test_a_named_one_whose_folder_is_gone_is_left_out(
 def test_a_server_with_keys_needs_the_keys_extension(
     fakes: Fakes, wanted: dict[str, Any]
 ) -> None:
-    server = ServerSettings(extras="page", **wanted)
+    settings = Settings(server={"extras": "page", **wanted})
     with pytest.raises(UnguardedError, match="name it in RECSYS_SERVER__EXTRAS"):
-        create_app(fakes.recommender, Settings().model_copy(update={"server": server}))
+        create_app(fakes.recommender, settings)

@@ -11,11 +11,11 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.evaluation import served
-from offline.evaluation.evaluate import folder_of, keep, kept
-from offline.evaluation.metrics import per_user
+from extras import replay
 from research.evaluation.against import main
-from tests.unit.offline.evaluation.conftest import exchange, holdout_of, settings_of  # noqa: F401 (a fixture)
+from research.evaluation.metrics import per_user
+from research.evaluation.one_table import folder_of, keep, kept
+from tests.unit.extras.replay.conftest import exchange, holdout_of, settings_of  # noqa: F401 (a fixture)
 
 
 def report(settings: Settings) -> dict[str, object]:
@@ -32,7 +32,7 @@ def test_a_release_is_compared_with_one_evaluated_before(exchange: Path) -> None
     with pytest.raises(StepError, match="evaluated"):
         main(settings, "source")
     holdout = holdout_of(settings)
-    exact = served.answers(settings, holdout)
+    exact = replay.answers(settings, holdout)
     worse = {
         name: np.where(np.isnan(v), v, 0.0)
         for name, v in per_user(holdout.relevance, exact.ranked).items()

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from data_exchange_center.settings import Settings
-from offline.evaluation import served
+from extras import replay
 from research.evaluation.evaluate import evaluate, show
-from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
+from tests.unit.extras.replay.conftest import holdout_of, settings_of
 
 SYSTEMS = {
     "source": [
@@ -60,7 +60,7 @@ def test_the_report_of_either_recipe(released: Settings, exchange: Path) -> None
 
 def test_live_against_exact_is_a_number(exchange: Path) -> None:
     settings = settings_of("default", exchange)
-    exact = served.answers(settings, holdout_of(settings))
+    exact = replay.answers(settings, holdout_of(settings))
 
     def with_ranked(change: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
         live = replace(exact, ranked=change(exact.ranked))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
-from data_exchange_center.settings import Settings
+from extras.replay import gaps
 from offline.data.sequences import Sequences
-from offline.evaluation.replay import gaps
 from research.evaluation import protocols
 from research.evaluation.protocols import (
     AS_OF_NOW,
@@ -23,7 +19,6 @@ from research.evaluation.protocols import (
 )
 from tests.unit.offline.data.ratings import events_of
 from tests.unit.offline.data.test_lists import SPEC, STORED, lists_of
-from tests.unit.offline.evaluation.conftest import settings_of
 from tests.unit.offline.models.test_stages import USERS, inputs_of
 
 HOUR, DAY = 3600, 86_400
@@ -105,12 +100,6 @@ def test_as_of_now_those_alone_count_who_came_back() -> None:
         row["recall"]["ndcg@50"],
         row["difference"]["ndcg@50"]["low"],
     ) == (1, 0, 1)
-
-
-@pytest.fixture
-def settings(exchange: Path, tmp_path: Path) -> Settings:
-    shutil.copytree(exchange / "default", tmp_path / "default")
-    return settings_of("default", tmp_path)
 
 
 class ByOneColumn(torch.nn.Module):

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from offline.evaluation import replay
-from offline.evaluation.evaluate import POPULARITY
-from offline.evaluation.metrics import plain
-from offline.evaluation.replay import Answers, Holdout
-from offline.evaluation.served import best_unseen
-from research.evaluation.baselines import baselines
+from extras import replay
+from extras.comparison import plain
+from extras.replay import Answers, Holdout
+from research.evaluation.baselines import POPULARITY, baselines, best_unseen
 from research.evaluation.report import funnel, labelled, report
-from tests.unit.offline.evaluation.test_replay import LAST_FOUR, N_ITEMS, made_up
+from tests.unit.extras.replay.test_holdout import LAST_FOUR, N_ITEMS, made_up
 
 SIZE = 10
 

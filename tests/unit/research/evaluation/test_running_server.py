@@ -19,12 +19,12 @@ from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.release_parts import DatasetIds, OwnIds
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.evaluation import served
-from offline.evaluation.replay import Answers, Holdout
+from extras import replay
+from extras.replay import Answers, Holdout
 from research.evaluation import running_server as module
 from research.evaluation.running_server import server_answers
 from tests.http_server import serving
-from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
+from tests.unit.extras.replay.conftest import holdout_of, settings_of
 
 RELEASE = "0123456789ab"
 Reply = Callable[[dict[str, Any]], tuple[int, Any]]
@@ -113,7 +113,7 @@ class Server:
 def served_exactly(exchange: Path) -> tuple[Settings, Holdout, Answers]:
     settings = settings_of("default", exchange)
     holdout = holdout_of(settings)
-    return settings, holdout, served.answers(settings, holdout).shown()
+    return settings, holdout, replay.answers(settings, holdout).shown()
 
 
 @pytest.fixture

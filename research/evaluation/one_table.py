@@ -8,7 +8,7 @@ release>` compares with an earlier evaluation (`research/evaluation/against.py`)
 Reads:  the artifacts of `make offline`
 Writes: offline/evaluation/evaluation_offline.json in the exchange folder; in users/ every user's metrics, for later
         comparisons
-Run:    python -m offline.evaluation.evaluate
+Run:    python -m research.evaluation.one_table
 Expect: two minutes on MovieLens-1M; with the default recipe recall@200 of about 0.75 (popularity: 0.39)
 """
 
@@ -24,14 +24,15 @@ from rich.table import Column, Table
 
 from data_exchange_center import files, release_parts, steps
 from data_exchange_center.settings import Settings
-from offline.evaluation import replay, served
-from offline.evaluation.metrics import HEADLINES, Floats, Lists, per_user, plain
-from offline.evaluation.replay import SHOWN, Answerer, Answers, Holdout
+from extras import replay
+from extras.comparison import Floats, plain
+from extras.replay import SHOWN, Answerer, Answers, Holdout, Lists
 from offline.readers import read_with_holdout, recorded_rows
+from research.evaluation.baselines import POPULARITY, popularity
+from research.evaluation.metrics import HEADLINES, per_user
 
 log = logging.getLogger(__name__)
 
-POPULARITY = "popularity"
 RECIPE, HOLDOUT = ".recipe", ".holdout"  # next to kept metrics, whose names have no dot
 RETURNING = "returning: recall@200"
 
@@ -46,9 +47,9 @@ def evaluate(
     """
     opening, inputs = head(command, settings), read_with_holdout(settings)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
-    answers = answerer(holdout) if answerer else served.answers(settings, holdout)
+    answers = answerer(holdout) if answerer else replay.answers(settings, holdout)
     lists = {
-        POPULARITY: served.popularity(holdout, SHOWN),
+        POPULARITY: popularity(holdout, SHOWN),
         **systems(settings.recipe.name, answers),
     }
     path = kept(settings, opening["release"], server=answerer is not None)

@@ -9,32 +9,17 @@ import pytest
 from rich.console import Console
 
 from data_exchange_center.settings import Settings
-from offline.evaluation import replay, served
-from offline.evaluation.evaluate import evaluate, main, show, summary
-from offline.evaluation.metrics import HEADLINES
-from offline.evaluation.served import best_unseen
-from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
-from tests.unit.offline.evaluation.test_replay import LAST_FOUR, N_ITEMS, made_up
-
-
-def test_one_table_of_popularity_and_every_stage(released: Settings) -> None:
-    found = evaluate(released, "make it so")
-    name, channels = (
-        released.recipe_name,
-        [channel.name for channel in released.recipe.recall.channels],
-    )
-    stages = [*(f"channel {channel}" for channel in channels), "recall", "ranked"]
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert list(found["table"]) == [
-        "popularity",
-        *(f"{name}: {stage}" for stage in stages),
-    ]
-    assert (found["recipe"], found["command"]) == (name, "make it so")
+from extras import replay
+from research.evaluation.baselines import best_unseen
+from research.evaluation.metrics import HEADLINES
+from research.evaluation.one_table import evaluate, main, show, summary
+from tests.unit.extras.replay.conftest import holdout_of, settings_of
+from tests.unit.extras.replay.test_holdout import LAST_FOUR, N_ITEMS, made_up
 
 
 def test_the_servers_answers_replace_the_exact_ones(exchange: Path) -> None:
     settings = settings_of("default", exchange)
-    exact = served.answers(settings, holdout_of(settings))
+    exact = replay.answers(settings, holdout_of(settings))
     nothing = np.zeros_like(exact.ranked)
     found = evaluate(
         settings,
@@ -48,12 +33,15 @@ def test_the_servers_answers_replace_the_exact_ones(exchange: Path) -> None:
     )
 
 
-def test_a_run_is_written_with_the_artifacts(exchange: Path) -> None:
-    settings = settings_of("default", exchange)
-    main(settings)
-    path = settings.offline_dir / "evaluation" / "evaluation_offline.json"
+def test_a_run_is_written_with_the_artifacts(released: Settings) -> None:
+    main(released)
+    path = released.offline_dir / "evaluation" / "evaluation_offline.json"
     found = json.loads(path.read_text())
-    assert found == evaluate(settings, "make evaluate-offline")
+    assert found == evaluate(released, "make evaluate-offline")
+    channels = [channel.name for channel in released.recipe.recall.channels]
+    stages = [*(f"channel {channel}" for channel in channels), "recall", "ranked"]
+    systems = [f"{released.recipe_name}: {stage}" for stage in stages]
+    assert list(found["table"]) == ["popularity", *systems]
     shown = Console(record=True, width=80, file=io.StringIO())
     show(found, shown)
     text = shown.export_text()

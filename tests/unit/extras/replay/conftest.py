@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center.settings import Settings
-from offline.evaluation import replay
-from offline.evaluation.replay import Holdout
+from extras import replay
+from extras.replay import Holdout
 from offline.readers import read_with_holdout
 from tests.synthetic_release import write_artifacts
 

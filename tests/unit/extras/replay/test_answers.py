@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +11,23 @@ import torch
 
 from data_exchange_center import artifacts
 from data_exchange_center.candidates import ItemQuery
+from data_exchange_center.channel_file import unpack_channels
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.exact import ExactItems
 from data_exchange_center.recipes import EaseRecipe, RecallRecipe
 from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import vector_of
-from offline.evaluation import served
-from offline.evaluation.replay import Answers, Holdout
+from extras import replay
+from extras.replay import Answers, Holdout
+from offline.data.lists import StoredFeatures, recall_lists
+from offline.data.sequences import Points
 from offline.models.rankers import load_ranker
-from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
+from offline.models.training import tensors_of
+from offline.offline_ranker import read_features
+from offline.readers import read_inputs, read_with_holdout
+from tests.unit.extras.replay.conftest import holdout_of, settings_of
+from tests.unit.offline.synthetic import made_up_movielens, run_steps
 
 
 @pytest.fixture
@@ -31,7 +37,7 @@ def holdout(released: Settings) -> Holdout:
 
 @pytest.fixture
 def answers(released: Settings, holdout: Holdout) -> Answers:
-    return served.answers(released, holdout)
+    return replay.answers(released, holdout)
 
 
 def test_lists_are_the_best_unseen_recalled_items(
@@ -52,7 +58,7 @@ def test_lists_are_the_best_unseen_recalled_items(
 def test_items_nobody_trained_are_on_no_list_of_vectors(exchange: Path) -> None:
     settings = settings_of("default", exchange)
     holdout = holdout_of(settings)
-    answers = served.answers(settings, holdout)
+    answers = replay.answers(settings, holdout)
     table = artifacts.ITEM_VECTORS.read(settings.exchange_dir)
     untrained = table.loc[table[vector_of("tower")].isna(), Columns.ITEM].to_numpy()
     assert len(untrained) > 0
@@ -63,8 +69,8 @@ def test_items_nobody_trained_are_on_no_list_of_vectors(exchange: Path) -> None:
 def test_scores_are_the_rankers_of_the_assembled_rows(exchange: Path) -> None:
     settings = settings_of("source", exchange)
     holdout, folder = holdout_of(settings), settings.exchange_dir
-    answers = served.answers(settings, holdout)
-    spec, (users, items) = read_feature_spec(folder), served.read_features(folder)
+    answers = replay.answers(settings, holdout)
+    spec, (users, items) = read_feature_spec(folder), read_features(folder)
     model = load_ranker(
         artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"]
     )
@@ -103,7 +109,7 @@ def test_the_held_out_part_changes_no_list(
     ).astype(np.int8)
     artifacts.RATINGS.write(folder, ratings)
     there = released.model_copy(update={"exchange_dir": folder})
-    other = served.answers(there, holdout_of(there))
+    other = replay.answers(there, holdout_of(there))
     assert (holdout_of(there).relevance != holdout_of(released).relevance).nnz > 0
     assert np.array_equal(answers.ranked, other.ranked)
     assert np.array_equal(answers.fused, other.fused)
@@ -125,7 +131,7 @@ def test_a_user_nothing_is_found_for_gets_the_popular(
     settings = settings.model_copy(update={"exchange_dir": folder})
     holdout = holdout_of(settings)
     user = int(np.searchsorted(holdout.past.user_numbers, unknown_user))
-    answers = served.answers(settings, holdout)
+    answers = replay.answers(settings, holdout)
     popular = artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()
     seen = holdout.past.item_numbers[holdout.past.seen()[user].indices - 1]
     expected = popular[~np.isin(popular, seen)][: settings.recipe.recall.candidates]
@@ -143,10 +149,10 @@ def test_artifacts_answer_as_of_a_second(exchange: Path, tmp_path: Path) -> None
     newest = past.starts[1:] - 1
     then = holdout.at(past.times[newest])
     before, before_later = (
-        served.answers(settings, each) for each in (then, then.at(then.times + 1))
+        replay.answers(settings, each) for each in (then, then.at(then.times + 1))
     )
     stored, known = (
-        served.users_at(folder, then, stored_events=each) for each in (True, False)
+        replay.users_at(folder, then, stored_events=each) for each in (True, False)
     )
     assert [user.history.pack() for user in stored] == [
         user.history.pack() for user in known
@@ -158,7 +164,7 @@ def test_artifacts_answer_as_of_a_second(exchange: Path, tmp_path: Path) -> None
     ]
     artifacts.USER_STATE.write(folder, state)
     after, after_later = (
-        served.answers(settings, each) for each in (then, then.at(then.times + 1))
+        replay.answers(settings, each) for each in (then, then.at(then.times + 1))
     )
     assert np.array_equal(before.ranked, after.ranked)
     assert np.array_equal(before.fused, after.fused)
@@ -167,87 +173,91 @@ def test_artifacts_answer_as_of_a_second(exchange: Path, tmp_path: Path) -> None
     assert not (before_later.fused == past.items[newest][:, None]).any()
 
 
+def test_serving_inputs_equal_training_inputs(tmp_path: Path) -> None:
+    """Lists and scores of the artifacts, as a server reads them, and by the functions that made the training lists."""
+    data = made_up_movielens(tmp_path / "ml")
+    default = run_steps(Settings(data=data, exchange_dir=tmp_path / "exchange"))
+    folder = default.artifacts_dir
+    spec = read_feature_spec(folder)
+    everything, past = read_with_holdout(default), read_inputs(default).data
+    holdout = replay.hold_out(everything.data, everything.dataset.holdout)
+    gaps = replay.gaps(holdout.past, holdout.times)
+    # whose event is the first of its second
+    users = np.flatnonzero((holdout.known.lengths > 0) & (gaps > 0))
+    answers = replay.answers(default, holdout)
+    points = Points(users, past.lengths[users], holdout.times[users])
+    channels = artifacts.CHANNELS.read_as(folder, unpack_channels).channels
+    lists = recall_lists(
+        everything.data, points, everything.profiles, channels, default.recipe
+    )
+    assert len(users) > 20
+    assert np.array_equal(lists.candidates, answers.fused[users])
+
+    stored = StoredFeatures.of(past, everything, spec, default.recipe.ranker)
+    ranker = load_ranker(
+        artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"]
+    ).ranker
+    with torch.no_grad():
+        taught = torch.sigmoid(ranker(*tensors_of(stored.inputs(lists))))[
+            ..., 0
+        ].numpy()
+    taught, reported = (  # by item
+        np.take_along_axis(scores, np.argsort(codes, axis=1, kind="stable"), axis=1)
+        for scores, codes in (
+            (taught, lists.candidates),
+            (answers.scores[users], answers.ranked[users]),
+        )
+    )
+    there = np.isfinite(reported)
+    assert reported[there].std() > 0.001
+    # training lists hold features in half precision
+    np.testing.assert_allclose(taught[there], reported[there], atol=2e-3)
+
+
 # Exact search finds what Elasticsearch would, without what was seen or never trained on
 
 PLAIN = EaseRecipe(name="plain")
 HYBRID = EaseRecipe(name="hybrid", term_weight=2, vector_weight=3)
 RECALL = RecallRecipe(channels=(PLAIN, HYBRID), candidates=3, num_candidates=2)
 GENRE = (1,)
-# of each query, items and scores by each channel
-Found = list[tuple[tuple[list[int], list[float]], ...]]
 
 
-@pytest.fixture(params=["all at once", "one by one"])
-def search(request: pytest.FixtureRequest) -> Callable[..., Found]:
-    """Search as evaluation does, and as a server: items 1..4 with one number each, the third never trained; item 4 has
-    the one genre."""
-    vectors = np.array([[1.0], [-2.0], [np.nan], [3.0]], dtype=np.float32)
+@pytest.mark.parametrize(
+    ("channel", "number", "terms", "seen", "ids", "scores"),
+    [
+        (PLAIN, 1.0, GENRE, (9, 1, 1, 0), [4, 2], [3, -2]),
+        (PLAIN, -1.0, (), (), [2, 1, 4], [2, -1, -3]),
+        (PLAIN, None, GENRE, (), [], []),
+        (HYBRID, None, (), (), [], []),
+        (HYBRID, None, GENRE, (), [4], [2]),
+        (HYBRID, 1.0, (), (), [4, 1, 2], [3, 1, -2]),
+        # 4 is not among the two nearest and earns its genre alone
+        (HYBRID, -1.0, GENRE, (), [2, 4, 1], [9, 2, 1.5]),
+        # 4 is among them where 2 was seen
+        (HYBRID, -1.0, GENRE, (2,), [4, 1], [2.75, 1.5]),
+        # of equally near ones, those with the smaller ids
+        (HYBRID, 0.0, GENRE, (), [1, 2, 4], [3, 3, 2]),
+    ],
+)
+def test_a_search_finds_the_nearest_unseen(
+    channel: EaseRecipe,
+    number: float | None,
+    terms: tuple[int, ...],
+    seen: tuple[int, ...],
+    ids: list[int],
+    scores: list[float],
+) -> None:
+    """Items 1..4 with one number each, the third never trained; item 4 has the one genre. One by one, as a server
+    searches, and many at once."""
+    items = np.array([[1.0], [-2.0], [np.nan], [3.0]], dtype=np.float32)
     index = ExactItems(
-        np.arange(1, 5), {"plain": vectors, "hybrid": vectors}, {1: np.array([3])}
+        np.arange(1, 5), {"plain": items, "hybrid": items}, {1: np.array([3])}
     )
-
-    def search(*queries: ItemQuery) -> Found:
-        found = (
-            served.searched(index, queries)
-            if request.param == "all at once"
-            else map(index.call, queries)
-        )
-        return [
-            tuple((hits.ids.tolist(), hits.scores.tolist()) for hits in lists)
-            for lists in found
-        ]
-
-    return search
-
-
-def query(
-    number: float | None, terms: tuple[int, ...] = (), seen: tuple[int, ...] = ()
-) -> ItemQuery:
-    """A search of both channels by one number, or without a vector."""
     vector = np.array([number], dtype=np.float32)
-    return ItemQuery(
-        "",
-        RECALL,
-        {} if number is None else {"plain": vector, "hybrid": vector},
-        terms,
-        seen,
-    )
-
-
-def test_a_vector_search_answers_inner_products(search: Callable[..., Found]) -> None:
-    # in whatever order
-    (one, _), (two, _) = search(query(1.0, GENRE, seen=(9, 1, 1, 0)), query(-1.0))
-    assert one == ([4, 2], [3.0, -2.0])
-    assert two == ([2, 1, 4], [2.0, -1.0, -3.0])
-
-
-def test_a_user_without_a_vector_is_found_by_genres_alone(
-    search: Callable[..., Found],
-) -> None:
-    nobody, by_genre = search(query(None), query(None, GENRE))
-    assert nobody == (([], []), ([], []))
-    assert by_genre == (([], []), ([4], [2.0]))
-
-
-def test_a_genre_adds_to_the_vector_of_the_nearest_unseen(
-    search: Callable[..., Found],
-) -> None:
-    (_, plain), (_, found), (_, other) = search(
-        query(1.0), query(-1.0, GENRE), query(-1.0, GENRE, seen=(2,))
-    )
-    assert plain == ([4, 1, 2], [3.0, 1.0, -2.0])  # without genres
-    assert found[0] == [
-        2,
-        4,
-        1,
-    ]  # 4 is not among the two nearest and earns its genre alone
-    assert found[1] == pytest.approx([3 * 3, 2, 3 / 2])
-    assert other[0] == [4, 1]  # 4 is among them where 2 was seen
-    assert other[1] == pytest.approx([2 + 3 / 4, 3 / 2])
-
-
-def test_of_equally_near_ones_the_smaller_ids_are_kept(
-    search: Callable[..., Found],
-) -> None:
-    ((_, found),) = search(query(0.0, GENRE))
-    assert found == ([1, 2, 4], [3.0, 3.0, 2.0])
+    vectors = {} if number is None else {"plain": vector, "hybrid": vector}
+    query = ItemQuery("", RECALL, vectors, terms, seen)
+    nothing = ItemQuery("", RECALL, {}, (), ())
+    for found in (index.call(query), replay.searched(index, [nothing, query])[1]):
+        hits = found[RECALL.channels.index(channel)]
+        assert hits.ids.tolist() == ids
+        assert hits.scores.tolist() == pytest.approx(scores)

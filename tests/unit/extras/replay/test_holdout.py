@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from data_exchange_center.dataset import HoldoutRule
+from extras import replay
 from offline.data.sequences import Sequences
-from offline.evaluation import replay
 
 N_ITEMS, LAST = 40, 4
 LAST_FOUR = HoldoutRule(last=LAST)

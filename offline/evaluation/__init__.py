@@ -1,1 +1,0 @@
-"""Evaluation: metrics, the offline replay of held-out events, one table."""

@@ -1,0 +1,76 @@
+"""A Prometheus of the tests' own."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from tenacity import Retrying, stop_after_delay, wait_fixed
+
+from data_exchange_center.settings import Settings
+from extras.monitoring import __main__ as monitoring
+from extras.monitoring.objectives import BURN_RATES, Pair
+from extras.monitoring.objectives import text as rules_text
+from tests.free_ports import free_ports
+from tests.needs import program
+
+
+class Prometheus:
+    """Debian's Prometheus, with the project's configuration for a server at ``url``.
+
+    Args:
+        pairs: windows of the alerts on targets of service; None: those of the project.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        monkeypatch: pytest.MonkeyPatch,
+        pairs: Sequence[Pair] | None = None,
+    ) -> None:
+        program("prometheus")
+        (port,) = free_ports(1)
+        monkeypatch.setenv("RECSYS_MONITORING__PROMETHEUS_PORT", str(port))
+        settings = Settings(
+            exchange_dir=folder, server={"port": int(url.rpartition(":")[2])}
+        )
+        config = monitoring.write(settings)
+        text = config.read_text().replace(
+            "scrape_interval: 5s", "scrape_interval: 250ms"
+        )
+        if pairs is not None:
+            text = text.replace("evaluation_interval: 15s", "evaluation_interval: 1s")
+            (config.parent / BURN_RATES).write_text(rules_text(pairs))
+        config.write_text(text)
+        self._command = monitoring.command(settings, config)
+        self._api = f"http://127.0.0.1:{port}/api/v1"
+
+    def __enter__(self) -> Prometheus:
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+    def get(self, path: str, **parameters: str) -> Any:
+        """An answer's data, once it is there."""
+        for attempt in Retrying(
+            stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True
+        ):
+            with attempt:
+                answer = requests.get(f"{self._api}/{path}", parameters, timeout=30)
+                assert answer.status_code != 503, "it is starting"
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    def value(self, expression: str) -> list[Any]:
+        found: list[Any] = self.get("query", query=expression)["result"]
+        return found

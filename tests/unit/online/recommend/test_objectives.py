@@ -1,0 +1,69 @@
+"""Weights of a request's objectives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_exchange_center.features import ModelInputs
+from data_exchange_center.manifest import Manifest
+from online.clients.triton import ScoreQuery, TritonScores
+from online.recommend.objectives import objective_weights
+from online.recommend.outcomes import BadRequestError
+from online.recommend.types import Request
+from tests.unit.online.world import DefaultWorld, TypedWorld
+
+PLAIN = DefaultWorld().published.manifest
+CONFIG = {"objectives": [["cart", 0.3], ["buy", 1.0]]}
+TYPED = TypedWorld().published.manifest.model_copy(update={"model": {"model": CONFIG}})
+
+
+def asked(**objectives: float) -> Request:
+    return Request(userid=1, objectives=objectives)
+
+
+def test_the_weights_are_in_the_order_of_the_outputs() -> None:
+    assert objective_weights(asked(buy=2, cart=0.5), TYPED) == (0.5, 2)
+    assert objective_weights(asked(buy=1), TYPED) == (0, 1)
+    assert objective_weights(Request(userid=1), TYPED) is None
+
+
+@pytest.mark.parametrize(
+    ("manifest", "objectives", "message"),
+    [
+        (TYPED, {"view": 1.0}, "'view' must be one of: cart, buy"),
+        (TYPED, {"buy": 0.0}, "above 0"),
+        (PLAIN, {"buy": 1.0}, r"has none: .*dataset\.toml"),
+    ],
+)
+def test_wrong_objectives_are_refused(
+    manifest: Manifest, objectives: dict[str, float], message: str
+) -> None:
+    with pytest.raises(BadRequestError, match=message) as error:
+        objective_weights(asked(**objectives), manifest)
+    assert error.value.field == "objectives"
+
+
+@pytest.mark.parametrize("weight", [-1, float("nan"), float("inf")])
+def test_a_weight_is_a_number_from_0(weight: float) -> None:
+    with pytest.raises(ValueError, match="buy"):
+        asked(buy=weight)
+
+
+def test_the_score_is_the_weighted_mean_of_one_calls_outputs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+
+    def infer(self: Any, model: str, version: int, inputs: Any, *shape: int) -> Any:
+        calls.append(shape)
+        return np.array([0.1, 0.9, 0.5, 0.3], np.float32)
+
+    monkeypatch.setattr(TritonScores, "infer", infer)
+    inputs = ModelInputs(np.zeros((2, 3), np.float32))
+    scorer = TritonScores.__new__(TritonScores)
+    scores = scorer._call(ScoreQuery(inputs, 1, "ml", (1.0, 3.0)))
+    assert scores == pytest.approx([0.7, 0.35])
+    assert calls == [(2, 2)]
