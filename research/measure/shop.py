@@ -32,6 +32,7 @@ CATEGORIES: Final = ("lamp", "desk", "chair", "shelf", "rug", "clock", "vase", "
 COUNTRIES: Final = ("de", "fr", "it", "es")
 DECLARED: Final = """\
 name = "shop"
+repeats = "{repeats}"
 
 [interactions]
 user = "customer"
@@ -73,11 +74,18 @@ class Shop:
     events: Sequence[tuple[Any, ...]]
     truth: Truth
 
-    def write(self, folder: Path, *, types: bool = True) -> Path:
-        """Write the files and a declaration; without ``types`` it names none, and all events count alike."""
+    def write(self, folder: Path, *, types: bool = True, repeats: bool = False) -> Path:
+        """Write the files and a declaration.
+
+        Args:
+            types: whether it names types; else all events count alike.
+            repeats: whether items that a user has had are recommended again.
+        """
         self.write_files(folder)
         declared = DECLARED.format(
-            type='type = "kind"\n' if types else "", types=TYPES if types else ""
+            repeats="again" if repeats else "never",
+            type='type = "kind"\n' if types else "",
+            types=TYPES if types else "",
         )
         (folder / "dataset.toml").write_text(declared, encoding="utf-8")
         return folder

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, TimeoutError
 
 from data_exchange_center.settings import Settings
 from extras.keys import store as keys
@@ -90,6 +91,11 @@ def page(context: BrowserContext, site: Site, said: Said) -> Iterator[Page]:
     )
     page.on("pageerror", lambda error: said.complaints.append(str(error)))
     page.goto(site.url)
-    page.locator(".card").first.wait_for()
+    try:
+        page.locator(".card").first.wait_for()
+    except TimeoutError as error:
+        faulthandler.dump_traceback()  # what the server's threads do
+        shown = page.locator("body").inner_text()
+        raise AssertionError(f"no list; {said.complaints}; shown: {shown}") from error
     yield page
     assert said.unexpected == []
