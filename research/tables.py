@@ -164,14 +164,12 @@ def lines(
     cells: Sequence[str],
     *,
     only: Sequence[str] = (),
-    users: int = 0,
     language: str = "en",
 ) -> None:
     """Print further lines of a table.
 
     Args:
         only: the rows with these keys, in this order; all where it is empty.
-        users: rows of so many users at least.
     """
     figure = read(file)
     found = list(rows_below(figure, rows.split("/")))
@@ -180,8 +178,6 @@ def lines(
             (keys, row) for name in only for keys, row in found if keys[-1] == name
         ]
     for keys, row in found:
-        if users and row["users"] < users:
-            continue
         shown = [filled(cell, figure, row, keys, WORDS[language]) for cell in cells]
         print(f"| {' | '.join(shown)} |")
 

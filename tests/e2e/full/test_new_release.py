@@ -12,6 +12,7 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
+from research.measure.shop import make_shop
 from tests.e2e.pipeline import Pipeline, itemids
 from tests.made_up_data import shop, supermarket
 from tests.services.online.load import load
@@ -116,34 +117,48 @@ def test_switching_back_to_another_recipe_is_free(pipeline: Pipeline) -> None:
     assert diagnosed.returncode == 0, diagnosed.stdout
 
 
-# Own data go live in the demo's stack: a shop's views, by ids that are strings; a supermarket's log, bought again.
+# Own data go live in the demo's stack: a shop with types of events and ids that are strings; a supermarket's log.
 
 
-def test_fifty_unseen_items_by_the_shops_own_ids(
+def test_a_shop_with_types_of_events_is_served(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    with pipeline.with_release(RECSYS_DATA=str(shop(tmp_path / "shop"))) as sold:
+    data = make_shop(0, users=200, items=120, visits=8).write(tmp_path / "shop")
+    with pipeline.with_release(RECSYS_DATA=str(data)) as sold:
         folder = sold.settings.artifacts_dir
-        ids, seen = (
-            read_own_ids(folder),
-            artifacts.USER_SEEN.read(folder).set_index("userid")["seen"],
-        )
-        few = seen[seen.map(len) <= 25]
-        for number in few.index[:20]:
+        ids = read_own_ids(folder)
+        bought = artifacts.USER_SEEN.read(folder).set_index("userid")["seen"]
+        for number in bought.index[:20]:
             answer = sold.recommend(ids.users[number], explain="recall").json()
             assert answer["userid"] == ids.users[number]
-            itemids = [item["itemid"] for item in answer["item_list"]]
-            assert len(set(itemids)) == 50
-            assert (
-                set(itemids)
-                <= set(answer["recall"]["fused"])
-                <= set(ids.items.values())
-            )
-            assert not set(itemids) & {ids.items[item] for item in seen[number]}
-            assert all(
-                list(item) == ["itemid", "score", "title"]
-                for item in answer["item_list"]
-            )
+            shown = itemids(answer)
+            assert len(set(shown)) == 50
+            assert set(shown) <= set(answer["recall"]["fused"])
+            assert set(shown) <= set(ids.items.values())
+            assert not set(shown) & {ids.items[item] for item in bought[number]}
+
+        def shown_by(**objectives: float) -> list[str]:
+            answer = sold.recommend("u1", 100, objectives=objectives)
+            assert answer.status_code == 200, answer.text
+            return itemids(answer.json())
+
+        def send(kind: str) -> requests.Response:
+            event = {"eventid": kind, "userid": "u1", "itemid": best, "type": kind}
+            url = f"{sold.settings.server.url}/ml/event"
+            return requests.post(url, json=event, timeout=30)
+
+        of_purchases = shown_by(buy=1)
+        assert of_purchases != shown_by(view=1)
+        best = of_purchases[0]
+        assert send("cart").status_code == 200
+        assert best in shown_by(buy=1)
+        assert send("buy").status_code == 200
+        assert best not in shown_by(buy=1)
+        refused = send("steal")
+        assert refused.status_code == 400
+        assert "cart" in refused.json()["error"]["message"]
+        unknown = sold.recommend("u1", objectives={"steal": 1})
+        assert unknown.status_code == 400
 
 
 def test_a_declaration_is_proposed_from_the_files(

@@ -16,7 +16,7 @@ from extras import replay
 from extras.own_data import proposal
 from research.evaluation import baselines
 from research.measure import shop
-from research.measure.event_types import BUY, VIEW, Purchases
+from research.measure.event_types import BUY, VIEW, Typed
 from tests.readmes import ROOT
 from tests.unit.offline.synthetic import run_steps
 
@@ -45,7 +45,7 @@ def test_purchases_are_ranked_first(folder: Path, tmp_path: Path) -> None:
     settings = run_steps(Settings(data=folder, exchange_dir=tmp_path / "exchange"))
     manifest = release_of_artifacts(settings)
     assert manifest.objectives == {"view": 0.1, "cart": 0.3, "buy": 1.0}
-    purchases = Purchases(settings)
+    purchases = Typed(settings)
     bought = purchases.targets(BUY)
 
     def ndcg(lists: replay.Lists) -> float:

@@ -121,11 +121,9 @@ def test_a_table_has_the_rows_that_are_named_in_a_language(
         only=["recall", "popularity"],
         language="zh",
     )
-    table("a.json", "systems", {"list": "{name}"}, users=30)
     head, _, *rows = capsys.readouterr().out.splitlines()
     assert head == "| 列表 | users |"
-    assert rows[:2] == ["| recall | 3 |", "| popularity | 40 |"]
-    assert rows[-1] == "| popularity |"
+    assert rows == ["| recall | 3 |", "| popularity | 40 |"]
 
 
 @pytest.mark.parametrize("name", pictures.DRAWN)
