@@ -2,8 +2,9 @@
 
 Recommends for every user at the moment of the user's first held-out event, and compares that with what the user liked
 among the held-out ones: one table of recall and NDCG, of the most popular items, each recall channel, recall as a whole
-and the served order. The requests to a server are in `research/evaluation/running_server.py`; `against=<recipe or
-release>` compares with an earlier evaluation (`research/evaluation/against.py`).
+and the served order. Where events have types, there is one more table for each type that is a target. The requests to a
+server are in `research/evaluation/running_server.py`; `against=<recipe or release>` compares with an earlier evaluation
+(`research/evaluation/against.py`).
 
 Reads:  the artifacts of `make offline`
 Writes: offline/evaluation/evaluation_offline.json in the exchange folder; in users/ every user's metrics, for later
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -27,6 +29,8 @@ from data_exchange_center.settings import Settings
 from extras import replay
 from extras.comparison import Floats, plain
 from extras.replay import SHOWN, Answerer, Answers, Holdout, Lists
+from offline.data.sequences import Inputs
+from offline.data.split import holdout_sizes
 from offline.readers import read_with_holdout, recorded_rows
 from research.evaluation.baselines import POPULARITY, popularity
 from research.evaluation.metrics import HEADLINES, per_user
@@ -59,12 +63,26 @@ def evaluate(
         holdout,
         per_user(holdout.relevance, holdout.judged(answers.ranked)),
     )
-    return plain(
-        opening
-        | tables(
-            holdout, {name: holdout.judged(found) for name, found in lists.items()}
-        )
-    )
+    judged = {name: holdout.judged(found) for name, found in lists.items()}
+    of_types = {
+        kind.name: {
+            name: _means(per_user(of_type(inputs, holdout, code), found))
+            for name, found in judged.items()
+        }
+        for code, kind in enumerate(inputs.dataset.types, start=1)
+        if kind.target
+    }
+    return plain(opening | tables(holdout, judged) | {"types": of_types})
+
+
+def of_type(inputs: Inputs, holdout: Holdout, code: int) -> sp.csr_matrix:
+    """(users, items + 1) 1 where an event of the type with that code is held out, of an item that the user has not."""
+    data = inputs.data
+    future = data.last(holdout_sizes(inputs.dataset.holdout, data.lengths, data.newest))
+    come = future.select(future.ratings == code).seen()
+    has_past = holdout.known.lengths > 0
+    new = replay.without(come, holdout.past.left_out())
+    return replay.only(new, has_past[:, None])
 
 
 def kept(settings: Settings, release: str, *, server: bool) -> Path:
@@ -176,6 +194,8 @@ def show(found: Mapping[str, Any], console: Console) -> None:
     console.print(
         table(f"{found['users']:,} users of {found['dataset']}", found["table"])
     )
+    for kind, rows in found.get("types", {}).items():
+        console.print(table(f"events of type {kind} alone", rows))
     cold = found.get("without a past", {})
     if cold.get("users"):
         console.print(

@@ -34,11 +34,11 @@ from extras.comparison import plain
 from extras.own_data.declaration import DECLARATION
 from extras.replay import Lists
 from offline.data.sequences import Sequences
-from offline.data.split import holdout_sizes
 from offline.preprocess import s0_get_data
 from offline.readers import read_with_holdout
 from research import figures
 from research.evaluation import baselines, metrics
+from research.evaluation.one_table import of_type
 from research.measure.shop import Shop, make_shop
 
 log = logging.getLogger(__name__)
@@ -122,19 +122,12 @@ class Typed:
     """The held-out events of a data set that was trained on with types, by type."""
 
     def __init__(self, settings: Settings) -> None:
-        found = read_with_holdout(settings)
-        rule = found.dataset.holdout
-        self.data = found.data
-        self.holdout = replay.hold_out(self.data, rule)
-        sizes = holdout_sizes(rule, self.data.lengths, self.data.newest)
-        self.future = self.data.last(sizes)
+        self._inputs = read_with_holdout(settings)
+        self.holdout = replay.hold_out(self._inputs.data, self._inputs.dataset.holdout)
 
     def targets(self, code: int) -> sp.csr_matrix:
-        """(users, items + 1) 1 where such an event comes, of an item that is not had, of users with a past."""
-        come = self.future.select(self.future.ratings == code).seen()
-        new = replay.without(come, self.holdout.past.left_out())
-        has_past = self.holdout.known.lengths > 0
-        return replay.only(new, has_past[:, None])
+        """(users, items + 1) of a type, as `of_type`."""
+        return of_type(self._inputs, self.holdout, code)
 
 
 def needed(settings: Settings, shop: Shop, past: Sequences) -> Lists:

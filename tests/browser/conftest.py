@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, TimeoutError
+from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import TimeoutError as PageTimeout
 
 from data_exchange_center.settings import Settings
 from extras.keys import store as keys
@@ -93,7 +94,7 @@ def page(context: BrowserContext, site: Site, said: Said) -> Iterator[Page]:
     page.goto(site.url)
     try:
         page.locator(".card").first.wait_for()
-    except TimeoutError as error:
+    except PageTimeout as error:
         faulthandler.dump_traceback()  # what the server's threads do
         shown = page.locator("body").inner_text()
         raise AssertionError(f"no list; {said.complaints}; shown: {shown}") from error

@@ -15,6 +15,7 @@ from data_exchange_center.settings import Settings
 from extras import replay
 from extras.own_data import proposal
 from research.evaluation import baselines
+from research.evaluation.one_table import evaluate
 from research.measure import shop
 from research.measure.event_types import BUY, VIEW, Typed
 from tests.readmes import ROOT
@@ -57,3 +58,10 @@ def test_purchases_are_ranked_first(folder: Path, tmp_path: Path) -> None:
     assert ndcg(ranked) > 1.2 * ndcg(baselines.popularity(holdout, replay.SHOWN))
     assert ndcg(ranked) > ndcg(views), "the request's weights move the order"
     assert purchases.targets(VIEW).nnz > bought.nnz
+    by_type = evaluate(settings, "make evaluate-offline")["types"]
+    assert [*by_type] == ["view", "cart", "buy"]
+    of_purchases = by_type["buy"]
+    assert (
+        of_purchases["default: ranked"]["ndcg@50"]
+        > of_purchases["popularity"]["ndcg@50"]
+    )
