@@ -29,11 +29,8 @@ Dtype = Literal["int64", "string"]
 Frame = Mapping[str, Any]
 Float32 = NDArray[np.float32]
 
-HISTORY: Final = (
-    "item",
-    "rating",
-    "age",
-)  # channels of an event: item code, rating code, age in seconds
+# parts of an event in a history: item code, rating code, age in seconds
+HISTORY: Final = ("item", "rating", "age")
 NEVER: Final = -1  # stored for a moment that does not exist, as the first event of a user without events
 DAY_S: Final = 86_400
 
@@ -136,7 +133,7 @@ class ElapsedFeature(_ScaledFeature):
 
 
 class HistoryFeature(Frozen):
-    """The user's newest ``length`` events, newest first, each by the channels of `HISTORY`; padded with 0 at the end.
+    """The user's newest ``length`` events, newest first, each by the parts of `HISTORY`; padded with 0 at the end.
 
     Item codes are those of the one-hot item feature, so the model looks up item-item factors by them; floats hold codes
     below 2^24 exactly.

@@ -6,10 +6,11 @@ of a rating, the holdout and requests that name their time all follow this rule.
 no time sees all events acknowledged before it, those of its own second too, as their order is known; and statistics
 that are stored for serving (`n_ratings`) are of the whole past.
 
-Kept by `sequences.py` (histories), `terms.py`, `statistics.py`, `lists.py` (training rows), `split.py` (holdout) and,
-in serving, `StoredUser.current`. It holds for the user's own events. Models and statistics fitted over all users
-(channels, item statistics) end at a share of each user's events, so they may know later events of others; the
-evaluation's protocol *one moment* excludes these.
+Events are cut by the second in `sequences.py` (histories), `terms.py`, `s1_feature_engi.py`, `list_ranker.py`,
+`extras/replay.py` (evaluation) and, in serving, `StoredUser.current`; the held-out events are left out in `readers.py`;
+what the ranker is trained on comes after what its features and recall know, in `lists.py`. The rule holds for the
+user's own events. Models and statistics fitted over all users (channels, item statistics) end at a share of each user's
+events, so they may know later events of others; the evaluation's protocol *one moment* excludes these.
 """
 
 from collections.abc import Callable

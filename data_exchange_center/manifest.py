@@ -17,6 +17,7 @@ from data_exchange_center.recipes import Frozen, Recipe
 
 # Version of the stores' layout and of the model's inputs: increase it when either changes.
 # 2: the ranking model is given the user's history in a tensor of its own. 3: columns of z-scores are named so.
+# 4: the model has an output for each type of target.
 FORMAT: Final = 4
 
 

@@ -3,8 +3,8 @@
 A release is *loaded* when all four stores hold it. `publish`, which requires that it passed the check of offline
 against online, writes its manifest into Redis: servers load it, and answer from it the requests that name it (previews,
 arms of experiments). `activate` has it answer all others, too: the pointer `wire.LIVE_KEY` in Redis is the one atomic
-switch, which a server reads with every request. `retire` deletes all but the active release and the last others that
-were published or active, ``RECSYS_KEPT_RELEASES`` in all; going back to one of them only moves the pointer.
+switch, which each worker of a server reads twice a second. `retire` deletes all but the active release and the last
+others that were published or active, ``RECSYS_KEPT_RELEASES`` in all; going back to one of them only moves the pointer.
 
 `stack.releases` has the commands.
 """
@@ -162,9 +162,8 @@ def activate(settings: Settings, release: str, *, apply_pending: bool = True) ->
 def retire(settings: Settings) -> set[str]:
     """Delete the releases that are not kept, and what interrupted loads have left behind. Returns their ids.
 
-    A release is deleted from Redis first, its manifest before all, so that it cannot be activated meanwhile; and as a
-    request reads Redis first: a server that still has it loaded finds its user unknown, reads the user under the active
-    release, before items or features are missing.
+    A release is deleted from Redis first, its manifest before all, so that it cannot be activated meanwhile. A server
+    that still has it loaded finds in Redis, before items or features are missing, that it is gone.
     """
     stores = Stores.of(settings)
     held = [store.releases() for store in stores]

@@ -73,7 +73,7 @@ class Ranker(nn.Module, ABC):
 
     Of rated pairs: ``forward(rows)``, (n, columns) float32 rows of `FeatureSpec.assemble` -> (n, 1) scores.
     Of lists: ``forward(rows, history)``, (m, c, columns) rows of m lists' candidates and (m, events, 3) histories of
-    their users, which `FeatureSpec.encode_events` makes -> (m, c, 1) scores.
+    their users, which `FeatureSpec.encode_events` makes -> (m, c, outputs) scores: one output for each target type.
 
     It is stored as weights and configuration, and exported to ONNX in evaluation mode, within a `ScoringModel`. A
     ranker may add to it after training: the list ranker replaces its tables by newer ones and adds `returning`.

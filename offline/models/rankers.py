@@ -47,7 +47,7 @@ class ScoringModel(nn.Module):
     def forward(self, rows: Tensor, history: Tensor | None = None) -> Tensor:
         if history is None:
             return torch.sigmoid(self.ranker(rows))
-        of_one_list = self.ranker(rows[None], history)  # (1, n, 1)
+        of_one_list = self.ranker(rows[None], history)  # (1, n, outputs)
         return torch.sigmoid(of_one_list[0])
 
 

@@ -1,10 +1,10 @@
 """Publish the release that was loaded and checked, and activate it: from now on the server answers from it.
 
 Industry separates deploying from switching: everything is in place before one small, reversible change. Here that is a
-pointer in Redis, which the server looks at with every request. A release that is not whole in all four stores, or that
-has not passed the check of offline against online since it was loaded, is refused. The live release, the one before it
-and others that were published last are kept, RECSYS_KEPT_RELEASES in all (`make releases` lists them, `make activate
-release=<id>` goes back); all others are deleted. `make publish` does the same without the switch.
+pointer in Redis, which each worker of a server reads twice a second. A release that is not whole in all four stores, or
+that has not passed the check of offline against online since it was loaded, is refused. The live release, the one
+before it and others that were published last are kept, RECSYS_KEPT_RELEASES in all (`make releases` lists them, `make
+activate release=<id>` goes back); all others are deleted. `make publish` does the same without the switch.
 
 Reads:  data_exchange_center/offline/ (which release it is) and offline_to_online/<release>/manifest.json; the services
 Writes: in Redis ml:<release>:manifest, the list ml:published and the pointer ml:live; the alias ml_item; Feast's

@@ -124,7 +124,7 @@ class RedisStore(ReleaseStore):
             return {match.group(1).decode() for match in found if match}
 
     def activate(self, release: str) -> None:
-        """Move the live pointer: the one atomic switch, which the server looks at with every request."""
+        """Move the live pointer: the one atomic switch, which servers read twice a second."""
         with self.client() as client:
             if not client.activate_release(release):
                 raise StepError(

@@ -79,7 +79,7 @@ def create_app(
     settings: Settings | None = None,
     stores: Mapping[str, Any] | None = None,
 ) -> Flask:
-    """The WSGI application. Needs no service to be up: until they are, answers do without them.
+    """The WSGI application. It starts without services, and answers once it has loaded a release from them.
 
     ``stores``: as `Parts` has it.
     """
@@ -129,7 +129,7 @@ def create_app(
             guard.expect_within_budget(
                 settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms
             )
-        # `Recommender.recommend`, and extensions around it
+        # `Recommender.recommend`, or extras/trials/serving.py, which calls it
         record.facts |= {"user": wanted.userid, "size": wanted.size}
         answer = parts.recommend(wanted, record.watch)
         record.answer = answer

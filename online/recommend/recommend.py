@@ -50,7 +50,13 @@ from online.clients.base import (
     until,
 )
 from online.clients.elastic import CatalogueItem, ElasticItems
-from online.clients.feast import FeastFeatures, FeatureStore, UserFeatures, encoded_user
+from online.clients.feast import (
+    FeastFeatures,
+    FeatureStore,
+    PendingRow,
+    UserFeatures,
+    encoded_user,
+)
 from online.clients.redis import RedisUsers, UserQuery
 from online.clients.triton import EncoderQuery, ScoreQuery, TritonScores
 from online.recommend import types
@@ -162,7 +168,8 @@ class Recommender:
         """Recommend the best unseen items.
 
         The answer says what it lacks because of a service that does not answer; a strict request raises its
-        ServiceError. Raises WrongIdError, UnknownReleaseError and NoReleaseError.
+        ServiceError, and so does one that names its release while Redis is away. Raises WrongIdError, BadRequestError,
+        UnknownReleaseError and NoReleaseError.
 
         Args:
             watch: since when the request's budget runs; None: from now on.
@@ -237,9 +244,7 @@ class Recommender:
                 if not state.published and request.release:
                     raise UnknownReleaseError(request.release)
                 if not state.published:
-                    what = (
-                        f"lacks the data of release {release.release}, which is active"
-                    )
+                    what = f"lacks the data of release {release.release}, which answers"
                     raise StoredError("redis", what)
             stored = state.user
             known = self.known_users.keep(key, stored, forgotten)
@@ -321,33 +326,7 @@ class Recommender:
         slate.ranked = Ranked(candidates.item_numbers, candidates.scores)
 
         # The user's features, which should have arrived meanwhile.
-        features: Encoded | None
-        if pending is None:
-            features = Encoded.none(release.spec.of("user"), 1)
-        else:
-            failed = True
-            try:
-                row = self.user_features.result(pending)
-                failed = False
-                features = encoded_user(release.spec, row)
-            except ServiceError as error:
-                features = known.features if known else None
-                self._degrade(
-                    slate,
-                    Outcome.LAST_FEATURES if features else Outcome.NOT_RANKED,
-                    error,
-                )
-            else:
-                if features is None:
-                    what = "does not know this user"
-                    slate.degraded.append(
-                        Degradation.of(Outcome.NO_USER_FEATURES, "feast", what)
-                    )
-                elif known is not None:
-                    known.features = features
-            finally:
-                took_s = (pending.ended or time.perf_counter()) - pending.began
-                watch.stages["feast"] = Stage(pending.began, took_s, failed)
+        features = self._received(slate, pending, known, watch)
         if features is None or not len(candidates.item_numbers):
             return slate
         if n_events is not None:  # Feast's count is of the release
@@ -375,6 +354,44 @@ class Recommender:
                 Degradation.of(Outcome.NO_ITEM_FEATURES, "feast", what)
             )
         return slate
+
+    def _received(
+        self,
+        slate: Slate,
+        pending: PendingRow | None,
+        known: "KnownUser | None",
+        watch: Stopwatch,
+    ) -> Encoded | None:
+        """Feast's answer: the user's features; None where there are none, and the items stay in recall's order.
+
+        Args:
+            pending: the request to Feast; None for a user who has no number.
+            known: what this worker keeps of the user.
+        """
+        spec = slate.release.spec
+        if pending is None:
+            return Encoded.none(spec.of("user"), 1)
+        failed = True
+        try:
+            row = self.user_features.result(pending)
+            failed = False
+            features = encoded_user(spec, row)
+        except ServiceError as error:
+            last = known.features if known else None
+            outcome = Outcome.LAST_FEATURES if last else Outcome.NOT_RANKED
+            self._degrade(slate, outcome, error)
+            return last
+        finally:
+            took_s = (pending.ended or time.perf_counter()) - pending.began
+            watch.stages["feast"] = Stage(pending.began, took_s, failed)
+        if features is None:
+            what = "does not know this user"
+            slate.degraded.append(
+                Degradation.of(Outcome.NO_USER_FEATURES, "feast", what)
+            )
+        elif known is not None:
+            known.features = features
+        return features
 
     def _degrade(self, slate: Slate, outcome: Outcome, error: ServiceError) -> None:
         """Note what the answer has in the place of a failed stage. Raises the error for a strict request instead."""

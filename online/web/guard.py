@@ -63,7 +63,7 @@ def current_record() -> Record:
 
 
 def needs_scope(scope: Scope) -> Callable[[View], View]:
-    """Mark the view of a POST, PUT, PATCH or DELETE that needs no key with the scope admin, as others do."""
+    """Mark a view that writes with the scope that its key needs; without this mark it is admin."""
 
     def mark(view: View) -> View:
         view.scope = scope  # type: ignore[attr-defined]
