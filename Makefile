@@ -237,7 +237,7 @@ test: setup-dev ## run lint, unit tests, the demo with MovieLens-100K on the rea
 	@.ci/parts demo "lint core"
 
 test-full: setup-dev ## run services, the other unit tests, the page, all end-to-end tests (half an hour; package=events: all tests of that package alone)
-	@$(if $(package),$(BIN)/python -m pytest -q $(shell find tests -path '*$(package)*' -name 'test_*.py'),.ci/parts "services kubernetes" "outer browser e2e")
+	@$(if $(package),$(BIN)/python -m pytest -q $(shell find tests -path '*$(package)*' -name 'test_*.py'),.ci/parts "browser e2e kubernetes" "services outer")
 
 outer := tests/unit/docs tests/unit/research tests/unit/past_one_machine
 test-unit: setup-dev ## run the unit tests, without services (two minutes; of=core: without docs, research and past one machine, of=outer: these alone)
