@@ -1,6 +1,7 @@
 """The backup file: a compressed tar of a folder, whose first member says what is in it, with SHA-256 checksums."""
 
 import gzip
+import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Literal
+from typing import IO, Final, Literal, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -61,6 +62,19 @@ def pack(folder: Path, header: Header, file: Path) -> None:
             tar.add(path, name)
 
 
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write a file of the archive below ``folder``. Raises TarError for anything else.
+
+    As `TarFile.extractall` with the filter "data", which Python has from 3.11.4 on.
+    """
+    target = folder / member.name
+    if not member.isfile() or not target.resolve().is_relative_to(folder.resolve()):
+        raise tarfile.TarError(f"{member.name} is no file within the archive")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with cast("IO[bytes]", tar.extractfile(member)) as content, target.open("wb") as to:
+        shutil.copyfileobj(content, to)
+
+
 @contextmanager
 def unpacked(file: Path, within: Path) -> Iterator[tuple[Header, Path]]:
     """Unpack a backup into a temporary folder in ``within``. Raises BackupError unless it is as it was packed."""
@@ -69,7 +83,8 @@ def unpacked(file: Path, within: Path) -> Iterator[tuple[Header, Path]]:
         folder = Path(name)
         try:
             with tarfile.open(file, "r:gz") as tar:
-                tar.extractall(folder, filter="data")
+                for member in tar:
+                    _extract(tar, member, folder)
             text = (folder / HEADER).read_bytes()
             header = Header.model_validate_json(text)
         except FileNotFoundError as error:
