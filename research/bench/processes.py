@@ -135,6 +135,8 @@ def on_free_ports(settings: Settings) -> Settings:
                 update={name: free.getsockname()[1]}
             )
             settings = settings.model_copy(update={group: place})
-    # that of the stack that runs
-    redis = settings.redis.model_copy(update={"socket_dir": None})
-    return settings.model_copy(update={"redis": redis})
+    # the sockets are those of the stack that runs
+    without = {"socket_dir": None}
+    redis = settings.redis.model_copy(update=without)
+    triton = settings.triton.model_copy(update=without)
+    return settings.model_copy(update={"redis": redis, "triton": triton})

@@ -22,6 +22,7 @@ from research.bench.load import (
     generate,
     summary,
 )
+from research.bench.processes import on_free_ports
 from research.bench.shed import point, verdict
 from tests.http_server import serving
 
@@ -159,3 +160,13 @@ def test_the_verdict_is_of_loads_up_to_the_judged_one() -> None:
     assert verdict(points, budget_ms=100)["holds"]
     assert not verdict(points, budget_ms=80)["holds"]  # p99 of 100 ms, 96 are allowed
     assert not verdict([*points, point([turn(89)], 1.0, best)], budget_ms=100)["holds"]
+
+
+def test_another_stack_has_ports_and_sockets_of_its_own(tmp_path: Path) -> None:
+    settings = Settings(exchange_dir=tmp_path)
+    other = on_free_ports(settings)
+    assert settings.redis.socket
+    assert settings.triton.socket_dir
+    assert not other.redis.socket
+    assert not other.triton.socket_dir
+    assert other.server.port != settings.server.port
