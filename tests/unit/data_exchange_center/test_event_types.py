@@ -43,10 +43,6 @@ def test_codes_are_the_types_in_order_targets_last() -> None:
     assert Dataset.model_validate_json(TYPED.model_dump_json()) == TYPED
 
 
-def test_without_types_nothing_is_written_of_them() -> None:
-    assert "types" not in STARS.model_dump_json()
-
-
 def test_a_server_takes_the_types_besides_the_usual_ones() -> None:
     effects = TYPED.event_types
     assert (effects["view"], effects["buy"], effects["hide"]) == (

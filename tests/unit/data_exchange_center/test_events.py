@@ -173,35 +173,6 @@ def test_as_of_a_second_only_earlier_events_are_known() -> None:
     assert after(events, before=50) == ([], [])
 
 
-def test_many_events_are_as_one_after_the_other() -> None:
-    """Against the plainest way to do it: a dictionary by item."""
-    rng = np.random.default_rng(0)
-    events = [
-        (
-            str(rng.choice(["rating", "hide", "undo"])),
-            int(rng.integers(1, 9)),
-            301 + place,
-            float(rng.integers(1, 6)),
-        )
-        for place in range(60)
-    ]
-    rated = {item: (time, rating) for item, rating, time in OLD}
-    hidden = set()
-    for kind, item, time, value in events:
-        if kind == "rating":
-            rated[item] = (time, int(value))
-        elif kind == "hide":
-            hidden.add(item)
-        else:
-            rated.pop(item, None)
-            hidden.discard(item)
-    expected = sorted(
-        ((item, rating, time) for item, (time, rating) in rated.items()),
-        key=lambda row: -row[2],
-    )
-    assert after(events) == (expected, sorted(hidden | rated.keys()))
-
-
 def test_an_event_survives_its_way_through_redis() -> None:
     event = Event("é\n1", "u 8f", "sku/1", "rating", 1_700_000_000, 4.5, "abc")
     assert Logged.unpack(f"1764115200000-3 {event.pack()}".encode()) == (

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from data_exchange_center.columns import Entity
 from data_exchange_center.features import (
@@ -136,11 +134,6 @@ def test_a_null_is_an_error_that_names_column_and_row(
         spec.encode(entity, frame)
 
 
-@pytest.mark.parametrize("spec", [PAIRS, LISTS, TIMED])
-def test_a_spec_survives_its_json(spec: FeatureSpec) -> None:
-    assert FeatureSpec.model_validate_json(spec.model_dump_json()) == spec
-
-
 def test_a_row_holds_what_each_side_gave_and_the_history_is_apart() -> None:
     """Candidate columns stand last."""
     names = ("itemid", "gender", "n_ratings", "a_score", "fused_log_rank")
@@ -205,14 +198,10 @@ def test_a_moment_becomes_the_days_to_each_request() -> None:
 
 
 def test_many_lists_have_a_time_each() -> None:
-    spec = FeatureSpec(**TIMED.model_dump() | {"candidate": ("a_score",)})
     found = timed_items(0, 0)[np.array([[0, 1, 1], [1, 0, 0]])]
-    scores = np.arange(6, dtype=np.float32).reshape(2, 3, 1)
     times = np.array([[10 * DAY], [20 * DAY]])
-    rows = spec.assemble(timed_users(0, 0)[:, None], found, times, scores)
-    assert rows.shape == (2, 3, spec.width)
-    assert np.array_equal(rows[..., len(spec.features) :], scores)
-    days = rows[:, :, spec.columns.index("first_event")]
+    rows = TIMED.assemble(timed_users(0, 0)[:, None], found, times)
+    days = rows[:, :, TIMED.columns.index("first_event")]
     assert days.tolist() == [[1.0] * 3, [2.0] * 3]
     assert rows[:, :, 1].tolist() == [[1, 2, 2], [2, 1, 1]]
 
@@ -228,21 +217,6 @@ def test_elapsed_features_are_exact_to_the_second() -> None:
 def test_padding_is_zero_at_any_time() -> None:
     assert not Encoded.none(TIMED.of("item"), 3).at(10**9).any()
     assert len(Encoded.none(TIMED.of("item"))) == 0
-
-
-@given(
-    vocabulary=st.sets(st.integers(-1000, 1000), min_size=1),
-    values=st.lists(st.integers(-1100, 1100), min_size=1),
-)
-def test_one_hot_codes_are_positions_in_the_sorted_vocabulary(
-    vocabulary: set[int], values: list[int]
-) -> None:
-    known = sorted(vocabulary)
-    feature = one_hot("x", "user", known[::-1])
-    codes = feature.encode(values)
-    position = {value: place for place, value in enumerate(known, start=1)}
-    assert codes.tolist() == [position.get(value, UNKNOWN) for value in values]
-    assert (codes.dtype, feature.cardinality) == (np.float32, len(known) + 1)
 
 
 def test_a_vocabulary_of_digits_stays_text_when_read_back() -> None:

@@ -15,7 +15,7 @@ from data_exchange_center.steps import StepError
 from offline import step_runner
 from past_one_machine.spark import TWINS, environment
 from past_one_machine.spark.users import folder_written_in_place, in_parts
-from tests.unit.data_exchange_center.test_artifacts import OPEN, TABLE, frame  # noqa: F401 (a fixture)
+from tests.unit.data_exchange_center.test_artifacts import TABLE, frame  # noqa: F401 (a fixture)
 
 # environment
 
