@@ -42,16 +42,6 @@ def test_the_three_files_are_read() -> None:
     ]
 
 
-def test_windows_line_ends_and_a_missing_last_newline_are_fine() -> None:
-    crlf = [
-        content.rstrip(b"\n").replace(b"\n", b"\r\n")
-        for content in (RATINGS, USERS, MOVIES)
-    ]
-    assert movielens.parse(ML_1M, *crlf).ratings.equals(
-        movielens.parse(ML_1M, RATINGS, USERS, MOVIES).ratings
-    )
-
-
 MALFORMED = {
     r"ratings\.dat, line 2: userid, itemid, a rating of 1 to 5": (
         b"1::10::5",
@@ -130,10 +120,6 @@ def test_files_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(StepError, match=message):
         ingested(tmp_path, RATINGS + more[0], USERS + more[1], MOVIES + more[2])
-
-
-def test_a_film_seen_twice_is_two_events(tmp_path: Path) -> None:
-    assert len(ingested(tmp_path, RATINGS + RATINGS[:20], USERS, MOVIES).ratings) == 4
 
 
 def test_it_is_a_data_set_like_any_other(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -360,26 +358,3 @@ def test_a_failed_read_leaves_what_was_there(
 
 
 # A step's docstring names the files that the step is declared to read and to write
-
-
-ROOT = Path(artifacts.__file__).parents[1]
-HEADINGS = ("Reads:", "Writes:", "Run:", "Expect:")
-KNOWN = {Path(artifact.path).stem for artifact in artifacts.ARTIFACTS}
-
-
-def files_named(section: str) -> set[str]:
-    """``offline/{a,b}.json`` -> a, b."""
-    words = re.findall(r"\w+", " ".join(re.findall(r"offline/\S+", section)))
-    return KNOWN.intersection(words)
-
-
-@pytest.mark.parametrize("step", provenance.STEPS, ids=lambda step: step.path)
-def test_the_docstring_names_what_is_declared(step: provenance.Step) -> None:
-    docstring = ast.get_docstring(ast.parse((ROOT / step.path).read_text())) or ""
-    parts = re.split(rf"^({'|'.join(HEADINGS)})", docstring, flags=re.MULTILINE)
-    assert tuple(parts[1::2]) == HEADINGS
-    reads, writes, command, _ = parts[2::2]
-    for section, declared in ((reads, step.inputs), (writes, step.outputs)):
-        files = [file.path for recipe in RECIPES.values() for file in declared(recipe)]
-        assert files_named(section) == {Path(file).stem for file in files}
-    assert Path(step.path).name in command

@@ -8,12 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_exchange_center.channels import BREAK_S, LONG_AGO_S
 from data_exchange_center.features import one_hot
 from offline.data.sequences import (
     Points,
     Sequences,
-    augment_long_absences,
     histories,
     next_events,
     request_points,
@@ -89,26 +87,6 @@ def test_a_request_sees_strictly_earlier_events(
         assert after[row, 0] == own[position]
         assert sorted(seen[rows == row]) == sorted(own[:position])
     assert np.all(ages[items > 0] > 0)
-
-
-def test_returns_are_augmented_2_to_30_years_later() -> None:
-    data = made([400] * 5)
-    hours = np.concatenate(
-        [np.cumsum(np.where(np.arange(n) % 4 == 0, 7200, 60)) for n in data.lengths]
-    )
-    data = replace(data, times=hours)
-    points = request_points(data, 3, np.random.default_rng(0))
-    both = augment_long_absences(data, points, np.random.default_rng(1))
-    late = both.times > data.times.max()
-    for name in ("users", "positions", "times"):
-        assert np.array_equal(getattr(points, name), getattr(both, name)[~late])
-    returns = np.flatnonzero(histories(data, points, 9)[2][:, 0] >= BREAK_S)
-    assert np.array_equal(both.positions[late], points.positions[returns])
-    # each behind its request
-    assert np.array_equal(np.flatnonzero(late), returns + 1 + np.arange(len(returns)))
-    passed = both.times[late] - points.times[returns]
-    assert passed.min() >= LONG_AGO_S
-    assert 20 * 365 * 86_400 < passed.max() <= 30 * 365 * 86_400
 
 
 def test_an_item_outside_the_vocabulary_is_an_error() -> None:
