@@ -15,32 +15,11 @@ from data_exchange_center.features import InputSizes, ModelInputs
 from data_exchange_center.steps import CheckError, run
 from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.rankers import load_ranker, score, weights_to_bytes
-from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
+from offline_to_online.onnx_export import MAX_IR, check_onnx, export_onnx
 from offline_to_online.parity import OfflineTruth
 from offline_to_online.stores.triton import ModelFile
 from online.clients.triton import ScoreQuery
 from tests.unit.offline_to_online.online_side import OnlineSide, OnnxRanker
-
-
-def test_the_export_has_the_pinned_opset_and_names(
-    exported: bytes, truth: OfflineTruth
-) -> None:
-    proto = onnx.load_from_string(exported)
-    assert proto.ir_version <= MAX_IR
-    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == OPSET
-    given = {}
-    for each in (*proto.graph.input, *proto.graph.output):
-        dims = each.type.tensor_type.shape.dim
-        given[each.name] = [dim.dim_param or dim.dim_value for dim in dims]
-    sizes = truth.spec.sizes
-    # any number of rows
-    expected = {
-        wire.MODEL_INPUT: ["rows", sizes.columns],
-        wire.MODEL_OUTPUT: ["rows", 1],
-    }
-    if sizes.events:
-        expected[wire.MODEL_HISTORY] = [1, sizes.events, 3]
-    assert given == expected
 
 
 def test_the_export_says_nothing_of_the_machine_it_was_made_on(exported: bytes) -> None:

@@ -520,14 +520,3 @@ def test_a_model_that_was_trained_with_another_spec_is_refused(
         ArtifactError, match=r"trained with another feature spec.*s2_model_train\.py"
     ):
         truth_of(tmp_path, recipe)
-
-
-def test_a_model_of_another_recipe_is_refused(folders: dict[str, Path]) -> None:
-    settings = Settings(exchange_dir=folders["source"], recipe_name="source")
-    manifest = release_of_artifacts(settings)
-    with pytest.raises(
-        ArtifactError, match=r"trained with another feature spec or recipe"
-    ):
-        offline_truth(
-            folders["source"], manifest.model_copy(update={"recipe": DEFAULT})
-        )

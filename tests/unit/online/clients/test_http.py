@@ -60,14 +60,6 @@ def test_status_and_body_come_back_whatever_the_status_is() -> None:
         assert http.get("/200") == HttpAnswer(200, b"GET")
 
 
-def test_a_header_is_found_in_any_case() -> None:
-    with answering(lambda *_: (200, b"", {"Content-Kind": " a: b "})) as http:
-        answer = http.get("/")
-        assert answer.header("content-KIND") == "a: b"
-        with pytest.raises(KeyError):
-            answer.header("Content")
-
-
 def test_headers_and_login_are_sent_without_a_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -169,11 +161,6 @@ def nobody() -> Iterator[str]:
 
 def requested(http: Http, times: int) -> Counter[str]:
     return Counter(http.get("/").body.decode() for _ in range(times))
-
-
-def test_of_several_each_is_called_in_its_turn() -> None:
-    with named("a", "b", "c") as urls, to(*urls) as http:
-        assert requested(http, 9) == {"a": 3, "b": 3, "c": 3}
 
 
 def test_a_dead_node_is_skipped_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

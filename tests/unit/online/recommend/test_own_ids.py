@@ -102,17 +102,3 @@ def test_switching_id_kinds_and_back_needs_no_restart(fakes: Fakes) -> None:
     assert ask(fakes, 1).item_list == first.item_list
     with pytest.raises(WrongIdError, match="a whole number"):
         ask(fakes, "u-8f3a")
-
-
-@pytest.mark.parametrize("kind", [DefaultWorld])
-def test_attributes_are_fields_of_an_answer(
-    http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    attributes = {"brand": ["acme", "b & c"], "price (€)": 9.5, "weight": None}
-    monkeypatch.setattr(type(fakes.world), "attributes", lambda *_: attributes)
-    fakes.recommender.releases.reload(fakes.world.release)
-    fakes.follow()
-    answer = http.post("/ml/rec", json={"userid": 1, "size": 1}).get_json()
-    (item,) = answer["item_list"]
-    assert {name: item[name] for name in attributes} == attributes
-    assert "genres" not in item

@@ -25,8 +25,6 @@ from tests.unit.online.conftest import SERVICES, Fakes, outcomes
 from tests.unit.online.world import AT, UNKNOWN_USER, World
 from tests.waiting import until
 
-NOWHERE = "ffffffffffff"
-
 
 @pytest.fixture
 def second(fakes: Fakes) -> World:
