@@ -99,13 +99,6 @@ def test_the_expected_denominator_is_the_sum_over_items() -> None:
     error = np.std(found) / np.sqrt(len(found))
     assert np.mean(found) == pytest.approx(expected, abs=4 * error)
     assert 4 * error < 0.1 * expected  # so that a wrong correction would be seen
-    uncorrected = [
-        denominator(
-            sampled(users, items, bias, drawn(chance, rng), np.ones(ITEMS), targets)
-        )
-        for _ in range(1000)
-    ]
-    assert np.mean(uncorrected) < expected - 8 * error
 
 
 def test_chances_grow_with_what_is_liked_and_add_up_to_the_size() -> None:
@@ -113,11 +106,8 @@ def test_chances_grow_with_what_is_liked_and_add_up_to_the_size() -> None:
         chance = chances(LIKED, size)
         assert chance[0] == 1  # padding, which keeps a sample from being empty
         assert chance[1:].sum() == pytest.approx(min(size, ITEMS - 1))
-        assert (chance > 0).all()
-        assert (chance <= 1).all()
+        assert ((chance > 0) & (chance <= 1)).all()
         assert (np.diff(chance[1:][np.argsort(LIKED[1:])]) >= 0).all()
-    assert chances(LIKED, 4)[3] == 1  # liked by most
-    assert chances(np.zeros(ITEMS), 4)[1:] == pytest.approx(4 / (ITEMS - 1))
 
 
 def test_a_tower_learns_from_samples() -> None:

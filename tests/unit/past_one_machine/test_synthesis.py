@@ -32,21 +32,6 @@ def expanded(
 read = Source.of
 
 
-def test_there_are_exactly_so_many_times_the_rows(films: Path, tmp_path: Path) -> None:
-    factor = 4
-    before, after = (
-        read(films).dataset.counts,
-        read(expanded(films, tmp_path / "x", factor)).dataset.counts,
-    )
-    times = {
-        "ratings": factor,
-        "users": factor,
-        "items": round(factor**0.5),
-        "genres": 1,
-    }
-    assert after == {what: count * times[what] for what, count in before.items()}
-
-
 def test_a_copied_user_does_what_the_user_did(films: Path, tmp_path: Path) -> None:
     """In the same order, at the same times; with copies of the same films."""
     before, after = read(films), read(expanded(films, tmp_path / "x", 3, items=2))

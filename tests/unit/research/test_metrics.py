@@ -14,10 +14,9 @@ from sklearn.metrics.pairwise import cosine_distances
 from extras import replay
 from extras.replay import Answers
 from research.evaluation import metrics
-from research.evaluation.slices import judged_answers, slices
+from research.evaluation.slices import judged_answers
 from tests.unit.extras.replay.test_holdout import (
     LAST_FOUR,
-    made_up,
     rated_one_page,
 )
 
@@ -47,10 +46,6 @@ def test_auc_and_gauc_equal_scikit_learn(seed: int, users: int, rows: int) -> No
         )
     else:
         assert math.isnan(metrics.gauc(scores, labels))
-
-
-def test_auc_of_one_class_is_not_a_number() -> None:
-    assert math.isnan(metrics.auc(np.array([0.1, 0.2]), np.array([1.0, 1.0])))
 
 
 def test_diversity_is_mean_pairwise_cosine_distance() -> None:
@@ -83,14 +78,6 @@ def test_novelty_is_self_information() -> None:
 
 
 # Groups of users, and judged answers.
-
-
-def test_the_groups_by_time_are_of_the_requests() -> None:
-    by_name = slices(replay.hold_out(made_up(), LAST_FOUR))
-    assert by_name["returning"].tolist() == [True, False, False, False]
-    assert by_name["same session"].tolist() == [False, True, True, True]
-    by_name = slices(replay.hold_out(rated_one_page(), LAST_FOUR))
-    assert by_name["first of its second"].tolist() == [True, False, True, True]
 
 
 def test_answers_are_judged_with_their_scores() -> None:

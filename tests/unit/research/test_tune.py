@@ -10,34 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.recipes import DEFAULT, EaseRecipe
+from data_exchange_center.recipes import EaseRecipe
 from data_exchange_center.settings import Settings
 from research import tune
 from research.rivals import contest
-from research.rivals.contest import Fitted, Rival, best_fusion, fused
-from research.tune import changed, chosen
+from research.rivals.contest import Fitted, Rival, best_fusion
 from tests.unit.extras.replay.conftest import settings_of
 
 # Validation of the recipe's numbers and of diversity.
-
-
-@pytest.mark.parametrize("number", tune.VALUES)
-def test_every_number_is_one_of_the_recipe(number: str) -> None:
-    for value in tune.VALUES[number]:
-        assert changed(DEFAULT, number, value) != DEFAULT
-
-
-@pytest.mark.parametrize(
-    ("differences", "best"), [((0, -0.001, -0.002), 0.2), ((0, -0.02, 0.1), 0.0)]
-)
-def test_the_largest_cheap_strength_is_chosen(
-    differences: tuple[float, ...], best: float
-) -> None:
-    rows = {
-        f"{n / 10:g}": {tune.NDCG: 0.3, "change": {"difference": difference}}
-        for n, difference in enumerate(differences)
-    }
-    assert chosen(rows) == best
 
 
 def test_measured_values_are_not_fitted_again(
@@ -61,11 +41,6 @@ def test_measured_values_are_not_fitted_again(
 
 
 # Rivals: what is tried, chosen, fused and kept.
-
-
-def test_fused_lists_by_reciprocal_ranks() -> None:
-    lists = {"one": np.array([[1, 2, 0]]), "other": np.array([[3, 2, 0]])}
-    assert fused(lists, {"one": 1.0, "other": 2.0}, 4)[0, :4].tolist() == [2, 3, 1, 0]
 
 
 def test_a_list_joins_while_that_helps() -> None:

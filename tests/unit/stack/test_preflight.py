@@ -90,14 +90,6 @@ def test_no_libpython_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> N
     refused(f"libpython{triton.PYTHON}", triton.check_python)
 
 
-@pytest.mark.parametrize("name", ["elasticsearch", "triton"])
-def test_missing_software_is_refused(
-    settings: Settings, tmp_path: Path, name: str
-) -> None:
-    empty = settings.model_copy(update={"services_dir": tmp_path / "nothing"})
-    refused("make setup", preflight.check, empty, [by_name(name)])
-
-
 @pytest.mark.parametrize(
     ("service", "host"),
     [*((service, "10.0.0.1") for service in PROGRAMS), (SERVICES[0], "0.0.0.0")],

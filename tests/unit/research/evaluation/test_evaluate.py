@@ -15,38 +15,14 @@ from extras import replay
 from research.evaluation.evaluate import evaluate, show
 from tests.unit.extras.replay.conftest import holdout_of, settings_of
 
-SYSTEMS = {
-    "source": [
-        "popularity",
-        "item-kNN",
-        "EASE",
-        "source: channel fm",
-        "source: recall",
-        "source: ranked",
-    ],
-    "default": [
-        "popularity",
-        "item-kNN",
-        "EASE",
-        "source: recall",
-        "source: ranked",
-        "default: channel tower",
-        "default: channel ease",
-        "default: recall",
-        "default: ranked",
-    ],
-}
-
 
 def test_the_report_of_either_recipe(released: Settings, exchange: Path) -> None:
     found = evaluate(released, "make it so", source=settings_of("source", exchange))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert (
-        list(found["table"])
-        == list(found["systems"])
-        == list(found["slices"])
-        == SYSTEMS[released.recipe_name]
-    )
+    systems = list(found["table"])
+    assert systems == list(found["systems"]) == list(found["slices"])
+    assert systems[:3] == ["popularity", "item-kNN", "EASE"]
+    assert {"source: ranked", f"{released.recipe_name}: ranked"} <= {*systems}
     assert (found["recipe"], found["command"]) == (released.recipe_name, "make it so")
     assert set(found["against"]) == {"popularity", "EASE"}
     assert set(found["funnel"]["200"]["channels"]) == {
