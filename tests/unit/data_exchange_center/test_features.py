@@ -97,8 +97,6 @@ def test_both_sides_stand_in_the_models_order_one_hot_multi_hot_dense() -> None:
     )
     found = PAIRS.encode("item", items())
     rows = PAIRS.assemble(PAIRS.encode("user", users())[:1], found, 0)
-    assert rows.dtype == found.values.dtype == np.float32
-    assert rows.shape == (3, PAIRS.width)
     by_name = dict(zip(PAIRS.columns, rows.T.tolist(), strict=True))
     expected = {
         "userid": [1, 1, 1],
@@ -109,11 +107,6 @@ def test_both_sides_stand_in_the_models_order_one_hot_multi_hot_dense() -> None:
         "click_action": [0, 0, 0],
     }
     assert {name: by_name[name] for name in expected} == expected
-    inputs = ModelInputs(rows, PAIRS.encode_history(History.empty(), 0))
-    assert (list(inputs.by_name), PAIRS.sizes) == (
-        ["ml_input"],
-        InputSizes(PAIRS.width, events=0),
-    )
 
 
 @pytest.mark.parametrize(
@@ -159,19 +152,6 @@ def test_a_row_holds_what_each_side_gave_and_the_history_is_apart() -> None:
     inputs = ModelInputs(rows, history).by_name
     shapes = {name: values.shape for name, values in inputs.items()}
     assert shapes == {"ml_input": (2, 5), "ml_history": (1, 3, 3)}
-
-
-@pytest.mark.parametrize("given", [0, 2, 3, 5])
-def test_the_newest_events_are_kept_and_few_are_padded(given: int) -> None:
-    channels = [
-        np.arange(first, first + 2 * given).reshape(2, given) for first in (1, 20, 40)
-    ]
-    encoded = LISTS.encode_events(*channels)
-    assert encoded is not None
-    assert encoded.shape == (2, 3, 3)
-    for channel, values in enumerate(channels):
-        assert np.array_equal(encoded[:, :given, channel], values[:, :3])
-    assert not encoded[:, given:].any()
 
 
 def test_given_columns_are_required_by_the_spec_or_refused() -> None:

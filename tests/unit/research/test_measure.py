@@ -53,7 +53,7 @@ def failing(reason: str) -> Callable[[Collected], Collected]:
             for reason in ("errors", "degraded", "short", "wrong", "scores")
         ),
         (lambda active: active.slower(1.0, 80.0), 1.0, "latency", 1),
-        (same, 0.8, "likes", 3),
+        (same, 0.8, "likes", 1),
     ],
 )
 def test_a_problem_ends_the_canary_and_is_named(

@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import cosine_distances
 
-from extras import replay
-from extras.replay import Answers
 from research.evaluation import metrics
-from research.evaluation.slices import judged_answers
-from tests.unit.extras.replay.test_holdout import (
-    LAST_FOUR,
-    rated_one_page,
-)
 
 # AUC agrees with scikit-learn.
 
@@ -78,24 +71,3 @@ def test_novelty_is_self_information() -> None:
 
 
 # Groups of users, and judged answers.
-
-
-def test_answers_are_judged_with_their_scores() -> None:
-    data = rated_one_page()
-    first = data.starts[2] - 4
-    lists = np.array([[5, 0, 0, 0, 0]] * 4)
-    lists[1] = [data.items[first - 2], 39, data.items[first - 1], 40, 0]
-    answers = Answers(
-        {"one": lists}, lists, lists, np.where(lists > 0, np.linspace(1, 0, 5), np.nan)
-    )
-    judged = judged_answers(replay.hold_out(data, LAST_FOUR), answers)
-    for each in (judged.channels["one"], judged.fused, judged.ranked):
-        assert each.tolist() == [
-            [5, 0, 0, 0, 0],
-            [39, 40, 0, 0, 0],
-            [5, 0, 0, 0, 0],
-            [5, 0, 0, 0, 0],
-        ]
-    assert np.array_equal(
-        judged.scores[1], [0.75, 0.25, np.nan, np.nan, np.nan], equal_nan=True
-    )

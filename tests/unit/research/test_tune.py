@@ -12,32 +12,11 @@ import pytest
 
 from data_exchange_center.recipes import EaseRecipe
 from data_exchange_center.settings import Settings
-from research import tune
 from research.rivals import contest
 from research.rivals.contest import Fitted, Rival, best_fusion
 from tests.unit.extras.replay.conftest import settings_of
 
 # Validation of the recipe's numbers and of diversity.
-
-
-def test_measured_values_are_not_fitted_again(
-    exchange: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = settings_of("default", exchange)
-    monkeypatch.setattr(tune, "VALUES", {"ease.l2": (3000.0,), "ease.power": (0.5,)})
-    monkeypatch.setattr(tune, "STRENGTHS", (0.1,))
-    tune.main(settings, only=["ease.l2", "diversity"])
-    (path,) = (settings.offline_dir / "evaluation").glob("tune*.json")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    assert set(found["rows"]) == {"ease.l2 = 3000.0"}
-    assert found["diversity"]["0"]["change"]["difference"] == 0
-    fits, fit = [], tune.fit_stages
-    monkeypatch.setattr(
-        tune, "fit_stages", lambda *given: fits.append(1) or fit(*given)
-    )
-    tune.main(settings, only=["ease.l2", "diversity"])
-    assert len(fits) == 1  # the recipe as it is
-    assert "chosen" in json.loads(path.read_text(encoding="utf-8"))
 
 
 # Rivals: what is tried, chosen, fused and kept.
