@@ -146,16 +146,6 @@ def test_fifty_unseen_items_by_the_shops_own_ids(
             )
 
 
-def test_a_declaration_is_proposed_from_the_files(
-    pipeline: Pipeline, tmp_path: Path
-) -> None:
-    folder = shop(tmp_path / "shop")
-    (folder / "dataset.toml").unlink()
-    done = pipeline.run("make", "new-data", f"folder={folder}")
-    assert done.returncode == 0, done.stdout
-    assert (folder / "dataset.toml").is_file()
-
-
 def test_habits_are_recommended_again(pipeline: Pipeline, tmp_path: Path) -> None:
     with pipeline.with_release(
         RECSYS_DATA=str(supermarket(tmp_path / "market"))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
-from data_exchange_center.release_parts import OwnIds
 from offline.data.split import holdout_sizes
 from tests.datasets import STARS
 
@@ -86,15 +85,6 @@ def test_a_term_of_several_attributes_names_its_own() -> None:
     shop = STARS.model_copy(update={"terms": ("brand", "kind")})
     assert shop.term("kind", "lamp: desk") == "kind: lamp: desk"
     assert shop.attribute_and_value("kind: lamp: desk") == ("kind", "lamp: desk")
-
-
-@given(st.lists(st.text(min_size=1), unique=True, max_size=20))
-@example(["7", "é"])
-def test_strings_of_any_content_go_both_ways(texts: list[str]) -> None:
-    known = OwnIds(range(1, len(texts) + 1), texts, "string")
-    assert list(known.values()) == texts
-    assert all(known[number] == text for text, number in known.numbers.items())
-    assert all(isinstance(own, str) for own in known.values())
 
 
 @pytest.mark.parametrize(

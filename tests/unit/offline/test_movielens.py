@@ -122,17 +122,6 @@ def test_files_that_contradict_each_other_are_refused(
         ingested(tmp_path, RATINGS + more[0], USERS + more[1], MOVIES + more[2])
 
 
-def test_it_is_a_data_set_like_any_other(tmp_path: Path) -> None:
-    found = ingested(tmp_path, RATINGS, USERS, MOVIES)
-    assert found.ratings["rating"].tolist() == [5, 3, 1]
-    assert found.users.to_numpy().tolist() == [
-        [1, "1", "F", 1, "10"],
-        [2, "2", "M", 56, "16"],
-    ]
-    assert found.items["year"].tolist() == [1977, 1995]
-    assert found.items["id"].tolist() == ["10", "20"]
-
-
 def test_no_genres_listed_is_no_genre() -> None:
     assert movielens.parse(ML_1M, RATINGS, USERS, b"1::A::(no genres listed)\n").items[
         "genres"
