@@ -23,7 +23,7 @@ from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import sha256
 from data_exchange_center.recipes import RECIPES
-from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from data_exchange_center.wire import vector_of
@@ -248,9 +248,6 @@ def test_a_user_without_past_is_served_but_has_no_vector(settings: Settings) -> 
         Columns.GENRES
     ]
     assert all(len(preferences[user]) == 0 for user in COLD)
-    features = artifacts.USER_FEATURES.read(folder).set_index(Columns.USER)
-    counted = [feature.name for feature in read_feature_spec(folder).dense]
-    assert not features.loc[sorted(COLD)].filter(counted).any(axis=None)
 
 
 def test_an_item_without_a_rating_has_no_vector(settings: Settings) -> None:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_exchange_center.features import one_hot
 from offline.data.sequences import (
     Points,
     Sequences,
@@ -17,7 +16,6 @@ from offline.data.sequences import (
     request_points,
     seen_before,
     sequences,
-    user_states,
 )
 
 
@@ -105,31 +103,3 @@ def test_together_is_by_users_however_often_they_liked() -> None:
         1,
         5,
     )
-
-
-PAST = pd.DataFrame(
-    {
-        "userid": [2, 2, 2, 7],
-        "itemid": [5, 9, 5, 4],
-        "rating": [1, 5, 2, 5],
-        "timestamp": [10, 20, 20, 50],
-    }
-)
-USERS = pd.DataFrame(
-    {"userid": [2, 3, 5, 7], "gender": ["F", "M", "M", "?"], "age": [1, 9, 9, 1]}
-)
-
-
-def test_everybody_has_a_state_newest_first() -> None:
-    profile = [one_hot("gender", "user", ["F", "M"]), one_hot("age", "user", [1, 9])]
-    state = user_states(PAST, USERS, profile)
-    assert state["userid"].tolist() == [2, 3, 5, 7]
-    assert [
-        [each.tolist() for each in row]
-        for row in state.drop(columns="userid").to_numpy()
-    ] == [
-        [[1, 1], [5, 9, 5], [2, 5, 1], [20, 20, 10]],
-        [[2, 2], [], [], []],
-        [[2, 2], [], [], []],
-        [[0, 1], [4], [5], [50]],  # a gender that is not in the vocabulary
-    ]
