@@ -1,7 +1,5 @@
 """Redis Cluster with a password: what is acknowledged outlives the master that took it; nobody else is let in."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What a make target refuses before it changes anything."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The lock files: what is in which; and the actions of the workflows."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A release is published, activated and rolled back while requests come; a bad one never goes live."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path

@@ -5,8 +5,6 @@ and the third are of the source's recipe, the second of the default one: other c
 model of another width.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager

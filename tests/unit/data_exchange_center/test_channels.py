@@ -1,7 +1,5 @@
 """Served channels of a release: user vectors and lists; and the .npz that holds them."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 

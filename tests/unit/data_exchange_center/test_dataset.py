@@ -1,7 +1,5 @@
 """Description of a data set: holdout, numbers, terms."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 
 import numpy as np

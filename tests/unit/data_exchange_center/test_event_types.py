@@ -1,7 +1,5 @@
 """Events of several types: codes, what a user has, state after events."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from pydantic import ValidationError

@@ -1,7 +1,5 @@
 """Codes of ids, the best k by score as an exact index gives them, and fusion against a plain loop."""
 
-from __future__ import annotations
-
 import math
 from statistics import fmean, pstdev
 

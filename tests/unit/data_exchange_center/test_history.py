@@ -1,7 +1,5 @@
 """A user's newest events: packed, aged, brought up to date."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """onnxruntime leaves an id of the machine, and events to send, in the user's folder unless it is stopped."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

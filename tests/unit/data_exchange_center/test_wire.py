@@ -1,7 +1,5 @@
 """Byte layouts of the stores."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from redis.crc import key_slot

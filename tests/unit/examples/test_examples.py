@@ -1,7 +1,5 @@
 """The package of examples, installed: its feature, ranker and channel go all the way from training to serving."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path

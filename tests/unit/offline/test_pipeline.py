@@ -1,7 +1,5 @@
 """The seven steps in order, for every recipe, on a small MovieLens made up here."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path

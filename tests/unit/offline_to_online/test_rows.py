@@ -1,7 +1,5 @@
 """Rows that a release loads, read from the artifacts, and the users that checks sample."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import Path

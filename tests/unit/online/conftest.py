@@ -1,7 +1,5 @@
 """A recommender over fakes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass

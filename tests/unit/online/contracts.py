@@ -3,8 +3,6 @@
 A subclass gives the fixture ``client``, loaded with ``world``.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -5,8 +5,6 @@ ranker. `DefaultWorld` is of the default's: two channels whose vectors are made 
 what recall says of a candidate, and the history. `ShopWorld` is that with ids that are strings, and without attributes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

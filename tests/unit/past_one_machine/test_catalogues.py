@@ -1,7 +1,6 @@
 """Models of large catalogues: a softmax over samples, on average and where all is drawn; EASE in its low-rank form."""
 
 # ruff: noqa: F811 (a fixture, which is imported)
-from __future__ import annotations
 
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Figures name what measured them, are measured once for a version, and resume."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Definitions agree with trec_eval."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

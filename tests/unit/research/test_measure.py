@@ -1,7 +1,5 @@
 """Imported models, by the library's lists and by the stack's."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

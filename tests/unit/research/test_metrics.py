@@ -1,7 +1,5 @@
 """AUC agrees with scikit-learn."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

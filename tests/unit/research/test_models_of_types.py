@@ -1,7 +1,5 @@
 """Models of events of several types: weights, targets, an output for each objective."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

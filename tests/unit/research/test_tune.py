@@ -1,7 +1,5 @@
 """Validation of the recipe's numbers and of diversity."""
 
-from __future__ import annotations
-
 import json
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A recall channel with an encoder over the real services: Triton makes its vector, Elasticsearch searches it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import closing
 

@@ -1,7 +1,5 @@
 """Statistics are counted point in time, and each is one entry of the registry."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

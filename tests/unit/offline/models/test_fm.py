@@ -1,7 +1,5 @@
 """The factorization machine: its definition, its vectors in the index, its training rows; and DeepFM."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import combinations
 

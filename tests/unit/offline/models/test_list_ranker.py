@@ -1,7 +1,5 @@
 """The list ranker as it is served: the same scores with the history given once, rebuilt from weights and JSON."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The tower: numpy and torch agree, whatever is in a history; it learns what there is to learn."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

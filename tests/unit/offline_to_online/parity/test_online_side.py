@@ -1,7 +1,5 @@
 """Break one thing at a time in what the server recalls and ranks by; each must be caught and named."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace

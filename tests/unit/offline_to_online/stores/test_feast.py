@@ -1,7 +1,5 @@
 """Feast: a release's files, what is read back of them, marks, and changes that a killed process has left."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """Loading releases, and which of them answers."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor

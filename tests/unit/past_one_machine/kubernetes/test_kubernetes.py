@@ -3,8 +3,6 @@
 No cluster is needed. Whether pods start and answer is tested by `make test-kubernetes`.
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The cuts of each protocol, and what is compared there."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

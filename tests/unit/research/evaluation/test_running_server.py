@@ -1,7 +1,5 @@
 """The client of the running server, against a small HTTP server that speaks like ours."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import time
