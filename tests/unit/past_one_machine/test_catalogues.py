@@ -100,15 +100,6 @@ def test_the_expected_denominator_is_the_sum_over_items() -> None:
     assert 4 * error < 0.1 * expected  # so that a wrong correction would be seen
 
 
-def test_chances_grow_with_what_is_liked_and_add_up_to_the_size() -> None:
-    for size in range(1, ITEMS + 3):
-        chance = chances(LIKED, size)
-        assert chance[0] == 1  # padding, which keeps a sample from being empty
-        assert chance[1:].sum() == pytest.approx(min(size, ITEMS - 1))
-        assert ((chance > 0) & (chance <= 1)).all()
-        assert (np.diff(chance[1:][np.argsort(LIKED[1:])]) >= 0).all()
-
-
 def test_a_tower_learns_from_samples() -> None:
     offsets = np.random.default_rng(0).integers(0, towers.ITEMS, towers.RATERS)
     data = towers.inputs_of(offsets)
