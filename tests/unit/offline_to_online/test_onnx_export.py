@@ -11,12 +11,13 @@ from torch._inductor.runtime.cache_dir_utils import cache_dir
 from data_exchange_center import wire
 from data_exchange_center.features import InputSizes, ModelInputs
 from data_exchange_center.steps import CheckError, run
-from offline.models.deepfm import DeepFM, DeepFMConfig
+from offline.models.deepfm import DeepFM
 from offline.models.rankers import load_ranker, score, weights_to_bytes
 from offline_to_online.onnx_export import MAX_IR, check_onnx, export_onnx
 from offline_to_online.parity import OfflineTruth
 from offline_to_online.stores.triton import ModelFile
 from online.clients.triton import ScoreQuery
+from tests.unit.offline.models.test_fm import CONFIG
 from tests.unit.offline_to_online.online_side import OnlineSide, OnnxRanker
 
 
@@ -57,17 +58,8 @@ def test_the_export_scores_as_pytorch_does(
 
 
 def test_a_model_without_profiles_scores_as_pytorch() -> None:
-    config = DeepFMConfig(
-        wide=(5, 7),
-        narrow=(),
-        n_flags=3,
-        n_dense=6,
-        id_dim=4,
-        side_dim=2,
-        hidden=(8,),
-        dropout=0.0,
-    )
-    width = 2 + 3 + 6
+    config = CONFIG.model_copy(update={"narrow": ()})
+    width = len(config.wide) + config.n_flags + config.n_dense
     model = load_ranker(weights_to_bytes(DeepFM(config)), config.model_dump())
     rows = np.random.default_rng(0).integers(0, 5, (20, width)).astype(np.float32)
     content = export_onnx(model, InputSizes(width, 0), "aaaaaaaaaaaa")

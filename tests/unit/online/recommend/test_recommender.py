@@ -1,6 +1,5 @@
 import logging
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +11,8 @@ from data_exchange_center.fusion import Hits
 from online.clients.base import ServiceError
 from online.clients.feast import FeatureQuery
 from online.recommend.outcomes import Outcome
-from online.recommend.types import MAX_SIZE, Answer, Request
-from tests.unit.online.conftest import Fakes, outcomes
+from online.recommend.types import MAX_SIZE
+from tests.unit.online.conftest import Fakes, ask, outcomes
 from tests.unit.online.world import (
     AT,
     LAST_EVENT,
@@ -25,12 +24,6 @@ from tests.unit.online.world import (
     UNKNOWN_USER,
     DefaultWorld,
 )
-
-
-def ask(fakes: Fakes, userid: int, size: int = 50, **more: Any) -> Answer:
-    return fakes.recommender.recommend(
-        Request(**{"userid": userid, "size": size, "timestamp": AT, **more})
-    )
 
 
 @settings(
