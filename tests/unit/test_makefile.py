@@ -32,7 +32,7 @@ def make(
 
 @pytest.mark.parametrize("data", ["/nope", "it's /nope"])
 def test_a_demo_of_missing_data_ends_with_the_reason(data: str) -> None:
-    done = make("demo", "--assume-old=setup", RECSYS_DATA=data)
+    done = make("demo", "--dry-run", RECSYS_DATA=data)
     assert done.returncode != 0
     assert f"{data} does not exist" in done.stderr.splitlines()[-1]
 
