@@ -1,7 +1,5 @@
 """The stack with Redis and Elasticsearch as clusters, Feast and Triton with them, on ports of their own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """One more process of a service than the stack starts, and HAProxy before some: killed and started by a test."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Six Redis servers that a test has for itself, as the stack starts them where the settings say so."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """HAProxy before two made-up servers: what it retries, what it does not, and which server gets requests if none is."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """Redis Cluster with a password: what is acknowledged outlives the master that took it; nobody else is let in."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 from collections.abc import Iterator
@@ -10,13 +8,11 @@ from pathlib import Path
 
 import pytest
 import redis
-from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from data_exchange_center import wire
 from data_exchange_center.events import Event
-from data_exchange_center.feast_repo import feast_environment
 from data_exchange_center.settings import Settings
 from extras.events import event_parts as consumer
 from extras.events.event_parts import EventParts
@@ -212,15 +208,6 @@ def test_clients_without_the_password_are_refused(settings: Settings) -> None:
             pytest.raises(redis.AuthenticationError),
         ):
             unknown_user.ping()
-
-
-def test_feast_knows_it(settings: Settings) -> None:
-    reported = feast_environment(settings)
-    config = RedisOnlineStoreConfig(
-        connection_string=reported["FEAST_REDIS"],
-        redis_type=reported["FEAST_REDIS_TYPE"],
-    )
-    assert RedisOnlineStore()._get_client(config).ping()
 
 
 def test_a_slot_that_moves_to_another_master_is_found_there(settings: Settings) -> None:

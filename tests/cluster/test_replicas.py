@@ -3,8 +3,6 @@
 The tests of this file run in order and build on one another.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack

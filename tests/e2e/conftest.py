@@ -1,7 +1,5 @@
 """`make demo` with MovieLens-100K, once for all end-to-end tests: each leaves artifacts and live release as found."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

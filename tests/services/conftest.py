@@ -1,7 +1,5 @@
 """The real Redis, Elasticsearch, Feast and Triton, for every test in this folder; and a Redis of a module's own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import closing
 

@@ -1,7 +1,5 @@
 """Fixtures of every unit test."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterator

@@ -1,18 +1,11 @@
-"""The lock files: what is in which; and the actions of the workflows."""
-
-from __future__ import annotations
+"""The lock files: what is in which."""
 
 import ast
-import re
 from pathlib import Path
-
-import pytest
-import yaml
 
 from tests.unit.stack.test_compose import pins
 
 ROOT = Path(__file__).resolve().parents[2]
-WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 LOCKS = (
     "requirements.txt",
     "requirements-docs.txt",
@@ -59,13 +52,3 @@ def test_a_package_has_one_version_in_all_lock_files() -> None:
         assert {package: whole[package] for package in pins(ROOT / name)} == pins(
             ROOT / name
         )
-
-
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_actions_are_pinned_by_commit(workflow: Path) -> None:
-    """A tag can be moved to other code, as trivy-action's were; the comment is for Renovate."""
-    text = workflow.read_text(encoding="utf-8")
-    pinned = r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+"
-    for used in re.findall(r"uses: (.+)$", text, re.MULTILINE):
-        assert re.fullmatch(pinned, used)
-    assert yaml.safe_load(text)["permissions"] == {"contents": "read"}

@@ -1,7 +1,5 @@
 """After `make demo`: fifty good films, and a server that answers as the README says."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

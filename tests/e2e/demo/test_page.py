@@ -3,8 +3,6 @@
 What the page does in every case that there is, over services in memory, stands in ``tests/browser``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """The first hour of the README: every line is run here, or is named with the test that runs it."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """The tutorial's notebooks run from top to bottom on the demo's stack."""
 
-from __future__ import annotations
-
 import pytest
 
 from docs import notebooks

@@ -1,7 +1,5 @@
 """Every locked package has a wheel for Linux on arm64. Caller the package index; nothing is downloaded."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A model of each kind but encoders, of two libraries; the others: test_more_imported_models.py."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A minute and a half of `make soak`: requests, release switches, and no process that grows."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The other models of the exporters, one of each kind served: `make test-full` runs this, the gate does not."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """`make demo` with MovieLens-1M: the source's counts, and films that nobody has seen; its AUC by its recipe."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A release is published, activated and rolled back while requests come; a bad one never goes live."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path
@@ -159,16 +157,6 @@ def test_a_shop_with_types_of_events_is_served(
         assert "cart" in refused.json()["error"]["message"]
         unknown = sold.recommend("u1", objectives={"steal": 1})
         assert unknown.status_code == 400
-
-
-def test_a_declaration_is_proposed_from_the_files(
-    pipeline: Pipeline, tmp_path: Path
-) -> None:
-    folder = shop(tmp_path / "shop")
-    (folder / "dataset.toml").unlink()
-    done = pipeline.run("make", "new-data", f"folder={folder}")
-    assert done.returncode == 0, done.stdout
-    assert (folder / "dataset.toml").is_file()
 
 
 def test_habits_are_recommended_again(pipeline: Pipeline, tmp_path: Path) -> None:

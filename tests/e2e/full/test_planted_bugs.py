@@ -3,8 +3,6 @@
 The healthy artifacts are evaluated in ``tests/e2e/demo/test_demo.py``; with each of these the same check must fail.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

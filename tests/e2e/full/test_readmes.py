@@ -1,7 +1,5 @@
 """Every command of the READMEs that is not marked otherwise is run, literally, on the demo's stack."""
 
-from __future__ import annotations
-
 import subprocess
 from dataclasses import replace
 

@@ -3,8 +3,6 @@
 Data and recipes that are refused: ``tests/unit/extras/renew``; with a canary: test_renewal_canary.py.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,8 +1,6 @@
 """`make renew canary=1`, which is activated or rolled back: `make test-full` runs this, the gate does not, as it trains
 three times."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The recipe `sequence`: its model is trained by RecTools, resumes, and is served. Needs the package registry."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

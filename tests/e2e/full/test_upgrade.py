@@ -1,7 +1,5 @@
 """A running stack of version 1.0.0 gets this commit while clients ask, and goes back."""
 
-from __future__ import annotations
-
 import subprocess
 import tempfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A Kubernetes cluster of one node, the stack on it, and clients that use it without a pause."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

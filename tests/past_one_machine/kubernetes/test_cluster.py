@@ -3,8 +3,6 @@
 `make test-kubernetes` starts the cluster. What one node cannot show is said in past_one_machine/README.md.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import time

@@ -1,7 +1,5 @@
 """Spark's own tests, which run in its environment: ``make test-spark``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any

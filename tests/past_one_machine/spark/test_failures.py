@@ -1,7 +1,5 @@
 """A task that fails is tried again, and what it had written is not there twice."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

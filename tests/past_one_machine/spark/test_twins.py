@@ -1,7 +1,5 @@
 """The twins leave what the steps leave, row for row."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext

@@ -3,8 +3,6 @@
 Ties in time, users without ratings, one with nearly all.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final

@@ -1,7 +1,5 @@
 """A process that is killed just before one of its writes, played within a test."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -1,7 +1,5 @@
 """Releases of made-up artifacts, and what is answered from the one that is live."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

@@ -5,8 +5,6 @@ and the third are of the source's recipe, the second of the default one: other c
 model of another width.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,7 +14,6 @@ import requests
 from feast.infra.online_stores.helpers import _mmh3
 
 from data_exchange_center import wire
-from data_exchange_center.columns import Columns
 from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -212,30 +209,6 @@ def test_a_half_loaded_release_is_replaced_by_a_rerun(
         s2_item_to_es.main(second)
         assert elastic.count(index=index)["count"] == 320
     assert live(stack) == published
-
-
-def test_a_complete_index_is_mended_in_place(
-    stack: Settings, ids: dict[str, str], second: Settings
-) -> None:
-    index = wire.item_index(ids["second"])
-    with elastic_client(stack) as elastic:
-        created = elastic.indices.get(index=index)[index]["settings"]["index"][
-            "creation_date"
-        ]
-        elastic.delete(index=index, id=str(item_rows(stack.exchange_dir)[0].number))
-        elastic.index(
-            index=index,
-            id="surplus",
-            document={Columns.ITEM: 999_999, "title": "x", "genres": [1]},
-        )
-        s2_item_to_es.main(second)
-        assert (
-            elastic.indices.get(index=index)[index]["settings"]["index"][
-                "creation_date"
-            ]
-            == created
-        )
-        assert elastic.count(index=index)["count"] == 320
 
 
 def test_the_second_goes_live_and_the_first_can_be_had_again(

@@ -1,7 +1,5 @@
 """A sync that is killed between any two of its writes leaves the live release whole, and can simply be run again."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from dataclasses import dataclass
 from types import ModuleType

@@ -1,7 +1,5 @@
 """The real services, loaded with the same small worlds as the fakes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 

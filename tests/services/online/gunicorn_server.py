@@ -1,7 +1,5 @@
 """The server under gunicorn, as `make serve` runs it, over services that are not there."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

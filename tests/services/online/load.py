@@ -1,7 +1,5 @@
 """Clients that ask a server without a pause, what they were answered, and faults of services meanwhile."""
 
-from __future__ import annotations
-
 import itertools
 import signal
 import threading

@@ -1,3 +1,1 @@
-from __future__ import annotations
-
 from tests.services.online.conftest import patient, world, worlds  # noqa: F401 (fixtures)

@@ -1,7 +1,5 @@
 """Attacks of another account of this machine on the services."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import socket

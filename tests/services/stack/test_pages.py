@@ -4,8 +4,6 @@ A page of another origin sends "simple" requests without asking: GET and POST, w
 rebinding a page's own name turns into 127.0.0.1, and it sends whatever it likes, with its own name as Host.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import socket

@@ -1,7 +1,5 @@
 """A new server takes over from the one that runs: nobody who asks meanwhile is turned away."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time

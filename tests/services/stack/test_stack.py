@@ -1,7 +1,5 @@
 """The stack for real: what is started answers, what is killed comes back, what is stopped is gone, data stays."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 from pathlib import Path

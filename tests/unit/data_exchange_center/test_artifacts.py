@@ -12,12 +12,6 @@ from data_exchange_center.files import written_in_place
 TABLE = Table(
     "t/x.parquet", "maker.py", {"userid": pa.int32(), "items": pa.list_(pa.int32())}
 )
-OPEN = Table(
-    "t/open.parquet",
-    "maker.py",
-    {"userid": pa.int32()},
-    open_ended=(pa.string(), pa.int64()),
-)
 DOCUMENT = Document("t/x.json", "maker.py")
 
 

@@ -1,7 +1,5 @@
 """Served channels of a release: user vectors and lists; and the .npz that holds them."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 
@@ -13,9 +11,7 @@ from data_exchange_center.channels import (
     ChannelSet,
     HistorySum,
     Requests,
-    index_vectors,
 )
-from data_exchange_center.fusion import NOT_FOUND
 from data_exchange_center.history import History
 
 ITEMS = 9
@@ -91,22 +87,6 @@ def one_user() -> History:
     )
 
 
-def test_a_set_of_channels_survives_the_wire() -> None:
-    sent = ChannelSet(ITEMIDS, (channel("one"), channel("two")))
-    got = unpack_channels(pack_channels(sent))
-    assert [one.name for one in got.channels] == ["one", "two"]
-    profile = np.array([1, 1])
-    ours, theirs = (
-        each.query_vectors(one_user(), profile, 1_200) for each in (sent, got)
-    )
-    assert all(np.array_equal(ours[name], theirs[name]) for name in ("one", "two"))
-    assert np.array_equal(
-        got.channels[1].item_vectors(), sent.channels[1].item_vectors()
-    )
-    assert unpack_channels(pack_channels(ChannelSet(ITEMIDS, ()))).channels == ()
-    assert pack_channels(sent) == pack_channels(sent)
-
-
 def test_its_bytes_do_not_depend_on_the_python_version() -> None:
     """A release's id is a hash of them: Python 3.11.2, of Debian, and 3.11.7 wrote other zip headers for np.savez."""
     digest = hashlib.sha256(pack_channels(ChannelSet(ITEMIDS, ()))).hexdigest()
@@ -163,20 +143,3 @@ def test_a_channel_with_equal_scores_is_not_searched() -> None:
         "ease",
         "popular",
     }
-
-
-def test_an_item_that_it_was_not_trained_on_is_not_found() -> None:
-    one = replace(channel(), trained=np.arange(ITEMS + 1) > 3)
-    scores = one.scores(requests([[3, 0]], [[5, 0]], [[2, 1]], ago=60))
-    assert (scores > NOT_FOUND).tolist() == [one.trained.tolist()]
-
-
-def test_every_item_vector_finds_itself_first() -> None:
-    random = np.random.default_rng(0)
-    items = index_vectors(
-        random.normal(size=(300, 4)).astype(np.float32), random.normal(size=300)
-    )
-    assert (np.argmax(items @ items.T, axis=1) == np.arange(300)).all()
-    np.testing.assert_allclose(
-        np.linalg.norm(items, axis=1), np.linalg.norm(items[0]), rtol=1e-6
-    )

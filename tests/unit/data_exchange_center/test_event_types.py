@@ -1,7 +1,5 @@
 """Events of several types: codes, what a user has, state after events."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -41,10 +39,6 @@ def test_codes_are_the_types_in_order_targets_last() -> None:
     assert TYPED.code(5, "rating") is None
     assert not TYPED.has_values
     assert Dataset.model_validate_json(TYPED.model_dump_json()) == TYPED
-
-
-def test_without_types_nothing_is_written_of_them() -> None:
-    assert "types" not in STARS.model_dump_json()
 
 
 def test_a_server_takes_the_types_besides_the_usual_ones() -> None:

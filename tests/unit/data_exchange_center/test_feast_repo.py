@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 import os
 import runpy
@@ -8,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from feast import FeatureService, FeatureView, FileSource
+from feast import FeatureService
 from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.infra.registry.file import FileRegistryStore
 from feast.repo_config import RegistryConfig, load_repo_config
@@ -47,13 +45,6 @@ def test_a_server_without_a_release_reads_an_empty_registry(repo: Path) -> None:
     (repo / "data/registry.db").write_bytes(b"kept")
     prepare_feast_repo(Settings(exchange_dir=repo.parents[2]))
     assert (repo / "data/registry.db").read_bytes() == b"kept"
-
-
-def test_a_view_reads_the_release_s_file(repo: Path) -> None:
-    add_release(repo, "aaa", 60)
-    view = defined(repo, FeatureView)["ml_user_aaa"]
-    assert isinstance(view.batch_source, FileSource)
-    assert view.batch_source.path == "releases/aaa/users.parquet"
 
 
 @pytest.mark.parametrize(

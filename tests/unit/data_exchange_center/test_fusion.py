@@ -1,7 +1,5 @@
 """Codes of ids, the best k by score as an exact index gives them, and fusion against a plain loop."""
 
-from __future__ import annotations
-
 import math
 from statistics import fmean, pstdev
 
@@ -11,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center.fusion import (
-    NO_HITS,
     NOT_FOUND,
     Hits,
     Vocabulary,
@@ -107,40 +104,10 @@ def test_columns_are_named_in_the_order_of_the_features() -> None:
         "b_log_rank",
         "fused_log_rank",
     )
-    fused = fuse([hits([1, 2]), hits([3]), NO_HITS], [2, 1, 1], 10)
-    row = dict(
-        zip(candidate_columns(("a", "b", "c")), fused.features[2].tolist(), strict=True)
-    )
-    assert (row["a_score"], row["a_z_score"], row["b_log_rank"], row["c_score"]) == (
-        1,
-        -1,
-        0,
-        0,
-    )
-    assert row["a_log_rank"] == row["fused_log_rank"] == pytest.approx(np.log1p(2))
-
-
-def test_the_callers_lists_stay_as_they_are() -> None:
-    first = hits([3, 1, 2])
-    fuse([first], [1], 2)
-    assert first.ids.tolist() == [3, 1, 2]
 
 
 # full of ties
 SCORES = st.lists(st.sampled_from([NOT_FOUND, 0.0, 1.0, 2.0]), min_size=2, max_size=40)
-
-
-@given(
-    st.lists(st.integers(-5, 5), max_size=8), st.lists(st.integers(-9, 9), max_size=8)
-)
-def test_codes_follow_the_order_of_the_ids_and_zero_is_unknown(
-    ids: list[int], wanted: list[int]
-) -> None:
-    known = sorted(set(ids))
-    codes = Vocabulary.of(np.array(ids, np.int64)).codes(np.array(wanted, np.int64))
-    assert codes.tolist() == [
-        known.index(each) + 1 if each in known else 0 for each in wanted
-    ]
 
 
 def test_words_have_codes_in_any_shape() -> None:

@@ -1,9 +1,6 @@
 """A user's newest events: packed, aged, brought up to date."""
 
-from __future__ import annotations
-
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,11 +40,6 @@ def test_a_history_survives_the_wire_in_13_bytes_an_event(
     assert (
         found.item_numbers.dtype == found.ratings.dtype == found.times.dtype == np.int64
     )
-
-
-def test_half_an_event_is_no_history() -> None:
-    with pytest.raises(ValueError, match="buffer size"):
-        History.unpack(b"0" * 14)
 
 
 @given(events, st.integers(0, 2**40))

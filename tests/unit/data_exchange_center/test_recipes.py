@@ -1,7 +1,5 @@
 """Recipes: read back from JSON by their kinds, and light enough for the server."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Settings come from the environment, and a wrong one is named."""
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ PATHS = ("DATA", "EXCHANGE_DIR", "SERVICES_DIR", "ELASTICSEARCH__CA_CERTS")
 PASSWORDS = ("a,b", 'a"b', "a\\b", "a\tb", "1234", "1e5", "true", "null")
 NODES = ("one", "one:", ":1", "one:0", "one:1,,two:2", "one:70000")
 CLUSTER = {"REDIS__CLUSTER": "true"}
+HTTPS = {"ELASTICSEARCH__SCHEME": "https", "ELASTICSEARCH__CA_CERTS": __file__}
+OTHERS = ("p@ss w0rd", "a#b$c", "it's", "a=b:c", "007x")  # passwords that are taken
+NODE = "one:1"
 WRONG = [
     ({"REDIS__PORT": "70000"}, "_REDIS__PORT: "),
     ({"TRITON__TIMEOUT_S": "0"}, "_TRITON__TIMEOUT_S: "),
@@ -69,17 +73,38 @@ def test_a_wrong_value_is_one_sentence_with_its_name(
     assert variables.get("REDIS__PASSWORD", "\n") not in str(caught.value)
 
 
-def test_elasticsearch_may_speak_https(given: Given) -> None:
-    assert given().elasticsearch.url == "http://127.0.0.1:9200"
-    certificate = {"ELASTICSEARCH__CA_CERTS": __file__}
-    settings = given(certificate, ELASTICSEARCH__SCHEME="https")
-    assert settings.elasticsearch.url == "https://127.0.0.1:9200"
-    assert environment_of(settings)["RECSYS_ELASTICSEARCH__CA_CERTS"] == __file__
-
-
-def test_an_empty_variable_is_an_unset_one(given: Given) -> None:
-    settings = given(REDIS__PASSWORD="", DATA="")
-    assert (settings.redis.password, settings.data) == (None, None)
+@pytest.mark.parametrize(
+    ("variables", "name", "expected"),
+    [
+        ({}, "elasticsearch.url", "http://127.0.0.1:9200"),
+        (HTTPS, "elasticsearch.url", "https://127.0.0.1:9200"),
+        ({"DATA": ""}, "data", None),  # an empty variable is an unset one
+        ({"REDIS__PASSWORD": ""}, "redis.password", None),
+        *(({"REDIS__PASSWORD": each}, "redis.secret", each) for each in OTHERS),
+        (
+            {"REDIS__SOCKET_DIR": "/tmp", "REDIS__PORT": 1},
+            "redis.url",
+            "unix:/tmp/redis.sock",
+        ),
+        ({"SERVER__HOST": "0.0.0.0"}, "server.url", "http://127.0.0.1:5000"),
+        ({"TRITON__NODES": NODE}, "triton.urls", ("http://one:1",)),
+        (
+            {"TRITON__NODES": NODE, "TRITON__HOST": "all"},
+            "triton.urls",
+            ("http://all:8000",),
+        ),
+        (
+            {"TRITON__NODES": NODE, "TRITON__HOST": "all"},
+            "triton.node_urls",
+            ("http://one:1",),
+        ),
+    ],
+    ids=str,
+)
+def test_what_follows_from_a_value(
+    given: Given, variables: dict[str, object], name: str, expected: object
+) -> None:
+    assert attrgetter(name)(given(variables)) == expected
 
 
 def test_the_stacks_own_services_are_found(tmp_path: Path) -> None:
@@ -122,11 +147,6 @@ def test_redis_listens_on_a_port_where_one_is_given(
     assert handed_on(settings, monkeypatch).redis.socket is None
 
 
-def test_a_socket_s_folder_that_is_givencounts(given: Given, tmp_path: Path) -> None:
-    settings = given(REDIS__SOCKET_DIR=tmp_path, REDIS__PORT=6380)
-    assert settings.redis.url == f"unix:{tmp_path}/redis.sock"
-
-
 def test_services_elsewhere_have_no_password_or_socket_of_ours(
     given: Given, tmp_path: Path
 ) -> None:
@@ -138,19 +158,6 @@ def test_services_elsewhere_have_no_password_or_socket_of_ours(
     assert settings.redis.secret is None
     assert settings.elasticsearch.login is None
     assert settings.triton.urls == ("http://triton:8000",)
-
-
-def test_requests_go_to_each_triton_or_to_the_host_before_them(given: Given) -> None:
-    each = ("http://one:1", "http://two:2")
-    triton = given(TRITON__NODES="one:1,two:2").triton
-    assert (triton.urls, triton.node_urls) == (each, each)
-    triton = given(TRITON__HOST="balancer").triton
-    assert (triton.urls, triton.node_urls) == (("http://balancer:8000",), each)
-
-
-def test_a_bound_wildcard_is_reached_through_loopback(given: Given) -> None:
-    settings = given(SERVER__HOST="0.0.0.0", SERVER__PORT=5001)
-    assert settings.server.url == "http://127.0.0.1:5001"
 
 
 @pytest.mark.parametrize(
@@ -168,11 +175,6 @@ def test_redis_password_may_come_from_a_file(
     handed = environment_of(settings)
     assert handed.get("RECSYS_REDIS__PASSWORD") == password
     assert password or handed["RECSYS_REDIS__PASSWORD_FILE"] == str(file)
-
-
-@pytest.mark.parametrize("password", ["p@ss w0rd", "a#b$c", "it's", "a=b:c", "007x"])
-def test_any_other_password_is_taken(given: Given, password: str) -> None:
-    assert given(REDIS__PASSWORD=password).redis.secret == password
 
 
 def test_cluster_addresses_are_local_or_the_named_nodes(

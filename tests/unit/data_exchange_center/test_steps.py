@@ -1,7 +1,5 @@
 """A step ends on a user's mistake with one sentence."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import shlex

@@ -1,7 +1,5 @@
 """The READMEs' commands, examples and badges are those of the repository."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

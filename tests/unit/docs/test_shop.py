@@ -1,7 +1,5 @@
 """The chapter "Your shop in twenty minutes": from three CSV files to purchases ranked first."""
 
-from __future__ import annotations
-
 import re
 import sys
 import tomllib

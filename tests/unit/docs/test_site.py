@@ -1,20 +1,15 @@
 """The documentation builds strictly, without a network."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import nbformat
 import pytest
-from pydantic import BaseModel, Field
 
 from docs import notebooks
-from docs import reference_pages as reference
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -83,12 +78,3 @@ def cells(request: pytest.FixtureRequest) -> list[nbformat.NotebookNode]:
 def test_outputs_name_no_machine(cells: list[nbformat.NotebookNode]) -> None:
     shown = str([cell.outputs for cell in cells])
     assert not re.search(r"/(tmp|home|root|work)/|127\.0\.0\.1:\d|Traceback", shown)
-
-
-def test_a_setting_has_variable_type_default_and_meaning() -> None:
-    class Sample(BaseModel):
-        budget_ms: Annotated[int, Field(ge=20, le=100)] = 50  # of a request
-
-    assert list(reference._fields(Sample, ["budget_ms"], "RECSYS_")) == [
-        ("`RECSYS_BUDGET_MS`", "integer, ≥ 20, ≤ 100", "`50`", "of a request")
-    ]

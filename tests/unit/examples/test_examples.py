@@ -1,24 +1,20 @@
 """The package of examples, installed: its feature, ranker and channel go all the way from training to serving."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.channel_file import channel_arrays, unpack_channels
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.features import DAY_S, NEVER, ElapsedFeature
+from data_exchange_center.features import DAY_S, NEVER
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.history import History
 from data_exchange_center.recipes import (
-    DEFAULT,
     RECIPES,
     EaseRecipe,
     FMRecipe,
@@ -31,20 +27,14 @@ from data_exchange_center.release_parts import read_feature_spec, release_of_art
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from data_exchange_center.wire import vector_of
-from examples.first_event_feature import RECIPE as FIRST
 from examples.mlp_ranker import MLPRecipe
 from examples.recent_channel import RecentRecipe
 from offline.data import statistics
-from offline.data.lists import ranker_of_lists
-from offline.data.sequences import Ints, Sequences
-from offline.data.statistics import ItemStatistic
 from offline.rank import s2_model_train
 from offline.readers import read_inputs, read_lists
 from offline_to_online.onnx_export import check_onnx, export_onnx
-from offline_to_online.recount import RECOUNTS, ServedRatings
 from offline_to_online.rows import feature_frames, item_rows
 from offline_to_online.stores.elasticsearch import item_mapping
-from research.evaluation.one_table import evaluate
 from stack.images import entry_points
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline.synthetic import made_up_movielens, run_steps
@@ -93,32 +83,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     plugins.find.cache_clear()
 
 
-def last_rated(past: Sequences) -> Ints:
-    """The second of each item's last event: an item's statistic may wait for the request's time as well."""
-    last = np.full(past.n_items + 1, NEVER)
-    np.maximum.at(last, past.items, past.times)
-    return last
-
-
-def last_rated_again(served: ServedRatings) -> pd.Series:
-    return (
-        served.ratings.groupby(Columns.ITEM)[Columns.TIMESTAMP]
-        .max()
-        .reindex(served.ids, fill_value=NEVER)
-    )
-
-
-LAST_RATED = ItemStatistic(
-    ElapsedFeature(name="item_last_rated", entity="item", scale=5.0), last_rated
-)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def registered(installed: None) -> Iterator[None]:
-    """A statistic of items, with the example's of users; and recipes to run."""
+    """Recipes to run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "STATISTICS", (*statistics.STATISTICS, LAST_RATED))
-        patch.setitem(RECOUNTS, "item_last_rated", last_rated_again)
         for recipe in (MLP, KNOWN, THIRD, ALONE):
             patch.setitem(RECIPES, recipe.name, recipe)
         yield
@@ -147,23 +115,6 @@ def run_with(recipe: Recipe, folder: Path) -> Settings:
 
 
 # A feature, and a ranker
-
-
-def test_what_is_installed_counts_only_where_a_recipe_names_it() -> None:
-    assert {"mlp", "recent"} < set(plugins.find(plugins.MODELS))
-    assert "first_event" in plugins.find(plugins.STATISTICS)
-    columns = [
-        each.column.name
-        for each in statistics.statistics(ranker_of_lists(DEFAULT).statistics)
-    ]
-    assert "first_event" not in columns
-    assert [
-        each.column.name
-        for each in statistics.statistics(ranker_of_lists(FIRST).statistics)
-    ] == [
-        *columns,
-        "first_event",
-    ]
 
 
 @pytest.fixture(
@@ -209,8 +160,7 @@ def test_lists_of_other_statistics_are_not_trained_on(
     finished: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that is registered, or taken away, between the two ranking steps."""
-    others = tuple(each for each in statistics.STATISTICS if each is not LAST_RATED)
-    monkeypatch.setattr(statistics, "STATISTICS", others)
+    monkeypatch.setattr(statistics, "STATISTICS", statistics.STATISTICS[:-1])
     with pytest.raises(
         StepError,
         match=r"feature_spec\.json.*statistics\.py.*s1_feature_engi\.py again",
@@ -220,31 +170,9 @@ def test_lists_of_other_statistics_are_not_trained_on(
 
 def test_offline_and_online_agree(side: OnlineSide) -> None:
     assert max(side.check().gaps.values()) <= 1e-6
-    column = side.spec.columns.index("first_event")
-    user = side.userids[-1]
-    raw = {
-        name: side.truth.ranker.users.loc[[user], name].to_numpy()
-        for name in side.truth.ranker.users
-    }
-    soon, late = (
-        side.spec.encode("user", raw).at(at) for at in (10_300 * DAY_S, 10_301 * DAY_S)
-    )
-    assert (late != soon).sum() == 1
-    assert (
-        side.spec.of("user")[int((late != soon).argmax())].name
-        == side.spec.columns[column]
-    )
-
-
-@pytest.mark.parametrize(
-    ("entity", "name"), [("user", "first_event"), ("item", "item_last_rated")]
-)
-def test_a_moment_that_is_a_day_off_is_caught(
-    side: OnlineSide, entity: str, name: str
-) -> None:
-    frame = side.features.frames[entity]
-    frame[name] = frame[name] + DAY_S
-    with pytest.raises(CheckError, match=rf"column '{name}', user \d+, item \d+"):
+    users = side.features.frames["user"]
+    users["first_event"] += DAY_S
+    with pytest.raises(CheckError, match=r"column 'first_event', user \d+, item \d+"):
         side.check()
 
 
@@ -336,14 +264,6 @@ def test_it_finds_items_liked_in_the_days_before_a_request(recalled: Settings) -
         lengths.add(len(found.ids))
     assert min(lengths) > 0  # long after the data ends, too
     assert len(lengths) > 1
-
-
-def test_the_evaluation_has_a_row_of_it(recalled: Settings) -> None:
-    found = evaluate(recalled, "make evaluate-offline")
-    name = recalled.recipe.name
-    assert {f"{name}: channel recent", f"{name}: recall", f"{name}: ranked"} <= found[
-        "table"
-    ].keys()
 
 
 def test_offline_and_online_agree_on_it(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """A small MovieLens made up here: users with few ratings, gaps in the ids, ties in time, its own genres; its steps."""
 
-from __future__ import annotations
-
 import importlib
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import math
 import shutil
 import zipfile
@@ -40,16 +38,6 @@ def test_the_three_files_are_read() -> None:
         [10, "Star Wars: Episode IV (1977)", ["Action", "Sci-Fi"]],
         [20, "Misérables, Les (1995)", ["Drama"]],
     ]
-
-
-def test_windows_line_ends_and_a_missing_last_newline_are_fine() -> None:
-    crlf = [
-        content.rstrip(b"\n").replace(b"\n", b"\r\n")
-        for content in (RATINGS, USERS, MOVIES)
-    ]
-    assert movielens.parse(ML_1M, *crlf).ratings.equals(
-        movielens.parse(ML_1M, RATINGS, USERS, MOVIES).ratings
-    )
 
 
 MALFORMED = {
@@ -130,21 +118,6 @@ def test_files_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(StepError, match=message):
         ingested(tmp_path, RATINGS + more[0], USERS + more[1], MOVIES + more[2])
-
-
-def test_a_film_seen_twice_is_two_events(tmp_path: Path) -> None:
-    assert len(ingested(tmp_path, RATINGS + RATINGS[:20], USERS, MOVIES).ratings) == 4
-
-
-def test_it_is_a_data_set_like_any_other(tmp_path: Path) -> None:
-    found = ingested(tmp_path, RATINGS, USERS, MOVIES)
-    assert found.ratings["rating"].tolist() == [5, 3, 1]
-    assert found.users.to_numpy().tolist() == [
-        [1, "1", "F", 1, "10"],
-        [2, "2", "M", 56, "16"],
-    ]
-    assert found.items["year"].tolist() == [1977, 1995]
-    assert found.items["id"].tolist() == ["10", "20"]
 
 
 def test_no_genres_listed_is_no_genre() -> None:

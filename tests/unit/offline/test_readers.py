@@ -1,7 +1,5 @@
 """What is held out, and what of it is read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

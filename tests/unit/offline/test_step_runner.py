@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable
@@ -105,16 +103,6 @@ def test_steps_run_with_the_recipe_and_the_data_of_the_settings(
     )  # both wait for all that they read
 
 
-def test_into_the_own_folder_the_data_is_looked_for_there(
-    monkeypatch: pytest.MonkeyPatch, runs: Runs
-) -> None:
-    monkeypatch.delenv("RECSYS_DATA", raising=False)
-    assert len(runs()) == len(runs.begun)
-    assert not any(
-        "RECSYS_DATA" in environment for environment, _ in runs.begun.values()
-    )
-
-
 def test_steps_that_read_nothing_of_one_another_run_at_once(
     monkeypatch: pytest.MonkeyPatch, runs: Runs
 ) -> None:
@@ -123,19 +111,6 @@ def test_steps_that_read_nothing_of_one_another_run_at_once(
     pair = (provenance.VECTOR_RECALL.path, provenance.FEATURES.path)
     runs.at = lambda step: together.wait() if step in pair else None
     assert len(runs()) == len(provenance.STEPS)
-
-
-def test_of_ready_steps_the_later_ones_start_first(
-    monkeypatch: pytest.MonkeyPatch, runs: Runs
-) -> None:
-    """They train; with lists, the statistics of the terms delay none of them."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    assert len(runs()) == len(provenance.STEPS)
-    assert [*runs.begun][2:5] == [
-        provenance.FEATURES.path,
-        provenance.VECTOR_RECALL.path,
-        provenance.TERMS.path,
-    ]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -1,7 +1,5 @@
 """Artifacts of both recipes, the offline truth of each, and an online side made of fakes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """A whole online side made of fakes, and the offline truth of the same artifacts: where tests break one thing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import getpass
 import tempfile
 from pathlib import Path
@@ -13,34 +11,14 @@ from torch._inductor.runtime.cache_dir_utils import cache_dir
 from data_exchange_center import wire
 from data_exchange_center.features import InputSizes, ModelInputs
 from data_exchange_center.steps import CheckError, run
-from offline.models.deepfm import DeepFM, DeepFMConfig
+from offline.models.deepfm import DeepFM
 from offline.models.rankers import load_ranker, score, weights_to_bytes
-from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
+from offline_to_online.onnx_export import MAX_IR, check_onnx, export_onnx
 from offline_to_online.parity import OfflineTruth
 from offline_to_online.stores.triton import ModelFile
 from online.clients.triton import ScoreQuery
+from tests.unit.offline.models.test_fm import CONFIG
 from tests.unit.offline_to_online.online_side import OnlineSide, OnnxRanker
-
-
-def test_the_export_has_the_pinned_opset_and_names(
-    exported: bytes, truth: OfflineTruth
-) -> None:
-    proto = onnx.load_from_string(exported)
-    assert proto.ir_version <= MAX_IR
-    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == OPSET
-    given = {}
-    for each in (*proto.graph.input, *proto.graph.output):
-        dims = each.type.tensor_type.shape.dim
-        given[each.name] = [dim.dim_param or dim.dim_value for dim in dims]
-    sizes = truth.spec.sizes
-    # any number of rows
-    expected = {
-        wire.MODEL_INPUT: ["rows", sizes.columns],
-        wire.MODEL_OUTPUT: ["rows", 1],
-    }
-    if sizes.events:
-        expected[wire.MODEL_HISTORY] = [1, sizes.events, 3]
-    assert given == expected
 
 
 def test_the_export_says_nothing_of_the_machine_it_was_made_on(exported: bytes) -> None:
@@ -80,17 +58,8 @@ def test_the_export_scores_as_pytorch_does(
 
 
 def test_a_model_without_profiles_scores_as_pytorch() -> None:
-    config = DeepFMConfig(
-        wide=(5, 7),
-        narrow=(),
-        n_flags=3,
-        n_dense=6,
-        id_dim=4,
-        side_dim=2,
-        hidden=(8,),
-        dropout=0.0,
-    )
-    width = 2 + 3 + 6
+    config = CONFIG.model_copy(update={"narrow": ()})
+    width = len(config.wide) + config.n_flags + config.n_dense
     model = load_ranker(weights_to_bytes(DeepFM(config)), config.model_dump())
     rows = np.random.default_rng(0).integers(0, 5, (20, width)).astype(np.float32)
     content = export_onnx(model, InputSizes(width, 0), "aaaaaaaaaaaa")

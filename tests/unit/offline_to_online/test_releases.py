@@ -1,7 +1,5 @@
 """Which release may go live, in which order that happens, and what is deleted afterwards."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

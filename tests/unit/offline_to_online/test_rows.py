@@ -1,21 +1,15 @@
 """Rows that a release loads, read from the artifacts, and the users that checks sample."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
-from data_exchange_center.channel_file import unpack_channels
-from data_exchange_center.channels import BREAK_S
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import ItemNumber
-from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
 from data_exchange_center.release_parts import (
     read_users,
     release_of_artifacts,
@@ -26,8 +20,6 @@ from data_exchange_center.wire import vector_of
 from offline_to_online.rows import (
     LONGEST,
     item_rows,
-    recall_state,
-    request_time,
     sampled_users,
 )
 from tests.synthetic_release import write_artifacts, write_inputs
@@ -56,35 +48,6 @@ def test_every_user_of_the_artifacts_is_a_row(tmp_path: Path) -> None:
         read_users(tmp_path)
 
 
-def test_popular_list_order_and_channel_bytes_are_kept(
-    folders: dict[str, Path],
-) -> None:
-    state = recall_state(folders["default"])
-    items, scores = zip(*state.popular, strict=True)
-    source = artifacts.POPULAR.read(folders["default"])
-    assert list(items) == source[Columns.ITEM].tolist()
-    assert list(scores) == sorted(scores, reverse=True)
-    channels = unpack_channels(state.channels).channels
-    assert [channel.name for channel in channels] == ["tower", "ease"]
-
-
-@pytest.mark.parametrize("recipe", [SOURCE, DEFAULT], ids=lambda recipe: recipe.name)
-def test_items_without_a_vector_are_documents_without_one(
-    folders: dict[str, Path], recipe: Recipe
-) -> None:
-    folder = folders[recipe.name]
-    rows = item_rows(folder)
-    vectors = artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM)
-    assert [row.number for row in rows] == sorted(
-        artifacts.ITEMS.read(folder)[Columns.ITEM]
-    )
-    for channel in recipe.recall.channels:
-        field = vector_of(channel.name)
-        trained = set(vectors.index[vectors[field].notna()])
-        assert {row.number for row in rows if field in row.document()} == trained
-        assert len(trained) < len(rows)
-
-
 def test_samples_hold_the_longest_histories_and_repeat() -> None:
     rows = [row_of(n, [], [1.0], list(range(1, n + 1))) for n in range(1, 201)]
     # neither vector nor history: nothing to compare
@@ -93,16 +56,6 @@ def test_samples_hold_the_longest_histories_and_repeat() -> None:
     assert len(set(users)) == 50
     assert set(range(201 - LONGEST, 201)) <= set(users) <= set(range(1, 201))
     assert users == [row.number for row in sampled_users(rows[::-1], 50)]
-
-
-def test_half_of_the_requests_come_after_a_break() -> None:
-    past = [(1, 5, 1_000_000)]
-    rows = [row_of(n, [], None, [], past) for n in range(1, 101)]
-    ages = np.array([request_time(row) for row in rows]) - 1_000_000
-    assert (ages < BREAK_S).sum() == 50
-    assert (ages > 0).all()
-    # nobody's history is empty in a sample, but it may be requested
-    assert request_time(row_of(1, [], None, [])) > 0
 
 
 # Checks speak of users and items by the data set's own ids, and compare who is who

@@ -1,11 +1,10 @@
 """A recommender over fakes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -16,9 +15,9 @@ from online.main.s1_server import create_app
 from online.recommend import poller
 from online.recommend.outcomes import Outcome
 from online.recommend.recommend import Recommender
-from online.recommend.types import Answer
+from online.recommend.types import Answer, Request
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
-from tests.unit.online.world import KINDS, World
+from tests.unit.online.world import AT, KINDS, World
 
 SERVICES = ("redis", "elasticsearch", "feast", "triton")
 # on a busy machine, a service in memory takes its time, too
@@ -102,6 +101,12 @@ def opened(fakes: Fakes) -> Fakes:
 def http(fakes: Fakes) -> FlaskClient:
     """Client of a server without extras."""
     return create_app(fakes.recommender, plain(Settings())).test_client()
+
+
+def ask(fakes: Fakes, userid: int = 1, size: int = 50, **more: Any) -> Answer:
+    """A recommendation for a request in the user's last session."""
+    request = {"userid": userid, "size": size, "timestamp": AT, **more}
+    return fakes.recommender.recommend(Request(**request))
 
 
 def outcomes(answer: Answer) -> tuple[Outcome, ...]:

@@ -3,8 +3,6 @@
 A subclass gives the fixture ``client``, loaded with ``world``.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +13,7 @@ from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import HISTORY, ModelInputs
 from data_exchange_center.fusion import Hits
-from online.clients.base import Client, GoneError, ServiceError, StoredError
+from online.clients.base import GoneError, ServiceError, StoredError
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import RedisUsers, UserQuery
@@ -47,12 +45,7 @@ def world(request: pytest.FixtureRequest) -> World:
     return request.param()  # type: ignore[no-any-return]
 
 
-class ClientContract:
-    def test_ping_says_a_version(self, client: Client[Any, Any]) -> None:
-        assert client.ping()
-
-
-class RedisUsersContract(ClientContract):
+class RedisUsersContract:
     def test_a_user_comes_back_as_stored(
         self, client: RedisUsers, world: World
     ) -> None:
@@ -249,7 +242,7 @@ class SearchContract:
                 assert hits.ids.tolist() == same.ids.tolist()
 
 
-class ElasticItemsContract(SearchContract, ClientContract):
+class ElasticItemsContract(SearchContract):
     def test_items_are_found_by_vectors_and_terms(
         self, client: ElasticItems, world: World
     ) -> None:
@@ -285,7 +278,7 @@ class ElasticItemsContract(SearchContract, ClientContract):
         assert raised.value.service == "elasticsearch"
 
 
-class FeastFeaturesContract(ClientContract):
+class FeastFeaturesContract:
     @pytest.mark.parametrize("entity", ["user", "item"])
     def test_values_come_back_raw_in_the_order_of_the_request(
         self, client: FeastFeatures, world: World, entity: Any
@@ -332,7 +325,7 @@ def random_inputs(world: World, n: int) -> ModelInputs:
     return ModelInputs(rows, history.astype(np.float32))
 
 
-class TritonScoresContract(ClientContract):
+class TritonScoresContract:
     @pytest.mark.parametrize("n", [0, 1, 200, 256, 257, 700])
     def test_scores_are_the_models_for_any_number_of_rows(
         self, client: TritonScores, world: World, n: int

@@ -1,7 +1,5 @@
 """The four services in memory. Each fake answers as the real client does: the contract tests hold them to it."""
 
-from __future__ import annotations
-
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Services that send what a test says: at once, or a byte now and then."""
 
-from __future__ import annotations
-
 import socket
 import threading
 from collections.abc import Callable, Iterator

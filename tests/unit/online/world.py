@@ -5,8 +5,6 @@ ranker. `DefaultWorld` is of the default's: two channels whose vectors are made 
 what recall says of a candidate, and the history. `ShopWorld` is that with ids that are strings, and without attributes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,26 +66,11 @@ class World:
     user_features: ClassVar[Any]  # userid -> raw values, without the id itself
     item_features: ClassVar[Any]  # itemid -> raw values, without the id itself
 
-    @cached_property
-    def itemids(self) -> list[int]:
-        return [3 * n + 1 for n in range(N_ITEMS)] + [NO_FEATURES_ITEM + 3000]
-
-    @property
-    def no_features_item(self) -> int:
-        return self.itemids[-1]
-
-    @cached_property
-    def trained(self) -> list[int]:
-        return [itemid for itemid in self.itemids if itemid != NO_VECTOR_ITEM]
-
-    @cached_property
-    def userids(self) -> list[int]:
-        return list(range(1, N_USERS + 1))
-
-    @property
-    def ids(self) -> IdKind:
-        """The kind of the users' and items' own ids."""
-        return "integer"
+    itemids: ClassVar = [3 * n + 1 for n in range(N_ITEMS)] + [NO_FEATURES_ITEM + 3000]
+    no_features_item: ClassVar = itemids[-1]
+    trained: ClassVar = [n for n in itemids if n != NO_VECTOR_ITEM]
+    userids: ClassVar = [*range(1, N_USERS + 1)]
+    ids: ClassVar[IdKind] = "integer"  # of the users' and items' own ids
 
     def own_user(self, userid: int) -> OwnId:
         return userid
@@ -322,9 +305,7 @@ class World:
 class SourceWorld(World):
     """One channel with a stored vector a user; genres earn something in its search."""
 
-    @property
-    def recipe(self) -> Recipe:
-        return SOURCE
+    recipe: ClassVar = SOURCE
 
     @cached_property
     def spec(self) -> FeatureSpec:
@@ -398,9 +379,7 @@ class DefaultWorld(World):
 
     release: str = "dddddddddddd"
 
-    @property
-    def recipe(self) -> Recipe:
-        return DEFAULT
+    recipe: ClassVar[Recipe] = DEFAULT
 
     @cached_property
     def spec(self) -> FeatureSpec:
@@ -514,9 +493,7 @@ class ShopWorld(DefaultWorld):
 
     release: str = "555555555555"
 
-    @property
-    def ids(self) -> IdKind:
-        return "string"
+    ids: ClassVar[IdKind] = "string"
 
     def own_user(self, userid: int) -> OwnId:
         return STRANGE_IDS[userid - 1] if userid <= len(STRANGE_IDS) else f"u-{userid}"

@@ -1,7 +1,5 @@
 """Where a cluster keeps what; and one that does not answer, of which redis-py says what is none of its RedisErrors."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

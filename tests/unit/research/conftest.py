@@ -1,3 +1,1 @@
-from __future__ import annotations
-
 from tests.unit.extras.replay.conftest import exchange, released  # noqa: F401 (fixtures)

@@ -1,18 +1,14 @@
 """Figures name what measured them, are measured once for a version, and resume."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
 import pytest
 
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
 from research import figures, pictures, tables
-from research import fingerprint as module
-from research.figures import resumed, unmeasured, write
-from research.fingerprint import compare, differences, fingerprint
+from research.figures import resumed, write
+from research.fingerprint import differences, fingerprint
 from research.tables import lines, table
 
 # Figures name what measured them, are measured once for a version, and resume.
@@ -40,21 +36,6 @@ def test_an_interrupted_run_resumes_what_is_of_its_code(
             assert resumed(path, HEAD, empty)["rows"] == []
     write(path, half)
     assert resumed(path, HEAD, empty)["rows"] == [], "a finished one is measured again"
-
-
-def test_a_version_measures_a_figure_once_on_a_machine(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert unmeasured(["a"]) == ["a"]
-    write(folder / "a.json", HEAD, finished=False)
-    assert unmeasured(["a"]) == ["a"]
-    write(folder / "a.json", HEAD)
-    assert unmeasured(["a"]) == []
-    monkeypatch.setattr(figures, "machine", dict)
-    assert unmeasured(["a"]) == ["a"]
-    assert unmeasured(["a"], anywhere=True) == []
-    monkeypatch.setattr(figures, "VERSION", "99.0.0")
-    assert unmeasured(["a"], anywhere=True) == ["a"]
 
 
 # Tables and sentences of the pages, from files of figures.
@@ -162,19 +143,3 @@ def test_differences_are_listed(found: dict[str, object]) -> None:
     assert list(differences(found, altered(found) | {"recipe": "source"})) == [  # type: ignore[operator]
         "the recipe differs: 'default' and 'source'"
     ]
-
-
-def test_a_difference_fails_the_command(
-    found: dict[str, object], tmp_path: Path
-) -> None:
-    path = tmp_path / "before.json"
-    path.write_text(json.dumps(found))
-    compare(found, path, module.TOLERANCE)
-    other = altered(found)
-    other["lists"]["fused"][0] = "another"
-    path.write_text(json.dumps(other))
-    with pytest.raises(StepError, match="fused: the lists of 1 of 24"):
-        compare(found, path, module.TOLERANCE)
-    path.write_text("{}")
-    with pytest.raises(StepError, match="is not a fingerprint"):
-        compare(found, path, module.TOLERANCE)

@@ -1,7 +1,5 @@
 """Definitions agree with trec_eval."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -11,7 +9,6 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extras.comparison import plain
 from extras.replay import hits
 from research.evaluation import metrics
 
@@ -54,11 +51,3 @@ def test_ranking_metrics_equal_trec_eval(
 def test_padding_is_never_a_hit() -> None:
     relevance = sp.csr_matrix(np.array([[1.0, 0, 1]]))
     assert hits(np.array([[0, 2, 0]]), relevance).tolist() == [[False, True, False]]
-
-
-def test_plain_numbers() -> None:
-    found = plain({"a": 0.123456, "b": {"c": math.nan}, "d": 3, "e": 1e-20})
-    assert found == {"a": 0.1235, "b": {"c": None}, "d": 3, "e": 1e-20}
-    assert plain({"rows": [{"a": math.nan}, 0.123456, (1, 2.0)]}) == {
-        "rows": [{"a": None}, 0.1235, [1, 2.0]]
-    }

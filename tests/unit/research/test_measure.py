@@ -1,8 +1,7 @@
 """Imported models, by the library's lists and by the stack's."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,29 +34,36 @@ def active() -> Collected:
     )
 
 
-def test_a_release_like_the_active_one_is_activated(active: Collected) -> None:
-    ended = simulate(active, active, np.random.default_rng(1))
-    assert (ended["reason"], ended["step"], ended["likes lost"]) == ("", 3, 0)
+def same(active: Collected) -> Collected:
+    return active
 
 
-@pytest.mark.parametrize("reason", ["errors", "degraded", "short", "wrong", "scores"])
-def test_a_problem_of_some_answers_is_named(active: Collected, reason: str) -> None:
-    ended = simulate(
-        active, active.where(0.06, reason, lost=True), np.random.default_rng(1)
-    )
-    assert (ended["reason"], ended["step"]) == (reason, 1)
-    assert ended["likes lost"] > 0
+def failing(reason: str) -> Callable[[Collected], Collected]:
+    return lambda active: active.where(0.06, reason, lost=True)
 
 
-def test_slow_answers_and_lost_likes_are_named(active: Collected) -> None:
-    assert (
-        simulate(active, active.slower(1.0, 80.0), np.random.default_rng(1))["reason"]
-        == "latency"
-    )
-    assert (
-        simulate(active, active, np.random.default_rng(1), likes=0.8)["reason"]
-        == "likes"
-    )
+@pytest.mark.parametrize(
+    ("change", "likes", "reason", "step"),
+    [
+        (same, 1.0, "", 3),
+        *(
+            (failing(reason), 1.0, reason, 1)
+            for reason in ("errors", "degraded", "short", "wrong", "scores")
+        ),
+        (lambda active: active.slower(1.0, 80.0), 1.0, "latency", 1),
+        (same, 0.8, "likes", 1),
+    ],
+)
+def test_a_problem_ends_the_canary_and_is_named(
+    active: Collected,
+    change: Callable[[Collected], Collected],
+    likes: float,
+    reason: str,
+    step: int,
+) -> None:
+    generator = np.random.default_rng(1)
+    ended = simulate(active, change(active), generator, likes=likes)
+    assert (ended["reason"], ended["step"]) == (reason, step)
 
 
 # Imported models, by the library's lists and by the stack's.

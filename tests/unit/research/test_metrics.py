@@ -1,7 +1,5 @@
 """AUC agrees with scikit-learn."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -11,15 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import cosine_distances
 
-from extras import replay
-from extras.replay import Answers
 from research.evaluation import metrics
-from research.evaluation.slices import judged_answers, slices
-from tests.unit.extras.replay.test_holdout import (
-    LAST_FOUR,
-    made_up,
-    rated_one_page,
-)
 
 # AUC agrees with scikit-learn.
 
@@ -47,10 +37,6 @@ def test_auc_and_gauc_equal_scikit_learn(seed: int, users: int, rows: int) -> No
         )
     else:
         assert math.isnan(metrics.gauc(scores, labels))
-
-
-def test_auc_of_one_class_is_not_a_number() -> None:
-    assert math.isnan(metrics.auc(np.array([0.1, 0.2]), np.array([1.0, 1.0])))
 
 
 def test_diversity_is_mean_pairwise_cosine_distance() -> None:
@@ -83,32 +69,3 @@ def test_novelty_is_self_information() -> None:
 
 
 # Groups of users, and judged answers.
-
-
-def test_the_groups_by_time_are_of_the_requests() -> None:
-    by_name = slices(replay.hold_out(made_up(), LAST_FOUR))
-    assert by_name["returning"].tolist() == [True, False, False, False]
-    assert by_name["same session"].tolist() == [False, True, True, True]
-    by_name = slices(replay.hold_out(rated_one_page(), LAST_FOUR))
-    assert by_name["first of its second"].tolist() == [True, False, True, True]
-
-
-def test_answers_are_judged_with_their_scores() -> None:
-    data = rated_one_page()
-    first = data.starts[2] - 4
-    lists = np.array([[5, 0, 0, 0, 0]] * 4)
-    lists[1] = [data.items[first - 2], 39, data.items[first - 1], 40, 0]
-    answers = Answers(
-        {"one": lists}, lists, lists, np.where(lists > 0, np.linspace(1, 0, 5), np.nan)
-    )
-    judged = judged_answers(replay.hold_out(data, LAST_FOUR), answers)
-    for each in (judged.channels["one"], judged.fused, judged.ranked):
-        assert each.tolist() == [
-            [5, 0, 0, 0, 0],
-            [39, 40, 0, 0, 0],
-            [5, 0, 0, 0, 0],
-            [5, 0, 0, 0, 0],
-        ]
-    assert np.array_equal(
-        judged.scores[1], [0.75, 0.25, np.nan, np.nan, np.nan], equal_nan=True
-    )

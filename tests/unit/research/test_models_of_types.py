@@ -1,7 +1,5 @@
 """Models of events of several types: weights, targets, an output for each objective."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
-from data_exchange_center.features import weighted
 from data_exchange_center.recipes import ListRankerRecipe
 from data_exchange_center.release_parts import read_channels, release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -131,16 +127,3 @@ def test_weights_of_ease_are_those_of_the_types(pipeline: Settings) -> None:
     ]
     weights = ease.rating_weight[0, 0]  # type: ignore[attr-defined]
     assert weights == pytest.approx([0, 0.1, 0.3, 1])
-
-
-def test_what_was_viewed_is_not_left_out(pipeline: Settings) -> None:
-    folder = pipeline.artifacts_dir
-    seen = artifacts.USER_SEEN.read(folder)[Columns.SEEN].str.len().sum()
-    ratings = artifacts.RATINGS.read(folder)
-    past = ratings[ratings[Columns.SPLIT] != "holdout"]
-    assert seen == (past[Columns.RATING] == 3).sum()
-
-
-def test_the_score_is_the_weighted_mean_of_the_outputs() -> None:
-    found = weighted(np.array([[0.5, 0.1]], np.float32), (1.0, 3.0))
-    assert found == pytest.approx([0.2])

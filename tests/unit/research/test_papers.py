@@ -1,7 +1,5 @@
 """The papers' protocol on users who take the items in turn."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

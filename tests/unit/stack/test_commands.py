@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -158,36 +156,6 @@ def test_a_wrong_setting_of_the_server_is_one_sentence(
     (sentence,) = answer.stderr.strip().splitlines()
     assert variable in sentence
     assert not (settings.service_dir("supervisor") / "supervisord.pid").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        ("down redis", 0, "Redis is stopped"),
-        ("down", 0, "everything is stopped; the data stays"),
-        ("status", 1, "redis          stopped"),
-        ("logs", 1, "no logs"),
-    ],
-)
-def test_without_a_stack(
-    settings: Settings, arguments: str, code: int, said: str
-) -> None:
-    answer = command(settings, "stack", *arguments.split())
-    assert answer.returncode == code
-    assert said in answer.stdout + answer.stderr
-
-
-@pytest.mark.parametrize("call", ["stack up", "stack serve", "stack.containers"])
-def test_an_unusable_exchange_folder_is_one_sentence(
-    settings: Settings, tmp_path: Path, call: str
-) -> None:
-    (tmp_path / "file").touch()
-    folder = {"RECSYS_EXCHANGE_DIR": str(tmp_path / "file" / "exchange")}
-    answer = command(settings, *call.split(), **folder)
-    assert answer.returncode == 1
-    (sentence,) = answer.stderr.strip().splitlines()
-    assert str(tmp_path / "file") in sentence
-    assert "RECSYS_EXCHANGE_DIR" in sentence
 
 
 @pytest.mark.parametrize("degraded", [True, False])

@@ -1,9 +1,5 @@
-from __future__ import annotations
-
 import json
 import re
-import subprocess
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,18 +15,13 @@ from extras.search.settings import SearchSettings
 from extras.tracing.hook import TracingSettings
 from extras.trials.decision import CanarySettings
 from extras.trials.quality import QualitySettings
-from stack.commands import PROGRAMS
-from stack.elasticsearch.jars import locked_jars
-from stack.elasticsearch.node import LIMITS, node_settings
+from stack.elasticsearch.node import node_settings
 from stack.elasticsearch.service import HEAP
 from stack.feast import FLAGS as FEAST_FLAGS
 from stack.redis import FLAGS as REDIS_FLAGS
-from stack.redis import LINE, binary
-from stack.service import ROOT, Service
+from stack.service import ROOT
 from stack.triton import service as triton
-from tests.free_ports import shifted_ports
 
-DEFAULT_PORTS = shifted_ports(0)
 IMAGES = ROOT / "stack" / "images"
 EXTENSIONS = (
     CanarySettings,
@@ -60,13 +51,6 @@ FILES = {
 }
 COMPOSE, OFFICIAL, PORTS = FILES.values()
 SERVICES = COMPOSE["services"]
-
-
-def env_file() -> dict[str, str]:
-    """The variables of .env; Renovate adds digests to tags."""
-    lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
-    pairs = (line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    return {name: re.sub(r"@sha256:[0-9a-f]{64}$", "", value) for name, value in pairs}
 
 
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES)
@@ -121,17 +105,6 @@ def test_services_have_no_way_out_of_this_machine() -> None:
     assert outward == {"server", "steps", "prometheus", "grafana", "jaeger"}
 
 
-@pytest.mark.parametrize("service", PROGRAMS, ids=lambda service: service.name)
-def test_ports_are_on_loopback_and_moved_by_the_settings(service: Service) -> None:
-    ports = [
-        f"127.0.0.1:${{{variable}:-{port}}}:{port}"
-        for variable, port in DEFAULT_PORTS.items()
-        if variable.startswith(f"RECSYS_{service.name.upper()}__")
-    ]
-    content = COMPOSE if service.name == "server" else PORTS
-    assert content["services"][service.name]["ports"] == ports
-
-
 def test_the_generated_password_is_mounted_where_it_is_read() -> None:
     """By folder and read-only; `prepare` generates it, as the local stack does."""
     inside = "/run/secrets/redis/password"
@@ -148,16 +121,6 @@ def test_the_generated_password_is_mounted_where_it_is_read() -> None:
         assert environment["RECSYS_REDIS__PASSWORD_FILE"] == inside
     for name in ("redis", "feast"):
         assert inside in SERVICES[name]["command"][-1]
-
-
-def test_official_elasticsearch_is_limited_as_ours_and_stores_no_unreadable_task() -> (
-    None
-):
-    """Compose merges the environments of both files."""
-    own = OFFICIAL["services"]["elasticsearch"]["environment"]
-    assert own["ingest.geoip.downloader.enabled"] == "false"
-    merged = SERVICES["elasticsearch"]["environment"] | own
-    assert LIMITS.items() <= merged.items()
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:
@@ -210,15 +173,3 @@ def test_builds_get_proxies_by_arguments_no_layer_keeps() -> None:
         assert each["args"] == {"PYTHON": "${PYTHON_IMAGE}:${PYTHON_TAG}", **proxies}
     dockerfile = (IMAGES / "Dockerfile").read_text()
     assert not re.search(r"(?im)^(ARG|ENV) .*proxy", dockerfile)
-
-
-def test_local_software_has_the_images_version() -> None:
-    tags = env_file()
-    jars = (jar.coordinate.split(":") for jar in locked_jars())
-    versions = {v for group, _, v in jars if group.startswith("org.elasticsearch")}
-    assert versions == {tags["ELASTICSEARCH_TAG"]}
-    assert pins(ROOT / "requirements.txt")["feast"] == tags["FEAST_TAG"]
-    assert version("feast") == tags["FEAST_TAG"]
-    said = subprocess.check_output([binary(), "--version"], text=True)
-    assert f"Valkey server v={LINE}." in said
-    assert tags["REDIS_TAG"].startswith(f"{LINE}.")

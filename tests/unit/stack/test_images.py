@@ -1,7 +1,5 @@
 """Programs inside wheels and jars, which no audit of Python packages sees: ``stack/images/advisories.toml``."""
 
-from __future__ import annotations
-
 import re
 import runpy
 import shutil

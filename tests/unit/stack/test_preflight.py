@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil
@@ -88,14 +86,6 @@ def test_a_python_that_only_triton_cannot_use(
 def test_no_libpython_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton, "libpython_dir", lambda: None)
     refused(f"libpython{triton.PYTHON}", triton.check_python)
-
-
-@pytest.mark.parametrize("name", ["elasticsearch", "triton"])
-def test_missing_software_is_refused(
-    settings: Settings, tmp_path: Path, name: str
-) -> None:
-    empty = settings.model_copy(update={"services_dir": tmp_path / "nothing"})
-    refused("make setup", preflight.check, empty, [by_name(name)])
 
 
 @pytest.mark.parametrize(

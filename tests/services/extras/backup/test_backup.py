@@ -1,7 +1,5 @@
 """A drill: a backup during a storm of events, everything killed, and the backup restored on other ports."""
 
-from __future__ import annotations
-
 import signal
 import threading
 import time

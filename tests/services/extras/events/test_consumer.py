@@ -1,7 +1,5 @@
 """The log in a real Redis, brought to Parquet: each acknowledged event once, whatever is killed when."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The log of events in a real Redis: what is acknowledged is there, once, whatever happens."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Iterable, Iterator

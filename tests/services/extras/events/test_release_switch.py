@@ -1,7 +1,5 @@
 """Releases go live, one after the other and back, while many write: each event counts, and once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing

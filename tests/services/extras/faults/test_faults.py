@@ -1,7 +1,5 @@
 """Each kind of fault of each service in the calls of a real server's two workers, and the alerts that faults cause."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import closing

@@ -1,7 +1,5 @@
 """New items over the real services: two workers, the index, another release, and faults of each service."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path

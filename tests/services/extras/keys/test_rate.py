@@ -1,7 +1,5 @@
 """A client's requests are counted in Redis."""
 
-from __future__ import annotations
-
 import pytest
 from flask.testing import FlaskClient
 

@@ -1,11 +1,8 @@
 """A recall channel with an encoder over the real services: Triton makes its vector, Elasticsearch searches it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import closing
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,7 +12,7 @@ from offline.models.rankers import ScoringModel
 from offline_to_online import onnx_export
 from offline_to_online.stores.triton import TritonStore
 from online.clients.http import Http
-from online.clients.triton import EncoderQuery, TritonScores
+from online.clients.triton import TritonScores
 from online.recommend.outcomes import Outcome
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Request
@@ -72,24 +69,6 @@ def ask(
         budget_ms=10_000,
     )
     return recommender.recommend(request)
-
-
-def test_triton_gives_the_vector_of_the_artifacts(
-    patient: Settings, encoded: EncodedWorld
-) -> None:
-    inputs = encoded.channels.encoder_inputs(
-        encoded.histories[1], encoded.profile(1), AT
-    )[CHANNEL]
-    query = EncoderQuery(
-        inputs,
-        wire.encoder_model(CHANNEL, encoded.release),
-        encoded.vector_dims[CHANNEL],
-    )
-    with closing(TritonScores(patient.triton)) as scores:
-        found = scores.call(query)
-    np.testing.assert_allclose(
-        found, encoded.user_vectors(1)[CHANNEL], rtol=1e-5, atol=1e-6
-    )
 
 
 def test_the_channel_finds_the_items_of_the_artifacts(

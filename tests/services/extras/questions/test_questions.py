@@ -1,7 +1,5 @@
 """The questions over the real services: the filter inside Elasticsearch's search, and rules that reach every worker."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path

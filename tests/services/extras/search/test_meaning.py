@@ -1,7 +1,5 @@
 """Search by meaning over the real services: Triton encodes the query, Elasticsearch finds the nearest items."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Free-text search over the real services: Elasticsearch finds what memory finds, and memory answers without it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import closing
 

@@ -1,7 +1,5 @@
 """Canaries through the whole server and the real services: they roll back, advance, and outlive faults."""
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections.abc import Callable, Iterator

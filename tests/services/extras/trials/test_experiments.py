@@ -1,7 +1,5 @@
 """Experiments through the whole server and the real services, and in Redis, from their start to their exposures."""
 
-from __future__ import annotations
-
 import signal
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """`make quality` over the log of exposures and events in a real Redis, and the artifacts of a made-up release."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import closing

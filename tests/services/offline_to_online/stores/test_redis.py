@@ -1,7 +1,5 @@
 """The lists by which a release's users are looked up."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Publishing, activating and retiring releases at the same time, in a real Redis."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any

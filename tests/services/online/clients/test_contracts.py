@@ -1,7 +1,5 @@
 """The contracts that the fakes keep, against the real services."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing

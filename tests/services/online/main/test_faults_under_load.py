@@ -1,7 +1,5 @@
 """A service is killed or paused while many ask: there is an answer. What else a service may send: unit tests."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

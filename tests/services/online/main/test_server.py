@@ -1,7 +1,5 @@
 """Right answers of the whole server over the real services."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import closing
 

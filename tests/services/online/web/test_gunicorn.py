@@ -1,7 +1,5 @@
 """The server as `make serve` runs it: too many at once, the end of a worker, numbers of all workers, secrets."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import socket

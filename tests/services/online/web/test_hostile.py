@@ -1,7 +1,5 @@
 """Hostile requests to the server as `make serve` runs it: none stops it, gets into it, or gets what is another's."""
 
-from __future__ import annotations
-
 import json
 import resource
 import socket

@@ -1,7 +1,5 @@
 """Ratings and training lists made up for tests."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Lists that recall would have made: of which requests, and what a ranker is trained on of them."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 from collections.abc import Iterator

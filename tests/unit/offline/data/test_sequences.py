@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -8,18 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_exchange_center.channels import BREAK_S, LONG_AGO_S
-from data_exchange_center.features import one_hot
 from offline.data.sequences import (
     Points,
     Sequences,
-    augment_long_absences,
     histories,
     next_events,
     request_points,
     seen_before,
     sequences,
-    user_states,
 )
 
 
@@ -38,27 +32,6 @@ def ratings(lengths: list[int]) -> pd.DataFrame:
 def made(lengths: list[int]) -> Sequences:
     frame = ratings(lengths)
     return sequences(frame, frame["itemid"].tolist(), positive_level=3)
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    st.lists(st.integers(1, 12), min_size=1, max_size=5),
-    st.integers(1, 12),
-    st.integers(1, 6),
-)
-def test_cuts_are_whole_and_histories_are_the_past(
-    lengths: list[int], last: int, width: int
-) -> None:
-    data = made(lengths)
-    past, future = data.before_last(last), data.last(last)
-    assert len(past.items) + len(future.items) == len(data.items)
-    for user, n in enumerate(lengths):
-        own = data.items[data.starts[user] : data.starts[user + 1]].tolist()
-        kept = own[: max(n - last, 0)]
-        assert past.items[past.starts[user] : past.starts[user + 1]].tolist() == kept
-        newest = kept[::-1][:width]
-        items, *_ = past.histories_at(np.array([user]), past.lengths[[user]], width)
-        assert items[0].tolist() == newest + [0] * (width - len(newest))
 
 
 @settings(max_examples=50, deadline=None)
@@ -85,30 +58,11 @@ def test_a_request_sees_strictly_earlier_events(
         own = data.items[start : data.starts[points.users[row] + 1]]
         times = data.times[start : data.starts[points.users[row] + 1]]
         assert points.times[row] == times[position] > times[position - 1]
-        assert items[row, 0] == own[position - 1]
+        newest = own[:position][::-1][:4].tolist()
+        assert items[row].tolist() == newest + [0] * (4 - len(newest))
         assert after[row, 0] == own[position]
         assert sorted(seen[rows == row]) == sorted(own[:position])
     assert np.all(ages[items > 0] > 0)
-
-
-def test_returns_are_augmented_2_to_30_years_later() -> None:
-    data = made([400] * 5)
-    hours = np.concatenate(
-        [np.cumsum(np.where(np.arange(n) % 4 == 0, 7200, 60)) for n in data.lengths]
-    )
-    data = replace(data, times=hours)
-    points = request_points(data, 3, np.random.default_rng(0))
-    both = augment_long_absences(data, points, np.random.default_rng(1))
-    late = both.times > data.times.max()
-    for name in ("users", "positions", "times"):
-        assert np.array_equal(getattr(points, name), getattr(both, name)[~late])
-    returns = np.flatnonzero(histories(data, points, 9)[2][:, 0] >= BREAK_S)
-    assert np.array_equal(both.positions[late], points.positions[returns])
-    # each behind its request
-    assert np.array_equal(np.flatnonzero(late), returns + 1 + np.arange(len(returns)))
-    passed = both.times[late] - points.times[returns]
-    assert passed.min() >= LONG_AGO_S
-    assert 20 * 365 * 86_400 < passed.max() <= 30 * 365 * 86_400
 
 
 def test_an_item_outside_the_vocabulary_is_an_error() -> None:
@@ -147,31 +101,3 @@ def test_together_is_by_users_however_often_they_liked() -> None:
         1,
         5,
     )
-
-
-PAST = pd.DataFrame(
-    {
-        "userid": [2, 2, 2, 7],
-        "itemid": [5, 9, 5, 4],
-        "rating": [1, 5, 2, 5],
-        "timestamp": [10, 20, 20, 50],
-    }
-)
-USERS = pd.DataFrame(
-    {"userid": [2, 3, 5, 7], "gender": ["F", "M", "M", "?"], "age": [1, 9, 9, 1]}
-)
-
-
-def test_everybody_has_a_state_newest_first() -> None:
-    profile = [one_hot("gender", "user", ["F", "M"]), one_hot("age", "user", [1, 9])]
-    state = user_states(PAST, USERS, profile)
-    assert state["userid"].tolist() == [2, 3, 5, 7]
-    assert [
-        [each.tolist() for each in row]
-        for row in state.drop(columns="userid").to_numpy()
-    ] == [
-        [[1, 1], [5, 9, 5], [2, 5, 1], [20, 20, 10]],
-        [[2, 2], [], [], []],
-        [[2, 2], [], [], []],
-        [[0, 1], [4], [5], [50]],  # a gender that is not in the vocabulary
-    ]

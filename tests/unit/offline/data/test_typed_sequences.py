@@ -1,7 +1,5 @@
 """Sequences of events of several types: what is left out, and what can be a target."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """EASE; what follows what."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

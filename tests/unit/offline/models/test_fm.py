@@ -1,22 +1,18 @@
 """The factorization machine: its definition, its vectors in the index, its training rows; and DeepFM."""
 
-from __future__ import annotations
-
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import RECIPES
-from offline.data.sequences import sequences
 from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.fm import FM, fm_data
-from offline.models.pairs import PairsData
+from tests.unit.offline.data.ratings import events_of
 
 
 def random_fm(users: int, items: int, dim: int) -> FM:
@@ -26,17 +22,6 @@ def random_fm(users: int, items: int, dim: int) -> FM:
         for parameter in model.parameters():
             parameter.normal_()
     return model
-
-
-def test_fm_is_bias_weights_and_product() -> None:
-    model = random_fm(3, 4, 5)
-    weights, factors = model.linear.table.weight, model.factors.table.weight
-    expected = (
-        model.bias + weights[2] + weights[3 + 1] + (factors[2] * factors[3 + 1]).sum()
-    )
-    assert model(torch.tensor([[2, 1]])).item() == pytest.approx(
-        expected.item(), rel=1e-5
-    )
 
 
 def test_the_inner_product_is_the_order_of_the_fm() -> None:
@@ -53,27 +38,15 @@ def test_the_inner_product_is_the_order_of_the_fm() -> None:
 
 @pytest.mark.parametrize("reported", [0, 1, 3])
 def test_feedback_trains_and_leaves_the_split_unchanged(reported: int) -> None:
-    """Wherever it happened: of user 2, in the middle."""
-    own = [(1 + (n > 10), n, 100 * n, Split.TRAIN) for n in range(1, 21)]
-    more = [
-        (user, 10 * user + 11 + n, second, Split.RECORDED)
-        for user, second in ((1, 9_999), (2, 1_450))
-        for n in range(reported)
-    ]
-
-    def made(rows: list[tuple[int, int, int, str]]) -> tuple[PairsData, set[int]]:
-        columns = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.SPLIT]
-        frame = pd.DataFrame(rows, columns=columns).assign(rating=5)
-        frame = frame.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
-        past = sequences(frame, list(range(1, 41)), 3)
-        data, _, items = fm_data(past, RECIPES["source"].data)
-        return data, set(items.ids)
-
-    data, items = made(own)
-    more_data, more_items = made(own + more)
-    assert [len(each.test.labels) for each in (data, more_data)] == [4, 4]
-    assert more_items == items | {item for _, item, *_ in more}
-    assert len(more_data.train.labels) == len(data.train.labels) + len(more)
+    """Wherever it happened: in the middle of a user's own events."""
+    new = range(21, 21 + reported)
+    items = [[*range(1, 11)], [*range(11, 16), *new, *range(16, 21)]]
+    past = events_of(items, [[5] * len(own) for own in items], n_items=40)
+    past = replace(past, recorded=past.items > 20)
+    data, _, known = fm_data(past, RECIPES["source"].data)
+    assert len(data.test.labels) == 4
+    assert len(data.train.labels) == 16 + reported
+    assert {*new} <= {*known.ids.tolist()}
 
 
 # DeepFM: its definition pair by pair
@@ -149,10 +122,3 @@ def test_deepfm_is_the_sum_over_all_pairs(seed: int) -> None:
         np.testing.assert_allclose(
             model(rows)[:, 0].numpy(), expected, rtol=1e-4, atol=1e-4
         )
-
-
-def test_the_unknown_begins_at_zero() -> None:
-    model = DeepFM(CONFIG)
-    assert model.wide.table.weight[[0, 5]].abs().sum() == 0
-    assert model.narrow.table.weight[[0, 3]].abs().sum() == 0
-    assert model.wide.table.weight[1].abs().sum() > 0

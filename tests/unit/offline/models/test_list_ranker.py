@@ -1,14 +1,11 @@
 """The list ranker as it is served: the same scores with the history given once, rebuilt from weights and JSON."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
 import pytest
 import torch
 
-from data_exchange_center.channels import LONG_AGO_S
 from data_exchange_center.features import (
     HISTORY,
     DenseFeature,
@@ -108,20 +105,6 @@ def test_an_affinity_is_a_weighted_sum_over_the_history(ranker: ListRanker) -> N
     weight = ranker.lag[number] * ranker.rating_weight[number][:, ratings[0]]
     weight = weight * ranker.age[number][:, ranker.buckets(ages)[0]]  # (kernels, lags)
     torch.testing.assert_close(found, (weight[:, :3] @ similar[:3]).T)
-
-
-def test_time_since_the_last_event_is_capped_at_two_years(ranker: ListRanker) -> None:
-    events, ratings = (
-        torch.ones(3, LENGTH, dtype=torch.long),
-        torch.full((3, LENGTH), 5),
-    )
-    ages = torch.tensor([[3600.0], [2.0 * LONG_AGO_S], [10.0 * LONG_AGO_S]]).expand(
-        3, LENGTH
-    )
-    soon, late, later = ranker.summary(events, ratings, ages)
-    assert soon[3:].tolist() == pytest.approx([np.log1p(3600) / 10, 0])
-    assert late.tolist() == later.tolist()
-    assert late[3:].tolist() == [0, 1]
 
 
 def test_returning_users_are_scored_by_given_columns_too(ranker: ListRanker) -> None:

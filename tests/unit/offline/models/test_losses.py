@@ -1,7 +1,5 @@
 """The loss of the tower: value and gradient of the softmax."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The ranker of a small recipe and its training channels, fitted on users who take the items in turn."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

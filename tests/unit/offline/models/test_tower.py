@@ -1,7 +1,5 @@
 """The tower: numpy and torch agree, whatever is in a history; it learns what there is to learn."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -109,11 +107,3 @@ def test_a_target_weighs_less_of_an_active_user_and_among_many(
     events, targets = np.array([2, 32, 32, 32]), np.array([1, 1, 4, 0])
     found = target_weights(events, targets, RECIPE.model_copy(update=balance))
     assert found == pytest.approx(expected)
-
-
-def test_a_profile_value_that_nobody_knows_adds_nothing(tower: Tower) -> None:
-    channel = tower.channel("tower", TRAINED)
-    assert len(channel.profile) == 3
-    assert all(
-        not table[0].any() and table[1:].any(axis=1).all() for table in channel.profile
-    )

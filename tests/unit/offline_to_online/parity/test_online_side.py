@@ -1,8 +1,7 @@
 """Break one thing at a time in what the server recalls and ranks by; each must be caught and named."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -213,11 +212,6 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
         ),
         "column 'history_age_0'",
     ),
-    "events are the oldest first": (
-        "default",
-        events_with(slice(None, None, -1)),
-        "column 'history_item_0'",
-    ),
     "the last ten are in the histories": ("default", leak, "column 'history_item_0'"),
     "another profile, which one channel reads": (
         "default",
@@ -242,16 +236,6 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
         ),
         r"column 'tower_score', user \d*[02468],",
     ),
-    "events weigh what the next ones should": (
-        "default",
-        channels_with(lambda channel: {"lag": np.roll(channel.lag, 1, axis=2)}),
-        "column 'tower_score'",
-    ),
-    "two channels are swapped": (
-        "default",
-        an_index_with(lambda side, query, found: found[::-1]),
-        "column 'tower_score'.*column 'tower_z_score'",
-    ),
     "an index has another metric: the right items in the right order": (
         "default",
         lists_with(lambda hits: Hits(hits.ids, hits.scores / 2)),
@@ -261,11 +245,6 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
         "default",
         lists_with(lambda hits: Hits(hits.ids[::-1], hits.scores[::-1])),
         r"user \d+: the list of channel 'tower' is not in the order",
-    ),
-    "nothing is found for somebody": (
-        "source",
-        finding(0, [USERS[4]]),
-        rf"finds 0\.9.* \(worst: user {USERS[4]}, 0\.0000; at least 0\.95\)",
     ),
     "too little is found for somebody: the mean hides it": (
         "default",
@@ -319,15 +298,6 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
     "two columns are swapped": (
         "source",
         dense_with(lambda first, second, *rest: (second, first, *rest)),
-        "column 'imp_action'.*column 'imp_adventure'",
-    ),
-    "a scale is wrong": (
-        "source",
-        dense_with(
-            lambda *columns: tuple(
-                each.model_copy(update={"scale": each.scale + 1}) for each in columns
-            )
-        ),
         "column 'imp_action'.*column 'imp_adventure'",
     ),
     "a value is a null": (
@@ -399,19 +369,13 @@ def test_the_tolerance_is_where_it_is_said_to_be(
 ) -> None:
     """1e-5, relative to values above 1."""
     (answer,) = offline_answers(side.truth, side.answers()[:1])
-    scores = np.zeros(len(answer.scores), np.float32)
-    scores[-1] = value
-    others = scores.copy()
-    others[-1] += gap
-    offline = replace(answer, scores=scores)
-    online = replace(answer, scores=others)
-    if gap > 1e-5 * max(1, value):
-        last = answer.candidates.item_numbers[-1]
-        with pytest.raises(CheckError, match=f"user 1, item {last}: offline"):
-            compare([offline], [online], side.truth)
-    else:
-        gaps, _ = compare([offline], [online], side.truth)
-        assert gaps["score"] == pytest.approx(gap / max(1, value), rel=1e-2)
+    scores = np.full(len(answer.scores), value, np.float32)
+    offline, online = (
+        replace(answer, scores=scores + np.float32(by)) for by in (0, gap)
+    )
+    within = gap < 1e-5 * max(1, value)
+    with nullcontext() if within else pytest.raises(CheckError, match="user 1, item"):
+        compare([offline], [online], side.truth)
 
 
 def test_a_statistic_that_nobody_counts_again_is_refused(
@@ -520,14 +484,3 @@ def test_a_model_that_was_trained_with_another_spec_is_refused(
         ArtifactError, match=r"trained with another feature spec.*s2_model_train\.py"
     ):
         truth_of(tmp_path, recipe)
-
-
-def test_a_model_of_another_recipe_is_refused(folders: dict[str, Path]) -> None:
-    settings = Settings(exchange_dir=folders["source"], recipe_name="source")
-    manifest = release_of_artifacts(settings)
-    with pytest.raises(
-        ArtifactError, match=r"trained with another feature spec or recipe"
-    ):
-        offline_truth(
-            folders["source"], manifest.model_copy(update={"recipe": DEFAULT})
-        )

@@ -1,7 +1,5 @@
 """The index in Elasticsearch: its mapping, and what its checks find."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace

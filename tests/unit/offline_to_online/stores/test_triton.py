@@ -1,7 +1,5 @@
 """Triton: versions of a model in its repository, marks, deletion, and what is sent to load them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterator

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator
@@ -156,13 +154,6 @@ def test_a_lost_connection_is_made_again_once(
     users.on_call = lambda: setattr(users, "down", next(lost, False))
     with expected:
         assert users.call(UserQuery.of(1, WORLD.published.manifest)).published
-
-
-def test_the_remaining_time_is_never_negative() -> None:
-    assert Deadline.after(-1).left() == 0
-    whole = Deadline.after(100)
-    assert 39 < whole.share(0.4).left() <= 40
-    assert whole.share(0.4) < whole
 
 
 def test_a_deadline_is_its_threads_own() -> None:

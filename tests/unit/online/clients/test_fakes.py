@@ -1,7 +1,5 @@
 """The fakes keep the clients' contracts, so what is tested with them holds for the real ones."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.unit.online import contracts

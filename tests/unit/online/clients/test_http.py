@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import socket
 import ssl
 import threading
@@ -58,14 +56,6 @@ def test_status_and_body_come_back_whatever_the_status_is() -> None:
         large = bytes(range(256)) * 4_000
         assert http.post("/404", large) == HttpAnswer(404, large)
         assert http.get("/200") == HttpAnswer(200, b"GET")
-
-
-def test_a_header_is_found_in_any_case() -> None:
-    with answering(lambda *_: (200, b"", {"Content-Kind": " a: b "})) as http:
-        answer = http.get("/")
-        assert answer.header("content-KIND") == "a: b"
-        with pytest.raises(KeyError):
-            answer.header("Content")
 
 
 def test_headers_and_login_are_sent_without_a_proxy(
@@ -169,11 +159,6 @@ def nobody() -> Iterator[str]:
 
 def requested(http: Http, times: int) -> Counter[str]:
     return Counter(http.get("/").body.decode() for _ in range(times))
-
-
-def test_of_several_each_is_called_in_its_turn() -> None:
-    with named("a", "b", "c") as urls, to(*urls) as http:
-        assert requested(http, 9) == {"a": 3, "b": 3, "c": 3}
 
 
 def test_a_dead_node_is_skipped_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

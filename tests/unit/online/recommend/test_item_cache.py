@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -75,25 +73,15 @@ def test_a_copy_is_kept_until_a_whole_one_is_fetched(
     assert cache.fetched_at > before
 
 
-def test_items_are_fetched_in_chunks() -> None:
+@pytest.mark.parametrize(("flags", "size"), [(4, CHUNK), (300, VALUES // 300)])
+def test_items_are_fetched_in_calls_of_so_many_values(flags: int, size: int) -> None:
     world = SourceWorld()
     store = FakeFeatures(world)
-    ids = [*world.itemids, *range(100_000, 100_000 + CHUNK)]
-    items = fetch_items(store, world.spec, world.release, ids)
-    assert len(store.calls) == 2
-    assert max(len(query.ids) for query in store.calls) <= CHUNK
-    assert items.item_numbers.tolist() == sorted(world.item_features)
-
-
-def test_items_with_many_features_use_smaller_calls() -> None:
-    world, store = SourceWorld(), FakeFeatures(SourceWorld())
-    wide = world.spec.model_copy(
-        update={
-            "multi_hot": tuple(
-                FlagFeature(name=f"flag_{n}", entity="item") for n in range(300)
-            )
-        }
+    more = [FlagFeature(name=f"flag_{n}", entity="item") for n in range(4, flags)]
+    features = (*world.spec.of("item")[-4:], *more)
+    spec = world.spec.model_copy(update={"multi_hot": features})
+    fetch_items(
+        store, spec, world.release, [*world.itemids, *range(10**5, 10**5 + size)]
     )
-    nobody = fetch_items(store, wide, world.release, range(200_000, 200_090))
-    assert [len(query.ids) for query in store.calls] == [VALUES // 300] * 3
-    assert len(nobody.item_numbers) == 0
+    sizes = [len(query.ids) for query in store.calls]
+    assert sizes[:-1] == [size] * (len(sizes) - 1)

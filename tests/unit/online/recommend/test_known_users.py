@@ -1,23 +1,15 @@
-from __future__ import annotations
-
-from collections.abc import Iterable
-from typing import Any
-
-import numpy as np
 import pytest
 
-from data_exchange_center.exact import ExactItems, IndexedItem
+from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import Encoded
-from online.recommend import loaded_release, recommend
+from online.recommend import recommend
 from online.recommend.loaded_release import (
-    exact_items,
-    read_catalogue,
     read_indexed,
 )
 from online.recommend.recommend import LAST_STATE_MAX_AGE_S, KnownUsers
 from tests.unit.online import contracts
 from tests.unit.online.fakes import FakeItems
-from tests.unit.online.world import DefaultWorld, SourceWorld, World
+from tests.unit.online.world import SourceWorld, World
 
 
 @pytest.fixture
@@ -37,30 +29,6 @@ def client(world: World) -> ExactItems:
 
 class TestExactItems(contracts.SearchContract):
     """All of it."""
-
-
-@pytest.mark.parametrize(("kind", "read"), [(DefaultWorld, []), (SourceWorld, ["fm"])])
-def test_only_stored_vectors_are_read_from_elasticsearch(
-    world: World, client: ExactItems, monkeypatch: pytest.MonkeyPatch, read: list[str]
-) -> None:
-    """The others are the channels' own; the index is the same."""
-    read_from, asked = loaded_release.read_indexed, []
-
-    def note(*given: Any) -> Iterable[IndexedItem]:
-        asked.extend(given[-1])
-        return read_from(*given)
-
-    monkeypatch.setattr(loaded_release, "read_indexed", note)
-    items = FakeItems(world)
-    catalogue = read_catalogue(items, world.release)
-    manifest = world.published.manifest
-    found = exact_items(items, manifest, world.channels, catalogue)
-    assert asked == read
-    assert found.vectors.keys() == client.vectors.keys()
-    assert found.terms.keys() == client.terms.keys()
-    for name, vectors in client.vectors.items():
-        assert found.vectors[name].dtype == np.float32
-        np.testing.assert_array_equal(found.vectors[name], vectors)
 
 
 STATE = SourceWorld().stored(1)

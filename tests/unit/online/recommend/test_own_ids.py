@@ -1,14 +1,10 @@
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.dataset import OwnId
 from online.clients.feast import FeatureQuery
 from online.recommend.outcomes import WrongIdError
-from online.recommend.types import Answer, Request, read_id
+from online.recommend.types import read_id
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import (
     AT,
@@ -19,12 +15,6 @@ from tests.unit.online.world import (
 )
 
 SHOP = pytest.mark.parametrize("kind", [ShopWorld])
-
-
-def ask(fakes: Fakes, userid: OwnId, **fields: Any) -> Answer:
-    return fakes.recommender.recommend(
-        Request(userid=userid, timestamp=AT, explain="recall", **fields)
-    )
 
 
 @SHOP
@@ -83,36 +73,3 @@ def test_an_id_in_an_address_is_written_in_one_way(text: str) -> None:
         read_id("userid", "700021", "integer"),
         read_id("userid", "01", "string"),
     ) == (700021, "01")
-
-
-@pytest.mark.parametrize("kind", [SourceWorld])
-def test_switching_id_kinds_and_back_needs_no_restart(fakes: Fakes) -> None:
-    shop = ShopWorld(model="ml_rec_28")
-    fakes.add(shop)
-    first = ask(fakes, 1)
-    fakes.users.live_release = shop.release
-    fakes.follow()
-    answer = ask(fakes, "u-8f3a")
-    assert answer.release == shop.release
-    assert set(answer.itemids) <= {shop.own_item(itemid) for itemid in shop.itemids}
-    with pytest.raises(WrongIdError, match="a string"):
-        ask(fakes, 1)
-    fakes.users.live_release = fakes.world.release
-    fakes.follow()
-    assert ask(fakes, 1).item_list == first.item_list
-    with pytest.raises(WrongIdError, match="a whole number"):
-        ask(fakes, "u-8f3a")
-
-
-@pytest.mark.parametrize("kind", [DefaultWorld])
-def test_attributes_are_fields_of_an_answer(
-    http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    attributes = {"brand": ["acme", "b & c"], "price (€)": 9.5, "weight": None}
-    monkeypatch.setattr(type(fakes.world), "attributes", lambda *_: attributes)
-    fakes.recommender.releases.reload(fakes.world.release)
-    fakes.follow()
-    answer = http.post("/ml/rec", json={"userid": 1, "size": 1}).get_json()
-    (item,) = answer["item_list"]
-    assert {name: item[name] for name in attributes} == attributes
-    assert "genres" not in item

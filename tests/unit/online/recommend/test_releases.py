@@ -1,12 +1,9 @@
 """Loading releases, and which of them answers."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +17,10 @@ from online.recommend.outcomes import (
     Outcome,
     UnknownReleaseError,
 )
-from online.recommend.types import Answer, Request
-from tests.unit.online.conftest import SERVICES, Fakes, outcomes
+from online.recommend.types import Request
+from tests.unit.online.conftest import SERVICES, Fakes, ask, outcomes
 from tests.unit.online.world import AT, UNKNOWN_USER, World
 from tests.waiting import until
-
-NOWHERE = "ffffffffffff"
 
 
 @pytest.fixture
@@ -38,12 +33,6 @@ def second(fakes: Fakes) -> World:
 
 def another(fakes: Fakes) -> World:
     return type(fakes.world)(release="bbbbbbbbbbbb", model_version=2, seed=7)
-
-
-def ask(fakes: Fakes, userid: int = 1, **more: Any) -> Answer:
-    return fakes.recommender.recommend(
-        Request(**{"userid": userid, "timestamp": AT, **more})
-    )
 
 
 def activate(fakes: Fakes, world: World) -> None:

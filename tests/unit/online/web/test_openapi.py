@@ -1,9 +1,6 @@
-from __future__ import annotations
-
 import json
 import re
 from contextlib import nullcontext
-from html.parser import HTMLParser
 from typing import Any
 
 import jsonschema
@@ -16,10 +13,6 @@ from hypothesis import strategies as st
 from online.recommend.outcomes import BadRequestError
 from online.recommend.types import Request
 from online.web.guard import validated
-
-
-def schemas(http: FlaskClient) -> dict[str, Any]:
-    return dict(http.get("/openapi.json").json["components"]["schemas"])
 
 
 def test_it_is_a_valid_document(http: FlaskClient) -> None:
@@ -63,33 +56,7 @@ def test_the_description_equals_what_is_accepted(body: dict[str, Any]) -> None:
         validated(json.dumps(body).encode(), Request.model_validate_json)
 
 
-class Links(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.addresses: list[str] = []
-        self.ids: set[str] = set()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.addresses += [
-            value or "" for name, value in attrs if name in ("href", "src", "action")
-        ]
-        self.ids |= {value or "" for name, value in attrs if name == "id"}
-
-
-def test_the_page_needs_no_network_and_shows_every_field(http: FlaskClient) -> None:
+def test_the_page_needs_no_network(http: FlaskClient) -> None:
     response = http.get("/docs")
-    assert response.mimetype == "text/html"
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
-    page = Links()
-    page.feed(response.text)
-    assert {address for address in page.addresses if not address.startswith("#")} == {
-        "openapi.json"
-    }
-    assert {
-        address[1:] for address in page.addresses if address.startswith("#")
-    } <= page.ids
     assert not re.search(r"https?://|//\w+\.\w+|@import|url\(", response.text)
-    for name, schema in schemas(http).items():
-        assert name in page.ids
-        for field in schema.get("properties", ()):
-            assert f"<code>{field}</code>" in response.text

@@ -1,7 +1,4 @@
-from __future__ import annotations
-
 import asyncio
-import re
 import time
 from typing import Any
 from unittest.mock import AsyncMock, Mock, patch
@@ -14,7 +11,6 @@ from werkzeug.datastructures import Headers
 from data_exchange_center.settings import ServerSettings, Settings
 from online.main.s1_server import create_app
 from online.recommend import readiness
-from online.recommend.outcomes import Degradation, Outcome, sentences
 from online.recommend.types import Request
 from online.web import asgi
 from online.web.asgi import COMPLETE_SINCE, MAX_BODY
@@ -86,13 +82,6 @@ def test_bad_input_is_400_and_reaches_no_service(
     assert fakes.users.calls == []
 
 
-def test_json_is_accepted_whatever_the_content_type(http: FlaskClient) -> None:
-    for kind in (None, "application/x-www-form-urlencoded", "text/plain; charset=x"):
-        response = http.post("/ml/rec", data=b'{"userid": 1}', content_type=kind)
-        assert response.status_code == 200
-        assert len(response.json["item_list"]) == 50
-
-
 def test_a_request_without_a_time_is_of_now() -> None:
     before = int(time.time())
     request = validated(b'{"userid": 1}', Request.model_validate_json)
@@ -151,18 +140,6 @@ def test_every_answer_that_is_not_personal_says_why(
     for each in (unknown, answer, short):
         assert each["cold_start"] == (each is unknown)
         assert each["reason"]
-
-
-@pytest.mark.parametrize(
-    "outcome", [o for o in Outcome if o not in (Outcome.PERSONAL, Outcome.COLD_START)]
-)
-def test_degradations_have_a_code_and_a_sentence(outcome: Outcome) -> None:
-    degradation = Degradation.of(outcome, "triton", "did not answer in time")
-    assert re.fullmatch(r"[a-z_]+", degradation.instead)
-    assert re.fullmatch(
-        r"triton did not answer in time: [^.]+\.",
-        sentences([degradation], cold_start=False),
-    )
 
 
 def answered(http: FlaskClient, body: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 No cluster is needed. Whether pods start and answer is tested by `make test-kubernetes`.
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 from collections.abc import Iterator
@@ -181,37 +179,25 @@ def test_settings_are_known_and_lead_to_services(
     assert set(reported) - {"RECSYS_REDIS__PASSWORD_FILE"} <= set(heard), (
         "a variable that no setting has"
     )
+    urls = (
+        settings.elasticsearch.urls + settings.triton.urls + settings.triton.node_urls
+    )
     addresses = [*settings.redis.addresses, (settings.feast.host, settings.feast.port)]
-    addresses += [(settings.triton.host, settings.triton.http_port)]
-    addresses += [
-        tuple(url.removeprefix("http://").split(":"))
-        for url in settings.elasticsearch.urls
-    ]
-    addresses += [
-        tuple(url.removeprefix("http://").split(":"))
-        for url in settings.triton.node_urls
-    ]
-    services = stack.of_kind("Service")
+    addresses += [tuple(url.removeprefix("http://").split(":")) for url in urls]
     ports = {
         each["metadata"]["name"]: {port["port"] for port in each["spec"]["ports"]}
-        for each in services
+        for each in stack.of_kind("Service")
     }
-    lasting = stack.lasting
     for host, port in addresses:
-        first, _, service = host.rpartition(".")
+        pod, _, service = host.rpartition(".")
         assert int(port) in ports[service], f"{host}:{port}"
-        if first:  # a pod of a set, by its own name
-            kind, _, number = first.rpartition("-")
-            assert int(number) < lasting[kind]["spec"]["replicas"]
-            assert lasting[kind]["spec"]["serviceName"] == service
-    assert (
-        len(settings.elasticsearch.urls) == lasting["elasticsearch"]["spec"]["replicas"]
-    )
-    assert len(settings.triton.node_urls) == lasting["triton"]["spec"]["replicas"]
-    assert (
-        settings.elasticsearch.replicas < lasting["elasticsearch"]["spec"]["replicas"]
-    )
-    assert settings.redis.cluster == (lasting["redis"]["spec"]["replicas"] > 1)
+        if pod:  # of a set, by its own name
+            kind, _, number = pod.rpartition("-")
+            assert int(number) < stack.lasting[kind]["spec"]["replicas"]
+    replicas = {name: each["spec"]["replicas"] for name, each in stack.lasting.items()}
+    assert len(settings.elasticsearch.urls) == replicas["elasticsearch"]
+    assert len(settings.triton.node_urls) == replicas["triton"]
+    assert settings.redis.cluster == (replicas["redis"] > 1)
 
 
 def test_elasticsearch_limits_what_a_search_may_cost(stack: Stack) -> None:
@@ -219,35 +205,13 @@ def test_elasticsearch_limits_what_a_search_may_cost(stack: Stack) -> None:
     assert {name: environment.get(name) for name in LIMITS} == LIMITS
 
 
-def test_secrets_are_named_and_none_is_here(stack: Stack) -> None:
+def test_no_secret_is_here(stack: Stack) -> None:
     assert not stack.of_kind("Secret")
     for pod in stack.pods:
-        named = [
-            v["secret"]["secretName"]
-            for v in pod["spec"].get("volumes", ())
-            if "secret" in v
-        ]
-        assert set(named) <= {"recsys", "monitoring"}
-        mounted = {
-            mount["name"]
-            for each in containers(pod)
-            for mount in each.get("volumeMounts", ())
-        }
-        claims = {
-            c["metadata"]["name"]
-            for m in stack.makers
-            for c in m["spec"].get("volumeClaimTemplates", ())
-        }
-        assert (
-            mounted
-            <= {volume["name"] for volume in pod["spec"].get("volumes", ())} | claims
-        )
         for container in containers(pod):
             for each in container.get("env", ()):
-                assert (
-                    not re.search("password|secret|key$", each["name"], re.IGNORECASE)
-                    or "value" not in each
-                )
+                if re.search("password|secret|key$", each["name"], re.IGNORECASE):
+                    assert "value" not in each
 
 
 def test_a_pod_mounts_only_its_own_secrets(stack: Stack) -> None:

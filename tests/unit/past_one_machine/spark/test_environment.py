@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -15,7 +13,7 @@ from data_exchange_center.steps import StepError
 from offline import step_runner
 from past_one_machine.spark import TWINS, environment
 from past_one_machine.spark.users import folder_written_in_place, in_parts
-from tests.unit.data_exchange_center.test_artifacts import OPEN, TABLE, frame  # noqa: F401 (a fixture)
+from tests.unit.data_exchange_center.test_artifacts import TABLE, frame  # noqa: F401 (a fixture)
 
 # environment
 
@@ -115,23 +113,6 @@ def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
             folder / "part-0.parquet"
         )
     assert not TABLE.at(tmp_path).exists()
-
-
-@pytest.mark.parametrize("before", ["nothing", "a file", "a folder"])
-def test_a_folder_replaces_what_was_there(tmp_path: Path, before: str) -> None:
-    path = tmp_path / "inside" / "made"
-    if before != "nothing":
-        path.parent.mkdir()
-    if before == "a file":
-        path.write_text("old")
-    if before == "a folder":
-        path.mkdir()
-        (path / "old").write_text("old")
-    with folder_written_in_place(path) as temporary:
-        (temporary / "new").write_text("new")
-        assert path.exists() == (before != "nothing")
-    assert [file.name for file in path.iterdir()] == ["new"]
-    assert [file.name for file in path.parent.iterdir()] == ["made"]
 
 
 def test_a_folder_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

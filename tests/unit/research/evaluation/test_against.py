@@ -1,7 +1,5 @@
 """A release is compared with one that was evaluated before."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

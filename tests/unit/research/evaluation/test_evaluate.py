@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from rich.console import Console
 
 from data_exchange_center.settings import Settings
@@ -15,38 +12,14 @@ from extras import replay
 from research.evaluation.evaluate import evaluate, show
 from tests.unit.extras.replay.conftest import holdout_of, settings_of
 
-SYSTEMS = {
-    "source": [
-        "popularity",
-        "item-kNN",
-        "EASE",
-        "source: channel fm",
-        "source: recall",
-        "source: ranked",
-    ],
-    "default": [
-        "popularity",
-        "item-kNN",
-        "EASE",
-        "source: recall",
-        "source: ranked",
-        "default: channel tower",
-        "default: channel ease",
-        "default: recall",
-        "default: ranked",
-    ],
-}
-
 
 def test_the_report_of_either_recipe(released: Settings, exchange: Path) -> None:
     found = evaluate(released, "make it so", source=settings_of("source", exchange))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert (
-        list(found["table"])
-        == list(found["systems"])
-        == list(found["slices"])
-        == SYSTEMS[released.recipe_name]
-    )
+    systems = list(found["table"])
+    assert systems == list(found["systems"]) == list(found["slices"])
+    assert systems[:3] == ["popularity", "item-kNN", "EASE"]
+    assert {"source: ranked", f"{released.recipe_name}: ranked"} <= {*systems}
     assert (found["recipe"], found["command"]) == (released.recipe_name, "make it so")
     assert set(found["against"]) == {"popularity", "EASE"}
     assert set(found["funnel"]["200"]["channels"]) == {
@@ -77,10 +50,7 @@ def test_live_against_exact_is_a_number(exchange: Path) -> None:
     )
     assert same["ranked"]["users with the same list"] == same["ranked"]["users"] == 24
     assert same["ranked"]["recall@50"] == 0
-    worse = with_ranked(
-        lambda ranked: np.where(np.arange(ranked.shape[1]) < 50, 0, ranked)
-    )
-    assert worse["ranked"]["shared"] == pytest.approx(0.75, abs=0.01)
-    assert worse["ranked"]["users with the same list"] == 0
+    worse = with_ranked(np.zeros_like)
+    assert worse["ranked"]["shared"] == 0
     assert worse["ranked"]["recall@200"] < 0
     assert worse["fused"]["shared"] == 1

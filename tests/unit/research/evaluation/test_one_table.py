@@ -1,8 +1,5 @@
-from __future__ import annotations
-
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,24 +10,7 @@ from extras import replay
 from research.evaluation.baselines import best_unseen
 from research.evaluation.metrics import HEADLINES
 from research.evaluation.one_table import evaluate, main, show, summary
-from tests.unit.extras.replay.conftest import holdout_of, settings_of
 from tests.unit.extras.replay.test_holdout import LAST_FOUR, N_ITEMS, made_up
-
-
-def test_the_servers_answers_replace_the_exact_ones(exchange: Path) -> None:
-    settings = settings_of("default", exchange)
-    exact = replay.answers(settings, holdout_of(settings))
-    nothing = np.zeros_like(exact.ranked)
-    found = evaluate(
-        settings,
-        "",
-        lambda _: replay.Answers(exact.channels, exact.fused, nothing, exact.scores),
-    )
-    assert found["table"]["default: ranked"]["recall@50"] == 0
-    assert (
-        found["table"]["default: recall"]
-        == evaluate(settings, "")["table"]["default: recall"]
-    )
 
 
 def test_a_run_is_written_with_the_artifacts(released: Settings) -> None:

@@ -1,11 +1,8 @@
 """The cuts of each protocol, and what is compared there."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from extras.replay import gaps
 from offline.data.sequences import Sequences
@@ -18,7 +15,6 @@ from research.evaluation.protocols import (
     last_sessions,
 )
 from tests.unit.offline.data.ratings import events_of
-from tests.unit.offline.data.test_lists import SPEC, STORED, lists_of
 from tests.unit.offline.models.test_stages import USERS, inputs_of
 
 HOUR, DAY = 3600, 86_400
@@ -100,22 +96,3 @@ def test_as_of_now_those_alone_count_who_came_back() -> None:
         row["recall"]["ndcg@50"],
         row["difference"]["ndcg@50"]["low"],
     ) == (1, 0, 1)
-
-
-class ByOneColumn(torch.nn.Module):
-    def forward(self, rows: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
-        return rows[..., len(SPEC.features) :][..., :1]
-
-
-def test_a_list_comes_in_the_rankers_order_and_padding_last() -> None:
-    lists = lists_of([3, 17, 8])
-    lists.candidates[0, 0], lists.features[0, 0] = 0, 9
-    scores = STORED.inputs(lists).rows[..., len(SPEC.features)]
-    for codes, given, order in zip(
-        lists.candidates,
-        scores,
-        protocols.ranked(ByOneColumn(), lists, STORED, 2),
-        strict=True,
-    ):
-        by_score = codes[np.argsort(-given, kind="stable")]
-        assert order.tolist() == [*by_score[by_score > 0], *by_score[by_score == 0]]

@@ -1,16 +1,13 @@
-from __future__ import annotations
-
 import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from extras import replay
 from extras.comparison import plain
 from extras.replay import Answers, Holdout
 from research.evaluation.baselines import POPULARITY, baselines, best_unseen
-from research.evaluation.report import funnel, labelled, report
+from research.evaluation.report import funnel, report
 from tests.unit.extras.replay.test_holdout import LAST_FOUR, N_ITEMS, made_up
 
 SIZE = 10
@@ -67,23 +64,3 @@ def test_funnel_counts_what_each_stage_still_holds(
     assert found["fused"] == pytest.approx(channels["popular"]["found"])
     # the same ten in another order
     assert found["ranked"] == pytest.approx(found["fused"])
-
-
-def test_labelled_rows_are_the_rated_candidates_or_all(
-    holdout: Holdout, answers: Answers
-) -> None:
-    found = labelled(holdout, answers)
-    liked, disliked = holdout.relevance.toarray() > 0, holdout.disliked.toarray() > 0
-    labels, scores = [], []
-    for user, codes in enumerate(answers.ranked):
-        for code, score in zip(codes, answers.scores[user], strict=True):
-            if liked[user, code] or disliked[user, code]:
-                labels.append(int(liked[user, code]))
-                scores.append(score)
-    rated = found["liked against rated"]
-    assert (rated["rows"], rated["liked"]) == (len(labels), sum(labels))
-    assert rated["auc"] == pytest.approx(roc_auc_score(labels, scores))
-    everything = found["liked against all candidates"]
-    assert everything["rows"] == (answers.ranked > 0).sum()
-    # here the ranker turned recall's order around
-    assert everything["gauc of recalled order"] == pytest.approx(1 - everything["gauc"])

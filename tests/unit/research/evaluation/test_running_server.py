@@ -1,7 +1,5 @@
 """The client of the running server, against a small HTTP server that speaks like ours."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import time
@@ -15,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.dataset import IdKind, OwnId
-from data_exchange_center.release_parts import DatasetIds, OwnIds
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.release_parts import DatasetIds, read_own_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras import replay
@@ -38,7 +36,6 @@ class Server:
     holdout: Holdout
     exact: Answers
     url: str = ""
-    kind: IdKind = "integer"  # of the ids of users and items
     reply: Reply | None = None  # None: the exact answers
     ready: dict[str, Any] = field(
         default_factory=lambda: {"ready": True, "release": RELEASE}
@@ -87,19 +84,7 @@ class Server:
 
     @cached_property
     def own_ids(self) -> DatasetIds:
-        """The numbers themselves; or strings, which sort in another order."""
-
-        def named(numbers: np.ndarray) -> OwnIds:
-            whole = self.kind == "integer"
-            texts = [
-                str(number) if whole else f"{number % 7} {number}"
-                for number in numbers.tolist()
-            ]
-            return OwnIds(numbers.tolist(), texts, self.kind)
-
-        return DatasetIds(
-            named(self.holdout.past.user_numbers), named(self.holdout.past.item_numbers)
-        )
+        return read_own_ids(self.settings.artifacts_dir)
 
     def ask(self) -> Answers:
         recall = self.settings.recipe.recall
@@ -124,9 +109,7 @@ def server(served_exactly: tuple[Settings, Holdout, Answers]) -> Iterator[Server
         yield server
 
 
-@pytest.mark.parametrize("kind", ["integer", "string"])
-def test_the_servers_answer_is_read_completely(server: Server, kind: IdKind) -> None:
-    server.kind = kind
+def test_the_servers_answer_is_read_completely(server: Server) -> None:
     found, exact = server.ask(), server.exact
     assert np.array_equal(found.ranked, exact.ranked)
     assert np.array_equal(found.fused, exact.fused)
