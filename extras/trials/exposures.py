@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter
 from pydantic import ConfigDict, TypeAdapter
 
 from data_exchange_center.dataset import OwnId
@@ -86,13 +85,9 @@ EXPOSURE: Final = TypeAdapter(Exposure)  # reads and writes one, as JSON
 
 def is_shown(request: Request) -> bool:
     """Whether the user is shown the answer now: not one to a session, of which nothing is written, nor to an untrusted
-    client, nor one as of another time, unless the request says "experiments", too."""
+    client, nor one as of another time."""
     given = request.model_fields_set
-    return (
-        may_record_exposures()
-        and "history" not in given
-        and ("timestamp" not in given or "experiments" in given)
-    )
+    return may_record_exposures() and not given & {"history", "timestamp"}
 
 
 class Sampler:
@@ -126,29 +121,17 @@ class ExposureQueue:
     twice, so readers drop duplicates.
     """
 
-    def __init__(
-        self,
-        write: Callable[[Sequence[Exposure]], None],
-        registry: CollectorRegistry | None = None,
-    ) -> None:
+    def __init__(self, write: Callable[[Sequence[Exposure]], None]) -> None:
         """``write`` raises ServiceError."""
         self._write = write
         self._waiting: deque[Exposure] = deque()
         self._writing = threading.Lock()
-        self._results = Counter(
-            "recsys_exposures",
-            "Answers that are logged for trials and quality, by what became of them",
-            ["result"],
-            registry=registry,
-        )
         atexit.register(self.close)
 
     def put(self, exposure: Exposure) -> None:
         """Queue an exposure. Returns at once."""
         if len(self._waiting) < CAPACITY:
             self._waiting.append(exposure)
-        else:
-            self._results.labels("dropped").inc()
 
     def flush(self) -> bool:
         """Write what waits. Raises ServiceError, after which it waits on."""
@@ -157,7 +140,6 @@ class ExposureQueue:
                 self._write([self._waiting[place] for place in range(count)])
                 for _ in range(count):
                     self._waiting.popleft()
-                self._results.labels("written").inc(count)
         return True
 
     def close(self) -> None:
@@ -167,5 +149,4 @@ class ExposureQueue:
             self.flush()
         if lost := len(self._waiting):
             log.error("%d exposures are lost: Redis did not take them", lost)
-            self._results.labels("dropped").inc(lost)
             self._waiting.clear()

@@ -6,9 +6,8 @@ from flask import Flask
 from pydantic import Field
 
 from extras.routes import route
-from extras.trials.progress import CanaryReport
 from extras.trials.quality import Report
-from extras.trials.serving import InExperiment, Serving
+from extras.trials.serving import CanaryReport, Serving
 from extras.trials.state import Experiment, Model
 from extras.trials.store import TrialStore
 from online.recommend.types import Answer, Request
@@ -18,66 +17,24 @@ from online.web.parts import Parts
 class TrialRequest(Request):
     """Whether a trial may decide on the release."""
 
-    # take part in those that run; said together with a timestamp, it counts as an exposure
+    # take part in those that run
     experiments: bool = True
 
 
 class TrialAnswer(Answer):
     """With the experiment that had a part in it."""
 
-    experiments: list[InExperiment] = Field(
-        default=[],
-        description="what decided on the release; absent if none did",
+    experiments: dict[str, str] = Field(
+        default={},
+        description="the experiment that decided on the release -> the user's arm; absent if none did",
         exclude_if=lambda found: not found,
     )
 
 
-class ArmView(Model):
-    """An arm."""
-
-    name: str
-    release: str
-    share: float
-    """of all users"""
-
-
-class ExperimentView(Model):
-    """An experiment that runs, or that did."""
-
-    name: str
-    share: float
-    """of all users"""
-    dataset: str
-    """whose users they are"""
-    arms: list[ArmView]
-    """the control first"""
-    horizon_s: int
-    """how long a user is watched, since the first answer"""
-    planned_users: int
-    """the interval is narrowest at so many"""
-    started: int
-    """seconds since 1970-01-01 UTC"""
-    stopped: int | None
-    """null: it runs"""
-
-    @classmethod
-    def of(cls, experiment: Experiment) -> ExperimentView:
-        total = sum(arm.weight for arm in experiment.arms.values())
-        arms = [
-            ArmView(
-                name=name,
-                release=arm.release,
-                share=round(experiment.share * arm.weight / total, 4),
-            )
-            for name, arm in experiment.arms.items()
-        ]
-        return cls(**experiment.model_dump(exclude={"buckets", "arms"}), arms=arms)
-
-
-class ExperimentsView(Model):
+class Experiments(Model):
     """The experiments that there are, the oldest first."""
 
-    experiments: list[ExperimentView]
+    experiments: tuple[Experiment, ...]
 
 
 def register(app: Flask, parts: Parts) -> None:
@@ -90,23 +47,21 @@ def register(app: Flask, parts: Parts) -> None:
     parts.recommend, parts.preferred = serving.recommend, serving.preferred
     parts.recommender.readiness.notes.append(serving.note)
     if "trials" not in parts.stores:
-        serving.open()
         flush = serving.exposures.flush
         # each on a thread of its own: `measure` takes seconds
         for each in (serving.follow, serving.measure, flush, serving.read_report):
             parts.recommender.follow(each)
 
-    @route(app, parts, "GET", "/ml/experiments", ExperimentsView, (401, 429, 500, 503))
-    def experiments() -> ExperimentsView:
+    @route(app, parts, "GET", "/ml/experiments", Experiments, (401, 429, 500, 503))
+    def experiments() -> Experiments:
         """The experiments that run, and those that did."""
-        found = store.call(None).experiments
-        return ExperimentsView(experiments=[ExperimentView.of(each) for each in found])
+        return Experiments(experiments=store.call(None).experiments)
 
     @route(app, parts, "GET", "/ml/canary", CanaryReport, (401, 429, 500, 503))
     def canary() -> CanaryReport:
         """The release on trial, and those that were.
 
-        Of the one that runs also counts of both groups, each guardrail with its bound, and when the next step comes.
+        Of the one that runs also the requests of both groups, and each guardrail with its bound.
         """
         return serving.canary_report()
 

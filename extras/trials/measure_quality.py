@@ -7,13 +7,12 @@ shift and .2 one that matters.
 Reads   exposures and users' events in Redis; the artifacts of the active release, for drift
 Writes  Redis: the report that servers show (`/ml/quality`, `/metrics`, the page's status tab); an earlier one's days
         are kept
-Run     make quality (window=3600: seconds after a list in which a liked item makes it a hit)
+Run     make quality
 Expect  two tables; a sentence where drift cannot be measured
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final
@@ -50,8 +49,9 @@ FEWEST: Final = 200
 _SMOOTHING: Final = 0.5  # added to each bin's count
 
 
-def measure(settings: Settings, window_s: int, now: float) -> tuple[Report, str]:
-    """Measure, store and return the report, and why drift is not in it, or not all. Raises ServiceError, StepError."""
+def measure(settings: Settings, now: float) -> tuple[Report, str]:
+    """Measure, store and return the report, and why drift is not in it. Raises ServiceError, StepError."""
+    limits = QualitySettings.load()
     with closing(RedisUsers(settings.redis)) as users:
         live = users.listed()[0]
         published = read_published(users, live) if live else None
@@ -65,7 +65,7 @@ def measure(settings: Settings, window_s: int, now: float) -> tuple[Report, str]
     with closing(TrialStore(settings.redis, TIMEOUT_S)) as store:
         exposures = [each for each in store.exposures() if each.dataset == name]
         events = store.events_of(name, list({each.userid for each in exposures}))
-        rates = hit_rates(exposures, events, manifest.dataset, window_s, now)
+        rates = hit_rates(exposures, events, manifest.dataset, limits.window_s, now)
         drift, problem = [], ""
         try:
             drift = drifts(settings, manifest, exposures, events)
@@ -74,11 +74,11 @@ def measure(settings: Settings, window_s: int, now: float) -> tuple[Report, str]
         report = Report(
             release=manifest.release,
             made=int(now),
-            window_s=window_s,
-            threshold=QualitySettings.load().threshold,
+            window_s=limits.window_s,
+            threshold=limits.threshold,
             hit_rates=rates,
             drift=drift,
-        ).after(store.report(name, window_s))
+        ).after(store.report(name, limits.window_s))
         store.write_report(name, report)
     return report, problem
 
@@ -106,33 +106,27 @@ def drifts(
     answers = [each for each in exposures if each.release == manifest.release]
     # each user once, however many requests there were
     served = list(dict.fromkeys(each.userid for each in answers))
-    numbers = [users.numbers.get(user, 0) for user in served]
     new = [each for user in served for each in events[user] if each.timestamp > newest]
-    rated = [each for each in new if dataset.event_types.get(each.type) == "rates"]
-    item_numbers = [items.numbers.get(each.itemid, 0) for each in new]
 
-    sizes = ratings.groupby(Columns.USER).size()
-    more = Counter(each.userid for each in rated)
-    sizes_now = [
-        sizes.get(number, 0) + more[user]
-        for user, number in zip(served, numbers, strict=True)
+    values = [
+        dataset.code(each.value, each.type)
+        for each in new
+        if dataset.event_types.get(each.type) == "rates"
     ]
-    values = [dataset.code(each.value, each.type) for each in rated]
-    compared = {  # in the training data, now
-        "events of a user": (sizes, pd.Series(sizes_now)),
-        "rating": (ratings[Columns.RATING], pd.Series(values)),
-    }
+    found = [drift_of("rating", ratings[Columns.RATING], pd.Series(values))]
     of_users = artifacts.USER_FEATURES.read(folder).set_index(Columns.USER)
-    for feature in of_users:
-        column = of_users[feature]
-        compared[f"{feature}"] = column, column.reindex(numbers)
     of_items = artifacts.ITEM_FEATURES.read(folder).set_index(Columns.ITEM)
-    for feature in of_items:
-        column = of_items[feature]
-        training = column.reindex(ratings[Columns.ITEM])
-        compared[f"{feature}"] = training, column.reindex(item_numbers)
-    found = [drift_of(name, *both) for name, both in compared.items()]
-    return [each for each in found if each is not None]
+    numbers = [users.numbers.get(user, 0) for user in served]
+    item_numbers = [items.numbers.get(each.itemid, 0) for each in new]
+    for features, training, now in (
+        (of_users, of_users.index, numbers),
+        (of_items, ratings[Columns.ITEM], item_numbers),
+    ):
+        for name, column in features.items():
+            both = column.reindex(training), column.reindex(now)
+            found.append(drift_of(f"{name}", *both))
+    there = [each for each in found if each is not None]
+    return sorted(there, key=lambda each: -each.psi)
 
 
 def drift_of(feature: str, training: pd.Series, current: pd.Series) -> Drift | None:
@@ -167,25 +161,11 @@ def psi(training: NDArray[Any], current: NDArray[Any]) -> float:
 
 def show(report: Report, problem: str, console: Console) -> None:
     """Print a report as tables."""
-    title = f"lists with a liked item within {report.window_s} s"
-    rates = (
-        (each.release, each.day, f"{each.lists:,}", f"{each.hits / each.lists:.4f}")
-        for each in report.hit_rates
-    )
-    console.print(table(title, ("release", "day (UTC)", "lists", "hit rate"), rates))
+    rates = [each.model_dump() for each in report.hit_rates]
+    title = f"hits: lists with a liked item within {report.window_s} s"
+    console.print(table(title, rates))
     if report.drift:
-        rows = (
-            (
-                each.feature,
-                f"{each.psi:.3f}{' drifted' * (each.psi > report.threshold)}",
-                f"{each.values:,}",
-            )
-            for each in report.drift
-        )
-        title = f"drift from the training data of {report.release}"
-        console.print(table(title, ("feature", "PSI", "values"), rows))
-    elif not problem:
-        console.print(f"No drift: {FEWEST} users, or events, are needed.")
-    if problem:
-        kept = " What an earlier run has measured is kept." if report.drift else ""
-        console.print(f"{problem}{kept}")
+        title = f"drift from {report.release}; above {report.threshold:g} it matters"
+        console.print(table(title, [each.model_dump() for each in report.drift]))
+    else:
+        console.print(problem or f"No drift: {FEWEST} users, or events, are needed.")

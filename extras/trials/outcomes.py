@@ -10,9 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from math import inf
-from operator import attrgetter
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +18,6 @@ from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.events import Event, opinion
 from extras.trials.exposures import Exposure
 from extras.trials.quality import DayRate
-
-# After a trial is stopped, until every worker with requests knows
-HEARD_S: Final = 60
 
 EventsOf = Callable[[Sequence[OwnId]], Mapping[OwnId, Sequence[Event]]]
 
@@ -37,7 +31,7 @@ def likes_of(
     retractions too.
     """
     liked: set[OwnId] = set()
-    for event in sorted(events, key=attrgetter("timestamp")):
+    for event in sorted(events, key=lambda each: each.timestamp):
         if event.timestamp > end:
             break
         likes = opinion(event, dataset)
@@ -59,13 +53,11 @@ class Outcomes:
         arms: (users,) names.
         likes: (users,) how many of the shown items the user likes.
         watched: arm -> users whose horizon is not over.
-        releases: (arm, release that answered) -> answers.
     """
 
     arms: NDArray[np.str_]
     likes: NDArray[np.float64]
     watched: Mapping[str, int] = field(default_factory=dict)
-    releases: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def outcomes_of(
@@ -74,21 +66,15 @@ def outcomes_of(
     dataset: Dataset,
     horizon_s: float,
     now: float,
-    stopped: float = inf,
 ) -> Outcomes:
     """Join a trial's exposures, each once, with events, by user and arm.
 
     Args:
         events_of: users -> events; those of one second in order of arrival.
-        stopped: when the trial was; like ``now`` in seconds.
     """
     answers: dict[OwnId, list[Exposure]] = {}
-    releases: Counter[tuple[str, str]] = Counter()
-    in_order = lambda each: (each.answered, str(each.userid))  # noqa: E731 (a key)
-    for each in sorted(exposures, key=in_order):
-        if each.answered <= (stopped + HEARD_S) * 1_000:
-            answers.setdefault(each.userid, []).append(each)
-            releases[each.arm, each.release] += 1
+    for each in sorted(exposures, key=lambda each: (each.answered, str(each.userid))):
+        answers.setdefault(each.userid, []).append(each)
     events = events_of(list(answers))
     arms: list[str] = []
     likes: list[int] = []
@@ -100,9 +86,7 @@ def outcomes_of(
         else:
             arms.append(arm)
             likes.append(likes_of(theirs, events.get(user, ()), dataset, end))
-    return Outcomes(
-        np.array(arms, np.str_), np.array(likes, np.float64), watched, releases
-    )
+    return Outcomes(np.array(arms, np.str_), np.array(likes, np.float64), watched)
 
 
 def hit_rates(

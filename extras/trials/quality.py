@@ -18,7 +18,7 @@ from data_exchange_center.settings import ExtensionSettings
 from extras.trials.state import Model
 
 DAYS: Final = 7  # of a release's hit rate in the metrics
-KEPT_DAYS: Final = 90  # of hit rates, in a report
+KEPT_RATES: Final = 200  # in a report
 
 
 class QualitySettings(ExtensionSettings, env_prefix="RECSYS_QUALITY__"):
@@ -78,20 +78,15 @@ class Report(Model):
     def after(self, before: Report) -> Report:
         """This report, with days that only an earlier one of the same window has, or has more lists of.
 
-        The newest `KEPT_DAYS` are kept; and the drift of the same release, where it could not be measured this time.
+        The newest `KEPT_RATES` are kept.
         """
-        rates = {(each.day, each.release): each for each in self.hit_rates}
-        for each in before.hit_rates:
-            found = rates.get((each.day, each.release))
-            if found is None or found.lists < each.lists:
-                rates[each.day, each.release] = each
-        days = sorted({day for day, _ in rates})[-KEPT_DAYS:]
-        kept = [rates[key] for key in sorted(rates) if key[0] in days]
-        drift = self.drift
-        if not drift and before.release == self.release:
-            drift = before.drift
-        drift = sorted(drift, key=lambda each: -each.psi)
-        return self.model_copy(update={"hit_rates": kept, "drift": drift})
+        most: dict[tuple[str, str], DayRate] = {}
+        for each in sorted(
+            (*before.hit_rates, *self.hit_rates), key=lambda each: each.lists
+        ):
+            most[each.day, each.release] = each
+        kept = [most[key] for key in sorted(most)[-KEPT_RATES:]]
+        return self.model_copy(update={"hit_rates": kept})
 
 
 class QualityMetrics:

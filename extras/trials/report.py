@@ -15,9 +15,10 @@ Run     make experiment name=ranker
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from math import inf, isfinite, nan
+from functools import partial
+from math import isfinite, nan
 from typing import Final
 
 import numpy as np
@@ -41,8 +42,8 @@ from extras.trials.store import TrialStore
 from offline_to_online.stores.base import TIMEOUT_S
 from online.clients.redis import RedisUsers
 
+PLANNED: Final = 1_000  # users where intervals are narrowest
 SUSPICIOUS: Final = 0.01  # p-value of the arms' sizes
-OFTEN: Final = 0.01  # share of the answers that are not of the arm's release
 
 
 def report(settings: Settings, name: str, console: Console) -> None:
@@ -54,16 +55,11 @@ def report(settings: Settings, name: str, console: Console) -> None:
         experiment = store.call(None).named(name)
         outcomes = outcomes_of(
             store.exposures(name),
-            lambda users: store.events_of(experiment.dataset, users),
+            partial(store.events_of, experiment.dataset),
             dataset_of(experiment, users),
             experiment.horizon_s,
             time.time(),
-            inf if experiment.stopped is None else experiment.stopped,
         )
-        if store.is_cut(experiment.started):
-            console.print(
-                "[bold red]WARNING: the log of exposures is full and has lost the oldest; users may be missing.[/]"
-            )
     show(experiment, outcomes, console)
 
 
@@ -78,86 +74,58 @@ def dataset_of(experiment: Experiment, users: RedisUsers) -> Dataset:
     )
 
 
-def warnings(experiment: Experiment, outcomes: Outcomes) -> list[str]:
-    """Reasons not to trust the differences."""
-    found = []
-    arms = experiment.arms
-    other = sum(
-        count
-        for (arm, release), count in outcomes.releases.items()
-        if release != experiment.release_of(arm)
-    )
-    if other > OFTEN * (answers := sum(outcomes.releases.values())):
-        found.append(
-            f"{other:,} of {answers:,} answers are not what the experiment requested: an "
-            "arm's release could not answer. They still count for the arm, so the difference looks smaller than it is"
-        )
-    users = [
-        int((outcomes.arms == arm).sum()) + outcomes.watched.get(arm, 0) for arm in arms
-    ]
-    weights = np.array([arm.weight for arm in arms.values()], np.float64)
+def show(experiment: Experiment, outcomes: Outcomes, console: Console) -> None:
+    """Print a table of the arms, and whether their sizes say not to trust it."""
+    _, *others = experiment.arms
+    users, rows = [], []
+    for arm in experiment.arms:
+        likes = outcomes.likes[outcomes.arms == arm]
+        users.append(len(likes) + outcomes.watched.get(arm, 0))
+        row = {
+            "arm": arm,
+            "users": len(likes),
+            "likes a user": likes.mean() if len(likes) else nan,
+            "against the control": "",
+        }
+        if arm in others:
+            found = against_control(experiment, outcomes, arm)
+            row["against the control"] = in_words(found)
+        rows.append(row)
+    weights = np.array([arm.weight for arm in experiment.arms.values()], np.float64)
     p_value = sample_ratio_p_value(np.array(users), weights)
     if p_value < SUSPICIOUS:
-        found.append(
-            f"the arms have {users} users, which does not fit their weights "
-            f"(p = {p_value:.2g}): users of an arm are being lost, so do not trust the differences below"
+        console.print(
+            f"[bold red]WARNING: the arms have {users} users, which does not fit their weights (p = {p_value:.2g}): "
+            "users of an arm are being lost, so do not trust the differences.[/]"
         )
-    return found
+    watched = sum(outcomes.watched.values())
+    title = f"{experiment.name}; {watched:,} more users are still watched"
+    console.print(table(title, rows))
 
 
 def against_control(experiment: Experiment, outcomes: Outcomes, arm: str) -> Interval:
     """Difference of an arm's likes a user to the control's. All arms share the error (Bonferroni)."""
     control, *others = experiment.arms
     both = (outcomes.arms == control) | (outcomes.arms == arm)
-    return difference(
-        outcomes.likes[both],
-        outcomes.arms[both] == arm,
-        experiment.planned_users,
-        ALPHA / len(others),
-    )
-
-
-def show(experiment: Experiment, outcomes: Outcomes, console: Console) -> None:
-    """Print warnings, and a table of the arms."""
-    for warning in warnings(experiment, outcomes):
-        console.print(f"[bold red]WARNING: {warning}.[/]")
-    watched = sum(outcomes.watched.values())
-    console.print(
-        f"{experiment.name}: {sum(outcomes.releases.values()):,} answers, {len(outcomes.arms):,} users, "
-        f"and {watched:,} who are still watched ({experiment.horizon_s:,} s since the first answer)"
-    )
-    control = next(iter(experiment.arms))
-    rows = []
-    for arm in experiment.arms:
-        likes = outcomes.likes[outcomes.arms == arm]
-        mean = likes.mean() if len(likes) else nan
-        found = ""
-        if arm != control:
-            found = in_words(against_control(experiment, outcomes, arm))
-        rows.append((arm, f"{len(likes):,}", f"{mean:.4f}", found))
-    columns = ("arm", "users", "likes a user", f"against {control}, 95 % at any time")
-    console.print(table(experiment.name, columns, rows))
+    treated = outcomes.arms[both] == arm
+    return difference(outcomes.likes[both], treated, PLANNED, ALPHA / len(others))
 
 
 def in_words(found: Interval) -> str:
-    """A difference, and the conclusion so far."""
+    """A difference; it is found where the interval excludes zero."""
     if not isfinite(found.low):
         return f"too few users yet: {FIRST} of each arm are needed"
-    conclusion = "no difference is found so far"
-    if found.low > 0:
-        conclusion = "better"
-    elif found.high < 0:
-        conclusion = "worse"
-    return (
-        f"{found.estimate:+.4f} ({found.low:+.4f} to {found.high:+.4f}): {conclusion}"
-    )
+    return f"{found.estimate:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
 
 
-def table(
-    title: str, columns: Sequence[str], rows: Iterable[Iterable[object]]
-) -> Table:
-    """A table whose cells fold where they are too long."""
-    found = Table(*(Column(name, overflow="fold") for name in columns), title=title)
+def table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
+    """A table of rows with the same fields, whose cells fold where they are too long."""
+    columns = (Column(name, overflow="fold") for row in rows[:1] for name in row)
+    found = Table(*columns, title=title)
     for row in rows:
-        found.add_row(*map(str, row))
+        found.add_row(*map(_cell, row.values()))
     return found
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

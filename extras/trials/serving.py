@@ -9,13 +9,22 @@ worker has made is not made twice.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from extras.routes import per_release
 from extras.trials.changes import follow_decision, settle_canary
-from extras.trials.decision import CanarySettings, Counts, Likes, decide
+from extras.trials.decision import (
+    CanarySettings,
+    Counts,
+    Guardrail,
+    bucket_of,
+    decide,
+    guardrails,
+    relative_likes,
+)
 from extras.trials.exposures import (
     PLAIN,
     Exposure,
@@ -24,12 +33,10 @@ from extras.trials.exposures import (
     is_shown,
 )
 from extras.trials.outcomes import outcomes_of
-from extras.trials.progress import CanaryReport, progress
 from extras.trials.quality import QualityMetrics, QualitySettings, Report
-from extras.trials.state import Assignment, Canary, Model, Trials
+from extras.trials.state import GROUPS, Canary, Model, Trial, Trials
 from extras.trials.store import Change, TrialStore
-from extras.trials.tally import Tally, Titles, overlap_of, problems
-from online.clients.base import ServiceError
+from extras.trials.tally import Tally, is_wrong, overlap_of, problems, titles_of
 from online.recommend.outcomes import BadRequestError
 from online.recommend.types import Answer, Request, Stopwatch, read_id
 from online.web.parts import Parts
@@ -41,12 +48,22 @@ LOADED_S: Final = 60.0
 RECENT_S: Final = 24 * 3600.0  # how long readiness reports an ended canary
 
 
-class InExperiment(Model):
-    """An experiment that had a part in an answer."""
+class Progress(Model):
+    """How the canary that runs does."""
 
-    experiment: str
-    arms: list[str]
-    """the user's one"""
+    requests: dict[str, int]
+    """of this step, by group: the canary's users, and as many of the active release's"""
+    guardrails: list[Guardrail]
+    """the first whose `certain` exceeds its `bound` rolls the release back"""
+
+
+class CanaryReport(Model):
+    """The release on trial, if there is one, and those that were, newest first; and how the one that runs does."""
+
+    running: Canary | None
+    ended: tuple[Canary, ...]
+    progress: Progress | None
+    """null: no canary runs"""
 
 
 class Serving:
@@ -58,38 +75,40 @@ class Serving:
         store.breaker = parts.recommender.users.breaker
         self._limits = CanarySettings.load()
         quality = QualitySettings.load()
-        self.exposures = ExposureQueue(store.expose, parts.registry)
+        self.exposures = ExposureQueue(store.expose)
         self._sampler = Sampler(quality.record_per_s)
         self._trials = Trials()
         self._tally = Tally()  # of the canary that runs
-        self._titles = per_release(Titles)
+        self._titles = per_release(titles_of)
         # Quality over time
         self._window_s = quality.window_s
         self.report = Report(threshold=quality.threshold)
         self._metrics = QualityMetrics(parts.registry, quality.threshold)
 
+    @property
+    def _dataset(self) -> str:
+        """Of the active release; empty: there is none."""
+        active = self._recommender.releases.active
+        return active.manifest.dataset.base_name if active else ""
+
     # --- answering
 
     def recommend(self, request: Request, watch: Stopwatch) -> Answer:
         """As `Recommender.recommend`, from the release of the user's arm."""
-        assigned = self._assigned(request)
-        if assigned is None:
-            answer = self._recommender.recommend(request, watch)
-        elif isinstance(assigned.trial, Canary):
-            answer = self._of_canary(assigned.trial, assigned.arm, request, watch)
+        trial, arm = self._assigned(request)
+        if isinstance(trial, Canary):
+            answer = self._of_canary(trial, arm, request, watch)
         else:
-            answer = self._recommender.recommend(request, watch, assigned.release)
-            part = InExperiment(experiment=assigned.trial.name, arms=[assigned.arm])
-            answer = answer.model_copy(update={"experiments": [part]})
-        active = self._recommender.releases.active
-        if active is not None:
-            dataset = active.manifest.dataset.base_name
-            if assigned is not None and is_shown(request):
-                shown = dataset, assigned.trial.name, assigned.arm
-                self.exposures.put(Exposure.of(answer, request, *shown))
-            if self._sampler.takes(request):
-                self.exposures.put(Exposure.of(answer, request, dataset))
-        return answer
+            release = trial.release_of(arm) if trial else None
+            answer = self._recommender.recommend(request, watch, release)
+        if trial is not None and is_shown(request):
+            shown = Exposure.of(answer, request, trial.dataset, trial.name, arm)
+            self.exposures.put(shown)
+        if self._sampler.takes(request) and (dataset := self._dataset):
+            self.exposures.put(Exposure.of(answer, request, dataset))
+        if trial is None or isinstance(trial, Canary):
+            return answer
+        return answer.model_copy(update={"experiments": {trial.name: arm}})
 
     def preferred(self, userid: str) -> str | None:
         """The release of a user's arm; None: the active one answers. An id as text."""
@@ -100,22 +119,20 @@ class Serving:
             own = read_id("userid", userid, active.user_ids)
         except BadRequestError:  # the recommender reports it
             return None
-        assigned = self._trials.assigned(own, active.manifest.dataset.base_name)
-        return assigned.release if assigned else None
+        trial, arm = self._trials.assigned(own, self._dataset)
+        return trial.release_of(arm) if trial else None
 
-    def _assigned(self, request: Request) -> Assignment | None:
-        """The arm that answers a request; None: the active release, or a named one."""
-        releases, canary = self._recommender.releases, self._trials.canary
-        agrees = getattr(request, "experiments", True)
-        if request.release or request.strict or not request.userid or not agrees:
-            return None
+    def _assigned(self, request: Request) -> tuple[Trial | None, str]:
+        """The trial and arm that answer a request; None: the active release, or a named one."""
+        canary, agrees = self._trials.canary, getattr(request, "experiments", True)
         is_fresh = time.monotonic() < self._tally.began + LOADED_S
-        if canary is not None and is_fresh and canary.release not in releases.loaded:
-            return None  # a process that has just been started may need a while
-        if releases.active is None:
-            return None
-        dataset = releases.active.manifest.dataset.base_name
-        return self._trials.assigned(request.userid, dataset)
+        loaded = self._recommender.releases.loaded
+        # a process that has just been started may need a while
+        is_loading = canary is not None and is_fresh and canary.release not in loaded
+        is_named = request.release or request.strict or not request.userid
+        if is_named or not agrees or is_loading:
+            return None, ""
+        return self._trials.assigned(request.userid, self._dataset)
 
     def _of_canary(
         self, canary: Canary, arm: str, request: Request, watch: Stopwatch
@@ -127,25 +144,18 @@ class Serving:
         except BadRequestError:
             raise
         except Exception:
-            tally.failed(arm)
+            tally.count(arm, ["errors"])
             raise
         names = problems(answer, request.size, served=answer.release == release)
         active = self._recommender.releases.loaded.get(canary.active)
-        if arm == "canary" and active and not self._titles(active).agree(answer):
+        if arm == "canary" and active and is_wrong(answer, self._titles(active)):
             names.append("wrong")
-        tally.answered(arm, names, answer.took_ms["total"], request.userid)
+        tally.count(arm, [*names, f"<{bucket_of(answer.took_ms['total'])}"])
         if arm == "canary" and not names and request.model_fields_set <= PLAIN:
             tally.samples.append(request)
         return answer
 
     # --- following
-
-    def open(self) -> None:
-        """Load the release of a running canary, so that its users are not answered by another one."""
-        with suppress(ServiceError):
-            self._adopt(self._store.call(None))
-            if self._trials.canary is not None:
-                self._recommender.releases.follow()
 
     def follow(self) -> bool:
         """Read the trials; while a canary runs add up its counts and decide. Raises ServiceError."""
@@ -165,15 +175,16 @@ class Serving:
             return True
         else:
             self._compare(canary)
-            counts = self._counts(canary, *self._tally.taken())
-            decision = decide(counts, self._limits, canary.users, canary.is_last)
+            counts = self._counts(canary, self._tally.taken())
+            needed = canary.requests
+            decision = decide(counts, self._limits, needed, last=canary.is_last)
             change = partial(follow_decision, canary=canary, decision=decision)
         self._adopt(self._store.update(change))
         return True
 
     def _adopt(self, found: Trials) -> None:
         before, canary = self._trials.canary, found.canary
-        if canary is not None and (before is None or before.id != canary.id):
+        if canary is not None and (before is None or before.name != canary.name):
             self._tally = Tally()
         self._trials = found
 
@@ -195,16 +206,10 @@ class Serving:
             if not (one.degraded or other.degraded):
                 self._tally.compared(overlap_of(one, other))
 
-    def _counts(self, canary: Canary, *taken: Any) -> Counts:
-        """All workers' counts, with those ``taken`` of this one's."""
-        stored, users = self._store.counted(canary, *taken)
-        return Counts.of(
-            stored,
-            users=users["canary"],
-            active_users=users["active"],
-            seconds=time.time() - canary.joined,
-            likes=self._tally.likes,
-        )
+    def _counts(self, canary: Canary, more: Mapping[str, int]) -> Counts:
+        """The sums of all workers, with what this one has counted."""
+        stored = self._store.counted(canary, more)
+        return Counts(stored, time.time() - canary.joined, self._tally.likes)
 
     def measure(self) -> bool:
         """Measure what the users of both groups like, for the next decisions. Raises ServiceError."""
@@ -217,22 +222,20 @@ class Serving:
             return True
         found = outcomes_of(
             self._store.exposures(canary.name, int(canary.began - 60) * 1_000),
-            lambda users: self._store.events_of(canary.dataset, users),
+            partial(self._store.events_of, canary.dataset),
             opened.manifest.dataset,
             self._limits.horizon_s,
             time.time(),
         )
-        planned = max(2 * canary.users, 100)
-        tally.likes = Likes.of(found.likes, found.arms == "canary", planned)
+        planned = max(2 * canary.requests, 100)
+        tally.likes = relative_likes(found.likes, found.arms == "canary", planned)
         now = time.monotonic()
         tally.likes_at = now + max(LIKES_S, (now - began) / LIKES_SHARE)
         return True
 
     def read_report(self) -> bool:
         """Read the report on quality. Raises ServiceError."""
-        active = self._recommender.releases.active
-        if active is not None:
-            dataset = active.manifest.dataset.base_name
+        if dataset := self._dataset:
             found = self._store.report(dataset, self._window_s)
             if found != self.report:
                 self._metrics.show(found)
@@ -245,15 +248,21 @@ class Serving:
         """What readiness reports: the canary that runs, or one that was not activated."""
         if self._trials.canary is not None:
             return str(self._trials.canary)
-        for last in self._trials.ended[:1]:
-            if last.verdict != "activated" and last.ended > time.time() - RECENT_S:
-                return str(last)
-        return ""
+        recent = time.time() - RECENT_S
+        failed = (
+            f"{last}"
+            for last in self._trials.ended[:1]
+            if last.verdict != "activated" and last.ended > recent
+        )
+        return next(failed, "")
 
     def canary_report(self) -> CanaryReport:
         """The canaries, and how the one that runs does. Raises ServiceError."""
-        found, running = self._store.call(None), None
+        found, progress = self._store.call(None), None
         if found.canary is not None:
-            counts = self._counts(found.canary)
-            running = progress(found.canary, counts, self._limits, time.time())
-        return CanaryReport(running=found.canary, ended=found.ended, progress=running)
+            counts = self._counts(found.canary, {})
+            progress = Progress(
+                requests={arm: counts.of(arm, "requests") for arm in GROUPS},
+                guardrails=guardrails(counts, self._limits),
+            )
+        return CanaryReport(running=found.canary, ended=found.ended, progress=progress)

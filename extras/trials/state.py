@@ -3,17 +3,16 @@
 A trial answers some users from the releases of its arms. An experiment compares its arms for as long as somebody
 wants. A canary compares a release with the active one in steps, each with a share of the users, and ends by itself.
 
-A hash of the id alone assigns users, so that every worker assigns a user alike. Each running experiment holds some of
-the buckets, and no two share a user (one layer of Tang et al. 2010, Overlapping Experiment Infrastructure). Within an
-experiment its own hash decides on the arm: a user with the treatment of one experiment is no likelier to get that of
-the next in the same buckets.
+A hash of the id and the trial's name alone assigns users, so that every worker assigns a user alike. A second hash
+decides on the arm: a user with the treatment of one experiment is no likelier to get that of the next.
 """
 
 from __future__ import annotations
 
+from bisect import bisect
 from hashlib import blake2b
 from itertools import accumulate
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,12 +20,9 @@ from data_exchange_center.dataset import OwnId
 from online.recommend.outcomes import BadRequestError
 from online.recommend.types import RELEASE
 
-BUCKETS: Final = 10_000  # of all users; and of an experiment's, for its arms
-MAX_ARMS: Final = 8
-DAY_S: Final = 86_400
+BUCKETS: Final = 10_000  # of users
 GROUPS: Final = ("canary", "active")  # arms of a canary
 
-Ranges = tuple[tuple[int, int], ...]  # [first, after the last) of buckets
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 ReleaseId = Annotated[str, Field(pattern=RELEASE)]
 Verdict = Literal["activated", "rolled back", "stopped"]
@@ -68,45 +64,31 @@ class Declaration(Model):
     Attributes:
         share: of all users.
         horizon_s: how long a user is watched, since the first answer.
-        planned_users: at how many the interval is narrowest.
     """
 
     name: Name
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    arms: Annotated[dict[Name, Arm], Field(min_length=2, max_length=MAX_ARMS)]
-    horizon_s: Annotated[int, Field(ge=60, le=90 * DAY_S)] = DAY_S
-    planned_users: Annotated[int, Field(ge=100, le=100_000_000)] = 1_000
+    arms: Annotated[dict[Name, Arm], Field(min_length=2, max_length=8)]
+    horizon_s: Annotated[int, Field(ge=60)] = 86_400
 
 
 class Experiment(Declaration):
-    """A running or stopped experiment.
-
-    Attributes:
-        dataset: `Dataset.base_name` of its arms' releases.
-        started: in seconds since 1970-01-01 UTC.
-    """
+    """A running or stopped experiment."""
 
     dataset: str
-    buckets: Ranges
+    """whose users they are"""
     started: int
+    """seconds since 1970-01-01 UTC"""
     stopped: int | None = None
-
-    @property
-    def runs(self) -> bool:
-        return self.stopped is None
+    """null: it runs"""
 
     def arm_of(self, userid: OwnId) -> str | None:
         """The arm of a user; None: the user is not in the experiment. Arms' weights never change."""
-        place = bucket("main", userid, b"layer")
-        if not any(first <= place < after for first, after in self.buckets):
+        if bucket(self.name, userid, b"layer") >= self.share * BUCKETS:
             return None
         place = bucket(self.name, userid, b"arm")
         limits = list(accumulate(arm.weight for arm in self.arms.values()))
-        return next(
-            name
-            for name, limit in zip(self.arms, limits, strict=True)
-            if place * limits[-1] < limit * BUCKETS
-        )
+        return list(self.arms)[bisect(limits, place * limits[-1] // BUCKETS)]
 
     def release_of(self, arm: str) -> str:
         return self.arms[arm].release
@@ -116,9 +98,10 @@ class Experiment(Declaration):
 
 
 class Canary(Model):
-    """A release on trial."""
+    """A release on trial, or one that was."""
 
-    id: str
+    name: str
+    """of its exposures in the log"""
     release: ReleaseId
     active: ReleaseId
     """the release that it is compared with"""
@@ -126,7 +109,7 @@ class Canary(Model):
     shares: tuple[float, ...]
     """of the users, step by step"""
     step: int = 0
-    users: int
+    requests: int
     """that it has to answer in each step"""
     began: float
     """seconds since 1970-01-01 UTC"""
@@ -134,13 +117,14 @@ class Canary(Model):
     """when the step's users joined: seconds since 1970-01-01 UTC"""
     activating: bool = False
     """it has held, and the pointer is being moved"""
-    waiting: bool = False
-    """its last step is over without enough feedback: a person, or more of it, activates it"""
-
-    @property
-    def name(self) -> str:
-        """Name of its exposures in the log."""
-        return f"canary-{self.id}"
+    verdict: Verdict | None = None
+    """null: it runs; rolled back: by a guardrail, which the same release would violate again"""
+    ended: float = 0
+    """seconds since 1970-01-01 UTC; 0: it runs"""
+    reason: str = ""
+    """the violated guardrail, or what else ended it"""
+    detail: str = ""
+    """in figures"""
 
     @property
     def share(self) -> float:
@@ -153,7 +137,7 @@ class Canary(Model):
 
     def arm_of(self, userid: OwnId) -> str | None:
         """The group of a user, who stays in it in later steps; None: in neither group."""
-        place = bucket(self.id, userid, b"canary") / BUCKETS
+        place = bucket(self.name, userid, b"canary") / BUCKETS
         if place < self.share:
             return "canary"
         return "active" if place >= 1 - self.share else None
@@ -162,53 +146,18 @@ class Canary(Model):
         return self.release if arm == "canary" else self.active
 
     def __str__(self) -> str:
-        step = f"step {self.step + 1} of {len(self.shares)}"
-        text = (
-            f"canary of release {self.release}: {self.share:.0%} of the users, {step}"
-        )
-        if self.waiting:
-            text += (
-                f"; waits for more feedback or `make activate release={self.release}`"
-            )
-        return text
-
-
-class Ended(Model):
-    """A canary that has ended."""
-
-    id: str
-    release: ReleaseId
-    active: ReleaseId
-    share: float
-    """of the users, at its end"""
-    began: float
-    ended: float
-    """seconds since 1970-01-01 UTC"""
-    verdict: Verdict
-    """rolled back: by a guardrail, which the same release would violate again"""
-    reason: str = ""
-    """the violated guardrail, or what else ended it"""
-    detail: str = ""
-    """in figures"""
-
-    def __str__(self) -> str:
-        why = ": ".join(filter(None, (self.reason, self.detail)))
-        end = f"{self.verdict} at {self.share:.0%}{f', {why}' if why else ''}"
-        return f"canary of release {self.release} {end}"
+        said = [f"canary of release {self.release} {self.verdict or 'runs'}"]
+        if self.is_last and not self.verdict:
+            by_hand = f"`make activate release={self.release}`"
+            said.append(f"until feedback shows no great loss, or {by_hand}")
+        said += filter(None, (self.reason, self.detail))
+        return f"{', '.join(said)} ({self.share:.0%} of the users)"
 
 
 # --- all of them
 
 
-class Assignment(NamedTuple):
-    """A user's arm."""
-
-    trial: Experiment | Canary
-    arm: str
-
-    @property
-    def release(self) -> str:
-        return self.trial.release_of(self.arm)
+Trial = Experiment | Canary
 
 
 class Trials(Model):
@@ -216,26 +165,27 @@ class Trials(Model):
 
     experiments: tuple[Experiment, ...] = ()
     canary: Canary | None = None
-    ended: tuple[Ended, ...] = ()
+    ended: tuple[Canary, ...] = ()
 
     @property
-    def running(self) -> tuple[Experiment | Canary, ...]:
-        experiments = tuple(each for each in self.experiments if each.runs)
-        return experiments if self.canary is None else (*experiments, self.canary)
+    def running(self) -> Trial | None:
+        """The trial that runs; only the newest experiment can."""
+        for each in self.experiments[-1:]:
+            if each.stopped is None:
+                return each
+        return self.canary
 
-    def assigned(self, userid: OwnId, dataset: str) -> Assignment | None:
-        """The arm of a data set's user (`Dataset.base_name`); None: the active release answers."""
-        for trial in self.running:
-            if trial.dataset == dataset and (arm := trial.arm_of(userid)) is not None:
-                return Assignment(trial, arm)
-        return None
+    def assigned(self, userid: OwnId, dataset: str) -> tuple[Trial | None, str]:
+        """The trial and arm of a data set's user (`Dataset.base_name`); None: the active release answers."""
+        trial = self.running
+        arm = trial.arm_of(userid) if trial and trial.dataset == dataset else None
+        return (trial, arm) if arm else (None, "")
 
     def named(self, name: str) -> Experiment:
         """Find an experiment. Raises TrialError."""
         for each in self.experiments:
             if each.name == name:
                 return each
-        there = ", ".join(each.name for each in self.experiments) or "none"
         raise TrialError(
-            "name", f"No experiment is called {name!r}; there are: {there}"
+            "name", f"No experiment is called {name!r}: make experiments lists them"
         )

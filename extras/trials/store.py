@@ -7,8 +7,8 @@ for both groups alike.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import redis
 from pydantic import ValidationError
@@ -28,7 +28,7 @@ from extras.events.log import (
 from extras.published import readable
 from extras.trials.exposures import EXPOSURE, Exposure
 from extras.trials.quality import Report
-from extras.trials.state import GROUPS, Canary, Trials
+from extras.trials.state import Canary, Trials
 from online.clients.base import StoredError
 from online.clients.redis import RedisClient, RedisUsers
 
@@ -43,7 +43,6 @@ KEPT: Final = {EXPOSURES: 12_500, SERVED: 6_250}
 _AT_A_TIME: Final = 1_000
 
 Change = Callable[[Trials], Trials]
-Parsed = TypeVar("Parsed")
 
 
 class TrialStore(RedisClient[None, Trials]):
@@ -66,49 +65,23 @@ class TrialStore(RedisClient[None, Trials]):
         with self._limited("update"):
             both: Any = self._redis.transaction(changed, KEY, value_from_callable=True)
         before, after = both
-        # one line, by the process that has changed it
-        if before.canary and not after.canary:
-            log.warning("%s", after.ended[0])
-        elif after.canary and after.canary != before.canary:
-            activating = "; it is being activated" if after.canary.activating else ""
-            log.info("%s%s", after.canary, activating)
         found: Trials = after
+        # one line, by the process that has changed it
+        if found.canary != before.canary:
+            log.warning("%s", found.canary or found.ended[0])
         return found
 
-    def known_users(self, release: str) -> int:
-        """How many users a release knows."""
-        with self._limited("known_users"):
-            return int(self._redis.zcard(wire.ids_key(release)))  # type: ignore[arg-type]
-
-    def counted(
-        self,
-        canary: Canary,
-        counts: Mapping[str, int] = {},
-        users: Mapping[str, Collection[OwnId]] = {},
-    ) -> tuple[dict[str, int], dict[str, int]]:
-        """Add a worker's counts, and the users of each group that were answered. Return the sums of all workers.
-
-        Counts, and the number of users of each group, are of the canary's step.
-        """
-        key = f"ml:canary:{{{canary.id}}}:{canary.step}"
-        with (
-            self._limited("counted"),
-            self._redis.at(key) as server,
-            server.pipeline(transaction=True) as pipe,
-        ):
+    def counted(self, canary: Canary, counts: Mapping[str, int]) -> dict[str, int]:
+        """Add a worker's counts of the canary's step. Return the sums of all workers."""
+        key = f"ml:canary:{canary.name}:{canary.step}"
+        with self._limited("counted"), self._redis.at(key) as server:
+            pipe = server.pipeline(transaction=True)
             for name, count in counts.items():
                 pipe.hincrby(key, name, count)
             pipe.expire(key, COUNTS_KEPT_S)
-            for group, answered in users.items():
-                of_users = f"{key}:users:{group}"
-                pipe.pfadd(of_users, *map(str, answered))
-                pipe.expire(of_users, COUNTS_KEPT_S)
             pipe.hgetall(key)
-            for group in GROUPS:
-                pipe.pfcount(f"{key}:users:{group}")
-            *_, stored, of_canary, of_active = pipe.execute()
-        sums = {name.decode(): int(count) for name, count in stored.items()}
-        return sums, {"canary": of_canary, "active": of_active}
+            *_, stored = pipe.execute()
+        return {name.decode(): int(count) for name, count in stored.items()}
 
     # --- exposures, and the events that they are joined with
 
@@ -136,31 +109,18 @@ class TrialStore(RedisClient[None, Trials]):
         for partition in range(wire.EVENT_PARTITIONS):
             key, after = exposures_key(partition, _stream(trial)), f"{since_ms}"
             seen = set[str]()  # one may have been written twice
-            while True:
+            while after:
                 with self._limited("exposures"):
                     entries: Any = self._redis.xrange(key, min=after, count=_AT_A_TIME)
-                if not entries:
-                    break
-                after = f"({entries[-1][0].decode()}"
-                for _, fields in entries:
-                    raw = fields[b"exposure"]
-                    found = _parsed(EXPOSURE.validate_json, raw, "exposures")
-                    if found.experiment == trial and found.recommendation not in seen:
-                        seen.add(found.recommendation)
-                        yield found
-
-    def is_cut(self, since: int) -> bool:
-        """Whether the log of trials may have dropped exposures since this second.
-
-        Where it is full; entries deleted with a forgotten user leave free space in it.
-        """
-        for key in map(exposures_key, range(wire.EVENT_PARTITIONS)):
-            with self._limited("is_cut"):
-                length: Any = self._redis.xlen(key)
-                earlier = self._redis.xrange(key, max=f"{since * 1_000}", count=1)
-            if length >= KEPT[EXPOSURES] and not earlier:
-                return True
-        return False
+                    found = [
+                        EXPOSURE.validate_json(fields[b"exposure"])
+                        for _, fields in entries
+                    ]
+                after = f"({entries[-1][0].decode()}" if entries else ""
+                for each in found:
+                    if each.experiment == trial and each.recommendation not in seen:
+                        seen.add(each.recommendation)
+                        yield each
 
     def events_of(
         self, dataset: str, userids: Sequence[OwnId]
@@ -187,9 +147,7 @@ class TrialStore(RedisClient[None, Trials]):
         """The last report on a data set; an empty one where there is none."""
         with self._limited("report"):
             raw: Any = self._redis.get(report_key(dataset, window_s))
-        if not raw:
-            return Report()
-        return _parsed(Report.model_validate_json, raw, "a report on quality")
+            return Report.model_validate_json(raw) if raw else Report()
 
     def write_report(self, dataset: str, report: Report) -> None:
         with self._limited("write_report"):
@@ -205,16 +163,12 @@ def published_releases(users: RedisUsers) -> tuple[str | None, dict[str, str]]:
 
 
 def _trials(raw: Any) -> Trials:
-    what = f"trials (key {KEY})"
-    return _parsed(Trials.model_validate_json, raw, what) if raw else Trials()
-
-
-def _parsed(validate: Callable[[bytes], Parsed], raw: bytes, what: str) -> Parsed:
-    """Raises StoredError."""
+    """Raises StoredError, which says nothing of Redis's health."""
     try:
-        return validate(raw)
+        return Trials.model_validate_json(raw) if raw else Trials()
     except ValidationError as error:
-        raise StoredError("redis", f"holds {what} that cannot be read") from error
+        what = f"holds trials (key {KEY}) that cannot be read"
+        raise StoredError("redis", what) from error
 
 
 def _stream(trial: str) -> str:

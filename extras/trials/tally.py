@@ -5,18 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
 
 from data_exchange_center.dataset import OwnId
-from extras.trials.decision import Likes, bucket_of
+from extras.trials.decision import NOTHING, TOP
 from online.clients.triton import NOT_NUMBERS
 from online.recommend.loaded_release import Release
 from online.recommend.types import Answer, Request
-
-# Canary requests of a worker that are not timed: its connections and caches are cold
-FIRST: Final = 20
-TOP: Final = 10  # items that are compared
 
 
 class Tally:
@@ -24,65 +19,46 @@ class Tally:
 
     Attributes:
         began: when the worker heard of it, in monotonic seconds.
-        likes: of both groups' users, as measured last; ``likes_at``: when that is due again, in monotonic seconds.
+        likes: of the canary's users relative to the others', as measured last.
+        likes_at: when that is due again, in monotonic seconds.
         samples: the newest requests whose lists can be compared.
     """
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.likes = Likes()
+        self.likes = NOTHING
         self.likes_at = 0.0
+        self.samples: deque[Request] = deque(maxlen=100)
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._users: dict[str, set[OwnId]] = {}
-        self._timed = 0
-        self.samples: deque[Request] = deque(maxlen=100)
 
-    def failed(self, group: str) -> None:
-        """Count a request without an answer."""
+    def count(self, group: str, names: Iterable[str]) -> None:
+        """Count a request; ``names``: the guardrails that it counts against."""
         with self._lock:
-            self._counts.update((f"{group}:requests", f"{group}:errors"))
-
-    def answered(
-        self, group: str, problems: Iterable[str], took_ms: float, userid: OwnId
-    ) -> None:
-        """Count an answer; ``problems``: the guardrails that it counts against."""
-        with self._lock:
-            self._counts.update(f"{group}:{name}" for name in ("requests", *problems))
-            self._users.setdefault(group, set()).add(userid)
-            self._timed += group == "canary"
-            if group == "active" or self._timed > FIRST:
-                self._counts[f"{group}:<{bucket_of(took_ms)}"] += 1
+            self._counts.update(f"{group}:{name}" for name in ("requests", *names))
 
     def compared(self, overlap: int) -> None:
         """Count a compared list."""
         with self._lock:
             self._counts.update({"compared": 1, "overlap": overlap})
 
-    def taken(self) -> tuple[Counter[str], dict[str, set[OwnId]]]:
-        """The counts and each group's users since the last call."""
+    def taken(self) -> Counter[str]:
+        """The counts since the last call."""
         with self._lock:
-            found = self._counts, self._users
-            self._counts, self._users = Counter(), {}
+            found, self._counts = self._counts, Counter()
             return found
 
 
-class Titles:
-    """The items of the active release, by id and title."""
+def titles_of(opened: Release) -> dict[OwnId, str]:
+    """Own id of an item -> its title."""
+    return {item.own_id: item.title for item in opened.catalogue.values()}
 
-    def __init__(self, opened: Release) -> None:
-        self._of = {item.own_id: item.title for item in opened.catalogue.values()}
-        self._known = frozenset(self._of.values())
 
-    def agree(self, answer: Answer) -> bool:
-        """Whether no item of an answer has another title here, nor its title another id. New items may be there."""
-        for item in answer.item_list:
-            if item.itemid in self._of:
-                if self._of[item.itemid] != item.title:
-                    return False
-            elif item.title in self._known:
-                return False
-        return True
+def is_wrong(answer: Answer, titles: Mapping[OwnId, str]) -> bool:
+    """Whether an item of an answer has another title here. New items may be there."""
+    return any(
+        titles.get(item.itemid, item.title) != item.title for item in answer.item_list
+    )
 
 
 def problems(answer: Answer, size: int, *, served: bool) -> list[str]:

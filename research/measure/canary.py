@@ -39,14 +39,15 @@ from data_exchange_center.steps import progress
 from extras import replay
 from extras.trials.changes import STEPS
 from extras.trials.decision import (
+    NOTHING,
     CanarySettings,
     Counts,
     Decision,
-    Likes,
     bucket_of,
     decide,
+    relative_likes,
 )
-from extras.trials.tally import Titles, overlap_of, problems
+from extras.trials.tally import is_wrong, overlap_of, problems, titles_of
 from online.clients.base import NEVER, Deadline, StoredError
 from online.clients.triton import NOT_NUMBERS, ScoreQuery
 from online.recommend.item_cache import ItemCache
@@ -60,7 +61,7 @@ K: Final = 50
 USERS: Final = 400  # whose lists are collected
 RATE: Final = 50.0  # requests a second of all users
 SHARE: Final = 0.05
-STEP_USERS: Final = 10_000  # `users=` of the simulated canaries
+STEP_USERS: Final = 10_000  # `requests=` of the simulated canaries
 LOOKS: Final = 40  # decisions in a step; servers decide twice a second
 # lists of a step that are compared with the active release's, at most
 COMPARED: Final = 1_000
@@ -270,11 +271,11 @@ def collected(
     requests: Requests, opened: Release, answers: list[Answer], active: list[Answer]
 ) -> Collected:
     """What counts of some answers. ``opened``, ``active``: the active release and its answers."""
-    titles = Titles(opened)
+    titles = titles_of(opened)
     found = []
     for answer in answers:
         names = problems(answer, K, served=True)
-        found.append(names if titles.agree(answer) else [*names, "wrong"])
+        found.append([*names, "wrong"] if is_wrong(answer, titles) else names)
     overlap = [overlap_of(*pair) for pair in zip(answers, active, strict=True)]
     return Collected(
         {name: np.array([name in names for names in found]) for name in NAMES},
@@ -413,7 +414,7 @@ class Simulation:
         self.clock = 0.0  # seconds
         self.users = 0
         self.likes_lost = 0.0
-        self.known = Likes()
+        self.known = NOTHING
         # a look's users of both groups: whether they have the canary
         self.treated: list[Flags] = []
         self.values: list[Numbers] = []  # and their likes
@@ -424,13 +425,11 @@ class Simulation:
         stored: Counter[str] = Counter()
         began = self.clock
         users = STEP_USERS // LOOKS
-        for look in range(1, LOOKS + 1):
+        for _ in range(LOOKS):
             self.clock += users / (RATE * share)
             self.look(stored, users)
             seconds = self.clock - began
-            counts = Counts.of(
-                stored, users=look * users, seconds=seconds, likes=self.known
-            )
+            counts = Counts(stored, seconds, self.known)
             decision = decide(counts, self.limits, STEP_USERS)
             if decision.action == "roll back":
                 break
@@ -459,7 +458,7 @@ class Simulation:
         if over:
             values = np.concatenate(self.values[:over]).astype(np.float64)
             treated = np.concatenate(self.treated[:over])
-            self.known = Likes.of(values, treated, 2 * STEP_USERS)
+            self.known = relative_likes(values, treated, 2 * STEP_USERS)
 
 
 def simulate(

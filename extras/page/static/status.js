@@ -19,20 +19,22 @@ const Release = ({ t, release, activate }) => html`
     ${!release.live && html`<button onClick=${() => activate(release.release)}>${t("activate")}</button>`}
   </li>`;
 
-// `mine`: the experiment that the current user's list is part of, if any.
+const weights = ({ arms }) => Object.values(arms).reduce((sum, arm) => sum + arm.weight, 0);
+
+// `mine`: the arm of the current user, if any.
 const Experiment = ({ t, experiment, user, mine }) => html`
   <li class="release">
     <h3>${experiment.name}</h3>
     <p class="quiet">${t("shareOfUsers", { share: percent(experiment.share) })}</p>
-    <ul class="arms">${experiment.arms.map((arm) => html`
-      <li key=${arm.name}>${arm.name}${t("colon")}${arm.release}${t("comma")}${percent(arm.share)}</li>`)}</ul>
-    ${user != null && html`<p>${t("user", { user })}${t("colon")}${mine ? mine.arms.join(" + ") : t("noArm")}</p>`}
+    <ul class="arms">${Object.entries(experiment.arms).map(([name, arm]) => html`
+      <li key=${name}>${name}${t("colon")}${arm.release}${t("comma")}${percent(experiment.share * arm.weight / weights(experiment))}</li>`)}</ul>
+    ${user != null && html`<p>${t("user", { user })}${t("colon")}${mine ?? t("noArm")}</p>`}
   </li>`;
 
-const Canary = ({ t, canary, verdict = "runs" }) => html`
+const Canary = ({ t, canary }) => html`
   <li class="release">
-    <h3>${canary.release} <span class="state">${t(`canary_${verdict.replace(" ", "_")}`)}</span></h3>
-    <p class="quiet">${t("shareOfUsers", { share: percent(canary.share ?? canary.shares[canary.step]) })}${t("comma")}${t("comparedWith", { release: canary.active })}</p>
+    <h3>${canary.release} <span class="state">${t(`canary_${(canary.verdict ?? "runs").replace(" ", "_")}`)}</span></h3>
+    <p class="quiet">${t("shareOfUsers", { share: percent(canary.shares[canary.step]) })}${t("comma")}${t("comparedWith", { release: canary.active })}</p>
     ${canary.reason && html`<p>${canary.reason}${canary.detail && `${t("colon")}${canary.detail}`}</p>`}
   </li>`;
 
@@ -66,7 +68,7 @@ export class Status extends Component {
   };
 
   render({ t, answer, userid }, { ready, releases, experiments, canaries, problem, said }) {
-    const mine = ({ name }) => answer?.experiments?.find((each) => each.experiment === name);
+    const mine = ({ name }) => answer?.experiments?.[name];
     return html`
       <section aria-labelledby="status-title">
         <h2 id="status-title">${t("status")}</h2>
@@ -79,8 +81,8 @@ export class Status extends Component {
           <ul class="tiles">${releases.map((each) => html`<${Release} key=${each.release} t=${t} release=${each} activate=${this.activate} />`)}</ul>`}
         ${canaries && (canaries.running || canaries.ended.length > 0) && html`<h2>${t("canaries")}</h2>
           <ul class="tiles">
-            ${canaries.running && html`<${Canary} t=${t} canary=${canaries.running} verdict=${canaries.running.waiting ? "waits" : "runs"} />`}
-            ${canaries.ended.slice(0, 5).map((each) => html`<${Canary} key=${each.id} t=${t} canary=${each} verdict=${each.verdict} />`)}
+            ${canaries.running && html`<${Canary} t=${t} canary=${canaries.running} />`}
+            ${canaries.ended.slice(0, 5).map((each) => html`<${Canary} key=${each.name} t=${t} canary=${each} />`)}
           </ul>`}
         ${experiments.length > 0 && html`<h2>${t("experiments")}</h2>
           <ul class="tiles">${experiments.map((each) => html`<${Experiment} key=${each.name} t=${t} experiment=${each} user=${userid} mine=${mine(each)} />`)}</ul>`}

@@ -188,7 +188,7 @@ def test_one_is_started_reported_and_stopped(pipeline: Pipeline) -> None:
         return " ".join(done.stdout.split())  # a narrow terminal's lines end anywhere
 
     arms = "arms=control=live same=live"
-    assert "which is not published" in make(
+    assert "needs a published release" in make(
         "experiment-start", "name=trial", "arms=a=live b=ffffffffffff", fails=True
     )
     assert "trial" in make("experiment-start", "name=trial", arms, "horizon=3600")
@@ -209,7 +209,7 @@ def test_one_is_started_reported_and_stopped(pipeline: Pipeline) -> None:
         stop=stop_after_delay(30), wait=wait_fixed(1), reraise=True
     ):
         with attempt:
-            assert f"{len(USERS)} who are still watched" in make(
+            assert f"{len(USERS)} more users are still watched" in make(
                 "experiment", "name=trial"
             )
     make("experiment-share", "name=trial", "share=0.5")

@@ -66,7 +66,7 @@ def test_a_candidate_is_activated_after_its_canary(
     assert "is still on trial" in renew(trying)
     last = ended(trying)
     assert (last["release"], last["active"]) == (found["candidate"], found["live"])
-    assert (last["verdict"], last["share"]) == ("activated", 0.5), last
+    assert (last["verdict"], last["shares"][last["step"]]) == ("activated", 0.5), last
     assert trying.wait_for_release(found["candidate"])
 
 

