@@ -85,10 +85,7 @@ class Search:
 
     def __init__(self, recommender: Recommender, stores: Mapping[str, Any]) -> None:
         """``stores``: "search", "sentences" and "near" are clients in the place of the services'."""
-        settings = SearchSettings.load()
-        self._weight, self._ignored = settings.text_weight, settings.ignored
-        self._by_meaning = bool(settings.encoder)
-        self._meaning_weight = settings.meaning_weight
+        self._by_meaning = bool(SearchSettings.load().encoder)
         items, scorer = recommender.items, cast(TritonScores, recommender.scorer)
         self._client: TextItems = stores.get("search") or TextItems(items)
         if self._by_meaning:
@@ -124,16 +121,15 @@ class Search:
             slate.more["cold_start"] = slate.user is None and not slate.degraded
             with until(slate.deadline):
                 request._hits = self._find(request, slate.release, _NOTHING, only)
-        there = {(each.service, each.instead) for each in slate.degraded}
-        for each in request._lacks:
-            if (each.service, each.instead) not in there:
-                slate.degraded.append(each)
+        slate.degraded += [
+            each for each in request._lacks if each not in slate.degraded
+        ]
         hits = request._hits
         ranked = kept(slate.ranked, np.isin(slate.ranked.item_numbers, hits.ids))
         ordered = np.argsort(hits.ids)
         places = np.searchsorted(hits.ids, ranked.item_numbers, sorter=ordered)
         text_scores = hits.scores[ordered[places]]
-        slate.ranked = kept(ranked, blended(text_scores, self._weight))
+        slate.ranked = kept(ranked, blended(text_scores))
 
     def _find(
         self,
@@ -143,8 +139,7 @@ class Search:
         only: Int64 | None,
     ) -> Hits:
         """The matching items, best first. Raises ServiceError for a strict request."""
-        words = searched_words(request.query, self._ignored)
-        strict = request.strict
+        words, strict = searched_words(request.query), request.strict
         request._lacks = []
         query = TextQuery(opened.release, words, seen, only)
         try:
@@ -157,12 +152,10 @@ class Search:
         changed = text.changed_words(opened)
         hits = _without(hits, changed.item_numbers)
         found = best_of(hits, changed.find(words, seen, only), MATCHES)
-        if not self._by_meaning:
+        if not self._by_meaning or request._lacks:
             return found
-        near = NO_HITS
-        if not request._lacks:
-            near = self._find_near(request, opened, seen, only)
-        return fused(found, _without(near, changed.item_numbers), self._meaning_weight)
+        near = self._find_near(request, opened, seen, only)
+        return fused(found, _without(near, changed.item_numbers))
 
     def _find_near(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest.mock import Mock
 
@@ -207,16 +206,6 @@ def test_a_query_is_sent_to_triton_as_codes_of_tokens() -> None:
     assert scores.inputs.tolist() == [[2, 3, 1]]
     client.call("reality " * 500)
     assert scores.inputs.shape == (1, meaning.LONGEST)
-    assert scores.read == 1
-
-
-def test_the_tokenizer_is_loaded_once_before_queries() -> None:
-    scores = FakeScores()
-    client = Sentences(scores)  # type: ignore[arg-type]
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: client.prepare(), range(4)))
-    assert scores.read == 1
-    client.call("hidden reality")
     assert scores.read == 1
 
 

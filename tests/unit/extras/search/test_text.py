@@ -26,7 +26,7 @@ ITEMS: dict[int, tuple[str, dict[str, Any]]] = {
 
 
 def found(text: str, seen: Any = NONE, only: Any = None) -> list[int]:
-    return Words(ITEMS).find(searched_words(text, "film"), seen, only).ids.tolist()
+    return Words(ITEMS).find(searched_words(text), seen, only).ids.tolist()
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_words_of_further_items_count_as_among_the_others() -> None:
 
 
 def test_query_has_each_word_once_without_stop_words() -> None:
-    assert searched_words("A film about the Wars of the war", "film") == ("war",)
-    assert searched_words("It", "film") == ("it",), "there is no other"
+    assert searched_words("A film about the Wars of the war") == ("war",)
+    assert searched_words("It") == ("it",), "there is no other"
 
 
 def test_query_is_limited_as_other_searches_are() -> None:

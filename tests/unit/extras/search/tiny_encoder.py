@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx.numpy_helper
 import onnx.parser
@@ -50,5 +48,5 @@ def expected(*words: str) -> np.ndarray:
     return mean / np.linalg.norm(mean)
 
 
-def tiny_encoder(folder: Path) -> Encoder:
-    return Encoder(served(published()), tokenizer(), folder)
+def tiny_encoder() -> Encoder:
+    return Encoder(served(published()), tokenizer())
