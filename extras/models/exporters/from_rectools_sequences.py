@@ -16,7 +16,7 @@ from encoder import write_encoder
 from rectools.dataset import Dataset
 from rectools.models import BERT4RecModel, SASRecModel
 from rectools.models.nn.transformers.ligr import LiGRLayers
-from write import LISTED, arguments, lists_of, parts, sample, vectors
+from write import LISTED, arguments, events_of, lists_of, sample, vectors
 
 ESASREC = {
     "transformer_layers_type": LiGRLayers,
@@ -49,39 +49,39 @@ def main() -> None:
     given = arguments(list(MODELS), epochs=5, history=100, dims=64)
     kind, more = MODELS[given.model]
     masked = given.model == "bert4rec"
-    for events, folder in parts(given):
-        # the order of the file decides between events of one second
-        times = pd.to_datetime(range(len(events)), unit="s")
-        table = events.rename(columns={"user": "user_id", "item": "item_id"})
-        data = Dataset.construct(table.assign(datetime=times, weight=1.0))
-        model = kind(
-            n_blocks=2,
-            n_heads=2,
-            n_factors=given.dims,
-            session_max_len=given.history + int(masked),
-            lr=1e-3,
-            epochs=given.epochs,
-            batch_size=128,
-            deterministic=True,
-            **more,
-        )
-        model.fit(data)
+    events = events_of(given)
+    # the order of the file decides between events of one second
+    times = pd.to_datetime(range(len(events)), unit="s")
+    table = events.rename(columns={"user": "user_id", "item": "item_id"})
+    data = Dataset.construct(table.assign(datetime=times, weight=1.0))
+    model = kind(
+        n_blocks=2,
+        n_heads=2,
+        n_factors=given.dims,
+        session_max_len=given.history + int(masked),
+        lr=1e-3,
+        epochs=given.epochs,
+        batch_size=128,
+        deterministic=True,
+        **more,
+    )
+    model.fit(data)
 
-        users = data.user_id_map.external_ids
-        some = users[sample(users)]
-        found = model.recommend(some, data, k=LISTED, filter_viewed=True)
-        net = model.torch_model.cpu().eval()
-        of_items = net.item_model.get_all_embeddings().detach().numpy()
-        ids = model.data_preparator.get_known_item_ids()
-        write_encoder(
-            folder,
-            f"rectools_{given.model}",
-            f"rectools {rectools.__version__}",
-            UserVector(net, masked),
-            given.history,
-            items=vectors(ids, of_items[1 + int(masked) :]),
-            expected=lists_of(found),
-        )
+    users = data.user_id_map.external_ids
+    some = users[sample(users)]
+    found = model.recommend(some, data, k=LISTED, filter_viewed=True)
+    net = model.torch_model.cpu().eval()
+    of_items = net.item_model.get_all_embeddings().detach().numpy()
+    ids = model.data_preparator.get_known_item_ids()
+    write_encoder(
+        given.bundle,
+        f"rectools_{given.model}",
+        f"rectools {rectools.__version__}",
+        UserVector(net, masked),
+        given.history,
+        items=vectors(ids, of_items[1 + int(masked) :]),
+        expected=lists_of(found),
+    )
 
 
 if __name__ == "__main__":
