@@ -28,7 +28,7 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.fusion import NOT_FOUND, Hits
 from data_exchange_center.recipes import RECIPES, RecallRecipe, Recipe
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
+from data_exchange_center.steps import run
 from data_exchange_center.top_k import top_k
 from extras.models import bundle
 from extras.models.bundle import EXPECTED, MODEL, About, BundleError, Own
@@ -61,13 +61,14 @@ class Parity(NamedTuple):
 
 def export_events(settings: Settings, folder: Path) -> None:
     """Write all that a model may be trained on: events.parquet."""
-    past, levels = read_inputs(settings).data, read_inputs(settings).dataset.levels
+    inputs = read_inputs(settings)
+    past, levels = inputs.data, np.array([0.0, *inputs.dataset.levels])
     own_users, own_items = own_ids(settings)
     table = pd.DataFrame(
         {
             "user": own_users[past.users],
             "item": own_items[past.items - 1],
-            "rating": np.array([0.0, *levels])[past.ratings],
+            "rating": levels[past.ratings],
             "liked": past.liked,
             "time": past.times,
         }
@@ -85,7 +86,10 @@ def import_model(settings: Settings, folder: Path) -> Path:
     """Check a bundle and write its recipe. Raises BundleError, and changes nothing then."""
     inputs = read_inputs(settings)
     past, (users, items) = inputs.data, own_ids(settings)
-    own = (_rows(users), _rows(items))
+    own = (
+        {each: row for row, each in enumerate(users)},
+        {each: row for row, each in enumerate(items)},
+    )
 
     # check
     about = bundle.about(folder)
@@ -205,28 +209,19 @@ def own_ids(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     return users[Columns.OWN_ID].to_numpy(), items[Columns.OWN_ID].to_numpy()
 
 
-def _rows(ids: np.ndarray) -> dict[str, int]:
-    return {each: row for row, each in enumerate(ids)}
-
-
 def main(settings: Settings) -> None:
+    commands = {"import": import_model, "export-events": export_events}
     parser = argparse.ArgumentParser(
         prog="python -m extras.models", description="Models of other libraries."
     )
     parser.add_argument(
         "command",
-        choices=("import", "export-events"),
+        choices=commands,
         help="check a bundle and write its recipe; write what a model is trained on",
     )
     parser.add_argument("folder", type=Path)
     given = parser.parse_args()
-    try:
-        if given.command == "import":
-            import_model(settings, given.folder)
-        else:
-            export_events(settings, given.folder)
-    except BundleError as error:
-        raise StepError(str(error)) from error
+    commands[given.command](settings, given.folder)
 
 
 if __name__ == "__main__":

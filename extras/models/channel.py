@@ -191,7 +191,11 @@ def served(
     known = np.zeros(size, np.bool_)
     known[places] = True
     if isinstance(recipe, ImportedItemItemRecipe):
-        return _item_item(recipe, model, places, known)
+        lengths = np.zeros(size, np.int64)
+        lengths[places] = np.diff(model["indptr"])
+        indices = places[model["indices"]].astype(np.int32)
+        indptr = np.concatenate([[0], lengths.cumsum()])
+        return ItemItem(recipe.name, model["data"], indices, indptr, known)
 
     dims = model["items"].shape[1]
     items = np.zeros((size, dims), np.float32)
@@ -206,28 +210,6 @@ def served(
     rows = _places(model["user_numbers"], user_numbers, "users", recipe.file)
     users[rows] = model["users"]
     return StoredVectors(recipe.name, users, items, known)
-
-
-def _item_item(
-    recipe: ImportedItemItemRecipe,
-    model: Arrays,
-    places: NDArray[np.int64],
-    known: NDArray[np.bool_],
-) -> ItemItem:
-    import scipy.sparse as sp  # the server's image has no scipy, and loads what was fitted
-
-    own = sp.csr_matrix((model["data"], model["indices"], model["indptr"])).tocoo()
-    weights = sp.csr_matrix(
-        (own.data, (places[own.row], places[own.col])), shape=(len(known), len(known))
-    )
-    weights.sort_indices()
-    return ItemItem(
-        recipe.name,
-        weights.data,
-        weights.indices.astype(np.int32),
-        weights.indptr.astype(np.int64),
-        known,
-    )
 
 
 def _places(

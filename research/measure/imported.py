@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 MODELS: Final = {  # exporter, which begins with its library's name -> its models
     "implicit": ("als", "bpr"),
     "rectools": ("ease",),
-    "rectools_sequences": ("sasrec", "esasrec", "bert4rec"),
+    "rectools_sequences": ("sasrec", "esasrec"),
 }
 NAMES: Final = {  # name of the model, as in its bundle -> exporter, model
     f"{exporter.split('_')[0]}_{model}": (exporter, model)
