@@ -24,7 +24,6 @@ from tests.unit.online.world import (
     BLANK_USER,
     LATER,
     LONG_HISTORY_USER,
-    NO_FEATURES_USER,
     UNKNOWN_USER,
     DefaultWorld,
     SourceWorld,
@@ -123,13 +122,6 @@ def test_the_models_part_is_bounded(fakes: Fakes) -> None:
     assert sum(len(call.inputs) for call in fakes.scorer.calls[1:]) <= MAX_ROWS
 
 
-def test_it_costs_only_who_asks(fakes: Fakes) -> None:
-    for explain in (False, "recall"):
-        answer = requested(fakes, explain=explain)
-        assert "explained" not in answer.model_dump(mode="json")
-    assert len(fakes.scorer.calls) == 2
-
-
 @pytest.mark.parametrize("kind", [TypedWorld])
 def test_a_reason_names_the_type_of_its_events(fakes: Fakes) -> None:
     named = [each.reason for each in explained(fakes) if each.reason.code == "did"]
@@ -185,13 +177,6 @@ def test_explanations_end_with_the_budget(fakes: Fakes) -> None:
     late = requested(fakes, budget_ms=150)
     assert len(late.item_list) == 50
     assert late.explained == []
-
-
-def test_without_the_ranker_recall_is_explained(fakes: Fakes) -> None:
-    for userid, away in ((NO_FEATURES_USER, False), (USER, True)):
-        fakes.scorer.down = away
-        for each in explained(fakes, userid=userid):
-            assert (each.ranked.rank, each.effects) == (each.fused.rank, None)
 
 
 def test_a_failed_explanation_is_an_error_only_if_strict(fakes: Fakes) -> None:

@@ -113,14 +113,6 @@ def test_workers_follow_and_keep_the_last_rules(
     until(lambda: bool(shown()))
 
 
-@DEFAULT
-def test_rules_of_another_data_set_do_not_count(
-    fakes: Fakes, http: FlaskClient
-) -> None:
-    best = ids(ask(http))
-    assert ids(ask(server(fakes, dataset="of_another_shop", hidden=best))) == best
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -137,9 +129,3 @@ def test_a_wrong_file_is_refused_whole(tmp_path: Path, text: str, says: str) -> 
     with pytest.raises(StepError) as error:
         read(path)
     assert says in str(error.value)
-
-
-def test_a_file_names_hidden_and_boosted_items(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
-    path.write_text("hidden = [1]\nboosted = [4, 'x']")
-    assert read(path) == RuleList(hidden=[1], boosted=[4, "x"])

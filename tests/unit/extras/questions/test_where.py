@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
@@ -10,7 +9,6 @@ from extras.questions.where import Attributes, Condition
 from online.recommend.outcomes import BadRequestError
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import (
-    DEFAULT,
     SHOP,
     USER,
     ask,
@@ -106,14 +104,6 @@ def test_a_filter_that_leaves_few_is_no_degradation(
     assert set(ids(ask(http, userid=UNKNOWN_USER, only=seen))) == set(seen)
 
 
-def test_without_a_filter_nothing_is_done(
-    fakes: Fakes, http: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Attributes, "of", None)
-    assert "matching" not in ask(http)
-    assert fakes.items.answered == len(fakes.world.recipe.recall.searched)
-
-
 @SHOP
 def test_items_without_attributes_are_chosen_by_their_ids(
     fakes: Fakes, http: FlaskClient
@@ -171,18 +161,3 @@ def test_errors_name_similar_values(
 ) -> None:
     with pytest.raises(BadRequestError, match=says):
         items.select({name: [value]})
-
-
-@DEFAULT
-def test_scores_continue_below_a_channels_list(fakes: Fakes, http: FlaskClient) -> None:
-    """Of 55 items of which 54 have vectors, all are scored by both channels, in the order of their products."""
-    seen = fakes.world.seen[USER]
-    only = [itemid for itemid in fakes.world.itemids if itemid not in seen][:55]
-    with_vectors = set(only) - {NO_VECTOR_ITEM}
-    assert len(with_vectors) == 54
-    answer = ask(http, only=only, size=200, explain="recall")
-    for channel in ("tower", "ease"):
-        assert set(answer["recall"][channel]) == with_vectors
-    assert answer["recall"]["fused"][-1] == NO_VECTOR_ITEM
-    scores = [item["score"] for item in answer["item_list"]]
-    assert np.isfinite(scores).sum() == 55
