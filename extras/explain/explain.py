@@ -350,16 +350,10 @@ def _worded(
     ]
     quoted = [f"《{item.title}》" for item in items] or values
     sentence = Sentence(
-        en=en.format(en=joined(named), kind=kind),
+        en=en.format(en=" and ".join(named), kind=kind),
         zh=zh.format(zh="、".join(quoted), kind=kind),
     )
     return Reason(code=code, items=[*items], values=[*values], sentence=sentence)
-
-
-def joined(words: list[str]) -> str:
-    """Join words: a; a and b; a, b and c."""
-    *first, last = words or [""]
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 # --- effects

@@ -44,8 +44,6 @@ class ExplainRequest(Request):
 class StageReport(BaseModel):
     """One stage of a request: a service and what came back; or re-ranking for diversity."""
 
-    model_config = ConfigDict(extra="forbid")
-
     stage: str
     began_ms: float = Field(description="since the request's arrival")
     took_ms: float

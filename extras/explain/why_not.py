@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -14,10 +13,9 @@ from extras.explain.explain import (
     channel_places,
     diversified,
     effects,
-    joined,
     place,
 )
-from extras.explain.shapes import ChannelPlace, Sentence, WhyNot, WhyNotCode
+from extras.explain.shapes import Sentence, WhyNot, WhyNotCode
 from online.recommend.recall import search_channels
 from online.recommend.types import Slate
 from online.web.parts import InOrder
@@ -102,16 +100,16 @@ _SENTENCES: Final[dict[WhyNotCode, tuple[str, str]]] = {
     ),
     "unknown_item": ("This release has no such item.", "当前版本没有这个物品。"),
     "not_found": (
-        "It is not among the {candidates} candidates that recall chose: {en_ranks}.",
-        "它不在召回选出的 {candidates} 个候选之中：{zh_ranks}。",
+        "It is not among the {candidates} candidates that recall chose. Its ranks by channel: {ranks}.",
+        "它不在召回选出的 {candidates} 个候选之中。它在各通道中的名次：{ranks}。",
     ),
     "no_features": (
         "Recall found it, but the feature store holds nothing of it, so it cannot be ranked.",
         "召回找到了它，但特征库里没有它的特征，因此无法排序。",
     ),
     "ranked_below": (
-        "It was found and ranked number {rank} of {of}; the list ends at {size}.{en_against}",
-        "它被找到并排在 {of} 个中的第 {rank} 位，而列表只到第 {size} 位。{zh_against}",
+        "It was found and ranked number {rank} of {of}; the list ends at {size}. Most against it: {against}.",
+        "它被找到并排在 {of} 个中的第 {rank} 位，而列表只到第 {size} 位。最不利的是：{against}。",
     ),
     "too_alike": (
         "It was ranked number {rank} of {of}, but it is too much like others of the list, which is made diverse.",
@@ -131,21 +129,9 @@ def _sentence(found: WhyNot, size: int) -> Sentence:
         "of": found.ranked and found.ranked.of,
         "candidates": found.fused and found.fused.of,
         "place": place and place.rank,
-        "en_ranks": _ranks(found.channels, "{rank} by {name}", "not by {name}", ", "),
-        "zh_ranks": _ranks(
-            found.channels, "{name} 第 {rank} 位", "{name} 没有它", "，"
+        "ranks": ", ".join(
+            f"{name} {at.rank or '–'}" for name, at in found.channels.items()
         ),
-        "en_against": f" Most against it: {joined(against)}." if against else "",
-        "zh_against": f"最不利的是 {'、'.join(against)}。" if against else "",
+        "against": ", ".join(against) or "–",
     }
     return Sentence(en=en.format_map(numbers), zh=zh.format_map(numbers))
-
-
-def _ranks(
-    channels: Mapping[str, ChannelPlace], there: str, nowhere: str, between: str
-) -> str:
-    words = []
-    for name, at in channels.items():
-        text = there if at.rank else nowhere
-        words.append(text.format(name=name, rank=at.rank))
-    return between.join(words)

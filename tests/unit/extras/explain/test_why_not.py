@@ -78,7 +78,7 @@ def test_an_item_found_by_no_channel(fakes: Fakes) -> None:
             mine = products[unseen.index(itemid)]
             assert at.rank == 1 + (products > mine).sum()
             assert at.score == pytest.approx(mine, abs=1e-4)
-            assert f"{at.rank} by {name}" in answer.sentence.en
+            assert f"{name} {at.rank}" in answer.sentence.en
 
 
 def test_an_item_without_features(fakes: Fakes) -> None:
