@@ -121,9 +121,10 @@ class Search:
             slate.more["cold_start"] = slate.user is None and not slate.degraded
             with until(slate.deadline):
                 request._hits = self._find(request, slate.release, _NOTHING, only)
-        slate.degraded += [
-            each for each in request._lacks if each not in slate.degraded
-        ]
+        there = {(each.service, each.instead) for each in slate.degraded}
+        for each in request._lacks:
+            if (each.service, each.instead) not in there:
+                slate.degraded.append(each)
         hits = request._hits
         ranked = kept(slate.ranked, np.isin(slate.ranked.item_numbers, hits.ids))
         ordered = np.argsort(hits.ids)
@@ -139,36 +140,31 @@ class Search:
         only: Int64 | None,
     ) -> Hits:
         """The matching items, best first. Raises ServiceError for a strict request."""
-        words, strict = searched_words(request.query), request.strict
         request._lacks = []
+        words, until_found = (
+            searched_words(request.query),
+            current().share(RECALL_SHARE),
+        )
         query = TextQuery(opened.release, words, seen, only)
         try:
-            hits = self._client.call(
-                query, current().share(RECALL_SHARE), strict=strict
-            )
+            hits = self._client.call(query, until_found, strict=request.strict)
         except ServiceError as error:
             _lack(request, Outcome.EXACT_SEARCH, error)
-            hits = text.words_in_memory(opened).find(words, seen, only)
+            hits = text.words_in_memory(opened).find(query)
         changed = text.changed_words(opened)
         hits = _without(hits, changed.item_numbers)
-        found = best_of(hits, changed.find(words, seen, only), MATCHES)
+        found = best_of(hits, changed.find(query), MATCHES)
         if not self._by_meaning or request._lacks:
             return found
-        near = self._find_near(request, opened, seen, only)
+        near = self._find_near(request, query)
         return fused(found, _without(near, changed.item_numbers))
 
-    def _find_near(
-        self,
-        request: SearchRequest,
-        opened: Release,
-        seen: NDArray[np.int32],
-        only: Int64 | None,
-    ) -> Hits:
+    def _find_near(self, request: SearchRequest, limits: TextQuery) -> Hits:
         """The items that are nearest to what the query means. Raises ServiceError for a strict request."""
         strict, encoding = request.strict, current().share(ENCODER_SHARE)
         try:
             vector = self._sentences.call(request.query, encoding, strict=strict)
-            query = NearQuery(opened.release, vector, seen, only)
+            query = NearQuery(limits.release, vector, limits.seen, limits.only)
             return self._near.call(query, current().share(RECALL_SHARE), strict=strict)
         except ServiceError as error:
             _lack(request, Outcome.NOT_ENCODED, error, instead=BY_WORDS)

@@ -161,15 +161,13 @@ class Encoder:
         (arriving / "config.pbtxt").write_text(config)
         written = "config.pbtxt", f"1/{MODEL_FILE}"
         same, *_ = cmpfiles(folder, arriving, written, shallow=False)
-        there = len(same) == len(written)
-        if not there:
+        if len(same) < len(written):
             unload(settings)
             arriving.rename(folder)
         try:
             store.wait_until_ready(Place(meaning.MODEL, 1))
         except BaseException:  # an interrupt, too
-            if not there:
-                unload(settings)
+            unload(settings)
             raise
 
 
@@ -252,7 +250,6 @@ def write_vectors(
         settings={
             "number_of_shards": place.shards,
             "number_of_replicas": place.replicas,
-            "refresh_interval": "-1",
         },
         mappings={"dynamic": "strict", "properties": properties},
     )

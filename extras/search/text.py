@@ -117,20 +117,18 @@ class Words:
             for word in _words(title):
                 self.weights.setdefault(word, {})[place] = _IN_TITLE
 
-    def find(
-        self, words: Sequence[str], seen: NDArray[np.int32], only: Int64 | None = None
-    ) -> Hits:
-        """The best items of a search, as `TextQuery` limits it, best first; ties by number."""
+    def find(self, query: TextQuery) -> Hits:
+        """The best items of a search, best first; ties by number."""
         scores = np.zeros(len(self.item_numbers))
         n_items = len(self.among.item_numbers)
-        for word in words:
+        for word in query.words:
             having = self.weights.get(word, {})
             n_having = len(self.among.weights.get(word, ()))
             rarity = np.log1p((n_items - n_having + 0.5) / (n_having + 0.5))
             scores[[*having]] += rarity * np.array([*having.values()])
-        found = (scores > 0) & ~np.isin(self.item_numbers, seen)
-        if only is not None:
-            found &= np.isin(self.item_numbers, only)
+        found = (scores > 0) & ~np.isin(self.item_numbers, query.seen)
+        if query.only is not None:
+            found &= np.isin(self.item_numbers, query.only)
         return best_of(Hits(self.item_numbers[found], scores[found]), NO_HITS, MATCHES)
 
 

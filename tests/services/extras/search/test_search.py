@@ -42,7 +42,7 @@ def test_elasticsearch_finds_what_memory_finds(
     words, seen = searched_words(text), np.array(world.seen[USER], np.int32)
     memory = Words(
         {n: (world.titles[n], world.attributes(n)) for n in world.itemids}
-    ).find(words, seen)
+    ).find(TextQuery(world.release, words, seen))
     only = np.array(sorted(world.itemids)[::2], np.int64)
     with closing(ElasticItems(patient.elasticsearch)) as items:
         found = TextItems(items).call(TextQuery(world.release, words, seen))

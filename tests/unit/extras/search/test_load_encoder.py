@@ -34,11 +34,6 @@ def test_served_model_gives_the_mean_of_the_tokens() -> None:
     np.testing.assert_allclose(found, vectors, rtol=1e-4, atol=1e-6)
 
 
-def test_a_model_with_other_inputs_is_refused() -> None:
-    with pytest.raises(ValueError, match="other inputs"):
-        served(published("position_ids"))
-
-
 @pytest.mark.parametrize(
     "problem",
     [StepError("pip cannot download it"), OSError("disk full"), ValueError("other")],
