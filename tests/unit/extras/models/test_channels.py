@@ -82,10 +82,6 @@ def test_user_vectors_are_of_the_newest_known_events(
     assert np.isnan(found[0]).all()
 
 
-def test_without_a_known_event_there_is_no_input() -> None:
-    assert encoder(known=5).inputs(requests([], [9])) == {}
-
-
 def test_a_server_holds_no_model_and_gives_inputs_alone() -> None:
     one = encoder()
     whole = unpack_channels(pack_channels(ChannelSet(np.arange(101, 110), (one,))))
