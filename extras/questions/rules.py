@@ -74,7 +74,7 @@ class Rules:
 
     def __init__(self, recommender: Recommender) -> None:
         self._users, self._releases = recommender.users, recommender.releases
-        self._raw: tuple[str, bytes] | None = None  # data set, and what Redis had last
+        self._raw: bytes | None = None  # what Redis had last
         self.numbers = numbers_of(RuleList())
         phases = recommender.phases
         self._hooks: list[Hook[Any]] = [
@@ -87,19 +87,18 @@ class Rules:
         serving = self._releases.active
         if serving is None:
             return True
-        dataset = serving.manifest.dataset.base_name
-        key = rules_key(dataset)
+        key = rules_key(serving.manifest.dataset.base_name)
         try:
-            found = dataset, self._users.value(key)
-            if found == self._raw:
+            raw = self._users.value(key)
+            if raw == self._raw:
                 return True
-            rules = RuleList.model_validate_json(found[1] or b"{}")
+            rules = RuleList.model_validate_json(raw or b"{}")
         except ServiceError:
             return False
         except ValidationError as error:
             log.error("%s cannot be read, the last rules hold: %s", key, error)
             return False
-        self._raw, self.numbers = found, numbers_of(rules)
+        self._raw, self.numbers = raw, numbers_of(rules)
         for hook in self._hooks:
             hook.needed = bool(rules)
         return True
