@@ -19,16 +19,9 @@ def no_attribute(field: str, name: str, there: Iterable[str]) -> BadRequestError
     )
 
 
-def no_value(
-    field: str, name: str, value: str, there: str | list[str]
-) -> BadRequestError:
-    """``there``: the known values, of which the most similarly spelled ones are listed; or their range, for numbers."""
+def no_value(field: str, name: str, value: str, there: list[str]) -> BadRequestError:
+    """``there``: the known values, of which the most similarly spelled ones are listed."""
     value = value[:_SHOWN]
-    if isinstance(there, str):
-        return BadRequestError(
-            field,
-            f"No item has {value} as {name}; values are from {there}. Ranges have gte, gt, lte and lt.",
-        )
     if len(there) > _NAMED:
         near = get_close_matches(value, there, _NAMED, 0.4) or there[:_NAMED]
         known = f"among the {len(there)} that there are: {', '.join(near)}"

@@ -1,4 +1,4 @@
-"""Explanations: why each item is in a list, why another is not, and the input and output of each stage of a request."""
+"""Explanations: why each item is in a list, why another is not, and time and output of each stage of a request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flask import Flask
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.dataset import MAX_BYTES
-from extras.explain.explain import Evidence, Scorer, explained, explained_as_popular
+from extras.explain.explain import Scorer, explained
 from extras.explain.shapes import Explanation, WhyNot
 from extras.explain.why_not import why_not
 from extras.routes import route
@@ -38,20 +38,19 @@ _AN_ID = f"an id of 1 to {MAX_BYTES} bytes, the data set's own"
 class ExplainRequest(Request):
     """With an account of the stages."""
 
-    stages: bool = False  # also return what each stage was given and what it gave
+    stages: bool = False  # also return the time of each stage and what it gave
 
 
 class StageReport(BaseModel):
-    """One stage of a request: a service, what it was sent and what came back; or re-ranking for diversity."""
-
-    model_config = ConfigDict(extra="forbid")
+    """One stage of a request: a service and what came back; or re-ranking for diversity."""
 
     stage: str
     began_ms: float = Field(description="since the request's arrival")
     took_ms: float
     failed: bool
-    sent: Facts = Field(description="counts, by what is counted")
-    received: Facts = Field(description="counts; empty where the stage failed")
+    counts: Facts = Field(
+        description="of what it gave, by what is counted; empty where it failed"
+    )
 
 
 class ExplainAnswer(Answer):
@@ -62,7 +61,7 @@ class ExplainAnswer(Answer):
         f"with explain: true: why each of the first {MAX_SIZE} items is there, in their order, as far as time reaches",
     )
     stages: list[StageReport] = absent_by_default(
-        [], "with stages: what each was sent and what came back"
+        [], "with stages: when each was called, and what came back"
     )
 
 
@@ -121,19 +120,7 @@ def explain(recommender: Recommender, slate: Slate) -> None:
     """Add reasons and stages to an answer whose request wants them. Raises ServiceError for a strict one."""
     wanted = slate.request
     if wanted.explain is True:
-        evidence = Evidence.of(slate)
-        if evidence is None:
-            slate.more["explained"] = explained_as_popular(slate)
-        else:
-            # /ml/rank ranks more, and each reason costs time
-            size = min(wanted.size, MAX_SIZE)
-            slate.more["explained"] = explained(
-                _scorer(recommender, slate),
-                evidence,
-                size,
-                slate.deadline,
-                strict=wanted.strict,
-            )
+        slate.more["explained"] = explained(_scorer(recommender, slate), slate)
     if isinstance(wanted, ExplainRequest) and wanted.stages:
         slate.more["stages"] = _stages(slate)
 
@@ -154,9 +141,9 @@ def absent(parts: Parts, query: WhyNotRequest, watch: Stopwatch) -> WhyNot:
         {**given, "userid": userid, "size": query.size, "strict": True}
     )
     slate = recommender.slate(made, watch, parts.preferred(query.userid))
-    opened = slate.release
-    own_id = read_id("itemid", query.itemid, opened.manifest.dataset.item_ids)
-    return why_not(_scorer(recommender, slate), slate, opened, own_id, parts.in_order)
+    kind = slate.release.manifest.dataset.item_ids
+    own_id = read_id("itemid", query.itemid, kind)
+    return why_not(_scorer(recommender, slate), slate, own_id, parts.in_order)
 
 
 def _scorer(recommender: Recommender, slate: Slate) -> Scorer:
@@ -167,73 +154,43 @@ def _scorer(recommender: Recommender, slate: Slate) -> Scorer:
 
 
 def _stages(slate: Slate) -> list[StageReport]:
-    """The stages that were reached, in their order, with what each was sent and what came back."""
-    ranked, watch = slate.ranked, slate.watch
-    redis = watch.stages.get("redis")
-    # of a fallback list it is not known what Redis answered
-    known = slate.user is not None or not slate.degraded or (redis and redis.failed)
-    facts = _facts(slate) if known else {}
+    """The stages that were reached, in their order, with what came back."""
+    counts, began = _counts(slate), slate.watch.began
+    return [
+        StageReport(
+            stage=name,
+            began_ms=round((stage.began - began) * 1e3, 2),
+            took_ms=round(stage.seconds * 1e3, 2),
+            failed=stage.failed,
+            counts={} if stage.failed else counts.get(name, {}),
+        )
+        for name, stage in slate.watch.stages.items()
+    ]
+
+
+def _counts(slate: Slate) -> dict[str, Facts]:
+    """Stage -> counts of its output."""
+    user, candidates, ranked = slate.user, slate.candidates, slate.ranked
+    counts: dict[str, Facts] = {}
+    if user is not None:
+        counts["redis"] = {
+            "users": 1,
+            "history": len(user.history),
+            "seen": len(user.seen),
+            "terms": len(user.terms),
+            "profile": len(user.profile),
+        }
+    elif not slate.degraded:
+        counts["redis"] = {"users": 0}
+    if candidates is not None:
+        found = {name: len(hits.ids) for name, hits in candidates.by_channel.items()}
+        fused = len(candidates.item_numbers)
+        counts["elasticsearch"] = {"found": found, "fused": fused}
+        width = slate.release.spec.width
+        counts["triton"] = {"rows": len(ranked.item_numbers), "width": width}
     if ranked.order is not None:
         shown = ranked.shown(slate.request.size)
-        brought_up = int((shown >= len(shown)).sum())  # not shown without diversity
-        facts["diversity"] = (
-            {"items": len(ranked.item_numbers)},
-            {"shown": len(shown), "brought_up": brought_up},
-        )
-    reports = []
-    for name, stage in watch.stages.items():
-        sent, received = facts.get(name, ({}, {}))
-        reports.append(
-            StageReport(
-                stage=name,
-                began_ms=round((stage.began - watch.began) * 1e3, 2),
-                took_ms=round(stage.seconds * 1e3, 2),
-                failed=stage.failed,
-                sent=sent,
-                received={} if stage.failed else received,
-            )
-        )
-    return reports
-
-
-def _facts(slate: Slate) -> dict[str, tuple[Facts, Facts]]:
-    """Stage -> counts of its input and of its output."""
-    user, candidates = slate.user, slate.candidates
-    if user is None:
-        return {"redis": ({"users": 1}, {"users": 0})}
-    of_user: Facts = {
-        "users": 1,
-        "history": len(user.history),
-        "seen": len(user.seen),
-        "terms": len(user.terms),
-        "profile": len(user.profile),
-    }
-    facts: dict[str, tuple[Facts, Facts]] = {"redis": ({"users": 1}, of_user)}
-    if candidates is None:
-        return facts
-    spec, manifest = slate.release.spec, slate.release.manifest
-    recall, rows = manifest.recipe.recall, len(slate.ranked.item_numbers)
-    searched: Facts = {
-        "searches": len(manifest.vector_dims),
-        "vectors": dict(manifest.vector_dims),
-        "excluded": len(user.seen),
-        "size": recall.candidates,
-    }
-    by_channel = {name: len(hits.ids) for name, hits in candidates.by_channel.items()}
-    found: Facts = {"found": by_channel, "fused": len(candidates.item_numbers)}
-    facts["elasticsearch"] = searched, found
-    facts["feast"] = ({"users": 1}, {"features": len(spec.stored("user"))})
-    columns = {
-        "one_hot": len(spec.one_hot),
-        "multi_hot": len(spec.multi_hot),
-        "dense": len(spec.dense),
-        "recall": len(spec.candidate),
-    }
-    scored: Facts = {
-        "rows": rows,
-        "width": spec.width,
-        "columns": {name: n for name, n in columns.items() if n},
-        "history": spec.sizes.events,  # once for all rows
-    }
-    facts["triton"] = (scored, {"scores": rows})
-    return facts
+        # not shown without diversity
+        brought_up = int((shown >= len(shown)).sum())
+        counts["diversity"] = {"shown": len(shown), "brought_up": brought_up}
+    return counts

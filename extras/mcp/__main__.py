@@ -57,9 +57,7 @@ class Condition(BaseModel):
     all: Values | None = Field(default=None, description="each of these values")
     none: Values | None = Field(default=None, description="none of these values")
     gte: float | None = Field(default=None, description="a number from this on")
-    gt: float | None = Field(default=None, description="a number above this")
     lte: float | None = Field(default=None, description="a number up to this")
-    lt: float | None = Field(default=None, description="a number below this")
 
 
 User = Annotated[

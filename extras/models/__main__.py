@@ -3,20 +3,18 @@
 1. check    the bundle's files, its ids against those of the data set in the exchange folder
 2. parity   for the sample of users in expected.parquet, the lists that the stack will give against the library's own:
             the same first 50 for 99 % of them, scores within 1e-5 of the user's largest
-3. recipe   models/<name>.json in the exchange folder, written last: the model alone, whose order is the answer's; with
-            ``with_default=1`` it is one more channel of the default recipe, which needs the bundle's training/
+3. recipe   models/<name>.json in the exchange folder, written last: the model alone, whose order is the answer's
 
 Reads:  the bundle; offline/{users,items,ratings}.parquet and raw/dataset.json of the exchange folder
 Writes: models/<name>-<digest>.npz, models/<name>.json in the exchange folder
-Run:    make import-model bundle=<folder> [with_default=1]; then RECSYS_RECIPE=<the recipe> make offline sync serve
-        make export-events folder=<folder>: what a library is trained on, events.parquet and events-training.parquet
+Run:    make import-model bundle=<folder>; then RECSYS_RECIPE=<the recipe> make offline sync serve
+        make export-events folder=<folder>: what a library is trained on, events.parquet
 Expect: the parity that was found, and the command that serves the model
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,30 +22,16 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts, plugins
-from data_exchange_center.channels import Arrays, Channel
+from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
 from data_exchange_center.fusion import NOT_FOUND, Hits
-from data_exchange_center.recipes import (
-    DEFAULT,
-    RECIPES,
-    ChannelRecipe,
-    RecallRecipe,
-    Recipe,
-)
+from data_exchange_center.recipes import RECIPES, RecallRecipe, Recipe
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
+from data_exchange_center.steps import run
 from data_exchange_center.top_k import top_k
 from extras.models import bundle
-from extras.models.bundle import (
-    EXPECTED,
-    ITEMS,
-    MODEL,
-    TRAINING,
-    USERS,
-    Bundle,
-    BundleError,
-)
+from extras.models.bundle import EXPECTED, MODEL, About, BundleError, Own
 from extras.models.channel import (
     MODELS,
     ImportedItemItemRecipe,
@@ -58,15 +42,12 @@ from extras.models.channel import (
     write_model,
 )
 from extras.models.encoder import ImportedEncoderRecipe
-from offline.data.lists import ranker_of_lists
-from offline.data.sequences import Inputs, Points, Sequences, requests_at
+from offline.data.sequences import Inputs, Points, requests_at
 from offline.readers import read_inputs
 
 COMPARED: Final = 50  # first items of each list
 SAME_LISTS: Final = 0.99  # of the sample's users
 TOLERANCE: Final = 1e-5  # of a score, as a share of the user's largest
-
-Own = tuple[Mapping[str, int], Mapping[str, int]]  # own ids of users, of items -> row
 
 
 class Parity(NamedTuple):
@@ -79,49 +60,42 @@ class Parity(NamedTuple):
 
 
 def export_events(settings: Settings, folder: Path) -> None:
-    """Write all that a model may be trained on: events.parquet, and its first part, for `bundle.TRAINING`."""
+    """Write all that a model may be trained on: events.parquet."""
     inputs = read_inputs(settings)
+    past, levels = inputs.data, np.array([0.0, *inputs.dataset.levels])
     own_users, own_items = own_ids(settings)
-    past = inputs.data
-    levels = np.array([0.0, *inputs.dataset.levels])
-    training = past.earlier(ranker_of_lists(DEFAULT).past)
+    table = pd.DataFrame(
+        {
+            "user": own_users[past.users],
+            "item": own_items[past.items - 1],
+            "rating": levels[past.ratings],
+            "liked": past.liked,
+            "time": past.times,
+        }
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    for name, part in (("events.parquet", past), ("events-training.parquet", training)):
-        table = pd.DataFrame(
-            {
-                "user": own_users[part.users],
-                "item": own_items[part.items - 1],
-                "rating": levels[part.ratings],
-                "liked": part.liked,
-                "time": part.times,
-            }
-        )
-        with written_in_place(folder / name) as temporary:
-            table.to_parquet(temporary, index=False)
-        print(  # noqa: T201
-            f"{folder / name}: {len(table):,} events of {part.n_users:,} users for {part.n_items:,} items"
-        )
+    path = folder / "events.parquet"
+    with written_in_place(path) as temporary:
+        table.to_parquet(temporary, index=False)
+    print(  # noqa: T201
+        f"{path}: {len(table):,} events of {past.n_users:,} users for {past.n_items:,} items"
+    )
 
 
-def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Path:
+def import_model(settings: Settings, folder: Path) -> Path:
     """Check a bundle and write its recipe. Raises BundleError, and changes nothing then."""
     inputs = read_inputs(settings)
-    past = inputs.data
-    users, items = own_ids(settings)
-    own = (_rows(users), _rows(items))
+    past, (users, items) = inputs.data, own_ids(settings)
+    own = (
+        {each: row for row, each in enumerate(users)},
+        {each: row for row, each in enumerate(items)},
+    )
 
     # check
-    found = bundle.read(folder)
-    about = found.about
-    if about.events > len(past.items):
-        raise BundleError(
-            f"{folder / MODEL}: trained on {about.events:,} events, of which the past here has {len(past.items):,}: "
-            "held-out ones are among them; train on what `make export-events` writes now"
-        )
-    model = prepare(folder, found, past, own)
-    channel = channel_recipe(found)
-    recipe_with(channel, with_default=with_default)  # is the name free?
-    of_lists = _training(folder, found, past, own) if with_default else None
+    about = bundle.about(folder)
+    expect_free(about.name)
+    model = bundle.read(folder, about, past, own)
+    channel = channel_recipe(about)
 
     # parity
     as_served = served(channel, model, past.item_numbers, past.user_numbers)
@@ -133,57 +107,29 @@ def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Pat
             f"The first difference: {parity.first}"
         )
 
-    # recipe
+    # recipe, with how many of each user's events the model may have been trained on
     exchange = settings.exchange_dir
-    earlier = past.earlier_lengths(ranker_of_lists(DEFAULT).past)
-    files = {"file": write_model(exchange, about.name, seen(model, past, past.lengths))}
-    if of_lists:
-        of_lists = seen(of_lists, past, earlier)
-        files["training_file"] = write_model(exchange, about.name, of_lists)
-    channel = channel.model_copy(update=files)
-    recipe = recipe_with(channel, with_default=with_default)
+    trained = {"past_users": past.user_numbers, "past_events": past.lengths}
+    file = write_model(exchange, about.name, {**model, **trained})
+    channel = channel.model_copy(update={"file": file})
+    recall = RecallRecipe(channels=(channel,))
+    recipe = Recipe(name=about.name, recall=recall, ranker=OrderRecipe())
     out = exchange / MODELS / f"{about.name}.json"
     with written_in_place(out) as temporary:
         temporary.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for path in out.parent.glob(f"{about.name}-*.npz"):
-        if path.relative_to(exchange).as_posix() not in files.values():
+        if path != exchange / file:
             path.unlink()  # of an earlier import
     print(  # noqa: T201
-        f"{about.name} ({about.library}): {len(found.items):,} items, "
-        f"{f'{len(found.users):,} users' if found.users else 'users by their events'}\n"
-        f"parity: {parity.same:.1%} of {parity.users} lists have the same first {COMPARED} items and scores, within "
-        f"{parity.difference:.1g} of the largest\n{out}: the recipe. To serve it:\n"
+        f"{about.name} ({about.library})\nparity: {parity.same:.1%} of {parity.users} lists have the same first "
+        f"{COMPARED} items and scores, within {parity.difference:.1g} of the largest\n{out}: the recipe. To serve it:\n"
         f"  RECSYS_RECIPE={out} make offline up sync serve"
     )
     return out
 
 
-def _training(folder: Path, found: Bundle, past: Sequences, own: Own) -> Arrays:
-    """The model that was fitted on the first part of the past. Raises BundleError."""
-    training = folder / TRAINING
-    if not training.is_dir():
-        raise BundleError(
-            f"{folder}: has no {TRAINING}/, the same model fitted on events-training.parquet: without it the "
-            "ranker would learn from lists that know what was liked next"
-        )
-    earlier = bundle.read(training)
-    for name in ("kind", "history_length"):
-        wanted, other = getattr(found.about, name), getattr(earlier.about, name)
-        if other != wanted:
-            raise BundleError(
-                f"{training / MODEL}: {name} is {other}, that of the bundle {wanted}"
-            )
-    return prepare(training, earlier, past, own)
-
-
-def seen(model: Arrays, past: Sequences, lengths: np.ndarray) -> Arrays:
-    """The arrays, with how many of each user's events the model may have been trained on."""
-    return {**model, "past_users": past.user_numbers, "past_events": lengths}
-
-
-def channel_recipe(found: Bundle) -> ImportedRecipe:
-    """Settings of the bundle's channel, whose file is not written yet."""
-    about = found.about
+def channel_recipe(about: About) -> ImportedRecipe:
+    """Settings of a bundle's channel, whose file is not written yet."""
     if about.kind == "vectors":
         return ImportedVectorsRecipe(name=about.name, file="")
     if about.kind == "item-item":
@@ -191,48 +137,15 @@ def channel_recipe(found: Bundle) -> ImportedRecipe:
     return ImportedEncoderRecipe(name=about.name, file="", history=about.history_length)
 
 
-def recipe_with(channel: ChannelRecipe, *, with_default: bool) -> Recipe:
-    """The model alone, in its own order; or as one more channel of the default recipe.
-
-    Raises BundleError for a name that is taken, by a recipe or a channel.
-    """
+def expect_free(name: str) -> None:
+    """Raise BundleError for a name that is taken, by a recipe or a channel."""
     taken = {"fused", "popular", *RECIPES, *plugins.find(plugins.RECIPES)}
     for recipe in RECIPES.values():
         taken.update(each.name for each in recipe.recall.channels)
-    if channel.name in taken:
+    if name in taken:
         raise BundleError(
-            f"{MODEL}: name {channel.name!r} is taken by a recipe or a channel: give the model another one"
+            f"{MODEL}: name {name!r} is taken by a recipe or a channel: give the model another one"
         )
-    if not with_default:
-        recall = RecallRecipe(channels=(channel,))
-        return Recipe(name=channel.name, recall=recall, ranker=OrderRecipe())
-    channels = (*DEFAULT.recall.channels, channel)
-    recall = DEFAULT.recall.model_copy(update={"channels": channels})
-    return DEFAULT.model_copy(update={"name": channel.name, "recall": recall})
-
-
-def prepare(folder: Path, found: Bundle, past: Sequences, own: Own) -> Arrays:
-    """A bundle's arrays by the data set's numbers, as in `write_model`. Raises BundleError for unknown ids."""
-    own_users, own_items = own
-    rows = bundle.positions(folder / ITEMS, found.items, own_items, "items")
-    order = np.argsort(rows)
-    arrays: dict[str, np.ndarray] = {"item_numbers": past.item_numbers[rows[order]]}
-    if found.weights is not None:
-        weights = found.weights[order][:, order].tocsr()
-        weights.sort_indices()
-        for name in ("data", "indices", "indptr"):
-            arrays[name] = getattr(weights, name)
-    if found.item_vectors is not None:
-        arrays["items"] = found.item_vectors[order]
-    if found.encoder:
-        arrays["codes"] = 1 + order
-        arrays["encoder"] = np.frombuffer(found.encoder, np.uint8)
-    if found.user_vectors is not None:
-        rows = bundle.positions(folder / USERS, found.users, own_users, "users")
-        order = np.argsort(rows)
-        arrays["user_numbers"] = past.user_numbers[rows[order]]
-        arrays["users"] = found.user_vectors[order]
-    return arrays
 
 
 def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity:
@@ -266,8 +179,11 @@ def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity
             same += 1
             worst = max(worst, gap)
         elif not first:
-            ours = _in_words([texts[code - 1] for code in best.ids], best.scores)
-            first = f"user {name}: the library has {_in_words(wanted, theirs)}; the stack {ours}"
+            ours = [texts[code - 1] for code in best.ids[:3]]
+            first = (
+                f"user {name}: the library has {wanted[:3]} with {theirs[:3]}, "
+                f"the stack {ours} with {best.scores[:3]}"
+            )
     return Parity(len(users), same / len(users), worst, first)
 
 
@@ -285,11 +201,6 @@ def listed(channel: Channel, user: int, inputs: Inputs) -> tuple[np.ndarray, Hit
     return scores[0], best
 
 
-def _in_words(ids: Sequence[str], scores: Iterable[float]) -> str:
-    pairs = zip(ids[:3], scores, strict=False)
-    return ", ".join(f"{each} ({score:.6g})" for each, score in pairs)
-
-
 def own_ids(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """Own ids as text, of users and items, in the order of `Sequences`."""
 
@@ -298,33 +209,19 @@ def own_ids(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     return users[Columns.OWN_ID].to_numpy(), items[Columns.OWN_ID].to_numpy()
 
 
-def _rows(ids: np.ndarray) -> dict[str, int]:
-    return {each: row for row, each in enumerate(ids)}
-
-
 def main(settings: Settings) -> None:
+    commands = {"import": import_model, "export-events": export_events}
     parser = argparse.ArgumentParser(
         prog="python -m extras.models", description="Models of other libraries."
     )
     parser.add_argument(
         "command",
-        choices=("import", "export-events"),
+        choices=commands,
         help="check a bundle and write its recipe; write what a model is trained on",
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument(
-        "--with-default",
-        action="store_true",
-        help="import as one more channel of the default recipe",
-    )
     given = parser.parse_args()
-    try:
-        if given.command == "import":
-            import_model(settings, given.folder, with_default=given.with_default)
-        else:
-            export_events(settings, given.folder)
-    except BundleError as error:
-        raise StepError(str(error)) from error
+    commands[given.command](settings, given.folder)
 
 
 if __name__ == "__main__":

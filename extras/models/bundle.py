@@ -1,14 +1,12 @@
 """Bundles: trained models of other libraries as folders of plain files, their format and its checks.
 
-    model.toml          name, kind ("vectors", "item-item" or "encoder"), library; events (rows of events.parquet that
-                        it was trained on, optional); of encoders: history_length
+    model.toml          name, kind ("vectors", "item-item" or "encoder"), library; of encoders: history_length
     items.parquet       id: the item's own id as text; of vectors and encoders: vector (list of floats)
     users.parquet       of vectors: id, vector
     weights.npz         of item-item: a `scipy.sparse` matrix (items, items) in the order of items.parquet; the score of
                         a column is the sum over the rows of a user's items
     encoder.onnx        of encoders: the newest events -> the user's vector, see `extras.models.encoder`
     expected.parquet    for a sample of users the library's own lists: id, items (list of ids, best first), scores
-    training/           optional: the same model, fitted on events-training.parquet alone, without expected.parquet
 
 An id is the one of the data set that the model was trained on (`make export-events`).
 """
@@ -17,22 +15,25 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from data_exchange_center.channels import index_vectors, query_vectors
+from data_exchange_center.channels import Arrays, index_vectors, query_vectors
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.recipes import Frozen
 from extras.models import encoder
 
+if TYPE_CHECKING:
+    from offline.data.sequences import Sequences
+
+Own = tuple[Mapping[str, int], Mapping[str, int]]  # own ids of users, of items -> row
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 MODEL: Final = "model.toml"
@@ -41,9 +42,6 @@ USERS: Final = "users.parquet"
 WEIGHTS: Final = "weights.npz"
 ENCODER: Final = "encoder.onnx"
 EXPECTED: Final = "expected.parquet"
-TRAINING: Final = "training"
-MAX_DIMENSIONS: Final = 4094  # two less than Elasticsearch's: `index_vectors` adds two
-MAX_HISTORY: Final = 2048  # events that an encoder reads
 
 
 class BundleError(RecsysError):
@@ -56,48 +54,70 @@ class About(Frozen):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
     kind: Literal["vectors", "item-item", "encoder"]
     library: str
-    events: int = 0  # rows of events.parquet that the model was trained on; 0: unknown
     # newest events that an encoder reads; 0: another kind
-    history_length: Annotated[int, Field(ge=1, le=MAX_HISTORY)] = 0
+    history_length: Annotated[int, Field(ge=0)] = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Bundle:
-    """A checked bundle. Rows of arrays are in the order of ``items`` and ``users``."""
-
-    about: About
-    items: Sequence[str]  # own ids
-    users: Sequence[str] = ()  # own ids; only of vectors
-    item_vectors: Float32 | None = None  # (items, d + 2), see `index_vectors`
-    user_vectors: Float32 | None = None  # (users, d + 2)
-    weights: sp.csr_matrix | None = None  # (items, items), of an item-item model
-    encoder: bytes = b""  # the model that makes user vectors, as it is served
-
-
-def read(folder: Path) -> Bundle:
-    """Read and check a bundle. Raises BundleError."""
-    about = _about(folder / MODEL)
-    if about.kind == "item-item":
-        ids = _ids(folder / ITEMS, _table(folder / ITEMS, "id"))
-        return Bundle(about, ids, weights=_weights(folder / WEIGHTS, len(ids)))
-
-    ids, vectors = _vectors(folder / ITEMS)
-    dims = vectors.shape[1]
-    if dims > MAX_DIMENSIONS:
+def about(folder: Path) -> About:
+    """Read model.toml. Raises BundleError."""
+    path = folder / MODEL
+    try:
+        found = About.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: {' '.join(str(error).split())}") from error
+    if found.kind == "encoder" and not found.history_length:
         raise BundleError(
-            f"{folder / ITEMS}: {dims} dimensions; at most {MAX_DIMENSIONS} are searched"
+            f"{path}: history_length is missing: how many of the newest events the encoder reads"
         )
-    indexed = index_vectors(vectors, np.zeros(len(ids), np.float32))
-    if about.kind == "encoder":
-        model = encoder.read_encoder(folder / ENCODER, about, len(ids), dims)
-        return Bundle(about, ids, item_vectors=indexed, encoder=model)
+    return found
 
-    users, of_users = _vectors(folder / USERS)
+
+def read(folder: Path, about: About, past: Sequences, own: Own) -> Arrays:
+    """Read and check a bundle; its arrays by the data set's numbers, as in `write_model`. Raises BundleError."""
+    own_users, own_items = own
+    path = folder / ITEMS
+    table = _table(path, "id")
+    rows = positions(path, _ids(path, table), own_items, "items")
+    order = np.argsort(rows)
+    numbers = past.item_numbers[rows[order]]
+    if about.kind == "item-item":
+        weights = _weights(folder / WEIGHTS, len(rows))[order][:, order].tocsr()
+        weights.sort_indices()
+        return {
+            "item_numbers": numbers,
+            "data": weights.data,
+            "indices": weights.indices,
+            "indptr": weights.indptr,
+        }
+
+    vectors = _vectors(path)
+    dims = vectors.shape[1]
+    items = index_vectors(vectors, np.zeros(len(rows), np.float32))[order]
+    if about.kind == "encoder":
+        model = encoder.read_encoder(
+            folder / ENCODER, about.history_length, len(rows), dims
+        )
+        return {
+            "item_numbers": numbers,
+            "items": items,
+            "codes": 1 + order,
+            "encoder": np.frombuffer(model, np.uint8),
+        }
+
+    path = folder / USERS
+    of_users = _vectors(path)
     if of_users.shape[1] != dims:
         raise BundleError(
             f"{folder}: vectors of items have {dims} dimensions, those of users {of_users.shape[1]}"
         )
-    return Bundle(about, ids, users, indexed, query_vectors(of_users))
+    rows = positions(path, _ids(path, _table(path, "id")), own_users, "users")
+    order = np.argsort(rows)
+    return {
+        "item_numbers": numbers,
+        "items": items,
+        "user_numbers": past.user_numbers[rows[order]],
+        "users": query_vectors(of_users)[order],
+    }
 
 
 def read_expected(folder: Path) -> dict[str, tuple[list[str], Float64]]:
@@ -128,26 +148,6 @@ def positions(
     return np.array([known[each] for each in ids], dtype=np.int64)
 
 
-def _about(path: Path) -> About:
-    try:
-        about = About.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise BundleError(
-            f"{path}: cannot be read ({error.strerror}); a bundle has this file"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: is no TOML ({error})") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{path}: {where}: {first['msg']}") from error
-    if about.kind == "encoder" and not about.history_length:
-        raise BundleError(
-            f"{path}: history_length is missing: how many of the newest events the encoder reads"
-        )
-    return about
-
-
 def _table(path: Path, *columns: str) -> pa.Table:
     try:
         table = pq.read_table(path)
@@ -168,23 +168,18 @@ def _ids(path: Path, table: pa.Table) -> list[str]:
     return ids
 
 
-def _vectors(path: Path) -> tuple[list[str], Float32]:
-    """Ids, and (ids, d)."""
-    table = _table(path, "id", "vector")
-    ids = _ids(path, table)
-    ragged = BundleError(f"{path}: all vectors need the same number of floats")
+def _vectors(path: Path) -> Float32:
+    """(ids, d)"""
+    column = _table(path, "vector")["vector"].to_pylist()
     try:
-        vectors = np.array(table["vector"].to_pylist(), dtype=np.float32)
+        vectors = np.array(column, dtype=np.float32)
     except (ValueError, TypeError) as error:
-        raise ragged from error
-    if vectors.ndim != 2 or not vectors.shape[1]:
-        raise ragged
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
         raise BundleError(
-            f"{path}: the vector of {ids[finite.argmin()]!r} has values that are not numbers"
-        )
-    return ids, vectors
+            f"{path}: all vectors need the same number of floats"
+        ) from error
+    if not np.isfinite(vectors).all():
+        raise BundleError(f"{path}: a vector has values that are not numbers")
+    return vectors
 
 
 def _weights(path: Path, items: int) -> sp.csr_matrix:

@@ -51,7 +51,6 @@ class ImportedVectorsRecipe(VectorRecipe):
     kind: Literal["imported_vectors"] = "imported_vectors"
     name: str = "imported"
     file: str  # as `write_model` wrote it, below the exchange folder
-    training_file: str = ""  # the same model, fitted on the first part of the past
 
 
 class ImportedItemItemRecipe(ChannelRecipe):
@@ -63,8 +62,6 @@ class ImportedItemItemRecipe(ChannelRecipe):
     kind: Literal["imported_item_item"] = "imported_item_item"
     name: str = "imported"
     file: str
-    training_file: str = ""
-    events: int = EVENTS
 
 
 ImportedRecipe = ImportedVectorsRecipe | ImportedItemItemRecipe | ImportedEncoderRecipe
@@ -85,7 +82,6 @@ class ItemItem(Channel):
 
     form: ClassVar[str] = "imported_item_item"
 
-    newest: int
     data: Float32  # of a csr matrix (items + 1, items + 1) by item code
     indices: NDArray[np.int32]
     indptr: NDArray[np.int64]
@@ -96,7 +92,7 @@ class ItemItem(Channel):
 
     @property
     def events(self) -> int:
-        return self.newest
+        return EVENTS
 
     @cached_property
     def rows(self) -> Float32 | None:
@@ -139,29 +135,16 @@ def write_model(exchange: Path, name: str, model: Arrays) -> str:
     buffer = io.BytesIO()
     np.savez(buffer, **dict[str, Any](model))
     raw = buffer.getvalue()
-    file = f"{MODELS}/{name}-{_digest(raw)}.npz"
+    file = f"{MODELS}/{name}-{sha256(raw).hexdigest()[:32]}.npz"
     with written_in_place(exchange / file) as temporary:
         temporary.write_bytes(raw)
     return file
 
 
 def read_model(file: str) -> Arrays:
-    """Inverse of `write_model`. Raises StepError where the file is gone or has changed since."""
-    path = load_settings().exchange_dir / file
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise StepError(
-            f"{path}: cannot be read ({error.strerror}): import the model again"
-        ) from error
-    if not path.stem.endswith(_digest(raw)):
-        raise StepError(f"{path}: has changed since: import the model again")
-    with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
+    """Inverse of `write_model`."""
+    with np.load(load_settings().exchange_dir / file, allow_pickle=False) as stored:
         return dict(stored)
-
-
-def _digest(raw: bytes) -> str:
-    return sha256(raw).hexdigest()[:32]
 
 
 def trained_within(model: Arrays, past: Sequences) -> bool:
@@ -178,21 +161,16 @@ def trained_within(model: Arrays, past: Sequences) -> bool:
 def fit(
     recipe: ImportedRecipe, past: Sequences, inputs: Inputs, data: DataRecipe
 ) -> Fitted:
-    """Read the imported arrays: the model's; for a past without all the events that it may have been trained on, those
-    of the bundle's ``training`` model, which the ranker's training lists are made with.
+    """Read the imported arrays.
 
-    Raises StepError for a file that does not belong to this data set, and for a past that both have seen more than.
+    Raises StepError for a file that does not belong to this data set, and for a past that the model has seen more than.
     """
     from offline.models.kinds import Fitted
 
     model, known = read_model(recipe.file), past
-    if recipe.training_file and not trained_within(model, past):
-        model = read_model(recipe.training_file)
-    elif not recipe.training_file:
-        # the ranker `order` learns nothing from its lists: the model itself may make them
-        of_lists = inputs.data.earlier_lengths(OrderRecipe().past)
-        if np.array_equal(past.lengths, of_lists):
-            known = inputs.data
+    # the ranker `order` learns nothing from its lists: the model itself may make them
+    if np.array_equal(past.lengths, inputs.data.earlier_lengths(OrderRecipe().past)):
+        known = inputs.data
     if not trained_within(model, known):
         raise StepError(
             f"{recipe.name}: was trained on events that come after those that are given here, and would be evaluated "
@@ -213,7 +191,11 @@ def served(
     known = np.zeros(size, np.bool_)
     known[places] = True
     if isinstance(recipe, ImportedItemItemRecipe):
-        return _item_item(recipe, model, places, known)
+        lengths = np.zeros(size, np.int64)
+        lengths[places] = np.diff(model["indptr"])
+        indices = places[model["indices"]].astype(np.int32)
+        indptr = np.concatenate([[0], lengths.cumsum()])
+        return ItemItem(recipe.name, model["data"], indices, indptr, known)
 
     dims = model["items"].shape[1]
     items = np.zeros((size, dims), np.float32)
@@ -228,29 +210,6 @@ def served(
     rows = _places(model["user_numbers"], user_numbers, "users", recipe.file)
     users[rows] = model["users"]
     return StoredVectors(recipe.name, users, items, known)
-
-
-def _item_item(
-    recipe: ImportedItemItemRecipe,
-    model: Arrays,
-    places: NDArray[np.int64],
-    known: NDArray[np.bool_],
-) -> ItemItem:
-    import scipy.sparse as sp  # the server's image has no scipy, and loads what was fitted
-
-    own = sp.csr_matrix((model["data"], model["indices"], model["indptr"])).tocoo()
-    weights = sp.csr_matrix(
-        (own.data, (places[own.row], places[own.col])), shape=(len(known), len(known))
-    )
-    weights.sort_indices()
-    return ItemItem(
-        recipe.name,
-        recipe.events,
-        weights.data,
-        weights.indices.astype(np.int32),
-        weights.indptr.astype(np.int64),
-        known,
-    )
 
 
 def _places(

@@ -22,16 +22,12 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.channels import Arrays, EncodedChannel, Float32, Requests
 from data_exchange_center.recipes import VectorRecipe
-from data_exchange_center.steps import StepError
 
 if TYPE_CHECKING:
     import onnx
 
-    from extras.models.bundle import About
-
 SPARE: Final = 4  # a request carries so many times the events that a model reads: items unknown to it are skipped
 ROWS: Final = 128  # of a run
-LARGEST: Final = 256 * 2**20  # bytes: each step reads the file with the channels
 
 
 class ImportedEncoderRecipe(VectorRecipe):
@@ -43,7 +39,6 @@ class ImportedEncoderRecipe(VectorRecipe):
     kind: Literal["imported_encoder"] = "imported_encoder"
     name: str = "imported"
     file: str  # as `write_model` wrote it
-    training_file: str = ""
     history: int  # newest events that it reads
 
 
@@ -83,13 +78,7 @@ class Encoder(EncodedChannel):
         known = np.flatnonzero(items.any(axis=1))
         for start in range(0, len(known), ROWS):
             rows = known[start : start + ROWS]
-            try:
-                (vectors[rows],) = self._session.run(None, {"items": items[rows]})
-            except Exception as error:  # ONNX Runtime's have no common base
-                raise StepError(
-                    f"encoder {self.name}: ONNX Runtime cannot run it ({_line(error)}): export it with any batch "
-                    "and with an embedding for each item and the padding, and import it again"
-                ) from error
+            (vectors[rows],) = self._session.run(None, {"items": items[rows]})
         return vectors
 
     @cached_property
@@ -108,10 +97,10 @@ def session(model: bytes) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=providers)
 
 
-def read_encoder(path: Path, about: About, n_items: int, dims: int) -> bytes:
+def read_encoder(path: Path, history: int, n_items: int, dims: int) -> bytes:
     """Read and check encoder.onnx; return it as it is served: query vectors (batch, dims + 2) as its output.
 
-    ``n_items``, ``dims``: of the item vectors. Raises BundleError.
+    ``history``: newest events that it reads; ``n_items``, ``dims``: of the item vectors. Raises BundleError.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -131,12 +120,7 @@ def read_encoder(path: Path, about: About, n_items: int, dims: int) -> bytes:
         raise BundleError(
             f"{path}: is of opset {opset}, Triton reads at most {MAX_OPSET}: export with opset_version=18"
         )
-    # older exporters list the weights among the inputs
-    stored = {each.name for each in proto.graph.initializer}
-    inputs = [each for each in proto.graph.input if each.name not in stored]
-    del proto.graph.input[:]
-    proto.graph.input.extend(inputs)
-    outputs = proto.graph.output
+    inputs, outputs = proto.graph.input, proto.graph.output
     names = [each.name for each in inputs]
     if names != ["items"] or len(outputs) != 1:
         raise BundleError(
@@ -144,14 +128,9 @@ def read_encoder(path: Path, about: About, n_items: int, dims: int) -> bytes:
             "output, the user's vector"
         )
     proto.ir_version = min(proto.ir_version, MAX_IR)
-    del proto.metadata_props[:]
     extend_to_query(proto, dims)
     content: bytes = proto.SerializeToString(deterministic=True)
-    if len(content) > LARGEST:
-        raise BundleError(
-            f"{path}: has {len(content):,} bytes; at most {LARGEST:,} are served"
-        )
-    _try(path, content, about.history_length, n_items, dims)
+    _try(path, content, history, n_items, dims)
     return content
 
 
@@ -184,14 +163,10 @@ def _try(path: Path, model: bytes, history: int, n_items: int, dims: int) -> Non
                 f"item's code, {n_items:,}: export it with any batch; a code is an item's row in items.parquet, from "
                 f"1, and 0 is padding ({_line(error)})"
             ) from error
-        if found.shape != (len(last), dims + 2):
+        if found.shape != (len(last), dims + 2) or not np.isfinite(found).all():
             raise BundleError(
-                f"{path}: gives {len(found)} vectors of {found.shape[-1] - 2} numbers for {len(last)} users; items "
-                f"have vectors of {dims}"
-            )
-        if not np.isfinite(found).all():
-            raise BundleError(
-                f"{path}: gives values that are not numbers for a history of one event"
+                f"{path}: gives {found.shape} for {len(last)} users, or values that are not numbers; items have "
+                f"vectors of {dims}"
             )
 
 

@@ -14,7 +14,6 @@ from online.web.parts import Parts
 def register(app: Flask, parts: Parts) -> None:
     """`where`, `exclude`, `only`, `cursor` and `history` of requests; `POST /ml/rank`; `GET /ml/similar`."""
     recommender = parts.recommender
-    cursor.Cursor.signer = cursor.signer_of(parts.settings.redis)
     parts.extend_request(where.FilterRequest)
     parts.extend_request(history.HistoryRequest)
     parts.extend_request(cursor.CursorRequest)
@@ -24,10 +23,8 @@ def register(app: Flask, parts: Parts) -> None:
     parts.extend_answer(rank.RankAnswer)
     phases = recommender.phases
     phases.state.append(history.own_state, "history")
-    phases.history.append(cursor.as_of_first_page, "cursor")
     phases.recall.append(where.limit_search, *where.FIELDS)
     phases.recall.append(cursor.leave_out_shown, "cursor")
-    phases.enough.append(cursor.enough, "cursor")
     phases.enough.append(rank.enough, "candidates")
     phases.candidates.append(rank.choose, "candidates")
     # A list is filtered before other extensions re-rank it; the cursor records the result.

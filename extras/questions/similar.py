@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_exchange_center.channels import Channel, HistorySum
-from data_exchange_center.dataset import MAX_BYTES, OwnId
+from data_exchange_center.channels import HistorySum
+from data_exchange_center.dataset import MAX_BYTES
 from data_exchange_center.features import Float32
-from data_exchange_center.fusion import Hits, Vocabulary, fuse
+from data_exchange_center.fusion import Hits, fuse
 from extras.routes import per_release
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import BadRequestError
@@ -28,7 +28,6 @@ from online.web.parts import InOrder
 
 MAX_ITEMS: Final = 20
 _LIST: Final = 256  # items of a channel's list
-BY_ATTRIBUTES: Final = "attributes"  # the list of that name
 _LIKED_TOGETHER: Final = "Often liked together with {}."
 _NEAR: Final = "Similar vector to that of {}."
 _ALIKE: Final = "Similar attributes to those of {}."
@@ -45,29 +44,16 @@ class SimilarQuery(BaseModel):
     size: Size = Field(default=20, description=f"a whole number from 1 to {MAX_SIZE}")
 
 
-class Why(BaseModel):
-    """Why an item is there."""
-
-    ranks: dict[str, int] = Field(
-        description="channel, or attributes -> the item's place on its list, from 1"
-    )
-    shared: list[str] = Field(
-        description="values of attributes that it has in common with a given item"
-    )
-    sentence: str
-
-
 class SimilarItem(Item, title="SimilarItem"):
     """An item with its fused score."""
 
-    why: Why
+    why: str = Field(description="a sentence: how it is like a given item")
 
 
 class Similar(BaseModel):
     """The items most like those given, best first."""
 
     release: str
-    itemids: list[OwnId] = Field(description="what they are like")
     item_list: list[SimilarItem]
 
 
@@ -86,45 +72,40 @@ class Table:
     rows: Float32
     columns: Float32
 
-    def best(self, itemids: Sequence[int]) -> Hits:
+    def best(self, itemids: Sequence[int]) -> NDArray[np.int64]:
         """The items that are most like some, without those; none where the channel knows none of them."""
-        codes = Vocabulary(self.itemids).codes(itemids)
-        given = self.rows[codes[codes > 0] - 1]
+        given = self.rows[np.isin(self.itemids, itemids)]
         given = given[~np.isnan(given).any(axis=1)]
         if not len(given):
-            return Hits(self.itemids[:0], given[:0, 0])
+            return self.itemids[:0]
         scores = self.columns @ given.mean(axis=0)
-        scores[np.isin(self.itemids, itemids) | np.isnan(scores)] = -np.inf
-        best = np.argsort(-scores, kind="stable")[:_LIST]
-        best = best[np.isfinite(scores[best])]
-        return Hits(self.itemids[best], scores[best])
+        scores[np.isin(self.itemids, itemids)] = np.nan
+        known = np.count_nonzero(~np.isnan(scores))
+        return self.itemids[np.argsort(-scores, kind="stable")[: min(_LIST, known)]]
 
 
 @per_release
-def tables_of(opened: Release) -> dict[str, Table]:
-    """Similarity tables of the release's items, by channel that has vectors."""
+def tables_of(opened: Release) -> list[Table]:
+    """Similarity tables of the release's items: of a channel of item-item weights these, of others cosines."""
     fitted = {channel.name: channel for channel in opened.channels.channels}
-    return {
-        recipe.name: table_of(opened, recipe.name, fitted.get(recipe.name))
-        for recipe in opened.manifest.recipe.recall.searched
-    }
-
-
-def table_of(opened: Release, name: str, channel: Channel | None) -> Table:
-    """Of a channel of item-item weights these, of others the cosine of their vectors."""
-    itemids, vectors = opened.exact.item_numbers, opened.exact.vectors[name]
-    if isinstance(channel, HistorySum):  # without popularity and filler
-        itemids = opened.channels.item_numbers
-        untrained = ~channel.trained[1:]
-        vectors = channel.items[1:].copy()
-        vectors[untrained] = np.nan
-        if not (channel.profile or channel.hidden or channel.base.any()):
-            rows = channel.rows[0][1:].copy()
-            rows[untrained] = np.nan
-            return Table(_LIKED_TOGETHER, itemids, rows, vectors)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.maximum(lengths, 1e-12)
-    return Table(_NEAR, itemids, unit, unit)
+    tables = []
+    for recipe in opened.manifest.recipe.recall.searched:
+        channel = fitted.get(recipe.name)
+        itemids, vectors = opened.exact.item_numbers, opened.exact.vectors[recipe.name]
+        if isinstance(channel, HistorySum):  # without popularity and filler
+            itemids = opened.channels.item_numbers
+            untrained = ~channel.trained[1:]
+            vectors = channel.items[1:].copy()
+            vectors[untrained] = np.nan
+            if not (channel.profile or channel.hidden or channel.base.any()):
+                rows = channel.rows[0][1:].copy()
+                rows[untrained] = np.nan
+                tables.append(Table(_LIKED_TOGETHER, itemids, rows, vectors))
+                continue
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = vectors / np.maximum(lengths, 1e-12)
+        tables.append(Table(_NEAR, itemids, unit, unit))
+    return tables
 
 
 @per_release
@@ -139,18 +120,17 @@ def values_of(opened: Release) -> dict[int, frozenset[str]]:
 
 def by_attributes(
     opened: Release, itemids: Sequence[int], wanted: frozenset[str]
-) -> Hits:
+) -> NDArray[np.int64]:
     """Items by Jaccard similarity of their values to the ``wanted`` ones, without ``itemids``; ties by popularity."""
-    ids, counts = opened.popular.ids.tolist(), opened.popular.scores.tolist()
-    popular = dict(zip(ids, counts, strict=True))
-    found = []
-    for itemid, values in values_of(opened).items():
+    of_all = values_of(opened)
+    by_popularity = [n for n in opened.popular.ids.tolist() if n in of_all]
+    scores = {}
+    for itemid in dict.fromkeys([*by_popularity, *of_all]):
+        values = of_all[itemid]
         if itemid not in itemids and wanted & values:
-            score = len(wanted & values) / len(wanted | values)
-            found.append((-score, -popular.get(itemid, 0), itemid))
-    best = sorted(found)[:_LIST]
-    numbers = np.array([itemid for _, _, itemid in best], np.int64)
-    return Hits(numbers, np.array([-score for score, _, _ in best]))
+            scores[itemid] = len(wanted & values) / len(wanted | values)
+    best = sorted(scores, key=scores.__getitem__, reverse=True)
+    return np.array(best[:_LIST], np.int64)
 
 
 def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
@@ -158,15 +138,20 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
 
     Raises BadRequestError for an item that the release does not have.
     """
-    own_ids, given = _given(opened, query)
-    values = values_of(opened)
+    kind, known = opened.manifest.dataset.item_ids, opened.numbers
+    own_ids = [read_id("itemid", text, kind) for text in dict.fromkeys(query.itemid)]
+    for own in own_ids:
+        if own not in known:
+            raise BadRequestError("itemid", f"This release has no item {own!r}.")
+    given, values = [known[own] for own in own_ids], values_of(opened)
     wanted = frozenset().union(*(values[itemid] for itemid in given))
+
     # by channel; if no channel knows any of them, by their attributes
-    tables = tables_of(opened)
-    lists = {name: table.best(given) for name, table in tables.items()}
-    if not any(len(hits.ids) for hits in lists.values()):
-        lists = {BY_ATTRIBUTES: by_attributes(opened, given, wanted)}
-    fused = fuse(list(lists.values()), [1.0] * len(lists), _LIST)
+    lists = [(table.sentence, table.best(given)) for table in tables_of(opened)]
+    if not any(len(found) for _, found in lists):
+        lists = [(_ALIKE, by_attributes(opened, given, wanted))]
+    hits = [Hits(found, np.zeros(len(found))) for _, found in lists]
+    fused = fuse(hits, [1.0] * len(lists), _LIST)
     there = np.isin(fused.ids, list(opened.catalogue))  # not removed since the release
     ids, scores = fused.ids[there], fused.scores[there]
     order = in_order(opened, ids)[: query.size]
@@ -174,31 +159,14 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
     what = f"these {len(given)} items"
     if len(given) == 1:
         what = f"“{opened.catalogue[given[0]].title}”"
-    found: list[SimilarItem] = []
-    items = items_of(opened.catalogue, ids[order], scores[order])
-    for itemid, item in zip(ids[order].tolist(), items, strict=True):
-        ranks = {}
-        for name, hits in lists.items():
-            for place in np.flatnonzero(hits.ids == itemid):
-                ranks[name] = int(place) + 1
-        first = min(ranks, key=ranks.__getitem__)
-        sentence = tables[first].sentence if first in tables else _ALIKE
-        sentence = sentence.format(what)
-        shared = sorted(wanted & values[itemid])
-        if shared:
-            sentence += f" In common: {', '.join(shared)}."
-        why = Why(ranks=ranks, shared=shared, sentence=sentence)
-        found.append(SimilarItem.model_construct(**item.model_dump(), why=why))
-    return Similar.model_construct(
-        release=opened.release, itemids=own_ids, item_list=found
-    )
-
-
-def _given(opened: Release, query: SimilarQuery) -> tuple[list[OwnId], list[int]]:
-    """Own ids and numbers of a query's items."""
-    kind = opened.manifest.dataset.item_ids
-    own_ids = [read_id("itemid", text, kind) for text in dict.fromkeys(query.itemid)]
-    for own in own_ids:
-        if own not in opened.numbers:
-            raise BadRequestError("itemid", f"This release has no item {own!r}.")
-    return own_ids, [opened.numbers[own] for own in own_ids]
+    items: list[SimilarItem] = []
+    found_items = items_of(opened.catalogue, ids[order], scores[order])
+    for itemid, item in zip(ids[order].tolist(), found_items, strict=True):
+        # of the list that it is first on
+        places = [np.flatnonzero(found == itemid) for _, found in lists]
+        ranks = [int(place[0]) if len(place) else _LIST for place in places]
+        why = lists[int(np.argmin(ranks))][0].format(what)
+        if shared := wanted & values[itemid]:
+            why += f" In common: {', '.join(sorted(shared))}."
+        items.append(SimilarItem.model_construct(**item.model_dump(), why=why))
+    return Similar.model_construct(release=opened.release, item_list=items)

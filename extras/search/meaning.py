@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import chain
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 NEAREST: Final = 100  # items of a search by meaning
+WEIGHT: Final = (
+    0.7  # of these matches, against those by words; README.md says how it was chosen
+)
 DIMS: Final = 384
 MODEL: Final = "ml_sentences_minilm"  # in Triton
 TOKENS: Final = "input_ids"  # the model's input, INT64 (texts, length): codes of tokens, padded with 0
@@ -63,7 +65,7 @@ def unpacked(parameter: str) -> Tokenizer:
     return tokenizer
 
 
-def fused(words: Hits, near: Hits, weight: float) -> Hits:
+def fused(words: Hits, near: Hits, weight: float = WEIGHT) -> Hits:
     """Merge the matches by words and by meaning, best first.
 
     A score is (1 - ``weight``) x the share of the best BM25 + ``weight`` x the share of the best cosine.
@@ -84,27 +86,22 @@ class Sentences(Sharing[str, Float32, TritonScores]):
     def __init__(self, scores: TritonScores) -> None:
         super().__init__(scores)
         self._tokenizer: Tokenizer | None = None
-        self._lock = Lock()
 
-    def prepare(self) -> None:
-        """Load the tokenizer, before requests need it: it takes longer than they have. Raises ServiceError."""
-        with self._limited("tokenizer"):
-            self._loaded()
-
-    def _loaded(self) -> Tokenizer:
-        with self._lock:
-            if self._tokenizer is None:
+    def prepare(self) -> Tokenizer:
+        """The tokenizer, loaded before requests need it: it takes longer than they have. Raises ServiceError."""
+        if self._tokenizer is None:
+            with self._limited("tokenizer"):
                 answer = self._owner.http.get(f"/v2/models/{MODEL}/config")
                 if answer.status != HTTPStatus.OK:
                     raise StoredError(
                         self.service, "has no encoder of sentences: run make sync again"
                     )
-                parameters = orjson.loads(answer.body)["parameters"]
-                self._tokenizer = unpacked(parameters[TOKENIZER]["string_value"])
-            return self._tokenizer
+            parameters = orjson.loads(answer.body)["parameters"]
+            self._tokenizer = unpacked(parameters[TOKENIZER]["string_value"])
+        return self._tokenizer
 
     def _call(self, query: str) -> Float32:
-        codes = np.array([self._loaded().encode(query).ids], np.int64)
+        codes = np.array([self.prepare().encode(query).ids], np.int64)
         return self._owner.infer(MODEL, 1, {TOKENS: codes}, 1, DIMS)
 
 

@@ -1,15 +1,14 @@
 """Search a release's items by words: in Elasticsearch, or in the server's memory where that does not answer.
 
-Both score by BM25 over title and values of attributes, by the same words (`words_of`), and give nearly the same
-lists. Items that were added or changed without a release are searched in memory alone.
+Both search title and values of attributes by the same words (`words_of`), rare ones first. Memory leaves out what
+BM25 has of lengths and repeated words. Items that were added or changed without a release are searched in memory alone.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, Generic, TypeVar
 
@@ -25,19 +24,21 @@ from online.clients.elastic import KEYS_ONLY, ElasticItems, best_of, unseen_filt
 from online.recommend.loaded_release import Release
 
 MATCHES: Final = 1_000  # best items of a search
+WEIGHT: Final = 0.6  # of the words in the order of matches, against the ranker's; README.md says how it was chosen
 TITLE_WEIGHT: Final = 2  # of a word in the title, against 1 in an attribute
-_K1, _B = 1.2, 0.75  # of BM25, as Elasticsearch's defaults
-# Left out of queries; titles keep theirs
+_IN_TITLE: Final = (
+    1.375  # times as much in memory: what BM25 gives to a word that is there twice
+)
+# Left out of queries, as the last words say nothing in a catalogue of films; titles keep theirs
 _STOP_WORDS: Final = (
     "a about an and are as at be by for from has he her his i in into is it me my of on or that the their them they "
-    "this to was what who which with you"
+    "this to was what who which with you film films movie movies"
 )
 
 Query = TypeVar("Query")
 Found = TypeVar("Found")
 Owner = TypeVar("Owner", bound=Client[Any, Any])
 Int64 = NDArray[np.int64]
-Float64 = NDArray[np.float64]
 _words = lru_cache(2**14)(words_of)  # values of attributes come again and again
 
 
@@ -107,53 +108,35 @@ class Words:
         """
         self.item_numbers = np.fromiter(items, np.int64, len(items))
         self.among = among or self
-        self.counts: dict[str, dict[int, int]] = {}  # word -> place of an item -> count
-        self.lengths = np.zeros(len(items))
+        # word -> place of an item -> weight
+        self.weights: dict[str, dict[int, float]] = {}
         for place, (title, attributes) in enumerate(items.values()):
-            words = _words(title) * TITLE_WEIGHT
-            for values in attributes.values():
-                if isinstance(values, list):
-                    words += chain.from_iterable(map(_words, values))
-            self.lengths[place] = len(words)
-            for word, count in Counter(words).items():
-                self.counts.setdefault(word, {})[place] = count
+            lists = (each for each in attributes.values() if isinstance(each, list))
+            for word in chain.from_iterable(map(_words, chain.from_iterable(lists))):
+                self.weights.setdefault(word, {})[place] = 1
+            for word in _words(title):
+                self.weights.setdefault(word, {})[place] = _IN_TITLE
 
-    def find(
-        self, words: Sequence[str], seen: NDArray[np.int32], only: Int64 | None = None
-    ) -> Hits:
-        """The best items of a search, as `TextQuery` limits it, best first; ties by number."""
+    def find(self, query: TextQuery) -> Hits:
+        """The best items of a search, best first; ties by number."""
         scores = np.zeros(len(self.item_numbers))
-        for word in words:
-            counts = self.counts.get(word, {})
-            places = np.fromiter(counts, np.intp, len(counts))
-            often = np.fromiter(counts.values(), np.float64, len(counts))
-            scores[places] += self._bm25(word, often, self.lengths[places])
-        found = (scores > 0) & ~np.isin(self.item_numbers, seen)
-        if only is not None:
-            found &= np.isin(self.item_numbers, only)
+        n_items = len(self.among.item_numbers)
+        for word in query.words:
+            having = self.weights.get(word, {})
+            n_having = len(self.among.weights.get(word, ()))
+            rarity = np.log1p((n_items - n_having + 0.5) / (n_having + 0.5))
+            scores[[*having]] += rarity * np.array([*having.values()])
+        found = (scores > 0) & ~np.isin(self.item_numbers, query.seen)
+        if query.only is not None:
+            found &= np.isin(self.item_numbers, query.only)
         return best_of(Hits(self.item_numbers[found], scores[found]), NO_HITS, MATCHES)
 
-    def _bm25(self, word: str, often: Float64, lengths: Float64) -> Float64:
-        """BM25 of a word that n items of some lengths have ``often``, (n,)."""
-        among = self.among
-        n_items, n_having = len(among.item_numbers), len(among.counts.get(word, ()))
-        rarity = np.log1p((n_items - n_having + 0.5) / (n_having + 0.5))
-        norms = _K1 * (1 - _B + _B * lengths / among.mean_length)
-        gains: Float64 = rarity * often * (_K1 + 1) / (often + norms)
-        return gains
 
-    @cached_property
-    def mean_length(self) -> float:
-        """Of the items, in words."""
-        return max(float(self.lengths.sum()) / max(len(self.lengths), 1), 1.0)
-
-
-def searched_words(text: str, ignored: str) -> tuple[str, ...]:
-    """The words of a query, each once, without stop words and those to be ignored; all where no others are left."""
-    left_out = words_of(f"{_STOP_WORDS} {ignored}")
+def searched_words(text: str) -> tuple[str, ...]:
+    """The words of a query, each once, without stop words; all where no others are left."""
     words = tuple(dict.fromkeys(words_of(text)))
-    left = tuple(word for word in words if word not in left_out)
-    return left or words
+    left_out = words_of(_STOP_WORDS)
+    return tuple(word for word in words if word not in left_out) or words
 
 
 @per_release
@@ -181,7 +164,7 @@ def changed_words(opened: Release) -> Words:
     return Words(shown, words_in_memory(opened))
 
 
-def blended(text: NDArray[np.floating], weight: float) -> NDArray[np.intp]:
+def blended(text: NDArray[np.floating], weight: float = WEIGHT) -> NDArray[np.intp]:
     """Places of n items in their order by words and by the user's ranker.
 
     An item's sum is ``weight`` x its share of the best BM25 + (1 - weight) x its share of the first place's NDCG
@@ -189,7 +172,6 @@ def blended(text: NDArray[np.floating], weight: float) -> NDArray[np.intp]:
 
     Args:
         text: (n,) BM25 of items in the ranker's order.
-        weight: 0 to 1.
     """
     ranked = 1 / np.log2(np.arange(len(text)) + 2)
     best = text.max(initial=0.0) or 1.0

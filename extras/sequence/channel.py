@@ -89,7 +89,7 @@ def fit(
         {str(item): item for item in range(past.n_items)},
     )
     try:
-        prepared = models.prepare(folder, bundle.read(folder), past, own)
+        prepared = bundle.read(folder, bundle.about(folder), past, own)
         as_imported = ImportedEncoderRecipe(
             name=recipe.name, file=str(folder), history=recipe.history
         )

@@ -50,9 +50,9 @@ from research.evaluation.metrics import per_user
 log = logging.getLogger(__name__)
 
 MODELS: Final = {  # exporter, which begins with its library's name -> its models
-    "implicit": ("als", "bpr", "cosine"),
-    "rectools": ("svd", "ease"),
-    "rectools_sequences": ("sasrec", "esasrec", "bert4rec"),
+    "implicit": ("als", "bpr"),
+    "rectools": ("ease",),
+    "rectools_sequences": ("sasrec", "esasrec"),
 }
 NAMES: Final = {  # name of the model, as in its bundle -> exporter, model
     f"{exporter.split('_')[0]}_{model}": (exporter, model)
@@ -172,7 +172,7 @@ def one(
     recipe = settings.exchange_dir / "models" / f"{name}.json"
     times = go_live(settings, recipe, folder)
     speed = plain_requests(settings)
-    about = bundle.read(folder).about
+    about = bundle.about(folder)
     found = quality(settings.model_copy(update={"recipe_name": str(recipe)}), folder)
     return {
         "kind": about.kind,

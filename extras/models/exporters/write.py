@@ -29,13 +29,9 @@ def arguments(models: list[str], **sizes: int) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def parts(given: argparse.Namespace) -> list[tuple[pd.DataFrame, Path]]:
-    """The events to fit on and the folder to write: all of them, and the part behind the ranker's training lists."""
-    events, bundle = given.events, given.bundle
-    return [
-        (pd.read_parquet(events / "events.parquet"), bundle),
-        (pd.read_parquet(events / "events-training.parquet"), bundle / "training"),
-    ]
+def events_of(given: argparse.Namespace) -> pd.DataFrame:
+    """The events to fit on."""
+    return pd.read_parquet(given.events / "events.parquet")
 
 
 def sample(users: np.ndarray) -> np.ndarray:

@@ -37,5 +37,5 @@ export const Explanation = ({ t, explanation }) => html`
     ${Object.entries(explanation.channels).filter(([, place]) => place.shares).map(([name, place]) => html`
       <${Amounts} caption=${t("sharesOf", { name })} amounts=${shares(t, place.shares)} />`)}
     ${explanation.effects && html`
-      <${Amounts} caption=${t("effects")} amounts=${explanation.effects.columns.map((each) => [each.column, each.effect])} />`}
+      <${Amounts} caption=${t("effects")} amounts=${explanation.effects.map((each) => [each.column, each.effect])} />`}
   </div>`;

@@ -49,7 +49,7 @@ class Alike extends Component {
         <summary>${t("alike")}</summary>
         ${problem && html`<${Notice} t=${t} problem=${problem} />`}
         ${found && html`<ul>${found.map((each) => html`
-          <li key=${each.itemid} title=${each.why.sentence}>${named(each).title} <span class="quiet">${named(each).year}</span></li>`)}</ul>`}
+          <li key=${each.itemid} title=${each.why}>${named(each).title} <span class="quiet">${named(each).year}</span></li>`)}</ul>`}
       </details>`;
   }
 }

@@ -1,43 +1,26 @@
-// Request trace: one request as a waterfall, with the time, input and output of each service, and re-ranking.
+// Request trace: one request as a waterfall, with the time and output of each service, and re-ranking.
 import { html } from "./html.js";
 import { Degraded } from "./notice.js";
 
-// {tower: 66} -> "tower: 66 numbers"
-const each = (t, word, counts) => Object.entries(counts).map(([name, n]) => t(word, { name, n })).join(t("comma"));
-
+// What came back, by stage; of a stage without a description: name and time.
 const DESCRIBE = {
-  redis: (t, { received }) => ({
-    sent: t("redis_sent"), received: received.users ? t("redis_received", received) : t("redis_unknown"),
+  redis: (t, counts) => t(counts.users ? "redis_received" : "redis_unknown", counts),
+  elasticsearch: (t, counts) => t("elasticsearch_received", {
+    ...counts, found: Object.entries(counts.found).map(([name, n]) => t("of", { name, n })).join(t("comma")),
   }),
-  elasticsearch: (t, { sent, received }) => ({
-    sent: sent.vectors && t("elasticsearch_sent", { ...sent, vectors: each(t, "dims", sent.vectors) }),
-    received: received.found && t("elasticsearch_received", { ...received, found: each(t, "of", received.found) }),
-  }),
-  feast: (t, { sent, received }) => ({
-    sent: sent.users && t("feast_sent"), received: "features" in received && t("feast_received", received),
-  }),
-  triton: (t, { sent, received }) => ({
-    sent: sent.columns && t("triton_sent", {
-      ...sent, once: sent.history ? t("triton_once", { n: sent.history }) : "",
-      columns: Object.entries(sent.columns).map(([kind, n]) => t("of", { name: t(`column_${kind}`), n })).join(t("comma")),
-    }),
-    received: received.scores && t("triton_received", received),
-  }),
-  diversity: (t, { sent, received }) => ({
-    sent: t("diversity_sent", sent), received: "shown" in received && t("diversity_received", received),
-  }),
+  triton: (t, counts) => t("triton_received", counts),
+  diversity: (t, counts) => t("diversity_received", counts),
 };
 
 const Stage = ({ t, stage, total }) => {
-  const described = DESCRIBE[stage.stage]?.(t, stage) ?? {}; // of a stage without a description: name and time
+  const received = Object.keys(stage.counts).length && DESCRIBE[stage.stage]?.(t, stage.counts);
   const percent = (ms) => `${Math.min(100, (100 * ms) / total)}%`;
   return html`
     <li class=${stage.failed ? "stop failed" : "stop"}>
       <h3>${t(stage.stage)} <span class="ms">${t("ms", { n: stage.took_ms })}</span></h3>
       <span class="track" aria-hidden="true"><span style=${{ left: percent(stage.began_ms), width: percent(stage.took_ms) }}></span></span>
       <dl>
-        ${described.sent && html`<dt>→ ${t("sent")}</dt><dd>${described.sent}</dd>`}
-        ${stage.failed ? html`<dt>←</dt><dd class="bad">${t("failed")}</dd>` : described.received && html`<dt>← ${t("received")}</dt><dd>${described.received}</dd>`}
+        ${stage.failed ? html`<dt>←</dt><dd class="bad">${t("failed")}</dd>` : received ? html`<dt>← ${t("received")}</dt><dd>${received}</dd>` : ""}
       </dl>
     </li>`;
 };

@@ -73,7 +73,7 @@ def check_served(
     assert sum(same) / len(same) == pytest.approx(1, abs=0.01)
 
 
-MODELS = [("implicit", "als"), ("implicit", "cosine"), ("rectools", "svd")]
+MODELS = [("implicit", "als"), ("rectools", "ease")]
 
 
 @pytest.fixture(scope="module")

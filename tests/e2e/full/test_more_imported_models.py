@@ -19,7 +19,7 @@ def test_an_imported_model_has_the_librarys_lists(
     imported(pipeline, events, "implicit", "bpr")
 
 
-@pytest.mark.parametrize("model", ["sasrec", "esasrec", "bert4rec"])
+@pytest.mark.parametrize("model", ["sasrec", "esasrec"])
 def test_an_imported_encoder_has_the_librarys_lists(
     pipeline: Pipeline, events: Path, model: str
 ) -> None:

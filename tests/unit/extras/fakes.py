@@ -267,4 +267,4 @@ class FakeText(Fake, Client[TextQuery, Hits]):
         words = Words(
             {number: (item.title, item.attributes) for number, item in shown.items()}
         )
-        return words.find(query.words, query.seen, query.only)
+        return words.find(query)

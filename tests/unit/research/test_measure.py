@@ -79,7 +79,7 @@ def test_served_lists_have_the_recall_of_the_librarys(
         step.main(settings)
     export_events(settings, tmp_path / "events")
     folder = written(tmp_path / "bundle", kind, events(settings))
-    recipe = import_model(settings, folder, with_default=False)
+    recipe = import_model(settings, folder)
     found = quality(
         run_steps(settings.model_copy(update={"recipe_name": str(recipe)})), folder
     )

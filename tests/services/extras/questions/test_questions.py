@@ -10,8 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
 from extras.questions import rules
-from extras.questions.rules import RuleProblemError, rules_key
+from extras.questions.rules import rules_key
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.redis_of import redis_of
@@ -109,8 +110,8 @@ def test_rules_reach_every_worker_and_every_answer(
         for each in (one, other):
             each.releases.follow()
         best = ids(ask(workers[0], strict=True))
-        path.write_text(f"hidden = {best[:3]}\nboosted = {best[:1]}")
-        with pytest.raises(RuleProblemError, match="both hidden and boosted"):
+        path.write_text(f"hidden = {best[:3]}\nhide = {best[:1]}")
+        with pytest.raises(StepError, match="hide"):
             rules.main(patient, ["--file", f"{path}"])
         with redis_of(patient) as store:
             assert not store.exists(key), "nothing is half written"
@@ -132,7 +133,7 @@ def test_rules_reach_every_worker_and_every_answer(
                     ids(ask(worker, path="/ml/rank", candidates=best))
                 )
             rules.main(patient, [])
-            assert "3 items are hidden, 1 boosted" in capsys.readouterr().out
+            assert "3 items are hidden" in capsys.readouterr().out
         finally:
             rules.main(patient, ["--clear"])
         assert [

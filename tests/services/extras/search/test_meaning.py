@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,10 +24,8 @@ from offline_to_online.stores.triton import TritonStore
 from online.clients.base import StoredError
 from online.clients.elastic import ElasticItems
 from online.clients.http import Http
-from online.clients.redis import RedisUsers
 from online.clients.triton import TritonScores
 from online.main.s1_server import create_app
-from online.recommend.loaded_release import read_published
 from online.recommend.recommend import Recommender
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.extras.search.tiny_encoder import expected, tiny_encoder
@@ -42,13 +39,11 @@ USERS = pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 
 @pytest.fixture
 def loaded(
-    patient: Settings, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    patient: Settings, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Settings]:
     """The settings of services that have a tiny encoder and the release's vectors."""
     monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "minilm")
-    monkeypatch.setattr(
-        load_encoder.Encoder, "read", lambda folder: tiny_encoder(tmp_path)
-    )
+    monkeypatch.setattr(load_encoder.Encoder, "read", lambda folder: tiny_encoder())
     load_encoder.sync(patient)
     yield patient
     monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "")
@@ -68,10 +63,10 @@ def comedies(world: World) -> set[int]:
 
 
 def test_triton_and_elasticsearch_find_what_exact_search_finds(
-    loaded: Settings, world: World, tmp_path: Path
+    loaded: Settings, world: World
 ) -> None:
     texts = [text_of(world.titles[n], world.attributes(n)) for n in world.itemids]
-    cosines = tiny_encoder(tmp_path).vectors(texts) @ expected("funny", "drama")
+    cosines = tiny_encoder().vectors(texts) @ expected("funny", "drama")
     seen, only = (
         np.array(world.seen[USER], np.int32),
         np.array(sorted(world.itemids)[::2], np.int64),
@@ -135,11 +130,10 @@ def indices(client: Elasticsearch) -> set[str]:
 
 
 def test_vectors_of_published_releases_alone_are_kept(
-    loaded: Settings, world: World, tmp_path: Path
+    loaded: Settings, world: World
 ) -> None:
-    encoder = tiny_encoder(tmp_path)
     with ElasticsearchStore(loaded).client() as client:
-        assert load_encoder.is_loaded(client, world.release, encoder)
+        assert load_encoder.is_loaded(client, world.release)
         kept = indices(client)
         others = {
             meaning_index("bbbbbbbbbbbb"),
@@ -168,20 +162,11 @@ def test_nothing_is_left_where_no_encoder_is_set(
 def test_half_loaded_vectors_are_not_searched(
     http: FlaskClient, loaded: Settings, world: World, userid: int
 ) -> None:
-    with (
-        ElasticsearchStore(loaded).client() as client,
-        closing(RedisUsers(loaded.redis)) as users,
-    ):
-        (index,) = client.indices.get_alias(name=meaning_index(world.release))
-        client.indices.delete(index=index)
-        published = read_published(users, world.release)
-        assert published is not None
-        encoder = tiny_encoder(loaded.service_dir("search"))
-        assert (
-            load_encoder.make_index(client, loaded, published.manifest, encoder)
-            == index
-        )
-        answer = ask(http, userid=userid, query="comedy", size=10, budget_ms=10_000)
+    alias = meaning_index(world.release)
+    with ElasticsearchStore(loaded).client() as client:
+        (index,) = client.indices.get_alias(name=alias)
+        client.indices.delete_alias(index=index, name=alias)
+    answer = ask(http, userid=userid, query="comedy", size=10, budget_ms=10_000)
     assert ("elasticsearch", "words") in [
         (each["service"], each["instead"]) for each in answer["degraded"]
     ]

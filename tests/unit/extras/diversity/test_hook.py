@@ -79,7 +79,7 @@ def test_the_answer_has_the_diversity_and_its_time(
     assert stage["stage"] == "diversity"
     best = ask(fakes, 0, size=20).itemids
     brought_up = len({item["itemid"] for item in answer["item_list"]} - set(best))
-    assert stage["received"] == {"shown": 20, "brought_up": brought_up}
+    assert stage["counts"] == {"shown": 20, "brought_up": brought_up}
     assert brought_up > 0
 
 

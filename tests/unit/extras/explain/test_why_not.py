@@ -54,18 +54,11 @@ def test_an_item_seen_later_is_not_seen_yet(fakes: Fakes) -> None:
 
 def test_an_item_ranked_below_the_cut(fakes: Fakes) -> None:
     there = listed(fakes)
-    before = len(fakes.scorer.calls)
     found = why_not(fakes, there[59])
     assert found.code == "ranked_below"
     assert found.ranked.rank == 60
-    inputs = fakes.scorer.calls[before].inputs
-    best = inputs.rows[np.argsort(-fakes.world.scores(inputs))[:50]]
-    for moved in found.effects.columns:
-        position = fakes.world.spec.columns.index(moved.column)
-        expected = 0 if moved.column == "itemid" else best[:, position].mean()
-        assert moved.instead == pytest.approx(expected, abs=1e-4)
     assert "60 of" in found.sentence.en
-    against = [moved.column for moved in found.effects.columns if moved.effect < 0]
+    against = [moved.column for moved in found.effects if moved.effect < 0]
     for column in against[:1]:
         assert column in found.sentence.en
     assert why_not(fakes, there[59], size=60).code == "in_the_list"
@@ -78,29 +71,14 @@ def test_an_item_found_by_no_channel(fakes: Fakes) -> None:
     unseen = [itemid for itemid in world.trained if itemid not in world.seen[USER]]
     for itemid in set(unseen) - set(world.recalled(USER).ids.tolist()):
         answer = why_not(fakes, itemid)
-        assert answer.code in ("not_found", "not_fused")
+        assert (answer.code, answer.fused.rank) == ("not_found", None)
         for name, at in answer.channels.items():
             of_items = [world.item_vectors[name][each] for each in unseen]
             products = np.array(of_items) @ vectors[name]
             mine = products[unseen.index(itemid)]
             assert at.rank == 1 + (products > mine).sum()
             assert at.score == pytest.approx(mine, abs=1e-4)
-            assert (answer.code == "not_fused") or at.rank > answer.cut
-        if answer.code == "not_fused":
-            assert answer.fused.rank > answer.cut
-            assert str(answer.fused.rank) in answer.sentence.zh
-
-
-def test_an_untrained_item(fakes: Fakes) -> None:
-    item = NO_VECTOR_ITEM
-    if fakes.world.recipe.name == "source":  # preferred genres bring it in
-        fakes.world.genres[item] = ()
-        fakes.recommender.releases.reload(fakes.world.release)
-        fakes.follow()
-    found = why_not(fakes, item)
-    assert item not in fakes.world.seen[USER]
-    assert found.code == "never_trained"
-    assert {at.rank for at in found.channels.values()} == {None}
+            assert f"{name} {at.rank}" in answer.sentence.en
 
 
 def test_an_item_without_features(fakes: Fakes) -> None:

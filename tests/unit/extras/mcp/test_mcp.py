@@ -78,9 +78,7 @@ def test_every_tool_answers(url: str) -> None:
                 where={"genres": ["Comedy"]},
             )
             assert all("Comedy" in item["genres"] for item in comedies["item_list"])
-            assert (await call("similar", itemids=[4], size=3))["item_list"][0]["why"][
-                "sentence"
-            ]
+            assert (await call("similar", itemids=[4], size=3))["item_list"][0]["why"]
             popular = await call("popular", size=3)
             assert len(popular["item_list"]) == 3
             assert "popular" in popular["reason"]

@@ -48,9 +48,9 @@ def user_vector(embedding: Floats, codes: NDArray[np.integer]) -> Floats:
     return found
 
 
-def events(data: Settings, name: str = "events") -> pd.DataFrame:
+def events(data: Settings) -> pd.DataFrame:
     """What the fixture ``data`` has exported."""
-    return pd.read_parquet(data.exchange_dir.parent / "events" / f"{name}.parquet")
+    return pd.read_parquet(data.exchange_dir.parent / "events" / "events.parquet")
 
 
 def written(folder: Path, kind: str, rows: pd.DataFrame, seed: int = 0) -> Path:
@@ -97,13 +97,6 @@ def written(folder: Path, kind: str, rows: pd.DataFrame, seed: int = 0) -> Path:
 def write_about(folder: Path, about: dict[str, object]) -> None:
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in about.items()]
     (folder / "model.toml").write_text("".join(lines), encoding="utf-8")
-
-
-def with_training(folder: Path, kind: str, data: Settings) -> Path:
-    """A bundle with another model in training/."""
-    written(folder, kind, events(data))
-    written(folder / "training", kind, events(data, "events-training"), seed=1)
-    return folder
 
 
 def change(name: str, **columns: Callable[[pd.DataFrame], object]) -> Change:

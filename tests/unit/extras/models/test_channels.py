@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,7 +9,6 @@ import scipy.sparse as sp
 from data_exchange_center.channel_file import pack_channels, unpack_channels
 from data_exchange_center.channels import ChannelSet, Requests
 from data_exchange_center.history import History
-from data_exchange_center.steps import StepError
 from extras.models.channel import ItemItem
 from extras.models.encoder import Encoder, extend_to_query, session
 from tests.unit.extras.models import bundles
@@ -27,7 +24,7 @@ def item_item(weights: np.ndarray) -> ItemItem:
     matrix = sp.csr_matrix(weights)
     known = np.arange(len(weights)) > 0
     indptr = matrix.indptr.astype(np.int64)
-    return ItemItem("model", 10, matrix.data, matrix.indices, indptr, known)
+    return ItemItem("model", matrix.data, matrix.indices, indptr, known)
 
 
 @pytest.mark.parametrize(("share", "dense"), [(1.0, True), (0.1, False)])
@@ -83,16 +80,6 @@ def test_user_vectors_are_of_the_newest_known_events(
     expected = [*bundles.user_vector(EMBEDDING, np.array(codes)), 0, 0]
     np.testing.assert_allclose(found[1], expected, rtol=1e-5, atol=1e-6)
     assert np.isnan(found[0]).all()
-
-
-def test_without_a_known_event_there_is_no_input() -> None:
-    assert encoder(known=5).inputs(requests([], [9])) == {}
-
-
-def test_a_failing_run_is_a_step_error() -> None:
-    one = encoder()
-    with pytest.raises(StepError, match="encoder mine"):
-        replace(one, codes=one.codes + 5).user_vectors(requests([9]))
 
 
 def test_a_server_holds_no_model_and_gives_inputs_alone() -> None:

@@ -202,9 +202,7 @@ def test_a_deleted_release_is_not_found_and_not_replaced(
 
 
 @pytest.mark.parametrize("kind", [SourceWorld, DefaultWorld, ShopWorld], indirect=True)
-def test_stages_say_what_was_sent_and_what_came(
-    http: FlaskClient, fakes: Fakes
-) -> None:
+def test_stages_say_what_came(http: FlaskClient, fakes: Fakes) -> None:
     world, userid = fakes.world, fakes.world.own_user(1)
     request = {"userid": userid, "timestamp": AT, "stages": True, "explain": "recall"}
     answer = http.post("/ml/rec", json=request).json
@@ -214,15 +212,13 @@ def test_stages_say_what_was_sent_and_what_came(
     for stage in stages.values():
         assert stage["began_ms"] >= 0
         assert not stage["failed"]
-    assert stages["redis"]["received"]["history"] == len(world.histories[1])
-    search, rows = stages["elasticsearch"], stages["triton"]["sent"]
-    assert search["sent"]["vectors"] == world.vector_dims
-    assert search["sent"]["excluded"] == len(world.seen[1])
+    counts = {name: stage["counts"] for name, stage in stages.items()}
+    assert counts["redis"]["history"] == len(world.histories[1])
+    assert counts["redis"]["seen"] == len(world.seen[1])
     found = {name: len(answer["recall"][name]) for name in world.vector_dims}
-    assert search["received"]["found"] == found
-    assert rows["rows"] == stages["triton"]["received"]["scores"]
-    assert sum(rows["columns"].values()) == rows["width"] == world.spec.width
-    assert rows["history"] == world.spec.sizes.events
+    fused = len(answer["recall"]["fused"])
+    assert counts["elasticsearch"] == {"found": found, "fused": fused}
+    assert counts["triton"]["width"] == world.spec.width
 
 
 def test_stages_say_which_failed_and_end_where_the_request_did(
@@ -236,9 +232,9 @@ def test_stages_say_which_failed_and_end_where_the_request_did(
     assert stages(1)
     fakes.scorer.down = True
     last = stages(1)[-1]
-    assert (last["stage"], last["failed"], last["received"]) == ("triton", True, {})
+    assert (last["stage"], last["failed"], last["counts"]) == ("triton", True, {})
     (only,) = stages(UNKNOWN_USER)
-    assert (only["stage"], only["received"]) == ("redis", {"users": 0})
+    assert (only["stage"], only["counts"]) == ("redis", {"users": 0})
 
 
 def test_a_release_is_put_live_again(

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from online.recommend.types import MAX_SIZE
 from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.questions.asking import DEFAULT, SHOP, USER, ask, ids
+from tests.unit.extras.questions.asking import DEFAULT, USER, ask, ids
 from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import (
     AT,
@@ -61,22 +61,6 @@ def test_every_candidate_is_ranked_or_named(fakes: Fakes, http: FlaskClient) -> 
     assert ids(rank(http, everything, size=3)) == ids(answer)[:3]
 
 
-@DEFAULT
-def test_items_recall_missed_follow_in_channel_order(
-    fakes: Fakes, http: FlaskClient
-) -> None:
-    fakes.scorer.down = True
-    found = ask(http, size=200, explain="recall")["recall"]["fused"]
-    order = ids(rank(http, fakes.world.itemids, size=1000))
-    assert order[: len(found)] == found
-    query = fakes.world.user_vectors(USER)["tower"]
-    tower, seen = fakes.world.item_vectors["tower"], fakes.world.seen[USER]
-    products = [tower[each] @ query for each in order if each in seen and each in tower]
-    places = np.arange(len(products))
-    personal = np.corrcoef(products, -places)[0, 1]
-    assert personal > 0.5, "though none was on a list"
-
-
 def test_without_any_service_the_popular_list_gives_the_order(
     fakes: Fakes, http: FlaskClient
 ) -> None:
@@ -86,14 +70,6 @@ def test_without_any_service_the_popular_list_gives_the_order(
     answer = rank(http, sorted(popular[10:40]), userid=11)
     assert ids(answer) == popular[10:40]
     assert answer["degraded"][0]["instead"] == "popular"
-
-
-@SHOP
-def test_ids_may_be_strings(fakes: Fakes, http: FlaskClient) -> None:
-    user = fakes.world.own_user(USER)
-    shown = ids(ask(http, userid=user))
-    assert ids(rank(http, shown[::-1], userid=user)) == shown
-    assert rank(http, [7], 400, userid=user)["error"]["field"] == "candidates"
 
 
 @DEFAULT

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from extras.questions.rules import RuleList, RuleProblemError, read, rules_key
+from data_exchange_center.steps import StepError
+from extras.questions.rules import RuleList, read, rules_key
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import DEFAULT, USER, ask, ids, switch
@@ -112,21 +113,12 @@ def test_workers_follow_and_keep_the_last_rules(
     until(lambda: bool(shown()))
 
 
-@DEFAULT
-def test_rules_of_another_data_set_do_not_count(
-    fakes: Fakes, http: FlaskClient
-) -> None:
-    best = ids(ask(http))
-    assert ids(ask(server(fakes, dataset="of_another_shop", hidden=best))) == best
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("hidden = [1]\nboosted = [4, 1]", "both hidden and boosted: 1"),
-        ("hide = [1]", "hide: Extra inputs"),
-        ("hidden = [1.5]", "hidden.0: "),
-        ("hidden = [", "cannot be read"),
+        ("hide = [1]", "Extra inputs"),
+        ("hidden = [1.5]", "hidden.0"),
+        ("hidden = [", "Expected: TOML"),
         ("", "names no item"),
         ("hidden = []\nboosted = []", "make rules clear=1"),
     ],
@@ -134,12 +126,6 @@ def test_rules_of_another_data_set_do_not_count(
 def test_a_wrong_file_is_refused_whole(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "rules.toml"
     path.write_text(text)
-    with pytest.raises(RuleProblemError) as error:
+    with pytest.raises(StepError) as error:
         read(path)
     assert says in str(error.value)
-
-
-def test_a_file_names_hidden_and_boosted_items(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
-    path.write_text("hidden = [1]\nboosted = [4, 'x']")
-    assert read(path) == RuleList(hidden=[1], boosted=[4, "x"])

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
@@ -10,7 +9,6 @@ from extras.questions.where import Attributes, Condition
 from online.recommend.outcomes import BadRequestError
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import (
-    DEFAULT,
     SHOP,
     USER,
     ask,
@@ -48,14 +46,13 @@ def test_all_that_match_come_whatever_is_away(
     assert degraded == ({down} if down else set())
 
 
-@pytest.mark.parametrize("down", [(), SERVICES])
-def test_without_a_state_popular_matches_come(
-    fakes: Fakes, http: FlaskClient, down: tuple[str, ...]
+def test_without_any_service_popular_matches_come(
+    fakes: Fakes, http: FlaskClient
 ) -> None:
     matches = matching(fakes.world)
     popular = [itemid for itemid, _ in fakes.world.popular if itemid in matches]
     ask(http)
-    fakes.down(*down)
+    fakes.down(*SERVICES)
     assert ids(ask(http, userid=UNKNOWN_USER, where=WHERE, size=60)) == popular[:60]
 
 
@@ -76,20 +73,19 @@ def test_ids_limit_the_list_and_are_left_out_of_it(
     assert set(both) == set(only[1:-1])
 
 
-EMPTY: dict[str, dict[str, Any]] = {
-    "no ids": {"only": []},
-    "contradiction": {"where": {"genres": {"any": ["Comedy"], "none": ["Comedy"]}}},
-    "all excluded": {"where": {"genres": ["Comedy"]}, "exclude": [*range(1, 2_000)]},
-}
-
-
 @USERS
-@pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize("body", EMPTY.values(), ids=EMPTY)
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"only": [], "strict": True},
+        {"where": {"genres": {"any": ["Comedy"], "none": ["Comedy"]}}},
+        {"where": {"genres": ["Comedy"]}, "exclude": [*range(1, 2_000)]},
+    ],
+)
 def test_a_filter_that_leaves_nothing_is_no_degradation(
-    http: FlaskClient, userid: int, strict: bool, body: dict[str, Any]
+    http: FlaskClient, userid: int, body: dict[str, Any]
 ) -> None:
-    answer = ask(http, userid=userid, strict=strict, **body)
+    answer = ask(http, userid=userid, **body)
     found = (answer["item_list"], answer["short"], answer["matching"])
     assert found == ([], "filter", 0)
     assert "degraded" not in answer
@@ -106,14 +102,6 @@ def test_a_filter_that_leaves_few_is_no_degradation(
     assert "short" not in ask(http, only=unseen, size=5)
     assert ids(ask(http, only=seen)) == []
     assert set(ids(ask(http, userid=UNKNOWN_USER, only=seen))) == set(seen)
-
-
-def test_without_a_filter_nothing_is_done(
-    fakes: Fakes, http: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Attributes, "of", None)
-    assert "matching" not in ask(http)
-    assert fakes.items.answered == len(fakes.world.recipe.recall.searched)
 
 
 @SHOP
@@ -146,8 +134,7 @@ FILMS = Attributes.of(
         ({"genres": Condition(any=["War"], none=["Comedy"])}, [40]),
         ({"year": [1980.0]}, [10]),
         ({"year": Condition(gte=1980)}, [10, 30, 40]),
-        ({"year": Condition(gt=1980)}, [30, 40]),
-        ({"year": Condition(lt=1990)}, [10]),
+        ({"year": Condition(lte=1989)}, [10]),
         ({"year": Condition(gte=1981, lte=1989)}, []),
         ({"year": Condition(none=[1990])}, [10, 20]),
         ({"genres": ["Comedy"], "year": Condition(lte=1990, gte=1985)}, [30]),
@@ -158,34 +145,19 @@ def test_all_conditions_hold(where: dict[str, Any], found: list[int]) -> None:
 
 
 BRANDS = Attributes.of({n: {"brand": [f"brand {n}"]} for n in range(100)})
-RANGE = r"as year; values are from 1980 to 1990\."
+YEARS = "as year; there are: 1980, 1990"
 
 
 @pytest.mark.parametrize(
     ("items", "name", "value", "says"),
     [
         (BRANDS, "brand", "brand77", "among the 100 that there are: brand 77, "),
-        (FILMS, "year", 1985.0, RANGE),
-        (FILMS, "year", "1990", RANGE),
+        (FILMS, "year", 1985.0, YEARS),
+        (FILMS, "year", "1990", YEARS),
     ],
 )
-def test_errors_name_a_numbers_range_or_similar_values(
+def test_errors_name_similar_values(
     items: Attributes, name: str, value: Any, says: str
 ) -> None:
     with pytest.raises(BadRequestError, match=says):
         items.select({name: [value]})
-
-
-@DEFAULT
-def test_scores_continue_below_a_channels_list(fakes: Fakes, http: FlaskClient) -> None:
-    """Of 55 items of which 54 have vectors, all are scored by both channels, in the order of their products."""
-    seen = fakes.world.seen[USER]
-    only = [itemid for itemid in fakes.world.itemids if itemid not in seen][:55]
-    with_vectors = set(only) - {NO_VECTOR_ITEM}
-    assert len(with_vectors) == 54
-    answer = ask(http, only=only, size=200, explain="recall")
-    for channel in ("tower", "ease"):
-        assert set(answer["recall"][channel]) == with_vectors
-    assert answer["recall"]["fused"][-1] == NO_VECTOR_ITEM
-    scores = [item["score"] for item in answer["item_list"]]
-    assert np.isfinite(scores).sum() == 55

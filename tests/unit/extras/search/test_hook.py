@@ -52,10 +52,6 @@ def test_a_title_is_first_for_every_user(
     assert "degraded" not in answer
 
 
-def test_item_without_vector_is_found(http: FlaskClient) -> None:
-    assert ids(ask(http, query=f"[{NO_VECTOR_ITEM}]")) == [NO_VECTOR_ITEM]
-
-
 @pytest.mark.parametrize("down", ["", *SERVICES])
 @USERS
 def test_matches_come_whatever_service_is_down(
@@ -120,7 +116,6 @@ def test_pages_of_a_query_repeat_nothing(http: FlaskClient, userid: int) -> None
         cursor = answer["cursor"]
     assert len(set(paged)) == 100
     assert paged[:25] == whole[:25]
-    assert refused(http, userid=userid, query="comedy", cursor=cursor) == "cursor"
 
 
 @USERS
@@ -130,23 +125,6 @@ def test_query_that_nothing_matches_gets_an_empty_list(
     answer = ask(http, userid=userid, query="zzz")
     assert (ids(answer), answer["short"]) == ([], "query")
     assert "degraded" not in answer
-
-
-def test_explanations_and_diversity_of_a_query(http: FlaskClient) -> None:
-    more: dict[str, Any] = {"explain": True, "diversity": 0.3, "stages": True}
-    answer = ask(http, query="comedy", size=10, **more)
-    assert [each["itemid"] for each in answer["explained"]] == ids(answer)
-    assert answer["diversity"] == 0.3
-
-
-def test_history_of_an_anonymous_user_with_a_query(
-    fakes: Fakes, http: FlaskClient
-) -> None:
-    liked = unseen(fakes)[0]
-    history = [{"itemid": liked, "value": 5}]
-    answer = ask(http, userid=None, history=history, query="comedy", size=200)
-    assert liked not in ids(answer)
-    assert set(ids(answer)) <= of_genre(fakes.world, "Comedy")
 
 
 def test_items_added_since_the_release_are_found(

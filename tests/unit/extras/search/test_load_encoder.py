@@ -12,15 +12,14 @@ import pytest
 from data_exchange_center import wire
 from data_exchange_center.settings import ElasticsearchSettings, Settings
 from data_exchange_center.steps import CheckError, StepError
-from extras.search import load_encoder, meaning
-from extras.search.load_encoder import Encoder, served
+from extras.search import load_encoder
+from extras.search.load_encoder import served
 from extras.search.meaning import DIMS, MODEL, TOKENS
 from offline_to_online.stores.triton import MODEL_FILE, TritonStore
 from tests.unit.extras.search.tiny_encoder import (
     expected,
     published,
     tiny_encoder,
-    tokenizer,
 )
 
 
@@ -33,11 +32,6 @@ def test_served_model_gives_the_mean_of_the_tokens() -> None:
     (found,) = session.run([wire.MODEL_OUTPUT], {TOKENS: codes})
     vectors = [expected("comedy", "drama"), expected("adventure")]
     np.testing.assert_allclose(found, vectors, rtol=1e-4, atol=1e-6)
-
-
-def test_a_model_with_other_inputs_is_refused() -> None:
-    with pytest.raises(ValueError, match="other inputs"):
-        served(published("position_ids"))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +62,7 @@ def test_elasticsearch_down_after_going_live_is_a_warning(
 def test_a_model_that_triton_refuses_is_removed(
     tmp_path: Path, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, encoder = Settings(exchange_dir=tmp_path), tiny_encoder(tmp_path)
+    settings, encoder = Settings(exchange_dir=tmp_path), tiny_encoder()
     folder = TritonStore(settings).repository / MODEL
     folder.mkdir(parents=True)  # an earlier encoder's
     TritonStore(settings).aside.mkdir(parents=True)
@@ -81,34 +75,9 @@ def test_a_model_that_triton_refuses_is_removed(
         assert (folder / "1" / MODEL_FILE).read_bytes() == encoder.model
 
 
-def test_another_model_tokenizer_or_text_has_another_digest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = tiny_encoder(tmp_path)
-    other_model = Encoder(b"other", tokenizer(), tmp_path)
-    other_tokenizer = Encoder(one.model, b"other", tmp_path)
-    assert tiny_encoder(tmp_path).digest == one.digest
-    monkeypatch.setattr(meaning, "text_of", lambda title, attributes: title)
-    other_text = tiny_encoder(tmp_path)
-    every = (one, other_model, other_tokenizer, other_text)
-    assert len({each.digest for each in every}) == 4
-
-
-def test_texts_of_any_length_get_their_own_vectors(tmp_path: Path) -> None:
-    encoder = tiny_encoder(tmp_path)
+def test_texts_of_any_length_get_their_own_vectors() -> None:
+    encoder = tiny_encoder()
     found = encoder.vectors(["Comedy drama", "drama", "Comedy drama"])
     both, one = expected("comedy", "drama"), expected("drama")
     np.testing.assert_allclose(found, [both, one, both], rtol=1e-4, atol=1e-6)
     assert encoder.vectors([]).shape == (0, DIMS)
-
-
-def test_texts_seen_before_are_not_encoded_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = tiny_encoder(tmp_path).vectors(["comedy", "drama"])
-    encoder = tiny_encoder(tmp_path)
-    computed = Mock(wraps=encoder._computed)
-    monkeypatch.setattr(encoder, "_computed", computed)
-    again = encoder.vectors(["drama", "adventure", "comedy"])
-    computed.assert_called_once_with(["adventure"])
-    np.testing.assert_array_equal(again[[2, 0]], first)

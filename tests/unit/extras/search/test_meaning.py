@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest.mock import Mock
 
@@ -109,16 +108,6 @@ def test_paraphrases_find_items_without_their_words(
 
 
 @USERS
-def test_a_title_stays_first_with_an_encoder(
-    fakes: Fakes, http: FlaskClient, near: FakeNear, userid: int
-) -> None:
-    wanted = near.means[0]
-    found = ids(ask(http, userid=userid, query=f"[{wanted}]", size=10))
-    assert found[0] == wanted
-    assert set(near.means) <= {*found}
-
-
-@USERS
 @pytest.mark.parametrize("down", ["sentences", "near"])
 def test_words_alone_answer_where_meaning_fails(
     http: FlaskClient, sentences: FakeSentences, near: FakeNear, userid: int, down: str
@@ -153,18 +142,6 @@ def test_seen_and_filtered_items_are_not_found_by_meaning(
     near.means = [*near.means, *seen[:2]]
     assert set(ids(ask(http, userid=userid, query="zzz", exclude=[first]))) == {*others}
     assert ids(ask(http, userid=userid, query="zzz", only=[first])) == [first]
-
-
-@USERS
-def test_requests_without_a_query_search_nothing(
-    fakes: Fakes,
-    http: FlaskClient,
-    sentences: FakeSentences,
-    near: FakeNear,
-    userid: int,
-) -> None:
-    ask(http, userid=userid)
-    assert fakes.text.calls + sentences.calls + near.calls == []
 
 
 def test_the_encoder_is_off_by_default(fakes: Fakes, sentences: FakeSentences) -> None:
@@ -207,16 +184,6 @@ def test_a_query_is_sent_to_triton_as_codes_of_tokens() -> None:
     assert scores.inputs.tolist() == [[2, 3, 1]]
     client.call("reality " * 500)
     assert scores.inputs.shape == (1, meaning.LONGEST)
-    assert scores.read == 1
-
-
-def test_the_tokenizer_is_loaded_once_before_queries() -> None:
-    scores = FakeScores()
-    client = Sentences(scores)  # type: ignore[arg-type]
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: client.prepare(), range(4)))
-    assert scores.read == 1
-    client.call("hidden reality")
     assert scores.read == 1
 
 

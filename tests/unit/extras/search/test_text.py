@@ -25,8 +25,12 @@ ITEMS: dict[int, tuple[str, dict[str, Any]]] = {
 }
 
 
-def found(text: str, seen: Any = NONE, only: Any = None) -> list[int]:
-    return Words(ITEMS).find(searched_words(text, "film"), seen, only).ids.tolist()
+def query(*words: str, seen: Any = NONE, only: Any = None) -> TextQuery:
+    return TextQuery("aaaaaaaaaaaa", words, seen, only)
+
+
+def found(text: str, **limits: Any) -> list[int]:
+    return Words(ITEMS).find(query(*searched_words(text), **limits)).ids.tolist()
 
 
 @pytest.mark.parametrize(
@@ -56,27 +60,27 @@ def test_title_words_count_more_than_attributes() -> None:
 
 def test_memory_search_is_limited_to_the_items_allowed() -> None:
     assert set(found("1999")) == {2, 3}
-    assert found("1999", np.array([2], np.int32)) == [3]
+    assert found("1999", seen=np.array([2], np.int32)) == [3]
     assert found("1999", only=np.array([2, 5])) == [2]
     assert found("nothing of this") == []
-    assert len(Words({}).find(["x"], NONE).ids) == 0
+    assert len(Words({}).find(query("x")).ids) == 0
 
 
 def test_words_of_further_items_count_as_among_the_others() -> None:
     whole = Words(ITEMS)
     further = Words({2: ITEMS[2]}, whole)
     for words in (["matrix"], ["sci"], ["matrix", "1999"]):
-        hits = whole.find(words, NONE)
+        hits = whole.find(query(*words))
         expected = float(hits.scores[hits.ids == 2][0])
-        assert further.find(words, NONE).scores.tolist() == pytest.approx([expected])
-    assert Words({}, whole).find(["matrix"], NONE).ids.tolist() == []
+        assert further.find(query(*words)).scores.tolist() == pytest.approx([expected])
+    assert Words({}, whole).find(query("matrix")).ids.tolist() == []
     new = Words({4: ("Matrix Unheard", {})}, whole)
-    assert new.find(["unheard"], NONE).scores[0] > new.find(["matrix"], NONE).scores[0]
+    assert new.find(query("unheard")).scores[0] > new.find(query("matrix")).scores[0]
 
 
 def test_query_has_each_word_once_without_stop_words() -> None:
-    assert searched_words("A film about the Wars of the war", "film") == ("war",)
-    assert searched_words("It", "film") == ("it",), "there is no other"
+    assert searched_words("A film about the Wars of the war") == ("war",)
+    assert searched_words("It") == ("it",), "there is no other"
 
 
 def test_query_is_limited_as_other_searches_are() -> None:
