@@ -154,17 +154,22 @@ def _events(cells: pd.DataFrame, user: str, item: str, time: str) -> Iterator[st
 
 def _listed(table: str, ids: pd.Series, names: str, samples: Samples) -> Iterator[str]:
     """The table of the first file that lists most of the ``ids`` of the events, each once."""
-    found = ((file, cells, _called(cells, names)) for file, cells in samples.items())
-    for file, cells, key in found:
-        if key and cells[key].is_unique and ids.isin(cells[key]).mean() > 0.5:
-            break
-    else:
+    keys = {file: _called(cells, names) for file, cells in samples.items()}
+    fitting = (
+        file
+        for file, key in keys.items()
+        if key and samples[file][key].is_unique
+        if ids.isin(samples[file][key]).mean() > 0.5
+    )
+    file = next(fitting, None)
+    if file is None:
         yield f"\n# [{table}]: no file lists every {_toml(ids.name)} once"
         return
     yield f"\n[{table}]  # every {table[:-1]} once"
     yield f"file = {_toml(file)}"
+    key = keys[file]
     yield f"id = {_toml(key)}"
-    rest = cells.drop(columns=key)
+    rest = samples[file].drop(columns=key)
     title = _called(rest, TITLE)
     if table == ITEMS and title:
         rest = rest.drop(columns=title)
