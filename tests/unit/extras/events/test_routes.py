@@ -1,16 +1,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import Settings
-from extras.keys import store as keys
-from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import ids
 from tests.unit.online.world import (
@@ -235,23 +231,3 @@ def test_ids_may_be_any_text(with_a_key: FlaskClient, userid: str) -> None:
     send(with_a_key, event(userid=userid, itemid="nowhere", type="view"))
     found = with_a_key.delete(f"/ml/user/{quote(userid, safe='')}").json
     assert found == {"userid": userid, "events": 1}
-
-
-def test_an_event_needs_a_good_key_from_the_first_one_on(
-    fakes: Fakes, tmp_path: Path
-) -> None:
-    path = tmp_path / "api_keys"
-    http = create_app(
-        fakes.recommender, Settings(server={"keys_file": path}), fakes.stores
-    ).test_client()
-    key = keys.add(path, "shop")
-    for headers, status in (
-        ({"X-API-Key": "wrong"}, 401),
-        ({"X-API-Key": key}, 200),
-        ({"Authorization": f"Bearer {key}"}, 200),
-    ):
-        assert http.post("/ml/event", json=EVENT, headers=headers).status_code == status
-    assert http.post("/api/feedback", json=[]).status_code == 401
-    keys.revoke(path, "shop")
-    # who takes the last key back wants nobody to write
-    send(http, EVENT, 401)
