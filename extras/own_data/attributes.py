@@ -64,9 +64,10 @@ def intervals(numbers: Floats, spec: AttributeSpec) -> pd.Series:
     named = [written(edge) for edge in edges]
     between = [f"{low} to {high}" for low, high in pairwise(named)]
     labels = [f"below {named[0]}", *between, f"{named[-1]} or more"]
-    bounds = [-np.inf, *edges, np.inf]
-    names = pd.Series(pd.cut(numbers, bounds, right=False, labels=labels))
-    return names.astype(object).fillna(UNKNOWN)
+    labels.append(UNKNOWN)
+    places = np.searchsorted(edges, numbers, side="right")  # behind all for NaN
+    places[np.isnan(numbers)] = len(edges) + 1
+    return pd.Series([labels[place] for place in places])
 
 
 def written(number: float) -> str:

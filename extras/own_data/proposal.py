@@ -40,8 +40,7 @@ from offline import movielens
 
 READ: Final = (*ENDINGS, ".tsv", ".tsv.gz", ".txt")
 SAMPLE: Final = 20_000  # rows looked at of each file
-SEPARATORS: Final = ("|", ";", ",")
-MANY: Final = 0.3  # share of cells with a separator in them, if it is one
+MANY: Final = 0.3  # share of cells with a "|" in them, if it separates values
 FEW_NUMBERS: Final = 20  # up to this many distinct numbers may be codes
 # units of times after 1990, by their digits
 UNITS: Final = {9: "s", 10: "s", 12: "ms", 13: "ms", 15: "us", 16: "us"}
@@ -145,9 +144,8 @@ def _events(cells: pd.DataFrame, user: str, item: str, time: str) -> Iterator[st
             yield f"{_toml(name)} = {{ {rules} }}  # {count:,} of the first rows"
         return
     values = pd.to_numeric(cells.get(value, pd.Series()), errors="coerce").dropna()
-    if len(values):
-        upper = values.min() + 0.6 * (values.max() - values.min())
-        above = min(values.median(), values[values <= upper].max())
+    if values.nunique() > 1:
+        above = values[values < values.max()].median()
         yield f"value = {_toml(value)}  # without it every event counts as liked"
         yield f"positive_above = {written(above)}  # an event is liked above this"
 
@@ -174,31 +172,21 @@ def _listed(table: str, ids: pd.Series, names: str, samples: Samples) -> Iterato
     if table == ITEMS and title:
         rest = rest.drop(columns=title)
         yield f"title = {_toml(title)}"
-    shares = {mark: [_split(rest[each], mark) for each in rest] for mark in SEPARATORS}
-    separator = max(SEPARATORS, key=lambda mark: sum(shares[mark]))
-    yield f"separator = {_toml(separator)}  # between several values in one cell"
+    yield 'separator = "|"  # between several values in one cell'
     yield f"[{table}.attributes]"
-    for column, share in zip(rest.columns.tolist(), shares[separator], strict=True):
-        kind = "multi-valued" if share > MANY else _kind(rest[column])
+    for column in rest.columns.tolist():
+        kind = _kind(rest[column])
         if kind is None or column in TAKEN or SEPARATOR in column:
             yield f"# {_toml(column)}: left out, as most values differ, or no attribute can be called so"
         else:
             yield f"{_toml(column)} = {_toml(kind)}"
 
 
-def _split(cells: pd.Series, mark: str) -> float:
-    """The share of cells that a mark splits into values that occur in other cells too; 0 if they do not."""
-    given = cells[cells != ""]
-    values = given.str.split(mark, regex=False).explode()
-    if values.nunique() > 0.5 * len(values):
-        return 0.0
-    return float(given.str.contains(mark, regex=False).mean())
-
-
 def _kind(cells: pd.Series) -> str | None:
-    """The kind of a column without separators; None if nearly all values differ."""
+    """The kind of a column; None if nearly all values differ."""
     given = cells[cells != ""]
-    if given.str.startswith("[").mean() > MANY:  # a list in Parquet
+    # or a list in Parquet
+    if given.str.contains(r"^\[|\|").mean() > MANY:
         return "multi-valued"
     different = given.nunique()
     numbers = pd.to_numeric(given, errors="coerce")

