@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -76,21 +76,21 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
     declared = declaration.parse(text, str(where / DECLARATION))
     with database() as connection:
         source = _Source(connection, files, where)
-        users = _users(source, declared.users)
-        items = _items(source, declared.items)
+        users, profile = _users(source, declared.users)
+        items, of_items, numbers = _items(source, declared.items)
         types = in_order(declared.types)
-        events = _events(source, declared.interactions, types, users.table, items.table)
+        events = _events(source, declared.interactions, types, users, items)
         levels = attributes.levels(connection, "timed", declared.interactions, types)
 
-        user_ids, people = _numbered(events, users.table, "userid", Columns.USER)
-        item_ids, things = _numbered(events, items.table, "itemid", Columns.ITEM)
-        people = people.assign(**users.columns)
+        user_ids, people = _numbered(events, users, "userid", Columns.USER)
+        item_ids, things = _numbered(events, items, "itemid", Columns.ITEM)
+        people = people.assign(**profile)
         own_ids = things[Columns.OWN_ID]
         bare: dict[str, Any] = {
             Columns.TITLE: own_ids,
             Columns.GENRES: [[]] * len(things),
         }
-        things = things.assign(**bare | items.columns)
+        things = things.assign(**bare | of_items)
 
         # write the tables; events are sorted on disk
         rows = connection.sql(
@@ -120,10 +120,10 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
             levels=tuple(levels.values),
             binned=levels.binned,
             positive_level=levels.positive,
-            profile=tuple(users.columns),
-            crossed=users.crossed,
-            terms=items.terms,
-            numbers=items.numbers,
+            profile=tuple(profile),
+            crossed=tuple(profile)[:2],
+            terms=_terms(declared.items),
+            numbers=tuple(numbers),
             holdout=declared.holdout,
             events=declared.events,
             repeats=declared.repeats,
@@ -159,17 +159,12 @@ class _Source:
         if declared.file:
             names = [declared.file]
         found = [each for each in names if each in self.files]
-        if not found:
+        if len(found) != 1:
             there = ", ".join(sorted(self.files.keys() - {DECLARATION}))
             raise StepError(
-                f"{self.where} holds no {' or '.join(names)}, which [{name}] in {DECLARATION} speaks of; "
-                f"it holds {there or 'nothing else'}."
+                f"[{name}] in {DECLARATION} speaks of one file, {' or '.join(names)}; {self.where} holds "
+                f'{there or "nothing else"}. Say which it is: file = "..." in [{name}].'
             )
-        if len(found) > 1:
-            raise StepError(
-                f'{self.where} holds {" and ".join(found)}: say which with file = "..." in [{name}].'
-            )
-
         path = self.files[found[0]]
         file = opened(self.connection, found[0], path, declared.delimiter)
         table = Table(self.connection, name, file, columns)
@@ -186,26 +181,12 @@ class _Source:
 # ------------------------------------------------------------------------------------------------------ users and items
 
 
-@dataclass(frozen=True)
-class _Listed:
-    """A table that lists ids, and its attributes in the order of its rows.
-
-    Attributes:
-        columns: of users: the profile; of items: title, terms, numbers.
-        crossed: names of users' columns; ``terms``: names of items' attributes.
-    """
-
-    table: Table | None = None
-    columns: dict[str, Any] = field(default_factory=dict)
-    crossed: tuple[str, ...] = ()
-    terms: tuple[str, ...] = ()
-    numbers: tuple[ItemNumber, ...] = ()
-
-
-def _users(source: _Source, declared: ListedTable | None) -> _Listed:
-    """The users and their attributes, in the form of categories."""
+def _users(
+    source: _Source, declared: ListedTable | None
+) -> tuple[Table | None, dict[str, pd.Series]]:
+    """The users, and the columns of their attributes in the form of categories."""
     if declared is None:
-        return _Listed()
+        return None, {}
     table = _load_listed(source, USERS, declared, "userid")
     columns: dict[str, pd.Series] = {}  # by name, before it is a column
     for number, (name, spec) in enumerate(declared.attributes.items()):
@@ -218,24 +199,26 @@ def _users(source: _Source, declared: ListedTable | None) -> _Listed:
         else:
             columns[name] = attributes.categories(table.read(cells), spec)
     named = dict(zip(columns, slugs(list(columns), Columns.TAKEN), strict=True))
-    crossed = [named[name] for name in declared.attributes if name in columns]
-    return _Listed(
-        table,
-        columns={named[name]: column for name, column in columns.items()},
-        crossed=tuple(crossed[:2]),
-    )
+    return table, {named[name]: column for name, column in columns.items()}
 
 
-def _items(source: _Source, declared: ItemsTable | None) -> _Listed:
-    """The items with their titles, terms and numbers."""
+def _terms(declared: ItemsTable | None) -> tuple[str, ...]:
+    """The attributes of items whose values are terms."""
+    specs = declared.attributes if declared else {}
+    return tuple(name for name, spec in specs.items() if spec.kind != "numeric")
+
+
+def _items(
+    source: _Source, declared: ItemsTable | None
+) -> tuple[Table | None, dict[str, Any], list[ItemNumber]]:
+    """The items, the columns of their titles, terms and numbers, and what numbers there are."""
     if declared is None:
-        return _Listed()
+        return None, {}, []
     titles = {"title": declared.title} if declared.title else {}
     table = _load_listed(source, ITEMS, declared, "itemid", titles)
     title = table.read(f"coalesce({', '.join([*titles, 'itemid'])})")
 
-    specs = declared.attributes
-    of_terms = [name for name, spec in specs.items() if spec.kind != "numeric"]
+    specs, of_terms = declared.attributes, _terms(declared)
     numeric = [name for name in specs if name not in of_terms]
     number_columns = dict(zip(numeric, slugs(numeric, Columns.TAKEN), strict=True))
     columns: dict[str, Any] = {}
@@ -256,12 +239,7 @@ def _items(source: _Source, declared: ItemsTable | None) -> _Listed:
         before = "" if len(of_terms) == 1 else f"{name}{SEPARATOR}"  # as `Dataset.term`
         for own, values_of_one in zip(terms, values, strict=True):
             own += [before + value for value in values_of_one if value in kept]
-    return _Listed(
-        table,
-        {Columns.TITLE: title, **columns, Columns.GENRES: terms},
-        terms=tuple(of_terms),
-        numbers=tuple(numbers),
-    )
+    return table, {Columns.TITLE: title, **columns, Columns.GENRES: terms}, numbers
 
 
 def _load_listed(

@@ -193,7 +193,7 @@ MISTAKES = [
     (SHOP, ROWS + LONG, "line 7: a quote"),
     (RATED, STARS + "good\n", "line 3, column 'stars': .*'good'"),
     (RATED, STARS + "\n", "line 3, column 'stars': .*nothing"),
-    (LISTED, ROWS, r"holds no items.csv or .*\[items\].*interactions"),
+    (LISTED, ROWS, r"\[items\] .* items.csv or .* holds .*interactions"),
     (SHOP, HEAD + "u,a,2024-01-01\nu,b,2024-01-02\n", "holds 1 user"),
     (SHOP, HEAD + "u,a,2024-01-01\nv,a,2024-01-02\n", "holds 1 item"),
     (SHOP, HEAD + f"{'u' * 513},a,2024-01-01\n", "at most 512 bytes"),
@@ -223,7 +223,7 @@ LATIN = ROWS.encode() + b"u,a,2024-01-01\n" * 9_000 + b"u\xff,a,2024\n"
 def test_no_declaration_and_two_files_of_a_table(tmp_path: Path) -> None:
     folder = written(tmp_path)
     (folder / "interactions.parquet").touch()
-    refused(folder, r"holds interactions\.csv and interactions\.parquet: say which")
+    refused(folder, r"one file, .* holds interactions\.csv, interactions\.parquet\.")
     (folder / "dataset.toml").unlink()
     refused(folder, "make new-data folder=")
 
