@@ -192,25 +192,26 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         log_key, counting, noted = _keys(dataset, userid)
         going = noted.replace("ml:noted:", "ml:forgetting:", 1)
         begin = Call("forget", (log_key, counting, noted, going), (json.dumps(userid),))
+        go_on = Call("forget_noted", (log_key, going), (_SLICE,))
         deleted: int = 0
-        begun, some = False, 0
-        while True:
-            with self._limited("forget"):
-                if not begun and (counted := self._run(begin)[0]) >= 0:
-                    deleted, begun = deleted + int(counted), True
-                (some,) = self._run(Call("forget_noted", (log_key, going), (_SLICE,)))
-            deleted += int(some)
-            if begun and not some:
-                break
+        # an interrupted call may have left noted ones
+        while (counted := self._one(begin)) < 0:
+            deleted += self._one(go_on)
+        deleted += counted
+        while some := self._one(go_on):
+            deleted += some
         user = exposure_user(dataset, userid)
         for stream in STREAMS:
             shown, place = exposures_key(wire.event_partition(userid), stream), "-"
             while place:
                 call = Call("forget_exposures", (shown,), (user, place, _SLICE))
-                with self._limited("forget"):
-                    (raw,) = self._run(call)
-                place = raw.decode()
+                place = self._one(call).decode()
         return deleted
+
+    def _one(self, call: Call) -> Any:
+        """Run one function of `forget`, within a call's time limit."""
+        with self._limited("forget"):
+            return self._run(call)[0]
 
     def _loaded(self) -> set[str]:
         """Releases that have users in Redis: those that are not published, or are being loaded, too."""

@@ -33,7 +33,6 @@ def eventids(parts: EventParts) -> list[str]:
 
 
 def test_appended_events_are_read_in_log_order(parts: EventParts) -> None:
-    assert parts.last(3) == BEGINNING
     assert exported(parts.folder).empty
     event = Event("e900", "Zoë", "a/b", "rating", 5, 4.5, "r1")
     parts.append(3, [entry(11), Entry((900, 0), "Zoë", event)])
