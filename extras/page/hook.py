@@ -6,7 +6,7 @@ The page's files are static: they need no build and no other server.
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import numpy as np
 from flask import Blueprint, Flask, Response
@@ -183,7 +183,6 @@ class UserHistory(BaseModel):
 
     userid: OwnId
     release: str
-    known: bool = Field(description="false: an unknown user")
     events: int = Field(description="in all")
     last: int | None = Field(
         description="when the newest was, in seconds since 1970-01-01 UTC"
@@ -238,7 +237,6 @@ class Activated(BaseModel):
     """A release is served from now on."""
 
     release: str
-    live: Literal[True]
 
 
 # ----------------------------------------------------------------------------------------------------------- look-ups
@@ -297,7 +295,6 @@ class Browse:
         return UserHistory(
             userid=userid,
             release=opened.release,
-            known=user is not None,
             events=len(history),
             last=int(history.times[0]) if len(history) else None,
             item_list=events,
@@ -377,7 +374,7 @@ class Browse:
         self._users.activate(release)
         # at once in this worker, in the others within half a second
         self._releases.follow(only_active=True)
-        return Activated(release=release, live=True)
+        return Activated(release=release)
 
     def _state(self, opened: Release, userid: OwnId) -> StoredUser | None:
         """Merge events after the release into a user's state."""
