@@ -80,8 +80,6 @@ class ItemNumber(Frozen):
     # a feature store holds whole multiples of it, 0 for an unknown value
     unit: float = 1.0
     scale: float = 1.0  # divisor that makes such a multiple a model's input
-    # whether answers include it; False where the title says it already
-    shown: bool = True
     # of radial basis functions that say how near two items are; ``width``: theirs
     centres: tuple[float, ...] = ()
     width: float = 1.0

@@ -33,7 +33,9 @@ _RATING = [Columns.ITEM, Columns.RATING, Columns.TIMESTAMP]
 Position = tuple[int, int]
 BEGINNING: Final[Position] = (0, 0)
 SCHEMA: Final = pa.schema(list(artifacts.EVENTS.columns.items()))
-READ_AGAIN: Final = "`make events` reads what is missing from the log again."
+READ_AGAIN: Final = (
+    "Delete the folder: `make events` reads the whole log again; or restore a backup."
+)
 # partition, after, up to
 _NAME: Final = re.compile(r"(\d\d)-(\d{15})-(\d{9})-(\d{15})-(\d{9})")
 
@@ -53,22 +55,22 @@ def span_of(path: Path) -> tuple[Position, Position]:
     match = _NAME.fullmatch(path.stem)
     if match is None:
         raise ArtifactError(
-            f"{path} is not named as files of events are. Move it away: {READ_AGAIN}"
+            f"{path} is not named as files of events are. Move it away."
         )
     _, *numbers = map(int, match.groups())
     return (numbers[0], numbers[1]), (numbers[2], numbers[3])
 
 
-def missing(folder: Path, partition: int) -> list[tuple[Position, Position]]:
-    """Ranges (after, up to) of a partition that no file holds, although a later file is there."""
-    found = []
-    read_up_to = BEGINNING
-    for path in files_of(folder, partition):
-        after, up_to = span_of(path)
-        if after > read_up_to:
-            found.append((read_up_to, after))
-        read_up_to = up_to
-    return found
+def has_gaps(folder: Path) -> bool:
+    """Whether a file is missing although a later one of its partition is there."""
+    for partition in range(wire.EVENT_PARTITIONS):
+        read_up_to = BEGINNING
+        for path in files_of(folder, partition):
+            after, up_to = span_of(path)
+            if after > read_up_to:
+                return True
+            read_up_to = up_to
+    return False
 
 
 def read_file(path: Path) -> pa.Table:
@@ -76,25 +78,13 @@ def read_file(path: Path) -> pa.Table:
     try:
         return pq.read_table(path, schema=SCHEMA)
     except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(
-            f"{path} cannot be read ({error}). Delete it: {READ_AGAIN}"
-        ) from error
-
-
-def gaps(folder: Path) -> int:
-    """How many ranges of the log are missing, of all partitions."""
-    return sum(
-        len(missing(folder, partition)) for partition in range(wire.EVENT_PARTITIONS)
-    )
+        raise ArtifactError(f"{path} cannot be read ({error}). {READ_AGAIN}") from error
 
 
 def exported(folder: Path) -> pd.DataFrame:
     """All events as `artifacts.EVENTS`, by time of acknowledgement. Raises ArtifactError (damaged, missing)."""
-    absent = gaps(folder)
-    if absent:
-        raise ArtifactError(
-            f"Files of events are missing in {folder}: {absent} of the log's ranges. {READ_AGAIN}"
-        )
+    if has_gaps(folder):
+        raise ArtifactError(f"Files of events are missing in {folder}. {READ_AGAIN}")
     tables = [SCHEMA.empty_table(), *map(read_file, files_of(folder))]
     order = [(name, "ascending") for name in ("acknowledged_ms", "sequence")]
     frame: pd.DataFrame = pa.concat_tables(tables).sort_by(order).to_pandas()

@@ -104,8 +104,6 @@ def _attributes(dataset: Dataset, item: Mapping[Any, Any]) -> dict[str, Any]:
         shown[attribute].append(value)
     for number in dataset.numbers:
         value = item[number.column]
-        if not number.shown:
-            continue
         if math.isnan(value):
             shown[number.name] = None
         else:

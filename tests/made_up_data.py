@@ -60,12 +60,10 @@ time = "at"
 time_unit = "iso"
 value = "stars"
 positive_above = 3
-levels = [1, 2, 3, 4, 5]
 
 [users]
 file = "viewers.csv"
 id = "viewer"
-crossed = ["gender", "age"]
 [users.attributes]
 gender = { kind = "categorical", column = "sex" }
 age = { kind = "categorical", column = "years" }

@@ -96,16 +96,12 @@ class SimilarItems:
 
     def among(self, itemids: NDArray[np.integer]) -> tuple[Float32, Float32]:
         """(k, d) rows and (k,) rarities of some items; 0 for one that is not held: like no other, and as if popular."""
-        rows, rarities = (
-            np.zeros((len(itemids), self.rows.shape[1]), np.float32),
-            np.zeros(len(itemids), np.float32),
-        )
+        rows = np.zeros((len(itemids), self.rows.shape[1]), np.float32)
+        rarities = np.zeros(len(itemids), np.float32)
         codes = Vocabulary(self.itemids).codes(itemids)
         known = codes > 0
-        rows[known], rarities[known] = (
-            self.rows[codes[known] - 1],
-            self.rarities[codes[known] - 1],
-        )
+        rows[known] = self.rows[codes[known] - 1]
+        rarities[known] = self.rarities[codes[known] - 1]
         return rows, rarities
 
 
@@ -115,9 +111,8 @@ def similar_items(opened: Release) -> SimilarItems:
     items, popular = opened.exact, opened.popular
     shares = np.zeros(len(items.item_numbers))
     listed = np.isin(popular.ids, items.item_numbers)
-    shares[np.searchsorted(items.item_numbers, popular.ids[listed])] = popular.scores[
-        listed
-    ]
+    places = np.searchsorted(items.item_numbers, popular.ids[listed])
+    shares[places] = popular.scores[listed]
     flags = np.zeros((len(items.item_numbers), len(opened.spec.genres)), np.float32)
     for code, positions in items.terms.items():
         flags[positions, code - 1] = 1
@@ -179,13 +174,11 @@ def rarity(shares: NDArray[np.floating]) -> Float32:
 
     An item that nobody is known to like counts as the rarest.
     """
-    known = shares[shares > 0].astype(np.float64)
-    if not len(known) or known.min() >= 1:
+    rarest = shares.min(initial=1, where=shares > 0)
+    if rarest >= 1:
         return np.zeros(len(shares), np.float32)
-    rarities: Float32 = (
-        np.log(np.clip(shares, known.min(), 1)) / np.log(known.min())
-    ).astype(np.float32)
-    return rarities
+    rarities: Float32 = np.log(np.clip(shares, rarest, 1)) / np.log(rarest)
+    return rarities.astype(np.float32)
 
 
 def similarity_rows(vectors: Sequence[Float32], flags: Float32) -> Float32:
@@ -201,10 +194,8 @@ def similarity_rows(vectors: Sequence[Float32], flags: Float32) -> Float32:
     """
     sides = [_directions(flags)] if flags.shape[1] else []
     if vectors:
-        sides.append(
-            np.hstack([_directions(np.nan_to_num(each)) for each in vectors])
-            / np.sqrt(len(vectors))
-        )
+        of_channels = [_directions(np.nan_to_num(each)) for each in vectors]
+        sides.append(np.hstack(of_channels) / np.sqrt(len(vectors)))
     if not sides:
         return np.zeros((len(flags), 0), np.float32)
     rows: Float32 = (np.hstack(sides) / np.sqrt(len(sides))).astype(np.float32)

@@ -78,22 +78,18 @@ def offline_steps(settings: Settings) -> Iterator[Finding]:
         )
         state, reason = "missing", f"there is no {absent}"
         if absent is None:
+            state, reason = "done", ""
             try:
-                reason = (
-                    _stale(
-                        folder, now[provenance.RECIPE], step.report.read(folder), stale
-                    )
-                    if step.reads
-                    else ""
-                )
-                state = "stale" if reason else "done"
+                if step.reads:
+                    report = step.report.read(folder)
+                    reason = _stale(folder, now[provenance.RECIPE], report, stale)
             except RecsysError as error:
                 reason = error.problem
-        if state != "done":
+            if reason:
+                state = "stale"
+        if reason:
             stale.update(file.path for file in files)
-        yield Finding(
-            step.path, state, reason, "" if state == "done" else "make offline"
-        )
+        yield Finding(step.path, state, reason, "make offline" if reason else "")
 
 
 def _stale(
@@ -104,12 +100,7 @@ def _stale(
     if not isinstance(recorded, dict) or not isinstance(made_with, dict):
         return "it does not say what it was run on"
     if made_with != recipe:
-        name, now = made_with.get("name"), recipe["name"]
-        return f"it was run with recipe {name!r}, the recipe now is {now!r}" + (
-            f"; to judge the files as they are: RECSYS_RECIPE={name} make doctor (or the recipe's file)"
-            if name != now
-            else ""
-        )
+        return f"it was run with recipe {made_with.get('name')!r}, the recipe now is {recipe['name']!r}"
     for path, digest in recorded.items():
         if path in stale:
             return f"{path} is to be made again"
@@ -126,7 +117,8 @@ def events(settings: Settings) -> Iterator[Finding]:
         try:
             exported(folder)
         except ArtifactError as error:
-            yield Finding("events", "missing", str(error), "make events")
+            command = "make events (once that folder is deleted)"
+            yield Finding("events", "missing", str(error), command)
 
 
 def services(clients: Sequence[Client[Any, Any]]) -> Iterator[Finding]:
@@ -148,11 +140,8 @@ def sync_steps(settings: Settings, stores: Stores, release: str) -> Iterator[Fin
         yield Finding(store.step, "missing", lacks, "make sync")
     try:
         _, parity = require_parity(settings, release)
-        yield Finding(
-            CHECK,
-            "done",
-            f"{parity.pairs:,} pairs agree to {parity.largest_difference:.1e}",
-        )
+        agree = f"{parity.pairs:,} pairs agree to {parity.largest_difference:.1e}"
+        yield Finding(CHECK, "done", agree)
     except RecsysError as error:
         yield Finding(CHECK, "missing", error.problem, "make sync")
 
@@ -165,20 +154,10 @@ def go_live(release: str, live: str | None, published: Sequence[str]) -> Finding
     if live == release:
         return Finding(GO_LIVE, "live", f"release {release}")
     if live and release in published:
-        others = (
-            f"release {live} is active; that of the artifacts, {release}, is published"
-        )
-        return Finding(
-            GO_LIVE,
-            "note",
-            f"{others}: `make sync` would put {release} live; nothing to repair",
-        )
-    return Finding(
-        GO_LIVE,
-        "not live",
-        f"release {live} is live" if live else "no release is",
-        "make sync",
-    )
+        detail = f"release {live} is active; `make sync` would put {release} live; nothing to repair"
+        return Finding(GO_LIVE, "note", detail)
+    detail = f"release {live} is live" if live else "no release is"
+    return Finding(GO_LIVE, "not live", detail, "make sync")
 
 
 def access(settings: Settings) -> Finding:
@@ -195,12 +174,8 @@ def access(settings: Settings) -> Finding:
         ports["the server"] = settings.server.port
         closes = "; RECSYS_SERVER__KEYS_FOR=all closes the server"
     reached = ", ".join(f"{name} ({port})" for name, port in ports.items())
-    where = "stack/README.md, Who can reach them"
-    return Finding(
-        "access",
-        "note",
-        f"other accounts of a shared machine reach {reached}: {where}{closes}",
-    )
+    detail = f"other accounts of a shared machine reach {reached}: stack/README.md, Who can reach them{closes}"
+    return Finding("access", "note", detail)
 
 
 def server(url: str, release: str | None) -> Finding:
@@ -212,20 +187,11 @@ def server(url: str, release: str | None) -> Finding:
     except (requests.RequestException, ValueError, KeyError, TypeError):
         return Finding("server", "down", f"nothing answers at {url}", "make serve")
     if status != "ready":
-        state = "degraded" if status == "degraded" else "not ready"
-        return Finding(
-            "server",
-            state,
-            str(said.get("message", "a service is not ready")),
-            "make logs",
-        )
+        message = str(said.get("message", "a service is not ready"))
+        return Finding("server", str(status), message, "make logs")
     if release is not None and serving != release:
-        return Finding(
-            "server",
-            "not live",
-            f"it answers from release {serving}, not {release}",
-            "make serve",
-        )
+        message = f"it answers from release {serving}, not {release}"
+        return Finding("server", "not live", message, "make serve")
     return Finding("server", "up", f"{url} answers from release {serving}")
 
 

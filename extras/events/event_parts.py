@@ -2,8 +2,8 @@
 
 Each partition of the log is a series of files, each named by the range that it holds. A file appears whole or not at
 all, so the names are the consumer's offsets; no other record could contradict them. Killed at any moment, a consumer
-resumes where its folder ends; where a file is missing in between, it reads that range again. Several consumers, each
-with its own folder, can read the same log. Only noted events that one of them has trimmed (`trim_noted`) are gone for
+resumes where its folder ends; an empty folder gets the whole log. Several consumers, each with its own folder, can read
+the same log. Only noted events that one of them has trimmed (`trim_noted`) are gone for
 those that come later.
 """
 
@@ -28,19 +28,19 @@ from data_exchange_center.events import Event, position_of
 from data_exchange_center.files import written_in_place
 from data_exchange_center.recipes import NAME
 from data_exchange_center.steps import StepError
-from extras.events.log import LOG_EVENT, LOG_FORGET, MOST_NOTED, event_log_key
+from extras.events.log import LOG_EVENT, LOG_FORGET, event_log_key
 from offline.feedback import (
     BEGINNING,
     SCHEMA,
     Position,
     files_of,
-    missing,
     read_file,
     span_of,
 )
 from online.clients.redis import Connected
 
 BATCH: Final = 10_000  # entries of a file, at most
+KEPT_NOTED: Final = 5_000  # of a user's noted events in Redis, once they are exported
 _LOG: Final = re.compile(rf"ml:log:({NAME}):\{{\d+\}}")
 
 
@@ -76,40 +76,22 @@ class EventParts:
         """Files of one partition or of all, in the order of the log."""
         return files_of(self.folder, partition)
 
-    def append(
-        self,
-        partition: int,
-        entries: Sequence[Entry],
-        after: Position | None = None,
-        up_to: Position | None = None,
-    ) -> None:
-        """Write a partition's entries of a range of the log, and delete earlier events of users that they forget.
+    def append(self, partition: int, entries: Sequence[Entry]) -> None:
+        """Write a partition's next entries, and delete earlier events of users that they forget.
 
         Retrying after a failure is safe: the new file is written last.
-
-        Args:
-            after, up_to: the range; default: from the end of the last file to the last entry.
         """
-        after = self.last(partition) if after is None else after
-        path = self.path(partition, after, up_to or entries[-1].position)
+        path = self.path(partition, self.last(partition), entries[-1].position)
         forgotten = {
             str(entry.userid): entry.position
             for entry in entries
             if entry.event is None
         }
-        for each in self.files(partition):
-            begin, end = span_of(each)
-            if end <= after and forgotten:
-                table = read_file(each)
-                gone = pc.is_in(table["userid"], pa.array(forgotten, pa.string()))
-                if pc.any(gone).as_py():
-                    self._write(each, table.filter(pc.invert(gone)))
-            elif begin > after:
-                # a lost file is written again: a later one may say that events are gone
-                for row in read_file(each).to_pylist():
-                    if row["eventid"] is None:
-                        position = row["acknowledged_ms"], row["sequence"]
-                        forgotten[row["userid"]] = position
+        for each in self.files(partition) if forgotten else ():
+            table = read_file(each)
+            gone = pc.is_in(table["userid"], pa.array(forgotten, pa.string()))
+            if pc.any(gone).as_py():
+                self._write(each, table.filter(pc.invert(gone)))
         kept = [
             entry
             for entry in entries
@@ -180,53 +162,21 @@ def bring(
     with parts.locked():
         for partition in range(wire.EVENT_PARTITIONS):
             key = event_log_key(dataset, partition)
-            ranges: list[tuple[Position, Position | None]] = [
-                *missing(parts.folder, partition),
-                (parts.last(partition), None),
-            ]
-            for after, up_to in ranges:
-                if up_to is not None:
-                    _expect_log(client, key, up_to)
-                for entries, begin, end in _batches(client, key, after, up_to, batch):
-                    parts.append(partition, entries, begin, end)
-                    gone = sum(entry.event is None for entry in entries)
-                    events += len(entries) - gone
-                    forgotten += gone
+            while True:
+                after = f"({_text(parts.last(partition))}"
+                found: Any = client.xrange(key, min=after, count=batch)
+                if not found:
+                    break
+                entries = [entry_of(key, raw, fields) for raw, fields in found]
+                parts.append(partition, entries)
+                gone = sum(entry.event is None for entry in entries)
+                events += len(entries) - gone
+                forgotten += gone
     return events, forgotten
 
 
-def _expect_log(client: redis.Redis, key: str, up_to: Position) -> None:
-    """Raise StepError unless the log has lived on since ``up_to``: an emptied one has nothing to fill a gap with."""
-    try:
-        last: Position = position_of(client.xinfo_stream(key)["last-generated-id"])  # type: ignore[index]
-    except redis.ResponseError:  # no such stream
-        last = BEGINNING
-    if last < up_to:
-        raise StepError(
-            f"files of the exported events are missing, and Redis no longer has those events in {key}",
-            "Restore the files from a backup.",
-        )
-
-
-def _batches(
-    client: redis.Redis, key: str, after: Position, up_to: Position | None, batch: int
-) -> Iterator[tuple[list[Entry], Position, Position]]:
-    """Entries of a range of a log, some at a time, each with the range that they fill. ``up_to=None``: to its end."""
-    last = "+" if up_to is None else _text(up_to)
-    while up_to is None or after < up_to:
-        found: Any = client.xrange(key, min=f"({_text(after)}", max=last, count=batch)
-        entries = [entry_of(key, raw, fields) for raw, fields in found]
-        if not entries and up_to is None:
-            return
-        end = up_to
-        if end is None or len(entries) == batch:
-            end = entries[-1].position
-        yield entries, after, end
-        after = end
-
-
 def trim_noted(
-    client: Connected, dataset: str, parts: EventParts, most: int = MOST_NOTED // 2
+    client: Connected, dataset: str, parts: EventParts, most: int = KEPT_NOTED
 ) -> int:
     """Delete users' oldest noted events from the log in Redis, beyond the newest ``most``. Returns how many.
 
@@ -244,7 +194,8 @@ def trim_noted(
                 continue
             noted = []
             for field, raw in server.hscan_iter(name, count=1_000):
-                if field and b" " not in raw:  # without a name: a count
+                # neither compacted nor, as 1.0.0 has it, their count
+                if field and b" " not in raw:
                     noted.append((position_of(raw), field))
             old = [each for each in sorted(noted)[:-most] if each[0] <= last]
             for start in range(0, len(old), 500):

@@ -3,27 +3,21 @@
 -- KEYS of the first three: the log of the user's partition, the user's events that count, and those that are only noted
 -- (see data_exchange_center/wire.py).
 
--- ARGV: how many events of a user may count, and may be noted (besides those that were compacted: nothing more would ever
--- be taken of a user whose training has gone on for long), then eventid, event, '1' where it counts or '0'; and so on
--- -> for each 1, or 0 where an event of that id is there already; or a single -1 or -2: too many that count, or too many
--- that are noted, and none is recorded
+-- ARGV: how many events of a user may count, then eventid, event, '1' where it counts or '0'; and so on
+-- -> for each 1, or 0 where an event of that id is there already; or a single -1: too many that count, and none is
+-- recorded
 local function record(keys, args)
-  local known, more, noted = {}, 0, 0
-  for n = 3, #args, 3 do
+  local known, more = {}, 0
+  for n = 2, #args, 3 do
     local id = args[n]
     if known[id] == nil then
       known[id] = redis.call('HEXISTS', keys[2], id) == 1 or redis.call('HEXISTS', keys[3], id) == 1
-      if not known[id] then
-        if args[n + 2] == '1' then more = more + 1 else noted = noted + 1 end
-      end
+      if not known[id] and args[n + 2] == '1' then more = more + 1 end
     end
   end
   if more > 0 and redis.call('HLEN', keys[2]) + more > tonumber(args[1]) then return {-1} end
-  local compacted = redis.call('HGET', keys[3], '')
-  local others = redis.call('HLEN', keys[3]) - (compacted and compacted + 1 or 0)
-  if noted > 0 and others + noted > tonumber(args[2]) then return {-2} end
   local answers = {}
-  for n = 3, #args, 3 do
+  for n = 2, #args, 3 do
     local id = args[n]
     if known[id] then
       answers[#answers + 1] = 0
@@ -42,13 +36,12 @@ local function record(keys, args)
 end
 
 -- ARGV: eventids of events that change nothing any more: no request reads them, and each still counts once. They are
--- trained on, so the log keeps them: the second word says so, and the field without a name counts them.
+-- trained on, so the log keeps them: the second word says so.
 local function compact(keys, args)
   for _, id in ipairs(args) do
     local stored = redis.call('HGET', keys[2], id)
     if stored then
       redis.call('HSET', keys[3], id, string.match(stored, '^%S+') .. ' counted')
-      redis.call('HINCRBY', keys[3], '', 1)
       redis.call('HDEL', keys[2], id)
     end
   end
@@ -78,7 +71,6 @@ end
 
 -- KEYS: the log, noted events. ARGV: how many of them to delete at most -> how many were deleted; 0: none is left
 local function forget_noted(keys, args)
-  redis.call('HDEL', keys[2], '')
   local fields = redis.call('HRANDFIELD', keys[2], args[1], 'WITHVALUES')
   for n = 1, #fields, 2 do
     redis.call('XDEL', keys[1], string.match(fields[n + 1], '^%S+'))

@@ -41,12 +41,6 @@ from online.web.parts import Parts
 AHEAD_S: Final = 60
 MAX_NAME: Final = 128  # characters of an eventid and of a recommendation's
 MAX_EVENTS: Final = 500  # of a batch
-REMAINING: Final = (  # after a user was forgotten; the chapter has a table
-    "exported events and artifacts for training: make events offline sync",
-    "online/renewal in the exchange folder: make renew, or delete it",
-    "raw data, logs of requests and backups: delete it there yourself",
-    "the id, in Redis and in exported events: it stays, so that no release that is loaded later brings the user back",
-)
 RECORDED: Final = "recsys.recorded"  # among an application's extensions: functions called with a release and new events
 FORGOTTEN: Final = "recsys.forgotten"  # and those called with a data set's name and the user who was forgotten
 ItemId = UserId  # an own id, too
@@ -117,16 +111,11 @@ def register(app: Flask, parts: Parts) -> None:
             )
         dataset = recommender.releases.get().manifest.dataset
         own = read_id("userid", userid, dataset.user_ids)
-        forgotten = log.forget(own, dataset.base_name)
+        events = log.forget(own, dataset.base_name)
         recommender.known_users.forget(own)
         for hear in app.extensions.get(FORGOTTEN, ()):
             hear(dataset.base_name, own)
-        return ForgottenAnswer(
-            userid=own,
-            events=forgotten.events,
-            releases=forgotten.releases,
-            remaining=list(REMAINING),
-        )
+        return ForgottenAnswer(userid=own, events=events)
 
 
 def record(
@@ -328,11 +317,7 @@ class EventsAnswer(BaseModel):
 
 
 class ForgottenAnswer(BaseModel):
-    """The user is forgotten."""
+    """The user is forgotten. The chapter "Events" has a table of what still holds data of the user."""
 
     userid: OwnId
     events: int = Field(description="how many were deleted from the log")
-    releases: int = Field(description="how many of them knew the user")
-    remaining: list[str] = Field(
-        description="what still holds data of the user, and how it is deleted"
-    )

@@ -41,7 +41,7 @@ _DIGEST: Final = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
 _LIBRARY: Final = f"#!lua name=recsys_{_DIGEST}\n{_SOURCE.replace('DIGEST', _DIGEST)}"
 EXPOSE: Final = "expose"  # a function there
 _REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
-_FULL, _NOTED_FULL = -1, -2  # what the function answers where too many are there
+_FULL: Final = -1  # what the function answers where too many are there
 _SLICE: Final = 500  # of a user's entries that one call deletes
 EXPOSURES: Final = "exposures"
 SERVED: Final = "served"
@@ -49,11 +49,10 @@ SERVED: Final = "served"
 STREAMS: Final = (EXPOSURES, SERVED)
 Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
 MOST_COUNTING: Final = 2_000  # events of a user that change the state: each request for the user reads them all
-MOST_NOTED: Final = 10_000  # of a user's other events but compacted ones; `make events` deletes exported ones
 
 
 class TooManyEventsError(RecsysError):
-    """The user has too many events that change the state, or too many others: no more of them are taken."""
+    """The user has too many events that change the state: no more of them are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +69,11 @@ class Recording:
     noted: Collection[str] = ()
 
 
-class Forgotten(NamedTuple):
-    """Data of a user that was deleted."""
-
-    events: int  # that were sent
-    releases: int  # that had a state of the user
-
-
 class EventLog(RedisClient[Recording, tuple[int, ...]]):
     """Record events, and return for each whether it is new. Recording one again changes nothing.
 
     If a user would have more than ``most`` that count, those that change nothing any more are moved to the noted ones
-    (compaction). If that does not help, or there would be more than ``most_noted`` noted ones, none of that user's is
-    recorded, and TooManyEventsError is raised. Events that were compacted count as neither.
+    (compaction). If that does not help, none of that user's is recorded, and TooManyEventsError is raised.
     """
 
     def __init__(
@@ -90,12 +81,11 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         settings: RedisSettings,
         unneeded: Unneeded = lambda userid, dataset: (),
         most: int = MOST_COUNTING,
-        most_noted: int = MOST_NOTED,
     ) -> None:
         """``unneeded``: which of a user's events change nothing any more."""
         super().__init__(settings)
         self._unneeded = unneeded
-        self._most, self._most_noted = most, most_noted
+        self._most = most
         # held while somebody waits for the end of a rewrite
         self._following = threading.Lock()
         self._is_cluster = settings.cluster
@@ -121,8 +111,11 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             again = super().call(query, deadline, strict=strict)
             answers = tuple(map(max, answers, again))
         for event, answer in zip(query.events, answers, strict=True):
-            if answer in (_FULL, _NOTED_FULL):
-                raise TooManyEventsError(self._too_many(event.userid, answer))
+            if answer == _FULL:
+                raise TooManyEventsError(
+                    f"Of user {event.userid!r} {self._most:,} events are kept that change what is recommended, and no "
+                    "more are taken before the kept releases have been trained on them (make events offline sync)."
+                )
         return tuple(map(bool, answers))
 
     def _compact(self, userid: OwnId, dataset: str) -> bool:
@@ -134,28 +127,17 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             log.info("user %r: %d events change nothing any more", userid, len(gone))
         return bool(gone)
 
-    def _too_many(self, userid: OwnId, answer: int) -> str:
-        if answer == _FULL:
-            return (
-                f"Of user {userid!r} {self._most:,} events are kept that change what is recommended, and no "
-                "more are taken before the kept releases have been trained on them (make events offline sync)."
-            )
-        return (
-            f"Of user {userid!r} {self._most_noted:,} events are kept that change nothing, and no more are taken "
-            "before `make events` has exported them."
-        )
-
     def _call(self, query: Recording) -> tuple[int, ...]:
         """One atomic call per user, one round trip for all.
 
-        Returns 1 (new), 0 (known) or, for all events of a user, `_FULL` or `_NOTED_FULL`.
+        Returns 1 (new), 0 (known) or, for all events of a user, `_FULL`.
         """
         of_user: dict[OwnId, list[int]] = {}
         for place, event in enumerate(query.events):
             of_user.setdefault(event.userid, []).append(place)
         calls = []
         for userid, places in of_user.items():
-            arguments: list[Any] = [self._most, self._most_noted]
+            arguments: list[Any] = [self._most]
             for place in places:
                 event = query.events[place]
                 counts = int(event.type not in query.noted)
@@ -163,17 +145,18 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             calls.append(Call("record", _keys(query.dataset, userid), arguments))
         answers = [0] * len(query.events)
         for places, found in zip(of_user.values(), self._run(*calls), strict=True):
-            if found[0] in (_FULL, _NOTED_FULL):
+            if found[0] == _FULL:
                 found = found * len(places)
             for place, answer in zip(places, found, strict=True):
                 answers[place] = answer
         return tuple(answers)
 
-    def forget(self, userid: OwnId, dataset: str) -> Forgotten:
+    def forget(self, userid: OwnId, dataset: str) -> int:
         """Delete a data set's user from the logs, and what its releases have in Redis and Feast's online store.
 
         Each step has a call's time limit. A retry after a ServiceError is safe: the states, which name the rows in
-        Feast, are deleted last. A rewrite soon drops the data from Redis's files, too. Raises ServiceError.
+        Feast, are deleted last. A rewrite soon drops the data from Redis's files, too. Returns how many events were
+        deleted. Raises ServiceError.
         """
         events = self._forget_events(userid, dataset)
         with self._limited("forget"):
@@ -202,32 +185,33 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
                     self._redis.zrem(key, str(userid))
                     self._redis.zrem(wire.replacement(key), str(userid))
             self._rewrite()
-        return Forgotten(events, len(numbers))
+        return events
 
     def _forget_events(self, userid: OwnId, dataset: str) -> int:
         """Delete a user's events and exposures, some at a time: others are answered in between."""
         log_key, counting, noted = _keys(dataset, userid)
         going = noted.replace("ml:noted:", "ml:forgetting:", 1)
         begin = Call("forget", (log_key, counting, noted, going), (json.dumps(userid),))
+        go_on = Call("forget_noted", (log_key, going), (_SLICE,))
         deleted: int = 0
-        begun, some = False, 0
-        while True:
-            with self._limited("forget"):
-                if not begun and (counted := self._run(begin)[0]) >= 0:
-                    deleted, begun = deleted + int(counted), True
-                (some,) = self._run(Call("forget_noted", (log_key, going), (_SLICE,)))
-            deleted += int(some)
-            if begun and not some:
-                break
+        # an interrupted call may have left noted ones
+        while (counted := self._one(begin)) < 0:
+            deleted += self._one(go_on)
+        deleted += counted
+        while some := self._one(go_on):
+            deleted += some
         user = exposure_user(dataset, userid)
         for stream in STREAMS:
             shown, place = exposures_key(wire.event_partition(userid), stream), "-"
             while place:
                 call = Call("forget_exposures", (shown,), (user, place, _SLICE))
-                with self._limited("forget"):
-                    (raw,) = self._run(call)
-                place = raw.decode()
+                place = self._one(call).decode()
         return deleted
+
+    def _one(self, call: Call) -> Any:
+        """Run one function of `forget`, within a call's time limit."""
+        with self._limited("forget"):
+            return self._run(call)[0]
 
     def _loaded(self) -> set[str]:
         """Releases that have users in Redis: those that are not published, or are being loaded, too."""
@@ -262,14 +246,9 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
                 self._features.hdel(key, *gone)
 
     def _rewrite(self) -> None:
-        """Rewrite Redis's files; if a rewrite is under way, again after it, as it may have begun before."""
-        try:
-            self._begin_rewrite()
-        except redis.ResponseError:
-            if self._following.acquire(blocking=False):
-                threading.Thread(
-                    target=self._follow, name="rewrite", daemon=True
-                ).start()
+        """Rewrite Redis's files; if a rewrite is under way, after it, as it may have begun before."""
+        if self._following.acquire(blocking=False):
+            threading.Thread(target=self._follow, name="rewrite", daemon=True).start()
 
     def _begin_rewrite(self) -> None:
         client: Any = self._redis
@@ -305,10 +284,7 @@ def event_log_key(dataset: str, partition: int) -> str:
 
 
 def noted_events_key(dataset: str, userid: OwnId) -> str:
-    """Hash: eventid -> position in the log, of the events that change no state; '' -> how many were compacted.
-
-    No request reads it.
-    """
+    """Hash: eventid -> position in the log, of the events that change no state. No request reads it."""
     return f"ml:noted:{dataset}:{wire.partition_tag(userid)}:{userid}"
 
 

@@ -10,7 +10,7 @@ Where a user has thousands of events that only are noted, the oldest exported on
 Reads:  the streams ml:log:<data set>:{0} to ml:log:<data set>:{15} in Redis
 Writes: online/events/<data set>/*.parquet in the exchange folder
 Run:    cd extras/events && python s1_log_to_parquet.py
-Expect: how many events of each data set are new, those of missing files included; run again at once, none is
+Expect: how many events of each data set are new; run again at once, none is
 """
 
 from pathlib import Path
@@ -18,19 +18,17 @@ from pathlib import Path
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from extras.events.event_parts import EventParts, bring, logged_datasets, trim_noted
-from offline.feedback import gaps
 from offline_to_online.stores.redis import RedisStore
 from online.clients.redis import Connected
 
 
 def export(client: Connected, name: str, folder: Path) -> None:
     """Write what is new in a data set's log."""
-    parts, absent = EventParts(folder), gaps(folder)
+    parts = EventParts(folder)
     events, forgotten = bring(client, name, parts)
     trimmed = trim_noted(client, name, parts)
     print(f"{name}: {events:,} new events, in {folder}")
     counts = {
-        "ranges of the log whose files were missing, written again": absent,
         "exported events that change nothing, deleted from Redis": trimmed,
         "users who were forgotten": forgotten,
     }

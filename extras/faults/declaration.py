@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.settings import ExtensionSettings
-from online.clients.base import StoredError
 from online.clients.redis import RedisClient
 
 Service = Literal["elasticsearch", "redis", "triton", "feast"]
@@ -73,14 +72,9 @@ class FaultStore(RedisClient[None, dict[str, ActiveFault]]):
     def _call(self, query: None) -> dict[str, ActiveFault]:
         found = {}
         for service in SERVICES:
-            raw = self._redis.get(fault_key(service))
-            try:
-                if raw:
-                    found[str(service)] = ActiveFault.model_validate_json(raw)  # type: ignore[arg-type]
-            except ValidationError as error:
-                raise StoredError(
-                    self.service, "holds a fault that cannot be read"
-                ) from error
+            raw: Any = self._redis.get(fault_key(service))
+            if raw:
+                found[str(service)] = ActiveFault.model_validate_json(raw)
         return found
 
     def begin(self, fault: Fault) -> None:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 
 from flask import Flask
-from prometheus_client import Counter
 from pydantic import BaseModel, Field
 from werkzeug.exceptions import Forbidden
 
@@ -99,22 +98,12 @@ def register(app: Flask, parts: Parts) -> None:
 
 
 def switched_on(parts: Parts) -> Faults:
-    """Follow the faults that are on, and count the calls that meet one."""
+    """Follow the faults that are on."""
     log.warning(
         "RECSYS_SERVER__FAULTS=on: holders of an admin key can break the calls of services"
     )
-    injected = Counter(
-        "recsys_faults_injected",
-        "Calls of services that a fault was done to",
-        ["service", "kind"],
-        registry=parts.registry,
-    )
-
-    def count(fault: ActiveFault) -> None:
-        injected.labels(fault.service, fault.kind).inc()
-
     store = parts.stores.get("faults") or FaultStore(parts.settings.redis)
-    faults = Faults(parts.recommender, store, count)
+    faults = Faults(parts.recommender, store)
     parts.recommender.readiness.notes.append(faults.note)
     parts.recommender.follow(faults.look)
     return faults
@@ -123,14 +112,9 @@ def switched_on(parts: Parts) -> Faults:
 class Faults:
     """The faults of one process. Shared by threads."""
 
-    def __init__(
-        self,
-        recommender: Recommender,
-        store: FaultStore,
-        count: Callable[[ActiveFault], None] = lambda fault: None,
-    ) -> None:
+    def __init__(self, recommender: Recommender, store: FaultStore) -> None:
         self._clients = {client.service: client for client in recommender.clients}
-        self._store, self._count = store, count
+        self._store = store
         self._lock = threading.Lock()
         # by service, with what ends it
         self._active: dict[str, tuple[ActiveFault, Callable[[], None]]] = {}
@@ -173,6 +157,6 @@ class Faults:
                 log.warning("fault of %s ends: %s", service, fault.kind)
         for service, fault in wanted.items():
             if service not in self._active and fault.seconds_left > 0:
-                end = inject(self._clients[service], fault, self._count)
+                end = inject(self._clients[service], fault)
                 self._active[service] = (fault, end)
                 log.warning("fault of %s begins: %s", service, fault)

@@ -20,8 +20,6 @@ from online.clients.base import Client, current
 from online.clients.http import Http, HttpAnswer, HttpClient
 from online.clients.redis import RedisClient, TimelySocket
 
-Count = Callable[[ActiveFault], None]  # called for each call that a fault is done to
-
 _GARBAGE: Final = b"\x00\xff\xfe\r\n"  # neither JSON nor Redis's protocol
 _spared: ContextVar[bool] = ContextVar("spared", default=False)
 
@@ -36,25 +34,20 @@ def spared() -> Iterator[None]:
         _spared.reset(token)
 
 
-def inject(
-    client: Client[Any, Any], fault: ActiveFault, count: Count
-) -> Callable[[], None]:
+def inject(client: Client[Any, Any], fault: ActiveFault) -> Callable[[], None]:
     """Do the fault to a client's calls, until the returned function is called or the fault's time is over."""
-    draw = partial(_drawn, fault, count)
     if isinstance(client, HttpClient):
-        http, client.http = client.http, FaultyHttp(client.http, fault, draw)
+        http, client.http = client.http, FaultyHttp(client.http, fault)
         return partial(setattr, client, "http", http)
     if isinstance(client, RedisClient):
-        return _inject_into_sockets(fault, draw)
+        return _inject_into_sockets(fault)
     return lambda: None
 
 
-def _drawn(fault: ActiveFault, count: Count) -> bool:
+def _drawn(fault: ActiveFault) -> bool:
     """Whether the fault is done to this call."""
-    if _spared.get() or fault.seconds_left <= 0 or random.random() >= fault.share:  # noqa: S311 (no secret)
-        return False
-    count(fault)
-    return True
+    is_on = fault.seconds_left > 0 and not _spared.get()
+    return is_on and random.random() < fault.share  # noqa: S311 (no secret)
 
 
 def _wait(fault: ActiveFault) -> None:
@@ -65,13 +58,11 @@ def _wait(fault: ActiveFault) -> None:
 class FaultyHttp(Http):
     """The transport of one service, with a fault."""
 
-    def __init__(
-        self, http: Http, fault: ActiveFault, draw: Callable[[], bool]
-    ) -> None:
-        self._real, self._fault, self._draw = http, fault, draw
+    def __init__(self, http: Http, fault: ActiveFault) -> None:
+        self._real, self._fault = http, fault
 
     def post(self, path: str, body: bytes | None, *headers: str) -> HttpAnswer:
-        if not self._draw():
+        if not _drawn(self._fault):
             return self._real.post(path, body, *headers)
         if self._fault.kind == "down":
             raise ConnectionRefusedError("fault: down")
@@ -95,16 +86,14 @@ def _garbled(data: bytes) -> bytes:
     return _GARBAGE * (len(data) // len(_GARBAGE) + 1)
 
 
-def _inject_into_sockets(
-    fault: ActiveFault, draw: Callable[[], bool]
-) -> Callable[[], None]:
+def _inject_into_sockets(fault: ActiveFault) -> Callable[[], None]:
     """Replace methods of `TimelySocket`: a call is drawn when it is sent."""
     names = ("sendall", "recv", "recv_into")
     real = {name: getattr(TimelySocket, name) for name in names}
     met: dict[int, str] = {}  # id of a socket -> what is done to its next answer
 
     def sendall(self: TimelySocket, data: bytes) -> None:
-        kind = fault.kind if draw() else ""
+        kind = fault.kind if _drawn(fault) else ""
         met[id(self)] = kind
         if kind == "down":
             raise ConnectionRefusedError("fault: down")

@@ -48,8 +48,6 @@ _NAMES: Final = {  # field of an event -> how Gorse calls it
 }
 _SHAPE: Final = f"a JSON list of 1 to {MAX_EVENTS} objects"
 
-_SHOWN: Final = 40  # characters of a category that are echoed
-
 
 def register(app: Flask, parts: Parts) -> None:
     """`GET /api/recommend/<userid>`, `/api/item/<itemid>/neighbors`, `/api/popular`; `POST /api/session/recommend`,
@@ -92,15 +90,7 @@ def register(app: Flask, parts: Parts) -> None:
     def gorse_recommend(page: Page, userid: str) -> Recommended:
         """A user's best unseen items, as Gorse answers."""
         text = userid.removesuffix("/")  # before a category, which PyGorse adds
-        kind = recommender.releases.get().user_ids
-        number, slash, category = text.partition("/")
-        if slash and number.isdecimal() and kind == "integer":
-            sent = category[:_SHOWN]
-            raise BadRequestError(
-                "category",
-                f"Categories are not supported: leave out {sent!r} after the user's id.",
-            )
-        own = read_id("userid", text, kind)
+        own = read_id("userid", text, recommender.releases.get().user_ids)
         current_record().facts |= {"user": own, "size": page.end}
         scores = _scores(recommended(page, userid=own)).root
         if request.headers.get("X-API-Version") == "2":

@@ -335,7 +335,7 @@ def _described(spaces: Spaces, number: int, own: OwnId, record: Record) -> Descr
         shown = dict(base.catalogue[number].attributes)
     else:
         shown = {name: [] for name in dataset.terms} | {
-            each.name: None for each in dataset.numbers if each.shown
+            each.name: None for each in dataset.numbers
         }
     for name, value in (record.terms | record.numbers).items():
         if name in shown:

@@ -57,16 +57,8 @@ def register(app: Flask, parts: Parts) -> None:
     answers = responses(
         "Prometheus's text format.", 401, 429, 500, mimetype="text/plain"
     )
-    parts.describe(
-        {
-            PATH: {
-                "get": operation(
-                    "metrics", "Numbers for Prometheus", answers, security=KEY
-                )
-            }
-        },
-        [],
-    )
+    described = operation("metrics", "Numbers for Prometheus", answers, security=KEY)
+    parts.describe({PATH: {"get": described}}, [])
 
     @app.before_request
     def begin() -> None:
@@ -129,10 +121,6 @@ class Metrics:
             registry=own,
         )
         self.in_flight = self._gauge("requests_in_flight", "Requests being answered")
-        self._waiting = self._gauge(
-            "waiting_for_features",
-            "Requests whose user's features are not being fetched yet",
-        )
         self._gauge("threads", "Requests that can be answered at once").set(
             parts.settings.server.threads
         )
@@ -141,9 +129,6 @@ class Metrics:
             "Processes that answer from a release",
             "release",
             "recipe",
-        )
-        self._open_releases = self._gauge(
-            "open_releases", "Releases a process holds in memory", mode="livemax"
         )
         self._items_fetched = self._gauge(
             "items_fetched_timestamp_seconds",
@@ -182,9 +167,7 @@ class Metrics:
     def sample(self) -> None:
         """Record the process's gauges."""
         self._sampled_at = time.monotonic()
-        releases, opened = self._recommender.releases, self._recommender.releases.active
-        self._waiting.set(self._recommender.user_features.waiting)
-        self._open_releases.set(len(releases.loaded))
+        opened = self._recommender.releases.active
         for client in self._recommender.clients:
             self._breaker.labels(client.service).set(
                 _BREAKER_STATES[client.breaker.state]

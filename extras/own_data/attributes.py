@@ -37,17 +37,14 @@ def frequent(values: Iterable[str], most: int) -> list[str]:
     return sorted(sorted(counts, key=lambda value: (-counts[value], value))[:most])
 
 
-def categories(
-    texts: Sequence[str | None], spec: AttributeSpec, as_text: bool = False
-) -> pd.Series:
-    """Encode texts, None where a cell is empty: int32 if all are whole numbers, unless ``as_text``; else strings,
-    `UNKNOWN` for empty cells and `OTHER` for the rarest values."""
+def categories(texts: Sequence[str | None], spec: AttributeSpec) -> pd.Series:
+    """Encode texts, None where a cell is empty: int32 if all are whole numbers; else strings, `UNKNOWN` for empty cells
+    and `OTHER` for the rarest values."""
     column = pd.Series(list(texts), dtype=object)
     kept = frequent(column.dropna(), spec.values or MOST_CATEGORIES)
-    if not as_text and column.isin(kept).all():
-        whole = column.str.fullmatch(r"-?(0|[1-9]\d{0,8})")
-        if whole.all():
-            return column.astype("int32")
+    whole = column.str.fullmatch(r"-?(0|[1-9]\d{0,8})")
+    if column.isin(kept).all() and whole.all():
+        return column.astype("int32")
     return column.where(column.isin(kept) | column.isna(), OTHER).fillna(UNKNOWN)
 
 
@@ -67,9 +64,10 @@ def intervals(numbers: Floats, spec: AttributeSpec) -> pd.Series:
     named = [written(edge) for edge in edges]
     between = [f"{low} to {high}" for low, high in pairwise(named)]
     labels = [f"below {named[0]}", *between, f"{named[-1]} or more"]
-    bounds = [-np.inf, *edges, np.inf]
-    names = pd.Series(pd.cut(numbers, bounds, right=False, labels=labels))
-    return names.astype(object).fillna(UNKNOWN)
+    labels.append(UNKNOWN)
+    places = np.searchsorted(edges, numbers, side="right")  # behind all for NaN
+    places[np.isnan(numbers)] = len(edges) + 1
+    return pd.Series([labels[place] for place in places])
 
 
 def written(number: float) -> str:
@@ -95,13 +93,10 @@ def item_number(
         known = np.zeros(1)
 
     # the largest power of ten, from one down, of which all values are whole multiples; at least a millionth
+    digits = max(len(f"{each:.6f}".rstrip("0").partition(".")[2]) for each in known)
     sizes = np.abs(known)
-    for digits in range(7):
-        scaled = known * 10.0**digits
-        if np.allclose(scaled, np.rint(scaled), rtol=0, atol=1e-6):
-            break
-    while digits and sizes.max() * 10.0**digits > LARGEST_STORED:
-        digits -= 1
+    if sizes.max() * 10**digits > LARGEST_STORED:
+        digits = 0
     unit = 10.0**-digits
     sizes = sizes / unit
     usual = float(np.quantile(sizes, 0.99, method="higher"))
@@ -115,7 +110,6 @@ def item_number(
     return ItemNumber(
         name=name,
         column=column,
-        shown=spec.shown,
         unit=unit,
         scale=spec.scale or max(usual, float(sizes.max()) / LARGEST_INPUT, 1.0),
         centres=centres,
@@ -146,7 +140,7 @@ def levels(
     declared: InteractionsTable,
     types: Sequence[EventType] = (),
 ) -> Levels:
-    """One level per distinct ``number``, declared value or type; without these every event is liked.
+    """One level per distinct ``number`` or type; without these every event is liked.
 
     More than `MOST_LEVELS` values are binned into as many intervals, cut at quantiles of the liked and of the other
     values; a level's value is its interval's median.
@@ -162,7 +156,7 @@ def levels(
         rows = connection.execute(f"SELECT {query} ORDER BY 1").fetchall()
         return [value for (value,) in rows]
 
-    values = sorted(declared.levels or column(f"DISTINCT number FROM {table}"))
+    values = column(f"DISTINCT number FROM {table}")
     tops = values  # the largest value of each level
     binned = len(values) > MOST_LEVELS
     if binned:

@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -20,7 +19,7 @@ from pydantic import (
 
 from data_exchange_center.dataset import SEPARATOR, Effect, HoldoutRule, Repeats
 from data_exchange_center.event_types import TypeRules
-from data_exchange_center.recipes import NAME, recipe_called
+from data_exchange_center.recipes import NAME, Frozen, recipe_called
 from data_exchange_center.steps import StepError
 
 MOST_LEVELS: Final = 10  # a model has a weight for each
@@ -33,25 +32,19 @@ Kind = Literal["categorical", "multi-valued", "numeric"]
 TAKEN: Final = frozenset({"id", "itemid", "userid", "title", "score"})
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class AttributeSpec(_Frozen):
+class AttributeSpec(Frozen):
     """An attribute of users or items; in the file its kind alone is enough.
 
     Attributes:
         column: its name in the file; default: the attribute's name.
         values: how many values are kept: the most frequent ones if categorical or multi-valued, the quantile intervals
             of a user's numeric one.
-        shown: of an item's numeric one, whether answers include it.
         scale, centres, width: of an item's numeric one, as in `ItemNumber`; default: fitted to the values.
     """
 
     kind: Kind
     column: str | None = None
     values: int | None = Field(default=None, ge=2, le=5000)
-    shown: bool = True
     scale: float | None = Field(default=None, gt=0)
     centres: tuple[float, ...] | None = Field(default=None, min_length=1)
     width: float | None = Field(default=None, gt=0)
@@ -68,12 +61,11 @@ class AttributeSpec(_Frozen):
         return self
 
 
-class _Table(_Frozen):
+class DeclaredTable(Frozen):
     """A table of the data set.
 
     Attributes:
-        file: its name; default: the table's, with the ending .csv, .csv.gz or .parquet. With a ``*``, all matching
-            files are parts of the table, in the order of their names.
+        file: its name; default: the table's, with the ending .csv, .csv.gz or .parquet.
         delimiter: between the columns of a CSV; default: detected.
     """
 
@@ -81,14 +73,12 @@ class _Table(_Frozen):
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
 
 
-class InteractionsTable(_Table):
+class InteractionsTable(DeclaredTable):
     """Events: a user, an item, a time. Without ``value`` every event is liked (implicit feedback).
 
     Attributes:
         time_unit: of numbers since 1970, or "iso" for times written out.
-        time_format: `strftime` format of times that are not ISO 8601: ``%d/%m/%Y``; default: detected, if only one fits
-            the column.
-        levels: all possible values; default: those in the data.
+        time_format: `strftime` format of times that are not ISO 8601: ``%d/%m/%Y``.
         type: the column of the event's type, where `Declaration.types` says what each means.
     """
 
@@ -99,9 +89,6 @@ class InteractionsTable(_Table):
     time_format: str | None = Field(default=None, pattern="%")
     value: str | None = None
     positive_above: float | None = None
-    levels: tuple[float, ...] | None = Field(
-        default=None, min_length=2, max_length=MOST_LEVELS
-    )
     type: str | None = None
 
     @model_validator(mode="after")
@@ -110,15 +97,13 @@ class InteractionsTable(_Table):
             raise ValueError(
                 "value, a column, and positive_above, above which an event is liked, are given together or not at all"
             )
-        if self.levels and self.value is None:
-            raise ValueError("levels need value, the column that has them")
         if self.type is not None and self.value is not None:
             raise ValueError("give type or value, not both: a type has a weight")
         return self
 
 
-class _Listed(_Table):
-    """A table of ids.
+class ListedTable(DeclaredTable):
+    """A table of ids, as that of the users.
 
     Attributes:
         keep: the row that counts for an id in several rows, as in a log that repeats its users' attributes; default: an
@@ -127,15 +112,15 @@ class _Listed(_Table):
 
     id: str
     keep: Literal["last"] | None = None
-    attributes: dict[str, AttributeSpec] = {}
+    attributes: Mapping[str, AttributeSpec] = {}
     # between the values of a multi-valued attribute
     separator: str = Field(default="|", min_length=1)
 
     @field_validator("attributes")
     @classmethod
     def _names_are_free(
-        cls, attributes: dict[str, AttributeSpec]
-    ) -> dict[str, AttributeSpec]:
+        cls, attributes: Mapping[str, AttributeSpec]
+    ) -> Mapping[str, AttributeSpec]:
         for name in attributes:
             if name in TAKEN or SEPARATOR in name:
                 raise ValueError(
@@ -145,30 +130,13 @@ class _Listed(_Table):
         return attributes
 
 
-class UsersTable(_Listed):
-    """The users and what is known of them; ``crossed``: attributes that the ranker crosses with items."""
+class ItemsTable(ListedTable):
+    """The items and what is known of them; ``title``: a column; default: the id."""
 
-    # default: the first two that are not multi-valued
-    crossed: tuple[str, ...] | None = None
-
-    @model_validator(mode="after")
-    def _crossed_are_attributes(self) -> Self:
-        for name in self.crossed or ():
-            spec = self.attributes.get(name)
-            if spec is None or spec.kind == "multi-valued":
-                raise ValueError(
-                    f"crossed names {name!r}, which is no categorical or numeric attribute"
-                )
-        return self
+    title: str | None = None
 
 
-class ItemsTable(_Listed):
-    """The items and what is known of them; ``title``: a column, or several that are shown one after the other."""
-
-    title: str | tuple[str, ...] | None = None
-
-
-class Declaration(_Frozen):
+class Declaration(Frozen):
     """A whole data set.
 
     Attributes:
@@ -182,10 +150,10 @@ class Declaration(_Frozen):
     repeats: Repeats = "never"
     recipe: str | None = None
     interactions: InteractionsTable
-    users: UsersTable | None = None
+    users: ListedTable | None = None
     items: ItemsTable | None = None
     holdout: HoldoutRule = HoldoutRule(share=0.1)
-    events: dict[Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")], Effect] = {}
+    events: Mapping[Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")], Effect] = {}
     types: dict[Annotated[str, Field(min_length=1, max_length=64)], TypeRules] = Field(
         default={}, max_length=MOST_LEVELS, validate_default=True
     )

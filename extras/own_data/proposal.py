@@ -15,7 +15,7 @@ import argparse
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -40,8 +40,7 @@ from offline import movielens
 
 READ: Final = (*ENDINGS, ".tsv", ".tsv.gz", ".txt")
 SAMPLE: Final = 20_000  # rows looked at of each file
-SEPARATORS: Final = ("|", ";", ",")
-MANY: Final = 0.3  # share of cells with a separator in them, if it is one
+MANY: Final = 0.3  # share of cells with a "|" in them, if it separates values
 FEW_NUMBERS: Final = 20  # up to this many distinct numbers may be codes
 # units of times after 1990, by their digits
 UNITS: Final = {9: "s", 10: "s", 12: "ms", 13: "ms", 15: "us", 16: "us"}
@@ -63,8 +62,8 @@ TYPES: Final = (
     (r"", "weight = 0.1, target = true"),
 )
 TITLE: Final = r"title|name|label|headline"
-
-Sample = tuple[File, pd.DataFrame]  # its first rows as texts; empty cells are ""
+# the first rows of each file as texts, by its name; empty cells are ""
+Samples = dict[str, pd.DataFrame]
 
 
 def propose(folder: Path) -> str:
@@ -75,22 +74,20 @@ def propose(folder: Path) -> str:
     with movielens.files_of(folder) as files, database() as connection:
         if movielens.layout_of(files):
             raise StepError(f"{folder} holds MovieLens, which needs no {DECLARATION}.")
-        samples = [
-            _sample(connection, opened(connection, each, files[each]))
-            for each in sorted(files)
+        samples = {
+            each: _sample(connection, opened(connection, each, path))
+            for each, path in sorted(files.items())
             if each.endswith(READ)
-        ]
-    for file, cells in samples:
-        user = _called(file.columns, USER)
-        item = _called(file.columns, ITEM)
-        time = _called(file.columns, TIME)
+        }
+    for file, cells in samples.items():
+        user, item, time = (_called(cells, names) for names in (USER, ITEM, TIME))
         if user and item and time:
-            others = [sample for sample in samples if sample[0] is not file]
+            others = {each: samples[each] for each in samples if each != file}
             lines = [
                 "# Proposed from the first rows of each file. Read it, correct it: every line here is a guess.",
                 f"name = {_toml(name)}",
                 f"\n[{INTERACTIONS}]  # who did something with what, and when",
-                *_file(file),
+                f"file = {_toml(file)}",
                 *_events(cells, user, item, time),
                 *_listed(USERS, cells[user], USER, others),
                 *_listed(ITEMS, cells[item], ITEM, others),
@@ -100,14 +97,14 @@ def propose(folder: Path) -> str:
             text = "\n".join(lines)
             declaration.parse(text)  # check that it can be read
             return text
-    found = [f"{file.name}: {', '.join(file.columns)}" for file, _ in samples]
+    found = [f"{each}: {', '.join(cells.columns)}" for each, cells in samples.items()]
     raise StepError(
         f"no file of {folder} ({', '.join(READ)}) looks like interactions, with a column each for user, item and time. "
         f"Found: {'; '.join(found) or 'none'}. Write {DECLARATION} by hand, as the chapter 'Your own data' shows."
     )
 
 
-def _sample(connection: duckdb.DuckDBPyConnection, file: File) -> Sample:
+def _sample(connection: duckdb.DuckDBPyConnection, file: File) -> pd.DataFrame:
     """Read the first rows of a file. Raises StepError if it seems to have no header."""
     for column in file.columns:
         if re.match(r"\s*[-+]?\d", column):
@@ -117,12 +114,12 @@ def _sample(connection: duckdb.DuckDBPyConnection, file: File) -> Sample:
             )
     rows = f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM {file.scan(strict=False)} LIMIT {SAMPLE}"
     texts = connection.execute(rows, [str(file.path)]).df()
-    return file, texts.set_axis(list(file.columns), axis=1).fillna("")
+    return texts.set_axis(list(file.columns), axis=1).fillna("")
 
 
-def _called(columns: Sequence[str], names: str) -> str | None:
+def _called(cells: pd.DataFrame, names: str) -> str | None:
     """The first column with a word of its name in ``names``, also as a plural or before ``id``."""
-    for column in columns:
+    for column in cells.columns.tolist():
         words = re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower()
         if re.search(rf"(^|[^a-z])({names})s?(_?id)?([^a-z]|$)", words):
             return column
@@ -136,89 +133,64 @@ def _events(cells: pd.DataFrame, user: str, item: str, time: str) -> Iterator[st
     unit = UNITS.get(len(cells[time].max()), "iso")
     yield f'time_unit = "{unit}"  # "s", "ms", "us" since 1970, or "iso" for times written out'
     yield '# time_format = "%d/%m/%Y"  # where they are not written as ISO 8601 says'
-    value = _called(cells.columns.tolist(), VALUE)
-    values = pd.to_numeric(cells.get(value, pd.Series()), errors="coerce").dropna()
-    kind = _called(cells.columns.drop([user, item, time]).tolist(), TYPE)
+    rest = cells.drop(columns=[user, item, time])
+    kind, value = _called(rest, TYPE), _called(rest, VALUE)
     if kind is not None and 1 < cells[kind].nunique() <= MOST_LEVELS:
-        yield from _types(cells[kind])
+        yield f"type = {_toml(kind)}  # a few values: events of several types"
+        yield "\n[types]  # what an event says: weight, history, target, negative, has"
+        for name, count in cells.loc[cells[kind] != "", kind].value_counts().items():
+            word = str(name).lower()
+            rules = next(rules for called, rules in TYPES if re.search(called, word))
+            yield f"{_toml(name)} = {{ {rules} }}  # {count:,} of the first rows"
         return
-    if values.empty:
-        yield "# value = ...  # no column looks like one: every event counts as liked (implicit feedback)"
-        return
-    upper = values.min() + 0.6 * (values.max() - values.min())
-    above = min(values.median(), values[values <= upper].max())
-    yield f"value = {_toml(value)}  # without it every event counts as liked"
-    yield f"positive_above = {written(above)}  # an event is liked above this"
+    values = pd.to_numeric(cells.get(value, pd.Series()), errors="coerce").dropna()
+    if values.nunique() > 1:
+        above = values[values < values.max()].median()
+        yield f"value = {_toml(value)}  # without it every event counts as liked"
+        yield f"positive_above = {written(above)}  # an event is liked above this"
 
 
-def _types(cells: pd.Series) -> Iterator[str]:
-    """The column of the types of events, and what each may mean."""
-    yield f"type = {_toml(cells.name)}  # a few values: events of several types"
-    yield "\n[types]  # what an event says: weight, history, target, negative, has"
-    for name, count in cells[cells != ""].value_counts().to_dict().items():
-        rules = next(
-            rules for called, rules in TYPES if re.search(called, str(name).lower())
-        )
-        yield f"{_toml(name)} = {{ {rules} }}  # {count:,} of the first rows"
-
-
-def _file(file: File) -> list[str]:
-    return [f"file = {_toml(file.name)}", f"delimiter = {_toml(file.delimiter)}"]
-
-
-def _listed(
-    table: str, ids: pd.Series, names: str, samples: list[Sample]
-) -> Iterator[str]:
+def _listed(table: str, ids: pd.Series, names: str, samples: Samples) -> Iterator[str]:
     """The table of the first file that lists most of the ``ids`` of the events, each once."""
-    for file, cells in samples:
-        key = _called(file.columns, names)
-        if key and cells[key].is_unique and ids.isin(cells[key]).mean() > 0.5:
-            break
-    else:
+    keys = {file: _called(cells, names) for file, cells in samples.items()}
+    fitting = (
+        file
+        for file, key in keys.items()
+        if key and samples[file][key].is_unique
+        if ids.isin(samples[file][key]).mean() > 0.5
+    )
+    file = next(fitting, None)
+    if file is None:
         yield f"\n# [{table}]: no file lists every {_toml(ids.name)} once"
         return
     yield f"\n[{table}]  # every {table[:-1]} once"
-    yield from _file(file)
+    yield f"file = {_toml(file)}"
+    key = keys[file]
     yield f"id = {_toml(key)}"
-    rest = [column for column in file.columns if column != key]
+    rest = samples[file].drop(columns=key)
     title = _called(rest, TITLE)
     if table == ITEMS and title:
-        rest.remove(title)
+        rest = rest.drop(columns=title)
         yield f"title = {_toml(title)}"
-    separator = max(
-        SEPARATORS,
-        key=lambda mark: sum(_split(cells[column], mark) for column in rest),
-    )
-    yield f"separator = {_toml(separator)}  # between several values in one cell"
+    yield 'separator = "|"  # between several values in one cell'
     yield f"[{table}.attributes]"
-    for column in rest:
-        texts = cells[column]
-        kind = _kind(texts)
-        if file.type(column).endswith("[]") or _split(texts, separator) > MANY:
-            kind = "multi-valued"
-        if kind is None:
-            yield f"# {_toml(column)}: left out, as {texts.nunique():,} of {len(texts):,} values differ"
+    for column in rest.columns.tolist():
+        kind = _kind(rest[column])
+        if kind is None or column in TAKEN or SEPARATOR in column:
+            yield f"# {_toml(column)}: left out, as most values differ, or no attribute can be called so"
         else:
-            reserved = column in TAKEN or SEPARATOR in column
-            name = f"own {column}".replace(SEPARATOR, " ") if reserved else column
-            yield f'{_toml(name)} = {{ kind = "{kind}", column = {_toml(column)} }}'
-
-
-def _split(cells: pd.Series, mark: str) -> float:
-    """The share of cells that a mark splits into values that occur in other cells too; 0 if they do not."""
-    given = cells[cells != ""]
-    values = given.str.split(mark, regex=False).explode()
-    if values.nunique() > 0.5 * len(values):
-        return 0.0
-    return float(given.str.contains(mark, regex=False).mean())
+            yield f"{_toml(column)} = {_toml(kind)}"
 
 
 def _kind(cells: pd.Series) -> str | None:
-    """The kind of a column of single values; None if nearly all of them differ."""
+    """The kind of a column; None if nearly all values differ."""
     given = cells[cells != ""]
+    # or a list in Parquet
+    if given.str.contains(r"^\[|\|").mean() > MANY:
+        return "multi-valued"
     different = given.nunique()
     numbers = pd.to_numeric(given, errors="coerce")
-    if different > FEW_NUMBERS and numbers.notna().mean() > 0.99:
+    if different > FEW_NUMBERS and numbers.notna().all():
         return "numeric"
     most = min(max(0.5 * len(given), FEW_NUMBERS), MOST_CATEGORIES)
     return "categorical" if different <= most else None

@@ -7,11 +7,10 @@ events are kept, joined and sorted by DuckDB on disk: the ids have to fit into m
 
 from __future__ import annotations
 
-import fnmatch
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -38,9 +37,10 @@ from extras.own_data.declaration import (
     INTERACTIONS,
     ITEMS,
     USERS,
+    DeclaredTable,
     InteractionsTable,
     ItemsTable,
-    UsersTable,
+    ListedTable,
 )
 from extras.own_data.tables import ENDINGS, Table, database, opened, quoted
 from offline.data.terms import slugs
@@ -76,35 +76,36 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
     declared = declaration.parse(text, str(where / DECLARATION))
     with database() as connection:
         source = _Source(connection, files, where)
-        users = _users(source, declared.users)
-        items = _items(source, declared.items)
+        users, profile = _users(source, declared.users)
+        items, of_items, numbers = _items(source, declared.items)
         types = in_order(declared.types)
-        events = _events(source, declared.interactions, types, users.table, items.table)
+        events = _events(source, declared.interactions, types, users, items)
         levels = attributes.levels(connection, "timed", declared.interactions, types)
 
-        user_ids, people = _numbered(events, users.table, "userid", Columns.USER)
-        item_ids, things = _numbered(events, items.table, "itemid", Columns.ITEM)
-        people = people.assign(**users.columns)
+        user_ids, people = _numbered(events, users, "userid", Columns.USER)
+        item_ids, things = _numbered(events, items, "itemid", Columns.ITEM)
+        people = people.assign(**profile)
         own_ids = things[Columns.OWN_ID]
-        nothing = {Columns.TITLE: "", Columns.GENRES: [[]] * len(things)}
-        things = things.assign(**nothing | items.columns)
-        titles = things[Columns.TITLE]
-        things[Columns.TITLE] = titles.where(titles != "", own_ids)
+        bare: dict[str, Any] = {
+            Columns.TITLE: own_ids,
+            Columns.GENRES: [[]] * len(things),
+        }
+        things = things.assign(**bare | of_items)
 
         # write the tables; events are sorted on disk
         rows = connection.sql(
             "SELECT u.number AS userid, i.number AS itemid, rating, CAST(micros // 1000000 AS BIGINT) AS timestamp "
             f"FROM (SELECT *, CAST({levels.code} AS TINYINT) AS rating FROM timed) "
             "JOIN userid_numbers u ON userid = u.id JOIN itemid_numbers i ON itemid = i.id "
-            "ORDER BY u.number, micros, file, row"
-        )
-        artifacts.RAW_INTERACTIONS.write(exchange_dir, rows.to_arrow_table())
+            "ORDER BY u.number, micros, row"
+        ).to_arrow_table()
+        artifacts.RAW_INTERACTIONS.write(exchange_dir, rows)
         people = people.sort_values(Columns.USER, ignore_index=True)
         artifacts.RAW_USERS.write(exchange_dir, people)
         things = things.sort_values(Columns.ITEM, ignore_index=True)
         artifacts.RAW_ITEMS.write(exchange_dir, things)
         counts = {
-            "ratings": len(events),
+            "ratings": rows.num_rows,
             "users": len(people),
             "items": len(things),
             "genres": things[Columns.GENRES].explode().nunique(),
@@ -119,10 +120,10 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
             levels=tuple(levels.values),
             binned=levels.binned,
             positive_level=levels.positive,
-            profile=tuple(users.columns),
-            crossed=users.crossed,
-            terms=items.terms,
-            numbers=items.numbers,
+            profile=tuple(profile),
+            crossed=tuple(profile)[:2],
+            terms=_terms(declared.items),
+            numbers=tuple(numbers),
             holdout=declared.holdout,
             events=declared.events,
             repeats=declared.repeats,
@@ -142,7 +143,7 @@ class _Source:
     def table(
         self,
         name: str,
-        declared: InteractionsTable | UsersTable | ItemsTable,
+        declared: DeclaredTable,
         columns: Mapping[str, str],
         separators: Mapping[str, str] = {},
     ) -> Table:
@@ -154,31 +155,22 @@ class _Source:
 
         Raises StepError as `Table.load`; and for a missing or ambiguous file, no row, an invalid id.
         """
-        patterns = [f"{name}{ending}" for ending in ENDINGS]
+        names = [f"{name}{ending}" for ending in ENDINGS]
         if declared.file:
-            patterns = [declared.file]
-        found: list[str] = []
-        for pattern in patterns:
-            found += fnmatch.filter(sorted(self.files), pattern)
-        if not found:
+            names = [declared.file]
+        found = [each for each in names if each in self.files]
+        if len(found) != 1:
             there = ", ".join(sorted(self.files.keys() - {DECLARATION}))
             raise StepError(
-                f"{self.where} holds no {' or '.join(patterns)}, which [{name}] in {DECLARATION} speaks of; "
-                f"it holds {there or 'nothing else'}."
+                f"[{name}] in {DECLARATION} speaks of one file, {' or '.join(names)}; {self.where} holds "
+                f'{there or "nothing else"}. Say which it is: file = "..." in [{name}].'
             )
-        if len(found) > 1 and not declared.file:
-            raise StepError(
-                f'{self.where} holds {" and ".join(found)}: say which with file = "..." in [{name}].'
-            )
-
-        files = [
-            opened(self.connection, each, self.files[each], declared.delimiter)
-            for each in found
-        ]
-        table = Table(self.connection, name, files, columns)
+        path = self.files[found[0]]
+        file = opened(self.connection, found[0], path, declared.delimiter)
+        table = Table(self.connection, name, file, columns)
         table.load(separators)
-        if not len(table):
-            raise StepError(f"{table.label} holds no row under its header.")
+        if table.one(f"SELECT row FROM {name} LIMIT 1") is None:
+            raise StepError(f"{file.name} holds no row under its header.")
         expected = f"an id of at most {MAX_BYTES} bytes"
         for column in ("userid", "itemid"):
             if column in columns:
@@ -189,26 +181,12 @@ class _Source:
 # ------------------------------------------------------------------------------------------------------ users and items
 
 
-@dataclass(frozen=True)
-class _Listed:
-    """A table that lists ids, and its attributes in the order of its rows.
-
-    Attributes:
-        columns: of users: the profile; of items: title, terms, numbers.
-        crossed: names of users' columns; ``terms``: names of items' attributes.
-    """
-
-    table: Table | None = None
-    columns: dict[str, Any] = field(default_factory=dict)
-    crossed: tuple[str, ...] = ()
-    terms: tuple[str, ...] = ()
-    numbers: tuple[ItemNumber, ...] = ()
-
-
-def _users(source: _Source, declared: UsersTable | None) -> _Listed:
-    """The users and their attributes, in the form of categories."""
+def _users(
+    source: _Source, declared: ListedTable | None
+) -> tuple[Table | None, dict[str, pd.Series]]:
+    """The users, and the columns of their attributes in the form of categories."""
     if declared is None:
-        return _Listed()
+        return None, {}
     table = _load_listed(source, USERS, declared, "userid")
     columns: dict[str, pd.Series] = {}  # by name, before it is a column
     for number, (name, spec) in enumerate(declared.attributes.items()):
@@ -219,32 +197,28 @@ def _users(source: _Source, declared: UsersTable | None) -> _Listed:
         elif spec.kind == "numeric":
             columns[name] = attributes.intervals(_numbers(table, cells), spec)
         else:
-            as_text = table.has_type(cells, "VARCHAR", "ENUM")
-            columns[name] = attributes.categories(table.read(cells), spec, as_text)
+            columns[name] = attributes.categories(table.read(cells), spec)
     named = dict(zip(columns, slugs(list(columns), Columns.TAKEN), strict=True))
-    crossed = declared.crossed
-    if crossed is None:
-        crossed = tuple(name for name in declared.attributes if name in columns)[:2]
-    return _Listed(
-        table,
-        columns={named[name]: column for name, column in columns.items()},
-        crossed=tuple(named[name] for name in crossed),
-    )
+    return table, {named[name]: column for name, column in columns.items()}
 
 
-def _items(source: _Source, declared: ItemsTable | None) -> _Listed:
-    """The items with their titles, terms and numbers."""
+def _terms(declared: ItemsTable | None) -> tuple[str, ...]:
+    """The attributes of items whose values are terms."""
+    specs = declared.attributes if declared else {}
+    return tuple(name for name, spec in specs.items() if spec.kind != "numeric")
+
+
+def _items(
+    source: _Source, declared: ItemsTable | None
+) -> tuple[Table | None, dict[str, Any], list[ItemNumber]]:
+    """The items, the columns of their titles, terms and numbers, and what numbers there are."""
     if declared is None:
-        return _Listed()
-    titles = declared.title or ()
-    if isinstance(titles, str):
-        titles = (titles,)
+        return None, {}, []
+    titles = {"title": declared.title} if declared.title else {}
     table = _load_listed(source, ITEMS, declared, "itemid", titles)
-    parts = "".join(f", title{number}" for number in range(len(titles)))
-    title = table.read(f"concat_ws(' ', NULL{parts})")
+    title = table.read(f"coalesce({', '.join([*titles, 'itemid'])})")
 
-    specs = declared.attributes
-    of_terms = [name for name, spec in specs.items() if spec.kind != "numeric"]
+    specs, of_terms = declared.attributes, _terms(declared)
     numeric = [name for name in specs if name not in of_terms]
     number_columns = dict(zip(numeric, slugs(numeric, Columns.TAKEN), strict=True))
     columns: dict[str, Any] = {}
@@ -265,40 +239,32 @@ def _items(source: _Source, declared: ItemsTable | None) -> _Listed:
         before = "" if len(of_terms) == 1 else f"{name}{SEPARATOR}"  # as `Dataset.term`
         for own, values_of_one in zip(terms, values, strict=True):
             own += [before + value for value in values_of_one if value in kept]
-    return _Listed(
-        table,
-        {Columns.TITLE: title, **columns, Columns.GENRES: terms},
-        terms=tuple(of_terms),
-        numbers=tuple(numbers),
-    )
+    return table, {Columns.TITLE: title, **columns, Columns.GENRES: terms}, numbers
 
 
 def _load_listed(
     source: _Source,
     name: str,
-    declared: UsersTable | ItemsTable,
+    declared: ListedTable,
     key: str,
-    titles: Sequence[str] = (),
+    others: Mapping[str, str] = {},
 ) -> Table:
-    """Load a table that lists every id once; its attributes are ``a0``, ``a1`` and so on, its titles ``title0``.
+    """Load a table that lists every id once, its attributes as ``a0``, ``a1`` and so on, and ``others`` columns.
 
     Raises StepError for an id in two rows, unless the last row is to be kept.
     """
-    columns = {key: declared.id}
+    columns = {key: declared.id, **others}
     separators = {}
     for number, (attribute, spec) in enumerate(declared.attributes.items()):
         columns[f"a{number}"] = spec.column or attribute
         if spec.kind == "multi-valued":
             separators[f"a{number}"] = declared.separator
-    columns |= {f"title{number}": each for number, each in enumerate(titles)}
     table = source.table(name, declared, columns, separators)
     if declared.keep == "last":
-        table.connection.execute(
-            f"DELETE FROM {name} USING (SELECT {key} AS id, max((file, row)) AS place FROM {name} GROUP BY {key}) last "
-            f"WHERE {key} = last.id AND (file, row) <> last.place"
-        )
-    once = f"SELECT min((file, row)) FROM {name} GROUP BY {key}"
-    table.expect(f"(file, row) IN ({once})", key, "an id that no row before has")
+        last = f"SELECT max(row) FROM {name} GROUP BY {key}"
+        table.connection.execute(f"DELETE FROM {name} WHERE row NOT IN ({last})")
+    first = f"SELECT min(row) FROM {name} GROUP BY {key}"
+    table.expect(f"row IN ({first})", key, "an id that no row before has")
     return table
 
 
@@ -338,15 +304,12 @@ def _events(
     for column, listed in (("userid", users), ("itemid", items)):
         if listed is not None:
             known = f"{column} IN (SELECT {column} FROM {listed.name})"
-            events.expect(known, column, f"an id that is listed in {listed.label}")
+            events.expect(known, column, f"an id that is listed in {listed.file.name}")
     micros = _micros(events, declared)
     number = "0.0"
     if declared.value is not None:
         number = "TRY_CAST(value AS DOUBLE)"
         events.expect(f"isfinite({number})", "value", "a number")
-    if declared.levels is not None:
-        levels = ", ".join(f"{level:g}" for level in declared.levels)
-        events.expect(f"{number} IN {declared.levels}", "value", f"one of {levels}")
     if types:
         names = [each.name for each in types]
         number = f"list_position([{', '.join(map(quoted, names))}], type)"
@@ -361,7 +324,7 @@ def _events(
     )
     if user is not None:
         raise StepError(
-            f"{events.label}: {declared.user} {user!r} has more than {MOST_OF_ONE_USER:,} events, which are no "
+            f"{events.file.name}: {declared.user} {user!r} has more than {MOST_OF_ONE_USER:,} events, which are no "
             "person's; leave this user out."
         )
     # a user who is listed may have no event
@@ -372,17 +335,17 @@ def _events(
         met = table.one(f"SELECT count(DISTINCT {column}) FROM {table.name}")
         if met < FEWEST:
             raise StepError(
-                f"{table.label} holds {met} {what}: at least {FEWEST} are needed."
+                f"{table.file.name} holds {met} {what}: at least {FEWEST} are needed."
             )
     source.connection.execute(
-        f"CREATE TABLE timed AS SELECT file, row, userid, itemid, {micros} AS micros, {number} AS number "
+        f"CREATE TABLE timed AS SELECT row, userid, itemid, {micros} AS micros, {number} AS number "
         f"FROM {INTERACTIONS}"
     )
     newest = events.one("SELECT max(micros) // 1000000 FROM timed")
     if newest < PLAUSIBLE:
         year = time.gmtime(newest).tm_year
         raise StepError(
-            f"{events.label}, column {declared.time!r}: the newest time is in {year}, read as "
+            f"{events.file.name}, column {declared.time!r}: the newest time is in {year}, read as "
             f'time_unit = "{declared.time_unit}"; is time_unit right?'
         )
     return events
@@ -394,7 +357,7 @@ def _micros(events: Table, declared: InteractionsTable) -> str:
     Raises StepError for the first cell that is no time, or not from 1970 to now.
     """
     unit, form = declared.time_unit, declared.time_format
-    if events.has_type("time", "TIMESTAMP", "DATE"):
+    if events.file.type(declared.time).startswith(("TIMESTAMP", "DATE")):
         unit, form = "iso", None
     expected = f'a time since 1970 (time_unit = "{unit}")'
     if form is not None:
@@ -431,7 +394,7 @@ def _numbered(
     kind: IdKind = "integer"
     number = "id"
     small = f"regexp_full_match({key}, '[1-9][0-9]*') AND TRY_CAST({key} AS HUGEINT) <= {MAX_INTEGER}"
-    if table.first(f"({small}) IS NOT TRUE") is not None:
+    if table.first_without(small) is not None:
         kind = "string"
         number = "row_number() OVER (ORDER BY TRY_CAST(id AS HUGEINT), id)"
     table.connection.execute(
@@ -440,9 +403,7 @@ def _numbered(
     )
     query = f"FROM {key}_numbers ORDER BY number"
     if listed is not None:
-        query = (
-            f"FROM {listed.name} JOIN {key}_numbers ON {key} = id ORDER BY file, row"
-        )
+        query = f"FROM {listed.name} JOIN {key}_numbers ON {key} = id ORDER BY row"
     found = table.connection.execute(f"SELECT number, id {query}").fetchnumpy()
     return kind, pd.DataFrame(
         {column: np.asarray(found["number"], np.int32), Columns.OWN_ID: found["id"]}

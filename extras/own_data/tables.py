@@ -1,8 +1,8 @@
 """Files of a declared data set, loaded into DuckDB as text, and refusals that name file, line and column.
 
-DuckDB reads CSV (dialect sniffed, gzipped or not) and Parquet, a file at a time, into a database in a temporary folder:
+DuckDB reads CSV (dialect sniffed, gzipped or not) and Parquet into a database in a temporary folder:
 so a table may be larger than memory. Every cell becomes text as people write it (``7``, not ``7.0``); numbers and times
-are parsed from that text in one place. Each row keeps its file and position, from which a message finds the line.
+are parsed from that text in one place. Each row keeps its position, from which a message finds the line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import duckdb
 
@@ -57,20 +57,13 @@ class File:
     delimiter: str = ","
     quote: str = '"'
 
-    @property
-    def is_csv(self) -> bool:
-        return not self.types
-
     def index(self, column: str) -> int:
         """The place of a column. Raises StepError where the file has none, or several, of that name."""
         times = self.columns.count(column)
-        if times > 1:
+        if times != 1:
             raise StepError(
-                f"{self.name} has {times} columns {column!r}: give each a name of its own."
-            )
-        if not times:
-            raise StepError(
-                f"{self.name} has no column {column!r}; it has {', '.join(map(repr, self.columns))}."
+                f"{self.name} has {times or 'no'} columns {column!r}, where one is expected; "
+                f"it has {', '.join(map(repr, self.columns))}."
             )
         return self.columns.index(column)
 
@@ -81,7 +74,7 @@ class File:
 
     def where(self, row: int) -> str:
         """Location of a row (from 0) for messages: ``interactions.csv, line 7``."""
-        if not self.is_csv:
+        if self.types:
             return f"{self.name}, row {row + 1}"
         line, _ = self.record(row)
         return f"{self.name}, line {line}"
@@ -104,7 +97,7 @@ class File:
 
         ``strict``: refuse malformed CSV, such as mixed line endings.
         """
-        if not self.is_csv:
+        if self.types:
             return "read_parquet(?)"
         columns = ", ".join(f"c{n}: 'VARCHAR'" for n in range(len(self.columns)))
         quote = quoted(self.quote)
@@ -120,12 +113,12 @@ class File:
         ``separator``: of a column with several values in a cell, which is converted to a list of texts.
         """
         kind = self.type(column)
-        cell = f"c{self.index(column)}" if self.is_csv else identifier(column)
+        cell = f"c{self.index(column)}"
+        if kind:
+            cell = '"' + column.replace('"', '""') + '"'
         text = f"CAST({cell} AS VARCHAR)"
-        if kind in (
-            "FLOAT",
-            "DOUBLE",
-        ):  # whole numbers are floats where a cell is empty
+        # whole numbers are floats where a cell is empty
+        if kind in ("FLOAT", "DOUBLE"):
             text = f"CASE WHEN NOT isnan({cell}) THEN regexp_replace({text}, '\\.0$', '') END"
         if separator is not None:
             values = f"CAST({cell} AS VARCHAR[])"
@@ -135,10 +128,6 @@ class File:
                 f"list_transform({values}, lambda each: trim(each, E' \\t\\r\\n'))"
             )
             return f"coalesce(list_filter({trimmed}, lambda each: each <> ''), [])"
-        if kind.endswith("[]") or kind.startswith(("STRUCT", "MAP", "UNION")):
-            raise StepError(
-                f"{self.name}, column {column!r}: {kind} cannot be read as text."
-            )
         return f"nullif({text}, '')"
 
 
@@ -214,66 +203,46 @@ def _unreadable(name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the data set in DuckDB: ``file``, ``row`` (from 0) and the wanted columns as text or lists of text.
+    """A table of the data set in DuckDB: ``row`` (from 0) and the wanted columns as text or lists of text.
 
     Attributes:
         name: in DuckDB, and in the declaration.
-        columns: names in DuckDB -> names in the files.
+        columns: names in DuckDB -> names in the file.
     """
 
     connection: duckdb.DuckDBPyConnection
     name: str
-    files: Sequence[File]
+    file: File
     columns: Mapping[str, str]
 
-    @property
-    def label(self) -> str:
-        """The table's file in messages, or the first of them and how many there are."""
-        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
-        return f"{self.files[0].name}{more}"
-
-    def has_type(self, column: str, *types: str) -> bool:
-        """Whether a column is of one of the types in a Parquet file."""
-        name = self.columns[column]
-        return any(file.type(name).startswith(types) for file in self.files)
-
     def load(self, separators: Mapping[str, str]) -> None:
-        """Fill the table from its files, one after the other.
+        """Fill the table from its file.
 
         ``separators``: columns of lists -> what is between the values where a cell is text.
 
         Raises StepError for a column that is absent and for a malformed line.
         """
-        shape = "".join(
-            f", {name} {'VARCHAR[]' if name in separators else 'VARCHAR'}"
-            for name in self.columns
+        texts = ", ".join(
+            f"{self.file.text(column, separators.get(name))} AS {name}"
+            for name, column in self.columns.items()
         )
-        self.connection.execute(
-            f"CREATE TABLE {self.name} (file INTEGER, row BIGINT{shape})"
-        )
-        for number, file in enumerate(self.files):
-            texts = ", ".join(
-                file.text(column, separators.get(name))
-                for name, column in self.columns.items()
-            )
-            insert = f"INSERT INTO {self.name} SELECT {number}, row_number() OVER () - 1, {texts} FROM"
-            with _unreadable(file.name):
-                self.connection.execute(
-                    "DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans"
-                )
-                try:
-                    self.connection.execute(f"{insert} {file.scan()}", [str(file.path)])
-                except duckdb.InvalidInputException as error:  # mixed line endings
-                    if "invalid state" not in str(error):
-                        raise
-                    self.connection.execute(
-                        f"{insert} {file.scan(strict=False)}", [str(file.path)]
-                    )
-            if file.is_csv:
-                self._expect_records(file)
+        create = f"CREATE TABLE {self.name} AS SELECT row_number() OVER () - 1 AS row, {texts} FROM"
+        path = [str(self.file.path)]
+        with _unreadable(self.file.name):
+            self.connection.execute("DROP TABLE IF EXISTS reject_errors")
+            self.connection.execute("DROP TABLE IF EXISTS reject_scans")
+            try:
+                self.connection.execute(f"{create} {self.file.scan()}", path)
+            except duckdb.InvalidInputException as error:  # mixed line endings
+                if "invalid state" not in str(error):
+                    raise
+                scan = self.file.scan(strict=False)
+                self.connection.execute(f"{create} {scan}", path)
+        if not self.file.types:
+            self._expect_records()
 
-    def _expect_records(self, file: File) -> None:
-        """Raise StepError for the first malformed record of a CSV that was just read, if there is one."""
+    def _expect_records(self) -> None:
+        """Raise StepError for the first malformed record of the CSV that was just read, if there is one."""
         rejected = self.connection.execute(
             "SELECT line, error_type, error_message FROM reject_errors ORDER BY line, column_idx LIMIT 1"
         ).fetchone()
@@ -281,42 +250,40 @@ class Table:
             return
         # records are counted from 1, the header among them
         record, kind, message = rejected
-        line, values = file.record(record - 2)
+        line, values = self.file.record(record - 2)
         problem = f" cannot be read: {message}"
         if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
-            problem = f": {len(file.columns)} columns expected, as in the header, {len(values)} found."
+            problem = f": {len(self.file.columns)} columns expected, as in the header, {len(values)} found."
         elif kind == "UNQUOTED VALUE":
             problem = ": a quote is not closed, or one within a value is not doubled."
         elif kind == "INVALID ENCODING":
             problem = NOT_UTF8
-        raise StepError(f"{file.name}, line {line}{problem}")
+        raise StepError(f"{self.file.name}, line {line}{problem}")
 
-    def first(self, condition: str) -> tuple[int, int] | None:
-        """File and row of the first row for which ``condition`` holds."""
-        query = f"SELECT file, row FROM {self.name} WHERE {condition} ORDER BY file, row LIMIT 1"
-        found: tuple[int, int] | None = self.connection.execute(query).fetchone()
-        return found
+    def first_without(self, condition: str) -> int | None:
+        """The first row for which ``condition`` does not hold, or is NULL."""
+        row: int | None = self.one(
+            f"SELECT min(row) FROM {self.name} WHERE ({condition}) IS NOT TRUE"
+        )
+        return row
 
     def expect(self, condition: str, column: str, expected: str) -> None:
         """Raise StepError for the first row for which ``condition`` does not hold, or is NULL."""
-        place = self.first(f"({condition}) IS NOT TRUE")
-        if place is not None:
-            self.refuse(place, column, expected)
-
-    def refuse(self, place: tuple[int, int], column: str, expected: str) -> NoReturn:
-        """Raise StepError for a cell."""
-        file, row = place
-        text = f"SELECT CAST({column} AS VARCHAR) FROM {self.name} WHERE file = {file} AND row = {row}"
-        cell = self.one(text)
+        row = self.first_without(condition)
+        if row is None:
+            return
+        cell = self.one(
+            f"SELECT CAST({column} AS VARCHAR) FROM {self.name} WHERE row = {row}"
+        )
         found = repr(cell[:60]) if cell else "nothing"
         raise StepError(
-            f"{self.files[file].where(row)}, column {self.columns[column]!r}: {expected} expected, found {found}."
+            f"{self.file.where(row)}, column {self.columns[column]!r}: {expected} expected, found {found}."
         )
 
     def read(self, expression: str) -> list[Any]:
         """The values of an expression in the order of the rows."""
         rows = self.connection.execute(
-            f"SELECT {expression} FROM {self.name} ORDER BY file, row"
+            f"SELECT {expression} FROM {self.name} ORDER BY row"
         ).fetchall()
         return [value for (value,) in rows]
 
@@ -325,15 +292,7 @@ class Table:
         found = self.connection.execute(query).fetchone()
         return found[0] if found else None
 
-    def __len__(self) -> int:
-        return int(self.one(f"SELECT count(*) FROM {self.name}"))
-
 
 def quoted(text: str) -> str:
     """Quote a text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
-
-
-def identifier(name: str) -> str:
-    """Quote a name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'

@@ -6,7 +6,7 @@ The page's files are static: they need no build and no other server.
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import numpy as np
 from flask import Blueprint, Flask, Response
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import MAX_BYTES, Effect, OwnId, own_id
 from data_exchange_center.history import History
-from extras.page.users import COMPARED, Listing, UserList
+from extras.page.users import Listing, UserList
 from extras.published import readable
 from extras.routes import parameters, parse_query, per_release, route
 from online.clients.base import StoredError
@@ -38,8 +38,6 @@ _POLICY: Final = (
 )
 TRIED_USERS: Final = 100  # of a release, to find one who was not forgotten
 _ROUNDING: Final = 1e-5  # a length that is a rounding error
-# percent of the items lie within -1 to 1; the few beyond are put on the edge
-_FURTHEST: Final = 99.5
 MOST_ITEMS: Final = 20_000  # on the map: a browser draws no more, and these take a second or two to put together
 
 
@@ -91,10 +89,7 @@ def register(app: Flask, parts: Parts) -> None:
 
 ReleaseId = Annotated[str, Field(pattern=RELEASE)]
 Q: Final = f"text of at most {MAX_BYTES} characters that their ids begin with; the user whose id it is comes first"
-FEWEST: Final = (
-    "true: those with the fewest events first (where ids must begin with q: of the first "
-    f"{COMPARED:,} of these); false: in the order of the ids' text"
-)
+FEWEST: Final = "true, without q: those with the fewest events first; else in the order of the ids' text"
 _RELEASE = "a release's id: twelve characters, 0-9 and a-f"
 
 
@@ -188,7 +183,6 @@ class UserHistory(BaseModel):
 
     userid: OwnId
     release: str
-    known: bool = Field(description="false: an unknown user")
     events: int = Field(description="in all")
     last: int | None = Field(
         description="when the newest was, in seconds since 1970-01-01 UTC"
@@ -227,12 +221,7 @@ class KeptRelease(BaseModel):
     live: bool
     recipe: str
     dataset: str
-    channels: list[str]
-    ranker: str
     levels: list[float] = Field(description="the values that ratings have")
-    positive_level: int = Field(
-        description="how many of them, from the lowest, are no liking"
-    )
     event_types: dict[str, Effect] = Field(
         description="what `/ml/event` takes, and what each does"
     )
@@ -248,7 +237,6 @@ class Activated(BaseModel):
     """A release is served from now on."""
 
     release: str
-    live: Literal[True]
 
 
 # ----------------------------------------------------------------------------------------------------------- look-ups
@@ -271,7 +259,8 @@ class Browse:
         opened = self._releases.get(query.release)
         text = query.q.strip() if opened.user_ids == "integer" else query.q
         dataset = opened.manifest.dataset.base_name
-        wanted = Listing(opened.release, dataset, query.size, text, query.fewest)
+        fewest = query.fewest and not text
+        wanted = Listing(opened.release, dataset, query.size, text, fewest)
         users = [
             SomeUser(userid=own_id(each, opened.user_ids), events=n)
             for each, n in self._listed.call(wanted)
@@ -306,7 +295,6 @@ class Browse:
         return UserHistory(
             userid=userid,
             release=opened.release,
-            known=user is not None,
             events=len(history),
             last=int(history.times[0]) if len(history) else None,
             item_list=events,
@@ -355,18 +343,14 @@ class Browse:
         published.sort(key=lambda release: release != live)  # the live one first
         kept = []
         for each in readable(self._users, published):
-            manifest = each.manifest
-            recipe, dataset = manifest.recipe, manifest.dataset
+            manifest, dataset = each.manifest, each.manifest.dataset
             kept.append(
                 KeptRelease(
                     release=manifest.release,
                     live=manifest.release == live,
-                    recipe=recipe.name,
+                    recipe=manifest.recipe.name,
                     dataset=dataset.name,
-                    channels=[channel.name for channel in recipe.recall.channels],
-                    ranker=recipe.ranker.kind,
                     levels=list(dataset.levels) if dataset.has_values else [1.0],
-                    positive_level=dataset.positive_level,
                     event_types=dict(dataset.event_types),
                 )
             )
@@ -390,7 +374,7 @@ class Browse:
         self._users.activate(release)
         # at once in this worker, in the others within half a second
         self._releases.follow(only_active=True)
-        return Activated(release=release, live=True)
+        return Activated(release=release)
 
     def _state(self, opened: Release, userid: OwnId) -> StoredUser | None:
         """Merge events after the release into a user's state."""
@@ -422,12 +406,9 @@ def projected(
     units = rest / np.where(lengths > _ROUNDING, lengths, np.inf)
     centred = units - units.mean(axis=0)
     _, directions = np.linalg.eigh(centred.T @ centred)  # ascending
-    axes = directions[:, :-3:-1]  # (dim, 2)
-    largest = axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])]
-    axes = axes * np.sign(largest)  # which way is up is fixed
-    places: NDArray[np.float64] = centred @ axes
-    scale = np.percentile(np.abs(places), _FURTHEST, axis=0)
-    return np.clip(places / np.where(scale > 0, scale, 1), -1, 1)
+    places: NDArray[np.float64] = centred @ directions[:, :-3:-1]  # (n, 2)
+    scale = np.abs(places).max(axis=0)
+    return places / np.where(scale > 0, scale, 1)
 
 
 def folded(text: str) -> str:
@@ -446,12 +427,7 @@ def folded_titles(opened: Release) -> Titles:
 
 
 def find(titles: Titles, text: str, size: int) -> list[int]:
-    """Items whose titles hold every word of ``text``; those whose words begin so before the others."""
+    """The first items whose titles hold every word of ``text``."""
     words = folded(text).split()
-    found, within = [], []
-    for number, title in titles:
-        if all(f" {word}" in f" {title}" for word in words):
-            found.append(number)
-        elif all(word in title for word in words):
-            within.append(number)
-    return [*found, *within][:size]
+    found = [number for number, title in titles if all(map(title.count, words))]
+    return found[:size]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from data_exchange_center import wire
 from online.clients.base import StoredError
 from online.clients.redis import USERS_STEP, RedisClient
-
-# users with a prefix, at most, that are sorted by their number of events
-COMPARED: Final = 2_000
 
 
 class Listing(NamedTuple):
@@ -18,8 +15,7 @@ class Listing(NamedTuple):
     Attributes:
         dataset: `Dataset.base_name` of the release: its users who were forgotten are left out.
         prefix: text that their own ids begin with.
-        fewest: those with the fewest events, of all or, with a prefix, of the first `COMPARED` that begin so; else in
-            the order of their ids' text.
+        fewest: those with the fewest events of all, without a prefix; else in the order of their ids' text.
     """
 
     release: str
@@ -35,13 +31,12 @@ class UserList(RedisClient[Listing, list[tuple[str, int]]]):
     def _call(self, query: Listing) -> list[tuple[str, int]]:
         counts = wire.event_counts_key(query.release)
         found: Any  # typed for the asynchronous client too
-        if query.fewest and not query.prefix:
+        if query.fewest:
             found = self._redis.zrange(counts, 0, query.at_most - 1, withscores=True)
         else:
             ids_key, first = wire.ids_key(query.release), b"[" + query.prefix.encode()
-            wanted = COMPARED if query.fewest else query.at_most
             ids: Any = self._redis.zrangebylex(
-                ids_key, first, first + b"\xff", start=0, num=wanted
+                ids_key, first, first + b"\xff", start=0, num=query.at_most
             )
             numbers: Any = self._redis.zmscore(counts, ids) if ids else []
             found = zip(ids, numbers, strict=True)
@@ -59,7 +54,4 @@ class UserList(RedisClient[Listing, list[tuple[str, int]]]):
                 wire.user_events_key(query.dataset, userid), wire.FORGOTTEN
             )
         gone = pipeline.execute()
-        left = [each for each, is_gone in zip(users, gone, strict=True) if not is_gone]
-        if query.fewest:
-            left.sort(key=lambda user: (user[1], user[0]))
-        return left[: query.at_most]
+        return [each for each, is_gone in zip(users, gone, strict=True) if not is_gone]

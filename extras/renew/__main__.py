@@ -31,7 +31,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,8 +49,7 @@ from data_exchange_center.steps import StepError, run
 from extras.events import s1_log_to_parquet
 from extras.events.event_parts import EventParts
 from extras.renew.gate import RefusedError, expect_no_worse, judge
-from offline.feedback import BEGINNING, SCHEMA
-from offline.feedback import exported as recorded
+from offline.feedback import BEGINNING, SCHEMA, exported
 from offline.step_runner import ROOT, run_steps
 from offline_to_online.stores.redis import RedisStore
 from online.recommend.outcomes import BadRequestError
@@ -76,8 +74,6 @@ def main(settings: Settings) -> None:
         help="try it on some users first (extras/trials)",
     )
     arguments = parser.parse_args()
-    if not 0 <= arguments.margin < 1:
-        parser.error("--margin must be from 0 to below 1")
     with locked(settings.service_dir("renewal")):
         report = renew(settings, arguments.margin, canary=arguments.canary)
     print(json.dumps(report, indent=2))  # noqa: T201 (a command speaks to a person)
@@ -87,17 +83,11 @@ def main(settings: Settings) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """One renewal at a time; the lock of a killed process is free. Raises StepError for the second."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+", encoding="utf-8") as file:
-        file.seek(0)
+    with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StepError(
-                f"another renewal runs ({file.read()}): wait until it ends"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} since {_now()}")
-        file.flush()
+            raise StepError("another renewal runs: wait until it ends") from error
         yield
 
 
@@ -126,15 +116,9 @@ def renew(
 
     candidate = settings.model_copy(update={"exchange_dir": folder / "candidate"})
     shutil.rmtree(candidate.exchange_dir, ignore_errors=True)  # of a killed renewal
-    report: dict[str, Any] = {
-        "started": _now(),
-        "live": live,
-        "recipe": settings.recipe.name,
-        "data": str(settings.data),
-        "canary": tried,
-    }
+    report: dict[str, Any] = {"live": live, "canary": tried}
     try:
-        train(settings, candidate, of_live, report)
+        events = train(settings, candidate, of_live, report)
         if report["candidate"] == live:
             report["verdict"] = "unchanged"
             report["reason"] = "Data, events and recipe are those of the release."
@@ -144,18 +128,13 @@ def renew(
                 f"Change one of them, or try it again: make canary release={tried}.",
             )
         else:
-            events = exported(settings, of_live)
             report["gate"] = judge(of_live, candidate, events) | {"margin": margin}
             expect_no_worse(report["gate"])
             go_live(settings, candidate, report, canary=canary)
     except RefusedError as error:
         report |= {"verdict": "refused", "reason": str(error)}
         raise
-    except RecsysError as error:
-        report["interrupted"] = str(error)
-        raise
     finally:
-        report["ended"] = _now()
         write_json(path, report)
         shutil.rmtree(candidate.exchange_dir, ignore_errors=True)
     return report
@@ -166,16 +145,17 @@ def renew(
 
 def train(
     settings: Settings, candidate: Settings, live: Settings, report: dict[str, Any]
-) -> None:
-    """Export the events, hold back the newest, and run the steps. Raises RefusedError, StepError."""
+) -> pd.DataFrame:
+    """Export the events, hold back the newest, run the steps. Returns all events. Raises RefusedError, StepError."""
     s1_log_to_parquet.main(settings)
-    events = exported(settings, live)
-    report["events"] = hold_back(events, candidate, live)
     dataset = read_dataset(live.artifacts_dir)
+    events = exported(settings.events_dir(dataset.base_name))
+    report["events"] = hold_back(events, candidate, live)
     for step in run_steps(settings, candidate.exchange_dir):
         log.info("%s: %.1f s", step["step"], step["seconds"])
         expect_size(read_dataset(candidate.artifacts_dir), dataset)  # from the first on
     report["candidate"] = release_of_artifacts(candidate).release
+    return events
 
 
 def live_settings(settings: Settings, release: str) -> Settings:
@@ -199,12 +179,6 @@ def _release_of(settings: Settings) -> str | None:
         return release_of_artifacts(settings).release
     except RecsysError:  # of a run of the steps that has not ended
         return None
-
-
-def exported(settings: Settings, live: Settings) -> pd.DataFrame:
-    """All exported events, as `artifacts.EVENTS`."""
-    name = read_dataset(live.artifacts_dir).base_name
-    return recorded(settings.events_dir(name))
 
 
 def hold_back(
@@ -348,10 +322,6 @@ def rejected_by_canary(settings: Settings, release: str) -> str | None:
         if trial.release == release:
             return str(trial) if trial.verdict == "rolled back" else None
     return None
-
-
-def _now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 if __name__ == "__main__":

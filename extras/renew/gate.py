@@ -8,7 +8,6 @@ and off the targets, they do not judge, as long as enough users liked others.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -59,24 +58,10 @@ def judge(live: Settings, candidate: Settings, events: pd.DataFrame) -> dict[str
         )
         compared[which] = means | difference
 
-    targets = rows[rows[TARGET]]
-    exposed = int(targets[EXPOSED].sum())
-    judged_by = "all"
-    if not exposed:
-        note = "No event names a recommendation: whether the live release's own lists led to them is not known."
-    elif compared["unexposed"]["users"] >= LEAST_USERS:
-        judged_by = "unexposed"
-        note = "Events on items of answered lists, which favour the live release, are left out."
-    else:
-        note = "Too few users liked anything else to leave exposed events out: the comparison favours the live release."
-    span = targets[Columns.TIMESTAMP].agg(["min", "max"]).dropna().astype(int)
+    enough = compared["unexposed"]["users"] >= LEAST_USERS
     return {
-        "metric": f"ndcg@{K}",
-        "events": len(targets),
-        "exposed events": exposed,
-        "span": [f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}" for at in span],
-        "note": note,
-        "judged by": judged_by,
+        "exposed events": int(rows[EXPOSED].sum()),
+        "judged by": "unexposed" if enough else "all",
         **compared,
     }
 
@@ -178,19 +163,11 @@ def held_out(new: pd.DataFrame, rule: HoldoutRule) -> pd.DataFrame:
 
 def _by_own_ids(ratings: pd.DataFrame, users: OwnIds, items: OwnIds) -> pd.DataFrame:
     """Ratings with own ids in the place of numbers."""
-    columns = [
-        Columns.USER,
-        Columns.ITEM,
-        Columns.RATING,
-        Columns.TIMESTAMP,
-        Columns.SPLIT,
-    ]
-    return ratings.filter(columns).assign(
-        **{
-            Columns.USER: ratings[Columns.USER].map(dict(users)),
-            Columns.ITEM: ratings[Columns.ITEM].map(dict(items)),
-        }
-    )
+    own = {
+        Columns.USER: ratings[Columns.USER].map(dict(users)),
+        Columns.ITEM: ratings[Columns.ITEM].map(dict(items)),
+    }
+    return ratings.assign(**own)
 
 
 def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.DataFrame:
@@ -200,12 +177,12 @@ def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.DataFrame:
     """
     dataset = read_dataset(settings.artifacts_dir)
     users, items = read_own_ids(settings.artifacts_dir)
-    numbered = rows.assign(
-        **{
-            Columns.USER: rows[Columns.USER].map(users.numbers),
-            Columns.ITEM: rows[Columns.ITEM].map(items.numbers),
-        }
-    ).dropna(subset=[Columns.ITEM])  # an item that only the other release knows
+    numbers = {
+        Columns.USER: rows[Columns.USER].map(users.numbers),
+        Columns.ITEM: rows[Columns.ITEM].map(items.numbers),
+    }
+    # without items that only the other release knows
+    numbered = rows.assign(**numbers).dropna(subset=[Columns.ITEM])
     numbered = numbered.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
     data = sequences(
         numbered,

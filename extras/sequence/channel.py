@@ -4,7 +4,6 @@ RecTools trains it, SASRec or eSASRec, in an environment of its own (`train.py`)
 `extras.models` does. What is served is an imported encoder: ONNX in Triton, item vectors in the index.
 
 A finished training is kept in models/sequence/ of the exchange folder, by settings and events: it is not trained again.
-An interrupted one goes on from its last epoch.
 """
 
 from __future__ import annotations
@@ -44,8 +43,6 @@ log = logging.getLogger(__name__)
 SCRIPT: Final = Path(__file__).with_name("train.py")
 EXPORTERS: Final = SCRIPT.parents[1] / "models" / "exporters"
 TRAINING: Final = "training.json"  # losses and processor seconds
-# of glibc: PyTorch's large tensors keep their pages, which the system would clear for each batch
-REUSED_MEMORY: Final = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 KEPT: Final = 8  # trainings
 
 
@@ -125,9 +122,8 @@ def trained(recipe: SequenceRecipe, past: Sequences) -> Path:
     folder = kept / digest.hexdigest()[:16]
     if not folder.is_dir():
         unfinished = folder.with_suffix(".part")
-        unfinished.mkdir(parents=True, exist_ok=True)
-        # the other of two trainings at the same time removes the oldest
-        os.utime(unfinished)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
         (unfinished / "settings.json").write_text(settings, encoding="utf-8")
         items = (past.items - 1).astype(str)
         columns = {"user": past.users, "item": items, "weight": weights}
@@ -138,8 +134,8 @@ def trained(recipe: SequenceRecipe, past: Sequences) -> Path:
             unfinished / "windows.parquet", index=False
         )
         run(unfinished, recipe)
-        for name in ("events.parquet", "windows.parquet", "last.ckpt"):
-            (unfinished / name).unlink(missing_ok=True)
+        for name in ("events.parquet", "windows.parquet"):
+            (unfinished / name).unlink()
         unfinished.rename(folder)
     os.utime(folder)
     with suppress(FileNotFoundError):  # the other training has renamed or removed one
@@ -185,7 +181,7 @@ def run(folder: Path, recipe: SequenceRecipe) -> None:
         recipe.name,
         folder,
     )
-    environment = {**os.environ, **REUSED_MEMORY, "PYTHONPATH": str(EXPORTERS)}
+    environment = {**os.environ, "PYTHONPATH": str(EXPORTERS)}
     process = subprocess.Popen(
         [uv, "run", "--quiet", *python, str(SCRIPT), str(folder)],
         env=environment,
@@ -207,7 +203,7 @@ def run(folder: Path, recipe: SequenceRecipe) -> None:
                 bar.update(int(number) - bar.n)
     if process.wait():
         last = "".join(printed[-15:]).strip()
-        what = "RecTools' training failed, and goes on from its last epoch when the step runs again"
+        what = "RecTools' training failed."
         if "start\n" not in printed:
             what = "uv cannot install RecTools: does this machine reach the package registry?"
         raise StepError(f"the channel {recipe.name!r}: {what} It printed:\n{last}")

@@ -2,11 +2,11 @@
 # requires-python = ">=3.11,<3.13"
 # dependencies = ["rectools[torch]==0.19.0", "pyarrow<21", "onnx", "onnxscript"]
 # ///
-"""Train a sequence model of RecTools and write it as a bundle of kind encoder. Resumes after the last whole epoch.
+"""Train a sequence model of RecTools and write it as a bundle of kind encoder.
 
 Reads:  <folder>/settings.json, a `SequenceRecipe`; <folder>/{windows,events}.parquet: user, item, weight, oldest event
         first; windows are trained on, and for users of events lists are made
-Writes: <folder>/{model.toml,items.parquet,encoder.onnx,expected.parquet,training.json}; last.ckpt after each epoch
+Writes: <folder>/{model.toml,items.parquet,encoder.onnx,expected.parquet,training.json}
 Run:    by `extras.sequence.channel`, with extras/models/exporters on the path: uv run train.py <folder>
 """
 
@@ -16,7 +16,6 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import rectools
@@ -24,64 +23,33 @@ import torch
 from encoder import write_encoder
 from from_rectools_sequences import MODELS, UserVector
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
-from pytorch_lightning.callbacks import ModelCheckpoint
 from rectools.dataset import Dataset
 from write import LISTED, lists_of, sample, vectors
 
-CHECKPOINT = "last.ckpt"
-
 
 class Epochs(Callback):
-    """Prints each epoch's loss; keeps the losses, processor seconds and random state in the checkpoint."""
+    """Prints and keeps each epoch's loss."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
-        self.before = 0.0  # processor seconds, of interrupted runs
-
-    @property
-    def seconds(self) -> float:
-        return round(self.before + time.process_time(), 1)
 
     def on_train_epoch_end(self, trainer: Trainer, model: LightningModule) -> None:
         self.losses.append(float(trainer.callback_metrics["train_loss"]))
         print(f"epoch {len(self.losses)} {self.losses[-1]:.4f}", flush=True)  # noqa: T201
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "losses": self.losses,
-            "seconds": self.seconds,
-            "random": torch.get_rng_state(),
-        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.losses, self.before = state["losses"], state["seconds"]
-        torch.set_rng_state(state["random"])
-
-
-class Resuming(Trainer):
-    """Goes on from the checkpoint, if there is one."""
-
-    def fit(self, model: LightningModule, *data: Any) -> None:
-        path = Path(self.default_root_dir) / CHECKPOINT
-        model.is_fitted = path.is_file()  # else RecTools draws the weights at random
-        super().fit(model, *data, ckpt_path=str(path) if path.is_file() else None)
-
-
-def trainer(folder: str, epochs: int) -> Trainer:
-    keep = ModelCheckpoint(
-        folder, save_last=True, save_top_k=0, save_on_train_epoch_end=True
-    )
+def trainer(epochs: int) -> Trainer:
     quiet = {
+        "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "logger": False,
     }
-    return Resuming(
-        default_root_dir=folder,
+    return Trainer(
         max_epochs=epochs,
         deterministic=True,
         devices=1,
-        callbacks=[Epochs(), keep],
+        callbacks=[Epochs()],
         **quiet,
     )
 
@@ -115,7 +83,7 @@ def main(folder: Path) -> None:
         epochs=given["epochs"],
         batch_size=given["batch_size"],
         get_trainer_func=trainer,
-        get_trainer_func_kwargs={"folder": str(folder), "epochs": given["epochs"]},
+        get_trainer_func_kwargs={"epochs": given["epochs"]},
         **(more | loss),
     )
     print("start", flush=True)  # noqa: T201 (RecTools is there)
@@ -148,7 +116,7 @@ def main(folder: Path) -> None:
     (epochs,) = (
         each for each in model.fit_trainer.callbacks if isinstance(each, Epochs)
     )
-    about = {"losses": epochs.losses, "seconds": epochs.seconds}
+    about = {"losses": epochs.losses, "seconds": round(time.process_time(), 1)}
     (folder / "training.json").write_text(json.dumps(about), encoding="utf-8")
 
 

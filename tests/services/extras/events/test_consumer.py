@@ -9,9 +9,9 @@ import redis
 
 from data_exchange_center.events import Event
 from data_exchange_center.steps import StepError
-from extras.events.event_parts import Entry, EventParts, Position, bring
+from extras.events.event_parts import Entry, EventParts, bring
 from extras.events.log import EventLog, Recording, event_log_key
-from offline.feedback import exported, gaps
+from offline.feedback import exported
 from tests.services.offline_to_online.killed_at import Killed
 
 FILMS = "films"  # a data set
@@ -82,10 +82,8 @@ def test_two_consumers_with_folders_of_their_own_each_have_all(
     one, other = EventParts(tmp_path / "one"), EventParts(tmp_path / "other")
     original = EventParts.append
 
-    def in_turns(
-        parts: EventParts, partition: int, entries: Sequence[Entry], *of: Position
-    ) -> None:
-        original(parts, partition, entries, *of)
+    def in_turns(parts: EventParts, partition: int, entries: Sequence[Entry]) -> None:
+        original(parts, partition, entries)
         if parts is one:
             bring(client, FILMS, other, batch=2)
 
@@ -108,30 +106,6 @@ def test_files_that_are_lost_are_written_again(
         path.unlink()
     assert bring(client, FILMS, parts) == (2, 0)
     assert eventids(parts) == ["u1-e1", "u2-e1"]
-
-
-def test_a_missing_file_in_the_middle_is_written_again(
-    log: EventLog, client: redis.Redis, tmp_path: Path
-) -> None:
-    """Also where the log has nothing left of its range: somebody was forgotten since."""
-    for number in range(6):
-        log.call(Recording(FILMS, [rating((1, 11)[number % 2], number)]))
-    parts = EventParts(tmp_path)
-    bring(client, FILMS, parts, batch=1)
-    whole = eventids(parts)
-    for lost in ([1], [2, 3], [0]):
-        files = parts.files()
-        for place in lost:
-            files[place].unlink()
-        assert bring(client, FILMS, parts, batch=2) == (len(lost), 0)
-        assert (eventids(parts), gaps(parts.folder)) == (whole, 0)
-    of_one = [path for path in parts.files() if b"u1-e2" in path.read_bytes()]
-    log.forget(1, FILMS)
-    bring(client, FILMS, parts)
-    for path in of_one:
-        path.unlink()
-    bring(client, FILMS, parts)
-    assert (eventids(parts), gaps(parts.folder)) == (["u11-e1", "u11-e3", "u11-e5"], 0)
 
 
 def test_an_entry_that_is_no_event_is_named(

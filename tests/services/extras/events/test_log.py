@@ -164,7 +164,7 @@ def test_the_functions_are_loaded_again_where_they_are_lost(
     client.function_flush()
     assert record(log, rating(141, 2), rating(142, 2)) == [True, True]
     client.function_flush()
-    assert log.forget(142, FILMS).events == 1
+    assert log.forget(142, FILMS) == 1
 
 
 def test_a_forgotten_user_is_in_no_log_and_no_state(
@@ -177,8 +177,7 @@ def test_a_forgotten_user_is_in_no_log_and_no_state(
         client.zadd(each, {"151": 0, "152": 0})
     features.hset(feast_online_key(17), "x", "1")
     record(log, rating(151, 1), rating(151, 2), rating(152, 1))
-    forgotten = log.forget(151, FILMS)
-    assert (forgotten.events, forgotten.releases) == (2, 1)
+    assert log.forget(151, FILMS) == 2
     assert not features.exists(feast_online_key(17))
     assert not client.exists(wire.user_key(RELEASE, 151))
     assert [client.zrange(each, 0, -1) for each in lists] == [[b"152"], [b"152"]]
@@ -193,7 +192,7 @@ def test_a_forgotten_user_is_in_no_log_and_no_state(
     record(log, rating(151, 3))
     assert state(settings, 151) == [rating(151, 3)]
     assert logged(client, 152) == [rating(152, 1)]
-    assert [log.forget(151, FILMS).events for _ in range(2)] == [1, 0]
+    assert [log.forget(151, FILMS) for _ in range(2)] == [1, 0]
 
 
 def test_a_user_of_another_data_set_is_somebody_else(
@@ -211,7 +210,7 @@ def test_a_user_of_another_data_set_is_somebody_else(
     assert record(log, theirs, dataset="shop") == [True]
     assert record(log, mine) == [True], "an eventid of another's"
     assert state(settings, 221) == logged(client, 221) == [mine]
-    assert log.forget(221, FILMS).events == 1
+    assert log.forget(221, FILMS) == 1
     assert not client.exists(wire.user_key(RELEASE, 221))
     with closing(RedisUsers(settings.redis)) as users:
         there = users.call(UserQuery(221, shop, "shop")).user
@@ -230,20 +229,8 @@ def test_noted_events_are_in_the_log_only(
     assert logged(client, 161) == seen
     assert state(settings, 161) == []
     assert not client.exists(wire.user_events_key(FILMS, 161)), "no request reads it"
-    assert log.forget(161, FILMS).events == 5
+    assert log.forget(161, FILMS) == 5
     assert logged(client, 161) == []
-
-
-def test_noted_events_of_a_user_are_limited(
-    settings: Settings, client: redis.Redis
-) -> None:
-    seen = views(241, range(4))
-    with closing(EventLog(settings.redis, most_noted=3)) as log:
-        assert record(log, *seen[:3]) == [True] * 3
-        with pytest.raises(TooManyEventsError, match=r"241.*make events"):
-            record(log, seen[3], rating(241, 9))
-        assert logged(client, 241) == seen[:3], "none of them"
-        assert record(log, seen[0], rating(241, 9)) == [False, True]
 
 
 def test_exported_noted_events_are_trimmed(
@@ -252,7 +239,7 @@ def test_exported_noted_events_are_trimmed(
     """The newest stay, and those that are not exported, and what was compacted, which training reads again."""
     seen, rated = views(251, range(8)), [rating(251, 90), rating(251, 91)]
     unneeded = Mock(return_value=["e90"])
-    with closing(EventLog(settings.redis, unneeded, most=1, most_noted=8)) as log:
+    with closing(EventLog(settings.redis, unneeded, most=1)) as log:
         for each in rated:
             record(log, each)  # the first is compacted
         record(log, *seen[:6])
@@ -265,21 +252,17 @@ def test_exported_noted_events_are_trimmed(
         assert record(log, seen[7]) == [True]
 
 
-def test_compacted_events_do_not_count_as_noted(
+def test_compacted_events_are_not_trimmed_and_are_forgotten(
     settings: Settings, client: redis.Redis, tmp_path: Path
 ) -> None:
-    seen = views(281, range(100, 103))
     all_of_them = Mock(return_value=[f"e{number}" for number in range(20)])
-    with closing(EventLog(settings.redis, all_of_them, most=2, most_noted=3)) as log:
+    with closing(EventLog(settings.redis, all_of_them, most=2)) as log:
         for number in range(20):
             assert record(log, rating(281, number)) == [True]
-        assert record(log, *seen[:2]) == [True, True]
-        assert record(log, rating(281, 0), seen[2]) == [False, True], "each counts once"
-        with pytest.raises(TooManyEventsError):
-            record(log, replace(seen[0], eventid="another"))
+        assert record(log, rating(281, 0)) == [False], "each counts once"
         nothing_exported = EventParts(tmp_path)
         assert trim_noted(client, FILMS, nothing_exported, most=1) == 0
-        assert log.forget(281, FILMS).events == 23
+        assert log.forget(281, FILMS) == 20
     assert logged(client, 281) == []
     assert not client.keys("ml:noted:*281*")
 
@@ -303,7 +286,7 @@ def test_forgetting_many_noted_events_takes_short_calls(
     record_many(log, 261, 2_000)
     record_many(log, 262, 2_000)
     client.config_resetstat()
-    assert log.forget(261, FILMS).events == 2_000
+    assert log.forget(261, FILMS) == 2_000
     assert client.info("commandstats")["cmdstat_fcall"]["calls"] >= 6
     assert logged(client, 261) == []
     assert len(logged(client, 262)) == 2_000
@@ -328,7 +311,7 @@ def test_an_interrupted_forgetting_is_completed_by_a_retry(
             log.forget(271, FILMS)
     # sent again, by the new user of that id
     record(log, *views(271, [0]))
-    assert log.forget(271, FILMS).events == 701
+    assert log.forget(271, FILMS) == 701
     assert logged(client, 271) == []
     assert not client.keys("ml:noted:*271*")
 
@@ -352,7 +335,7 @@ def test_a_forgotten_user_is_in_no_loaded_release_and_no_key(
         key = exposures_key(wire.event_partition(name), each)
         client.xadd(key, {"user": exposure_user(FILMS, name), "exposure": "{}"})
     features.hset(feast_online_key(28), "x", "1")
-    assert log.forget(name, FILMS).releases == 2
+    log.forget(name, FILMS)
     assert not features.exists(feast_online_key(28))
     text, keys = name.encode(), list(client.scan_iter("*"))
     mark = wire.user_events_key(FILMS, name)
@@ -431,7 +414,7 @@ def test_events_without_effect_are_trimmed(
         assert logged(client, 231) == rated[:5]
         with pytest.raises(TooManyEventsError, match="make events offline sync"):
             record(log, rated[5])
-        assert log.forget(231, FILMS).events == 5
+        assert log.forget(231, FILMS) == 5
     assert logged(client, 231) == []
 
 
@@ -448,7 +431,7 @@ def test_forgetting_can_be_retried(
         patch.setattr(log._features, "hdel", Mock(side_effect=redis.ConnectionError))
         with pytest.raises(ServiceError):
             log.forget(181, FILMS)
-    assert log.forget(181, FILMS).releases == 1
+    log.forget(181, FILMS)
     assert not features.exists(feast_online_key(18))
     assert not client.exists(wire.user_key(RELEASE, 181))
 
@@ -515,7 +498,7 @@ def test_forgetting_keeps_other_data_sets_user_of_same_number(
     key = feast_online_key(22)
     features.hset(key, mapping=dict.fromkeys(theirs | others | stale, "1"))
     dataset = films.published.manifest.dataset.base_name
-    assert log.forget(221, dataset).releases == 1
+    log.forget(221, dataset)
     assert set(features.hkeys(key)) == others
     log.forget(221, "shop")
     assert not features.exists(key)

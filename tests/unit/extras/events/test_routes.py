@@ -1,18 +1,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import Settings
-from extras.events.hook import REMAINING
-from extras.keys import store as keys
-from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import ids
 from tests.unit.online.world import (
@@ -64,35 +58,32 @@ def test_the_next_answer_knows_what_was_rated(http: FlaskClient, fakes: Fakes) -
     assert logged.event.recommendation == shown_in
 
 
-def test_an_event_of_this_second_is_known_without_timestamp(http: FlaskClient) -> None:
+def test_a_request_sees_events_before_its_own_second(
+    http: FlaskClient, fakes: Fakes
+) -> None:
+    """All, if it names none. Such an event, and one of an unknown item, leave an unknown user the popular list."""
     now = int(time.time())
     best = ids(ask(http))[0]
     # a clock that is a little ahead
     send(http, event(itemid=best, timestamp=now + 5))
     assert best not in ids(ask(http))
     assert best in ids(ask(http, timestamp=now))
-
-
-def test_an_unknown_user_with_neutral_events_gets_popular_items(
-    http: FlaskClient, fakes: Fakes
-) -> None:
-    """Events of items that the release does not know, and events that are not yet there at the request's time."""
-    now = int(time.time())
     unknown = event(userid=UNKNOWN_USER, itemid=10**6, timestamp=now - 10)
-    send(http, [unknown, event(userid=UNKNOWN_USER, eventid="a2", timestamp=now)])
+    early = event(userid=UNKNOWN_USER, eventid="a2", timestamp=now)
+    answers = send(http, [unknown, early])["events"]
+    assert [answer["known_item"] for answer in answers] == [False, True]
     answer = ask(http, UNKNOWN_USER, timestamp=now)
     assert answer["cold_start"]
     assert ids(answer) == [item for item, _ in fakes.world.popular[:50]]
 
 
 def test_an_unknown_user_is_personal_from_the_first_event(http: FlaskClient) -> None:
-    popular = ask(http, UNKNOWN_USER)
     send(http, event(userid=UNKNOWN_USER))
     personal = ask(http, UNKNOWN_USER, strict=True)
-    assert (popular["cold_start"], personal["cold_start"]) == (True, False)
+    assert personal["cold_start"] is False
     assert 4 not in ids(personal)
     send(http, event(userid=UNKNOWN_USER, eventid="a2", itemid=7, value=1))
-    assert ids(ask(http, UNKNOWN_USER)) != ids(personal) != ids(popular)
+    assert ids(ask(http, UNKNOWN_USER)) != ids(personal)
 
 
 def test_the_count_of_a_users_ratings_is_that_of_the_history(
@@ -110,21 +101,10 @@ def test_the_count_of_a_users_ratings_is_that_of_the_history(
     assert rows == pytest.approx([feature.encode([n])[0] for n in (rated, rated + new)])
 
 
-def test_an_item_that_the_release_does_not_know_is_recorded(
-    http: FlaskClient, fakes: Fakes
-) -> None:
-    before = ids(ask(http))
-    (answer,) = send(http, event(itemid=999_999))["events"]
-    assert (answer["new"], answer["known_item"]) == (True, False)
-    assert len(fakes.users.events_of(fakes.world.dataset, 1)) == 1
-    assert ids(ask(http)) == before
-
-
 BAD: dict[str, tuple[Any, str]] = {
     "an empty list": ([], "body"),
     "a number": (7, "body"),
     "no eventid": (event(eventid=None), "eventid"),
-    "an eventid that is empty": (event(eventid=""), "eventid"),
     "an unknown field": (event(x=1), "x"),
     "a type that is not declared": (event(type="bought"), "type"),
     "a rating without a value": (event(value=None), "value"),
@@ -167,16 +147,6 @@ def test_a_type_that_the_release_lacks_is_refused(http: FlaskClient) -> None:
     assert "dataset.toml" in error["message"]
 
 
-def test_an_event_belongs_to_the_active_release(
-    http: FlaskClient, fakes: Fakes
-) -> None:
-    fakes.publish(replace(fakes.world, release="bbbbbbbbbbbb", name="others"))
-    fakes.users.live_release = "bbbbbbbbbbbb"
-    fakes.follow()
-    send(http, EVENT)
-    assert [key[0] for key in fakes.users.events] == ["others"]
-
-
 def instead_while_redis_is_away(http: FlaskClient, fakes: Fakes, userid: int) -> Any:
     """What answers from this process's memory alone."""
     fakes.users.down = True
@@ -189,13 +159,7 @@ def test_a_forgotten_user_is_unknown(with_a_key: FlaskClient, fakes: Fakes) -> N
     http = with_a_key
     send(http, EVENT)
     assert ask(http)["cold_start"] is False
-    forgotten = http.delete("/ml/user/1").json
-    assert forgotten == {
-        "userid": 1,
-        "events": 1,
-        "releases": 1,
-        "remaining": list(REMAINING),
-    }
+    assert http.delete("/ml/user/1").json == {"userid": 1, "events": 1}
     assert ask(http)["cold_start"] is True
     assert instead_while_redis_is_away(http, fakes, 1) == "popular"
     send(http, event(eventid="later"))
@@ -222,9 +186,7 @@ WRITING = [("/ml/event", EVENT), ("/api/feedback", GORSE)]
     [
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}, 200),
-        ({"Sec-Fetch-Site": "none"}, 200),
         ({"Origin": "http://elsewhere.example"}, 403),
-        ({"Origin": "null"}, 403),
         ({"Origin": "http://localhost"}, 200),
         ({}, 200),
     ],
@@ -244,18 +206,6 @@ def test_no_page_of_another_site_writes_without_a_key(
     assert reading.status_code == 200
 
 
-def test_a_key_is_good_from_any_site(with_a_key: FlaskClient) -> None:
-    headers = {"Sec-Fetch-Site": "cross-site"}
-    answer = with_a_key.post("/ml/event", json=EVENT, headers=headers)
-    assert answer.status_code == 200
-
-
-def test_a_full_list_of_events_fits_into_a_body(http: FlaskClient) -> None:
-    long = event(recommendation="r" * 32)
-    events = [{**long, "eventid": f"{'a' * 40}{n}"} for n in range(500)]
-    assert len(send(http, events)["events"]) == 500
-
-
 def test_too_many_events_of_a_user_are_refused(http: FlaskClient, fakes: Fakes) -> None:
     fakes.log.full = True
     assert send(http, EVENT, 409)["error"]["code"] == "too_many_events"
@@ -271,33 +221,8 @@ def test_nobody_has_such_an_id(with_a_key: FlaskClient, userid: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
-@pytest.mark.parametrize(
-    "userid", ["a/b", "/", "//x//", "new\nline", "ünï", "7", "?a=1"]
-)
-def test_ids_may_be_any_text(
-    with_a_key: FlaskClient, fakes: Fakes, userid: str
-) -> None:
+@pytest.mark.parametrize("userid", ["/", "//x//", "new\nline", "ünï", "7", "?a=1"])
+def test_ids_may_be_any_text(with_a_key: FlaskClient, userid: str) -> None:
     send(with_a_key, event(userid=userid, itemid="nowhere", type="view"))
     found = with_a_key.delete(f"/ml/user/{quote(userid, safe='')}").json
-    assert (found["userid"], found["events"]) == (userid, 1)
-    assert found["releases"] == int(userid in fakes.world.numbers)
-
-
-def test_an_event_needs_a_good_key_from_the_first_one_on(
-    fakes: Fakes, tmp_path: Path
-) -> None:
-    path = tmp_path / "api_keys"
-    http = create_app(
-        fakes.recommender, Settings(server={"keys_file": path}), fakes.stores
-    ).test_client()
-    key = keys.add(path, "shop")
-    for headers, status in (
-        ({"X-API-Key": "wrong"}, 401),
-        ({"X-API-Key": key}, 200),
-        ({"Authorization": f"Bearer {key}"}, 200),
-    ):
-        assert http.post("/ml/event", json=EVENT, headers=headers).status_code == status
-    assert http.post("/api/feedback", json=[]).status_code == 401
-    keys.revoke(path, "shop")
-    # who takes the last key back wants nobody to write
-    send(http, EVENT, 401)
+    assert found == {"userid": userid, "events": 1}

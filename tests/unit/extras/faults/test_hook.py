@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
 from extras.faults import __main__ as command
 from extras.faults import hook
 from extras.faults.declaration import ActiveFault
@@ -34,8 +35,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """In place of a real injection: the faults of services that have ended."""
     ended: list[str] = []
 
-    def inject(client: Client[Any, Any], fault: ActiveFault, count: Any) -> Any:
-        count(fault)
+    def inject(client: Client[Any, Any], fault: ActiveFault) -> Any:
         return lambda: ended.append(client.service)
 
     monkeypatch.setattr(hook, "inject", inject)
@@ -67,18 +67,10 @@ def test_a_server_refuses_faults_by_default(with_a_key: FlaskClient) -> None:
         assert "RECSYS_SERVER__FAULTS=on" in answer.json["error"]["message"]
 
 
-def test_changing_faults_needs_an_admin_key(
-    admin: FlaskClient, store: FakeFaults
-) -> None:
-    del admin.environ_base["HTTP_AUTHORIZATION"]
-    assert admin.post("/ml/faults", json=DOWN).status_code == 401
-    assert admin.delete("/ml/faults").status_code == 401
-    assert store.active == {}
-
-
 def test_a_fault_begins_is_replaced_and_ends(
     admin: FlaskClient, store: FakeFaults, ended: list[str]
 ) -> None:
+    assert admin.post("/ml/faults", json=DOWN | {"share": 0}).status_code == 400
     found = admin.post("/ml/faults", json={**DOWN, "share": 0.5, "seconds": 30}).json
     conforms(found, "FaultsView")
     ready = admin.application.extensions["recsys"].recommender.readiness()
@@ -92,25 +84,6 @@ def test_a_fault_begins_is_replaced_and_ends(
     assert admin.delete("/ml/faults").json == {"allowed": True, "faults": []}
     assert ended == ["triton", "triton"]
     assert store.active == {}
-    page = admin.get("/metrics").text
-    assert 'recsys_faults_injected_total{kind="down",service="triton"} 1.0' in page
-
-
-@pytest.mark.parametrize(
-    ("wrong", "field"),
-    [
-        ({"service": "server"}, "service"),
-        ({"kind": None}, "kind"),
-        ({"share": 0}, "share"),
-        ({"seconds": 3601}, "seconds"),
-        ({"wait_ms": 0}, "wait_ms"),
-    ],
-)
-def test_a_wrong_fault_names_its_field(
-    admin: FlaskClient, wrong: dict[str, Any], field: str
-) -> None:
-    answer = admin.post("/ml/faults", json=DOWN | wrong)
-    assert (answer.status_code, answer.json["error"]["field"]) == (400, field)
 
 
 def test_a_fault_ends_by_its_time_while_redis_is_away(
@@ -144,42 +117,21 @@ def run(
 def test_the_command_switches_faults_on_and_off(
     admin: FlaskClient, store: FakeFaults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = [
-        "--service",
-        "feast",
-        "--kind",
-        "slow",
-        "--share",
-        "0.5",
-        "--seconds",
-        "5",
-    ]
+    wanted = "--service feast --kind slow --share 0.5 --seconds 5"
     with serving(admin.application) as url:
-        run(monkeypatch, store, url, *wanted)
+        run(monkeypatch, store, url, *wanted.split())
         fault = store.active["feast"]
         assert (fault.kind, fault.share, fault.seconds) == ("slow", 0.5, 5)
         with pytest.raises(BadRequestError, match="kind"):
             run(monkeypatch, store, url, "--service", "feast")
-        run(monkeypatch, store, url, "--off")
-        assert store.active == {}
+    # possible without a server, too
+    run(monkeypatch, store, "http://127.0.0.1:1", "--off")
+    assert store.active == {}
 
 
 def test_the_command_refuses_a_server_that_allows_none(
     fakes: Fakes, url: str, store: FakeFaults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(command.FaultError, match="RECSYS_SERVER__FAULTS=on"):
+    with pytest.raises(StepError, match="RECSYS_SERVER__FAULTS=on"):
         run(monkeypatch, store, url, "--service", "feast", "--kind", "down")
     assert store.begun == []
-
-
-def test_faults_can_be_ended_without_a_server(
-    kind: Any, store: FakeFaults, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.active["redis"] = ActiveFault(
-        service="redis", kind="down", until=time.time() + 60
-    )
-    nowhere = "http://127.0.0.1:1"
-    with pytest.raises(SystemExit):  # options that would be ignored
-        run(monkeypatch, store, nowhere, "--off", "--seconds", "5")
-    run(monkeypatch, store, nowhere, "--off")
-    assert store.active == {}

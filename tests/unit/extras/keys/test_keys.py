@@ -78,58 +78,40 @@ def calls(http: FlaskClient) -> set[tuple[str, str]]:
     }
 
 
-def test_a_known_key_is_named_in_the_log(
-    guarded: FlaskClient, path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    names = ["shop", "phone.app"]
-    with caplog.at_level(logging.INFO, "online.access"):
-        for name in names:
-            assert status(guarded, key=keys.add(path, name)) == 200
-    lines: list[Any] = [
-        record.msg for record in caplog.records if record.name == "online.access"
-    ]
-    assert [line["key"] for line in lines] == names
-
-
 @pytest.mark.parametrize(
     "authorization",
     [
-        *(None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic dTpw", "Bearer é"),
-        *(f"Bearer {'x' * 5_000}", "{key}", "bearer {key}x", "Basic {key}"),
-        "Bearer {hash}",
+        *("", "Bearer", "Bearer wrong", "Bearer é", f"Bearer {'x' * 5_000}"),
+        *("{key}", "bearer {key}x", "Basic {key}", "Bearer {hash}"),
     ],
 )
 def test_others_are_not(
-    guarded: FlaskClient, path: Path, fakes: Fakes, authorization: str | None
+    guarded: FlaskClient, path: Path, fakes: Fakes, authorization: str
 ) -> None:
     key = keys.add(path, "shop")
     digest = keys.hashed(key)
     assert digest in path.read_text()
-    headers = {}
-    if authorization is not None:
-        headers["Authorization"] = authorization.format(key=key, hash=digest)
+    headers = {"Authorization": authorization.format(key=key, hash=digest)}
     response = guarded.post("/ml/rec", json=BODIES[RECOMMEND], headers=headers)
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"].lower() == "bearer"
-    assert response.json["error"].keys() == {"code", "message"}
     assert response.json["error"]["code"] == "unauthorized"
     assert key not in response.text
     assert fakes.users.calls == []
 
 
-def test_a_folder_that_was_there_stays_as_closed_as_it_was(tmp_path: Path) -> None:
-    tmp_path.chmod(0o700)
-    keys.add(tmp_path / "api_keys", "shop")
-    assert tmp_path.stat().st_mode & 0o777 == 0o700
-
-
 def test_a_key_is_good_and_good_no_longer_without_a_restart(
-    guarded: FlaskClient, path: Path
+    guarded: FlaskClient, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert status(guarded, key="x") == 401
-    made = [keys.add(path, name) for name in ("kept", "revoked")]
-    assert [status(guarded, key=key) for key in made] == [200, 200]
-    keys.revoke(path, "revoked")
+    names = ["kept", "revoked.app"]
+    made = [keys.add(path, name) for name in names]
+    with caplog.at_level(logging.INFO, "online.access"):
+        assert [status(guarded, key=key) for key in made] == [200, 200]
+    lines: list[Any] = [each.msg for each in caplog.records]
+    assert [line["key"] for line in lines if "key" in line] == names
+    assert status(guarded, **{hook.GORSE_HEADER: made[0]}) == 200
+    keys.revoke(path, "revoked.app")
     assert [status(guarded, key=key) for key in made] == [200, 401]
     path.unlink()
     assert [status(guarded, key=key) for key in made] == [401, 401]
@@ -147,53 +129,33 @@ def test_versions_of_services_need_a_key_where_reads_do(
     assert shown(serve()) == {True}
 
 
-def test_writes_need_a_key_and_events_once_a_key_exists(
-    serve: Serve, path: Path
-) -> None:
-    http = serve()
-    writes = [call for call in calls(http) if call[1] != "GET"]
-
-    def open_to_all() -> set[tuple[str, str]]:
-        return {call for call in writes if status(http, call) != 401}
-
-    assert open_to_all() == READS | EVENTS
-    keys.add(path, "writer")
-    assert open_to_all() == READS
-    assert status(http, ("/nowhere", "POST")) == 404
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        *(b"shop\n", b"shop nohash\n", b"\x00\n", b"\n\n"),
-        b"shop " + b"A" * 64 + b"\n",
-        b"shop " + b"a" * 64 + b" root\n",
-    ],
-)
 def test_a_damaged_line_lets_nobody_in_and_keeps_nobody_out(
-    guarded: FlaskClient, path: Path, content: bytes
+    guarded: FlaskClient, path: Path
 ) -> None:
     key = keys.add(path, "good")
-    path.write_bytes(content + path.read_bytes())
-    assert status(guarded, key=key) == 200
+    damaged = b"shop nohash\n\x00\n\n\nshop " + b"a" * 64 + b" root\n"
+    # as an earlier version wrote it: without scopes
+    path.write_bytes(damaged + f"good {keys.hashed(key)}\n".encode())
+    assert status(guarded, FORGET, key) == 200
     assert status(guarded, key="nohash") == 401
     path.write_bytes(b"\xff\xfe" + path.read_bytes())  # no text
     assert status(guarded, key=key) == 401
 
 
-def test_keys_are_long_and_different_and_kept_as_hashes(path: Path) -> None:
+def test_keys_are_long_and_different_and_kept_as_hashes(tmp_path: Path) -> None:
+    """In a folder that stays as closed as it was."""
+    path = tmp_path / "api_keys"
+    tmp_path.chmod(0o700)
+    for unfit in ("", "a\nb", "x" * 65, "é", "#x"):
+        with pytest.raises(KeyProblemError):
+            keys.add(path, unfit)
+    assert not path.exists()
     made = {keys.add(path, f"n{number}") for number in range(20)}
     assert len(made) == 20
     assert min(map(len, made)) >= 43 + len(keys.KEY_PREFIX)
     assert not any(key in path.read_text() for key in made)
-    assert path.stat().st_mode & 0o777 == 0o644
-
-
-@pytest.mark.parametrize("name", ["", "a b", "a\nb", "x" * 65, "é", "#x"])
-def test_an_unfit_name_is_refused(path: Path, name: str) -> None:
-    with pytest.raises(KeyProblemError):
-        keys.add(path, name)
-    assert not path.exists()
+    modes = [each.stat().st_mode & 0o777 for each in (path, tmp_path)]
+    assert modes == [0o644, 0o700]
 
 
 def test_the_command_prints_a_key_once(tmp_path: Path) -> None:
@@ -226,7 +188,6 @@ def test_the_command_prints_a_key_once(tmp_path: Path) -> None:
     ("server", "warnings"),
     [
         ({}, 0),
-        ({"host": "localhost"}, 0),
         ({"host": "::1"}, 0),
         ({"keys_for": "writes"}, 0),
         ({"host": "0.0.0.0"}, 1),
@@ -291,19 +252,16 @@ def test_each_scope_opens_its_own_paths_only(
         assert found == expected, scopes
 
 
-def test_a_key_of_an_earlier_file_has_every_scope(serve: Serve, path: Path) -> None:
-    http, key = serve(), keys.add(path, "old")
-    path.write_text(f"old {keys.hashed(key)}\n")
-    assert status(http, FORGET, key) == 200
-
-
 def test_events_need_no_key_again_once_the_file_is_deleted(
     serve: Serve, path: Path
 ) -> None:
     http = serve()
-    assert status(http, EVENT) == 200
+    writes = [call for call in calls(http) if call[1] != "GET"]
+    open_to_all = {call for call in writes if status(http, call) != 401}
+    assert open_to_all == READS | EVENTS
     keys.add(path, "only")
-    assert status(http, EVENT) == 401
+    open_to_all = {call for call in writes if status(http, call) != 401}
+    assert open_to_all == READS
     assert keys.revoke(path, "only") == 0
     assert status(http, EVENT) == 401
     path.unlink()
@@ -316,10 +274,3 @@ def test_two_processes_do_not_undo_each_others_changes(path: Path) -> None:
         list(threads.map(lambda n: keys.add(path, f"n{n}"), range(16)))
         list(threads.map(lambda n: keys.revoke(path, f"n{n}"), range(16)))
     assert list(keys.read(path)) == ["first"]
-
-
-def test_a_cross_site_write_needs_a_key(serve: Serve, path: Path) -> None:
-    http = serve()
-    site = {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:8080"}
-    assert status(http, EVENT, **site) == 403
-    assert status(http, EVENT, keys.add(path, "shop", ["events"]), **site) == 200

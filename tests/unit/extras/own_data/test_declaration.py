@@ -10,16 +10,8 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.own_data.declaration import parse
 from offline.preprocess import s0_get_data
-from tests.made_up_data import HALF_STARS, SHOP
+from tests.made_up_data import SHOP
 from tests.readmes import ROOT
-
-
-def test_an_attribute_is_a_kind_or_a_table_of_its_own() -> None:
-    own = 'price = { kind = "numeric", column = "Preis", scale = 10 }'
-    found = parse(HALF_STARS.replace('"Preis" = "numeric"', own)).items.attributes
-    assert found["Art"].kind == "multi-valued"
-    assert (found["price"].column, found["price"].scale) == ("Preis", 10)
-
 
 EVENTS = "[interactions]\n"
 
@@ -28,13 +20,10 @@ EVENTS = "[interactions]\n"
     ("old", "new", "key"),
     [
         ('user = "', 'usr = "', r"interactions\.user"),
-        ('name = "shop"\n', "", "name"),
         (EVENTS, f'{EVENTS}itme = "x"\n', r"interactions\.itme"),
         ('"iso"', '"days"', r"interactions\.time_unit"),
         ('name = "shop"', 'name = "a b"', "name"),
         (EVENTS, f'{EVENTS}value = "stars"\n', "interactions: .*positive_above"),
-        (EVENTS, f"{EVENTS}positive_above = 3\n", "interactions: value"),
-        (EVENTS, f"{EVENTS}levels = [1, 2]\n", "interactions: levels"),
         (EVENTS, f"[holdout]\nlast = 3\nshare = 0.1\n{EVENTS}", "holdout"),
         (EVENTS, "[interactions", "is not TOML"),
         (
@@ -47,9 +36,7 @@ EVENTS = "[interactions]\n"
             f'[items]\nid = "i"\nattributes.title = "categorical"\n{EVENTS}',
             "items.*'title'",
         ),
-        (EVENTS, f'[users]\nid = "u"\ncrossed = ["age"]\n{EVENTS}', "users: .*'age'"),
         (EVENTS, f'[events]\nbought = "sells"\n{EVENTS}', r"events\.bought"),
-        (EVENTS, f'[events]\n"a b" = "rates"\n{EVENTS}', r"events\.a b"),
         (EVENTS, f'recipe = "none"\n{EVENTS}', "recipe"),
     ],
 )
@@ -60,13 +47,6 @@ def test_a_mistake_is_one_sentence_that_names_its_place(
     with pytest.raises(StepError, match=rf"my/dataset\.toml:? {key}") as error:
         parse(SHOP.replace(old, new, 1), "my/dataset.toml")
     assert "\n" not in str(error.value)
-
-
-def test_the_events_that_a_running_server_takes() -> None:
-    declared = '[events]\nbought = "rates"\nlooked-at = "notes"\n'
-    assert parse(SHOP).events == {}
-    events = parse(f"{SHOP}\n{declared}").events
-    assert events == {"bought": "rates", "looked-at": "notes"}
 
 
 CHAPTER = (ROOT / "extras" / "own_data" / "README.md").read_text(encoding="utf-8")

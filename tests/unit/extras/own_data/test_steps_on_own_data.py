@@ -81,14 +81,6 @@ def test_no_users_table_is_no_obstacle(tmp_path: Path, recipe: str) -> None:
     assert list(users) == [Columns.USER, Columns.OWN_ID]
 
 
-def test_a_recipe_that_cannot_use_the_data_says_what_it_lacks(tmp_path: Path) -> None:
-    data = shop(tmp_path / "shop", users=20, items=9, views=200)
-    lacks = r"'source' needs events that are not liked.* RECSYS_RECIPE=default"
-    with pytest.raises(StepError, match=lacks):
-        pipeline(data, "source")
-    assert not list(tmp_path.rglob(artifacts.RATINGS.path))
-
-
 @every_recipe
 def test_movielens_under_other_names_is_movielens(tmp_path: Path, recipe: str) -> None:
     """Every artifact is the same, byte for byte; only dataset.json, and what reports say of it, differs between the

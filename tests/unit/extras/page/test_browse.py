@@ -40,9 +40,9 @@ def users(http: FlaskClient, query: str) -> dict[Any, int]:
 
 def test_users_are_listed_by_id_or_activity(http: FlaskClient, fakes: Fakes) -> None:
     events = {user: len(history) for user, history in fakes.world.histories.items()}
-    found = users(http, "size=100")
-    assert list(found) == sorted(fakes.world.userids, key=str)
-    assert found == {user: events[user] for user in found}
+    everybody = sorted(fakes.world.userids, key=str)
+    expected = [(user, events[user]) for user in everybody]
+    assert list(users(http, "size=100").items()) == expected
     fewest = users(http, "fewest=true&size=3")
     assert next(iter(fewest.items())) == (BLANK_USER, 0)
     assert list(fewest.values()) == sorted(events.values())[:3]
@@ -50,10 +50,7 @@ def test_users_are_listed_by_id_or_activity(http: FlaskClient, fakes: Fakes) -> 
 
 def test_users_are_found_by_id_prefix_exact_match_first(http: FlaskClient) -> None:
     assert list(users(http, "q=1")) == [1, 10, 11, 12]
-    ones = users(http, "q=1&fewest=true")
-    del ones[1]
-    assert list(ones.values()) == sorted(ones.values())
-    assert ones.keys() == {10, 11, 12}
+    assert list(users(http, "q=1&fewest=true")) == [1, 10, 11, 12]
     assert users(http, "q=99") == users(http, "q=x") == {}
 
 
@@ -70,7 +67,6 @@ def test_a_user_with_events_only_is_found_by_exact_id(http: FlaskClient) -> None
 def test_ids_may_be_any_text(http: FlaskClient, fakes: Fakes) -> None:
     assert next(iter(users(http, "q=u-8"))) == "u-8f3a"
     history = got(http, "/ml/history?userid=a/b%20c", "UserHistory")
-    assert history["known"] is True
     newest = int(fakes.world.histories[2].item_numbers[0])
     assert history["item_list"][0]["itemid"] == fakes.world.own_item(newest)
 
@@ -81,7 +77,7 @@ def test_a_history_is_newest_first_with_values_and_titles(
     world = fakes.world
     answer = got(http, "/ml/history?userid=1&size=5", "UserHistory")
     history, levels = world.histories[1], world.published.manifest.dataset.levels
-    expected = {"events": len(history), "last": LAST_EVENT, "known": True}
+    expected = {"events": len(history), "last": LAST_EVENT}
     assert expected.items() <= answer.items()
     numbers, codes = history.item_numbers[:5].tolist(), history.ratings[:5].tolist()
     for item, number, code in zip(answer["item_list"], numbers, codes, strict=True):
@@ -114,38 +110,21 @@ def test_the_map_has_items_with_vectors_by_popularity(
 def test_a_map_is_made_once_while_the_release_is_open(
     http: FlaskClient, fakes: Fakes
 ) -> None:
-    http.get("/ml/users")
-    before = len(fakes.items.calls)
-    assert http.get("/ml/map").json == http.get("/ml/map").json
-    assert len(fakes.items.calls) == before + 1
-    fakes.publish(replace(fakes.world, release=OTHER, seed=1))
-    assert got(http, f"/ml/map?release={OTHER}", "ItemMap")["release"] == OTHER
-
-
-def test_parallel_requests_for_a_map_make_it_once(
-    http: FlaskClient, fakes: Fakes
-) -> None:
-    http.get("/ml/users")
-    app, before = http.application, len(fakes.items.calls)
-    fakes.items.on_call = lambda: time.sleep(0.3)
-    with ThreadPoolExecutor(8) as threads:
-        maps = list(
-            threads.map(lambda _: app.test_client().get("/ml/map").text, range(8))
-        )
-    assert len(set(maps)) == 1
-    assert len(fakes.items.calls) == before + 1
-
-
-def test_the_map_without_elasticsearch_is_made_later(
-    http: FlaskClient, fakes: Fakes
-) -> None:
+    """Also by parallel requests, after a first one without Elasticsearch."""
     http.get("/ml/users")
     fakes.items.down = True
     answer = http.get("/ml/map")
     assert answer.status_code == 503
     conforms(answer.json, "ErrorAnswer")
     fakes.items.down = False
-    assert http.get("/ml/map").status_code == 200
+    app, before = http.application, len(fakes.items.calls)
+    fakes.items.on_call = lambda: time.sleep(0.3)
+    with ThreadPoolExecutor(8) as threads:
+        ask = lambda _: app.test_client().get("/ml/map").text  # noqa: E731
+        assert len(set(threads.map(ask, range(8)))) == 1
+    assert len(fakes.items.calls) == before + 1
+    fakes.publish(replace(fakes.world, release=OTHER, seed=1))
+    assert got(http, f"/ml/map?release={OTHER}", "ItemMap")["release"] == OTHER
 
 
 def test_items_that_are_all_alike_are_in_one_place() -> None:
@@ -162,18 +141,12 @@ def test_a_service_that_is_down_is_named(http: FlaskClient, fakes: Fakes) -> Non
     assert http.get("/ml/items?q=film").status_code == 200  # titles are in memory
 
 
-def test_a_release_of_another_format_is_not_listed(
-    http: FlaskClient, fakes: Fakes
-) -> None:
-    fakes.users.history.insert(0, OTHER)
-    fakes.users.unreadable.add(OTHER)
-    kept = got(http, "/ml/releases", "KeptReleases")["releases"]
-    assert [each["release"] for each in kept] == [fakes.world.release]
-
-
 def test_releases_are_listed_the_live_one_first(
     http: FlaskClient, fakes: Fakes
 ) -> None:
+    """Without one of another format."""
+    fakes.users.history.insert(0, "ffffffffffff")
+    fakes.users.unreadable.add("ffffffffffff")
     fakes.add(replace(fakes.world, release=OTHER, seed=1, model_version=2))
     fakes.users.history.insert(0, OTHER)  # published after the one that is live
     fakes.follow()
@@ -190,7 +163,6 @@ def test_a_deleted_release_is_not_found_and_not_replaced(
     http: FlaskClient, fakes: Fakes
 ) -> None:
     requested = {"userid": 1, "release": OTHER}
-    assert http.post("/ml/rec", json=requested).status_code == 404
     assert http.get(f"/ml/items?q=a&release={OTHER}").status_code == 404
     fakes.publish(replace(fakes.world, release=OTHER))
     assert http.post("/ml/rec", json=requested).status_code == 200
@@ -278,10 +250,8 @@ TITLES = {
     [
         ("amelie", [1]),
         ("AMÉLIE 2001", [1]),
-        ("star", [2, 3, 5]),
         ("wars star", [2, 3]),
         ("tar", [2, 3, 5]),
-        ("art", [5]),
         ("nothing", []),
     ],
 )
@@ -290,8 +260,4 @@ def test_title_search_matches_all_words_by_popularity(
 ) -> None:
     titles = [(itemid, folded(title)) for itemid, title in TITLES.items()]
     assert find(titles, text, 10) == found
-
-
-def test_words_that_begin_so_come_before_the_others() -> None:
-    for size in (10, 1):
-        assert find([(1, "restart"), (2, "start")], "start", size) == [2, 1][:size]
+    assert find(titles, text, 1) == found[:1]

@@ -69,9 +69,8 @@ class Stack:
     def recipe(self, folder: Path, **changes: Any) -> str:
         """The recipe with another recall, as a file."""
         recipe = self.settings.recipe
-        other = recipe.model_copy(
-            update={"name": "other", "recall": recipe.recall.model_copy(update=changes)}
-        )
+        recall = recipe.recall.model_copy(update=changes)
+        other = recipe.model_copy(update={"name": "other", "recall": recall})
         path = folder / "other.json"
         path.write_text(other.model_dump_json(), encoding="utf-8")
         return str(path)
@@ -162,41 +161,24 @@ def served(stack: Stack, release: str) -> bool:
 
 
 def test_a_whole_basket_is_held_out() -> None:
-    events = pd.DataFrame(
-        {"userid": [1] * 14 + [2] * 3, "timestamp": [*[5] * 2, *[9] * 12, 1, 2, 3]}
-    )
-    assert gate.held_out(events, HoldoutRule(basket=True)).index.tolist() == [
-        *range(2, 14),
-        16,
-    ]
-    assert gate.held_out(events, HoldoutRule(last=2)).index.tolist() == [
-        12,
-        13,
-        15,
-        16,
-    ]
-
-
-def test_nothing_new_is_no_new_release(stack: Stack) -> None:
-    assert stack.renew()["verdict"] == "unchanged"
-    assert not (stack.settings.service_dir("renewal") / "candidate").exists()
+    times = [5, 9, 9, 9, 1, 2]
+    events = pd.DataFrame({"userid": [1] * 4 + [2] * 2, "timestamp": times})
+    basket = gate.held_out(events, HoldoutRule(basket=True))
+    assert basket.index.tolist() == [1, 2, 3, 5]
+    last = gate.held_out(events, HoldoutRule(last=2))
+    assert last.index.tolist() == [2, 3, 4, 5]
 
 
 def test_new_events_are_trained_on_and_the_newest_of_them_judge(stack: Stack) -> None:
     former = stack.live
     events = collected(stack.settings, users=160)
     found = stack.renew()
-    assert (found["verdict"], found["live"], found["candidate"]) == (
-        "activated",
-        former,
-        stack.live,
-    )
+    assert (found["verdict"], found["live"]) == ("activated", former)
     assert found["events"] == {"new": 800, "held back": 160}
     fitted = artifacts.EVENTS.read(stack.settings.artifacts_dir)
     assert set(fitted["eventid"]) == set(events["eventid"][:640])
     report = found["gate"]
     assert report["all"]["users"] >= gate.LEAST_USERS
-    assert (report["exposed events"], report["judged by"]) == (0, "all")
     assert served(stack, found["candidate"])
     previous = renew.previous_dir(stack.settings)
     # the former release's artifacts are kept
@@ -218,10 +200,9 @@ def test_fitted_events_are_no_targets(
     targets = rows[rows[gate.TARGET]]
     with_events = targets[targets[Columns.USER].isin(events["userid"])]
     held = events[4 * users :]
-    assert (
-        set(zip(with_events[Columns.USER], with_events[Columns.ITEM], strict=True))
-        == set(zip(held["userid"], held["itemid"], strict=True))
-    )  # not what their data set holds out, which comes before events that the candidate was fitted on
+    # not what their data set holds out, which comes before events that the candidate was fitted on
+    found = with_events[[Columns.USER, Columns.ITEM]].to_numpy().tolist()
+    assert sorted(found) == sorted(held[["userid", "itemid"]].to_numpy().tolist())
     # else of others what the data set holds out
     assert (len(targets) == len(with_events)) == enough
     begins = targets.groupby(Columns.USER)[Columns.TIMESTAMP].min()
@@ -293,16 +274,10 @@ def test_after_an_error_the_next_renewal_trains_again(
     assert served(stack, stack.report["candidate"])
 
 
-def test_too_few_users_tell_nothing(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    collected(stack.settings, users=160)
-    monkeypatch.setattr(gate, "LEAST_USERS", 1_000)
-    with pytest.raises(
-        RefusedError,
-        match=r"\d+ users liked something new .* and 1000 are needed",
-    ):
-        stack.renew()
+def test_too_few_users_tell_nothing() -> None:
+    report = {"judged by": "all", "all": {"users": 99}}
+    with pytest.raises(RefusedError, match=r"99 users liked .* and 100 are needed"):
+        gate.expect_no_worse(report)
 
 
 class Tried:
@@ -349,6 +324,9 @@ def test_a_canary_is_begun_and_its_end_settles_the_artifacts(
     assert trials.found.canary.release == candidate
     with pytest.raises(StepError, match="is still on trial"):
         stack.renew()
+    trials.end("stopped", "superseded")
+    again = stack.renew(canary=True)
+    assert again["candidate"] == candidate, "one that others ended is tried again"
     trials.end("activated" if activated else "rolled back")
     stack.live = candidate if activated else former
     assert (renew.rejected_by_canary(stack.settings, candidate) is None) == activated
@@ -369,15 +347,11 @@ def test_artifacts_that_are_not_the_candidates_stay(stack: Stack) -> None:
     assert previous.exists()
 
 
-@pytest.mark.parametrize("running", ["canary", "experiment"])
 def test_a_renewal_that_cannot_begin_its_canary_does_nothing(
-    stack: Stack, trials: Tried, running: str
+    stack: Stack, trials: Tried
 ) -> None:
-    if running == "canary":
-        trials.begin(stack.settings, "b" * 12)
-    else:
-        trials.found = Trials(experiments=(experiment(),))
-    with pytest.raises(TrialError, match=running):
+    trials.found = Trials(experiments=(experiment(),))
+    with pytest.raises(TrialError, match="experiment"):
         stack.renew(canary=True)
     assert not (stack.settings.service_dir("renewal") / "report.json").exists()
 
@@ -421,27 +395,19 @@ def test_a_rejected_release_is_not_tried_again(
     assert stack.renew(canary=True, recipe_name=other)["verdict"] == "canary"
 
 
-def test_a_canary_that_others_ended_is_tried_again(stack: Stack, trials: Tried) -> None:
-    collected(stack.settings, users=160)
-    candidate = stack.renew(canary=True)["candidate"]
-    trials.end("stopped", "superseded")
-    assert stack.renew(canary=True)["candidate"] == candidate
-    assert trials.found.canary is not None
-
-
 def test_killed_between_two_renames(stack: Stack) -> None:
+    """And nothing new is no new release."""
     previous = renew.previous_dir(stack.settings)
     previous.parent.mkdir(parents=True)
     stack.settings.artifacts_dir.rename(previous)
     assert stack.renew()["verdict"] == "unchanged"
     assert stack.settings.artifacts_dir.exists()
+    assert not (stack.settings.service_dir("renewal") / "candidate").exists()
 
 
 def test_of_two_at_once_the_second_is_refused(tmp_path: Path) -> None:
-    refused = pytest.raises(StepError, match=r"renewal runs \(process \d+ since 2")
+    refused = pytest.raises(StepError, match="renewal runs")
     with renew.locked(tmp_path), refused, renew.locked(tmp_path):
-        pass
-    with renew.locked(tmp_path):
         pass
 
 
