@@ -12,7 +12,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from research.measure.shop import make_shop
 from tests.e2e.pipeline import Pipeline, itemids
-from tests.made_up_data import shop, supermarket
+from tests.made_up_data import supermarket
 from tests.services.online.load import load
 
 # A release is published, activated and rolled back while requests come; a bad one never goes live.
