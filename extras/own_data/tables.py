@@ -128,6 +128,10 @@ class File:
                 f"list_transform({values}, lambda each: trim(each, E' \\t\\r\\n'))"
             )
             return f"coalesce(list_filter({trimmed}, lambda each: each <> ''), [])"
+        if kind.endswith("[]") or kind.startswith(("STRUCT", "MAP", "UNION")):
+            raise StepError(
+                f"{self.name}, column {column!r}: {kind} cannot be read as text."
+            )
         return f"nullif({text}, '')"
 
 

@@ -122,6 +122,8 @@ def test_ids_of_other_types_are_read_as_written(tmp_path: Path) -> None:
     refused(in_parquet(tmp_path, customer=[7.0, None], at=days), f"{place}'customer'")
     at = pd.to_datetime(["2024-01-01", "2199-01-01"])
     refused(in_parquet(tmp_path, at=at), f"{place}'at': .*'2199")
+    for cells in ([{"a": 1}, {"a": 2}], [["a"], ["b"]]):
+        refused(in_parquet(tmp_path, customer=cells, at=days), "column 'customer'")
 
 
 def test_finer_times_than_seconds_keep_their_order(tmp_path: Path) -> None:
