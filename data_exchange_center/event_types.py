@@ -72,6 +72,12 @@ def targets(types: Sequence[EventType]) -> tuple[EventType, ...]:
     return tuple(each for each in types if each.target)
 
 
+def heaviest(types: Sequence[EventType]) -> str | None:
+    """Name of the target with the largest weight, such as a purchase; None without types."""
+    found = max(targets(types), key=lambda each: each.weight, default=None)
+    return found.name if found else None
+
+
 def had(
     types: Sequence[EventType], codes: NDArray[np.integer], allows_repeats: bool
 ) -> NDArray[np.bool_]:

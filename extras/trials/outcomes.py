@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.dataset import Dataset, OwnId
+from data_exchange_center.event_types import heaviest
 from data_exchange_center.events import Event, opinion
 from extras.trials.exposures import Exposure
 from extras.trials.quality import DayRate
@@ -27,9 +28,10 @@ def likes_of(
 ) -> int:
     """How many items a user likes that one of the user's answers had shown before the like.
 
-    A later event that retracts an item or rates it low takes the like back. ``end``: the last second that counts, for
-    retractions too.
+    Where events have types, only those of the target with the largest weight count, such as purchases. A later event
+    that retracts an item or rates it low takes the like back. ``end``: the last second that counts.
     """
+    counted = heaviest(dataset.types)
     liked: set[OwnId] = set()
     for event in sorted(events, key=lambda each: each.timestamp):
         if event.timestamp > end:
@@ -37,9 +39,13 @@ def likes_of(
         likes = opinion(event, dataset)
         if likes is False:
             liked.discard(event.itemid)
-        elif likes and any(
-            each.timestamp <= event.timestamp and event.itemid in each.items
-            for each in answers
+        elif (
+            likes
+            and counted in (None, event.type)
+            and any(
+                each.timestamp <= event.timestamp and event.itemid in each.items
+                for each in answers
+            )
         ):
             liked.add(event.itemid)
     return len(liked)

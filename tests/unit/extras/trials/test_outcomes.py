@@ -10,7 +10,8 @@ import pytest
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.events import Event
 from extras.trials.exposures import EXPOSURE, Exposure
-from extras.trials.outcomes import Outcomes, hit_rates, outcomes_of
+from extras.trials.outcomes import Outcomes, hit_rates, likes_of, outcomes_of
+from tests.unit.data_exchange_center.test_event_types import TYPED
 from tests.unit.online.world import DefaultWorld
 
 STARS: Dataset = DefaultWorld().published.manifest.dataset
@@ -50,6 +51,13 @@ def found(
     now: float = LONG_AFTER,
 ) -> Outcomes:
     return outcomes_of(exposures, lambda _: events, STARS, HOUR, now)
+
+
+def test_of_types_the_heaviest_target_counts() -> None:
+    events = [rated(4, 10, None, type="cart"), rated(5, 11, None, type="buy")]
+    late = [*events, rated(4, 12, None, type="buy")]
+    answers = [shown(1, 5)]
+    assert [likes_of(answers, each, TYPED, HOUR) for each in (events, late)] == [1, 2]
 
 
 def test_an_exposure_comes_back_as_it_was_packed() -> None:
