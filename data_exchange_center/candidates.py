@@ -177,9 +177,9 @@ def channel_lists(
 ) -> dict[str, Hits]:
     """The best unseen items by each channel, in the recipe's order: found by a search, or scored by the channel itself.
 
-    ``searched``: one list for each of `RecallRecipe.searched`. Raises as `search_vectors`.
+    ``searched``: one list for each of `RecallRecipe.vector_channels`. Raises as `search_vectors`.
     """
-    names = [channel.name for channel in recipe.searched]
+    names = [channel.name for channel in recipe.vector_channels]
     lists = dict(zip(names, searched, strict=True))
     if len(lists) < len(recipe.channels):
         lists |= channels.lists(

@@ -112,7 +112,7 @@ def unit_vectors(rows: NDArray[np.floating]) -> Float32:
     return unit
 
 
-def query_vectors(vectors: Float32) -> Float32:
+def with_bias_dims(vectors: Float32) -> Float32:
     """(m, d) user vectors -> (m, d + 2): 1 for the item's bias, 0 for the item's filler."""
     longer = np.zeros((len(vectors), vectors.shape[1] + 2), np.float32)
     longer[:, :-2], longer[:, -2] = vectors, 1
@@ -193,7 +193,7 @@ class HistorySum(VectorChannel):
             vectors += (units * sigmoid(units)) @ down
         if not self.bias.any():
             vectors[~vectors.any(axis=1)] = np.nan
-        return query_vectors(vectors)
+        return with_bias_dims(vectors)
 
     def weights(self, requests: Requests) -> Iterator[Float32]:
         """Yield the weights of the events, (m, n), field by field."""

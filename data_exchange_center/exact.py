@@ -66,7 +66,7 @@ class ExactItems:
         """Search as `ElasticItems` does: `Hits` of each searched channel, best first; ties by number."""
         allowed = self.allowed(query)
         found = []
-        for channel in query.recall.searched:
+        for channel in query.recall.vector_channels:
             products = np.full(len(self.item_numbers), np.nan, np.float32)
             if (vector := query.vectors.get(channel.name)) is not None:
                 products[allowed] = self.vectors[channel.name][allowed] @ vector

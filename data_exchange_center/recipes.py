@@ -294,7 +294,7 @@ class RecallRecipe(Frozen):
     index: VectorIndex = "flat"
 
     @property
-    def searched(self) -> tuple[VectorRecipe, ...]:
+    def vector_channels(self) -> tuple[VectorRecipe, ...]:
         """The channels that have vectors in the index; the others score the items themselves."""
         return tuple(
             channel for channel in self.channels if isinstance(channel, VectorRecipe)

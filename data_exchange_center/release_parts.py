@@ -59,7 +59,7 @@ def release_of_artifacts(settings: Settings) -> Manifest:
     # width of each searched channel's vectors
     vectors = artifacts.ITEM_VECTORS.read(folder)
     dims = {}
-    for channel in recipe.recall.searched:
+    for channel in recipe.recall.vector_channels:
         known = vectors[wire.vector_of(channel.name)].dropna()
         dims[channel.name] = len(known.iloc[0])
     report = artifacts.RANK_REPORT.read(folder)

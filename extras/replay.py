@@ -297,7 +297,7 @@ def searched(
     """Exact search of many queries at once, in single precision: for each, the hits of every searched channel."""
     by_channel = []
     allowed = [index.allowed(query) for query in queries]
-    for channel in queries[0].recall.searched:
+    for channel in queries[0].recall.vector_channels:
         items = index.vectors[channel.name]  # (n, dim)
         nothing = np.full(items.shape[1], np.nan, np.float32)
         vectors = np.stack(

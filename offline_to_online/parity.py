@@ -206,7 +206,7 @@ class OfflineTruth:
             self.manifest.release, recall, vectors, user.terms, user.seen
         )
         allowed = self.index.allowed(query)
-        for channel in recall.searched:
+        for channel in recall.vector_channels:
             items = self.index.vectors[channel.name]  # (items, dim)
             vector = vectors.get(channel.name, np.full(items.shape[1], np.nan))
             products = items @ vector.astype(np.float64)

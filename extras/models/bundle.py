@@ -25,7 +25,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
 
-from data_exchange_center.channels import Arrays, index_vectors, query_vectors
+from data_exchange_center.channels import Arrays, index_vectors, with_bias_dims
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.recipes import Frozen
 from extras.models import encoder
@@ -116,7 +116,7 @@ def read(folder: Path, about: About, past: Sequences, own: Own) -> Arrays:
         "item_numbers": numbers,
         "items": items,
         "user_numbers": past.user_numbers[rows[order]],
-        "users": query_vectors(of_users)[order],
+        "users": with_bias_dims(of_users)[order],
     }
 
 

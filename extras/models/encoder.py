@@ -135,7 +135,7 @@ def read_encoder(path: Path, history: int, n_items: int, dims: int) -> bytes:
 
 
 def extend_to_query(proto: onnx.ModelProto, dims: int) -> None:
-    """Append a node that gives query vectors, (batch, dims + 2), as `channels.query_vectors` does."""
+    """Append a node that gives query vectors, (batch, dims + 2), as `channels.with_bias_dims` does."""
     from onnx import TensorProto, helper
 
     graph = proto.graph

@@ -314,7 +314,7 @@ class Browse:
 
     def _new_map(self, opened: Release) -> str:
         """`ItemMap` as JSON: the most popular items for which the first channel has a vector in Elasticsearch."""
-        channel = opened.manifest.recipe.recall.searched[0].name
+        channel = opened.manifest.recipe.recall.vector_channels[0].name
         popular = opened.by_popularity.ids.tolist()
         indexed = read_indexed(
             self._recommender.items, opened.release, popular[:MOST_ITEMS], [channel]

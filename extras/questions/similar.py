@@ -89,7 +89,7 @@ def tables_of(opened: Release) -> list[Table]:
     """Similarity tables of the release's items: of a channel of item-item weights these, of others cosines."""
     fitted = {channel.name: channel for channel in opened.channels.channels}
     tables = []
-    for recipe in opened.manifest.recipe.recall.searched:
+    for recipe in opened.manifest.recipe.recall.vector_channels:
         channel = fitted.get(recipe.name)
         itemids, vectors = opened.exact.item_numbers, opened.exact.vectors[recipe.name]
         if isinstance(channel, HistorySum):  # without popularity and filler

@@ -72,7 +72,7 @@ class FM(nn.Module):
             for table in (self.factors.table, self.linear.table)
         )
         items = slice(self.n_users + 1, None)
-        return channels.query_vectors(
+        return channels.with_bias_dims(
             factors[1 : self.n_users]
         ), channels.index_vectors(factors[items], weights[items, 0])
 

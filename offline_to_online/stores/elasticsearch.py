@@ -313,7 +313,7 @@ def check_self_first(
     recall = manifest.recipe.recall.model_copy(
         update={"num_candidates": SELF_CANDIDATES, "candidates": 1}
     )
-    ties = {channel.name: 0 for channel in recall.searched}
+    ties = {channel.name: 0 for channel in recall.vector_channels}
     own_ids = {row.number: row.own_id for row in rows}
     queries = [ItemQuery(manifest.release, recall, row.vectors) for row in rows]
     with closing(ElasticItems(patient(settings).elasticsearch)) as client:

@@ -134,7 +134,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
     """One search per channel with vectors, all of them in one round trip; by libcurl, as Elasticsearch's own client
     costs more time than the search.
 
-    The answer has one `Hits` for each channel of `RecallRecipe.searched`, in its order; a channel without vector and
+    The answer has one `Hits` for each of `RecallRecipe.vector_channels`, in its order; a channel without vector and
     genres finds nothing. Scores of a search by vector alone are inner products, of others Elasticsearch's sums.
     """
 
@@ -149,7 +149,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         allowed = unseen_filter(query.seen, query.only)
-        channels = query.recall.searched
+        channels = query.recall.vector_channels
         searches = [channel_query(channel, query, allowed) for channel in channels]
         how = {"size": query.recall.candidates, **KEYS_ONLY}
         bodies = [{"query": search, **how} for search in searches if search is not None]

@@ -94,7 +94,7 @@ def fused_candidates(
     Items that the release's catalogue lacks are left out: there is nothing to show of them.
 
     Args:
-        searched: one list for each of `RecallRecipe.searched`.
+        searched: one list for each of `RecallRecipe.vector_channels`.
     """
     recipe = release.manifest.recipe.recall
     with usable(user):

@@ -271,7 +271,7 @@ def test_offline_and_online_agree_on_it(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="third")
     side = OnlineSide(tmp_path, "third")
     assert max(side.check().gaps.values()) <= 1e-6
-    assert [channel.name for channel in side.manifest.recipe.recall.searched] == list(
-        side.manifest.vector_dims
-    )
+    assert [
+        channel.name for channel in side.manifest.recipe.recall.vector_channels
+    ] == list(side.manifest.vector_dims)
     assert all("recent" not in row.vectors for row in item_rows(tmp_path))

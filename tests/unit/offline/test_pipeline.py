@@ -111,7 +111,7 @@ def test_every_artifact_is_there_and_makes_a_release(settings: Settings) -> None
         "genres": 3,
     }
     assert list(manifest.vector_dims) == [
-        channel.name for channel in settings.recipe.recall.searched
+        channel.name for channel in settings.recipe.recall.vector_channels
     ]
     assert manifest.model["model"]["kind"] == settings.recipe.ranker.kind
     losses = [
@@ -257,7 +257,7 @@ def test_an_item_without_a_rating_has_no_vector(settings: Settings) -> None:
     vectors = artifacts.ITEM_VECTORS.read(settings.artifacts_dir).set_index(
         Columns.ITEM
     )
-    for channel in settings.recipe.recall.searched:
+    for channel in settings.recipe.recall.vector_channels:
         there = vectors[vector_of(channel.name)].dropna()
         assert trained <= set(there.index) <= rated
         lengths = np.linalg.norm(np.stack(there.to_list()), axis=1)

@@ -138,7 +138,7 @@ def check_best(
 ) -> None:
     """The answers are the best items but ``seen``, with their scores."""
     assert len(answers) == len(searched.recall.channels)
-    for channel, hits in zip(searched.recall.searched, answers, strict=True):
+    for channel, hits in zip(searched.recall.vector_channels, answers, strict=True):
         vector = searched.vectors.get(channel.name)
         every = world.search(
             channel, vector, searched.terms, seen, size=len(world.itemids)
@@ -192,7 +192,7 @@ class SearchContract:
         zeros = {name: np.zeros_like(vector) for name, vector in vectors.items()}
         nowhere = query(world, 1, None, few, terms=(), vectors=zeros, seen=())
         found = client.call(nowhere)
-        for channel, hits in zip(nowhere.recall.searched, found, strict=True):
+        for channel, hits in zip(nowhere.recall.vector_channels, found, strict=True):
             assert hits.ids.tolist() == sorted(world.item_vectors[channel.name])[:20]
 
     def test_where_nothing_is_left_nothing_is_found(
@@ -262,7 +262,7 @@ class ElasticItemsContract(SearchContract):
         for userid in (1, 8):
             client.call(query(world, userid))
         counted = client.searches(world.release) - before
-        assert counted == 2 * len(world.recipe.recall.searched)
+        assert counted == 2 * len(world.recipe.recall.vector_channels)
         with pytest.raises(GoneError):
             client.searches(NOWHERE)
 

@@ -177,7 +177,7 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         world = self._world(query.release)
-        self.answered += len(query.recall.searched)
+        self.answered += len(query.recall.vector_channels)
         left_out = list(query.seen)
         if query.only is not None:
             left_out += set(world.itemids).difference(query.only.tolist())
@@ -186,7 +186,7 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
             world.search(
                 channel, query.vectors.get(channel.name), query.terms, left_out, size
             )
-            for channel in query.recall.searched
+            for channel in query.recall.vector_channels
         )
         if query.release not in self.more:
             return found

@@ -265,7 +265,7 @@ class World:
         terms, seen = self.user_terms[userid], self.seen[userid]
         hits = [
             self.search(each, vectors.get(each.name), terms, seen, recall.candidates)
-            for each in recall.searched
+            for each in recall.vector_channels
         ]
         weights = [each.fusion_weight for each in recall.channels]
         return fuse(hits, weights, recall.candidates)

@@ -75,7 +75,7 @@ def test_the_channel_finds_the_items_of_the_artifacts(
     recommender: Recommender, encoded: EncodedWorld
 ) -> None:
     answer, recall = ask(recommender, encoded, strict=True), encoded.recipe.recall
-    channel, vector = recall.searched[-1], encoded.user_vectors(1)[CHANNEL]
+    channel, vector = recall.vector_channels[-1], encoded.user_vectors(1)[CHANNEL]
     expected = encoded.search(channel, vector, (), encoded.seen[1], recall.candidates)
     assert set(answer.recall[CHANNEL]) == set(expected.ids.tolist())
     assert answer.recall[CHANNEL][0] == expected.ids[0]

@@ -76,7 +76,7 @@ def test_the_list_is_that_of_the_model_offline(
     recommender: Recommender, triton: FakeTriton, userid: int
 ) -> None:
     answer, recall = ask(recommender, userid, strict=True), WORLD.recipe.recall
-    channel, vector = recall.searched[-1], WORLD.user_vectors(userid)[CHANNEL]
+    channel, vector = recall.vector_channels[-1], WORLD.user_vectors(userid)[CHANNEL]
     seen = WORLD.seen[userid]
     expected = WORLD.search(channel, vector, (), seen, recall.candidates)
     assert answer.recall[CHANNEL] == expected.ids.tolist()
@@ -103,7 +103,7 @@ def test_without_triton_the_other_channels_answer(
 def test_without_other_channels_popular_items_answer(
     recommender: Recommender, triton: FakeTriton, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nothing = (NO_HITS,) * len(WORLD.recipe.recall.searched)
+    nothing = (NO_HITS,) * len(WORLD.recipe.recall.vector_channels)
     monkeypatch.setattr(recommender.items, "_call", lambda query: nothing)
     triton.fails = "cannot be reached"
     answer = ask(recommender)

@@ -97,7 +97,7 @@ def test_the_map_has_items_with_vectors_by_popularity(
     http: FlaskClient, fakes: Fakes
 ) -> None:
     answer, world = got(http, "/ml/map", "ItemMap"), fakes.world
-    assert answer["channel"] == world.recipe.recall.searched[0].name
+    assert answer["channel"] == world.recipe.recall.vector_channels[0].name
     items = answer["item_list"]
     found = [item["itemid"] for item in items]
     popular = [itemid for itemid, _ in world.popular if itemid in world.trained]

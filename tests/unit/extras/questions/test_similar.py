@@ -39,7 +39,7 @@ def test_it_is_near_by_the_cosine_of_a_channels_item_vectors(
     fakes: Fakes, http: FlaskClient
 ) -> None:
     opened = fakes.recommender.releases.get()
-    name = fakes.world.recipe.recall.searched[0].name
+    name = fakes.world.recipe.recall.vector_channels[0].name
     fitted = {channel.name: channel for channel in opened.channels.channels}
     vectors = fakes.world.item_vectors[name]
     if name in fitted:  # without popularity and filler

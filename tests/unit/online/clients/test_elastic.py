@@ -71,7 +71,7 @@ def test_a_quantized_index_is_searched_within_its_items_range(
 def test_all_neighbours_count_besides_genres(terms: tuple[int, ...]) -> None:
     """Without its k, Elasticsearch 8.18 and later take the search's size: fewer neighbours, other candidates."""
     recall = SOURCE.recall
-    search = search_of(recall.searched[0], recall, *terms)
+    search = search_of(recall.vector_channels[0], recall, *terms)
     knn = search["bool"]["should"][1]["knn"] if terms else search["knn"]
     assert knn["k"] == knn["num_candidates"] == recall.num_candidates
     assert recall.num_candidates > recall.candidates
@@ -132,7 +132,7 @@ def test_a_cluster_request_is_retried_once(
     answers = [lacking, WHOLE, lacking, lacking]
     client, left = answering(monkeypatch, *answers, cluster=cluster)
     if cluster:
-        assert len(client.call(QUERY)) == len(QUERY.recall.searched)
+        assert len(client.call(QUERY)) == len(QUERY.recall.vector_channels)
     with pytest.raises(ServiceError, match=r"a part of its index|refused the search"):
         client.call(QUERY)
     assert len(left) == (0 if cluster else 3)
@@ -142,7 +142,7 @@ def test_a_cluster_request_is_retried_once(
 def test_terms_are_searched_only_if_the_recipe_weighs_them(
     recipe: Recipe, hybrid: bool
 ) -> None:
-    for channel in recipe.recall.searched:
+    for channel in recipe.recall.vector_channels:
         search = search_of(channel, recipe.recall, 1, 4)
         assert ("bool" in search) == hybrid
         alone = ItemQuery("", recipe.recall, {}, (1, 4))
