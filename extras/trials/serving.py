@@ -20,7 +20,6 @@ from extras.trials.decision import (
     CanarySettings,
     Counts,
     Guardrail,
-    bucket_of,
     decide,
     guardrails,
     relative_likes,
@@ -150,7 +149,7 @@ class Serving:
         active = self._recommender.releases.loaded.get(canary.active)
         if arm == "canary" and active and is_wrong(answer, self._titles(active)):
             names.append("wrong")
-        tally.count(arm, [*names, f"<{bucket_of(answer.took_ms['total'])}"])
+        tally.count(arm, names, answer.took_ms["total"])
         if arm == "canary" and not names and request.model_fields_set <= PLAIN:
             tally.samples.append(request)
         return answer

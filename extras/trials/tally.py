@@ -6,12 +6,16 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from data_exchange_center.dataset import OwnId
-from extras.trials.decision import NOTHING, TOP
+from extras.trials.decision import NOTHING, TOP, bucket_of
 from online.clients.triton import NOT_NUMBERS
 from online.recommend.loaded_release import Release
 from online.recommend.types import Answer, Request
+
+# Canary requests of a worker that are not timed: its connections and caches are cold
+FIRST: Final = 20
 
 
 class Tally:
@@ -31,11 +35,23 @@ class Tally:
         self.samples: deque[Request] = deque(maxlen=100)
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._timed = 0  # answers of the canary
 
-    def count(self, group: str, names: Iterable[str]) -> None:
-        """Count a request; ``names``: the guardrails that it counts against."""
+    def count(
+        self, group: str, names: Iterable[str], took_ms: float | None = None
+    ) -> None:
+        """Count a request.
+
+        Args:
+            names: the guardrails that it counts against.
+            took_ms: its time; None where it has no answer. The canary's first `FIRST` times do not count.
+        """
         with self._lock:
             self._counts.update(f"{group}:{name}" for name in ("requests", *names))
+            if took_ms is not None:
+                self._timed += group == "canary"
+                if group == "active" or self._timed > FIRST:
+                    self._counts[f"{group}:<{bucket_of(took_ms)}"] += 1
 
     def compared(self, overlap: int) -> None:
         """Count a compared list."""

@@ -15,11 +15,18 @@ from data_exchange_center.settings import ServerSettings, Settings
 from extras.trials import exposures, serving
 from extras.trials.always_valid import Interval
 from extras.trials.changes import start_canary
-from extras.trials.decision import Decision
+from extras.trials.decision import Decision, bucket_of
 from extras.trials.exposures import Exposure, Sampler
 from extras.trials.quality import DayRate, Drift, Report
 from extras.trials.state import GROUPS, Canary, Experiment
-from extras.trials.tally import is_wrong, overlap_of, problems, titles_of
+from extras.trials.tally import (
+    FIRST,
+    Tally,
+    is_wrong,
+    overlap_of,
+    problems,
+    titles_of,
+)
 from online.clients.base import ServiceError
 from online.clients.triton import NOT_NUMBERS
 from online.main.s1_server import create_app
@@ -513,3 +520,14 @@ def test_the_report_is_shown_and_in_the_metrics(
     page = http.get("/metrics").text
     assert f'recsys_hit_rate{{release="{OTHER}"}} 0.25' in page
     assert f'recsys_drift_psi{{feature="age",release="{OTHER}"}} 0.31' in page
+
+
+def test_the_canarys_first_times_do_not_count() -> None:
+    tally = Tally()
+    for group in GROUPS:
+        for _ in range(FIRST + 1):
+            tally.count(group, [], 40.0)
+    counts = tally.taken()
+    timed = [counts[f"{group}:<{bucket_of(40.0)}"] for group in GROUPS]
+    assert timed == [1, FIRST + 1]
+    assert counts["canary:requests"] == FIRST + 1
