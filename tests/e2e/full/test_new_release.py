@@ -192,8 +192,8 @@ def test_one_is_started_reported_and_stopped(pipeline: Pipeline) -> None:
         "experiment-start", "name=trial", "arms=a=live b=ffffffffffff", fails=True
     )
     assert "trial" in make("experiment-start", "name=trial", arms, "horizon=3600")
-    assert "There is an experiment called 'trial'" in make(
-        "experiment-start", "name=trial", arms, fails=True
+    assert "A trial runs already, trial" in make(
+        "experiment-start", "name=another", arms, fails=True
     )
     url = f"{pipeline.settings.server.url}/ml/rec"
     for attempt in Retrying(
