@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from extras.trials.tally import (
 from online.clients.base import ServiceError
 from online.clients.triton import NOT_NUMBERS
 from online.main.s1_server import create_app
+from online.recommend import types
 from online.recommend.outcomes import Degradation, Outcome
 from online.recommend.types import Answer, Item
 from tests.unit.extras.conftest import Fakes
@@ -132,8 +134,10 @@ def test_without_a_trial_nothing_is_read_added_or_logged(
 
 
 def test_users_are_answered_from_their_arms_in_one_round_trip(
-    http: FlaskClient, both: Fakes
+    http: FlaskClient, both: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # scores depend on the second of the request, and each list is asked for twice
+    monkeypatch.setattr(types, "time", SimpleNamespace(time=lambda: AT + 86_400))
     experiment = start(both)
     both.users.calls.clear()
     users = (*both.world.userids, UNKNOWN_USER)
