@@ -284,10 +284,8 @@ _ONE_MOMENT: Final = "protocols/one moment/as of now/all"
 _ALL: Final = "systems/default: ranked"
 SENTENCES: Final[Mapping[str, Mapping[str, str]]] = {
     "demo": {
-        "en": "{first/all} seconds on an empty machine (setup {first/setup}, offline {first/offline}, "
-        "sync {first/sync}, server {first/server}), {again/all} when it runs again. {measured}",
-        "zh": "空机器上 {first/all} 秒（setup {first/setup}，offline {first/offline}，sync {first/sync}，"
-        "server {first/server}），再次运行 {again/all} 秒。{measured}",
+        "en": "{first/all} seconds on an empty machine, {again/all} when it runs again. {measured}",
+        "zh": "空机器上 {first/all} 秒，再次运行 {again/all} 秒。{measured}",
     },
     "speed": {
         "en": "{levels/1/requests_per_s|.0f} requests/s on two cores with four in flight (p50 {levels/1/p50_ms|.0f} ms)"
@@ -298,8 +296,8 @@ SENTENCES: Final[Mapping[str, Mapping[str, str]]] = {
         "（p50 {source.json/serving/1/p50_ms} ms）。{measured}",
     },
     "headline": {
-        "en": f"Of what the {{{_RETURNING}/users|,}} users who come back after an hour or more like next, "
-        f"**{{{_RETURNING}/ranked/recall@50|.0%}}** is among the 50 films of a plain request and "
+        "en": f"Of what {{{_RETURNING}/users|,}} users who come back after an hour like next, "
+        f"**{{{_RETURNING}/ranked/recall@50|.0%}}** is among the 50 films and "
         f"**{{{_RETURNING}/ranked/recall@200|.0%}}** among 200; of all {{users|,}}, with their `timestamp`, "
         f"**{{{_ALL}/recall@50/mean|.0%}}** and **{{{_ALL}/recall@200/mean|.0%}}**.\n",
         "zh": f"隔一小时以上回来的 {{{_RETURNING}/users|,}} 位用户，接下来喜欢的有 "

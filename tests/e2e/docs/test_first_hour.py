@@ -10,7 +10,6 @@ from tests.e2e.pipeline import ROOT, Pipeline
 # A word of the command -> the test that runs such a one; it takes minutes, or would end the stack
 ELSEWHERE = {
     "RECSYS_RECIPE=source": "tests/e2e/full/test_movielens_1m.py",
-    "RECSYS_RECIPE=recent.json": "tests/unit/examples",
     "RECSYS_DATA=my-shop": "tests/e2e/full/test_new_release.py",
     "make down": "tests/e2e/pipeline.py",
 }
