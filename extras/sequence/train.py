@@ -24,6 +24,7 @@ from encoder import write_encoder
 from from_rectools_sequences import MODELS, UserVector
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from rectools.dataset import Dataset
+from rectools.models import SASRecModel
 from write import LISTED, lists_of, sample, vectors
 
 
@@ -67,13 +68,12 @@ def main(folder: Path) -> None:
     # the same sums on every machine; the steps fit two models at the same time
     torch.set_num_threads(1)
     seed_everything(given["seed"], verbose=False)
-    kind, more = MODELS[given["model"]]
     loss = (
         {"loss": "sampled_softmax", "n_negatives": given["negatives"]}
         if given["negatives"]
         else {"loss": "softmax"}
     )
-    model = kind(
+    model = SASRecModel(
         n_blocks=given["blocks"],
         n_heads=given["heads"],
         n_factors=given["dims"],
@@ -84,7 +84,7 @@ def main(folder: Path) -> None:
         batch_size=given["batch_size"],
         get_trainer_func=trainer,
         get_trainer_func_kwargs={"epochs": given["epochs"]},
-        **(more | loss),
+        **(MODELS[given["model"]] | loss),
     )
     print("start", flush=True)  # noqa: T201 (RecTools is there)
     model.fit(dataset(folder / "windows.parquet"))
@@ -109,7 +109,7 @@ def main(folder: Path) -> None:
         folder,
         given["name"],
         library,
-        UserVector(net, False),
+        UserVector(net),
         given["history"],
         **tables,
     )
