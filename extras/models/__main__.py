@@ -174,7 +174,7 @@ def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity
             both = np.stack([best.scores, scores[codes]])
             # of all items, also seen ones: rounding is as large as what is summed
             largest = np.abs(scores[scores > NOT_FOUND]).max(initial=1e-12)
-            gap = float(np.abs(both - theirs).max()) / largest
+            gap = float(np.abs(both - theirs).max() / largest)
         if gap <= TOLERANCE:
             same += 1
             worst = max(worst, gap)
