@@ -101,7 +101,7 @@ class TowerRecipe(VectorRecipe):
     batch_size: int = 512  # request points
     learning_rate: float = 5e-3
     weight_decay: float = 0.01
-    stride: int = 7  # events between request points
+    stride: int = 5  # events between request points
     horizon: int = 7  # events after a request whose liked items are its targets
     user_balance: float = 0.3  # a target weighs (events of its user) ** -this: 0 trains for the most active users
     request_balance: float = 0.5  # ... times (targets of its request) ** -this

@@ -55,7 +55,7 @@ VALUES: Final[Mapping[str, Sequence[Any]]] = {
     "tower.hidden": (0, 256, 1024),
     "tower.dropout": (0.2, 0.4),
     "tower.epochs": (2, 5),
-    "tower.stride": (5, 10),
+    "tower.stride": (4, 7),
     "tower.horizon": (5, 10),
     "ease.l2": (300.0, 3000.0),
     "ease.power": (0.5, 1.0),
