@@ -46,6 +46,16 @@ class Step:
             if a.made_by == self.path and a.examples in (None, recipe.ranker.examples)
         )
 
+    def account(self, exchange_dir: Path, recipe: Recipe) -> str:
+        """Say in words which files it has read and written."""
+        read, written = (
+            ", ".join(file.path for file in files)
+            for files in (self.inputs(recipe), self.outputs(recipe))
+        )
+        return (
+            f"in {exchange_dir}\n  read: {read or 'the data set'}\n  wrote: {written}"
+        )
+
 
 GET_DATA = Step(f.DATASET)  # its output is checked by other means
 SPLIT = Step(f.SPLIT_REPORT, (f.DATASET, *f.RAW, f.EVENTS))

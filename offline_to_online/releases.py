@@ -66,6 +66,9 @@ def open_release(settings: Settings) -> Manifest:
     """
     manifest = release_parts.release_of_artifacts(settings)
     record_parity(settings, manifest, None)
+    print(  # noqa: T201 (the account of a step)
+        f"release {manifest.release}: read {len(manifest.parts)} files of one run in {settings.artifacts_dir}"
+    )
     return manifest
 
 

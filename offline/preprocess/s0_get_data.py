@@ -62,6 +62,7 @@ def main(settings: Settings) -> None:
     artifacts.DATASET.write(folder, dataset.model_dump(mode="json"))
     copy_for_recipe(settings, dataset)
 
+    print(GET_DATA.account(folder, settings.recipe))
     print(f"{summary(dataset)}, from {dataset.origin}")
     print(f"events from {span(artifacts.RAW_INTERACTIONS.at(folder))}")
     print(*lines, sep="\n", end="\n" if lines else "")

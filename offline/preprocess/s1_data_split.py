@@ -65,6 +65,7 @@ def main(settings: Settings) -> None:
     artifacts.USERS.write(folder, users)
     artifacts.ITEMS.write(folder, items)
     artifacts.SPLIT_REPORT.write(folder, read)
+    print(provenance.SPLIT.account(folder, settings.recipe))
     say(found)
 
 

@@ -36,6 +36,7 @@ def main(settings: Settings) -> None:
         artifacts.IMPRESSION_TERMS.write(folder, before)
     read = provenance.made_from(folder, settings.recipe, provenance.TERMS)
     artifacts.TERMS_REPORT.write(folder, read)
+    print(provenance.TERMS.account(folder, settings.recipe))
     say(folder, len(users), genres, item_terms)
 
 

@@ -44,6 +44,7 @@ def main(settings: Settings) -> None:
     else:
         write_pairs(settings)
     artifacts.FEATURES_REPORT.write(settings.artifacts_dir, read)
+    print(provenance.FEATURES.account(settings.artifacts_dir, settings.recipe))
 
 
 def require_unique_columns(spec: FeatureSpec) -> None:

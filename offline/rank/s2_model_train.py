@@ -44,6 +44,7 @@ def main(settings: Settings) -> None:
     }
     artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(fitted.network))
     artifacts.RANK_REPORT.write(folder, report)
+    print(provenance.RANKER.account(folder, settings.recipe))
     print(f"{recipe.kind}{training.summary(report)}")
 
 

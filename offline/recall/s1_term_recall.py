@@ -49,6 +49,7 @@ def write_report(settings: Settings, with_preference: float, users: int) -> None
     read = provenance.made_from(folder, settings.recipe, provenance.TERM_RECALL)
     report = {"served_share_with_preference": with_preference, **read}
     artifacts.TERM_RECALL_REPORT.write(folder, report)
+    print(provenance.TERM_RECALL.account(folder, settings.recipe))
     word = release_parts.read_dataset(folder).word
     print(f"{with_preference:.1%} of {users:,} users have a preferred {word}")
 

@@ -61,6 +61,7 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     artifacts.CHANNELS.write(folder, pack_channels(channel_set(channels, past)))
     reports = {each.channel.name: each.report for each in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})
+    print(provenance.VECTOR_RECALL.account(folder, recipe))
     for each in fitted:
         print(f"{each.channel.name}: {each}{training.summary(each.report)}")
 
