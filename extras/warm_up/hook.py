@@ -57,7 +57,9 @@ def rank_popular(recommender: Recommender, opened: Release, over: Deadline) -> N
         popular = with_popular(opened, user)
         if encoded is not None and len(popular.item_numbers):
             now = int(time.time())
-            weights = objective_weights(Request(userid=own_id), opened.objectives)
+            weights = objective_weights(
+                Request(userid=own_id, timestamp=now), opened.objectives
+            )
             query, _ = score_query(opened, encoded, user.history, popular, now, weights)
             recommender.scorer.call(query)
             return
