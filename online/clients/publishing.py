@@ -4,39 +4,17 @@ A release is published by `publish_release`, answers by default from `activate_r
 `retire_releases`. Each is one transaction, so that no two processes undo each other's change.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import redis
 
 from data_exchange_center import wire
-from data_exchange_center.dataset import OwnId
 
 
-class Connected(redis.Redis):
-    """redis-py's client of one server, with the changes of the list and the pointer, and where keys lie.
-
-    A cluster's client has the same methods.
-    """
-
-    def server_of(self, key: str) -> str:
-        """The server that has a key: keys with the same answer can be read in one round trip."""
-        return ""
-
-    @contextmanager
-    def at(self, key: str) -> Iterator[redis.Redis]:
-        """A client of the server that has a key: one pipeline or transaction is for keys of one slot alone."""
-        yield self
-
-    def user_key(self, release: str, userid: OwnId) -> str:
-        """Hash: a user's state."""
-        return wire.user_key(release, userid)
-
-    def copy_for(self, key: str, userid: OwnId) -> str:
-        """Name of a shared key's copy that lies in this user's slot, so that one round trip reads both."""
-        return key
+class Publishing(redis.Redis):
+    """redis-py's client of one server, with the changes of the list and the pointer."""
 
     def publish_release(self, release: str, manifest: str) -> None:
         """Write a release's manifest and list the release as published, in one transaction."""

@@ -5,7 +5,8 @@ First the connections, which retry nothing and keep the deadline of their thread
 
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -26,8 +27,7 @@ from data_exchange_center.events import Logged
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client, Found, Query, StoredError, current
-from online.clients.publishing import Connected as Connected
-from online.clients.publishing import Control, control, listed
+from online.clients.publishing import Control, Publishing, control, listed
 
 USERS_STEP: Final = "offline_to_online/recall/s1_user_to_redis.py"
 # RedisClusterException (no node knows the slots) is not a RedisError, so it is listed.
@@ -106,6 +106,27 @@ class TimelyConnection(_Timely, redis.Connection):
 
 class TimelySocketConnection(_Timely, redis.UnixDomainSocketConnection):
     """Over a Unix socket."""
+
+
+class Connected(Publishing):
+    """A client that knows where keys lie: all on one server. A cluster's client has the same methods."""
+
+    def server_of(self, key: str) -> str:
+        """The server that has a key: keys with the same answer can be read in one round trip."""
+        return ""
+
+    @contextmanager
+    def at(self, key: str) -> Iterator[redis.Redis]:
+        """A client of the server that has a key: one pipeline or transaction is for keys of one slot alone."""
+        yield self
+
+    def user_key(self, release: str, userid: OwnId) -> str:
+        """Hash: a user's state."""
+        return wire.user_key(release, userid)
+
+    def copy_for(self, key: str, userid: OwnId) -> str:
+        """Name of a shared key's copy that lies in this user's slot, so that one round trip reads both."""
+        return key
 
 
 def connect(

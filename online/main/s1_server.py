@@ -31,6 +31,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, has_request_context, request
+from pydantic import ValidationError
 from pythonjsonlogger.json import JsonFormatter
 from werkzeug.exceptions import Forbidden
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -124,7 +125,10 @@ def create_app(
     def recommend() -> Response:
         record: guard.Record = g.record
         body = request.get_data(cache=False)
-        wanted = guard.validated(body, parts.request_model.model_validate_json)
+        try:
+            wanted = parts.request_model.model_validate_json(body)
+        except ValidationError as error:
+            raise errors.explained(body, error) from error
         if wanted.strict or wanted.budget_ms:
             guard.expect_within_budget(
                 settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms

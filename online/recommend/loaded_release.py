@@ -68,6 +68,11 @@ class Release:
         return self.manifest.dataset.base_name
 
     @cached_property
+    def objectives(self) -> dict[str, float]:
+        """Target type -> weight in the score; empty: the ranking model has one output."""
+        return self.manifest.objectives
+
+    @cached_property
     def numbers(self) -> dict[OwnId, int]:
         """Own id of an item -> number."""
         return {item.own_id: number for number, item in self.catalogue.items()}

@@ -22,7 +22,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
@@ -61,7 +61,6 @@ from online.clients.redis import RedisUsers, UserQuery
 from online.clients.triton import EncoderQuery, ScoreQuery, TritonScores
 from online.recommend import types
 from online.recommend.loaded_release import Release, load_release, with_popular
-from online.recommend.objectives import objective_weights
 from online.recommend.outcomes import (
     Degradation,
     Outcome,
@@ -222,7 +221,7 @@ class Recommender:
         budget_s = (request.budget_ms or server_ms) / 1e3
         waited_s = time.perf_counter() - watch.began
         deadline = Deadline.after(budget_s - waited_s)
-        weights = objective_weights(request, release.manifest)
+        weights = types.objective_weights(request, release.objectives)
         popular = Ranked(release.by_popularity.ids, release.by_popularity.scores)
         slate = Slate(request, release, watch, deadline, popular)
         # More work on a request that has waited too long for a thread would make later ones late, too; not where an
@@ -334,10 +333,8 @@ class Recommender:
 
         # The ranking model's scores, by Triton, give the order; ties by number.
         rows, scored = score_query(
-            release, features, user.history, candidates, timestamp
+            release, features, user.history, candidates, timestamp, weights
         )
-        if weights is not None:
-            rows = replace(rows, weights=weights)
         try:
             with watch.stage("triton"):
                 by_deadline = deadline.share(SCORES_SHARE)
@@ -424,10 +421,11 @@ def score_query(
     history: History,
     candidates: Candidates,
     timestamp: int,
+    weights: tuple[float, ...],
 ) -> tuple[ScoreQuery, Candidates]:
     """The query to the ranking model for a request at ``timestamp`` (seconds), and the n candidates that it scores.
 
-    Candidates without features cannot be scored and are left out.
+    Candidates without features cannot be scored and are left out. ``weights``: of the model's outputs.
     """
     known, items = release.items.held.find(candidates.item_numbers)  # (n,)
     if not known.all():
@@ -436,7 +434,6 @@ def score_query(
         candidates = candidates.only(known)
     # (n, columns), history once
     inputs = model_inputs(release.spec, user, items, candidates, history, timestamp)
-    weights = tuple(release.manifest.objectives.values()) or (1.0,)
     query = ScoreQuery(inputs, release.model_version, release.model, weights)
     return query, candidates
 

@@ -7,6 +7,7 @@ both (`online.web.parts`).
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -20,6 +21,7 @@ from online.clients import base, triton
 from online.clients.base import Stopwatch as Stopwatch
 from online.recommend.outcomes import (
     NO_MORE,
+    BadRequestError,
     Degradation,
     WrongIdError,
 )
@@ -90,6 +92,33 @@ class Request(BaseModel):
         max_length=10,
         description="how much each target type of the data set counts in the score; else as the release says",
     )
+
+
+def objective_weights(
+    request: Request, objectives: Mapping[str, float]
+) -> tuple[float, ...]:
+    """Weights of the ranking model's outputs, of which the score is the weighted mean. Raises BadRequestError.
+
+    ``objectives``: target type -> weight of the release; empty: the model has one output.
+    """
+    if not request.objectives:
+        return tuple(objectives.values()) or (1.0,)
+    if not objectives:
+        raise BadRequestError(
+            "objectives",
+            "objectives: this release has none: its data set names no types of events ([types] in dataset.toml), or "
+            "its ranker is not of kind list.",
+        )
+    unknown = sorted(request.objectives.keys() - objectives.keys())
+    if unknown:
+        raise BadRequestError(
+            "objectives",
+            f"objectives: {unknown[0]!r} must be one of: {', '.join(objectives)}.",
+        )
+    weights = tuple(request.objectives.get(name, 0.0) for name in objectives)
+    if not sum(weights):
+        raise BadRequestError("objectives", "objectives: one must be above 0.")
+    return weights
 
 
 def read_id(field: str, text: str, kind: IdKind) -> OwnId:

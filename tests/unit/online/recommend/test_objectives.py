@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 
 from data_exchange_center.features import ModelInputs
-from data_exchange_center.manifest import Manifest
 from online.clients.triton import ScoreQuery, TritonScores
-from online.recommend.objectives import objective_weights
 from online.recommend.outcomes import BadRequestError
-from online.recommend.types import Request
-from tests.unit.online.world import DefaultWorld, TypedWorld
+from online.recommend.types import Request, objective_weights
 
-PLAIN = DefaultWorld().published.manifest
-CONFIG = {"objectives": [["cart", 0.3], ["buy", 1.0]]}
-TYPED = TypedWorld().published.manifest.model_copy(update={"model": {"model": CONFIG}})
+TYPED = {"cart": 0.3, "buy": 1.0}
 
 
 def asked(**objectives: float) -> Request:
@@ -25,22 +20,23 @@ def asked(**objectives: float) -> Request:
 def test_the_weights_are_in_the_order_of_the_outputs() -> None:
     assert objective_weights(asked(buy=2, cart=0.5), TYPED) == (0.5, 2)
     assert objective_weights(asked(buy=1), TYPED) == (0, 1)
-    assert objective_weights(Request(userid=1), TYPED) is None
+    assert objective_weights(Request(userid=1), TYPED) == (0.3, 1)
+    assert objective_weights(Request(userid=1), {}) == (1,)
 
 
 @pytest.mark.parametrize(
-    ("manifest", "objectives", "message"),
+    ("of_release", "objectives", "message"),
     [
         (TYPED, {"view": 1.0}, "'view' must be one of: cart, buy"),
         (TYPED, {"buy": 0.0}, "above 0"),
-        (PLAIN, {"buy": 1.0}, r"has none: .*dataset\.toml"),
+        ({}, {"buy": 1.0}, r"has none: .*dataset\.toml"),
     ],
 )
 def test_wrong_objectives_are_refused(
-    manifest: Manifest, objectives: dict[str, float], message: str
+    of_release: dict[str, float], objectives: dict[str, float], message: str
 ) -> None:
     with pytest.raises(BadRequestError, match=message) as error:
-        objective_weights(asked(**objectives), manifest)
+        objective_weights(asked(**objectives), of_release)
     assert error.value.field == "objectives"
 
 
