@@ -17,7 +17,7 @@ from data_exchange_center import channels, features, recipes
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.fusion import Vocabulary
 from offline.data import sequences, split
-from offline.models import pairs
+from offline.models import pair_training
 from offline.models.kinds import Fitted
 
 
@@ -82,7 +82,7 @@ class FM(nn.Module):
 
 def fm_data(
     past: sequences.Sequences, recipe: recipes.DataRecipe
-) -> tuple[pairs.PairsData, Vocabulary, Vocabulary]:
+) -> tuple[pair_training.PairsData, Vocabulary, Vocabulary]:
     """Data of (rows, 2) user and item codes, 0 for an id without training rows; vocabularies of users and items.
 
     ``past``: everything before the held-out rows.
@@ -102,7 +102,11 @@ def fm_data(
     )
     # (rows, 2)
     codes = np.stack([users.codes(user_numbers), items.codes(item_numbers)], axis=1)
-    return pairs.pairs_data(codes, ratings, recipe.validation_share), users, items
+    return (
+        pair_training.pairs_data(codes, ratings, recipe.validation_share),
+        users,
+        items,
+    )
 
 
 def fit(
@@ -113,7 +117,7 @@ def fit(
 ) -> Fitted:
     """Fit the channel. Users without training rows get NaN vectors, items without them are not ``trained``."""
     rows, users, items = fm_data(past, data)
-    model, report = pairs.fit_on_pairs(
+    model, report = pair_training.fit_on_pairs(
         lambda: FM(len(users) + 1, len(items) + 1, recipe.dim), rows, recipe.train, "FM"
     )
     user_rows, item_rows = model.vectors()

@@ -16,7 +16,7 @@ from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
 from offline.data.lists import Lists, StoredFeatures
 from offline.data.sequences import Inputs, Sequences
-from offline.models import pairs
+from offline.models import pair_training
 from offline.models.training import curves, train_on_lists
 
 Config = Mapping[str, Any]  # JSON: "kind", and what sizes the network
@@ -43,7 +43,7 @@ class PairExamples:
 
     spec: FeatureSpec
     dataset: Dataset
-    data: pairs.PairsData
+    data: pair_training.PairsData
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ class Ranker(nn.Module, ABC):
         """Train on `PairExamples`, or on `ListExamples` with item statistics as of the first `past` share of events."""
         if isinstance(examples, PairExamples):
             config = cls.configure(recipe, examples.spec, examples.dataset, {})
-            network, report = pairs.fit_on_pairs(
+            network, report = pair_training.fit_on_pairs(
                 lambda: cls.build(config), examples.data, recipe.train, cls.__name__
             )
             return FittedRanker(network, config, report)

@@ -21,7 +21,7 @@ from data_exchange_center import artifacts, provenance, release_parts, steps
 from data_exchange_center.channel_file import unpack_channels
 from data_exchange_center.settings import Settings
 from offline.data import lists, statistics
-from offline.models import pairs, training
+from offline.models import pair_training, training
 from offline.models.kinds import ListExamples, PairExamples
 from offline.models.rankers import ranker_class, weights_to_bytes
 from offline.readers import read_inputs, read_lists, read_samples
@@ -53,7 +53,7 @@ def read_pair_examples(settings: Settings) -> PairExamples:
     inputs, ratings, spec = read_samples(settings)
     share = settings.recipe.data.validation_share
     dataset = release_parts.read_dataset(settings.artifacts_dir)
-    return PairExamples(spec, dataset, pairs.pairs_data(inputs, ratings, share))
+    return PairExamples(spec, dataset, pair_training.pairs_data(inputs, ratings, share))
 
 
 def read_list_examples(settings: Settings) -> ListExamples:

@@ -4,7 +4,7 @@ from sklearn.metrics import roc_auc_score
 
 from data_exchange_center.recipes import TrainRecipe
 from offline.models.fm import FM
-from offline.models.pairs import (
+from offline.models.pair_training import (
     PairsData,
     Rows,
     auc,
