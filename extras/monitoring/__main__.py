@@ -18,11 +18,13 @@ import yaml
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import ExtensionSettings, Port, Settings
 from data_exchange_center.steps import run
-from extras.monitoring.objectives import BURN_RATES, HERE
 from stack.service import LOOPBACK, StackError
 
+HERE: Final = Path(__file__).parent
 CONFIG: Final = "prometheus.yml"
 ALERTS: Final = "alerts.yml"
+BURN_RATES: Final = "burn_rates.yml"
+BUDGET_ALERT: Final = "BudgetBurns"  # there
 KEY: Final = "metrics_key"
 KEPT: Final = "7d"
 

@@ -110,7 +110,9 @@ def fit(
             )
     counts[AT_ONCE] += recipe.others * counts[LATER]
     tables = counts.reshape(2, size, size)
-    tables *= SCALE / (tables.sum(axis=2, keepdims=True) + recipe.prior)
+    sums = tables.sum(axis=2, keepdims=True) + recipe.prior
+    # without a prior, nothing may follow an item
+    tables *= SCALE / np.where(sums > 0, sums, 1)
     return Fitted(
         Followers(
             recipe.name,

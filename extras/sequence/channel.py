@@ -59,7 +59,6 @@ class SequenceRecipe(VectorRecipe):
     blocks: int = 2
     heads: int = 2
     history: int = 50  # newest events that it reads
-    negatives: int = 0  # sampled items that a target is compared with; 0: all, faster where there are few thousand
     disliked: float = 1.0  # weight of a target that was not liked
     dropout: float = 0.2
     epochs: int = 4

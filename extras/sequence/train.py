@@ -68,11 +68,7 @@ def main(folder: Path) -> None:
     # the same sums on every machine; the steps fit two models at the same time
     torch.set_num_threads(1)
     seed_everything(given["seed"], verbose=False)
-    loss = (
-        {"loss": "sampled_softmax", "n_negatives": given["negatives"]}
-        if given["negatives"]
-        else {"loss": "softmax"}
-    )
+    settings = {**MODELS[given["model"]], "loss": "softmax"}
     model = SASRecModel(
         n_blocks=given["blocks"],
         n_heads=given["heads"],
@@ -84,7 +80,7 @@ def main(folder: Path) -> None:
         batch_size=given["batch_size"],
         get_trainer_func=trainer,
         get_trainer_func_kwargs={"epochs": given["epochs"]},
-        **(MODELS[given["model"]] | loss),
+        **settings,
     )
     print("start", flush=True)  # noqa: T201 (RecTools is there)
     model.fit(dataset(folder / "windows.parquet"))

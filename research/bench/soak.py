@@ -33,7 +33,6 @@ from data_exchange_center import artifacts, steps
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.monitoring import __main__ as monitoring
-from extras.monitoring.objectives import ALERT
 from offline_to_online.releases import activate
 from offline_to_online.stores.redis import RedisStore
 from research import figures
@@ -188,7 +187,7 @@ def fired(url: str, missed: Sequence[str]) -> list[str]:
 
     if not query("recsys:bad_share:rate5m"):
         raise StepError("Prometheus has recorded nothing of the server")
-    alerts = f'ALERTS{{alertname="{ALERT}", alertstate="firing"}}'
+    alerts = f'ALERTS{{alertname="{monitoring.BUDGET_ALERT}", alertstate="firing"}}'
     found = query(f"count_over_time({alerts}[1d])")
     return [
         f"{each['objective']} ({each['window']})"

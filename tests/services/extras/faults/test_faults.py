@@ -11,7 +11,7 @@ import requests
 
 from data_exchange_center.settings import Settings
 from extras.faults.declaration import KINDS, SERVICES, Fault, FaultStore
-from extras.monitoring.objectives import ALERT, Pair
+from extras.monitoring.__main__ import BUDGET_ALERT
 from offline_to_online.stores import base
 from tests.prometheus import Prometheus
 from tests.services.online.gunicorn_server import running
@@ -137,15 +137,16 @@ def test_a_fault_fires_the_alert_of_its_target_of_service(
     others: set[str],
 ) -> None:
     bodies = [{"userid": 1, "timestamp": AT, "budget_ms": BUDGET_MS, "strict": strict}]
-    windows = [Pair("20s", "5s", 14.4, "page")]
 
     def firing() -> set[str]:
         alerts = prometheus.get("alerts")["alerts"]
         labels = [each["labels"] for each in alerts if each["state"] == "firing"]
-        return {each["objective"] for each in labels if each["alertname"] == ALERT}
+        return {
+            each["objective"] for each in labels if each["alertname"] == BUDGET_ALERT
+        }
 
     with (
-        Prometheus(tmp_path, server.url, monkeypatch, windows) as prometheus,
+        Prometheus(tmp_path, server.url, monkeypatch, fast=True) as prometheus,
         load(server.url, bodies, 2, 0.1),
     ):
         scraped = "count_over_time(recsys:bad_share:rate5s[10s]) > 5"
