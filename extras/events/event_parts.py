@@ -3,8 +3,7 @@
 Each partition of the log is a series of files, each named by the range that it holds. A file appears whole or not at
 all, so the names are the consumer's offsets; no other record could contradict them. Killed at any moment, a consumer
 resumes where its folder ends; an empty folder gets the whole log. Several consumers, each with its own folder, can read
-the same log. Only noted events that one of them has trimmed (`trim_noted`) are gone for
-those that come later.
+the same log.
 """
 
 from __future__ import annotations
@@ -37,10 +36,8 @@ from offline.feedback import (
     read_file,
     span_of,
 )
-from online.clients.redis import Connected
 
 BATCH: Final = 10_000  # entries of a file, at most
-KEPT_NOTED: Final = 5_000  # of a user's noted events in Redis, once they are exported
 _LOG: Final = re.compile(rf"ml:log:({NAME}):\{{\d+\}}")
 
 
@@ -173,37 +170,6 @@ def bring(
                 events += len(entries) - gone
                 forgotten += gone
     return events, forgotten
-
-
-def trim_noted(
-    client: Connected, dataset: str, parts: EventParts, most: int = KEPT_NOTED
-) -> int:
-    """Delete users' oldest noted events from the log in Redis, beyond the newest ``most``. Returns how many.
-
-    Only what ``parts`` have: another consumer that has not read so far does without these, as does a file of ``parts``
-    that is lost and written again. Models are not trained on them. What was compacted stays: they are trained on it.
-    """
-    deleted = 0
-    for key in client.scan_iter(f"ml:noted:{dataset}:*", count=5_000):
-        name = key.decode()
-        partition = int(name.split("{", 1)[1].split("}", 1)[0])
-        log_key, last = event_log_key(dataset, partition), parts.last(partition)
-        with client.at(name) as server:
-            count: Any = server.hlen(name)  # typed for the asynchronous client too
-            if count <= most:
-                continue
-            noted = []
-            for field, raw in server.hscan_iter(name, count=1_000):
-                # neither compacted nor, as 1.0.0 has it, their count
-                if field and b" " not in raw:
-                    noted.append((position_of(raw), field))
-            old = [each for each in sorted(noted)[:-most] if each[0] <= last]
-            for start in range(0, len(old), 500):
-                some = old[start : start + 500]
-                server.xdel(log_key, *(_text(position) for position, _ in some))
-                server.hdel(name, *(field for _, field in some))
-            deleted += len(old)
-    return deleted
 
 
 def _text(position: Position) -> str:

@@ -35,13 +35,12 @@ local function record(keys, args)
   return answers
 end
 
--- ARGV: eventids of events that change nothing any more: no request reads them, and each still counts once. They are
--- trained on, so the log keeps them: the second word says so.
+-- ARGV: eventids of events that no request reads any more; each still counts once, and the log keeps them
 local function compact(keys, args)
   for _, id in ipairs(args) do
     local stored = redis.call('HGET', keys[2], id)
     if stored then
-      redis.call('HSET', keys[3], id, string.match(stored, '^%S+') .. ' counted')
+      redis.call('HSET', keys[3], id, string.match(stored, '^%S+'))
       redis.call('HDEL', keys[2], id)
     end
   end

@@ -1,40 +1,29 @@
 """Routes to record events (feedback), and to delete all data of a user.
 
-If one event of a batch is invalid, none is recorded; if too many are kept of a user, none of that user's is. The
-README's table covers late and future events, and those of unknown users and items.
+If one event of a batch is invalid, none is recorded. The README's table covers late and future events, and those of
+unknown users and items.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Annotated, Final
 
-import numpy as np
-from flask import Flask, Response, current_app
+from flask import Flask, current_app
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 from werkzeug.routing import BaseConverter
 
-from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, OwnId
-from data_exchange_center.events import Event, Logged, updated
-from data_exchange_center.history import History
-from extras.events.log import EventLog, Recording, TooManyEventsError
+from data_exchange_center.events import Event
+from extras.events.log import EventLog, Recording
 from extras.routes import route
-from online.clients.base import ServiceError
-from online.clients.redis import UserQuery
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import (
     BadRequestError,
-    NoReleaseError,
-    UnknownReleaseError,
 )
-from online.recommend.recommend import Recommender
 from online.recommend.types import Timestamp, UserId, read_id
-from online.web.errors import error_response
 from online.web.guard import current_record, open_at_first
 from online.web.parts import Parts
 
@@ -58,15 +47,9 @@ _SHAPE: Final = f"a JSON object or a list of 1 to {MAX_EVENTS}"
 def register(app: Flask, parts: Parts) -> None:
     """`POST /ml/event`, `DELETE /ml/user/<userid>`."""
     recommender = parts.recommender
-    log = parts.stores.get("events") or EventLog(
-        parts.settings.redis, partial(unneeded_events, recommender)
-    )
+    log = parts.stores.get("events") or EventLog(parts.settings.redis)
     app.extensions["events"] = log  # for other extras that record events
     app.url_map.converters["any_text"] = AnyText
-
-    @app.errorhandler(TooManyEventsError)
-    def too_many_events(error: TooManyEventsError) -> Response:
-        return error_response(409, "too_many_events", str(error))
 
     @route(
         app,
@@ -74,7 +57,7 @@ def register(app: Flask, parts: Parts) -> None:
         "POST",
         "/ml/event",
         EventsAnswer,
-        (*_ERRORS, 409),
+        _ERRORS,
         name="record",
         body=IncomingEvents,
         parse=parse,
@@ -86,8 +69,7 @@ def register(app: Flask, parts: Parts) -> None:
         """Record events of users with items: one event, or a list.
 
         On disk when acknowledged, and known to the next answer. Where one of a list cannot be what it says (400), none
-        is recorded. Where too many are kept of a user (409), none of that user's is, and those of the others are. After
-        an error send the same again: what is there already counts once.
+        is recorded. After an error send the same again: what is there already counts once.
         """
         events, where = sent
         recorded = record(log, recommender.releases.get(), events, where)
@@ -132,7 +114,7 @@ def record(
         where: prefix of a field's name in messages, with ``{place}`` for the event's index.
         names: field -> its name in the sender's format, if different.
 
-    Raises BadRequestError, TooManyEventsError; ServiceError, after which a retry is safe.
+    Raises BadRequestError; ServiceError, after which a retry is safe.
     """
     dataset = opened.manifest.dataset
     for place, event in enumerate(events):
@@ -177,77 +159,6 @@ def refusal(event: Event, dataset: Dataset, now: float) -> tuple[str, str] | Non
     if event.timestamp > now + AHEAD_S:
         return "timestamp", "is in the future; it is seconds since 1970-01-01 UTC."
     return None
-
-
-# --- events that change nothing any more: all kept releases have been trained on them, and they stay in the log
-
-
-def unneeded_events(
-    recommender: Recommender, userid: OwnId, dataset: str
-) -> Collection[str]:
-    """Eventids of a user's events that no request needs to read: all kept releases were trained on them.
-
-    ``dataset``: `Dataset.base_name`. Raises ServiceError.
-    """
-    users = recommender.users
-    states: list[tuple[StoredUser, Release]] = []
-    for release in users.control().published:
-        try:
-            opened = recommender.releases.get(release)
-        except UnknownReleaseError:  # deleted since
-            continue
-        except NoReleaseError as error:
-            raise ServiceError(
-                users.service, f"holds release {release}, which cannot be opened"
-            ) from error
-        if opened.manifest.dataset.base_name == dataset:
-            user = users.call(UserQuery.of(userid, opened.manifest)).user
-            if user is not None:
-                states.append((user, opened))
-    return unneeded(states)
-
-
-def unneeded(states: Sequence[tuple[StoredUser, Release]]) -> set[str]:
-    """Eventids that all releases know already. ``states``: the user in each kept release, with all events."""
-    known = [
-        trained_on(user, user.events, opened.numbers, opened.manifest.dataset)
-        for user, opened in states
-    ]
-    return set.intersection(*known) if known else set()
-
-
-def trained_on(
-    user: StoredUser,
-    events: Iterable[Logged],
-    items: Mapping[OwnId, int],
-    dataset: Dataset,
-) -> set[str]:
-    """Eventids of the events that change nothing in a release's state of the user: it was trained on them.
-
-    ``items``: own id -> number. Events that a release does not know are left out, as a later one may.
-    """
-    known = [each for each in events if each.event.itemid in items]
-    # items of an event whose type or value the data set does not have
-    unclear = set()
-    for each in known:
-        effect = dataset.event_types.get(each.event.type)
-        code = dataset.code(each.event.value, each.event.type)
-        if effect is None or (effect == "rates" and code is None):
-            unclear.add(each.event.itemid)
-    clear = [each for each in known if each.event.itemid not in unclear]
-    now, now_seen = updated(user.history, user.seen, clear, items, dataset)
-    before, after = rows_of(user.history), rows_of(now)
-    changed = {item for item, _, _ in (before - after) + (after - before)}
-    changed |= set(np.setxor1d(user.seen, now_seen).tolist())
-    return {
-        each.event.eventid for each in clear if items[each.event.itemid] not in changed
-    }
-
-
-def rows_of(history: History) -> Counter[tuple[int, int, int]]:
-    """Each item, rating and time of a history, counted."""
-    columns = (history.item_numbers, history.ratings, history.times)
-    return Counter(zip(*(each.tolist() for each in columns), strict=True))
 
 
 class AnyText(BaseConverter):

@@ -14,7 +14,8 @@ import json
 import logging
 import struct
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,8 +27,7 @@ from tenacity import RetryError, Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.errors import RecsysError
-from data_exchange_center.events import Event
+from data_exchange_center.events import Event, Logged
 from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import NEVER, Deadline, current
@@ -47,12 +47,7 @@ EXPOSURES: Final = "exposures"
 SERVED: Final = "served"
 # of experiments and canaries; a sample of all answers, to measure quality
 STREAMS: Final = (EXPOSURES, SERVED)
-Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
 MOST_COUNTING: Final = 2_000  # events of a user that change the state: each request for the user reads them all
-
-
-class TooManyEventsError(RecsysError):
-    """The user has too many events that change the state: no more of them are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +67,12 @@ class Recording:
 class EventLog(RedisClient[Recording, tuple[int, ...]]):
     """Record events, and return for each whether it is new. Recording one again changes nothing.
 
-    If a user would have more than ``most`` that count, those that change nothing any more are moved to the noted ones
-    (compaction). If that does not help, none of that user's is recorded, and TooManyEventsError is raised.
+    If a user would have more than ``most`` that count, the oldest are moved to the noted ones (compaction): requests
+    no longer read them, and the next release is trained on them.
     """
 
-    def __init__(
-        self,
-        settings: RedisSettings,
-        unneeded: Unneeded = lambda userid, dataset: (),
-        most: int = MOST_COUNTING,
-    ) -> None:
-        """``unneeded``: which of a user's events change nothing any more."""
+    def __init__(self, settings: RedisSettings, most: int = MOST_COUNTING) -> None:
         super().__init__(settings)
-        self._unneeded = unneeded
         self._most = most
         # held while somebody waits for the end of a rewrite
         self._following = threading.Lock()
@@ -95,37 +83,33 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
     def call(
         self, query: Recording, deadline: Deadline = NEVER, *, strict: bool = True
     ) -> tuple[bool, ...]:
-        """Whether each is new. Raises ServiceError, TooManyEventsError.
-
-        Compaction may take longer than one call to Redis may, so each of its steps has a call's time limit.
-        """
+        """Whether each is new. Raises ServiceError."""
         answers = super().call(query, deadline, strict=strict)
-        full = {
-            event.userid
-            for event, answer in zip(query.events, answers, strict=True)
-            if answer == _FULL
-        }
-        compacted = [self._compact(userid, query.dataset) for userid in full]
-        if any(compacted):
-            # what was recorded the first time is known now
+        # others may fill the room that is made; a request has fewer events than may count
+        while _FULL in answers:
+            coming = Counter(
+                event.userid
+                for event, answer in zip(query.events, answers, strict=True)
+                if answer == _FULL
+            )
+            for userid, count in coming.items():
+                self._compact(_keys(query.dataset, userid), count)
+            # what was recorded before is known now
             again = super().call(query, deadline, strict=strict)
             answers = tuple(map(max, answers, again))
-        for event, answer in zip(query.events, answers, strict=True):
-            if answer == _FULL:
-                raise TooManyEventsError(
-                    f"Of user {event.userid!r} {self._most:,} events are kept that change what is recommended, and no "
-                    "more are taken before the kept releases have been trained on them (make events offline sync)."
-                )
         return tuple(map(bool, answers))
 
-    def _compact(self, userid: OwnId, dataset: str) -> bool:
-        """Move a user's events that change nothing any more to the noted ones; whether there are any."""
-        gone = self._unneeded(userid, dataset)
-        if gone:
-            with self._limited("compact"):
-                self._run(Call("compact", _keys(dataset, userid), tuple(gone)))
-            log.info("user %r: %d events change nothing any more", userid, len(gone))
-        return bool(gone)
+    def _compact(self, keys: tuple[str, str, str], coming: int) -> None:
+        """Move a user's oldest events to the noted ones: a quarter, or as many as are ``coming``."""
+        _, counting, _ = keys
+        with self._limited("compact"):
+            stored: Any = self._redis.hgetall(counting)
+            stored.pop(wire.FORGOTTEN.encode(), None)
+            places = {
+                eventid: Logged.unpack(raw).position for eventid, raw in stored.items()
+            }
+            oldest = sorted(places, key=places.__getitem__)
+            self._run(Call("compact", keys, oldest[: max(self._most // 4, coming)]))
 
     def _call(self, query: Recording) -> tuple[int, ...]:
         """One atomic call per user, one round trip for all.

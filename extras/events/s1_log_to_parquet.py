@@ -5,8 +5,6 @@ the warehouse that models are trained from. This consumer of the Redis streams i
 moment, it resumes where its files end. Users who were forgotten are forgotten in these files, too. Every data set has
 streams and a folder of its own: only its own events join it.
 
-Where a user has thousands of events that only are noted, the oldest exported ones are deleted from Redis.
-
 Reads:  the streams ml:log:<data set>:{0} to ml:log:<data set>:{15} in Redis
 Writes: online/events/<data set>/*.parquet in the exchange folder
 Run:    cd extras/events && python s1_log_to_parquet.py
@@ -17,7 +15,7 @@ from pathlib import Path
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from extras.events.event_parts import EventParts, bring, logged_datasets, trim_noted
+from extras.events.event_parts import EventParts, bring, logged_datasets
 from offline_to_online.stores.redis import RedisStore
 from online.clients.redis import Connected
 
@@ -26,15 +24,9 @@ def export(client: Connected, name: str, folder: Path) -> None:
     """Write what is new in a data set's log."""
     parts = EventParts(folder)
     events, forgotten = bring(client, name, parts)
-    trimmed = trim_noted(client, name, parts)
     print(f"{name}: {events:,} new events, in {folder}")
-    counts = {
-        "exported events that change nothing, deleted from Redis": trimmed,
-        "users who were forgotten": forgotten,
-    }
-    for what, count in counts.items():
-        if count:
-            print(f"{name}: {what}: {count:,}")
+    if forgotten:
+        print(f"{name}: users who were forgotten: {forgotten:,}")
 
 
 def main(settings: Settings) -> None:

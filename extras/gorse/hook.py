@@ -163,7 +163,7 @@ def register(app: Flask, parts: Parts) -> None:
             method,
             "/api/feedback",
             FeedbackAnswer,
-            (*reading, 403, 409, 411),
+            (*reading, 403, 411),
             name=f"{method.lower()}_feedback",
             body=FeedbackList,
             example=_FEEDBACK,

@@ -13,7 +13,7 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Event, Logged
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
-from extras.events.log import Recording, TooManyEventsError
+from extras.events.log import Recording
 from extras.faults.declaration import ActiveFault, Fault
 from extras.items.store import Change as ItemChange
 from extras.items.store import Changes as ItemChanges
@@ -38,12 +38,9 @@ class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
     def __init__(self, users: FakeUsers) -> None:
         super().__init__()
         self.users = users
-        self.full = False  # no more events are taken that count
 
     def _call(self, query: Recording) -> tuple[bool, ...]:
         self._seen(query)
-        if self.full and any(event.type not in query.noted for event in query.events):
-            raise TooManyEventsError("Too many events of this user.")
         new = []
         for event in query.events:
             key = (query.dataset, event.userid, event.eventid)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
-from pathlib import Path
 from threading import Semaphore
 from typing import Any
 from unittest.mock import Mock
@@ -21,13 +20,11 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
 from extras.events import s1_log_to_parquet
-from extras.events.event_parts import EventParts, bring, trim_noted
 from extras.events.log import (
     STREAMS,
     Call,
     EventLog,
     Recording,
-    TooManyEventsError,
     event_log_key,
     exposure_user,
     exposures_key,
@@ -38,7 +35,7 @@ from extras.page.users import Listing, UserList
 from offline.feedback import exported
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
-from online.clients.base import NEVER, ServiceError, current
+from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
 from stack.supervision import Supervisor
 from tests.redis_of import redis_of
@@ -233,35 +230,13 @@ def test_noted_events_are_in_the_log_only(
     assert logged(client, 161) == []
 
 
-def test_exported_noted_events_are_trimmed(
-    settings: Settings, client: redis.Redis, tmp_path: Path
+def test_compacted_events_count_once_and_are_forgotten(
+    settings: Settings, client: redis.Redis
 ) -> None:
-    """The newest stay, and those that are not exported, and what was compacted, which training reads again."""
-    seen, rated = views(251, range(8)), [rating(251, 90), rating(251, 91)]
-    unneeded = Mock(return_value=["e90"])
-    with closing(EventLog(settings.redis, unneeded, most=1)) as log:
-        for each in rated:
-            record(log, each)  # the first is compacted
-        record(log, *seen[:6])
-        parts = EventParts(tmp_path)
-        bring(client, FILMS, parts)
-        record(log, seen[6])
-        assert trim_noted(client, FILMS, parts, most=100) == 0
-        assert trim_noted(client, FILMS, parts, most=4) == 3
-        assert logged(client, 251) == [*rated, *seen[3:7]]
-        assert record(log, seen[7]) == [True]
-
-
-def test_compacted_events_are_not_trimmed_and_are_forgotten(
-    settings: Settings, client: redis.Redis, tmp_path: Path
-) -> None:
-    all_of_them = Mock(return_value=[f"e{number}" for number in range(20)])
-    with closing(EventLog(settings.redis, all_of_them, most=2)) as log:
+    with closing(EventLog(settings.redis, most=2)) as log:
         for number in range(20):
             assert record(log, rating(281, number)) == [True]
         assert record(log, rating(281, 0)) == [False], "each counts once"
-        nothing_exported = EventParts(tmp_path)
-        assert trim_noted(client, FILMS, nothing_exported, most=1) == 0
         assert log.forget(281, FILMS) == 20
     assert logged(client, 281) == []
     assert not client.keys("ml:noted:*281*")
@@ -377,44 +352,18 @@ def test_no_file_of_the_exchange_folder_holds_a_forgotten_event(
     assert not eventids.isin(["zq-event", "zq-view"]).any()
 
 
-def test_of_a_user_so_many_events_count_and_no_more(
+def test_the_oldest_events_of_a_user_make_room(
     settings: Settings, client: redis.Redis
 ) -> None:
-    first, second, third, fourth = (rating(171, number) for number in range(1, 5))
-    with closing(EventLog(settings.redis, most=3)) as log:
-        record(log, first, second)
-        with pytest.raises(TooManyEventsError, match="171"):
-            record(log, third, fourth)
-        assert logged(client, 171) == [first, second], "none of them"
-        new = record(log, first, third, third, *views(171, [5]))
-        assert new == [False, True, False, True]
-        assert record(log, third) == [False], "what is there already is no more"
-
-
-def test_events_without_effect_are_trimmed(
-    settings: Settings, client: redis.Redis
-) -> None:
-    """And counts once all the same, and is forgotten with the user."""
-    requested: list[tuple[OwnId, str]] = []
-
-    def unneeded(userid: OwnId, dataset: str) -> list[str]:
-        # a release may be opened for it, which takes longer than Redis may
-        assert current() is NEVER
-        requested.append((userid, dataset))
-        return ["e1", "e2", "nobody's"]
-
-    rated = [rating(231, number) for number in range(1, 7)]
-    with closing(EventLog(settings.redis, unneeded, most=3)) as log:
-        record(log, *rated[:3])
-        assert not requested
-        new = record(log, rating(232, 1), rated[3], rated[0], rated[4])
+    """Each counts once all the same, stays in the log, and is forgotten with the user."""
+    rated = [rating(231, number) for number in range(1, 8)]
+    with closing(EventLog(settings.redis, most=4)) as log:
+        record(log, *rated[:4])
+        new = record(log, rating(232, 1), rated[4], rated[0], rated[5])
         assert new == [True, True, False, True]
-        assert requested == [(231, FILMS)]
-        assert state(settings, 231) == rated[2:5]
-        assert logged(client, 231) == rated[:5]
-        with pytest.raises(TooManyEventsError, match="make events offline sync"):
-            record(log, rated[5])
-        assert log.forget(231, FILMS) == 5
+        assert state(settings, 231) == rated[3:6]
+        assert logged(client, 231) == rated[:6]
+        assert log.forget(231, FILMS) == 6
     assert logged(client, 231) == []
 
 

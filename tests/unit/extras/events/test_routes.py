@@ -206,13 +206,6 @@ def test_no_page_of_another_site_writes_without_a_key(
     assert reading.status_code == 200
 
 
-def test_too_many_events_of_a_user_are_refused(http: FlaskClient, fakes: Fakes) -> None:
-    fakes.log.full = True
-    assert send(http, EVENT, 409)["error"]["code"] == "too_many_events"
-    (noted,) = send(http, event(type="view"))["events"]
-    assert noted["new"], "what is only noted is taken all the same"
-
-
 @pytest.mark.parametrize("userid", ["0", "x", "-1", "7 ", str(2**31), "9" * 600])
 def test_nobody_has_such_an_id(with_a_key: FlaskClient, userid: str) -> None:
     response = with_a_key.delete(f"/ml/user/{userid}")
