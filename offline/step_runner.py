@@ -115,9 +115,6 @@ def run_steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]
 def main(settings: Settings) -> None:
     for _ in run_steps(settings, settings.exchange_dir):
         pass
-    for point in plugins.find(plugins.DATASETS).values():
-        if check := getattr(point.load(), "check_run", None):
-            check(settings.artifacts_dir, settings.recipe)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ from extras.models import bundle
 from extras.models.bundle import EXPECTED, MODEL, About, BundleError, Own
 from extras.models.channel import (
     MODELS,
-    ImportedItemItemRecipe,
     ImportedRecipe,
     ImportedVectorsRecipe,
     OrderRecipe,
@@ -132,8 +131,6 @@ def channel_recipe(about: About) -> ImportedRecipe:
     """Settings of a bundle's channel, whose file is not written yet."""
     if about.kind == "vectors":
         return ImportedVectorsRecipe(name=about.name, file="")
-    if about.kind == "item-item":
-        return ImportedItemItemRecipe(name=about.name, file="")
     return ImportedEncoderRecipe(name=about.name, file="", history=about.history_length)
 
 

@@ -1,10 +1,8 @@
 """Bundles: trained models of other libraries as folders of plain files, their format and its checks.
 
-    model.toml          name, kind ("vectors", "item-item" or "encoder"), library; of encoders: history_length
-    items.parquet       id: the item's own id as text; of vectors and encoders: vector (list of floats)
+    model.toml          name, kind ("vectors" or "encoder"), library; of encoders: history_length
+    items.parquet       id: the item's own id as text; vector (list of floats)
     users.parquet       of vectors: id, vector
-    weights.npz         of item-item: a `scipy.sparse` matrix (items, items) in the order of items.parquet; the score of
-                        a column is the sum over the rows of a user's items
     encoder.onnx        of encoders: the newest events -> the user's vector, see `extras.models.encoder`
     expected.parquet    for a sample of users the library's own lists: id, items (list of ids, best first), scores
 
@@ -21,7 +19,6 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -39,7 +36,6 @@ Float64 = NDArray[np.float64]
 MODEL: Final = "model.toml"
 ITEMS: Final = "items.parquet"
 USERS: Final = "users.parquet"
-WEIGHTS: Final = "weights.npz"
 ENCODER: Final = "encoder.onnx"
 EXPECTED: Final = "expected.parquet"
 
@@ -52,7 +48,7 @@ class About(Frozen):
     """Content of model.toml."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
-    kind: Literal["vectors", "item-item", "encoder"]
+    kind: Literal["vectors", "encoder"]
     library: str
     # newest events that an encoder reads; 0: another kind
     history_length: Annotated[int, Field(ge=0)] = 0
@@ -80,16 +76,6 @@ def read(folder: Path, about: About, past: Sequences, own: Own) -> Arrays:
     rows = positions(path, _ids(path, table), own_items, "items")
     order = np.argsort(rows)
     numbers = past.item_numbers[rows[order]]
-    if about.kind == "item-item":
-        weights = _weights(folder / WEIGHTS, len(rows))[order][:, order].tocsr()
-        weights.sort_indices()
-        return {
-            "item_numbers": numbers,
-            "data": weights.data,
-            "indices": weights.indices,
-            "indptr": weights.indptr,
-        }
-
     vectors = _vectors(path)
     dims = vectors.shape[1]
     items = index_vectors(vectors, np.zeros(len(rows), np.float32))[order]
@@ -180,17 +166,3 @@ def _vectors(path: Path) -> Float32:
     if not np.isfinite(vectors).all():
         raise BundleError(f"{path}: a vector has values that are not numbers")
     return vectors
-
-
-def _weights(path: Path, items: int) -> sp.csr_matrix:
-    try:
-        weights = sp.csr_matrix(sp.load_npz(path), dtype=np.float32)
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError(f"{path}: is no sparse matrix of scipy ({error})") from error
-    if weights.shape != (items, items):
-        raise BundleError(
-            f"{path}: has the shape {weights.shape}, items.parquet has {items:,} items"
-        )
-    if not np.isfinite(weights.data).all():
-        raise BundleError(f"{path}: has values that are not numbers")
-    return weights

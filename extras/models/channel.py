@@ -7,8 +7,6 @@ Fitting such a channel reads the file, so that every step, check and store treat
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -19,14 +17,10 @@ from numpy.typing import NDArray
 from data_exchange_center.channels import (
     Arrays,
     Channel,
-    Float32,
-    Requests,
     StoredVectors,
 )
 from data_exchange_center.files import written_in_place
-from data_exchange_center.fusion import NOT_FOUND
 from data_exchange_center.recipes import (
-    ChannelRecipe,
     DataRecipe,
     ListsRecipe,
     VectorRecipe,
@@ -39,7 +33,6 @@ if TYPE_CHECKING:
     from offline.data.sequences import Inputs, Sequences
     from offline.models.kinds import Fitted
 
-EVENTS: Final = 1000  # newest events of a user that an item-item model reads
 MODELS: Final = "models"  # in the exchange folder
 
 
@@ -53,18 +46,7 @@ class ImportedVectorsRecipe(VectorRecipe):
     file: str  # as `write_model` wrote it, below the exchange folder
 
 
-class ImportedItemItemRecipe(ChannelRecipe):
-    """Settings of an imported matrix of items x items, whose rows of the user's items are summed."""
-
-    trained_by: ClassVar[str] = f"{__name__}:fit"
-    served_as: ClassVar[str] = f"{__name__}:ItemItem"
-
-    kind: Literal["imported_item_item"] = "imported_item_item"
-    name: str = "imported"
-    file: str
-
-
-ImportedRecipe = ImportedVectorsRecipe | ImportedItemItemRecipe | ImportedEncoderRecipe
+ImportedRecipe = ImportedVectorsRecipe | ImportedEncoderRecipe
 
 
 class OrderRecipe(ListsRecipe):
@@ -76,61 +58,12 @@ class OrderRecipe(ListsRecipe):
     stride: int = 20  # events between request points
 
 
-@dataclass(frozen=True, eq=False)
-class ItemItem(Channel):
-    """Score of an item: the sum of its weights with the user's items, each of which counts once; 0: not found."""
-
-    form: ClassVar[str] = "imported_item_item"
-
-    data: Float32  # of a csr matrix (items + 1, items + 1) by item code
-    indices: NDArray[np.int32]
-    indptr: NDArray[np.int64]
-    known: NDArray[np.bool_]  # (items + 1,) whether the model has the item
-
-    def __post_init__(self) -> None:
-        _ = self.rows  # now, not in a request
-
-    @property
-    def events(self) -> int:
-        return EVENTS
-
-    @cached_property
-    def rows(self) -> Float32 | None:
-        """The matrix itself where most of it is not 0, as EASE's: its rows are summed far faster."""
-        size = len(self.known)
-        if len(self.data) < size**2 / 2:
-            return None
-        dense = np.zeros((size, size), np.float32)
-        dense[np.repeat(np.arange(size), np.diff(self.indptr)), self.indices] = (
-            self.data
-        )
-        return dense
-
-    def scores(self, requests: Requests) -> Float32:
-        found = np.full((len(requests), len(self.known)), NOT_FOUND, np.float32)
-        for row, items in zip(found, requests.items, strict=True):
-            own = np.unique(items[items > 0])
-            sums = self._sums(own)
-            reached = self.known & (sums != 0)
-            row[reached] = sums[reached]
-        return found
-
-    def _sums(self, own: NDArray[np.integer]) -> NDArray[np.float64]:
-        if self.rows is not None:
-            dense: NDArray[np.float64] = self.rows[own].sum(axis=0, dtype=np.float64)
-            return dense
-        spans = [np.arange(self.indptr[code], self.indptr[code + 1]) for code in own]
-        cells = np.concatenate([[], *spans]).astype(np.intp)
-        sums = np.bincount(self.indices[cells], self.data[cells], len(self.known))
-        return sums.astype(np.float64)
-
-
 def write_model(exchange: Path, name: str, model: Arrays) -> str:
     """Write a model's arrays; return the file below the exchange folder, named by its content.
 
     Args:
-        model: item_numbers, past_users, past_events (see `trained_within`), and of vectors items, user_numbers, users;
-            of item-item data, indices, indptr; of encoders items, codes, encoder. Numbers ascend.
+        model: item_numbers, items, past_users, past_events (see `trained_within`); of vectors user_numbers, users; of
+            encoders codes, encoder. Numbers ascend.
     """
     buffer = io.BytesIO()
     np.savez(buffer, **dict[str, Any](model))
@@ -190,13 +123,6 @@ def served(
     size = len(item_numbers) + 1
     known = np.zeros(size, np.bool_)
     known[places] = True
-    if isinstance(recipe, ImportedItemItemRecipe):
-        lengths = np.zeros(size, np.int64)
-        lengths[places] = np.diff(model["indptr"])
-        indices = places[model["indices"]].astype(np.int32)
-        indptr = np.concatenate([[0], lengths.cumsum()])
-        return ItemItem(recipe.name, model["data"], indices, indptr, known)
-
     dims = model["items"].shape[1]
     items = np.zeros((size, dims), np.float32)
     items[places] = model["items"]

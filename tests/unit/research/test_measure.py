@@ -69,16 +69,15 @@ def test_a_problem_ends_the_canary_and_is_named(
 # Imported models, by the library's lists and by the stack's.
 
 
-@pytest.mark.parametrize("kind", ["vectors", "item-item"])
 def test_served_lists_have_the_recall_of_the_librarys(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path / "exchange"))
     settings = Settings(data=shop(tmp_path / "data", users=60, items=70, views=900))
     for step in (s0_get_data, s1_data_split):
         step.main(settings)
     export_events(settings, tmp_path / "events")
-    folder = written(tmp_path / "bundle", kind, events(settings))
+    folder = written(tmp_path / "bundle", "vectors", events(settings))
     recipe = import_model(settings, folder)
     found = quality(
         run_steps(settings.model_copy(update={"recipe_name": str(recipe)})), folder

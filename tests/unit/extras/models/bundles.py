@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pandas as pd
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center.settings import Settings
@@ -68,7 +67,7 @@ def written(folder: Path, kind: str, rows: pd.DataFrame, seed: int = 0) -> Path:
         own = pd.DataFrame({"id": users, "vector": list(of_users)})
         own.to_parquet(folder / "users.parquet")
         scores = of_users @ of_items.T
-    elif kind == "encoder":
+    else:
         about["history_length"] = HISTORY
         embedding = np.vstack([np.zeros(DIMS), rng.normal(size=(len(items), DIMS))])
         onnx.save(encoder(embedding), folder / "encoder.onnx")
@@ -76,12 +75,6 @@ def written(folder: Path, kind: str, rows: pd.DataFrame, seed: int = 0) -> Path:
         by_user = codes.groupby(rows["user"], sort=True)
         vectors = [user_vector(embedding, own.to_numpy()) for _, own in by_user]
         scores = np.stack(vectors) @ of_items.T
-    else:
-        del table["vector"]
-        shape = (len(items), len(items))
-        weights = sp.random(*shape, density=0.6, random_state=seed, format="csr")
-        sp.save_npz(folder / "weights.npz", weights)
-        scores = seen @ weights.toarray()
     table.to_parquet(folder / "items.parquet")
     write_about(folder, about)
     lists = []

@@ -1,47 +1,20 @@
-"""Item-item matrices and encoders as channels."""
+"""Encoders as channels."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 
 from data_exchange_center.channel_file import pack_channels, unpack_channels
 from data_exchange_center.channels import ChannelSet, Requests
 from data_exchange_center.history import History
-from extras.models.channel import ItemItem
 from extras.models.encoder import Encoder, extend_to_query, session
 from tests.unit.extras.models import bundles
 from tests.unit.extras.models.bundles import DIMS, HISTORY
 
 NOW = 10_000_000
-ITEMS = 30
 RNG = np.random.default_rng(3)
 EMBEDDING = np.vstack([np.zeros(DIMS), RNG.normal(size=(9, DIMS))])
-
-
-def item_item(weights: np.ndarray) -> ItemItem:
-    matrix = sp.csr_matrix(weights)
-    known = np.arange(len(weights)) > 0
-    indptr = matrix.indptr.astype(np.int64)
-    return ItemItem("model", matrix.data, matrix.indices, indptr, known)
-
-
-@pytest.mark.parametrize(("share", "dense"), [(1.0, True), (0.1, False)])
-def test_scores_are_sums_of_the_rows_of_a_users_items(
-    share: float, dense: bool
-) -> None:
-    shape = (ITEMS + 1, ITEMS + 1)
-    weights = RNG.normal(size=shape).astype(np.float32)
-    weights *= RNG.random(shape) < share
-    weights[0] = weights[:, 0] = 0
-    channel = item_item(weights)
-    scores = channel.scores(requests([3, 5, 3], []))
-    assert (channel.rows is not None) == dense
-    sums = weights[3] + weights[5]
-    expected = np.where(sums != 0, sums, -np.inf)  # without a weight: not found
-    np.testing.assert_allclose(scores[0], expected, rtol=1e-6)
-    assert np.isneginf(scores[1]).all()
 
 
 def encoder(known: int = 9) -> Encoder:

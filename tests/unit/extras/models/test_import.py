@@ -35,7 +35,7 @@ from tests.unit.extras.models.bundles import (
 )
 from tests.unit.offline.synthetic import run_steps
 
-KINDS = ("vectors", "item-item", "encoder")
+KINDS = ("vectors", "encoder")
 
 
 @pytest.fixture
@@ -127,9 +127,6 @@ BROKEN: dict[str, list[tuple[Change, str]]] = {
         (change(EXPECTED, items=THREE_ITEMS, scores=THREE_SCORES), "3 items"),
         (change(EXPECTED, items=backwards), "first difference"),
         (change(EXPECTED, scores=lambda table: table["scores"] * 1.01), "first diff"),
-    ],
-    "item-item": [
-        (rewritten("weights.npz", "nothing"), "weights.npz"),
     ],
     "encoder": [
         (removed("encoder.onnx"), "encoder.onnx"),
