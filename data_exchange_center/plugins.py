@@ -25,8 +25,8 @@ MODELS: Final = "recsys.models"
 RECIPES: Final = "recsys.recipes"
 # column, as a recipe of a ranker of lists names it -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
 STATISTICS: Final = "recsys.statistics"
-# Modules that `read` files of a kind, as `offline.movielens.read`, and say in `EXPECTED` which; or that `fetch` the data
-# set whose name is in RECSYS_DATA, as `extras.movielens.published`
+# Modules that `read` files of a kind, as `offline.movielens.read`, and say in `EXPECTED` which; or that `fetch` the
+# data set whose name is in RECSYS_DATA, as `extras.movielens.published`
 DATASETS: Final = "recsys.datasets"
 # What works in place of one process. RECSYS_ENGINE names one with `TWINS` (step -> the script that runs instead);
 # redis_cluster: a client; nodes: starts a service's nodes; catalogues: models of many items, in place of the full ones

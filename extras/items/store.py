@@ -1,9 +1,8 @@
 """Store of new items, and the follower that keeps every worker up to date.
 
 Redis holds one hash per data set: own id -> a new, changed or removed item; and a version that grows with every change.
-A sorted set has the version at which each item was changed last. A worker reads the version twice a second. When it has
-changed, the worker reads the items that were changed since, and replaces its open releases by extended ones. New items
-it searches itself, in addition to Elasticsearch.
+A worker reads the version twice a second. When it has changed, the worker reads the items, and replaces its open
+releases by extended ones. New items it searches itself, in addition to Elasticsearch.
 """
 
 from __future__ import annotations
@@ -33,8 +32,6 @@ from online.recommend.recommend import Recommender
 
 MAX_ITEMS: Final = 10_000  # that are kept of a data set: new, changed and removed
 LIKES: Final = 30  # of an item that are kept: the newest, one a user
-# items that the sorted set has: the last ones that were changed
-_CHANGES: Final = 2 * MAX_ITEMS
 _PAUSE: Final = 5  # between two updates of a process, in durations of the last one: requests come first
 _MAX_PAUSE_S: Final = 1.0
 _VERSION: Final = ""  # field of the hash; no own id is empty
@@ -114,64 +111,59 @@ def after(
     return found
 
 
-class Query(NamedTuple):
-    """Query for a data set's items that have changed since ``version``; -1: for all."""
-
-    dataset: str
-    kind: IdKind
-    version: int
-
-
-class Changes(NamedTuple):
-    """Answer to a `Query`.
+class Kept(NamedTuple):
+    """A data set's records, as a process knows them.
 
     Attributes:
-        records: those that were changed since; None: deleted.
-        whole: whether ``records`` are all that there are.
+        stored: what they were read from: a record that has not changed stays the same object.
     """
 
     version: int
-    records: Mapping[OwnId, Record | None]
-    whole: bool = False
+    records: Records
+    stored: Mapping[OwnId, bytes]
 
 
-class ItemStore(RedisClient[Query, Changes]):
+NOTHING: Final = Kept(-1, {}, {})
+
+
+class Query(NamedTuple):
+    """Query for a data set's items. ``known``: what the process knows of them."""
+
+    dataset: str
+    kind: IdKind
+    known: Kept = NOTHING
+
+
+class ItemStore(RedisClient[Query, Kept]):
     """Records in Redis."""
 
-    def _call(self, query: Query) -> Changes:
-        key = _key(query.dataset)
+    def _call(self, query: Query) -> Kept:
+        key, known = _key(query.dataset), query.known
         version = int(self._redis.hget(key, _VERSION) or 0)  # type: ignore[arg-type]
-        if version == query.version:
-            return Changes(version, {})
-        stored: Any  # typed for the asynchronous client too
-        # The sorted set has all changes since, unless Redis was emptied or more have been made than it keeps.
-        whole = not 0 <= version - query.version <= _CHANGES or query.version < 0
-        if whole:
-            stored = self._redis.hgetall(key)
-            version = int(stored.pop(_VERSION.encode(), 0))
-        else:
-            names: Any = self._redis.zrangebyscore(
-                _changed_key(query.dataset), f"({query.version}", "+inf"
-            )
-            found: Any = self._redis.hmget(key, names) if names else []
-            stored = dict(zip(names, found, strict=True))
-        records: dict[OwnId, Record | None] = {}
+        if version == known.version:
+            return known
+        stored: Any = self._redis.hgetall(key)  # typed for the asynchronous client too
+        version = int(stored.pop(_VERSION.encode(), 0))
+        by_id = {own_id(name.decode(), query.kind): raw for name, raw in stored.items()}
+        records = {}
         try:
-            for name, raw in stored.items():
-                record = Record.model_validate_json(raw) if raw else None
-                records[own_id(name.decode(), query.kind)] = record
+            for own, raw in by_id.items():
+                is_known = known.stored.get(own) == raw
+                records[own] = (
+                    known.records[own] if is_known else Record.model_validate_json(raw)
+                )
         except ValueError as error:
             raise StoredError(
                 self.service, "holds new items that cannot be read"
             ) from error
-        return Changes(version, records, whole)
+        return Kept(version, records, by_id)
 
     def change(self, dataset: str, changes: Mapping[OwnId, Change]) -> int:
         """Change records in one transaction: all of them or none. Returns the version.
 
         Raises as `after`, and ServiceError.
         """
-        key, changed_key = _key(dataset), _changed_key(dataset)
+        key = _key(dataset)
 
         def changed(pipe: Any) -> Any:  # typed to return nothing
             version, *found = pipe.hmget(key, [_VERSION, *map(str, changes)])
@@ -185,13 +177,11 @@ class ItemStore(RedisClient[Query, Changes]):
             pipe.multi()
             for own, record in records.items():
                 version += 1
-                pipe.zadd(changed_key, {str(own): version})
                 if record is None:
                     pipe.hdel(key, str(own))
                 else:
                     pipe.hset(key, str(own), record.model_dump_json())
             if records:
-                pipe.zremrangebyrank(changed_key, 0, -_CHANGES - 1)
                 pipe.hset(key, _VERSION, version)
             return version
 
@@ -203,10 +193,10 @@ class ItemStore(RedisClient[Query, Changes]):
 
     def forget(self, dataset: str, user: OwnId) -> int:
         """Delete a user's likes of items. Returns the version. Raises ServiceError."""
-        records = self.call(Query(dataset, "string", -1)).records
+        records = self.call(Query(dataset, "string")).records
         changes: dict[OwnId, Change] = {}
         for own, record in records.items():
-            if record and any(like.user == user for like in record.likes):
+            if any(like.user == user for like in record.likes):
                 changes[own] = lambda was: was and was.with_like(user, ())
         return self.change(dataset, changes)
 
@@ -214,27 +204,6 @@ class ItemStore(RedisClient[Query, Changes]):
 def _key(dataset: str) -> str:
     """Hash: own id -> `Record`; and `_VERSION`, how often it was changed."""
     return f"ml:items:{dataset}"
-
-
-def _changed_key(dataset: str) -> str:
-    """Sorted set: own id by the version of its last change. In a cluster it has the slot of `_key`."""
-    return f"{{{_key(dataset)}}}:changed"
-
-
-class Kept(NamedTuple):
-    """A data set's records, as a process knows them."""
-
-    version: int
-    records: Records
-
-    def updated(self, found: Changes) -> Kept:
-        records = {} if found.whole else dict(self.records)
-        for own, record in found.records.items():
-            if record is None:
-                records.pop(own, None)
-            else:
-                records[own] = record
-        return Kept(found.version, records)
 
 
 class Follower:
@@ -273,10 +242,10 @@ class Follower:
         # `view` also notes their data sets
         opened = self._releases.replace_each(self.view)
         for of, kept in list(self._kept.items()):
-            found = self._store.call(Query(*of, kept.version))
+            found = self._store.call(Query(*of, kept))
             if found.version != kept.version:
                 started = time.monotonic()
-                self._kept[of] = kept.updated(found)
+                self._kept[of] = found
                 opened = self._releases.replace_each(self.view)
                 ended = time.monotonic()
                 self._free_at = ended + min(_PAUSE * (ended - started), _MAX_PAUSE_S)
@@ -297,7 +266,7 @@ class Follower:
         base = base_of(opened)
         with self._lock:
             # read in a moment
-            kept = self._kept.setdefault(_data_of(base), Kept(-1, {}))
+            kept = self._kept.setdefault(_data_of(base), NOTHING)
             if not kept.records:
                 return base
             if isinstance(opened, Extended):

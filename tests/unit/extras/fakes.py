@@ -16,8 +16,7 @@ from data_exchange_center.fusion import Hits
 from extras.events.log import Recording
 from extras.faults.declaration import ActiveFault, Fault
 from extras.items.store import Change as ItemChange
-from extras.items.store import Changes as ItemChanges
-from extras.items.store import Query, Record, after
+from extras.items.store import Kept, Query, Record, after
 from extras.page.users import Listing
 from extras.search.meaning import DIMS, NearQuery
 from extras.search.text import TextQuery, Words
@@ -60,33 +59,24 @@ class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
             return len(keys)
 
 
-class FakeItemStore(Fake, Client[Query, ItemChanges]):
+class FakeItemStore(Fake, Client[Query, Kept]):
     service = "redis"
 
     def __init__(self) -> None:
         super().__init__()
         self.records: dict[str, dict[OwnId, Record]] = {}
-        self.changed: dict[OwnId, int] = {}  # by the version of the last change
         self.version = 0
 
-    def _call(self, query: Query) -> ItemChanges:
+    def _call(self, query: Query) -> Kept:
         self._seen(query)
-        records = self.records.get(query.dataset, {})
-        if query.version < 0:
-            return ItemChanges(self.version, dict(records), whole=True)
-        changed = [
-            own for own, version in self.changed.items() if version > query.version
-        ]
-        return ItemChanges(self.version, {own: records.get(own) for own in changed})
+        return Kept(self.version, dict(self.records.get(query.dataset, {})), {})
 
     def change(self, dataset: str, changes: Mapping[OwnId, ItemChange]) -> int:
         with self._requested("change", tuple(changes)):
             records = self.records.setdefault(dataset, {})
-            for own, record in after(
-                changes, records, len(records), self.version
-            ).items():
-                self.version += 1
-                self.changed[own] = self.version
+            changed = after(changes, records, len(records), self.version)
+            self.version += len(changed)
+            for own, record in changed.items():
                 if record is None:
                     del records[own]
                 else:
@@ -94,10 +84,9 @@ class FakeItemStore(Fake, Client[Query, ItemChanges]):
             return self.version
 
     def forget(self, dataset: str, user: OwnId) -> int:
-        records = self.records.get(dataset, {})
+        forget: ItemChange = lambda was: was and was.with_like(user, ())  # noqa: E731
         return self.change(
-            dataset,
-            {own: lambda was: was and was.with_like(user, ()) for own in records},
+            dataset, dict.fromkeys(self.records.get(dataset, {}), forget)
         )
 
 

@@ -36,9 +36,9 @@ def workers(
     key = keys.add(path, "shop")
     items = f"ml:items:{world.dataset}"
     with redis_of(patient) as client, ExitStack() as ends:
-        client.delete(items, f"{{{items}}}:changed")
+        client.delete(items)
         yield started(settings, key, ends), started(settings, key, ends)
-        client.delete(items, f"{{{items}}}:changed")
+        client.delete(items)
 
 
 def started(settings: Settings, key: str, ends: ExitStack) -> FlaskClient:
