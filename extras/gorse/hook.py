@@ -10,22 +10,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import compress
 from typing import Annotated, Any, Final
+from uuid import uuid4
 
 from flask import Flask, request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 
 from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
 from data_exchange_center.events import Event
-from data_exchange_center.manifest import Manifest
 from extras.events.hook import MAX_EVENTS, record, refusal
 from extras.questions.similar import SimilarQuery, alike
 from extras.routes import route
-from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.outcomes import BadRequestError
 from online.recommend.recommend import items_of
 from online.recommend.types import MAX_SIZE, MAX_TIMESTAMP, Item, read_id
@@ -34,7 +32,6 @@ from online.web.parts import Parts
 
 log = logging.getLogger(__name__)
 
-_DATED, _UNDATED = "gorse-", "gorse-now-"  # prefixes of eventids
 _GO_ZERO: Final = "0001-01-01T00:00:00"  # what Go's clients send where they set no time
 _FEEDBACK: Final = [
     {"FeedbackType": "rating", "UserId": "1", "ItemId": "2858", "Value": 5}
@@ -152,7 +149,8 @@ def register(app: Flask, parts: Parts) -> None:
     def feedback(sent: FeedbackList) -> FeedbackAnswer:
         """Events as Gorse's clients send them."""
         opened = recommender.releases.get()
-        given = events_of(sent.root, opened.manifest, recommender.users)
+        dataset = opened.manifest.dataset
+        given = [each.event(dataset.user_ids, dataset.item_ids) for each in sent.root]
         recorded = record(events, opened, given, "[{place}].", _NAMES)
         return FeedbackAnswer(RowAffected=sum(each.new for each in recorded))
 
@@ -248,17 +246,16 @@ class SessionFeedback(BaseModel):
     def seconds(self) -> int | None:
         return _seconds(self.Timestamp)
 
-    def eventid(self, after: str = "") -> str:
-        """Id of this feedback; ``after``: what it follows, so that the same feedback can be sent again later."""
-        names = f"{self.FeedbackType}\n{self.UserId}\n{self.ItemId}"
-        sent = f"{names}\n{self.seconds}\n{self.Value}\n{after}"
-        prefix = _UNDATED if self.seconds is None else _DATED
-        return f"{prefix}{hashlib.sha256(sent.encode()).hexdigest()[:32]}"
-
     def event(self, users: IdKind, items: IdKind) -> Event:
-        """Convert to an event, whose eventid is a hash of what was sent: a retry counts once."""
+        """Convert to an event.
+
+        Gorse's feedback has no id. Of dated feedback it is a hash of what was sent: a retry counts once. Feedback
+        without a time is always new, as a retry and a change of mind look alike.
+        """
+        names = f"{self.FeedbackType}\n{self.UserId}\n{self.ItemId}"
+        sent = f"{names}\n{self.seconds or uuid4()}\n{self.Value}"
         return Event(
-            eventid=self.eventid(),
+            eventid=f"gorse-{hashlib.sha256(sent.encode()).hexdigest()[:32]}",
             userid=_own(self.UserId, users),
             itemid=_own(self.ItemId, items),
             type=self.FeedbackType,
@@ -271,48 +268,6 @@ class Feedback(SessionFeedback):
     """Of a user."""
 
     UserId: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
-
-
-def events_of(
-    sent: Sequence[Feedback], manifest: Manifest, users: RedisUsers
-) -> list[Event]:
-    """Convert feedback to events. Gorse's feedback has no id: a retry and a change of mind look alike.
-
-    So what equals the newest feedback of the user on the item (of that second, if it is dated) is a repeat and gets its
-    eventid; anything else is new, even if the same was sent before. Raises ServiceError.
-    """
-    dataset = manifest.dataset
-    given = [each.event(dataset.user_ids, dataset.item_ids) for each in sent]
-    counting = [
-        dataset.event_types.get(event.type, "notes") != "notes" for event in given
-    ]
-    # of a user on an item, in order of arrival
-    earlier: dict[tuple[OwnId, OwnId], list[Event]] = {}
-    for userid in {event.userid for event in compress(given, counting)}:
-        user = users.call(UserQuery.of(userid, manifest)).user
-        events = user.events if user else ()
-        for logged in sorted(events, key=lambda each: each.position):
-            earlier.setdefault((userid, logged.event.itemid), []).append(logged.event)
-    for place, (feedback, event) in enumerate(zip(sent, given, strict=True)):
-        if not counting[place]:  # it changes nothing, so an undated one counts once
-            continue
-        there = earlier.setdefault((event.userid, event.itemid), [])
-        dated = feedback.seconds is not None
-        rivals = [
-            each for each in there if not dated or each.timestamp == event.timestamp
-        ]
-        last = max(reversed(rivals), key=lambda each: each.timestamp, default=None)
-        if last is not None:
-            equal = (last.type, last.value) == (event.type, event.value)
-            if equal and (dated or last.eventid.startswith(_UNDATED)):
-                given[place] = replace(event, eventid=last.eventid)
-                continue
-            after = last.eventid
-        else:  # the minute: an undated one may have been compacted, and is still in the log
-            after = "" if dated else f"{event.timestamp // 60}"
-        given[place] = replace(event, eventid=feedback.eventid(after))
-        there.append(given[place])
-    return given
 
 
 class FeedbackList(
