@@ -153,6 +153,12 @@ class Client:
         """Add up to 1,000 items at once, all or none: itemid, title, attributes. Returns their ids (extra items)."""
         return self._send("POST", "/ml/items", _Items, list(items)).itemids
 
+    def remove_items(self, *itemids: OwnId) -> list[OwnId]:
+        """Remove up to 1,000 items at once, all or none."""
+        return self._send(
+            "POST", "/ml/items/remove", _Items, [{"itemid": each} for each in itemids]
+        ).itemids
+
     def change_item(self, itemid: OwnId, **fields: Any) -> ItemState:
         """Change an item's ``title`` or ``attributes``; fields left out stay as they are."""
         return self._send(

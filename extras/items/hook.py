@@ -60,12 +60,17 @@ _TITLE: Final = (
 Title = Annotated[str, Field(min_length=1, max_length=500, pattern=_TITLE)]
 
 
-class NewItem(BaseModel):
-    """An item that the live release does not have."""
+class ItemId(BaseModel):
+    """An item by its id."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     itemid: UserId
+
+
+class NewItem(ItemId):
+    """An item that the live release does not have."""
+
     title: Title
     attributes: Given = Field(
         default={},
@@ -92,6 +97,12 @@ class NewItems(
     """Items that the live release does not have."""
 
 
+class ItemIds(
+    RootModel[Annotated[list[ItemId], Field(min_length=1, max_length=MAX_AT_ONCE)]]
+):
+    """Items by their ids."""
+
+
 class ItemState(BaseModel):
     """An item as it is from now on."""
 
@@ -106,7 +117,7 @@ class ItemsState(BaseModel):
 
     release: str = Field(description="the live one")
     itemids: list[OwnId] = Field(
-        description="those that were added, in the order given"
+        description="those that were added or removed, in the order given"
     )
 
 
@@ -218,15 +229,43 @@ def register(app: Flask, parts: Parts) -> None:
         An error names the place in the list. Otherwise as `POST /ml/item`.
         """
         base = current()
-        changes: dict[OwnId, Change] = {}
+        of_place = [
+            added(base, item, f"[{place}].") for place, item in enumerate(items.root)
+        ]
+        return several(base, [item.itemid for item in items.root], of_place)
+
+    @write(
+        "POST",
+        f"{SEVERAL}/remove",
+        ItemsState,
+        404,
+        conflict=_FULL,
+        body=ItemIds,
+        example=[{"itemid": 999_001}],
+        shape=f"a list of 1 to {MAX_AT_ONCE:,} items",
+    )
+    def remove_items(items: ItemIds) -> ItemsState:
+        """Remove a list of items from all answers within a second: all of them, or none after an error."""
+        base = current()
         for place, item in enumerate(items.root):
-            change = added(base, item, f"[{place}].")
-            if item.itemid in changes:
+            expect_kind(
+                "itemid", item.itemid, base.manifest.dataset.item_ids, f" of [{place}]"
+            )
+        own_ids = [item.itemid for item in items.root]
+        return several(base, own_ids, [removed(base, own) for own in own_ids])
+
+    def several(
+        base: Release, own_ids: list[OwnId], changes: list[Change]
+    ) -> ItemsState:
+        """Apply a change to each of several items. Raises BadRequestError for an id that is there twice."""
+        before = set()
+        for place, own in enumerate(own_ids):
+            if own in before:
                 field = f"[{place}].itemid"
                 raise BadRequestError(field, f"{field} is there twice in the list.")
-            changes[item.itemid] = change
-        opened = changed(base, changes)
-        return ItemsState(release=opened.release, itemids=list(changes))
+            before.add(own)
+        opened = changed(base, dict(zip(own_ids, changes, strict=True)))
+        return ItemsState(release=opened.release, itemids=own_ids)
 
     @write(
         "PATCH",

@@ -1,7 +1,8 @@
-"""Start, stop and report experiments; start, stop and show a canary; measure quality over time.
+"""Start, stop, resize and report experiments; start, stop and show a canary; measure quality over time.
 
 Run     make experiments
         make experiment-start name=ranker arms="control=live treatment=<release>"   (and share=, horizon=)
+        make experiment-share name=ranker share=0.5
         make experiment-stop name=ranker
         make experiment name=ranker
         make canary release=<published> share=0.05
@@ -35,7 +36,7 @@ from online.web.guard import validated
 LIVE = "live"  # in place of a release's id
 SHARE = 0.05  # of the users, that a canary begins with
 REQUESTS = 1_000  # that end one of its steps
-EXPERIMENTS = ("list", "start", "stop")
+EXPERIMENTS = ("list", "start", "stop", "share")
 CANARIES = ("canaries", "canary", "canary-stop")
 
 
@@ -153,6 +154,9 @@ def main(settings: Settings) -> None:
             start_experiment(settings, given)
         case "stop":
             changed(settings, partial(changes.stop_experiment, name=given.name))
+        case "share":
+            change = partial(changes.reshare, name=given.name, share=given.share)
+            changed(settings, change)
         case "report":
             report(settings, given.name, console)
         case "canary":

@@ -62,11 +62,23 @@ def start_experiment(
 
 def stop_experiment(before: Trials, name: str) -> Trials:
     """Stop an experiment. Raises TrialError."""
-    if before.named(name) is not before.running:
+    return _changed(before, name, {"stopped": int(time.time())})
+
+
+def reshare(before: Trials, name: str, share: float) -> Trials:
+    """Change an experiment's share: users join or leave, and nobody changes arms. Raises TrialError."""
+    if not 0 < share <= 1:
+        raise TrialError("share", f"share must be above 0 and at most 1, not {share:g}")
+    return _changed(before, name, {"share": share})
+
+
+def _changed(before: Trials, name: str, update: dict[str, Any]) -> Trials:
+    found = before.named(name)
+    if found is not before.running:
         raise TrialError("name", f"Experiment {name!r} is stopped")
     *others, last = before.experiments
-    stopped = last.model_copy(update={"stopped": int(time.time())})
-    return before.model_copy(update={"experiments": (*others, stopped)})
+    changed = (*others, last.model_copy(update=update))
+    return before.model_copy(update={"experiments": changed})
 
 
 # --- canaries

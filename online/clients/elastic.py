@@ -239,6 +239,17 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
             hits = self.search(release, {"_source": fields, **body})
             return [{**hit["_source"], "sort": hit.get("sort")} for hit in hits]
 
+    def searches(self, release: str) -> int:
+        """Count the searches of a release's items since Elasticsearch started. Raises ServiceError."""
+        with self._limited("searches"):
+            count = "_all.total.search.query_total"
+            stats = self._read(
+                self.http.get(
+                    f"/{wire.item_index(release)}/_stats/search?filter_path={count}"
+                )
+            )
+            return int(stats["_all"]["total"]["search"]["query_total"])
+
     def _ping(self) -> str:
         health = self._read(self.http.get("/_cluster/health?filter_path=status"))
         if health["status"] == "red":

@@ -216,6 +216,7 @@ def test_one_is_started_reported_and_stopped(pipeline: Pipeline) -> None:
             assert f"{len(USERS)} more users are still watched" in make(
                 "experiment", "name=trial"
             )
+    make("experiment-share", "name=trial", "share=0.5")
     make("experiment-stop", "name=trial")
     assert "is stopped" in make("experiment-stop", "name=trial", fails=True)
     assert "trial" in make("experiments")

@@ -180,6 +180,7 @@ def test_items_are_changed_with_a_key(with_a_key: FlaskClient, fakes: Fakes) -> 
         assert client.change_item(new, title="Another name").title == "Another name"
         assert client.remove_item(new).title is None
         assert client.add_items({"itemid": new, "title": "Back again"}) == [new]
+        assert client.remove_items(new) == [new]
     with serving(with_a_key.application) as address, Client(address) as client:
         with pytest.raises(ServerError, match="401") as refused:
             client.remove_item(new)

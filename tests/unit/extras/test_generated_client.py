@@ -31,7 +31,10 @@ LAST = [
     "add_item",
     "change_item",
     "add_items",
+    "start_experiment",
+    "stop_experiment",
     "remove_item",
+    "remove_items",
     "forget",
 ]
 USER, ITEM, NEW_ITEM, OTHER = "8", "4", "999001", "bbbbbbbbbbbb"
@@ -103,7 +106,9 @@ def test_every_path_is_called_and_answers_with_its_type(
     fakes.add(replace(fakes.world, release=OTHER, seed=1))
     fakes.users.activate(OTHER)
     fakes.users.activate(release)
+    arms = {"control": {"release": release}, "treatment": {"release": OTHER}}
     bodies: dict[str, Any] = {
+        "start_experiment": {"arms": arms, "name": "x"},
         "add_item": {
             "itemid": int(NEW_ITEM),
             "title": "New",
@@ -117,6 +122,9 @@ def test_every_path_is_called_and_answers_with_its_type(
             }
         ],
     }
+    bodies["remove_items"] = [
+        {"itemid": each["itemid"]} for each in bodies["add_items"]
+    ]
     answers = {}
     with (
         serving(app) as url,

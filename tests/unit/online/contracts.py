@@ -257,6 +257,15 @@ class ElasticItemsContract(SearchContract):
         with pytest.raises(GoneError):
             list(read_indexed(client, NOWHERE, wanted, channels))
 
+    def test_searches_are_counted(self, client: ElasticItems, world: World) -> None:
+        before = client.searches(world.release)
+        for userid in (1, 8):
+            client.call(query(world, userid))
+        counted = client.searches(world.release) - before
+        assert counted == 2 * len(world.recipe.recall.vector_channels)
+        with pytest.raises(GoneError):
+            client.searches(NOWHERE)
+
     def test_the_catalogue(self, client: ElasticItems, world: World) -> None:
         catalogue = read_catalogue(client, world.release)
         assert catalogue == {itemid: world.shown(itemid) for itemid in world.itemids}

@@ -163,6 +163,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
 class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
     service = "elasticsearch"
     gate: threading.Event | None = None  # the catalogue is not given before it is set
+    answered = 0  # searches
 
     def __init__(self, *worlds: World) -> None:
         super().__init__(*worlds)
@@ -176,6 +177,7 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         world = self._world(query.release)
+        self.answered += len(query.recall.vector_channels)
         left_out = list(query.seen)
         if query.only is not None:
             left_out += set(world.itemids).difference(query.only.tolist())
@@ -190,6 +192,11 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
             return found
         pairs = zip(found, self.more[query.release](query), strict=True)
         return tuple(best_of(*lists, size) for lists in pairs)
+
+    def searches(self, release: str) -> int:
+        with self._limited("searches"):
+            self._world(release)
+            return self.answered
 
     def documents(
         self, release: str, fields: Sequence[str], **body: Any

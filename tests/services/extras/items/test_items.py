@@ -109,6 +109,9 @@ def test_lists_and_increments_reach_every_worker(
     assert second.delete(f"/ml/item/{NEW + 1}").status_code == 200
     until(lambda: len(found(first)) == len(found(second)) == 199)
     post(first, "/ml/items", items[1:3], 409)
+    left = [{"itemid": NEW + n} for n in range(200) if n != 1]
+    post(second, "/ml/items/remove", left)
+    until(lambda: not found(first) | found(second))
 
 
 def test_it_stays_through_a_release(

@@ -277,13 +277,18 @@ def test_numbers_of_strings_are_none_of_the_releases(
 
 
 @ONE_WORLD
-def test_a_list_is_added_at_once(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+def test_a_list_is_added_and_removed_at_once(
+    shop: FlaskClient, fakes: Fakes, world: World
+) -> None:
     added = [{"itemid": NEW + n} for n in range(5)]
     items = [each | {"title": "New", "attributes": genres(world)} for each in added]
     answer = post(shop, "/ml/items", items)
     assert answer.pop("itemids") == [each["itemid"] for each in added]
     assert answer == {"release": world.release}
     assert all(everywhere(shop, world, NEW + 4).values())
+    post(shop, "/ml/items/remove", added)
+    assert not any(everywhere(shop, world, NEW + 4).values())
+    assert fakes.new_items.version == 10
 
 
 @ONE_WORLD
@@ -304,6 +309,7 @@ def test_of_a_list_with_an_error_nothing_is_written(
     many = [{**good, "itemid": NEW + n} for n in range(1_001)]
     for wrong in ([], many, good):
         post(shop, "/ml/items", wrong, 400)
+    post(shop, "/ml/items/remove", [{"itemid": NEW}, {"itemid": NEW + 1}], 404)
     assert list(fakes.new_items.records[world.dataset]) == [NEW]
 
 

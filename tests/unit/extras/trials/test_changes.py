@@ -86,11 +86,14 @@ def test_a_users_arm_is_deterministic() -> None:
 
 
 def test_arms_get_users_by_share_and_weight() -> None:
+    """When the share changes, users join, and nobody changes arms."""
     arms = {"a": Arm(release=ACTIVE, weight=3), "b": Arm(release=NEW)}
     few = experiment(share=0.4, arms=arms)
     counts = Counter(few.arm_of(user) for user in USERS)
     found = [counts[each] for each in ("a", "b", None)]
     assert stats.chisquare(found, [6_000, 2_000, 12_000]).pvalue > STRANGE
+    more = few.model_copy(update={"share": 0.5})
+    assert all(more.arm_of(user) == arm for user in USERS if (arm := few.arm_of(user)))
     assert Trials(experiments=(few,)).assigned(1, "baskets") == (None, "")
 
 
@@ -111,13 +114,15 @@ def test_a_canarys_users_stay_in_their_group() -> None:
 # --- experiments
 
 
-def test_an_experiment_is_stopped_and_stays_known() -> None:
-    found = changes.stop_experiment(with_experiment(), "ranker")
+def test_an_experiment_is_resized_and_stopped_and_stays_known() -> None:
+    found = changes.reshare(with_experiment(share=0.1), "ranker", 0.5)
+    assert found.named("ranker").share == 0.5
+    found = changes.stop_experiment(found, "ranker")
     (over,) = Trials.model_validate_json(found.model_dump_json()).experiments
     assert over.stopped
     assert list(over.arms) == list(ARMS)  # in the order of the declaration
     with pytest.raises(TrialError, match="is stopped"):
-        changes.stop_experiment(found, "ranker")
+        changes.reshare(found, "ranker", 1)
     for n in range(changes.KEPT):
         new = declaration(f"x{n}")
         found = changes.start_experiment(found, new, PUBLISHED)
