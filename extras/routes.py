@@ -1,6 +1,6 @@
 """Routes of the extras: a decorator that serves a view under a path, validates its input, and describes it in OpenAPI.
 
-Also for views of several extras: id checks, and values that are computed once per release.
+Also for views of several extras: id checks, errors about attributes, and values that are computed once per release.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import wraps
 from threading import Lock
 from typing import Any, Final, TypeVar, get_origin
@@ -29,7 +30,8 @@ from online.web.parts import Parts
 
 AnyQuery = TypeVar("AnyQuery", bound=BaseModel)
 Made = TypeVar("Made")
-_SHOWN: Final = 40  # characters of a field's name that are echoed
+_NAMED: Final = 30  # values in an error
+_SHOWN: Final = 40  # characters of what was sent that are echoed
 
 
 def route(
@@ -172,6 +174,24 @@ def expect_kind(field: str, own: OwnId, kind: IdKind, place: str = "") -> None:
     if isinstance(own, str) != (kind == "string"):
         what = "a string" if kind == "string" else "a whole number"
         raise WrongIdError(field, f"{field}{place} must be {what} in this release.")
+
+
+def no_attribute(field: str, name: str, there: Iterable[str]) -> BadRequestError:
+    known = ", ".join(sorted(there)) or "none"
+    return BadRequestError(
+        field, f"Items have no attribute {name[:_SHOWN]!r} here; there are: {known}."
+    )
+
+
+def no_value(field: str, name: str, value: str, there: list[str]) -> BadRequestError:
+    """``there``: the known values, of which the most similarly spelled ones are listed."""
+    value = value[:_SHOWN]
+    if len(there) > _NAMED:
+        near = get_close_matches(value, there, _NAMED, 0.4) or there[:_NAMED]
+        known = f"among the {len(there)} that there are: {', '.join(near)}"
+    else:
+        known = f"there are: {', '.join(there)}"
+    return BadRequestError(field, f"No item has {value!r} as {name}; {known}.")
 
 
 def per_release(make: Callable[[Release], Made]) -> Callable[[Release], Made]:

@@ -9,9 +9,8 @@ from flask import Flask
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.dataset import MAX_BYTES
-from extras.explain.explain import Scorer, explained
+from extras.explain.explain import Scorer, explained, why_not
 from extras.explain.shapes import Explanation, WhyNot
-from extras.explain.why_not import why_not
 from extras.routes import route
 from online.clients.base import Breaker
 from online.recommend.recommend import SCORES_SHARE, Recommender

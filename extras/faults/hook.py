@@ -20,8 +20,6 @@ from extras.faults.declaration import (
     Fault,
     FaultSettings,
     FaultStore,
-    Kind,
-    Service,
 )
 from extras.faults.injection import inject, spared
 from extras.routes import route
@@ -33,22 +31,13 @@ log = logging.getLogger(__name__)
 _EXAMPLE = {"service": "triton", "kind": "down", "share": 0.5, "seconds": 60}
 
 
-class FaultView(BaseModel, from_attributes=True):
-    """A fault that is on."""
-
-    service: Service
-    kind: Kind
-    share: float = Field(description="of the calls")
-    seconds_left: float
-
-
 class FaultsView(BaseModel):
     """The faults of this server."""
 
     allowed: bool = Field(
         description="false: the server was started without RECSYS_SERVER__FAULTS=on"
     )
-    faults: list[FaultView]
+    faults: list[ActiveFault]
 
 
 def register(app: Flask, parts: Parts) -> None:
@@ -136,11 +125,9 @@ class Faults:
         self.look()
         return FaultsView(allowed=True, faults=self.views())
 
-    def views(self) -> list[FaultView]:
+    def views(self) -> list[ActiveFault]:
         active = [fault for fault, _ in tuple(self._active.values())]
-        return [
-            FaultView.model_validate(each) for each in active if each.seconds_left > 0
-        ]
+        return [each for each in active if each.seconds_left > 0]
 
     def note(self) -> str:
         """What readiness reports."""

@@ -18,11 +18,16 @@ from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.events import Event, opinion
-from extras.attributes import no_attribute, no_value
 from extras.events.hook import FORGOTTEN, RECORDED, AnyText
 from extras.items.projection import BEFORE, Extended, base_of
 from extras.items.store import MAX_ITEMS, Change, Follower, ItemStore, Like, Record
-from extras.routes import expect_kind, per_release, route
+from extras.routes import (
+    expect_kind,
+    no_attribute,
+    no_value,
+    per_release,
+    route,
+)
 from online.clients.base import ServiceError
 from online.clients.redis import UserQuery
 from online.recommend.item_cache import ITEM_TTL_S

@@ -6,21 +6,22 @@ The page's files are static: they need no build and no other server.
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 from flask import Blueprint, Flask, Response
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_exchange_center import wire
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import MAX_BYTES, Effect, OwnId, own_id
 from data_exchange_center.history import History
-from extras.page.users import Listing, UserList
 from extras.published import readable
 from extras.routes import parameters, parse_query, per_release, route
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
+from online.clients.redis import USERS_STEP, RedisClient
 from online.clients.redis import UserQuery as StateQuery
 from online.recommend.loaded_release import Release, read_indexed
 from online.recommend.outcomes import WrongIdError
@@ -240,6 +241,54 @@ class Activated(BaseModel):
 
 
 # ----------------------------------------------------------------------------------------------------------- look-ups
+
+
+class Listing(NamedTuple):
+    """Users to list.
+
+    Attributes:
+        dataset: `Dataset.base_name` of the release: its users who were forgotten are left out.
+        prefix: text that their own ids begin with.
+        fewest: those with the fewest events of all, without a prefix; else in the order of their ids' text.
+    """
+
+    release: str
+    dataset: str
+    at_most: int
+    prefix: str = ""
+    fewest: bool = False
+
+
+class UserList(RedisClient[Listing, list[tuple[str, int]]]):
+    """Own ids, as text, and events of each. StoredError where the release has no list of its users."""
+
+    def _call(self, query: Listing) -> list[tuple[str, int]]:
+        counts = wire.event_counts_key(query.release)
+        found: Any  # typed for the asynchronous client too
+        if query.fewest:
+            found = self._redis.zrange(counts, 0, query.at_most - 1, withscores=True)
+        else:
+            ids_key, first = wire.ids_key(query.release), b"[" + query.prefix.encode()
+            ids: Any = self._redis.zrangebylex(
+                ids_key, first, first + b"\xff", start=0, num=query.at_most
+            )
+            numbers: Any = self._redis.zmscore(counts, ids) if ids else []
+            found = zip(ids, numbers, strict=True)
+        users = [
+            (each.decode(), int(number)) for each, number in found if number is not None
+        ]
+        if not users and not (query.prefix and self._redis.exists(counts)):
+            raise StoredError(
+                self.service,
+                f"holds no list of the users of release {query.release}; {USERS_STEP} writes it",
+            )
+        pipeline = self._redis.pipeline(transaction=False)
+        for userid, _ in users:
+            pipeline.hexists(
+                wire.user_events_key(query.dataset, userid), wire.FORGOTTEN
+            )
+        gone = pipeline.execute()
+        return [each for each, is_gone in zip(users, gone, strict=True) if not is_gone]
 
 
 class Browse:

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag
 
 from data_exchange_center.candidates import StoredUser
-from extras.attributes import no_attribute, no_value
 from extras.questions.rank import kept, numbers_of
-from extras.routes import per_release
+from extras.routes import no_attribute, no_value, per_release
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import NO_MORE, BadRequestError
 from online.recommend.types import Answer, Request, Slate, UserId, absent_by_default

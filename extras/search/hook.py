@@ -22,8 +22,13 @@ from data_exchange_center.words import words_of
 from extras.questions import where
 from extras.questions.rank import among, kept
 from extras.search import text
-from extras.search.meaning import NearItems, NearQuery, Sentences, fused
-from extras.search.settings import SearchSettings
+from extras.search.meaning import (
+    NearItems,
+    NearQuery,
+    SearchSettings,
+    Sentences,
+    fused,
+)
 from extras.search.text import (
     MATCHES,
     Int64,

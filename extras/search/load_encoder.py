@@ -34,7 +34,6 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from extras.published import readable
 from extras.search import meaning
-from extras.search.settings import SearchSettings
 from extras.wheels import download_wheel
 from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import INDEX_OPTIONS, ElasticsearchStore
@@ -71,7 +70,7 @@ def sync(settings: Settings) -> None:
     """
     try:
         with ElasticsearchStore(settings).client() as client:
-            if SearchSettings.load().encoder:
+            if meaning.SearchSettings.load().encoder:
                 encoder = Encoder.read(settings.service_dir("search"))
                 encoder.load(settings)
                 load_vectors(settings, client, encoder)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import orjson
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import NO_HITS, Hits
+from data_exchange_center.settings import ExtensionSettings
 from extras.search.text import MATCHES, Int64, Sharing, hits_of
 from online.clients.base import StoredError
 from online.clients.elastic import KEYS_ONLY, ElasticItems, best_of, unseen_filter
@@ -40,6 +41,13 @@ TOKENIZER: Final = "tokenizer"  # parameter of the model's configuration
 VECTOR: Final = "vector"  # field of the index, next to `wire.ITEM_NUMBER`
 # release -> alias of its index of vectors
 meaning_index: Final = "ml_meaning-{}".format
+
+
+class SearchSettings(ExtensionSettings, env_prefix="RECSYS_SEARCH__"):
+    """Settings of this extension."""
+
+    # of sentences; none: queries find items by words alone
+    encoder: Literal["", "minilm"] = ""
 
 
 def text_of(title: str, attributes: Mapping[str, Any]) -> str:

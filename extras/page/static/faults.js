@@ -14,7 +14,7 @@ const drawn = (list) => list[Math.floor(Math.random() * list.length)];
 
 const Switches = ({ t, service, fault, begin }) => html`
   <li>
-    <h3>${service} ${fault && html`<span class="state">${t(`fault_${fault.kind}`)}${t("comma")}${t("secondsLeft", { n: Math.ceil(fault.seconds_left) })}</span>`}</h3>
+    <h3>${service} ${fault && html`<span class="state">${t(`fault_${fault.kind}`)}${t("comma")}${t("secondsLeft", { n: Math.max(0, Math.ceil(fault.until - Date.now() / 1000)) })}</span>`}</h3>
     <p>${KINDS.map((kind) => html`
       <button class="plain" aria-label=${`${service} ${t(`fault_${kind}`)}`} onClick=${() => begin(service, kind)}>${t(`fault_${kind}`)}</button> `)}</p>
   </li>`;

@@ -17,7 +17,7 @@ from extras.events.log import Recording
 from extras.faults.declaration import ActiveFault, Fault
 from extras.items.store import Change as ItemChange
 from extras.items.store import Kept, Query, Record, after
-from extras.page.users import Listing
+from extras.page.hook import Listing
 from extras.search.meaning import DIMS, NearQuery
 from extras.search.text import TextQuery, Words
 from extras.trials.changes import start_experiment, stop_experiment

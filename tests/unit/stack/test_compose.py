@@ -11,7 +11,7 @@ import yaml
 from data_exchange_center.settings import Settings
 from extras.diversity.hook import DiversitySettings
 from extras.faults.declaration import FaultSettings
-from extras.search.settings import SearchSettings
+from extras.search.meaning import SearchSettings
 from extras.tracing.hook import TracingSettings
 from extras.trials.decision import CanarySettings
 from extras.trials.quality import QualitySettings

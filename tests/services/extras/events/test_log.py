@@ -31,7 +31,7 @@ from extras.events.log import (
     feast_fields,
     feast_online_key,
 )
-from extras.page.users import Listing, UserList
+from extras.page.hook import Listing, UserList
 from offline.feedback import exported
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore

@@ -11,7 +11,7 @@ import pytest
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
-from extras.page.users import Listing, UserList
+from extras.page.hook import Listing, UserList
 from offline_to_online.rows import RecallState
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
