@@ -267,19 +267,6 @@ def test_a_store_that_fails_meanwhile_is_a_line_and_not_the_end(
     assert state(found, "release") == ("unknown", "Redis at here failed")
 
 
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        ("make offline", "RECSYS_RECIPE=source make offline"),
-        ("make up", "make up"),
-        ("", ""),
-    ],
-)
-def test_what_to_run_names_the_live_recipe(command: str, expected: str) -> None:
-    finding = Finding("a step", "stale", "", command)
-    assert doctor.with_recipe(finding, "source").command == expected
-
-
 def test_exit_code_is_1_unless_all_is_well(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,46 +11,37 @@ from tests.unit.extras.questions.asking import USER, ask
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld
 
 pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-DIVERSITIES = ("2", "-0.1", "x", "nan", "1e9", "", "0.1.2")
+DIVERSITIES = ("2", "-0.1", "nan", "")
 
 
 @pytest.mark.parametrize(
     ("path", "field"),
     [
         ("/ml/users?size=101", "size"),
-        ("/ml/users?fewest=maybe", "fewest"),
         ("/ml/users?order=any", "order"),
         ("/ml/history", "userid"),
-        ("/ml/history?userid=one", "userid"),
         ("/ml/history?userid=%C2%B2", "userid"),
         ("/ml/items?q=" + "x" * 101, "q"),
         ("/ml/items?q=a&release=A", "release"),
-        ("/ml/why-not?userid=1", "itemid"),
         ("/ml/why-not?userid=&itemid=1", "userid"),
         ("/ml/why-not?userid=1&itemid=x", "itemid"),
-        ("/ml/why-not?userid=0&itemid=1", "userid"),
         ("/ml/why-not?userid=1&itemid=1&size=fifty", "size"),
-        ("/ml/why-not?userid=1&itemid=1&timestamp=-1", "timestamp"),
         ("/ml/why-not?userid=1&itemid=1&explain=true", "explain"),
         *(
             (f"/ml/why-not?userid=8&itemid=4&diversity={text}", "diversity")
             for text in DIVERSITIES
         ),
         ("/ml/similar", "itemid"),
-        ("/ml/similar?itemid=x", "itemid"),
         ("/ml/similar?itemid=999999", "itemid"),
         ("/ml/similar?" + "&".join(["itemid=4"] * 21), "itemid"),
         ("/ml/similar?itemid=4&size=201", "size"),
         ("/ml/similar?itemid=4&size=2&size=3", "size"),
         ("/ml/similar?itemid=4&like=5", "like"),
         ("/api/recommend/bob", "userid"),
-        ("/api/recommend/1?n=0", "n"),
         ("/api/recommend/1/Comedy", "userid"),
         ("/api/recommend/1?n=150&offset=51", "offset"),
-        ("/api/popular?offset=-1", "offset"),
         ("/api/recommend/1?write-back-type=read", "write-back-type"),
         ("/api/item/99999999/neighbors", "itemid"),
-        ("/api/item/4/neighbors?n=x", "n"),
     ],
 )
 def test_an_address(http: FlaskClient, path: str, field: str) -> None:
@@ -63,10 +54,8 @@ def test_an_address(http: FlaskClient, path: str, field: str) -> None:
 LIKED = {"itemid": 4, "value": 5}
 Wrong = dict[str, tuple[dict[str, Any], str]]
 RANK: Wrong = {
-    "none": ({"candidates": []}, "candidates"),
     "too many": ({"candidates": list(range(1, 1002))}, "candidates"),
     "kind": ({"candidates": [1, "1"]}, "candidates"),
-    "size": ({"candidates": [1], "size": 1001}, "size"),
     "nobody": ({"candidates": [1], "userid": None}, "userid"),
 }
 HISTORY: Wrong = {
@@ -79,10 +68,6 @@ HISTORY: Wrong = {
         "history[0].timestamp",
     ),
     "too many": ({"history": [LIKED] * 501}, "history"),
-    "no list": ({"history": {"itemid": 4}}, "history"),
-    "null": ({"history": None}, "history"),
-    "another field": ({"history": [{"itemid": 4, "rating": 5}]}, "history[0].rating"),
-    "no itemid": ({"history": [LIKED, {"value": 5}]}, "history[1].itemid"),
     "a wrong itemid": (
         {"history": [{"itemid": True, "value": 5}]},
         "history[0].itemid",
@@ -91,17 +76,13 @@ HISTORY: Wrong = {
 WHERE: Wrong = {
     "attribute": ({"where": {"genre": ["Comedy"]}}, "where"),
     "value": ({"where": {"genres": ["Comdy"]}}, "where"),
-    "number": ({"where": {"genres": {"none": [3]}}}, "where"),
     "no order": ({"where": {"genres": {"gte": 3}}}, "where"),
     "condition": ({"where": {"genres": {"some": ["Drama"]}}}, "where.genres.some"),
     "text": ({"where": {"genres": {"gte": "3"}}}, "where.genres.gte"),
-    "nothing": ({"where": {"genres": []}}, "where.genres"),
-    "no list": ({"where": {"genres": 7}}, "where.genres"),
     "too many values": ({"where": {"genres": ["Drama"] * 101}}, "where.genres"),
     "too many": ({"exclude": list(range(1, MAX_IDS + 2))}, "exclude"),
     "a wrong id": ({"exclude": [1, 2, True]}, "exclude[2]"),
     "kind": ({"only": [1, "1"]}, "only"),
-    "no id": ({"exclude": [0]}, "exclude[0]"),
 }
 
 

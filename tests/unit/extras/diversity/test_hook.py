@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
-from extras.diversity.hook import diverse_order, similar_items
 from online.main.s1_server import create_app
 from online.recommend.types import Answer
 from tests.unit.extras.conftest import Fakes
@@ -20,26 +18,6 @@ def ask(
 ) -> Answer:
     given = {"userid": userid, "timestamp": AT, "diversity": diversity, **more}
     return fakes.recommender.recommend(fakes.parts.request_model.model_validate(given))
-
-
-def test_diversity_reorders_the_rankers_list(fakes: Fakes) -> None:
-    plain = ask(fakes, 0, size=200)
-    ranked = plain.itemids
-    scores = {item.itemid: item.score for item in plain.item_list}
-    pool = fakes.world.recipe.recall.candidates
-    for diversity in (0.1, 0.4, 1):
-        answer = ask(fakes, diversity)
-        assert answer.diversity == diversity
-        whole = ask(fakes, diversity, size=200).itemids
-        assert answer.itemids == whole[:50]
-        if pool <= 200:  # so that all that was chosen from is known
-            opened = fakes.recommender.releases.get()
-            alike = similar_items(opened).among(np.array(ranked))
-            order = diverse_order(*alike, diversity, 200)
-            assert whole == [ranked[place] for place in order]
-        for item in answer.item_list:  # the ranker's scores, as they were
-            assert scores.get(item.itemid, item.score) == item.score
-        assert answer.itemids != ranked[:50]
 
 
 def test_without_diversity_the_answer_is_what_it_was(http: FlaskClient) -> None:

@@ -4,18 +4,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flask.testing import FlaskClient
 
 from extras.explain.hook import WhyNotRequest, absent
 from extras.explain.shapes import WhyNot
 from online.clients.base import ServiceError
 from online.recommend.types import Request, Stopwatch
 from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.document import conforms
 from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import (
     AT,
-    NO_VECTOR_ITEM,
     UNKNOWN_USER,
     DefaultWorld,
 )
@@ -106,16 +103,6 @@ def test_it_is_strict(fakes: Fakes, service: str) -> None:
     with pytest.raises(ServiceError) as caught:
         why_not(fakes, fakes.world.itemids[0])
     assert caught.value.service == service
-
-
-def test_over_http_it_is_as_described(http: FlaskClient, fakes: Fakes) -> None:
-    there, seen = listed(fakes), fakes.world.seen[USER]
-    for itemid in (there[0], there[-1], NO_VECTOR_ITEM, seen[0], 123_456):
-        query = {"userid": USER, "itemid": itemid, "timestamp": AT}
-        response = http.get("/ml/why-not", query_string=query)
-        assert response.status_code == 200
-        conforms(response.json, "WhyNot")
-        assert response.json == why_not(fakes, itemid).model_dump()
 
 
 def test_an_item_that_a_rule_hides(fakes: Fakes) -> None:

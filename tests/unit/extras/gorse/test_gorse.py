@@ -11,7 +11,6 @@ from gorse import Gorse
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.events import test_routes
 from tests.unit.extras.questions.asking import ask
-from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld
 
 pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
@@ -72,13 +71,6 @@ def test_a_session_is_a_history_and_leaves_no_trace(
     found = client.session_recommend([feedback], n=7)
     assert [each["Id"] for each in found] == [name for name, _ in wanted]
     assert fakes.users.events == {}
-
-
-def test_without_services_the_popular_list_answers(client: Gorse, fakes: Fakes) -> None:
-    client.get_recommend(f"{USER}")
-    fakes.down(*SERVICES)
-    assert len(client.get_recommend(f"{USER}", n=5)) == 5
-    assert len(client.get_neighbors("4", n=5)) == 5
 
 
 def newest(fakes: Fakes) -> Any:

@@ -68,16 +68,6 @@ def test_process_metrics_are_exported(http: FlaskClient, fakes: Fakes) -> None:
         value(page, "breaker_state", service=name) for name in ("redis", "triton")
     ]
     assert breakers == [2, 0]
-    other = type(fakes.world)(release="bbbbbbbbbbbb")
-    fakes.publish(other)
-    fakes.users.live_release = other.release
-    fakes.follow()
-    http.post("/ml/rec", json={"userid": 1})
-    page = http.get("/metrics").text
-    assert (
-        value(page, "release_workers", release=fakes.world.release, recipe=recipe) == 0
-    )
-    assert value(page, "release_workers", release=other.release, recipe=recipe) == 1
 
 
 def test_it_counts_where_numbers_are_shared(

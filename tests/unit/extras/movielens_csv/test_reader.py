@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -69,15 +68,3 @@ def test_a_row_of_another_width_is_refused_by_line(files: Path, tmp_path: Path) 
     expected = r"movies.csv, line 82: movieId,title,genres expected"
     with pytest.raises(StepError, match=expected):
         run_steps(Settings(data=files, exchange_dir=tmp_path / "exchange"), 1)
-
-
-def test_an_archive_with_more_files_is_read(files: Path, tmp_path: Path) -> None:
-    (files / "tags.csv").write_text("userId,movieId,tag,timestamp\n")
-    (files / "genome-scores.csv").write_text("movieId,tagId,relevance\n1,1,0.02875\n")
-    (files / "README.txt").write_text("made up\n")
-    packed = shutil.make_archive(f"{tmp_path}/ml-25m", "zip", tmp_path, files.name)
-    data = Path(packed)
-    settings = run_steps(Settings(data=data, exchange_dir=tmp_path / "exchange"), 1)
-    ratings = len((files / "ratings.csv").read_text().splitlines()) - 1
-    counts = read_dataset(settings.artifacts_dir).counts
-    assert (counts["ratings"], counts["users"]) == (ratings, 60)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -89,11 +87,3 @@ def test_the_recipe_is_found_by_its_name() -> None:
     channel = fit_channel(last, INPUTS.data, INPUTS, recipe.data).channel
     assert isinstance(channel, Followers)
     assert channel.events == 20
-
-
-def test_training_channels_do_not_know_later_events() -> None:
-    data = INPUTS.data
-    later = data.positions >= np.repeat(data.earlier_lengths(0.6), data.lengths)
-    other = replace(data, items=np.where(later, 1, data.items))
-    tables = [fitted(each.earlier(0.6)).tables for each in (data, other)]
-    assert np.array_equal(*tables)

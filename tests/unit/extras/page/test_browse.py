@@ -159,20 +159,6 @@ def test_releases_are_listed_the_live_one_first(
     assert history["release"] == OTHER
 
 
-def test_a_deleted_release_is_not_found_and_not_replaced(
-    http: FlaskClient, fakes: Fakes
-) -> None:
-    requested = {"userid": 1, "release": OTHER}
-    assert http.get(f"/ml/items?q=a&release={OTHER}").status_code == 404
-    fakes.publish(replace(fakes.world, release=OTHER))
-    assert http.post("/ml/rec", json=requested).status_code == 200
-    del fakes.users.worlds[OTHER]
-    response = http.post("/ml/rec", json=requested | {"userid": UNKNOWN_USER})
-    assert response.status_code == 404
-    conforms(response.json, "ErrorAnswer")
-    assert response.json["error"]["field"] == "release"
-
-
 @pytest.mark.parametrize("kind", [SourceWorld, DefaultWorld, ShopWorld], indirect=True)
 def test_stages_say_what_came(http: FlaskClient, fakes: Fakes) -> None:
     world, userid = fakes.world, fakes.world.own_user(1)

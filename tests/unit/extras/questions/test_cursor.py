@@ -94,6 +94,7 @@ def test_pages_go_on_while_a_service_is_away(
         {"where": {"genres": ["Comedy"]}},
         {"userid": None, "history": [{"itemid": 4, "value": 5}]},
         {"diversity": 0.5},
+        {"query": "comedy adventure"},
     ],
 )
 def test_any_list_is_paged(http: FlaskClient, body: dict[str, Any]) -> None:

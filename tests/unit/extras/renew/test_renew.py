@@ -230,20 +230,6 @@ def test_damaged_data_is_refused(
     assert served(stack, former)
 
 
-def test_a_worse_recipe_is_refused_unless_the_margin_allows_it(
-    stack: Stack, tmp_path: Path
-) -> None:
-    former, worse = stack.live, stack.recipe(tmp_path, candidates=5)
-    with pytest.raises(RefusedError, match=r"it may not reach below -0\.\d+"):
-        stack.renew(recipe_name=worse)
-    assert served(stack, former)
-    assert not (stack.settings.service_dir("renewal") / "candidate").exists()
-    stack.settings = stack.settings.model_copy(update={"recipe_name": worse})
-    found = stack.renew(1.0)
-    assert (found["verdict"], found["gate"]["margin"]) == ("activated", 1.0)
-    assert served(stack, found["candidate"])
-
-
 @pytest.mark.parametrize(("exposed", "judged_by"), [(40, "unexposed"), (100, "all")])
 def test_events_on_shown_items_are_compared_apart(
     stack: Stack, exposed: int, judged_by: str

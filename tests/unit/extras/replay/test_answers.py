@@ -12,7 +12,7 @@ import torch
 from data_exchange_center import artifacts
 from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.channel_file import unpack_channels
-from data_exchange_center.columns import Columns, Split
+from data_exchange_center.columns import Columns
 from data_exchange_center.exact import ExactItems
 from data_exchange_center.recipes import EaseRecipe, RecallRecipe
 from data_exchange_center.release_parts import read_feature_spec
@@ -23,7 +23,6 @@ from offline.data.lists import StoredFeatures, recall_lists
 from offline.data.sequences import Points
 from offline.models.rankers import load_ranker
 from offline.models.training import tensors_of
-from offline.offline_ranker import read_features
 from offline.readers import read_inputs, read_with_holdout
 from tests.unit.extras.replay.conftest import holdout_of, settings_of
 from tests.unit.offline.synthetic import made_up_movielens, run_steps
@@ -52,70 +51,6 @@ def test_lists_are_the_best_unseen_recalled_items(
         scores = answers.scores[user, ranked > 0]
         assert (np.diff(scores) <= 0).all()
         assert np.isnan(answers.scores[user, ranked == 0]).all()
-
-
-def test_scores_are_the_rankers_of_the_assembled_rows(exchange: Path) -> None:
-    settings = settings_of("source", exchange)
-    holdout, folder = holdout_of(settings), settings.exchange_dir
-    answers = replay.answers(settings, holdout)
-    spec, (users, items) = read_feature_spec(folder), read_features(folder)
-    report = artifacts.RANK_REPORT.read(folder)
-    model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), report["model"])
-    user, codes = 3, answers.ranked[3]
-    userids = holdout.past.user_numbers[[user]]
-    itemids = holdout.past.item_numbers[codes[codes > 0] - 1]
-    of_user = spec.encode("user", users.loc[userids])
-    rows = spec.assemble(of_user, spec.encode("item", items.loc[itemids]), 0)
-    with torch.no_grad():
-        expected = model(torch.from_numpy(rows))[:, 0].numpy()
-    assert answers.scores[user, codes > 0] == pytest.approx(expected)
-
-
-def test_the_held_out_part_changes_no_list(
-    released: Settings, answers: Answers, tmp_path: Path
-) -> None:
-    """Other films, rated the other way round, at the same times."""
-    folder = tmp_path / "exchange"
-    shutil.copytree(released.exchange_dir, folder)
-    ratings = artifacts.RATINGS.read(folder)
-    held_out = ratings[Columns.SPLIT] == Split.HOLDOUT
-    unseen = [
-        np.setdiff1d(artifacts.ITEMS.read(folder)[Columns.ITEM], group[Columns.ITEM])[
-            : held_out[group.index].sum()
-        ]
-        for _, group in ratings.groupby(Columns.USER)
-    ]
-    ratings.loc[held_out, Columns.ITEM] = np.concatenate(unseen).astype(np.int32)
-    ratings.loc[held_out, Columns.RATING] = (
-        6 - ratings.loc[held_out, Columns.RATING]
-    ).astype(np.int8)
-    artifacts.RATINGS.write(folder, ratings)
-    there = released.model_copy(update={"exchange_dir": folder})
-    other = replay.answers(there, holdout_of(there))
-    assert (holdout_of(there).relevance != holdout_of(released).relevance).nnz > 0
-    assert np.array_equal(answers.ranked, other.ranked)
-
-
-def test_a_user_nothing_is_found_for_gets_the_popular(
-    exchange: Path, tmp_path: Path
-) -> None:
-    settings = settings_of("source", exchange)
-    folder = tmp_path / "exchange"
-    shutil.copytree(settings.exchange_dir, folder)
-    unknown_user = int(artifacts.USER_VECTORS.read(folder)[Columns.USER].iloc[4])
-    for file in (artifacts.USER_VECTORS, artifacts.USER_PREFERENCES):
-        table = file.read(folder)
-        file.write(folder, table[table[Columns.USER] != unknown_user])
-    settings = settings.model_copy(update={"exchange_dir": folder})
-    holdout = holdout_of(settings)
-    user = int(np.searchsorted(holdout.past.user_numbers, unknown_user))
-    answers = replay.answers(settings, holdout)
-    popular = artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()
-    seen = holdout.past.item_numbers[holdout.past.seen()[user].indices - 1]
-    expected = popular[~np.isin(popular, seen)][: settings.recipe.recall.candidates]
-    fused = answers.fused[user]
-    assert holdout.past.item_numbers[fused[fused > 0] - 1].tolist() == expected.tolist()
-    assert not answers.channels["fm"][user].any()
 
 
 def test_artifacts_answer_as_of_a_second(exchange: Path, tmp_path: Path) -> None:
@@ -182,48 +117,20 @@ def test_serving_inputs_equal_training_inputs(tmp_path: Path) -> None:
     np.testing.assert_allclose(taught[there], reported[there], atol=2e-3)
 
 
-# Exact search finds what Elasticsearch would, without what was seen or never trained on
-
-PLAIN = EaseRecipe(name="plain")
-HYBRID = EaseRecipe(name="hybrid", term_weight=2, vector_weight=3)
-RECALL = RecallRecipe(channels=(PLAIN, HYBRID), candidates=3, num_candidates=2)
-GENRE = (1,)
-
-
-@pytest.mark.parametrize(
-    ("channel", "number", "terms", "seen", "ids", "scores"),
-    [
-        (PLAIN, 1.0, GENRE, (9, 1, 1, 0), [4, 2], [3, -2]),
-        (PLAIN, -1.0, (), (), [2, 1, 4], [2, -1, -3]),
-        (PLAIN, None, GENRE, (), [], []),
-        (HYBRID, None, GENRE, (), [4], [2]),
-        # 4 is not among the two nearest and earns its genre alone
-        (HYBRID, -1.0, GENRE, (), [2, 4, 1], [9, 2, 1.5]),
-        # 4 is among them where 2 was seen
-        (HYBRID, -1.0, GENRE, (2,), [4, 1], [2.75, 1.5]),
-        # of equally near ones, those with the smaller ids
-        (HYBRID, 0.0, GENRE, (), [1, 2, 4], [3, 3, 2]),
-    ],
-)
-def test_a_search_finds_the_nearest_unseen(
-    channel: EaseRecipe,
-    number: float | None,
-    terms: tuple[int, ...],
-    seen: tuple[int, ...],
-    ids: list[int],
-    scores: list[float],
-) -> None:
-    """Items 1..4 with one number each, the third never trained; item 4 has the one genre. One by one, as a server
-    searches, and many at once."""
-    items = np.array([[1.0], [-2.0], [np.nan], [3.0]], dtype=np.float32)
-    index = ExactItems(
-        np.arange(1, 5), {"plain": items, "hybrid": items}, {1: np.array([3])}
-    )
-    vector = np.array([number], dtype=np.float32)
-    vectors = {} if number is None else {"plain": vector, "hybrid": vector}
-    query = ItemQuery("", RECALL, vectors, terms, seen)
-    nothing = ItemQuery("", RECALL, {}, (), ())
-    for found in (index.call(query), replay.searched(index, [nothing, query])[1]):
-        hits = found[RECALL.channels.index(channel)]
-        assert hits.ids.tolist() == ids
-        assert hits.scores.tolist() == pytest.approx(scores)
+def test_many_searches_at_once_find_what_one_finds() -> None:
+    """Exact search, by vectors alone and with terms; an item has no vector, a user has none."""
+    rng = np.random.default_rng(0)
+    recipes = EaseRecipe(name="plain"), EaseRecipe(name="hybrid", term_weight=2)
+    recall = RecallRecipe(channels=recipes, candidates=9, num_candidates=5)
+    items = rng.normal(size=(30, 4)).astype(np.float32)
+    items[7] = np.nan
+    terms = {1: np.arange(0, 30, 3)}
+    index = ExactItems(np.arange(1, 31), {each.name: items for each in recipes}, terms)
+    queries = [ItemQuery("", recall, {}, (), ())]
+    for seen in ((), (4, 9)):
+        vectors = {each.name: rng.normal(size=4).astype(np.float32) for each in recipes}
+        queries.append(ItemQuery("", recall, vectors, (1,), seen))
+    for query, found in zip(queries, replay.searched(index, queries), strict=True):
+        for one, other in zip(index.call(query), found, strict=True):
+            assert one.ids.tolist() == other.ids.tolist()
+            assert one.scores.tolist() == pytest.approx(other.scores.tolist())

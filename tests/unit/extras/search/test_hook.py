@@ -105,20 +105,6 @@ def test_query_with_filter_ids_and_exclusion(
 
 
 @USERS
-def test_pages_of_a_query_repeat_nothing(http: FlaskClient, userid: int) -> None:
-    body: dict[str, Any] = {"userid": userid, "query": "comedy adventure"}
-    whole = ids(ask(http, **body, size=100))
-    paged: list[Any] = []
-    cursor: bool | str = True
-    for _ in range(4):
-        answer = ask(http, **body, size=25, cursor=cursor)
-        paged += ids(answer)
-        cursor = answer["cursor"]
-    assert len(set(paged)) == 100
-    assert paged[:25] == whole[:25]
-
-
-@USERS
 def test_query_that_nothing_matches_gets_an_empty_list(
     http: FlaskClient, userid: int
 ) -> None:

@@ -5,12 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center import wire
 from extras.search.text import (
     TextQuery,
     Words,
     blended,
-    body_of,
     searched_words,
 )
 
@@ -81,15 +79,6 @@ def test_words_of_further_items_count_as_among_the_others() -> None:
 def test_query_has_each_word_once_without_stop_words() -> None:
     assert searched_words("A film about the Wars of the war") == ("war",)
     assert searched_words("It") == ("it",), "there is no other"
-
-
-def test_query_is_limited_as_other_searches_are() -> None:
-    seen, only = np.array([4], np.int32), np.array([1, 2], np.int64)
-    body = body_of(TextQuery("aaaaaaaaaaaa", ("amelie", "war"), seen, only))["bool"]
-    assert body["must"]["combined_fields"]["query"] == "amelie war"
-    left_out, allowed = body["must_not"], body["filter"]["bool"]["should"]
-    assert left_out[0]["terms"][wire.ITEM_NUMBER].tolist() == [4]
-    assert allowed[0]["terms"][wire.ITEM_NUMBER].tolist() == [1, 2]
 
 
 def test_blend_of_words_and_ranker() -> None:

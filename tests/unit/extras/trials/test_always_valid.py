@@ -47,13 +47,6 @@ def test_intervals_miss_a_difference_at_most_alpha(kind: str, share: float) -> N
     assert missed <= MOST
 
 
-def test_a_difference_that_is_there_is_found() -> None:
-    rng = np.random.default_rng(3)
-    treated = rng.random(USERS) < 0.5
-    found = difference(rng.standard_normal(USERS) + 0.3 * treated, treated, PLANNED)
-    assert 0 < found.low < 0.3 < found.high
-
-
 def test_an_interval_is_narrowest_where_it_was_planned() -> None:
     assert half_width(500, 1, 500) < half_width(500, 1, 5_000)
     assert half_width(5_000, 1, 500) > half_width(5_000, 1, 5_000)

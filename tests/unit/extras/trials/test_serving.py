@@ -250,32 +250,6 @@ def test_other_questions_are_answered_by_the_users_arm(
     assert both.parts.preferred("nobody") is None
 
 
-def test_an_experiment_over_another_data_set_is_empty(
-    http: FlaskClient, both: Fakes
-) -> None:
-    _, userid = begun(both, "experiment")
-    elsewhere = type(both.world)(release="cccccccccccc", name="another")
-    both.publish(elsewhere)
-    both.users.live_release = elsewhere.release
-    both.follow()
-    answer = ask(http, userid)
-    assert answer["release"] == elsewhere.release
-    assert "experiments" not in answer
-    assert both.parts.preferred(f"{userid}") is None
-    exposed(both, 0)
-
-
-def test_experiments_are_listed(http: FlaskClient, both: Fakes) -> None:
-    start(both)
-    both.trials.stop("ranker")
-    found = http.get("/ml/experiments").json
-    conforms(found, "Experiments")
-    (listed,) = found["experiments"]  # type: ignore[index]
-    assert (listed["name"], listed["horizon_s"]) == ("ranker", 86_400)
-    assert listed["started"] <= listed["stopped"]
-    assert listed["arms"]["treatment"] == {"release": OTHER, "weight": 1}
-
-
 # --- canaries
 
 
@@ -403,14 +377,6 @@ def test_a_canary_that_holds_is_activated_in_the_end(
     last = both.trials.state.ended[0]
     assert (last.verdict, last.reason) == ("activated", "")
     assert ask(http, 1)["release"] == OTHER
-
-
-def test_one_that_somebody_activates_ends(http: FlaskClient, both: Fakes) -> None:
-    canary_of(both)
-    assert f"make activate release={OTHER}" in both.serving.note()
-    both.users.activate(OTHER)
-    both.serving.follow()
-    assert both.trials.state.ended[0].reason == "by hand"
 
 
 def test_plain_lists_are_compared_by_name_with_the_active_release(
