@@ -160,24 +160,6 @@ def go_live(release: str, live: str | None, published: Sequence[str]) -> Finding
     return Finding(GO_LIVE, "not live", detail, "make sync")
 
 
-def access(settings: Settings) -> Finding:
-    """Name what other accounts of this machine can reach without a password or a key, and how to close the server."""
-    local = settings.triton.socket_dir is not None
-    ports = {
-        "Feast": settings.feast.port,
-        "Triton's metrics" if local else "Triton": settings.triton.metrics_port
-        if local
-        else settings.triton.http_port,
-    }
-    closes = ""
-    if not settings.server.reads_need_key:
-        ports["the server"] = settings.server.port
-        closes = "; RECSYS_SERVER__KEYS_FOR=all closes the server"
-    reached = ", ".join(f"{name} ({port})" for name, port in ports.items())
-    detail = f"other accounts of a shared machine reach {reached}: stack/README.md, Who can reach them{closes}"
-    return Finding("access", "note", detail)
-
-
 def server(url: str, release: str | None) -> Finding:
     """Whether the server answers, and from ``release`` (None: unknown, as the artifacts are not whole)."""
     try:
@@ -218,7 +200,7 @@ def examine(
                 release = live  # what the server is to answer from
         except RecsysError as error:
             found.append(Finding("release", "unknown", error.problem, "make logs"))
-    found += (access(settings), server(settings.server.url, release))
+    found.append(server(settings.server.url, release))
     return found
 
 

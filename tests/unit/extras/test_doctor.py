@@ -104,17 +104,6 @@ def test_after_the_offline_steps_the_services_are_started(settings: Settings) ->
     assert next_command(found) == "Run next:  make up"
 
 
-@pytest.mark.parametrize(("keys_for", "named"), [(None, True), ("all", False)])
-def test_a_server_that_answers_without_keys_is_named(
-    settings: Settings, keys_for: str | None, named: bool
-) -> None:
-    server = settings.server.model_copy(update={"keys_for": keys_for})
-    reached = doctor.access(settings.model_copy(update={"server": server})).detail
-    assert f"Feast ({settings.feast.port})" in reached
-    assert (f"server ({server.port})" in reached) is named
-    assert ("RECSYS_SERVER__KEYS_FOR=all" in reached) is named
-
-
 def test_a_changed_input_is_named_and_its_outputs_are_stale(settings: Settings) -> None:
     spec = artifacts.FEATURE_SPEC.at(settings.exchange_dir)
     spec.write_text(spec.read_text() + "\n")

@@ -11,7 +11,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.channels import Requests
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.fusion import NOT_FOUND
-from data_exchange_center.release_parts import read_dataset, release_of_artifacts
+from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras import replay
@@ -37,9 +37,6 @@ def test_one_log_is_users_items_and_events(pipeline: Settings) -> None:
     assert (dataset.repeats, pipeline.recipe.name) == ("again", "baskets")
     users = artifacts.USERS.read(pipeline.artifacts_dir)
     assert users["age"].value_counts().to_dict() == {"25-29": 35, "unknown": 35}
-    assert release_of_artifacts(pipeline).recipe.name == "baskets"
-    items = artifacts.ITEMS.read(pipeline.artifacts_dir)
-    assert (items[Columns.TITLE] == items[Columns.OWN_ID]).all()
 
 
 def test_the_last_basket_is_held_out_and_nothing_is_left_out(

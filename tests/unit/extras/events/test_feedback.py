@@ -125,15 +125,6 @@ def test_events_of_a_data_set_with_ids_of_its_own(tmp_path: Path) -> None:
     assert joined.users[Columns.USER].is_unique
 
 
-def test_an_unknown_user_has_an_unknown_profile(films: Tables, tmp_path: Path) -> None:
-    looked = event(2, 78, ITEM, "view", None)  # and is not a user yet
-    joined, merged = join(films, tmp_path, event(1, 77), looked)
-    assert (merged.unknown_users, len(joined.users)) == (1, len(films.users) + 1)
-    profile = joined.users.set_index(Columns.USER).loc[77, list(films.dataset.profile)]
-    assert set(profile) == {"unknown"}
-    artifacts.USERS.write(tmp_path, joined.users)
-
-
 def test_a_forgotten_user_is_not_trained_on(films: Tables, tmp_path: Path) -> None:
     joined, merged = join(films, tmp_path, event(1, 300), 300, 295, event(2, 295))
     assert not joined.users[Columns.USER].eq(300).any()

@@ -63,23 +63,16 @@ def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
 
 
 @default
-@pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER, BLANK_USER, USER])
-@pytest.mark.parametrize("timestamp", [AT, LATER])
-def test_shares_add_up_to_the_channels_score_and_name_events(
-    fakes: Fakes, userid: int, timestamp: int
-) -> None:
-    explanations = explained(fakes, userid=userid, timestamp=timestamp)
+@pytest.mark.parametrize("userid", [LONG_HISTORY_USER, BLANK_USER, USER])
+def test_shares_add_up_to_the_channels_score(fakes: Fakes, userid: int) -> None:
+    explanations = explained(fakes, userid=userid, timestamp=LATER)
     places = [at for each in explanations for at in each.channels.values() if at.rank]
-    assert places
     for at in places:
         shares = at.shares
         parts = [shares.base, shares.popularity, shares.others]
         parts += shares.profile.values()
         parts += [event.share for event in shares.history]
         assert sum(parts) == pytest.approx(at.score, abs=1e-5)
-        for event in shares.history:
-            assert event.title == fakes.world.titles[int(event.itemid)]
-            assert event.itemid in fakes.world.histories[userid].item_numbers
 
 
 @source

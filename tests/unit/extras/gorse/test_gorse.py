@@ -107,19 +107,6 @@ def test_of_feedback_without_a_time_the_last_wins(
     assert newest(fakes).timestamp == pytest.approx(time.time(), abs=60)
 
 
-def test_an_item_hidden_again_after_undo_is_hidden(http: FlaskClient) -> None:
-    top = listed(http, userid=USER)[0][0]
-    for kind in ("hide", "undo", "hide"):
-        sent = {"FeedbackType": kind, "UserId": f"{USER}", "ItemId": top}
-        assert send(http, [sent]) == {"RowAffected": 1}
-    assert top not in [name for name, _ in listed(http, userid=USER)]
-
-
-def test_a_late_retry_of_dated_feedback_changes_nothing(http: FlaskClient) -> None:
-    days = [RATING | {"Value": n, "Timestamp": f"2022-02-2{n}"} for n in (4, 5, 4)]
-    assert [send(http, [each])["RowAffected"] for each in days] == [1, 1, 0]
-
-
 @pytest.mark.parametrize("path", ["/api/feedback", "/api/session/recommend"])
 @pytest.mark.parametrize(
     ("wrong", "field"),

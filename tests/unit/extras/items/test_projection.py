@@ -136,23 +136,15 @@ def test_a_new_item_is_shown_no_more_than_its_neighbours(
     assert biases.min() <= channel.bias[ITEMS + 1] <= biases.max()
 
 
-def test_an_unknown_column_counts_as_its_mean() -> None:
+def test_a_regression_neither_extrapolates_nor_needs_every_column() -> None:
+    """An unknown column counts as its mean; predictions stay within the fitted rows."""
     rng = np.random.default_rng(0)
-    given, weights = rng.normal(size=(50, 3)) + 5, rng.random(50) + 0.1
-    ridge = Ridge.fit(given, given @ rng.normal(size=(3, 2)), weights)
-    means = weights @ given / weights.sum()
-    row = np.array([[4.5, np.nan, 5.5]])
-    np.testing.assert_allclose(ridge(row), ridge(np.where(np.isnan(row), means, row)))
-    np.testing.assert_allclose(
-        ridge(np.full((1, 3), np.nan)), ridge.intercept[None], rtol=1e-6
-    )
-
-
-def test_predictions_stay_within_the_fitted_rows() -> None:
-    rng = np.random.default_rng(0)
-    given = rng.normal(size=(200, 3))
+    given, weights = rng.normal(size=(200, 3)) + 5, rng.random(200) + 0.1
     wanted = given @ rng.normal(size=(3, 4)) + rng.normal(size=(200, 4))
-    ridge = Ridge.fit(given, wanted, np.ones(200))
+    ridge = Ridge.fit(given, wanted, weights)
+    row = np.array([[4.5, np.nan, 5.5]])
+    means = weights @ given / weights.sum()
+    np.testing.assert_allclose(ridge(row), ridge(np.where(np.isnan(row), means, row)))
     far = ridge(rng.normal(size=(50, 3)) * 1e9)
     assert (far >= wanted.min(axis=0) - 1e-5).all()
     assert (far <= wanted.max(axis=0) + 1e-5).all()

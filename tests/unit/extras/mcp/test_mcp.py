@@ -47,12 +47,8 @@ def test_every_tool_answers(url: str) -> None:
                 return dict(found.structured_content or {})
 
             tools = (await client.list_tools()).tools
-            assert [tool.name for tool in tools] == [
-                "recommend",
-                "rank",
-                "similar",
-                "popular",
-            ]
+            names = [tool.name for tool in tools]
+            assert names == ["recommend", "rank", "similar", "popular"]
             assert all(
                 tool.description
                 and tool.annotations
@@ -92,10 +88,6 @@ def test_every_tool_answers(url: str) -> None:
             schema = tools[0].input_schema
             assert {"Event", "Condition"} <= schema["$defs"].keys()
             assert schema["additionalProperties"] is False
-            some = {"genres": {"any": ["Comedy", "Drama"], "none": ["Action"]}}
-            assert (await call("recommend", userid=USER, where=some, size=3))[
-                "matching"
-            ] > 0
             found = await call("recommend", userid=USER, query="comedy", size=3)
             assert all("Comedy" in item["genres"] for item in found["item_list"])
 

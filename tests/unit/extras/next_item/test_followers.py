@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_exchange_center.channel_file import pack_channels, unpack_channels
-from data_exchange_center.channels import ChannelSet, Requests
+from data_exchange_center.channels import Requests
 from data_exchange_center.fusion import NOT_FOUND
 from data_exchange_center.recipes import DataRecipe, recipe_called
 from data_exchange_center.steps import StepError
@@ -65,13 +64,6 @@ def test_users_are_no_followers_of_one_another() -> None:
 def test_without_history_nothing_is_found() -> None:
     empty = requests([], 0)
     assert (fitted(pages()).scores(empty) == NOT_FOUND).all()
-
-
-def test_a_release_holds_the_channel() -> None:
-    channel, wanted = fitted(pages()), requests([2, 1], 1)
-    packed = pack_channels(ChannelSet(np.arange(1, 6), (channel,)))
-    (again,) = unpack_channels(packed).channels
-    assert np.array_equal(again.scores(wanted), channel.scores(wanted))
 
 
 def test_too_many_items_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,32 +53,26 @@ def test_a_shop_becomes_a_release_and_is_evaluated(tmp_path: Path) -> None:
 
 
 @every_recipe
+@pytest.mark.parametrize("has_users", [True, False])
 def test_half_stars_and_hundreds_of_categories_become_a_release(
-    tmp_path: Path, recipe: str
+    tmp_path: Path, recipe: str, has_users: bool
 ) -> None:
-    settings = pipeline(half_stars(tmp_path / "data", users=50, items=320), recipe)
+    """Also where users are ids and no more, as in most sets of ratings."""
+    data = half_stars(tmp_path / "data", users=50, items=320)
+    if not has_users:
+        text = (data / "dataset.toml").read_text(encoding="utf-8")
+        before, _, after = text.partition("[users]")
+        without = before + after[after.index("[items]") :]
+        (data / "dataset.toml").write_text(without, encoding="utf-8")
+    settings = pipeline(data, recipe)
     manifest = release_of_artifacts(settings)
     assert len(manifest.feature_spec.genres) == 300
     assert len(set(manifest.feature_spec.columns)) == manifest.feature_spec.width
-    assert manifest.dataset.crossed == ("land", "jahre")
+    assert manifest.dataset.crossed == (("land", "jahre") if has_users else ())
     ratings = artifacts.RATINGS.read(settings.artifacts_dir)
     assert ratings[Columns.RATING].between(1, 10).all()
     assert ((ratings[Columns.RATING] > 7) == (ratings[Columns.LABEL] == 1)).all()
     json.dumps(evaluate(settings, "a test"), allow_nan=False)
-
-
-@every_recipe
-def test_no_users_table_is_no_obstacle(tmp_path: Path, recipe: str) -> None:
-    """Events with values and items with categories, as most sets of ratings are: users are ids and no more."""
-    data = half_stars(tmp_path / "data", users=30, items=200, kinds=20)
-    text = (data / "dataset.toml").read_text(encoding="utf-8")
-    before, _, after = text.partition("[users]")
-    without = before + after[after.index("[items]") :]
-    (data / "dataset.toml").write_text(without, encoding="utf-8")
-    settings = pipeline(data, recipe)
-    assert release_of_artifacts(settings).dataset.profile == ()
-    users = artifacts.USERS.read(settings.artifacts_dir)
-    assert list(users) == [Columns.USER, Columns.OWN_ID]
 
 
 @every_recipe

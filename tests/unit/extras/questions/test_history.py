@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.questions.asking import SHOP, ask, ids, refused
+from tests.unit.extras.questions.asking import ask, ids
 from tests.unit.online.world import AT, UNKNOWN_USER
 
 
@@ -69,11 +69,3 @@ def test_an_event_may_name_its_item_and_value_alone(http: FlaskClient) -> None:
     found = ids(ask(http, userid=None, history=short, size=200))
     assert found == ids(ask(http, userid=None, history=whole, size=200))
     assert 4 not in found
-
-
-@SHOP
-def test_ids_may_be_strings(fakes: Fakes, http: FlaskClient) -> None:
-    event = {"itemid": fakes.world.own_item(4), "value": 5}
-    assert not ask(http, userid=None, history=[event])["cold_start"]
-    wrong = [{**event, "itemid": 4}]
-    assert refused(http, userid=None, history=wrong) == "history[0].itemid"

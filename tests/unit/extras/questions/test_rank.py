@@ -61,17 +61,6 @@ def test_every_candidate_is_ranked_or_named(fakes: Fakes, http: FlaskClient) -> 
     assert ids(rank(http, everything, size=3)) == ids(answer)[:3]
 
 
-def test_without_any_service_the_popular_list_gives_the_order(
-    fakes: Fakes, http: FlaskClient
-) -> None:
-    popular = [itemid for itemid, _ in fakes.world.popular]
-    ask(http)
-    fakes.down(*SERVICES)
-    answer = rank(http, sorted(popular[10:40]), userid=11)
-    assert ids(answer) == popular[10:40]
-    assert answer["degraded"][0]["instead"] == "popular"
-
-
 @DEFAULT
 def test_reasons_are_given_for_as_many_as_a_list_has(
     fakes: Fakes, http: FlaskClient

@@ -12,7 +12,6 @@ from tests.unit.online.world import (
     NO_VECTOR_ITEM,
     UNKNOWN_USER,
     DefaultWorld,
-    ShopWorld,
     World,
 )
 
@@ -147,13 +146,6 @@ def test_short_names_the_query_before_the_filter(http: FlaskClient) -> None:
     where = {"genres": {"none": ["Drama"]}}
     answer = ask(http, query=f"[{NO_VECTOR_ITEM}]", where=where, size=5)
     assert answer["short"] == "query"
-
-
-@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
-def test_items_with_string_ids_are_found(fakes: Fakes, http: FlaskClient) -> None:
-    world, number = fakes.world, unseen(fakes)[0]
-    answer = ask(http, userid=world.own_user(USER), query=world.titles[number], size=5)
-    assert ids(answer)[0] == world.own_item(number)
 
 
 @pytest.mark.parametrize(

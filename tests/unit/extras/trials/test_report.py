@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from data_exchange_center.steps import StepError
 from extras.trials.outcomes import Outcomes
-from extras.trials.report import against_control, dataset_of, show
+from extras.trials.report import against_control, show
 from extras.trials.state import Experiment
 from tests.unit.extras.trials.test_changes import ARMS, experiment
-from tests.unit.online.fakes import FakeUsers
-from tests.unit.online.world import DefaultWorld
 
 USERS = 2_000
 RANKER: Experiment = experiment(arms=ARMS)
@@ -66,15 +63,3 @@ def test_an_arm_that_loses_users_is_a_warning() -> None:
     counts = {arm: int((uneven.arms == arm).sum()) for arm in ARMS}
     watched = {"treatment": counts["control"] - counts["treatment"]}
     assert "WARNING" not in printed(outcomes(share=0.4, watched=watched))
-
-
-def test_event_meaning_comes_from_a_release_that_can_be_read() -> None:
-    def live(name: str) -> Any:
-        return FakeUsers(DefaultWorld(release="c" * 12, name=name), live="c" * 12)
-
-    users = live("films")
-    users.history.insert(0, "d" * 12)
-    users.unreadable.add("d" * 12)
-    assert dataset_of(RANKER, users).base_name == "films"
-    with pytest.raises(StepError, match="data set films"):
-        dataset_of(RANKER, live("books"))
