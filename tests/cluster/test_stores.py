@@ -29,8 +29,7 @@ from tests.services.offline_to_online.releases import (
     same,
     written,
 )
-from tests.services.online.gunicorn_server import running
-from tests.services.online.load import Load, few, load
+from tests.services.online.load import Load, few, load, running
 from tests.waiting import until
 
 BUDGET_MS = 4_000

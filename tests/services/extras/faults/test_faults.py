@@ -14,8 +14,7 @@ from extras.faults.declaration import KINDS, SERVICES, Fault, FaultStore
 from extras.monitoring.objectives import ALERT, Pair
 from offline_to_online.stores import base
 from tests.prometheus import Prometheus
-from tests.services.online.gunicorn_server import running
-from tests.services.online.load import INSTEAD, Load, load
+from tests.services.online.load import INSTEAD, Load, load, running
 from tests.unit.online.world import AT, DefaultWorld, World
 from tests.waiting import until
 

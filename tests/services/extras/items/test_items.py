@@ -13,7 +13,7 @@ from data_exchange_center.settings import Settings
 from extras.keys import store as keys
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
-from tests.redis_of import redis_of
+from tests.own_stack import redis_of
 from tests.unit.extras.questions.asking import ask, ids
 from tests.unit.online.fakes import open_breaker
 from tests.unit.online.world import DefaultWorld, SourceWorld, World

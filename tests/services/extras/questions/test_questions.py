@@ -15,7 +15,7 @@ from extras.questions import rules
 from extras.questions.rules import rules_key
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
-from tests.redis_of import redis_of
+from tests.own_stack import redis_of
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.world import (
     LONG_HISTORY_USER,

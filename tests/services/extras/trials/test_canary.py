@@ -27,11 +27,18 @@ from offline_to_online.stores import base
 from stack import commands as stack_commands
 from stack.commands import by_name
 from stack.supervision import Supervisor
-from tests.fault_proxy import KINDS, SLOW_S, FaultProxy
-from tests.redis_of import redis_of
-from tests.services.online.conftest import load_redis
-from tests.services.online.gunicorn_server import running
-from tests.services.online.load import SERVICES, Answered, kill, load
+from tests.own_stack import redis_of
+from tests.services.conftest import load_redis
+from tests.services.online.load import (
+    KINDS,
+    SERVICES,
+    SLOW_S,
+    Answered,
+    FaultProxy,
+    kill,
+    load,
+    running,
+)
 from tests.unit.extras.trials.test_changes import started
 from tests.unit.online.world import AT, DefaultWorld, SourceWorld, World
 from tests.waiting import until

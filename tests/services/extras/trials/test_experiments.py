@@ -26,8 +26,8 @@ from offline_to_online.stores.base import redis_client
 from online.clients.base import ServiceError, StoredError
 from online.recommend.poller import Poller
 from stack.supervision import Supervisor
-from tests.redis_of import redis_of
-from tests.services.online.gunicorn_server import running
+from tests.own_stack import redis_of
+from tests.services.online.load import running
 from tests.unit.extras.trials.contracts import (
     LIVE,
     TrialStoreContract,

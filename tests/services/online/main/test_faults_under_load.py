@@ -14,7 +14,6 @@ from online.recommend.recommend import BUSY
 from stack import commands
 from stack.commands import by_name
 from stack.supervision import Supervisor
-from tests.services.online.gunicorn_server import running
 from tests.services.online.load import (
     INSTEAD,
     RECOVERY_S,
@@ -25,6 +24,7 @@ from tests.services.online.load import (
     kill,
     load,
     paused,
+    running,
 )
 from tests.unit.online.world import AT, DefaultWorld, World
 
