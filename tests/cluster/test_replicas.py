@@ -30,7 +30,7 @@ from tests.free_ports import free_ports
 from tests.http_server import serving
 from tests.metrics_page import value
 from tests.services.offline_to_online.releases import SYNC, live, written
-from tests.services.online.load import Answered, Load, few, kill, load
+from tests.services.online.load import Answered, Load, bodies_of, few, kill, load
 from tests.waiting import until
 
 USERS: Final = (1, 2, 3, 4, 5, 6)
@@ -139,9 +139,7 @@ def busy(twice: Twice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus
     replicas = [
         Replica(twice.settings, tmp_path_factory.mktemp("replica")) for _ in range(2)
     ]
-    bodies: list[dict[str, Any]] = [
-        {"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in USERS
-    ]
+    bodies = bodies_of(USERS, AT, BUDGET_MS)
     with ExitStack() as ends:
         url = ends.enter_context(
             balanced(

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pandas as pd
 import pytest
 import redis
 import torch
+from flask.testing import FlaskClient
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
@@ -22,11 +23,13 @@ from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.triton import TritonStore
+from online.main.s1_server import create_app
+from online.recommend.recommend import Recommender
 from stack.commands import by_name
 from stack.redis import REDIS
 from tests.free_ports import settings_on_free_ports
 from tests.own_stack import own_or_running_stack, own_stack, redis_of
-from tests.unit.online.world import ALL_KINDS, World
+from tests.unit.online.world import ALL_KINDS, DefaultWorld, World
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -87,7 +90,19 @@ def log(settings: Settings) -> Iterator[EventLog]:
 # The real services, loaded with the same small worlds as the fakes.
 
 
+ONE_WORLD = pytest.mark.parametrize(
+    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
+)
 PATIENCE_S = 10.0  # as long as a strict request may take
+
+
+@contextmanager
+def server_of(settings: Settings) -> Iterator[FlaskClient]:
+    """A server in this process that has the live release loaded."""
+    with closing(Recommender.from_settings(settings)) as recommender:
+        app = create_app(recommender, settings)
+        recommender.releases.follow()
+        yield app.test_client()
 
 
 class Linear(torch.nn.Module):

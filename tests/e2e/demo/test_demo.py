@@ -50,13 +50,6 @@ def test_no_answer_holds_a_seen_film(pipeline: Pipeline) -> None:
     pipeline.check_unseen()
 
 
-def test_the_client_prints_a_table(pipeline: Pipeline) -> None:
-    done = pipeline.step("online/main/s2_client.py", "--userid", "2", "--size", "5")
-    assert done.returncode == 0, done.stdout
-    for item in pipeline.recommend(2, size=5).json()["item_list"]:
-        assert item["title"][:20] in done.stdout
-
-
 def test_status_shows_everything_ready(pipeline: Pipeline) -> None:
     for attempt in Retrying(
         stop=stop_after_delay(120), wait=wait_fixed(1), reraise=True

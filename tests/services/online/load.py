@@ -11,7 +11,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +124,35 @@ def load(
 def few(some: Sequence[object], of: Sequence[object]) -> bool:
     """Whether ``some`` are no more than a stall of the machine explains."""
     return len(some) <= max(2, LATE * len(of))
+
+
+@contextmanager
+def under_load(
+    settings: Settings,
+    folder: Path,
+    bodies: Sequence[dict[str, Any]],
+    clients: int,
+    pause_s: float,
+    **server_settings: object,
+) -> Iterator[tuple[Settings, Load]]:
+    """A server of its own folder, which these clients ask; it must not log an unexpected error."""
+    own = settings.model_copy(update={"exchange_dir": folder})
+    with (
+        running(folder, own, **server_settings) as (started, _),
+        load(started.server.url, bodies, clients, pause_s) as requested,
+    ):
+        yield started, requested
+    assert "unexpected error" not in (folder / "server.log").read_text()
+
+
+def bodies_of(
+    users: Iterable[int], at: int, budget_ms: int, **more: Any
+) -> list[dict[str, Any]]:
+    """A request of each user."""
+    return [
+        {"userid": user, "timestamp": at, "budget_ms": budget_ms, **more}
+        for user in users
+    ]
 
 
 # Faults of the services while a server uses them

@@ -168,6 +168,13 @@ def test_images_install_the_local_stacks_versions_by_hash(image: str) -> None:
     assert 0 < len(found) <= locked.read_text(encoding="utf-8").count("--hash=sha256:")
 
 
+@pytest.mark.parametrize("name", ["", "-docs", "-mcp", "-research"])
+def test_a_package_has_one_version_in_all_lock_files(name: str) -> None:
+    """So that what is added to an environment leaves what is there as it is."""
+    locked = pins(ROOT / f"requirements{name}.txt")
+    assert locked.items() <= pins(ROOT / "requirements-dev.txt").items()
+
+
 def test_builds_get_proxies_by_arguments_no_layer_keeps() -> None:
     """By Docker's own names for them: others would be in `docker history`. A name alone is the environment's value."""
     names = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")

@@ -24,18 +24,13 @@ from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.triton import TritonStore
 from online.clients.base import GoneError, StoredError
 from online.clients.elastic import ElasticItems
-from online.clients.http import Http
 from online.clients.triton import TritonScores
-from online.main.s1_server import create_app
-from online.recommend.recommend import Recommender
+from tests.services.conftest import ONE_WORLD, server_of
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.extras.search.tiny_encoder import expected, tiny_encoder
-from tests.unit.online.fakes import open_breaker
-from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, World
+from tests.unit.online.world import UNKNOWN_USER, World
 
-pytestmark = pytest.mark.parametrize(
-    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
-)
+pytestmark = ONE_WORLD
 USERS = pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 
 
@@ -54,10 +49,8 @@ def loaded(
 
 @pytest.fixture
 def http(loaded: Settings) -> Iterator[FlaskClient]:
-    with closing(Recommender.from_settings(loaded)) as recommender:
-        app = create_app(recommender, loaded)
-        recommender.releases.follow()
-        yield app.test_client()
+    with server_of(loaded) as client:
+        yield client
 
 
 def comedies(world: World) -> set[int]:
@@ -106,24 +99,6 @@ def test_query_without_words_of_items_finds_what_it_means(
         n
         for n in ids(ask(http, **wanted, size=10, where=none))
         if "Drama" in world.attributes(n)["genres"]
-    ]
-
-
-@USERS
-def test_words_answer_without_triton(
-    http: FlaskClient, world: World, userid: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recommender = http.application.extensions["recsys"].recommender
-    with (
-        closing(Http("http://127.0.0.1:9", timeout_s=1)) as nowhere,
-        monkeypatch.context() as patch,
-    ):
-        patch.setattr(recommender.scorer, "http", nowhere)
-        answer = ask(http, userid=userid, query="comedy", size=10, budget_ms=10_000)
-    assert len(ids(answer)) == 10
-    assert set(ids(answer)) <= comedies(world)
-    assert ("triton", "words") in [
-        (each["service"], each["instead"]) for each in answer["degraded"]
     ]
 
 
@@ -177,14 +152,6 @@ def test_half_loaded_vectors_are_not_searched(
 # Free-text search over the real services: Elasticsearch finds what memory finds, and memory answers without it.
 
 
-@pytest.fixture
-def text_http(patient: Settings, world: World) -> Iterator[FlaskClient]:
-    with closing(Recommender.from_settings(patient)) as recommender:
-        app = create_app(recommender, patient)
-        recommender.releases.follow()
-        yield app.test_client()
-
-
 @pytest.mark.parametrize(
     "text", ["comedy", "film 1999 adventure", "the drama [31]", "dramas", "nothing"]
 )
@@ -204,44 +171,3 @@ def test_elasticsearch_finds_what_memory_finds(
     assert set(found.ids.tolist()) == set(memory.ids.tolist())
     assert set(limited.ids.tolist()) == set(found.ids.tolist()) & set(only.tolist())
     assert (np.diff(found.scores) <= 0).all()
-
-
-@USERS
-def test_query_with_filter_and_exclusion(
-    text_http: FlaskClient, world: World, userid: int
-) -> None:
-    wanted = {
-        "query": "comedy",
-        "where": {"genres": {"none": ["Drama"]}},
-        "strict": True,
-        "userid": userid,
-    }
-    found = ids(ask(text_http, **wanted, size=200))
-    genres = {n: world.attributes(n)["genres"] for n in world.itemids}
-    matching = {
-        n for n in world.itemids if "Comedy" in genres[n] and "Drama" not in genres[n]
-    }
-    assert set(found) == matching - set(world.seen[USER] if userid == USER else ())
-    assert set(ids(ask(text_http, **wanted, size=200, exclude=found[:5]))) == set(
-        found[5:]
-    )
-    explained = ask(text_http, **wanted, size=5, explain=True)
-    assert [each["itemid"] for each in explained["explained"]] == ids(explained)
-
-
-@USERS
-def test_title_is_found_without_elasticsearch_too(
-    text_http: FlaskClient, world: World, userid: int
-) -> None:
-    wanted = next(n for n in reversed(world.trained) if n not in world.seen[USER])
-    full = ask(text_http, userid=userid, query=f"[{wanted}]", size=5, budget_ms=10_000)
-    recommender = text_http.application.extensions["recsys"].recommender
-    open_breaker(recommender.items.breaker)
-    degraded = ask(
-        text_http, userid=userid, query=f"[{wanted}]", size=5, budget_ms=10_000
-    )
-    assert ids(full)[0] == ids(degraded)[0] == wanted
-    assert "degraded" not in full
-    assert [(each["service"], each["instead"]) for each in degraded["degraded"]] == [
-        ("elasticsearch", "exact_search")
-    ]

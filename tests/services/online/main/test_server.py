@@ -1,7 +1,6 @@
 """Right answers of the whole server over the real services."""
 
 from collections.abc import Iterator
-from contextlib import closing
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from extras.keys.hook import RATE_PREFIX
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.own_stack import redis_of
+from tests.services.conftest import server_of
 from tests.unit.online.world import (
     AT,
     BLANK_USER,
@@ -26,10 +26,8 @@ from tests.unit.online.world import (
 
 @pytest.fixture(scope="module")
 def http(patient: Settings, world: World) -> Iterator[FlaskClient]:
-    with closing(Recommender.from_settings(patient)) as recommender:
-        app = create_app(recommender)
-        recommender.releases.follow()
-        yield app.test_client()
+    with server_of(patient) as client:
+        yield client
 
 
 @pytest.mark.parametrize(
