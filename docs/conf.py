@@ -37,7 +37,7 @@ myst_enable_extensions = [
     "colon_fence",
     "html_image",
 ]  # html_image: copies the pictures of <img>
-# notebooks are run by tests/e2e/docs and committed with their outputs
+# notebooks are run by tests/e2e/full/test_readmes.py and committed with their outputs
 nb_execution_mode = "off"
 highlight_language = "none"  # answers that are cut short with dots are in no language
 

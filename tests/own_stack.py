@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+
+import redis
 
 from data_exchange_center.settings import Settings, load_settings
 from stack import commands
@@ -35,3 +38,17 @@ def own_or_running_stack(own: Callable[[], Settings]) -> Iterator[Settings]:
         return
     with own_stack(own()) as settings:
         yield settings
+
+
+# A plain client of a stack's Redis, for what tests read and write behind the product's back.
+
+
+def redis_of(settings: Settings, **more: Any) -> redis.Redis:
+    """Return redis-py's client; ``more``: of its arguments."""
+    socket = settings.redis.socket
+    place = (
+        {"unix_socket_path": str(socket)}
+        if socket
+        else {"host": settings.redis.host, "port": settings.redis.port}
+    )
+    return redis.Redis(**place, password=settings.redis.secret, **more)  # type: ignore[arg-type]

@@ -16,13 +16,14 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import Field
 
 from data_exchange_center import steps
 from data_exchange_center.files import sha256, written_in_place
-from data_exchange_center.settings import Settings, load_settings
+from data_exchange_center.settings import ExtensionSettings, Settings, load_settings
 from data_exchange_center.steps import StepError
-from past_one_machine.spark.settings import SparkSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -32,6 +33,18 @@ REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
 ROOT: Final = Path(__file__).resolve().parents[2]
 PYTHON: Final = (3, 11)  # the newest that Spark 3.5 is made for
 ATTEMPTS: Final = 4  # of a task, the first included; as many as a cluster's
+
+
+class SparkSettings(ExtensionSettings, env_prefix="RECSYS_SPARK__"):
+    """The engine Spark, which `make spark` installs."""
+
+    # local[2], local-cluster[2,1,1024], spark://host:7077
+    master: Annotated[
+        str, Field(pattern=r"^(local(-cluster)?\[[\d,*]+\]|(spark|k8s)://\S+|yarn)$")
+    ] = "local[2]"
+    # of a shuffle, and of a table that is written
+    partitions: Annotated[int, Field(ge=1)] = 8
+    driver_memory: Annotated[str, Field(pattern=r"^[1-9]\d*[mg]$")] = "1g"
 
 
 def folder(settings: Settings) -> Path:

@@ -24,8 +24,7 @@ from data_exchange_center.steps import StepError
 from offline.data.split import Counted, counted, label_and_split, validate_data
 from offline.preprocess import s1_data_split as step
 from past_one_machine.spark import environment, users
-from past_one_machine.spark.environment import session
-from past_one_machine.spark.settings import SparkSettings
+from past_one_machine.spark.environment import SparkSettings, session
 
 
 def main(settings: Settings) -> None:

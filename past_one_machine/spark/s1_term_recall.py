@@ -23,8 +23,7 @@ from offline.data import terms
 from offline.data.sequences import user_states
 from offline.recall import s1_term_recall as step
 from past_one_machine.spark import environment, users
-from past_one_machine.spark.environment import session
-from past_one_machine.spark.settings import SparkSettings
+from past_one_machine.spark.environment import SparkSettings, session
 
 READ: Final = [*terms.COUNTED_FROM, Columns.RATING]
 EVERYBODY: Final = 0  # no item's number: key of the number of users

@@ -17,8 +17,7 @@ from data_exchange_center.settings import Settings
 from offline.data import terms
 from offline.preprocess import s2_term_trans as step
 from past_one_machine.spark import environment, users
-from past_one_machine.spark.environment import session
-from past_one_machine.spark.settings import SparkSettings
+from past_one_machine.spark.environment import SparkSettings, session
 
 
 def main(settings: Settings) -> None:

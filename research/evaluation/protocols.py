@@ -50,7 +50,7 @@ from offline.models.training import tensors_of
 from offline.readers import read_with_holdout
 from offline.recall.s2_vector_recall import fit_channels
 from research.evaluation.metrics import per_user
-from research.evaluation.slices import slices as all_slices
+from research.evaluation.metrics import slices as all_slices
 
 log = logging.getLogger(__name__)
 

@@ -27,12 +27,14 @@ from research.evaluation.metrics import (
     diversity,
     gauc,
     gini,
+    judged_answers,
     novelty,
     per_user,
+    popularity,
+    slices,
     user_auc,
 )
 from research.evaluation.one_table import tables
-from research.evaluation.slices import judged_answers, popularity, slices
 
 
 def report(

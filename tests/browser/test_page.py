@@ -752,8 +752,7 @@ def test_users_are_fetched_when_typing_pauses(page: Page) -> None:
     assert [url.split("?")[1] for url in requested] == ["q=12&size=8"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_each_view_is_accessible(
     page: Page, fakes: Fakes, scheme: str, width: int
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from data_exchange_center.settings import ELASTICSEARCH_NODES, Settings
 from offline_to_online.stores.base import patient
 from stack.service import LOOPBACK
-from tests.cluster.redis_cluster import clustered
+from tests.cluster.processes import clustered
 from tests.free_ports import free_block, settings_on_free_ports
 from tests.own_stack import own_or_running_stack
 

@@ -4,9 +4,11 @@ The tests of this file run in order and build on one another.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,9 +27,10 @@ from stack.supervision import Supervisor
 from stack.triton.service import TRITON
 from tests.cluster.processes import PATIENCE_S, ServiceProcess, balanced
 from tests.free_ports import free_ports
+from tests.http_server import serving
 from tests.metrics_page import value
 from tests.services.offline_to_online.releases import SYNC, live, written
-from tests.services.online.load import Answered, Load, few, kill, load
+from tests.services.online.load import Answered, Load, bodies_of, few, kill, load
 from tests.waiting import until
 
 USERS: Final = (1, 2, 3, 4, 5, 6)
@@ -136,9 +139,7 @@ def busy(twice: Twice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus
     replicas = [
         Replica(twice.settings, tmp_path_factory.mktemp("replica")) for _ in range(2)
     ]
-    bodies: list[dict[str, Any]] = [
-        {"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in USERS
-    ]
+    bodies = bodies_of(USERS, AT, BUDGET_MS)
     with ExitStack() as ends:
         url = ends.enter_context(
             balanced(
@@ -255,3 +256,65 @@ def test_rolling_restart_during_a_release_switch_is_seamless(
         if content(each) != expected[each.body["release"], each.body["userid"]]
     ]
     assert mixed == []
+
+
+# HAProxy before two made-up servers: what it retries, what it does not, and which server gets requests if none is.
+
+
+TIMES = 12
+
+
+class MadeUp:
+    """Counts what it is sent; may be unhealthy, or end a connection instead of an answer."""
+
+    def __init__(self, *, healthy: bool = True, answers: bool = True) -> None:
+        self.healthy, self.answers = healthy, answers
+        self.sent: Counter[str] = Counter()
+
+    def __call__(self, request: BaseHTTPRequestHandler, _: bytes) -> tuple[int, bytes]:
+        if request.command == "GET":
+            return 200 if self.healthy else 503, b""
+        self.sent[request.path] += 1
+        if not self.answers:
+            raise ConnectionAbortedError
+        return 200, b""
+
+
+@contextmanager
+def behind_haproxy(folder: Path, one: MadeUp, other: MadeUp) -> Iterator[str]:
+    with ExitStack() as ends:
+        first, second = (
+            f"{LOOPBACK}:{ends.enter_context(serving(each))}" for each in (one, other)
+        )
+        yield ends.enter_context(balanced((first, second), folder))
+
+
+def post(url: str, path: str) -> int:
+    return requests.post(f"{url}{path}", json={}, timeout=30).status_code
+
+
+def test_recommendations_are_retried_and_events_sent_once(tmp_path: Path) -> None:
+    good, bad = MadeUp(), MadeUp(answers=False)
+    with behind_haproxy(tmp_path, good, bad) as url:
+        requested = Counter(post(url, "/ml/rec") for _ in range(TIMES))
+        reported = Counter(post(url, "/ml/event") for _ in range(TIMES))
+    assert requested == {200: TIMES}
+    assert bad.sent["/ml/rec"] > 0
+    assert good.sent["/ml/event"] + bad.sent["/ml/event"] == TIMES
+    assert reported == {200: good.sent["/ml/event"], 502: bad.sent["/ml/event"]}
+    assert bad.sent["/ml/event"] > 0
+
+
+@pytest.mark.parametrize(
+    ("healthy", "noticed"), [(True, "server-2 is DOWN"), (False, "no server available")]
+)
+def test_unhealthy_backends_are_used_only_if_all_are_unhealthy(
+    tmp_path: Path, healthy: bool, noticed: str
+) -> None:
+    log = tmp_path / "haproxy.log"
+    one, other = MadeUp(healthy=healthy), MadeUp(healthy=False)
+    with behind_haproxy(tmp_path, one, other) as url:
+        until(lambda: noticed in log.read_text())
+        assert Counter(post(url, "/ml/rec") for _ in range(TIMES)) == {200: TIMES}
+    assert one.sent["/ml/rec"] > 0
+    assert (other.sent["/ml/rec"] > 0) is not healthy

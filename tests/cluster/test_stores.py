@@ -20,7 +20,7 @@ from offline_to_online.stores.base import elastic_client, redis_client
 from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.recommend import Recommender
 from stack.supervision import members
-from tests.cluster.redis_cluster import has_taken_over, masters, server_process
+from tests.cluster.processes import has_taken_over, masters, server_process
 from tests.services.offline_to_online.releases import (
     REQUESTS,
     SYNC,
@@ -29,8 +29,7 @@ from tests.services.offline_to_online.releases import (
     same,
     written,
 )
-from tests.services.online.gunicorn_server import running
-from tests.services.online.load import Load, few, load
+from tests.services.online.load import Load, few, under_load
 from tests.waiting import until
 
 BUDGET_MS = 4_000
@@ -100,14 +99,10 @@ def requested(
     ]
     bodies += [{"userid": userid, "budget_ms": BUDGET_MS} for userid in range(1, 40)]
     folder = tmp_path_factory.mktemp("server")
-    server = settings.server.model_copy(update={"budget_ms": BUDGET_MS, "workers": 1})
-    own = settings.model_copy(update={"exchange_dir": folder, "server": server})
-    with (
-        running(folder, own) as (started, _),
-        load(started.server.url, bodies, CLIENTS, PAUSE_S) as requested,
-    ):
-        requested.wait(lambda each: each.whole, 120)
-        yield requested
+    limits = {"budget_ms": BUDGET_MS, "workers": 1}
+    with under_load(settings, folder, bodies, CLIENTS, PAUSE_S, **limits) as (_, load):
+        load.wait(lambda each: each.whole, 120)
+        yield load
 
 
 def node_process(settings: Settings, number: int) -> psutil.Process:

@@ -1,6 +1,6 @@
 """`make renew` while a service dies in its middle: the live release answers on, and the next renewal trains again.
 
-Data and recipes that are refused: ``tests/unit/extras/renew``; with a canary: test_renewal_canary.py.
+Data and recipes that are refused: ``tests/unit/extras/renew``; with a canary: test_longest.py.
 """
 
 import json

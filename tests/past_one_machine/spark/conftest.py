@@ -15,8 +15,7 @@ collect_ignore = [] if find_spec("pyspark") else NEED_SPARK
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
-    from past_one_machine.spark.environment import session
-    from past_one_machine.spark.settings import SparkSettings
+    from past_one_machine.spark.environment import SparkSettings, session
 
     with session(SparkSettings(master="local[2]", partitions=2)) as started:
         # a partition is many batches

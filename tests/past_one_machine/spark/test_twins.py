@@ -21,7 +21,7 @@ from past_one_machine.spark import s1_data_split as split_on_spark
 from past_one_machine.spark import s1_term_recall as term_recall_on_spark
 from past_one_machine.spark import s2_term_trans as terms_on_spark
 from past_one_machine.spark import users
-from past_one_machine.spark.settings import SparkSettings
+from past_one_machine.spark.environment import SparkSettings
 from tests.past_one_machine.spark.worlds import NOW, World, settings_of, world
 
 Twin = Callable[[ModuleType, Settings], None]

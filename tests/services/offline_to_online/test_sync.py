@@ -28,7 +28,7 @@ from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place, TritonStore
 from online.clients.http import Http
-from tests.redis_of import redis_of
+from tests.own_stack import redis_of
 from tests.services.offline_to_online.releases import (
     LOADS,
     REQUESTS,

@@ -16,13 +16,13 @@ from offline_to_online.releases import Stores
 from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.feast import FeastFeatures, FeatureQuery
-from tests.services.offline_to_online.killed_at import writes
 from tests.services.offline_to_online.releases import (
     LOADS,
     SYNC,
     answer,
     live,
     same,
+    writes,
     written,
 )
 

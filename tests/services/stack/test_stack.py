@@ -18,7 +18,7 @@ from stack.commands import SERVICES, by_name
 from stack.service import LOOPBACK, NotReadyError, StackError
 from stack.supervision import Supervisor, members
 from tests.free_ports import settings_on_free_ports
-from tests.redis_of import redis_of
+from tests.own_stack import redis_of
 
 
 @retry(

@@ -21,6 +21,7 @@ from extras.events.log import event_log_key
 from offline_to_online.stores.base import redis_client
 from stack import commands
 from stack.commands import PROGRAMS, SERVICES
+from stack.redis import REDIS
 from stack.supervision import members
 from tests.free_ports import settings_on_free_ports
 from tests.own_stack import own_stack
@@ -94,8 +95,9 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 def test_nothing_acknowledged_is_lost(first: Settings, tmp_path: Path) -> None:
     file = tmp_path / "backup.tar.gz"
     before = ask(first, 1)
-    with pytest.raises(BackupError), own_stack(settings_on_free_ports(tmp_path)) as no:
-        save(no, file)
+    empty = settings_on_free_ports(tmp_path)
+    with pytest.raises(BackupError), own_stack(empty, [REDIS]):
+        save(empty, file)
     with storm(first) as acknowledged:
         while len(acknowledged) < 500:
             time.sleep(0.05)

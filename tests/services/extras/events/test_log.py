@@ -38,7 +38,7 @@ from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
 from stack.supervision import Supervisor
-from tests.redis_of import redis_of
+from tests.own_stack import redis_of
 from tests.unit.offline_to_online.online_side import row_of
 from tests.unit.online.world import DefaultWorld
 from tests.waiting import until

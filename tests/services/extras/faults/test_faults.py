@@ -14,9 +14,15 @@ from extras.faults.declaration import KINDS, SERVICES, Fault, FaultStore
 from extras.monitoring.__main__ import BUDGET_ALERT
 from offline_to_online.stores import base
 from tests.prometheus import Prometheus
-from tests.services.online.gunicorn_server import running
-from tests.services.online.load import INSTEAD, Load, load
-from tests.unit.online.world import AT, DefaultWorld, World
+from tests.services.conftest import ONE_WORLD
+from tests.services.online.load import (
+    INSTEAD,
+    Load,
+    bodies_of,
+    load,
+    under_load,
+)
+from tests.unit.online.world import AT, World
 from tests.waiting import until
 
 BUDGET_MS = 2000  # the default is for a machine of one's own
@@ -26,9 +32,7 @@ PATIENCE_S = 60.0
 USERS = (1, 2, 3)
 DEGRADED = "recsys_degradations_total{"
 
-pytestmark = pytest.mark.parametrize(
-    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
-)
+pytestmark = ONE_WORLD
 
 
 @dataclass
@@ -51,26 +55,20 @@ def server(
     patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server that allows faults, under load."""
-    bodies = [
-        {"userid": userid, "timestamp": AT, "budget_ms": BUDGET_MS} for userid in USERS
-    ]
-    folder = tmp_path_factory.mktemp("faults")
-    one = patient.server.model_copy(
-        update={"budget_ms": BUDGET_MS, "workers": 2, "threads": 4}
-    )
-    own = base.patient(patient, CALL_S).model_copy(
-        update={"exchange_dir": folder, "server": one}
-    )
+    bodies = bodies_of(USERS, AT, BUDGET_MS)
+    settings, folder = base.patient(patient, CALL_S), tmp_path_factory.mktemp("faults")
+    limits = {"budget_ms": BUDGET_MS, "workers": 2, "threads": 4}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_SERVER__FAULTS", "on")
         with (
-            running(folder, own) as (started, _),
-            load(started.server.url, bodies, 2, 0.1) as answers,
+            under_load(settings, folder, bodies, 2, 0.1, **limits) as (
+                started,
+                answers,
+            ),
             closing(FaultStore(patient.redis)) as store,
         ):
             yield Server(started.server.url, answers, store)
             store.end()
-    assert "unexpected error" not in (folder / "server.log").read_text()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,7 +134,7 @@ def test_a_fault_fires_the_alert_of_its_target_of_service(
     strict: bool,
     others: set[str],
 ) -> None:
-    bodies = [{"userid": 1, "timestamp": AT, "budget_ms": BUDGET_MS, "strict": strict}]
+    bodies = bodies_of([1], AT, BUDGET_MS, strict=strict)
 
     def firing() -> set[str]:
         alerts = prometheus.get("alerts")["alerts"]

@@ -13,15 +13,14 @@ from data_exchange_center.settings import Settings
 from extras.keys import store as keys
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
-from tests.redis_of import redis_of
+from tests.own_stack import redis_of
+from tests.services.conftest import ONE_WORLD
 from tests.unit.extras.questions.asking import ask, ids
 from tests.unit.online.fakes import open_breaker
-from tests.unit.online.world import DefaultWorld, SourceWorld, World
+from tests.unit.online.world import SourceWorld, World
 from tests.waiting import until
 
-pytestmark = pytest.mark.parametrize(
-    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
-)
+pytestmark = ONE_WORLD
 NEW = 5_000
 
 

@@ -16,8 +16,8 @@ from online.clients.triton import TritonScores
 from online.recommend.outcomes import Outcome
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Request
-from tests.redis_of import redis_of
-from tests.services.online.conftest import (
+from tests.own_stack import redis_of
+from tests.services.conftest import (
     Linear,
     load_elasticsearch,
     load_feast,

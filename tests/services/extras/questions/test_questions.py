@@ -15,19 +15,15 @@ from extras.questions import rules
 from extras.questions.rules import rules_key
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
-from tests.redis_of import redis_of
+from tests.own_stack import redis_of
+from tests.services.conftest import ONE_WORLD, server_of
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.world import (
     LONG_HISTORY_USER,
     NO_VECTOR_ITEM,
-    DefaultWorld,
     World,
 )
 from tests.waiting import until
-
-ONE_WORLD = pytest.mark.parametrize(
-    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
-)
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +35,8 @@ def http(
     settings = patient.model_copy(
         update={"server": patient.server.model_copy(update={"keys_file": keys})}
     )
-    with closing(Recommender.from_settings(settings)) as recommender:
-        app = create_app(recommender, settings)
-        recommender.releases.follow()
-        yield app.test_client()
+    with server_of(settings) as client:
+        yield client
 
 
 def chosen(world: World) -> list[int]:

@@ -27,13 +27,20 @@ from offline_to_online.stores import base
 from stack import commands as stack_commands
 from stack.commands import by_name
 from stack.supervision import Supervisor
-from tests.fault_proxy import KINDS, SLOW_S, FaultProxy
-from tests.redis_of import redis_of
-from tests.services.online.conftest import load_redis
-from tests.services.online.gunicorn_server import running
-from tests.services.online.load import SERVICES, Answered, kill, load
+from tests.own_stack import redis_of
+from tests.services.conftest import ONE_WORLD, load_redis
+from tests.services.online.load import (
+    KINDS,
+    SLOW_S,
+    Answered,
+    FaultProxy,
+    bodies_of,
+    kill,
+    load,
+    running,
+)
 from tests.unit.extras.trials.test_changes import started
-from tests.unit.online.world import AT, DefaultWorld, SourceWorld, World
+from tests.unit.online.world import AT, SourceWorld, World
 from tests.waiting import until
 
 LASTS_S = 1.5
@@ -151,13 +158,6 @@ def _started(start: Callable[..., Trials], *given: Any, **more: Any) -> Trials:
             return found
 
 
-def bodies(world: World, budget_ms: int = BUDGET_MS) -> list[dict[str, Any]]:
-    return [
-        {"userid": user, "timestamp": AT, "budget_ms": budget_ms}
-        for user in world.userids
-    ]
-
-
 def users_of(canary: Canary, group: str) -> list[int]:
     return [user for user in range(1, 13) if canary.arm_of(user) == group]
 
@@ -166,12 +166,7 @@ def ended(settings: Settings) -> bool:
     return canaries(settings).running is None
 
 
-with_world = pytest.mark.parametrize(
-    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
-)
-
-
-@with_world
+@ONE_WORLD
 @pytest.mark.parametrize("served", [{"DEGRADED": 0.3}], indirect=True)
 def test_a_violated_guardrail_rolls_back_in_every_worker(
     served: tuple[Settings, psutil.Process], world: World, other: World, tmp_path: Path
@@ -203,7 +198,7 @@ def test_a_violated_guardrail_rolls_back_in_every_worker(
     ) == 1
 
 
-@with_world
+@ONE_WORLD
 def test_it_is_activated_though_workers_and_redis_are_killed(
     served: tuple[Settings, psutil.Process],
     patient: Settings,
@@ -217,7 +212,12 @@ def test_it_is_activated_though_workers_and_redis_are_killed(
         with redis_of(settings) as client:
             return str(client.get(wire.LIVE_KEY), "utf-8")  # type: ignore[arg-type]
 
-    with load(settings.server.url, bodies(world), clients=4, pause_s=0.05) as answered:
+    with load(
+        settings.server.url,
+        bodies_of(world.userids, AT, BUDGET_MS),
+        clients=4,
+        pause_s=0.05,
+    ) as answered:
         answered.wait(
             lambda answer: answer.body.get("release") == other.release, PATIENCE_S
         )
@@ -331,14 +331,14 @@ def behind(
     assert "unexpected error" not in (tmp_path / "server.log").read_text()
 
 
-@with_world
+@ONE_WORLD
 def test_each_fault_of_each_service_keeps_answers_and_releases(
     behind: Settings, proxies: dict[str, FaultProxy], world: World, other: World
 ) -> None:
     canary = begun(behind, other)
     of_users = expected(canary, world, other)
     with load(
-        behind.server.url, bodies(world, 2_000), clients=4, pause_s=0.05
+        behind.server.url, bodies_of(world.userids, AT, 2_000), clients=4, pause_s=0.05
     ) as answered:
         for name, kind in itertools.product(proxies, KINDS):
             began = time.monotonic()
@@ -368,37 +368,10 @@ def test_each_fault_of_each_service_keeps_answers_and_releases(
     assert notes(behind) == {str(last)}
 
 
-@with_world
-def test_killed_services_fail_no_request_and_keep_releases(
-    served: tuple[Settings, psutil.Process],
-    patient: Settings,
-    world: World,
-    other: World,
-) -> None:
-    settings, _ = served
-    canary = begun(settings, other)
-    with load(settings.server.url, bodies(world), clients=4, pause_s=0.05) as answered:
-        for name in SERVICES:
-            try:
-                kill(patient, name)
-                time.sleep(LASTS_S)
-            finally:
-                stack_commands.wait_until_ready(
-                    patient, Supervisor(patient), by_name(name)
-                )
-            answered.wait(lambda answer: answer.whole, PATIENCE_S)
-    check_answers(answered.answers, expected(canary, world, other))
-    assert canaries(settings).running == canary
-    assert {service for each in answered.answers for service in each.degraded} >= {
-        "redis",
-        "triton",
-    }
-
-
 # The commands and the store
 
 
-@with_world
+@ONE_WORLD
 def test_commands_refuse_what_cannot_be(
     patient: Settings, world: World, other: World
 ) -> None:

@@ -26,14 +26,15 @@ from offline_to_online.stores.base import redis_client
 from online.clients.base import ServiceError, StoredError
 from online.recommend.poller import Poller
 from stack.supervision import Supervisor
-from tests.redis_of import redis_of
-from tests.services.online.gunicorn_server import running
+from tests.own_stack import redis_of
+from tests.services.conftest import ONE_WORLD
+from tests.services.online.load import running
 from tests.unit.extras.trials.contracts import (
     LIVE,
     TrialStoreContract,
     started_one,
 )
-from tests.unit.online.world import DefaultWorld, SourceWorld, World
+from tests.unit.online.world import SourceWorld, World
 from tests.waiting import until
 
 
@@ -49,7 +50,7 @@ def other(
         client.delete(KEY, *map(exposures_key, range(wire.EVENT_PARTITIONS)))
 
 
-@pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+@ONE_WORLD
 def test_every_worker_follows_it_and_none_loses_exposures(
     patient: Settings, world: World, other: World, tmp_path: Path
 ) -> None:

@@ -14,19 +14,20 @@ from online.recommend.recommend import BUSY
 from stack import commands
 from stack.commands import by_name
 from stack.supervision import Supervisor
-from tests.services.online.gunicorn_server import running
+from tests.services.conftest import ONE_WORLD
 from tests.services.online.load import (
     INSTEAD,
     RECOVERY_S,
     SERVICES,
     Answered,
     Load,
+    bodies_of,
     few,
     kill,
-    load,
     paused,
+    under_load,
 )
-from tests.unit.online.world import AT, DefaultWorld, World
+from tests.unit.online.world import AT, World
 
 CLIENTS, PAUSE_S = 4, 0.05
 BUDGET_MS = 4000  # the default is for a machine of one's own
@@ -38,9 +39,7 @@ NOTICED_S = 3.0  # a killed service, if it is away for as long as it takes to as
 CALL_S = 2.5  # of a service
 PATIENCE_S = 60.0  # a process that starts again on a busy machine
 
-pytestmark = pytest.mark.parametrize(
-    "world", [DefaultWorld], ids=["DefaultWorld"], indirect=True
-)
+pytestmark = ONE_WORLD
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +47,15 @@ def busy(
     patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Load]:
     """A server under gunicorn that many ask."""
-    bodies = [
-        {"userid": userid, "timestamp": AT, "budget_ms": BUDGET_MS} for userid in USERS
-    ]
-    folder = tmp_path_factory.mktemp("busy")
-    server = patient.server.model_copy(
-        update={"budget_ms": BUDGET_MS, "workers": 1, "threads": 8}
-    )
-    settings = base.patient(patient, CALL_S)
-    own = settings.model_copy(update={"exchange_dir": folder, "server": server})
-    with (
-        running(folder, own) as (started, _),
-        load(started.server.url, bodies, CLIENTS, PAUSE_S) as requested,
-    ):
+    with under_load(
+        base.patient(patient, CALL_S),
+        tmp_path_factory.mktemp("busy"),
+        bodies_of(USERS, AT, BUDGET_MS),
+        CLIENTS,
+        PAUSE_S,
+        **{"budget_ms": BUDGET_MS, "workers": 1, "threads": 8},
+    ) as (_, requested):
         yield requested
-    assert "unexpected error" not in (folder / "server.log").read_text()
 
 
 @contextmanager

@@ -1,15 +1,18 @@
 """Right answers of the whole server over the real services."""
 
 from collections.abc import Iterator
-from contextlib import closing
 
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
+from extras.keys import hook
+from extras.keys.hook import RATE_PREFIX
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
+from tests.own_stack import redis_of
+from tests.services.conftest import server_of
 from tests.unit.online.world import (
     AT,
     BLANK_USER,
@@ -23,10 +26,8 @@ from tests.unit.online.world import (
 
 @pytest.fixture(scope="module")
 def http(patient: Settings, world: World) -> Iterator[FlaskClient]:
-    with closing(Recommender.from_settings(patient)) as recommender:
-        app = create_app(recommender)
-        recommender.releases.follow()
-        yield app.test_client()
+    with server_of(patient) as client:
+        yield client
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,33 @@ def test_the_answer_is_the_models_order_of_unseen_items(
     assert [item["title"] for item in items] == [
         world.titles[itemid] for itemid in itemids
     ]
+
+
+# A client's requests are counted in Redis.
+
+
+def server(settings: Settings) -> FlaskClient:
+    return create_app(Recommender.from_settings(settings), settings).test_client()
+
+
+def test_all_workers_count_together(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a busy machine is no reason to count by oneself
+    monkeypatch.setattr(hook, "_TIMEOUT_S", 5.0)
+    limited = stack.model_copy(
+        update={"server": stack.server.model_copy(update={"rate": "3/hour"})}
+    )
+    first, second = server(limited), server(limited)
+    with redis_of(stack) as client:
+        try:
+            given = [
+                http.post("/ml/rec", data=b"{}").status_code
+                for http in (first, second, first, second, first)
+            ]
+            kept = list(client.scan_iter(f"*{RATE_PREFIX}*"))
+        finally:
+            for key in client.scan_iter(f"*{RATE_PREFIX}*"):
+                client.delete(key)
+    assert given == [400, 400, 400, 429, 429]
+    assert kept

@@ -6,23 +6,41 @@ rebinding a page's own name turns into 127.0.0.1, and it sends whatever it likes
 
 import base64
 import json
+import multiprocessing
+import os
 import socket
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
+import onnx
 import psutil
 import pytest
 import redis
 import requests
+from onnx import TensorProto, helper
+from tenacity import (
+    retry,
+    retry_if_result,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from data_exchange_center import wire
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import TRITON_SOCKET, Settings
+from extras.doctor import __main__ as doctor
 from offline_to_online.stores.base import elastic_client, redis_client
 from online.clients.http import Http, HttpAnswer
-from stack.supervision import Supervisor
+from online.recommend.recommend import Recommender
+from stack.redis import REDIS
+from stack.service import LOOPBACK, NotReadyError
+from stack.supervision import Supervisor, members
+from stack.triton.service import TRITON
+from tests.free_ports import settings_on_free_ports
+from tests.own_stack import own_stack
 
 EVIL: Final = "evil.example"
 ORIGIN: Final = f"http://{EVIL}"
@@ -319,3 +337,126 @@ def test_commands_in_a_body_are_not_carried_out(stack: Settings, start: str) -> 
             pass
     with redis_client(stack) as client:
         assert not client.exists("probe")
+
+
+# Attacks of another account of this machine on the services.
+
+
+# Attacks of another account of this machine on the services.
+
+SHARED_MEMORY: Final = Path("/dev/shm")
+NOBODY: Final = 65534
+MODEL: Final = "echo"
+MODEL_CONFIG: Final = """\
+platform: "onnxruntime_onnx"
+backend: "onnxruntime"
+max_batch_size: 8
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 1 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ 1 ] } ]
+"""
+REQUEST: Final = (
+    b'{"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [7.5]}]}'
+)
+
+
+def write_model(settings: Settings) -> None:
+    """Put a model that returns its input into Triton's repository."""
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1])
+        for name in "xy"
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], MODEL, [x], [y]
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    folder = settings.service_dir("triton") / MODEL
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(MODEL_CONFIG)
+    onnx.save(model, folder / "1" / "model.onnx")
+
+
+def open_what_appears(parent: Connection) -> None:
+    """As another account, open each file of the shared memory as soon as it lets itself be opened; send the names."""
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    opened: set[str] = set()
+    parent.send("ready")
+    while not parent.poll(timeout=1e-3):
+        for path in SHARED_MEMORY.iterdir():
+            if path.name not in opened and os.access(path, os.R_OK):
+                opened.add(path.name)
+    parent.send(opened)
+
+
+@contextmanager
+def another_account() -> Iterator[Callable[[], set[str]]]:
+    """What returns the names of the files that another account could open so far."""
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe()
+    process = fork.Process(target=open_what_appears, args=(there,))
+    process.start()
+
+    def opened() -> set[str]:
+        here.send("stop")
+        names: set[str] = here.recv()
+        return names
+
+    try:
+        assert here.recv() == "ready"
+        yield opened
+    finally:
+        process.terminate()
+        process.join()
+
+
+def shared_memory(settings: Settings) -> set[Path]:
+    """Files of the shared memory that processes of this stack have mapped."""
+    mapped = (
+        Path(each.path)
+        for process in members(settings)
+        for each in process.memory_maps()
+    )
+    return {path for path in mapped if path.parent == SHARED_MEMORY}
+
+
+@retry(
+    stop=stop_after_delay(60),
+    wait=wait_fixed(0.1),
+    retry=retry_if_result(lambda body: body is None),
+)
+def answer(settings: Settings) -> bytes | None:
+    with closing(Http(settings.triton.url, timeout_s=30)) as http:
+        answered = http.post(f"/v2/models/{MODEL}/infer", REQUEST)
+    return answered.body if answered.status == 200 else None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
+def test_triton_s_shared_memory_is_closed_to_others(tmp_path: Path) -> None:
+    """From its creation on: whoever has opened it once goes on reading."""
+    settings = settings_on_free_ports(tmp_path)
+    write_model(settings)
+    with another_account() as opened, own_stack(settings, [TRITON]):
+        assert b"7.5" in (answer(settings) or b"")
+        made = shared_memory(settings)
+        assert made
+        assert {path.stat().st_mode & 0o777 for path in made} == {0o600}
+        assert not {path.name for path in made} & opened()
+
+
+def test_who_listens_on_the_port_gets_no_password(tmp_path: Path) -> None:
+    """While Redis is down another account may listen there; its owner's commands do not connect."""
+    settings = settings_on_free_ports(tmp_path)
+    REDIS.prepare(settings)
+    assert settings.redis.secret
+    with socket.create_server((LOOPBACK, settings.redis.port)) as listener:
+        with pytest.raises(NotReadyError):
+            REDIS.version(settings)  # what `make status` asks
+        with closing(Recommender.from_settings(settings)) as server:
+            found = list(doctor.services(server.clients))
+        assert "down" in {each.state for each in found if each.what == "redis"}
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
