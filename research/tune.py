@@ -34,9 +34,8 @@ from extras.replay import Holdout, Lists
 from offline.data.sequences import Inputs
 from offline.readers import read_with_holdout
 from research import figures
-from research.evaluation.metrics import coverage, diversity, novelty
+from research.evaluation.metrics import coverage, diversity, novelty, popularity
 from research.evaluation.protocols import fit_recall, fit_stages, in_both_orders
-from research.evaluation.slices import popularity
 
 log = logging.getLogger(__name__)
 
