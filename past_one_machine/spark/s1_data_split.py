@@ -62,6 +62,7 @@ def main(settings: Settings) -> None:
     for table, kept in ((listed, artifacts.USERS), (items, artifacts.ITEMS)):
         _copy(table, kept, folder)
     artifacts.SPLIT_REPORT.write(folder, read)
+    print(provenance.SPLIT.account(folder, settings.recipe))
     step.say(found)
 
 

@@ -55,6 +55,7 @@ def main(settings: Settings) -> None:
     artifacts.TERMS_REPORT.write(
         folder, provenance.made_from(folder, settings.recipe, provenance.TERMS)
     )
+    print(provenance.TERMS.account(folder, settings.recipe))
     step.say(folder, counted, genres, item_terms)
 
 
