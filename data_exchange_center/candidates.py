@@ -14,9 +14,9 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.events import Logged, updated
 from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
-from data_exchange_center.fusion import Hits
+from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.history import History, state_as_of
-from data_exchange_center.recipes import RecallRecipe
+from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 
 # prefix of the fields of a user's hash that hold a channel's vector
 _VECTOR = wire.vector_of("")
@@ -51,7 +51,7 @@ class StoredUser:
     @property
     def is_blank(self) -> bool:
         """Whether nothing is known of the user: an unknown user without history and without seen items."""
-        return not (self.number or len(self.history) or len(self.seen))
+        return not (self.number or self.history.item_numbers.size or self.seen.size)
 
     def without(self, item_numbers: NDArray[np.integer]) -> "StoredUser":
         """Exclude ``item_numbers`` from the user's recommendations too."""
@@ -173,15 +173,14 @@ def channel_lists(
     channels: ChannelSet,
     user: StoredUser,
     timestamp: int,
-    searched: Sequence[Hits],
+    searched: Mapping[str, Hits],
 ) -> dict[str, Hits]:
     """The best unseen items by each channel, in the recipe's order: found by a search, or scored by the channel itself.
 
-    ``searched``: one list for each of `RecallRecipe.vector_channels`. Raises as `search_vectors`.
+    ``searched``: by channel name; one that is not there has found nothing. Raises as `search_vectors`.
     """
-    names = [channel.name for channel in recipe.vector_channels]
-    lists = dict(zip(names, searched, strict=True))
-    if len(lists) < len(recipe.channels):
+    lists = dict(searched)
+    if not all(isinstance(channel, VectorRecipe) for channel in recipe.channels):
         lists |= channels.lists(
             user.history,
             user.profile,
@@ -190,7 +189,7 @@ def channel_lists(
             user.only,
             recipe.candidates,
         )
-    return {channel.name: lists[channel.name] for channel in recipe.channels}
+    return {each.name: lists.get(each.name, NO_HITS) for each in recipe.channels}
 
 
 def fused_lists(

@@ -62,17 +62,17 @@ class ExactItems:
             np.array([item.number for item in ordered], np.int64), vectors, positions
         )
 
-    def call(self, query: ItemQuery) -> tuple[Hits, ...]:
-        """Search as `ElasticItems` does: `Hits` of each searched channel, best first; ties by number."""
+    def call(self, query: ItemQuery) -> dict[str, Hits]:
+        """Search as `ElasticItems` does: channel name -> its `Hits`, best first; ties by number."""
         allowed = self.allowed(query)
-        found = []
+        found = {}
         for channel in query.recall.vector_channels:
             products = np.full(len(self.item_numbers), np.nan, np.float32)
             if (vector := query.vectors.get(channel.name)) is not None:
                 products[allowed] = self.vectors[channel.name][allowed] @ vector
             scores = self.scores(channel, query, products, allowed).astype(np.float64)
-            found.append(self.best(scores, allowed, query.recall.candidates))
-        return tuple(found)
+            found[channel.name] = self.best(scores, allowed, query.recall.candidates)
+        return found
 
     def allowed(self, query: ItemQuery) -> NDArray[np.bool_]:
         """(n,) the items that may be found."""

@@ -293,9 +293,9 @@ def users_at(folder: Path, holdout: Holdout, *, stored_events: bool) -> list[Use
 
 def searched(
     index: ExactItems, queries: Sequence[candidates.ItemQuery]
-) -> list[tuple[fusion.Hits, ...]]:
+) -> list[dict[str, fusion.Hits]]:
     """Exact search of many queries at once, in single precision: for each, the hits of every searched channel."""
-    by_channel = []
+    by_query: list[dict[str, fusion.Hits]] = [{} for _ in queries]
     allowed = [index.allowed(query) for query in queries]
     for channel in queries[0].recall.vector_channels:
         items = index.vectors[channel.name]  # (n, dim)
@@ -303,11 +303,10 @@ def searched(
         vectors = np.stack(
             [query.vectors.get(channel.name, nothing) for query in queries]
         )  # (m, dim)
-        found = []
-        for query, there, products in zip(
-            queries, allowed, vectors @ items.T, strict=True
+        for found, query, there, products in zip(
+            by_query, queries, allowed, vectors @ items.T, strict=True
         ):
             scores = index.scores(channel, query, products, there).astype(np.float32)
-            found.append(index.best(scores, there, query.recall.candidates))
-        by_channel.append(found)
-    return [tuple(found[n] for found in by_channel) for n in range(len(queries))]
+            size = query.recall.candidates
+            found[channel.name] = index.best(scores, there, size)
+    return by_query

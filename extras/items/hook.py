@@ -177,7 +177,7 @@ def register(app: Flask, parts: Parts) -> None:
 
     def changed(base: Release, changes: Mapping[OwnId, Change]) -> Release:
         """Apply changes, and return the live release with them. Raises as `ItemStore.change`."""
-        version = store.change(base.manifest.dataset.base_name, changes)
+        version = store.change(base.dataset, changes)
         follower.include(base, version)
         current_record().facts |= {"items": len(changes)}
         return follower.view(recommender.releases.get())

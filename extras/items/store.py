@@ -294,7 +294,7 @@ class Follower:
 
 
 def _data_of(base: Release) -> tuple[str, IdKind]:
-    return base.manifest.dataset.base_name, base.manifest.dataset.item_ids
+    return base.dataset, base.manifest.dataset.item_ids
 
 
 def _described(spaces: Spaces, number: int, own: OwnId, record: Record) -> Described:

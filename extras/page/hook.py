@@ -307,7 +307,7 @@ class Browse:
         """Users to choose from, with the number of their events."""
         opened = self._releases.get(query.release)
         text = query.q.strip() if opened.user_ids == "integer" else query.q
-        dataset = opened.manifest.dataset.base_name
+        dataset = opened.dataset
         fewest = query.fewest and not text
         wanted = Listing(opened.release, dataset, query.size, text, fewest)
         users = [
@@ -409,9 +409,7 @@ class Browse:
         """Serve a published release by default, once it has answered through all services."""
         release = parse_query(Activation, {"release": release}).release
         opened = self._releases.get(release)
-        users = self._listed.call(
-            Listing(release, opened.manifest.dataset.base_name, TRIED_USERS)
-        )
+        users = self._listed.call(Listing(release, opened.dataset, TRIED_USERS))
         if not users:
             raise StoredError(
                 self._users.service,

@@ -10,7 +10,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Annotated, Any, Final
 
 import numpy as np
-from pydantic import Field, PrivateAttr, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter
 
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import OwnId
@@ -32,18 +32,6 @@ class CursorRequest(Request):
     cursor: bool | Annotated[str, Field(min_length=1, max_length=_MAX_LENGTH)] = Field(
         default=False, description=_WANTED
     )
-    _shown: list[OwnId] = PrivateAttr(default=[])  # on the pages before
-
-    @model_validator(mode="after")
-    def _read(self) -> CursorRequest:
-        if isinstance(self.cursor, str):
-            try:
-                self._shown = _SHOWN.validate_json(urlsafe_b64decode(self.cursor))
-            except ValueError as error:
-                raise BadRequestError(
-                    "cursor", f"cursor is not valid; it must be {_WANTED}."
-                ) from error
-        return self
 
 
 class CursorAnswer(Answer):
@@ -54,26 +42,39 @@ class CursorAnswer(Answer):
     )
 
 
+def shown_before(cursor: bool | str) -> list[OwnId]:
+    """The items on the pages before. Raises BadRequestError."""
+    if isinstance(cursor, bool):
+        return []
+    try:
+        return _SHOWN.validate_json(urlsafe_b64decode(cursor))
+    except ValueError as error:
+        raise BadRequestError(
+            "cursor", f"cursor is not valid; it must be {_WANTED}."
+        ) from error
+
+
 def leave_out_shown(request: Any, opened: Release, user: StoredUser) -> StoredUser:
     """The user, with the shown items among the seen ones."""
     if user.is_blank:
         return user
-    return user.without(opened.known(request._shown))
+    return user.without(opened.known(shown_before(request.cursor)))
 
 
 def drop_shown(slate: Slate) -> None:
     """Remove the shown items from a popular list."""
     request: Any = slate.request
-    shown = slate.release.known(request._shown)
+    shown = slate.release.known(shown_before(request.cursor))
     slate.ranked = kept(slate.ranked, ~np.isin(slate.ranked.item_numbers, shown))
 
 
 def add(slate: Slate) -> None:
     """Add the cursor of the next page."""
     request: Any = slate.request
-    if request._shown:
+    before = shown_before(request.cursor)
+    if before:
         slate.end = END
-    shown = [*request._shown, *(item.itemid for item in slate.items)]
+    shown = [*before, *(item.itemid for item in slate.items)]
     is_full = len(slate.items) == request.size
     if request.cursor and is_full and len(shown) <= MAX_SHOWN:
         text = json.dumps(shown, separators=(",", ":"))

@@ -87,7 +87,7 @@ class Rules:
         serving = self._releases.active
         if serving is None:
             return True
-        key = rules_key(serving.manifest.dataset.base_name)
+        key = rules_key(serving.dataset)
         try:
             raw = self._users.value(key)
             if raw == self._raw:

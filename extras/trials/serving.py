@@ -88,7 +88,7 @@ class Serving:
     def _dataset(self) -> str:
         """Of the active release; empty: there is none."""
         active = self._recommender.releases.active
-        return active.manifest.dataset.base_name if active else ""
+        return active.dataset if active else ""
 
     # --- answering
 

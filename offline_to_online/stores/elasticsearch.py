@@ -324,9 +324,8 @@ def check_self_first(
                 answers, desc="searches", unit="item", total=len(rows), leave=False
             )
             for row, found in zip(rows, shown, strict=True):
-                for channel, hits in zip(ties, found, strict=True):
-                    if channel in row.vectors:
-                        ties[channel] += is_tie(row, channel, hits, own_ids)
+                for channel in row.vectors:
+                    ties[channel] += is_tie(row, channel, found[channel], own_ids)
         finally:
             # after a failure no more searches are sent
             pool.shutdown(cancel_futures=True)

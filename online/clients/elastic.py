@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.fusion import NO_HITS, Hits
+from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import GoneError, ServiceError
@@ -116,7 +116,7 @@ _JSON = "Content-Type: application/json"
 _LINES = "Content-Type: application/x-ndjson"
 
 
-Search = Callable[[ItemQuery], tuple[Hits, ...]]
+Search = Callable[[ItemQuery], Mapping[str, Hits]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +130,12 @@ class CatalogueItem:
     terms: tuple[int, ...] = ()  # genre codes
 
 
-class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
+class ElasticItems(HttpClient[ItemQuery, Mapping[str, Hits]]):
     """One search per channel with vectors, all of them in one round trip; by libcurl, as Elasticsearch's own client
     costs more time than the search.
 
-    The answer has one `Hits` for each of `RecallRecipe.vector_channels`, in its order; a channel without vector and
-    genres finds nothing. Scores of a search by vector alone are inner products, of others Elasticsearch's sums.
+    The answer has the `Hits` of each channel by its name, without those that have neither a vector nor genres.
+    Scores of a search by vector alone are inner products, of others Elasticsearch's sums.
     """
 
     service: ClassVar[str] = "elasticsearch"
@@ -147,14 +147,18 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         # release -> searches further items, those that its index lacks
         self.more: Mapping[str, Search] = {}
 
-    def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
+    def _call(self, query: ItemQuery) -> Mapping[str, Hits]:
         allowed = unseen_filter(query.seen, query.only)
-        channels = query.recall.vector_channels
-        searches = [channel_query(channel, query, allowed) for channel in channels]
+        searches = [
+            (channel, search)
+            for channel in query.recall.channels
+            if isinstance(channel, VectorRecipe)
+            and (search := channel_query(channel, query, allowed)) is not None
+        ]
+        if not searches:
+            return {}
         how = {"size": query.recall.candidates, **KEYS_ONLY}
-        bodies = [{"query": search, **how} for search in searches if search is not None]
-        if not bodies:
-            return (NO_HITS,) * len(channels)
+        bodies = [{"query": search, **how} for _, search in searches]
         answers = self._msearch(query.release, bodies)
         # A search by vector has several phases, and all of them call the copy of a shard that the first one called: a
         # node that ends in between leaves an answer without its shards, though other nodes have copies. So try again.
@@ -164,19 +168,17 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
             for answer in answers
         ):
             answers = self._msearch(query.release, bodies)
-        rest = iter(answers)
-        found = tuple(
-            NO_HITS
-            if search is None
-            else self._hits(next(rest), channel, query.recall, "knn" in search)
-            for channel, search in zip(channels, searches, strict=True)
-        )
+        found = {
+            channel.name: self._hits(answer, channel, query.recall, "knn" in search)
+            for (channel, search), answer in zip(searches, answers, strict=True)
+        }
         if (more := self.more.get(query.release)) is None:
             return found
-        return tuple(
-            best_of(*hits, query.recall.candidates)
-            for hits in zip(found, more(query), strict=True)
-        )
+        others = more(query)
+        return {
+            name: best_of(hits, others[name], query.recall.candidates)
+            for name, hits in found.items()
+        }
 
     def _msearch(
         self, release: str, bodies: Sequence[Mapping[str, Any]]

@@ -4,7 +4,7 @@ A request calls them one after the other (`online.recommend.recommend`). The par
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -87,14 +87,14 @@ def item_query(
 
 
 def fused_candidates(
-    release: Release, user: StoredUser, timestamp: int, searched: tuple[Hits, ...]
+    release: Release, user: StoredUser, timestamp: int, searched: Mapping[str, Hits]
 ) -> Candidates:
     """Fuse what the channels have found for a request at ``timestamp`` (seconds). Raises StoredError.
 
     Items that the release's catalogue lacks are left out: there is nothing to show of them.
 
     Args:
-        searched: one list for each of `RecallRecipe.vector_channels`.
+        searched: by channel name.
     """
     recipe = release.manifest.recipe.recall
     with usable(user):

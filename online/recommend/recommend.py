@@ -267,7 +267,7 @@ class Recommender:
         # names no time sees all that was acknowledged, even in this second: so a rating counts at once.
         before = timestamp if "timestamp" in request.model_fields_set else None
         user = stored.current(release.manifest.dataset, release.numbers, before)
-        n_events = len(user.history) if stored.events else None
+        n_events = user.history.item_numbers.size if stored.events else None
         for limit in acting(self.phases.recall, request):
             user = limit(request, release, user)
         if not user.number and user.is_blank:

@@ -72,7 +72,7 @@ class FakeItems(_Fake):
         self.rows = item_rows(folder)
         self.exact = ExactItems.of(self.rows, manifest.vector_dims)
 
-    def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
+    def _call(self, query: ItemQuery) -> dict[str, Hits]:
         return self.exact.call(query)
 
 

@@ -3,6 +3,7 @@
 A subclass gives the fixture ``client``, loaded with ``world``.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.exact import ExactItems
 from data_exchange_center.features import HISTORY, ModelInputs
-from data_exchange_center.fusion import Hits
+from data_exchange_center.fusion import NO_HITS, Hits
 from online.clients.base import GoneError, ServiceError, StoredError
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
@@ -134,11 +135,12 @@ def query(
 
 
 def check_best(
-    world: World, searched: ItemQuery, answers: tuple[Hits, ...], seen: Any
+    world: World, searched: ItemQuery, answers: Mapping[str, Hits], seen: Any
 ) -> None:
     """The answers are the best items but ``seen``, with their scores."""
     assert len(answers) == len(searched.recall.channels)
-    for channel, hits in zip(searched.recall.vector_channels, answers, strict=True):
+    for channel in searched.recall.vector_channels:
+        hits = answers[channel.name]
         vector = searched.vectors.get(channel.name)
         every = world.search(
             channel, vector, searched.terms, seen, size=len(world.itemids)
@@ -173,7 +175,7 @@ class SearchContract:
     ) -> None:
         terms = world.user_terms[1]
         some = query(world, 1, {"term_weight": 0.5}, {"candidates": 50}, vectors={})
-        for hits in client.call(some):
+        for hits in client.call(some).values():
             assert len(hits.ids) == (50 if terms else 0)
             for itemid in hits.ids.tolist():
                 assert set(world.genres[itemid]) & set(terms)
@@ -186,33 +188,36 @@ class SearchContract:
         matching = sorted(itemid for itemid, codes in world.genres.items() if codes)
         few = {"candidates": 20, "num_candidates": 20}
         weights, every = {"term_weight": 0.5}, {"seen": (), "terms": terms}
-        for hits in client.call(query(world, 1, weights, few, vectors={}, **every)):
+        matched = client.call(query(world, 1, weights, few, vectors={}, **every))
+        for hits in matched.values():
             assert hits.ids.tolist() == matching[:20]
         vectors = world.user_vectors(1)
         zeros = {name: np.zeros_like(vector) for name, vector in vectors.items()}
         nowhere = query(world, 1, None, few, terms=(), vectors=zeros, seen=())
         found = client.call(nowhere)
-        for channel, hits in zip(nowhere.recall.vector_channels, found, strict=True):
-            assert hits.ids.tolist() == sorted(world.item_vectors[channel.name])[:20]
+        for channel in nowhere.recall.vector_channels:
+            first = sorted(world.item_vectors[channel.name])[:20]
+            assert found[channel.name].ids.tolist() == first
 
     def test_where_nothing_is_left_nothing_is_found(
         self, client: Searched, world: World
     ) -> None:
         unasked: Any = {"vectors": {}, "terms": ()}
         for left in ({"seen": world.itemids}, unasked):
-            for hits in client.call(query(world, **left)):
+            for hits in client.call(query(world, **left)).values():
                 assert hits.ids.tolist() == []
 
     def test_a_channel_without_a_query_leaves_the_others(
         self, client: Searched, world: World
     ) -> None:
         whole = client.call(query(world, terms=()))
-        for n, channel in enumerate(world.recipe.recall.channels):
+        for channel in world.recipe.recall.channels:
             others = world.user_vectors(1)
             others.pop(channel.name)
             answers = client.call(query(world, terms=(), vectors=others))
-            for m, hits in enumerate(answers):
-                assert hits.ids.tolist() == ([] if m == n else whole[m].ids.tolist())
+            for name, hits in (whole | {channel.name: NO_HITS}).items():
+                found = answers.get(name, NO_HITS)
+                assert found.ids.tolist() == hits.ids.tolist()
 
     @pytest.mark.parametrize("terms", [(), (1, 4)])
     def test_of_some_items_only_all_are_found(
@@ -223,7 +228,7 @@ class SearchContract:
         some = query(world, only=only, terms=terms)
         others = set(world.itemids).difference(only.tolist())
         check_best(world, some, client.call(some), [*world.seen[1], *others])
-        for hits in client.call(query(world, only=only[:0], terms=terms)):
+        for hits in client.call(query(world, only=only[:0], terms=terms)).values():
             assert hits.ids.tolist() == []
 
     def test_more_ids_than_one_query_takes(
@@ -238,8 +243,8 @@ class SearchContract:
         plain = client.call(query(world))
         for name, ids in many.items():
             found = client.call(query(world, **{name: ids}))
-            for hits, same in zip(plain, found, strict=True):
-                assert hits.ids.tolist() == same.ids.tolist()
+            for channel, hits in plain.items():
+                assert hits.ids.tolist() == found[channel].ids.tolist()
 
 
 class ElasticItemsContract(SearchContract):

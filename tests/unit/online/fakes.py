@@ -160,7 +160,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
             ]
 
 
-class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
+class FakeItems(Fake, Client[ItemQuery, dict[str, Hits]]):
     service = "elasticsearch"
     gate: threading.Event | None = None  # the catalogue is not given before it is set
     answered = 0  # searches
@@ -175,23 +175,23 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
             raise GoneError(self.service, "has no items of this release")
         return self.worlds[release]
 
-    def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
+    def _call(self, query: ItemQuery) -> dict[str, Hits]:
         world = self._world(query.release)
         self.answered += len(query.recall.vector_channels)
         left_out = list(query.seen)
         if query.only is not None:
             left_out += set(world.itemids).difference(query.only.tolist())
         size = query.recall.candidates
-        found = tuple(
-            world.search(
+        found = {
+            channel.name: world.search(
                 channel, query.vectors.get(channel.name), query.terms, left_out, size
             )
             for channel in query.recall.vector_channels
-        )
+        }
         if query.release not in self.more:
             return found
-        pairs = zip(found, self.more[query.release](query), strict=True)
-        return tuple(best_of(*lists, size) for lists in pairs)
+        others = self.more[query.release](query)
+        return {name: best_of(hits, others[name], size) for name, hits in found.items()}
 
     def searches(self, release: str) -> int:
         with self._limited("searches"):

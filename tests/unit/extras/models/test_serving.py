@@ -10,7 +10,6 @@ import pytest
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
-from data_exchange_center.fusion import NO_HITS
 from extras.models.encoder import session
 from online.clients.base import OUT_OF_TIME, ServiceError
 from online.clients.triton import EncoderQuery, ScoreQuery
@@ -103,8 +102,7 @@ def test_without_triton_the_other_channels_answer(
 def test_without_other_channels_popular_items_answer(
     recommender: Recommender, triton: FakeTriton, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nothing = (NO_HITS,) * len(WORLD.recipe.recall.vector_channels)
-    monkeypatch.setattr(recommender.items, "_call", lambda query: nothing)
+    monkeypatch.setattr(recommender.items, "_call", lambda query: {})
     triton.fails = "cannot be reached"
     answer = ask(recommender)
     assert answer.filled_up == len(answer.item_list) == 50

@@ -131,6 +131,7 @@ def test_many_searches_at_once_find_what_one_finds() -> None:
         vectors = {each.name: rng.normal(size=4).astype(np.float32) for each in recipes}
         queries.append(ItemQuery("", recall, vectors, (1,), seen))
     for query, found in zip(queries, replay.searched(index, queries), strict=True):
-        for one, other in zip(index.call(query), found, strict=True):
+        for name, one in index.call(query).items():
+            other = found[name]
             assert one.ids.tolist() == other.ids.tolist()
             assert one.scores.tolist() == pytest.approx(other.scores.tolist())

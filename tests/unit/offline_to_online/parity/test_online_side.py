@@ -40,7 +40,7 @@ from tests.unit.offline_to_online.online_side import (
 )
 
 Break = Callable[[OnlineSide], None]
-Found = tuple[Hits, ...]
+Found = dict[str, Hits]
 
 
 @pytest.fixture(params=RECIPES)
@@ -109,11 +109,11 @@ def finding(share: float, users: Sequence[int]) -> Break:
     def found_for(side: OnlineSide, query: ItemQuery, found: Found) -> Found:
         if set(query.seen) not in [set(side.truth.states[user].seen) for user in users]:
             return found
-        left_out = [round((1 - share) * len(hits.ids)) for hits in found]
-        return tuple(
-            Hits(hits.ids[n:], hits.scores[n:])
-            for hits, n in zip(found, left_out, strict=True)
-        )
+        left = {}
+        for name, hits in found.items():
+            n = round((1 - share) * len(hits.ids))
+            left[name] = Hits(hits.ids[n:], hits.scores[n:])
+        return left
 
     return an_index_with(found_for)
 
@@ -125,14 +125,16 @@ def last_item(which: Callable[[OnlineSide, ItemQuery], int | None]) -> Break:
         item = which(side, query)
         if item is None:
             return found
-        *others, hits = found
-        return *others, Hits(np.append(hits.ids[:-1], item), hits.scores)
+        *_, (name, hits) = found.items()
+        return found | {name: Hits(np.append(hits.ids[:-1], item), hits.scores)}
 
     return an_index_with(changed)
 
 
 def lists_with(change: Callable[[Hits], Hits]) -> Break:
-    return an_index_with(lambda side, query, found: tuple(map(change, found)))
+    return an_index_with(
+        lambda side, query, found: {name: change(hits) for name, hits in found.items()}
+    )
 
 
 def without_a_vector(side: OnlineSide, query: ItemQuery) -> int | None:

@@ -78,8 +78,8 @@ def test_an_item_must_find_itself_or_its_equal(
     row = replace(ROW, number=1, own_id=1)
     other = replace(ROW, number=2, own_id="two", vectors={})
 
-    def call(_: ElasticItems, query: ItemQuery) -> tuple[Hits]:
-        return (hits if query.vectors else NO_HITS,)
+    def call(_: ElasticItems, query: ItemQuery) -> dict[str, Hits]:
+        return {"fm": hits if query.vectors else NO_HITS}
 
     monkeypatch.setattr(ElasticItems, "call", call)
     with nullcontext() if not said else pytest.raises(CheckError, match=said):

@@ -173,11 +173,11 @@ def test_items_missing_in_the_catalogue_are_logged(
     ask(fakes, 1)
     strange, found = 10**6, fakes.items._call
 
-    def first(query: ItemQuery) -> tuple[Hits, ...]:
-        return tuple(
-            Hits(np.r_[strange, hits.ids], np.r_[1e3, hits.scores])
-            for hits in found(query)
-        )
+    def first(query: ItemQuery) -> dict[str, Hits]:
+        return {
+            name: Hits(np.r_[strange, hits.ids], np.r_[1e3, hits.scores])
+            for name, hits in found(query).items()
+        }
 
     monkeypatch.setattr(fakes.items, "_call", first)
     fakes.scorer.down = triton_is_down
