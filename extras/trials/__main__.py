@@ -30,7 +30,6 @@ from extras.trials.report import report, table
 from extras.trials.serving import CanaryReport
 from extras.trials.state import Declaration, TrialError, Trials
 from extras.trials.store import Change, TrialStore, published_releases
-from online.clients.redis import RedisUsers
 from online.web.guard import validated
 
 LIVE = "live"  # in place of a release's id
@@ -62,13 +61,9 @@ def require_no_trial(settings: Settings) -> None:
 
 def start_experiment(settings: Settings, given: argparse.Namespace) -> Trials:
     """Raises BadRequestError, ServiceError."""
-    with closing(RedisUsers(settings.redis)) as users:
-        live, published = published_releases(users)
-    new = partial(
-        changes.start_experiment,
-        declared=declaration(given, live),
-        published=published,
-    )
+    live, published = published_releases(settings)
+    declared = declaration(given, live)
+    new = partial(changes.start_experiment, declared=declared, published=published)
     return changed(settings, new)
 
 
@@ -115,8 +110,7 @@ def start_canary(
     settings: Settings, release: str, share: float = SHARE, requests: int = REQUESTS
 ) -> Trials:
     """Raises TrialError, ServiceError."""
-    with closing(RedisUsers(settings.redis)) as users:
-        active, published = published_releases(users)
+    active, published = published_releases(settings)
     new = partial(
         changes.start_canary,
         release=release,

@@ -13,10 +13,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import BaseModel
 
 from data_exchange_center.dataset import OwnId
 from online.clients.base import ServiceError
@@ -31,8 +30,7 @@ BATCH: Final = 200
 PLAIN: Final = frozenset({"userid", "size", "budget_ms"})
 
 
-@dataclass(frozen=True, slots=True)
-class Exposure:
+class Exposure(BaseModel, frozen=True):
     """An answer that somebody was shown.
 
     Attributes:
@@ -44,8 +42,6 @@ class Exposure:
         answered: in milliseconds since 1970-01-01 UTC.
         items: best first.
     """
-
-    __pydantic_config__ = ConfigDict(extra="ignore")
 
     experiment: str
     arm: str
@@ -78,9 +74,6 @@ class Exposure:
             answered=time.time_ns() // 1_000_000,
             items=tuple(answer.itemids),
         )
-
-
-EXPOSURE: Final = TypeAdapter(Exposure)  # reads and writes one, as JSON
 
 
 def is_shown(request: Request) -> bool:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from extras.routes import per_release
 from extras.trials.changes import follow_decision, settle_canary
 from extras.trials.decision import (
     CanarySettings,
@@ -35,7 +34,7 @@ from extras.trials.outcomes import outcomes_of
 from extras.trials.quality import QualityMetrics, QualitySettings, Report
 from extras.trials.state import GROUPS, Canary, Model, Trial, Trials
 from extras.trials.store import Change, TrialStore
-from extras.trials.tally import Tally, is_wrong, overlap_of, problems, titles_of
+from extras.trials.tally import Tally, is_wrong, overlap_of, problems
 from online.recommend.outcomes import BadRequestError
 from online.recommend.types import Answer, Request, Stopwatch, read_id
 from online.web.parts import Parts
@@ -78,7 +77,6 @@ class Serving:
         self._sampler = Sampler(quality.record_per_s)
         self._trials = Trials()
         self._tally = Tally()  # of the canary that runs
-        self._titles = per_release(titles_of)
         # Quality over time
         self._window_s = quality.window_s
         self.report = Report(threshold=quality.threshold)
@@ -147,7 +145,7 @@ class Serving:
             raise
         names = problems(answer, request.size, served=answer.release == release)
         active = self._recommender.releases.loaded.get(canary.active)
-        if arm == "canary" and active and is_wrong(answer, self._titles(active)):
+        if arm == "canary" and active and is_wrong(answer, active):
             names.append("wrong")
         tally.count(arm, names, answer.took_ms["total"])
         if arm == "canary" and not names and request.model_fields_set <= PLAIN:
@@ -248,12 +246,10 @@ class Serving:
         if self._trials.canary is not None:
             return str(self._trials.canary)
         recent = time.time() - RECENT_S
-        failed = (
-            f"{last}"
-            for last in self._trials.ended[:1]
-            if last.verdict != "activated" and last.ended > recent
-        )
-        return next(failed, "")
+        for last in self._trials.ended[:1]:
+            if last.verdict != "activated" and last.ended > recent:
+                return str(last)
+        return ""
 
     def canary_report(self) -> CanaryReport:
         """The canaries, and how the one that runs does. Raises ServiceError."""

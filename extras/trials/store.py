@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Final
 
 import redis
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Event, Logged
+from data_exchange_center.settings import Settings
 from extras.events.log import (
     EXPOSE,
     EXPOSURES,
@@ -26,7 +28,7 @@ from extras.events.log import (
     run,
 )
 from extras.published import readable
-from extras.trials.exposures import EXPOSURE, Exposure
+from extras.trials.exposures import Exposure
 from extras.trials.quality import Report
 from extras.trials.state import Canary, Trials
 from online.clients.base import StoredError
@@ -98,7 +100,7 @@ class TrialStore(RedisClient[None, Trials]):
                 KEPT[stream],
                 each.answered,
                 exposure_user(each.dataset, each.userid),
-                EXPOSURE.dump_json(each),
+                each.model_dump_json(),
             )
             calls.append(Call(EXPOSE, keys, arguments))
         with self._limited("expose"):
@@ -113,7 +115,7 @@ class TrialStore(RedisClient[None, Trials]):
                 with self._limited("exposures"):
                     entries: Any = self._redis.xrange(key, min=after, count=_AT_A_TIME)
                     found = [
-                        EXPOSURE.validate_json(fields[b"exposure"])
+                        Exposure.model_validate_json(fields[b"exposure"])
                         for _, fields in entries
                     ]
                 after = f"({entries[-1][0].decode()}" if entries else ""
@@ -155,10 +157,11 @@ class TrialStore(RedisClient[None, Trials]):
             self._redis.set(key, report.model_dump_json())
 
 
-def published_releases(users: RedisUsers) -> tuple[str | None, dict[str, str]]:
+def published_releases(settings: Settings) -> tuple[str | None, dict[str, str]]:
     """The active release; and each published release -> `Dataset.base_name`. Raises ServiceError."""
-    active, listed = users.listed()
-    manifests = [each.manifest for each in readable(users, listed)]
+    with closing(RedisUsers(settings.redis)) as users:
+        active, listed = users.listed()
+        manifests = [each.manifest for each in readable(users, listed)]
     return active, {each.release: each.dataset.base_name for each in manifests}
 
 

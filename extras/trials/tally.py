@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
-from data_exchange_center.dataset import OwnId
 from extras.trials.decision import NOTHING, TOP, bucket_of
 from online.clients.triton import NOT_NUMBERS
 from online.recommend.loaded_release import Release
@@ -56,7 +55,7 @@ class Tally:
     def compared(self, overlap: int) -> None:
         """Count a compared list."""
         with self._lock:
-            self._counts.update({"compared": 1, "overlap": overlap})
+            self._counts.update(compared=1, overlap=overlap)
 
     def taken(self) -> Counter[str]:
         """The counts since the last call."""
@@ -65,16 +64,13 @@ class Tally:
             return found
 
 
-def titles_of(opened: Release) -> dict[OwnId, str]:
-    """Own id of an item -> its title."""
-    return {item.own_id: item.title for item in opened.catalogue.values()}
-
-
-def is_wrong(answer: Answer, titles: Mapping[OwnId, str]) -> bool:
-    """Whether an item of an answer has another title here. New items may be there."""
-    return any(
-        titles.get(item.itemid, item.title) != item.title for item in answer.item_list
-    )
+def is_wrong(answer: Answer, opened: Release) -> bool:
+    """Whether an item of an answer has another title in a release. New items may be there."""
+    for item in answer.item_list:
+        number = opened.numbers.get(item.itemid)
+        if number is not None and opened.catalogue[number].title != item.title:
+            return True
+    return False
 
 
 def problems(answer: Answer, size: int, *, served: bool) -> list[str]:

@@ -47,7 +47,7 @@ from extras.trials.decision import (
     decide,
     relative_likes,
 )
-from extras.trials.tally import is_wrong, overlap_of, problems, titles_of
+from extras.trials.tally import is_wrong, overlap_of, problems
 from online.clients.base import NEVER, Deadline, StoredError
 from online.clients.triton import NOT_NUMBERS, ScoreQuery
 from online.recommend.item_cache import ItemCache
@@ -271,11 +271,10 @@ def collected(
     requests: Requests, opened: Release, answers: list[Answer], active: list[Answer]
 ) -> Collected:
     """What counts of some answers. ``opened``, ``active``: the active release and its answers."""
-    titles = titles_of(opened)
     found = []
     for answer in answers:
         names = problems(answer, K, served=True)
-        found.append([*names, "wrong"] if is_wrong(answer, titles) else names)
+        found.append([*names, "wrong"] if is_wrong(answer, opened) else names)
     overlap = [overlap_of(*pair) for pair in zip(answers, active, strict=True)]
     return Collected(
         {name: np.array([name in names for names in found]) for name in NAMES},

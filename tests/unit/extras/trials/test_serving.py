@@ -26,7 +26,6 @@ from extras.trials.tally import (
     is_wrong,
     overlap_of,
     problems,
-    titles_of,
 )
 from online.clients.base import ServiceError
 from online.clients.triton import NOT_NUMBERS
@@ -439,7 +438,6 @@ def test_problems_of_an_answer(given: Answer, names: list[str]) -> None:
 def test_an_item_under_another_id_is_wrong(both: Fakes) -> None:
     active = both.recommender.releases.active
     assert active is not None
-    titles = titles_of(active)
     first, second = list(active.catalogue.values())[:2]
     for own, title, wrong in (
         (first.own_id, first.title, False),
@@ -447,7 +445,7 @@ def test_an_item_under_another_id_is_wrong(both: Fakes) -> None:
         (first.own_id, second.title, True),
     ):
         item = Item(itemid=own, title=title, score=0.5)
-        assert is_wrong(answer(item_list=[item]), titles) == wrong
+        assert is_wrong(answer(item_list=[item]), active) == wrong
 
 
 @pytest.mark.parametrize(
