@@ -1,4 +1,4 @@
-"""The published releases that this version of the project can read.
+"""The active release, and the published ones that this version of the project can read.
 
 After an upgrade that changes the format of releases the earlier ones stay published until newer ones replace them.
 """
@@ -7,10 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from data_exchange_center.manifest import Published
+from data_exchange_center.manifest import Manifest, Published
 from online.clients.base import StoredError
 from online.clients.redis import RedisUsers
 from online.recommend.loaded_release import read_published
+from online.recommend.outcomes import NoReleaseError
+from online.recommend.releases import NONE_ACTIVE
+
+
+def active_manifest(users: RedisUsers) -> Manifest:
+    """Manifest of the active release. Raises NoReleaseError, ServiceError."""
+    active = users.listed()[0]
+    published = read_published(users, active) if active else None
+    if published is None:
+        raise NoReleaseError(NONE_ACTIVE)
+    return published.manifest
 
 
 def readable(users: RedisUsers, releases: Iterable[str]) -> Iterator[Published]:

@@ -33,18 +33,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from data_exchange_center import steps
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.settings import Settings
+from extras.published import active_manifest
 from extras.questions.rank import kept
 from extras.routes import per_release
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, connect
-from online.recommend.loaded_release import (
-    Release,
-    read_published,
-)
-from online.recommend.outcomes import NoReleaseError
+from online.recommend.loaded_release import Release
 from online.recommend.phases import Hook
 from online.recommend.recommend import Recommender
-from online.recommend.releases import NONE_ACTIVE
 from online.recommend.types import Request, Slate, UserId
 
 log = logging.getLogger(__name__)
@@ -168,10 +164,7 @@ def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     rules = read(options.file) if options.file else RuleList()
     with closing(RedisUsers(settings.redis)) as users:
-        live = users.control().active
-        if live is None or (published := read_published(users, live)) is None:
-            raise NoReleaseError(NONE_ACTIVE)
-        key = rules_key(published.manifest.dataset.base_name)
+        key = rules_key(active_manifest(users).dataset.base_name)
         if options.file or options.clear:
             with closing(connect(settings.redis)) as client:
                 client.set(key, rules.model_dump_json())

@@ -108,9 +108,10 @@ def renew(
     rejection = rejected_by_canary(settings, tried) if tried else None
     if canary:
         # a renewal without a canary needs no such extension
-        from extras.trials.__main__ import require_no_trial
+        from extras.trials.__main__ import trials
+        from extras.trials.changes import require_no_trial
 
-        require_no_trial(settings)
+        require_no_trial(trials(settings))
     put_back(settings, last.get("candidate"), live)
     of_live = live_settings(settings, live)
 

@@ -51,11 +51,6 @@ def changed(settings: Settings, change: Change) -> Trials:
         return store.update(change)
 
 
-def require_no_trial(settings: Settings) -> None:
-    """Raise TrialError while a canary or an experiment runs, and ServiceError."""
-    changes.require_no_trial(trials(settings))
-
-
 # --- experiments
 
 

@@ -31,6 +31,7 @@ from data_exchange_center.manifest import Manifest
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras.published import active_manifest
 from extras.trials.exposures import Exposure
 from extras.trials.outcomes import hit_rates
 from extras.trials.quality import Drift, QualitySettings, Report
@@ -39,7 +40,6 @@ from extras.trials.store import TrialStore
 from offline.readers import PAST
 from offline_to_online.stores.base import TIMEOUT_S
 from online.clients.redis import RedisUsers
-from online.recommend.loaded_release import read_published
 
 BINS: Final = 10  # of numbers, by the training data's quantiles
 # Of a category that have a bin each, the most frequent ones; one more has the others
@@ -50,17 +50,10 @@ _SMOOTHING: Final = 0.5  # added to each bin's count
 
 
 def measure(settings: Settings, now: float) -> tuple[Report, str]:
-    """Measure, store and return the report, and why drift is not in it. Raises ServiceError, StepError."""
+    """Measure, store and return the report, and why drift is not in it. Raises NoReleaseError, ServiceError."""
     limits = QualitySettings.load()
     with closing(RedisUsers(settings.redis)) as users:
-        live = users.listed()[0]
-        published = read_published(users, live) if live else None
-    if published is None:
-        raise StepError(
-            "no release is active, so nothing was served",
-            "Run `make offline sync` first.",
-        )
-    manifest = published.manifest
+        manifest = active_manifest(users)
     name = manifest.dataset.base_name
     with closing(TrialStore(settings.redis, TIMEOUT_S)) as store:
         exposures = [each for each in store.exposures() if each.dataset == name]

@@ -13,11 +13,11 @@ from data_exchange_center.events import Event
 from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
 from extras.events.log import EventLog, Recording, exposures_key
 from extras.trials.exposures import Exposure
 from extras.trials.measure_quality import measure
 from extras.trials.store import TrialStore, report_key
+from online.recommend.outcomes import NoReleaseError
 from tests.synthetic_release import write_artifacts
 
 USERS, LISTS, WINDOW_S = 400, 300, 100
@@ -122,5 +122,5 @@ def test_unknown_users_are_drift_and_artifacts_must_match(
 
 
 def test_without_an_active_release_it_says_what_to_do(settings: Settings) -> None:
-    with pytest.raises(StepError, match="no release is active"):
+    with pytest.raises(NoReleaseError):
         measure(settings, NOW)
