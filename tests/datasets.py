@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -45,21 +46,13 @@ def tables_of(data: Path) -> Tables:
 def dumped(data: movielens.MovieLens, folder: Path) -> Path:
     """Write MovieLens in the layout of MovieLens-1M. Returns ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    ratings = data.ratings.to_csv(
-        sep=":", header=False, index=False, lineterminator="\n"
-    ).replace(":", "::")
-    users = "".join(
-        f"{user}::{gender}::{age}::{job}::\n"
-        for user, gender, age, job in data.users.itertuples(index=False)
-    )
-    movies = "".join(
-        f"{i}::{title}::{'|'.join(genres)}\n"
-        for i, title, genres in data.items.itertuples(index=False)
-    )
-    for name, content in zip(
-        movielens.LAYOUTS[0].files, (ratings, users, movies), strict=True
-    ):
-        (folder / name).write_text(content, encoding="utf-8")
+    genres = data.items["genres"].str.join("|")
+    tables = (data.ratings, data.users.assign(zip=""), data.items.assign(genres=genres))
+    for name, table in zip(movielens.LAYOUTS[0].files, tables, strict=True):
+        lines = table.to_csv(
+            sep="\t", header=False, index=False, quoting=csv.QUOTE_NONE
+        )
+        (folder / name).write_text(lines.replace("\t", "::"), encoding="utf-8")
     return folder
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import math
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from offline.movielens import MovieLens, release_year
 
@@ -84,31 +81,24 @@ last = 10
 
 def exported(data: MovieLens, folder: Path) -> Path:
     """MovieLens as somebody else might have it: other files, other column names, times as text. Returns ``folder``."""
-    rows = (
-        (user, film, datetime.fromtimestamp(at, UTC).isoformat(), stars)
-        for user, film, stars, at in data.ratings[
-            ["userid", "itemid", "rating", "timestamp"]
-        ]
-        .to_numpy()
-        .tolist()
+    at = pd.to_datetime(data.ratings["timestamp"], unit="s", utc=True)
+    ratings = data.ratings.assign(timestamp=at.map(pd.Timestamp.isoformat))
+    names = ["itemid", "title", "genres"]
+    items = data.items[names].assign(
+        genres=data.items["genres"].str.join("|"),
+        released=data.items["title"].map(release_year).astype("Int64"),
     )
-    _write(folder / "log.csv", ("viewer", "film", "at", "stars"), rows)
-    people = data.users[["userid", "gender", "age", "occupation"]].to_numpy().tolist()
-    _write(folder / "viewers.csv", ("viewer", "sex", "years", "job"), people)
-    films = [
-        (
-            film,
-            name,
-            "|".join(kinds),
-            "" if math.isnan(year := release_year(name)) else int(year),
-        )
-        for film, name, kinds in data.items[["itemid", "title", "genres"]]
-        .to_numpy()
-        .tolist()
-    ]
-    _write(folder / "films.csv", ("film", "name", "kinds", "released"), films)
-    (folder / "dataset.toml").write_text(EXPORTED, encoding="utf-8")
-    return folder
+    renamed = {
+        **{"userid": "viewer", "gender": "sex", "age": "years", "occupation": "job"},
+        **{"itemid": "film", "title": "name", "genres": "kinds"},
+        **{"rating": "stars", "timestamp": "at"},
+    }
+    tables = {"log.csv": ratings, "viewers.csv": data.users, "films.csv": items}
+    return _written(
+        folder,
+        EXPORTED,
+        {name: table.rename(columns=renamed) for name, table in tables.items()},
+    )
 
 
 def shop(
@@ -123,31 +113,21 @@ def shop(
     skus = [f"SKU/{number:05d} é" for number in random.permutation(99_999)[:items]]
     diligence = random.lognormal(sigma=1.0, size=users)
     counts = 1 + random.multinomial(views - users, diligence / diligence.sum())
-    begin = datetime(2024, 1, 1, tzinfo=UTC)
     rows = []
     for name, n in zip(names, counts.tolist(), strict=True):
-        place, at = (
-            int(random.integers(items)),
-            begin + timedelta(minutes=int(random.integers(500_000))),
-        )
+        place = random.integers(items)
+        at = datetime(2024, 1, 1) + timedelta(minutes=int(random.integers(500_000)))
         for _ in range(n):
             rows.append(
-                (
-                    name,
-                    skus[place],
-                    at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-                )
+                (name, skus[place], f"{at.isoformat(timespec='milliseconds')}Z")
             )
-            place = (place + int(random.choice([0, 1, 1, 2, 7]))) % items
-            at += timedelta(
-                milliseconds=int(
-                    random.integers(1, 90_000_000 if random.random() < 0.2 else 60_000)
-                )
-            )
-    rows = [rows[row] for row in random.permutation(len(rows))]
-    _write(folder / "interactions.csv", ("customer", "sku", "at"), rows)
-    (folder / "dataset.toml").write_text(SHOP, encoding="utf-8")
-    return folder
+            place = (place + random.choice([0, 1, 1, 2, 7])) % items
+            longest = 90_000_000 if random.random() < 0.2 else 60_000
+            at += timedelta(milliseconds=int(random.integers(1, longest)))
+    views_in_any_order = pd.DataFrame(rows, columns=["customer", "sku", "at"]).sample(
+        frac=1, random_state=seed
+    )
+    return _written(folder, SHOP, {"interactions.csv": views_in_any_order})
 
 
 def supermarket(folder: Path, users: int = 70, seed: int = 0) -> Path:
@@ -159,43 +139,24 @@ def supermarket(folder: Path, users: int = 70, seed: int = 0) -> Path:
     rows = []
     for user in range(users):
         habits = random.choice(np.arange(20, 60), 6, replace=False)
-        for day in np.sort(
-            random.choice(28, 1 if user < 10 else 6, replace=False)
-        ).tolist():
+        for day in random.choice(28, 1 if user < 10 else 6, replace=False).tolist():
             offers = 2 * (day // 7) + np.arange(2)
-            age, who = ("25-29", "")[user % 2], f"{user:08d}"
+            bought = {*random.choice(habits, 3, replace=False), *offers}
             rows += [
-                (
-                    f"2/{day + 1}/2001",
-                    who,
-                    age,
-                    "115",
-                    f"{item % 7}",
-                    f"47{item:03d}",
-                    9 + item,
-                )
-                for item in sorted(
-                    {
-                        *random.choice(habits, 3, replace=False).tolist(),
-                        *offers.tolist(),
-                    }
-                )
+                {
+                    "TRANSACTION_DT": f"2/{day + 1}/2001",
+                    "CUSTOMER_ID": f"{user:08d}",
+                    "AGE_GROUP": ("25-29", "")[user % 2],
+                    "PIN_CODE": "115",
+                    "PRODUCT_SUBCLASS": item % 7,
+                    "PRODUCT_ID": f"47{item:03d}",
+                    "SALES_PRICE": 9 + item,
+                }
+                for item in sorted(bought)
             ]
-    header = (
-        "TRANSACTION_DT",
-        "CUSTOMER_ID",
-        "AGE_GROUP",
-        "PIN_CODE",
-        "PRODUCT_SUBCLASS",
-        "PRODUCT_ID",
-        "SALES_PRICE",
-    )
-    _write(folder / ta_feng.LOG, header, rows)
-    declared = ta_feng.DECLARED.read_text(encoding="utf-8").replace(
-        'name = "ta-feng"', 'name = "market"'
-    )
-    (folder / "dataset.toml").write_text(declared, encoding="utf-8")
-    return folder
+    declared = ta_feng.DECLARED.read_text(encoding="utf-8")
+    named = declared.replace('name = "ta-feng"', 'name = "market"')
+    return _written(folder, named, {ta_feng.LOG: pd.DataFrame(rows)})
 
 
 def half_stars(
@@ -204,47 +165,38 @@ def half_stars(
     """Half stars in milliseconds, hundreds of categories with awkward names, items without a name, big ids."""
     random = np.random.default_rng(seed)
     people = [str(5_000_000_000 + 7 * number) for number in range(users)]
-    things = [f"t{number}" for number in range(items)]
     names = [f"Art {number}" for number in range(kinds - 6)]
     names += ["C++", "C", "C#", "映画", "Sci-Fi: new|old", "Ünïcode"]
     rows = []
     for number, who in enumerate(people):
         liked = names[number % kinds]
-        at = 1_600_000_000_000 + int(random.integers(10**9))
+        at = 1_600_000_000_000 + random.integers(10**9)
         for what in random.choice(items, 25 + number % 7, replace=False):
             stars = random.integers(1, 11) / 2 if names[what % kinds] != liked else 5.0
-            at += int(random.integers(1, 100_000))
-            rows.append((who, things[what], at, f"{stars:.1f}"))
-    folder.mkdir(parents=True, exist_ok=True)
-    with gzip.open(folder / "seen.csv.gz", "wt", encoding="utf-8", newline="") as file:
-        csv.writer(file, delimiter=";").writerows(
-            [("who", "what", "when", "stars"), *rows]
-        )
-    of_people = [
-        (
-            who,
-            ("de", "fr", "")[n % 3],
-            "" if n % 11 == 0 else 18 + n,
-            "|".join(names[n % 5 : n % 5 + 2]),
-        )
-        for n, who in enumerate(people)
-    ]
-    _write(folder / "users.csv", ("who", "Land", "Jahre", "mag"), of_people)
-    of_things = [
-        (
-            what,
-            "" if n % 9 == 0 else f'Thing "{n}", the\nlong',
-            names[n % kinds].replace(",", ""),
-            f"{(n % 40) * 0.25:.2f}",
-        )
-        for n, what in enumerate(things)
-    ]
-    _write(folder / "items.csv", ("what", "name", "Art", "Preis"), of_things)
-    (folder / "dataset.toml").write_text(HALF_STARS, encoding="utf-8")
+            at += random.integers(1, 100_000)
+            rows.append((who, f"t{what}", at, stars))
+    seen = pd.DataFrame(rows, columns=["who", "what", "when", "stars"])
+    of_people = {
+        "who": people,
+        "Land": [("de", "fr", "")[n % 3] for n in range(users)],
+        "Jahre": ["" if n % 11 == 0 else 18 + n for n in range(users)],
+        "mag": ["|".join(names[n % 5 : n % 5 + 2]) for n in range(users)],
+    }
+    of_things = {
+        "what": [f"t{n}" for n in range(items)],
+        "name": ["" if n % 9 == 0 else f'Thing "{n}", the\nlong' for n in range(items)],
+        "Art": [names[n % kinds] for n in range(items)],
+        "Preis": np.arange(items) % 40 * 0.25,
+    }
+    tables = {"users.csv": of_people, "items.csv": of_things}
+    _written(folder, HALF_STARS, {name: pd.DataFrame(tables[name]) for name in tables})
+    seen.to_csv(folder / "seen.csv.gz", sep=";", index=False)
     return folder
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
+def _written(folder: Path, declaration: str, tables: dict[str, pd.DataFrame]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dataset.toml").write_text(declaration, encoding="utf-8")
+    for name, table in tables.items():
+        table.to_csv(folder / name, index=False)
+    return folder
