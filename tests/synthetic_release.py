@@ -15,7 +15,7 @@ from torch import nn
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.channel_file import pack_channels
-from data_exchange_center.channels import Channel, HistorySum, StoredVectors
+from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import RECIPES, ChannelRecipe, Recipe
@@ -32,6 +32,7 @@ from offline.recall.s2_vector_recall import (
     item_vectors,
     user_vectors,
 )
+from tests.channels import random_channel
 from tests.datasets import STARS
 
 GENRES: Final = ("Action", "Adventure", "Children's", "Film-Noir")
@@ -159,39 +160,18 @@ def made_up(
 ) -> Channel:
     """Random tables in the shapes that the channel's form has; a channel of a form of its own is fitted."""
     if channel.kind in ("tower", "ease"):
-        return _history_sum(channel.name, world, inputs, recipe.data.history)
+        codes = [field.cardinality for field in inputs.profile]
+        return random_channel(
+            channel.name,
+            world.random,
+            _trained(world),
+            DIM,
+            recipe.data.history,
+            profile=codes,
+        )
     if channel.kind == "fm":
         return _stored_vectors(channel.name, world)
     return fit_channel(channel, inputs.data, inputs, recipe.data).channel
-
-
-def _history_sum(name: str, world: World, inputs: Inputs, lags: int) -> HistorySum:
-    random, rows = world.random, len(world.itemids) + 1
-
-    def table(*shape: int) -> NDArray[np.float32]:
-        return random.normal(scale=0.5, size=shape).astype(np.float32)
-
-    history, profile = (
-        table(2, rows, DIM),
-        tuple(table(field.cardinality, DIM) for field in inputs.profile),
-    )
-    rating_weight = random.uniform(
-        0.2, 1.2, size=(2, 2, len(inputs.dataset.levels) + 1)
-    ).astype(np.float32)
-    history[:, 0], rating_weight[:, :, 0] = 0, 0
-    for each in profile:
-        each[0] = 0
-    return HistorySum(
-        name=name,
-        rows=history,
-        lag=random.uniform(0.1, 1.0, size=(2, 2, lags)).astype(np.float32),
-        rating_weight=rating_weight,
-        base=table(2, DIM),
-        profile=profile,
-        items=table(rows, DIM),
-        bias=table(rows),
-        trained=_trained(world),
-    )
 
 
 def _stored_vectors(name: str, world: World) -> StoredVectors:

@@ -13,6 +13,7 @@ from data_exchange_center.channels import (
     Requests,
 )
 from data_exchange_center.history import History
+from tests.channels import random_channel
 
 ITEMS = 9
 DIM = 4
@@ -20,24 +21,8 @@ LAGS = 5
 
 
 def channel(name: str = "tower") -> HistorySum:
-    rng = np.random.default_rng(0)
-
-    def normal(*shape: int) -> np.ndarray:
-        return rng.normal(size=shape).astype(np.float32)
-
-    rows = normal(2, ITEMS + 1, DIM)
-    rows[:, 0] = 0
-    return HistorySum(
-        name,
-        rows,
-        lag=normal(2, 2, LAGS),
-        rating_weight=normal(2, 2, 6),
-        base=normal(2, DIM),
-        profile=(normal(3, DIM), normal(2, DIM)),
-        items=normal(ITEMS + 1, DIM),
-        bias=normal(ITEMS + 1),
-        trained=np.arange(ITEMS + 1) > 0,
-    )
+    rng, trained = np.random.default_rng(0), np.arange(ITEMS + 1) > 0
+    return random_channel(name, rng, trained, DIM, LAGS, profile=(3, 2))
 
 
 def deeper() -> HistorySum:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.candidates import StoredUser
-from data_exchange_center.channels import ChannelSet, HistorySum
+from data_exchange_center.channels import ChannelSet, Float32
 from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
 from data_exchange_center.event_types import TypeRules, in_order
 from data_exchange_center.features import (
@@ -33,6 +33,7 @@ from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe, VectorRecipe
 from offline.data.pairs import rated_pairs_spec
 from offline.data.terms import CLICKS, HAS, IMPRESSIONS, columns_of
 from online.clients.elastic import CatalogueItem
+from tests.channels import random_channel
 from tests.datasets import STARS
 
 GENRES = ("Action", "Adventure", "Comedy", "Drama")
@@ -51,6 +52,12 @@ AT = LAST_EVENT + 600  # a request in the same session
 LATER = LAST_EVENT + 86_400  # and one after it
 
 
+ItemVectors = dict[str, dict[int, Float32]]  # channel -> itemid -> vector
+UserVectors = dict[int, dict[str, Float32]]  # userid -> channel -> vector
+Features = dict[int, dict[str, Any]]  # id -> raw values, without the id itself
+Codes = dict[int, tuple[int, ...]]  # id -> codes of genres, ascending
+
+
 @dataclass(frozen=True)
 class World:
     release: str = "aaaaaaaaaaaa"
@@ -59,12 +66,8 @@ class World:
     model_version: int = 1
     seed: int = 0
 
-    # A subclass has besides: recipe, spec, channels,
-    # channel -> itemid -> vector, of the items that compete
-    item_vectors: ClassVar[Any]
-    stored_vectors: ClassVar[Any]  # userid -> channel -> vector
-    user_features: ClassVar[Any]  # userid -> raw values, without the id itself
-    item_features: ClassVar[Any]  # itemid -> raw values, without the id itself
+    # A subclass has besides: recipe, spec, channels, user_features, item_features,
+    # item_vectors of the items that compete, stored_vectors of the users
 
     itemids: ClassVar = [3 * n + 1 for n in range(N_ITEMS)] + [NO_FEATURES_ITEM + 3000]
     no_features_item: ClassVar = itemids[-1]
@@ -103,8 +106,7 @@ class World:
         return {itemid: f"Film [{itemid}] é (1999)" for itemid in self.itemids}
 
     @cached_property
-    def genres(self) -> dict[int, tuple[int, ...]]:
-        """Genre codes of each item, ascending."""
+    def genres(self) -> Codes:
         return {
             itemid: tuple(
                 sorted({1 + itemid % len(GENRES), 1 + (itemid // 5) % len(GENRES)})
@@ -113,7 +115,7 @@ class World:
         }
 
     @cached_property
-    def user_terms(self) -> dict[int, tuple[int, ...]]:
+    def user_terms(self) -> Codes:
         blank = (NO_TERMS_USER, BLANK_USER)
         return {
             userid: () if userid in blank else (1 + userid % len(GENRES), 4)
@@ -175,7 +177,7 @@ class World:
         return self.published.manifest.dataset.base_name
 
     @cached_property
-    def weights(self) -> NDArray[np.float32]:
+    def weights(self) -> Float32:
         """Weights of the linear model that scores: of a row's columns, then of the channels of each event."""
         sizes = {
             "userid": 100,
@@ -217,9 +219,7 @@ class World:
             triton_version=self.model_version,
         )
 
-    def user_vectors(
-        self, userid: int, timestamp: int = AT
-    ) -> dict[str, NDArray[np.float32]]:
+    def user_vectors(self, userid: int, timestamp: int = AT) -> dict[str, Float32]:
         """Query of each channel."""
         made = self.channels.query_vectors(
             self.histories[userid], self.profile(userid), timestamp
@@ -229,7 +229,7 @@ class World:
     def search(
         self,
         channel: VectorRecipe,
-        vector: NDArray[np.float32] | None,
+        vector: Float32 | None,
         terms: Sequence[int],
         seen: Sequence[int] | NDArray[np.int32],
         size: int,
@@ -270,7 +270,7 @@ class World:
         weights = [each.fusion_weight for each in recall.channels]
         return fuse(hits, weights, recall.candidates)
 
-    def scores(self, inputs: ModelInputs) -> NDArray[np.float32]:
+    def scores(self, inputs: ModelInputs) -> Float32:
         width = self.spec.width
         sums = inputs.rows.astype(np.float64) @ self.weights[:width]
         if inputs.history is not None:
@@ -279,7 +279,7 @@ class World:
 
     def expected_scores(
         self, userid: int, itemids: list[int], timestamp: int = AT
-    ) -> NDArray[np.float32]:
+    ) -> Float32:
         """Scores of a user's items, straight from the raw values and from an exact search."""
         spec = self.spec
         user = {**self.user_features[userid], "userid": userid}
@@ -326,7 +326,7 @@ class SourceWorld(World):
         return ChannelSet(np.empty(0, np.int64), ())
 
     @cached_property
-    def item_vectors(self) -> dict[str, dict[int, NDArray[np.float32]]]:
+    def item_vectors(self) -> ItemVectors:
         rng = np.random.default_rng(self.seed + 1)
         return {
             "fm": {
@@ -335,7 +335,7 @@ class SourceWorld(World):
         }
 
     @cached_property
-    def stored_vectors(self) -> dict[int, dict[str, NDArray[np.float32]]]:
+    def stored_vectors(self) -> UserVectors:
         rng = np.random.default_rng(self.seed + 2)
         vectors = {
             userid: rng.normal(size=4).astype(np.float32) for userid in self.userids
@@ -347,7 +347,7 @@ class SourceWorld(World):
         }
 
     @cached_property
-    def user_features(self) -> dict[int, dict[str, Any]]:
+    def user_features(self) -> Features:
         shown, clicked = columns_of(GENRES, IMPRESSIONS), columns_of(GENRES, CLICKS)
         return {
             userid: {
@@ -362,7 +362,7 @@ class SourceWorld(World):
         }
 
     @cached_property
-    def item_features(self) -> dict[int, dict[str, Any]]:
+    def item_features(self) -> Features:
         return {
             itemid: {
                 flag: int(code in self.genres[itemid])
@@ -408,35 +408,15 @@ class DefaultWorld(World):
 
     @cached_property
     def channels(self) -> ChannelSet:
-        wide = self._channel("tower", 4, fields=2, profiles=3)
-        narrow = self._channel("ease", 3, fields=1, profiles=0)
-        return ChannelSet(np.array(sorted(self.itemids), np.int64), (wide, narrow))
-
-    def _channel(self, name: str, dim: int, fields: int, profiles: int) -> HistorySum:
-        rng = np.random.default_rng([self.seed, dim])
-        rows = len(self.itemids) + 1
-
-        def normal(*shape: int) -> NDArray[np.float32]:
-            return rng.normal(size=shape).astype(np.float32)
-
-        rating_weight, history = normal(fields, 2, 6), normal(fields, rows, dim)
-        rating_weight[:, :, 0] = history[:, 0] = 0
-        return HistorySum(
-            name=name,
-            rows=history,
-            lag=normal(fields, 2, self.recipe.data.history) / 5,
-            rating_weight=rating_weight,
-            base=normal(2, dim),
-            profile=tuple(normal(3, dim) for _ in range(profiles)),
-            items=normal(rows, dim),
-            bias=normal(rows),
-            trained=np.array(
-                [False, *(itemid in self.trained for itemid in sorted(self.itemids))]
-            ),
-        )
+        rng, lags = np.random.default_rng(self.seed), self.recipe.data.history
+        numbers = np.sort(self.itemids)
+        trained = np.r_[False, numbers != NO_VECTOR_ITEM]
+        wide = random_channel("tower", rng, trained, 4, lags, profile=(3, 3, 3))
+        narrow = random_channel("ease", rng, trained, 3, lags, fields=1)
+        return ChannelSet(numbers, (wide, narrow))
 
     @cached_property
-    def item_vectors(self) -> dict[str, dict[int, NDArray[np.float32]]]:
+    def item_vectors(self) -> ItemVectors:
         return {
             channel.name: {
                 itemid: vector
@@ -449,11 +429,11 @@ class DefaultWorld(World):
         }
 
     @cached_property
-    def stored_vectors(self) -> dict[int, dict[str, NDArray[np.float32]]]:
+    def stored_vectors(self) -> UserVectors:
         return {userid: {} for userid in self.userids}
 
     @cached_property
-    def user_features(self) -> dict[int, dict[str, Any]]:
+    def user_features(self) -> Features:
         return {
             userid: {
                 "gender": "FM"[userid % 2],
@@ -465,7 +445,7 @@ class DefaultWorld(World):
         }
 
     @cached_property
-    def item_features(self) -> dict[int, dict[str, Any]]:
+    def item_features(self) -> Features:
         return {
             itemid: {"item_ratings": itemid % 50, "item_year": 1920 + itemid % 80}
             for itemid in self.itemids
@@ -510,14 +490,14 @@ class ShopWorld(DefaultWorld):
         return {itemid: str(self.own_item(itemid)) for itemid in self.itemids}
 
     @cached_property
-    def genres(self) -> dict[int, tuple[int, ...]]:
+    def genres(self) -> Codes:
         return dict.fromkeys(self.itemids, ())
 
     def attributes(self, itemid: int) -> dict[str, Any]:
         return {}
 
     @cached_property
-    def user_terms(self) -> dict[int, tuple[int, ...]]:
+    def user_terms(self) -> Codes:
         return dict.fromkeys(self.userids, ())
 
 

@@ -90,9 +90,8 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
     explanations = explained(fakes)
     inputs = fakes.scorer.calls[0].inputs
     scores = world.scores(inputs)
-    row_of = {round(float(score), 6): n for n, score in enumerate(scores)}
     for each in explanations[:5]:
-        at = row_of[round(each.ranked.score or 0, 6)]
+        at = int(np.abs(scores - each.ranked.score).argmin())
         sizes = [abs(moved.effect) for moved in each.effects]
         assert sizes == sorted(sizes, reverse=True)
         for moved in each.effects:
