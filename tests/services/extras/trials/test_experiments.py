@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,15 +116,15 @@ def exposure(
 ) -> Exposure:
     answered = time.time_ns() // 1_000_000 if answered is None else answered
     return Exposure(
-        experiment,
-        "a",
-        f"{userid} {number}",
-        "films",
-        userid,
-        LIVE,
-        number,
-        answered,
-        (number, number + 1),
+        experiment=experiment,
+        arm="a",
+        recommendation=f"{userid} {number}",
+        dataset="films",
+        userid=userid,
+        release=LIVE,
+        timestamp=number,
+        answered=answered,
+        items=(number, number + 1),
     )
 
 
@@ -182,7 +181,9 @@ def test_a_forgotten_user_is_in_no_exposure_even_a_queued_one(
         log.forget(7, "films")
     store.expose([early])
     assert [each.userid for each in store.exposures("ranker")] == [neighbour]
-    store.expose([replace(early, answered=early.answered + 60_000)])  # back again
+    store.expose(
+        [early.model_copy(update={"answered": early.answered + 60_000})]
+    )  # back again
     assert sum(each.userid == 7 for each in store.exposures("ranker")) == 1
 
 

@@ -54,18 +54,16 @@ def active(
 def shown(
     manifest: Manifest, user: OwnId, items: tuple[OwnId, ...], at: int
 ) -> Exposure:
-    name = f"{user} {at}"
-    dataset = manifest.dataset.base_name
     return Exposure(
-        "",
-        "",
-        name,
-        dataset,
-        user,
-        manifest.release,
-        at,
-        at * 1000,
-        items,
+        experiment="",
+        arm="",
+        recommendation=f"{user} {at}",
+        dataset=manifest.dataset.base_name,
+        userid=user,
+        release=manifest.release,
+        timestamp=at,
+        answered=at * 1000,
+        items=items,
     )
 
 
