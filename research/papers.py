@@ -1,15 +1,15 @@
 """Evaluate a recipe in the protocol of papers on sequential recommendation: ``make evaluate-papers``.
 
 Every rating is a target, liked or not. The last of each user is to be found among all items but those rated before it;
-ties in time are taken in file order (`extras.next_item.papers`). A request comes at its target's time, or without it:
+ties in time are taken in file order (`research.papers_movielens`). A request comes at its target's time, or without it:
 `WITHOUT_S` after the rating before. Settings are chosen on the last but one (``--validate``, fitted on all but the
 last two); the last is read by fits on all but the last, by three seeds, and by one of the recipe in the settings, for
 comparison. Each table is split by the gap before the target, as ratings of one second are far easier: a page of items
 that is rated at once.
 
-With --server the running server answers, which serves the data set of ``python -m extras.next_item.papers``: one recipe
-and one seed, those of its release, a run. Else all is fitted in memory, and searched exactly. Rows are written as they
-are measured, and an interrupted run resumes.
+With --server the running server answers, which serves the data set of ``python -m research.papers_movielens``: one
+recipe and one seed, those of its release, a run. Else all is fitted in memory, and searched exactly. Rows are written
+as they are measured, and an interrupted run resumes.
 
 Reads:  offline/{ratings,items,users}.parquet of MovieLens; with --server the artifacts and the server that serves them
 Writes: pic/figures/papers.json, or papers_live.json (another data set's: with its name)
@@ -37,7 +37,6 @@ from data_exchange_center.steps import StepError, run
 from extras import replay
 from extras.comparison import plain
 from extras.next_item.followers import NEXT_ITEM
-from extras.next_item.papers import AT_ONCE_S, PREPARED, distinct_times
 from extras.replay import Lists
 from offline import movielens
 from offline.data.lists import ranker_of_lists, recall_lists
@@ -46,6 +45,7 @@ from offline.readers import read_with_holdout
 from research import figures
 from research.evaluation.protocols import Stages, fit_stages, ranked
 from research.evaluation.running_server import answers_of_server
+from research.papers_movielens import AT_ONCE_S, PREPARED, distinct_times
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ def live(settings: Settings, path: Path) -> dict[str, Any]:
     if found.dataset.holdout.last != 1 or found.dataset.positive_level:
         raise StepError(
             f"{found.dataset.name} does not hold out one rating of each user, every one a target: "
-            "python -m extras.next_item.papers makes that data set of MovieLens."
+            "python -m research.papers_movielens makes that data set of MovieLens."
         )
     data, ask = found.data, answers_of_server(settings)
     holdout, events = replay.hold_out(data, found.dataset.holdout), targets(data, 1)

@@ -12,7 +12,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.next_item.papers import distinct_times, prepare
+from research.papers_movielens import distinct_times, prepare
 from tests.unit.offline.synthetic import made_up_movielens, run_steps
 
 

@@ -6,7 +6,7 @@ and two seconds for those that are one second apart.
 
 Reads:  MovieLens in one of the layouts of `offline.movielens`
 Writes: <folder>/{dataset.toml,interactions.csv,users.csv,items.csv}
-Run:    python -m extras.next_item.papers ml-1m.zip build/papers && make demo RECSYS_DATA=build/papers
+Run:    python -m research.papers_movielens ml-1m.zip build/papers && make demo RECSYS_DATA=build/papers
 Expect: MovieLens-1M: 1,000,209 ratings, all liked, one of each user held out
 """
 
@@ -26,7 +26,7 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.steps import StepError
 from offline import movielens
 
-DECLARED: Final = Path(__file__).with_name("papers.toml")
+DECLARED: Final = Path(__file__).with_suffix(".toml")
 PREPARED: Final = "ml-papers"  # name of the data set
 AT_ONCE_S: Final = 1  # between two ratings of one second, once times are distinct
 
