@@ -199,7 +199,8 @@ def _ranks_of(lists: Lists, order: Lists) -> Floats:
 
 # --- thresholds ---
 
-# data set -> list, metric -> lowest and highest acceptable value: one that is too good points to leakage of the holdout
+# data set -> list, metric -> lowest and highest acceptable value: one that is too good points to leakage of the holdout.
+# The floors of ml-100k lie .008 or more below the lowest of five seeds.
 BOUNDS: Final[dict[str, dict[tuple[str, str], tuple[float, float]]]] = {
     "ml-1m": {
         ("ranked", "recall@200"): (0.735, 0.775),
@@ -209,11 +210,11 @@ BOUNDS: Final[dict[str, dict[tuple[str, str], tuple[float, float]]]] = {
     },
     "ml-100k": {
         ("recall", "recall@200"): (0.785, 0.83),
-        ("recall", "recall@50"): (0.505, 0.545),
-        ("recall", "ndcg@50"): (0.3, 0.335),
+        ("recall", "recall@50"): (0.495, 0.545),
+        ("recall", "ndcg@50"): (0.29, 0.335),
         ("ranked", "recall@200"): (0.785, 0.83),
         ("ranked", "recall@50"): (0.505, 0.55),
-        ("ranked", "ndcg@50"): (0.299, 0.34),
+        ("ranked", "ndcg@50"): (0.293, 0.34),
     },
 }
 BEATEN: Final = (
