@@ -199,7 +199,8 @@ def _ranks_of(lists: Lists, order: Lists) -> Floats:
 
 # --- thresholds ---
 
-# data set -> list, metric -> lowest and highest acceptable value: one that is too good points to leakage of the holdout.
+# data set -> list, metric -> lowest and highest acceptable value. One that is too good points to leakage of
+# the holdout.
 # The floors of ml-100k lie .008 or more below the lowest of five seeds.
 BOUNDS: Final[dict[str, dict[tuple[str, str], tuple[float, float]]]] = {
     "ml-1m": {
