@@ -56,21 +56,18 @@ def commands(readme: str) -> list[Command]:
 
 
 def readmes(name: str = ENGLISH) -> list[str]:
-    """Paths of the READMEs of that name that git knows; with the English ones, the other pages of the site."""
+    """Paths of the READMEs of that name; with the English ones, the other pages of the site."""
     others = ["docs/*.md", "docs/**/*.md", "CONTRIBUTING.md", "SECURITY.md"]
-    patterns = [name, f"**/{name}", *(others if name == ENGLISH else [])]
-    command = [
-        "git",
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        *patterns,
-    ]
-    tracked = subprocess.run(
-        command, cwd=ROOT, check=True, capture_output=True, text=True
+    return tracked(name, f"**/{name}", *(others if name == ENGLISH else []))
+
+
+def tracked(*patterns: str) -> list[str]:
+    """Paths of the files of these names that git knows."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(
+        [*command, *patterns], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split()
-    return [path for path in dict.fromkeys(tracked) if (ROOT / path).is_file()]
+    return [path for path in dict.fromkeys(listed) if (ROOT / path).is_file()]
 
 
 def python_blocks(readme: str) -> list[tuple[str, str | None]]:

@@ -1,8 +1,11 @@
 """Every command of the READMEs that is not marked otherwise is run, literally, on the demo's stack."""
 
+import os
 import re
 import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +114,37 @@ def test_a_command_of_the_first_hour_works(pipeline: Pipeline, command: str) -> 
 def test_a_notebook_of_the_tutorial_runs(pipeline: Pipeline, name: str) -> None:
     done = notebooks.execute(name, pipeline.activated())
     assert any(cell.get("outputs") for cell in done.cells)
+
+
+# The documentation builds strictly, without a network.
+
+
+def test_the_documentation_has_its_pictures_and_names_no_machine(
+    tmp_path: Path,
+) -> None:
+    # a proxy that is not there: whatever looks for the network fails
+    names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+    environment = os.environ | dict.fromkeys(names, "http://127.0.0.1:9")
+    strictly = ["--fail-on-warning", "--keep-going", "--quiet"]
+    html = tmp_path / "html"
+    folders = ["-c", "docs", "-d", tmp_path / "doctrees", ".", html]
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *strictly, *folders],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    pages = {page: page.read_text(encoding="utf-8") for page in html.rglob("*.html")}
+    pictures = {
+        page.parent / source
+        for page, text in pages.items()
+        for source in re.findall(r'<img\b[^>]*\bsrc="([^":?#]+)"', text)
+        if not source.endswith("badge.svg")  # of the code's host
+    }
+    assert pictures
+    assert [path for path in pictures if not path.is_file()] == []
+    assert [page.name for page, text in pages.items() if str(ROOT) in text] == []

@@ -26,7 +26,7 @@ from tests.http_server import serving
 
 # load
 
-STALL_S = 3.0  # much longer than a busy machine takes for an answer
+STALL_S = 1.2  # much longer than a busy machine takes for an answer
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Imported models, by the library's lists and by the stack's."""
 
 import json
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,9 @@ from data_exchange_center.recipes import EaseRecipe, ListRankerRecipe
 from data_exchange_center.release_parts import read_channels, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras import replay
 from extras.models.__main__ import export_events, import_model
+from extras.own_data import proposal
 from offline.data.lists import by_objective
 from offline.data.sequences import Sequences, sequences
 from offline.models.list_ranker import objectives
@@ -25,10 +28,12 @@ from offline.models.training import list_loss
 from offline.offline_ranker import OfflineRanker
 from offline.preprocess import s0_get_data, s1_data_split
 from offline.readers import read_inputs, read_lists
-from research.measure import next_basket
+from research.evaluation import baselines
+from research.evaluation.one_table import evaluate
+from research.measure import event_types, next_basket
+from research.measure import shop as made_up_shop
 from research.measure.canary import NAMES, Collected, simulate
 from research.measure.imported import quality
-from research.measure.shop import make_shop
 from research.rivals import contest
 from research.rivals.contest import Fitted, Rival, best_fusion
 from tests.made_up_data import shop, supermarket
@@ -137,12 +142,6 @@ def test_the_next_basket_and_the_baselines(tmp_path: Path) -> None:
         table["personal top"]["recall@10, had before"]
         > table["ranked"]["recall@10"] / 2
     )
-
-
-# Validation of the recipe's numbers and of diversity.
-
-
-# Validation of the recipe's numbers and of diversity.
 
 
 # Rivals: what is tried, chosen, fused and kept.
@@ -256,9 +255,36 @@ def test_the_recipe_may_weigh_the_objectives_otherwise() -> None:
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    folder: Path = tmp_path_factory.mktemp("typed")
-    data = make_shop(0, users=90, items=50).write(folder / "data")
+    """Of a shop whose files `make new-data` has described, as docs/guides/shop.md does it."""
+    folder = tmp_path_factory.mktemp("typed")
+    data = folder / "my-shop"
+    with pytest.MonkeyPatch.context() as patch:
+        size = ["--users", "150", "--items", "60", "--visits", "8"]
+        patch.setattr(sys, "argv", ["shop", str(data), *size])
+        made_up_shop.main()
+    proposal.main(Settings(), data)
     return run_steps(Settings(data=data, exchange_dir=folder / "exchange"))
+
+
+def test_purchases_are_ranked_first(pipeline: Settings) -> None:
+    purchases = event_types.Typed(pipeline)
+    bought = purchases.targets(event_types.BUY)
+    holdout = purchases.holdout
+
+    def ndcg(lists: replay.Lists) -> float:
+        return float(np.nanmean(replay.ndcg(lists, bought, 20)))
+
+    ranked = replay.answers(pipeline, holdout).ranked
+    views = replay.answers(pipeline, holdout, objectives=(1.0, 0.0, 0.0)).ranked
+    assert ndcg(ranked) > 1.2 * ndcg(baselines.popularity(holdout, replay.SHOWN))
+    assert ndcg(ranked) > ndcg(views), "the request's weights move the order"
+    assert purchases.targets(event_types.VIEW).nnz > bought.nnz
+    by_type = evaluate(pipeline, "make evaluate-offline")["types"]
+    assert [*by_type] == ["view", "cart", "buy"]
+    of_ranked, of_popularity = (
+        by_type["buy"][name]["ndcg@50"] for name in ("default: ranked", "popularity")
+    )
+    assert of_ranked > of_popularity
 
 
 def past_of(settings: Settings) -> Sequences:
