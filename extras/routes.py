@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import wraps
 from threading import Lock
@@ -31,6 +31,7 @@ from online.web.parts import Parts
 AnyQuery = TypeVar("AnyQuery", bound=BaseModel)
 Made = TypeVar("Made")
 _NAMED: Final = 30  # values in an error
+_ERRORS: Final = (401, 429, 500, 503)  # of every route
 _SHOWN: Final = 40  # characters of what was sent that are echoed
 
 
@@ -40,8 +41,7 @@ def route(
     method: str,
     path: str,
     answer: type[BaseModel],
-    errors: Sequence[int],
-    *,
+    *errors: int,
     name: str = "",
     query: type[BaseModel] | None = None,
     body: type[BaseModel] | None = None,
@@ -55,7 +55,7 @@ def route(
     """Decorate a view: serve it under a path, and describe it by its docstring. The view returns a model, or JSON.
 
     Args:
-        errors: status codes of its errors.
+        errors: status codes of its errors, besides those of every route (`_ERRORS`) and of what it reads.
         name: of the operation, if not the view's.
         query: read from the URL, and the view's first argument.
         body: read from the request, and the next argument; with an ``example``.
@@ -91,7 +91,12 @@ def route(
             if body
             else None,
         }
-        answers = responses(answer, *errors)
+        statuses = {*_ERRORS, *errors}
+        if query is not None:
+            statuses.add(400)
+        if body is not None:
+            statuses |= {400, 408, 411}
+        answers = responses(answer, *statuses)
         if conflict:
             answers["409"]["description"] = conflict
         described = operation(

@@ -40,7 +40,6 @@ _EVENT: Final = {
     "type": "rating",
     "value": 5,
 }
-_ERRORS: Final = (400, 401, 403, 408, 411, 429, 500, 503)
 _SHAPE: Final = f"a JSON object or a list of 1 to {MAX_EVENTS}"
 
 
@@ -57,7 +56,6 @@ def register(app: Flask, parts: Parts) -> None:
         "POST",
         "/ml/event",
         EventsAnswer,
-        _ERRORS,
         name="record",
         body=IncomingEvents,
         parse=parse,
@@ -81,7 +79,9 @@ def register(app: Flask, parts: Parts) -> None:
         "DELETE",
         "/ml/user/<any_text:userid>",
         ForgottenAnswer,
-        _ERRORS,
+        400,
+        408,
+        411,
         merge_slashes=False,
         security=[{"key": []}],
     )

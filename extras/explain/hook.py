@@ -98,7 +98,6 @@ def register(app: Flask, parts: Parts) -> None:
         "GET",
         "/ml/why-not",
         WhyNot,
-        (400, 401, 403, 408, 429, 500, 503),
         name="why_not",
         query=WhyNotRequest,
     )

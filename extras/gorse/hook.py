@@ -56,7 +56,6 @@ def register(app: Flask, parts: Parts) -> None:
             "the extra gorse is left out: it needs the extras events and questions"
         )
         return
-    reading = (400, 401, 408, 429, 500, 503)
 
     def recommended(page: Page, **fields: Any) -> list[Item]:
         """The page of a list. Raises BadRequestError."""
@@ -74,7 +73,7 @@ def register(app: Flask, parts: Parts) -> None:
         "GET",
         "/api/recommend/<any_text:userid>",
         Recommended,
-        (*reading, 404),
+        404,
         query=Page,
         parameters=[
             {
@@ -100,7 +99,7 @@ def register(app: Flask, parts: Parts) -> None:
         "GET",
         "/api/item/<any_text:itemid>/neighbors",
         Scores,
-        (*reading, 404),
+        404,
         query=Page,
     )
     def gorse_neighbors(page: Page, itemid: str) -> Scores:
@@ -109,7 +108,7 @@ def register(app: Flask, parts: Parts) -> None:
         found = alike(recommender.releases.get(), query, parts.in_order)
         return _scores(found.item_list[page.offset :])
 
-    @route(app, parts, "GET", "/api/popular", Scores, reading, query=Page)
+    @route(app, parts, "GET", "/api/popular", Scores, query=Page)
     def gorse_popular(page: Page) -> Scores:
         """The popular items, as Gorse answers."""
         opened = recommender.releases.get()
@@ -123,7 +122,6 @@ def register(app: Flask, parts: Parts) -> None:
         "POST",
         "/api/session/recommend",
         Scores,
-        (*reading, 403, 411),
         query=Page,
         body=SessionFeedbackList,
         example=_FEEDBACK,
@@ -161,7 +159,6 @@ def register(app: Flask, parts: Parts) -> None:
             method,
             "/api/feedback",
             FeedbackAnswer,
-            (*reading, 403, 411),
             name=f"{method.lower()}_feedback",
             body=FeedbackList,
             example=_FEEDBACK,

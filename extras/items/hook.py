@@ -198,9 +198,10 @@ def register(app: Flask, parts: Parts) -> None:
         method: str, path: str, answer: type[BaseModel], *errors: int, **more: Any
     ) -> Callable[[View], View]:
         """Serve a change of the catalogue, which always needs a key."""
-        statuses = (400, 401, 403, 408, 409, 411, 429, 500, 503, *errors)
         more |= {"merge_slashes": False, "security": [{"key": []}]}
-        return route(app, parts, method, path, answer, statuses, **more)
+        return route(
+            app, parts, method, path, answer, 400, 408, 409, 411, *errors, **more
+        )
 
     @write(
         "POST",

@@ -6,6 +6,7 @@ The page's files are static: they need no build and no other server.
 from __future__ import annotations
 
 import unicodedata
+from functools import partial
 from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
@@ -66,21 +67,21 @@ def register(app: Flask, parts: Parts) -> None:
     users = parts.stores.get("page") or UserList(parts.settings.redis)
     browse = Browse(parts.recommender, users)
 
-    errors = (400, 401, 404, 429, 500, 503)
-    route(app, parts, "GET", "/ml/users", Users, errors, query=UsersQuery)(browse.users)
-    route(app, parts, "GET", "/ml/history", UserHistory, errors, query=UserQuery)(
-        browse.history
-    )
-    route(app, parts, "GET", "/ml/items", Items, errors, query=ItemsQuery)(browse.items)
-    route(app, parts, "GET", "/ml/map", ItemMap, errors, query=ReleaseQuery)(browse.map)
-    route(app, parts, "GET", "/ml/releases", KeptReleases, errors)(browse.releases)
+    read = partial(route, app, parts, "GET")
+    read("/ml/users", Users, 404, query=UsersQuery)(browse.users)
+    read("/ml/history", UserHistory, 404, query=UserQuery)(browse.history)
+    read("/ml/items", Items, 404, query=ItemsQuery)(browse.items)
+    read("/ml/map", ItemMap, 404, query=ReleaseQuery)(browse.map)
+    read("/ml/releases", KeptReleases)(browse.releases)
     route(
         app,
         parts,
         "POST",
         "/ml/releases/<release>/activate",
         Activated,
-        (*errors, 411),
+        400,
+        404,
+        411,
         parameters=parameters(Activation, "path"),
         security=[{"key": []}],
     )(browse.activate)

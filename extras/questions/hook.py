@@ -38,15 +38,13 @@ def register(app: Flask, parts: Parts) -> None:
     phases.annotate.append(rank.name_unknown, "candidates")
     phases.rerank.append(cursor.drop_shown, "cursor")
 
-    reading = (400, 401, 408, 429, 500, 503)
-
     @route(
         app,
         parts,
         "POST",
         "/ml/rank",
         Answer,
-        (*reading, 403, 404, 411),
+        404,
         name="rank",
         body=rank.RankRequest,
         example=rank.EXAMPLE,
@@ -73,7 +71,6 @@ def register(app: Flask, parts: Parts) -> None:
         "GET",
         "/ml/similar",
         similar.Similar,
-        reading,
         name="similar",
         query=similar.SimilarQuery,
     )

@@ -52,12 +52,12 @@ def register(app: Flask, parts: Parts) -> None:
         for each in (serving.follow, serving.measure, flush, serving.read_report):
             parts.recommender.follow(each)
 
-    @route(app, parts, "GET", "/ml/experiments", Experiments, (401, 429, 500, 503))
+    @route(app, parts, "GET", "/ml/experiments", Experiments)
     def experiments() -> Experiments:
         """The experiments that run, and those that did."""
         return Experiments(experiments=store.call(None).experiments)
 
-    @route(app, parts, "GET", "/ml/canary", CanaryReport, (401, 429, 500, 503))
+    @route(app, parts, "GET", "/ml/canary", CanaryReport)
     def canary() -> CanaryReport:
         """The release on trial, and those that were.
 
@@ -65,7 +65,7 @@ def register(app: Flask, parts: Parts) -> None:
         """
         return serving.canary_report()
 
-    @route(app, parts, "GET", "/ml/quality", Report, (401, 429, 500))
+    @route(app, parts, "GET", "/ml/quality", Report)
     def quality() -> Report:
         """Hit rates of served lists by release and day, and drift against the training data.
 
