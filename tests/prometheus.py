@@ -1,4 +1,4 @@
-"""A Prometheus of the tests' own."""
+"""A Prometheus of the tests' own; single numbers of a page in its text format."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
@@ -86,3 +87,27 @@ class Prometheus:
     def value(self, expression: str) -> list[Any]:
         found: list[Any] = self.get("query", query=expression)["result"]
         return found
+
+
+def value(page: str, name: str, **labels: str) -> float:
+    samples = (
+        each
+        for family in text_string_to_metric_families(page)
+        for each in family.samples
+    )
+    return next(
+        (
+            each.value
+            for each in samples
+            if (each.name, each.labels) == (f"recsys_{name}", labels)
+        ),
+        0.0,
+    )
+
+
+def requests_of(
+    page: str, status: int, outcome: str, endpoint: str = "/ml/rec"
+) -> float:
+    return value(
+        page, "requests_total", endpoint=endpoint, status=str(status), outcome=outcome
+    )

@@ -22,7 +22,7 @@ from extras.trials.store import TrialStore
 from offline_to_online.stores.base import redis_client
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
-from tests.cluster.processes import (
+from tests.cluster.conftest import (
     has_taken_over,
     masters,
     own_cluster,

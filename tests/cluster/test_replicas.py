@@ -25,10 +25,10 @@ from stack.server import SERVER
 from stack.service import LOOPBACK, Service
 from stack.supervision import Supervisor
 from stack.triton.service import TRITON
-from tests.cluster.processes import PATIENCE_S, ServiceProcess, balanced
+from tests.cluster.conftest import PATIENCE_S, ServiceProcess, balanced
 from tests.free_ports import free_ports
 from tests.http_server import serving
-from tests.metrics_page import value
+from tests.prometheus import value
 from tests.services.offline_to_online.releases import SYNC, live, written
 from tests.services.online.load import Answered, Load, bodies_of, few, kill, load
 from tests.waiting import until

@@ -20,7 +20,7 @@ from offline_to_online.stores.base import elastic_client, redis_client
 from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.recommend import Recommender
 from stack.supervision import members
-from tests.cluster.processes import has_taken_over, masters, server_process
+from tests.cluster.conftest import has_taken_over, masters, server_process
 from tests.services.offline_to_online.releases import (
     REQUESTS,
     SYNC,

@@ -1,4 +1,4 @@
-"""A model of each kind but encoders, of two libraries; the others: test_more_imported_models.py."""
+"""A model of each kind but encoders, of two libraries; the others: test_longest.py."""
 
 import sys
 from pathlib import Path

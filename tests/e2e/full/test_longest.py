@@ -1,4 +1,4 @@
-"""A minute and a half of `make soak`: requests, release switches, and no process that grows."""
+"""What takes as long on any machine, or trains: `make test-full` runs it, the gate does not."""
 
 import json
 import subprocess
@@ -8,16 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
+from extras.sequence import channel
+from extras.sequence.channel import SequenceRecipe
 from research.measure.upgrade import FORMER, ROOT, measure
+from tests.e2e.full.test_imported_models import check_served, exported_events, imported
 from tests.e2e.full.test_renewal import renew, report, twin
 from tests.e2e.pipeline import Pipeline, ml_100k
 from tests.free_ports import shifted_ports
 from tests.services.online.load import load
+from tests.unit.offline.data.ratings import events_of
 from tests.waiting import until
+
+# A minute and a half of `make soak`: requests, release switches, and no process that grows.
 
 # A busy machine keeps up with that. In minutes the heaps of fresh processes still fill; half as much again is a leak.
 OPTIONS = "--rate 10 --switch-every 15 --grows-at-most 1.5 --slow"
@@ -80,7 +87,7 @@ def test_an_upgrade_loses_nothing_and_can_be_undone(
     print(*steps, sep="\n")
 
 
-# `make renew canary=1`, which is activated or rolled back: `make test-full` runs this, the gate does not, as it trains
+# `make renew canary=1`, which is activated or rolled back
 
 
 # Short steps; an overlap that another recipe's lists do not reach; nobody sends feedback
@@ -156,3 +163,69 @@ def test_a_worse_candidate_is_rolled_back_and_not_tried_again(trying: Pipeline) 
     )
     assert report(trying)["verdict"] == "refused"
     assert release_of_artifacts(trying.settings).release == found["live"]
+
+
+# The other models of the exporters, one of each kind served.
+
+
+@pytest.fixture(scope="module")
+def events(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported_events(pipeline, tmp_path_factory.mktemp("models"))
+
+
+def test_an_imported_model_has_the_librarys_lists(
+    pipeline: Pipeline, events: Path
+) -> None:
+    imported(pipeline, events, "implicit", "bpr")
+
+
+@pytest.mark.parametrize("model", ["sasrec", "esasrec"])
+def test_an_imported_encoder_has_the_librarys_lists(
+    pipeline: Pipeline, events: Path, model: str
+) -> None:
+    small = ("--epochs", "1", "--dims", "32", "--history", "50")
+    imported(pipeline, events, "rectools", model, *small, exporter="rectools_sequences")
+
+
+def test_the_server_answers_with_the_librarys_lists(
+    pipeline: Pipeline, events: Path
+) -> None:
+    check_served(pipeline, *imported(pipeline, events, "implicit", "als"))
+
+
+# The recipe `sequence`: its model is trained by RecTools, and is served.
+
+
+SMALL = SequenceRecipe(dims=16, history=10, epochs=2, batch_size=16)
+
+
+@pytest.mark.timeout(3_000)
+def test_the_recipe_is_trained_kept_and_served(pipeline: Pipeline) -> None:
+    with pipeline.with_release(RECSYS_RECIPE="sequence") as live:
+        answer = live.recommend(1, explain="recall").json()
+        assert {"tower", "ease", "sequence"} <= set(answer["recall"])
+        assert "degraded" not in answer
+        folder = live.settings.exchange_dir / "models" / "sequence"
+        before = {
+            path.name: (path / "encoder.onnx").stat().st_mtime_ns
+            for path in folder.iterdir()
+        }
+        assert len(before) == 2
+        done = live.step("offline/recall/s2_vector_recall.py")
+        assert done.returncode == 0, done.stdout
+        assert {
+            path.name: (path / "encoder.onnx").stat().st_mtime_ns
+            for path in folder.iterdir()
+        } == before
+
+
+def test_a_small_training_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = [list(1 + rng.permutation(40)[:25]) for _ in range(60)]
+    past = events_of(rows, [[5] * 25] * 60, [list(range(25))] * 60, n_items=40)
+    monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path))
+    found = (channel.trained(SMALL, past) / channel.TRAINING).read_text("utf-8")
+    first, second = json.loads(found)["losses"]
+    assert second < first

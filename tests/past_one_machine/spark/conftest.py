@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 
-NEED_SPARK = [
-    "test_twins.py",
-    "test_failures.py",
-]  # without it `test_environment.py` says so
-collect_ignore = [] if find_spec("pyspark") else NEED_SPARK
+# without Spark `test_environment.py` says so
+collect_ignore = [] if find_spec("pyspark") else ["test_twins.py"]
 
 
 @pytest.fixture(scope="session")

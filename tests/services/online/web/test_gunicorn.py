@@ -24,7 +24,7 @@ from stack import server as stack_server
 from stack.images import entry_points
 from stack.service import ROOT
 from tests.free_ports import settings_on_free_ports
-from tests.metrics_page import requests_of, value
+from tests.prometheus import requests_of, value
 from tests.services.online.load import running
 from tests.waiting import until
 

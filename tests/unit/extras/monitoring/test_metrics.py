@@ -8,8 +8,8 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.settings import ServerSettings
 from online.main.s1_server import create_app
-from tests.metrics_page import requests_of, value
 from tests.needs import program
+from tests.prometheus import requests_of, value
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.fakes import open_breaker
 from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
