@@ -15,7 +15,7 @@ from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.events import Logged, updated
 from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
 from data_exchange_center.fusion import NO_HITS, Hits
-from data_exchange_center.history import History, state_as_of
+from data_exchange_center.history import History
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 
 # prefix of the fields of a user's hash that hold a channel's vector
@@ -66,11 +66,9 @@ class StoredUser:
             items: own id -> number.
             before: second of the request, which sees earlier events only; None: all count.
         """
-        history, seen = self.history, self.seen
-        if self.events:
-            history, seen = updated(history, seen, self.events, items, dataset, before)
-        elif before is not None:
-            history, seen = state_as_of(history, seen, before, dataset.had)
+        history, seen = updated(
+            self.history, self.seen, self.events, items, dataset, before
+        )
         profile = (
             self.profile if self.number else np.zeros(len(dataset.profile), np.int32)
         )  # 0: unknown

@@ -91,11 +91,6 @@ def opinion(event: Event, dataset: Dataset) -> bool | None:
     return code > dataset.positive_level
 
 
-def likes(event: Event, dataset: Dataset) -> bool:
-    """Whether an event is positive feedback: a rating above the data set's threshold."""
-    return opinion(event, dataset) is True
-
-
 class _State:
     """Ratings and hidden items while events are applied.
 
@@ -160,6 +155,8 @@ def updated(
     for time, _, event in sorted(events, key=lambda each: each[:2]):
         if event.itemid in items and (before is None or time < before):
             known.append((items[event.itemid], event))
+    if not known:
+        return history, seen
     state = _State(history, [item for item, _ in known])
     for n, (item, event) in enumerate(known, start=1):
         state.apply(event, item, -n, dataset)

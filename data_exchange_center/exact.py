@@ -5,7 +5,6 @@ Evaluation and the parity check search with it, and a server whose Elasticsearch
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +96,11 @@ class ExactItems:
         matches = np.zeros(len(products), np.bool_)
         for code in query.terms:
             matches[self.terms.get(code, [])] = True
-        return hybrid_scores(nearest, matches, channel)
+        # a match earns the channel's term weight, a vector its vector weight times the score of the product
+        has_vector = ~np.isnan(nearest)
+        near = np.where(has_vector, wire.score_of_product(nearest), 0)
+        earned = channel.term_weight * matches + channel.vector_weight * near
+        return np.where(matches | has_vector, earned, np.nan)
 
     def best(
         self, scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int
@@ -105,16 +108,3 @@ class ExactItems:
         """The ``size`` best items, best first, of those that are allowed and have a score."""
         best = top_k.best(scores, allowed, size)
         return Hits(self.item_numbers[best], scores[best])
-
-
-def hybrid_scores(
-    products: NDArray[Any], matches: NDArray[np.bool_], channel: VectorRecipe
-) -> NDArray[np.float64]:
-    """(n,) inner products (NaN: not found), (n,) genre matches -> (n,) scores of a hybrid search; NaN: not found.
-
-    A match earns the channel's term weight, a vector its vector weight times the score of the product.
-    """
-    has_vector = ~np.isnan(products)
-    near = np.where(has_vector, wire.score_of_product(products), 0)
-    scores = channel.term_weight * matches + channel.vector_weight * near
-    return np.where(matches | has_vector, scores, np.nan)

@@ -105,11 +105,9 @@ ITEM_WORDS: Final = "words"
 item_index: Final = (ITEM_ALIAS + "-{}").format  # release -> name of its index
 
 # --- Feast: one pair of views and services a release, and the live pair under the plain names --------------------
-USER_SERVICE: Final = "ml_user"
-ITEM_SERVICE: Final = "ml_item"
 FEAST_SERVICE: Final[Mapping[columns.Entity, str]] = {
-    "user": USER_SERVICE,
-    "item": ITEM_SERVICE,
+    "user": "ml_user",
+    "item": "ml_item",
 }
 FEAST_KEY: Final[Mapping[columns.Entity, str]] = {
     "user": columns.Columns.USER,

@@ -76,11 +76,9 @@ def record_parity(
     settings: Settings, manifest: Manifest, record: ParityRecord | None
 ) -> None:
     """Write the manifest, with the record that offline and online agree, or None."""
-    with files.written_in_place(manifest_path(settings, manifest.release)) as temporary:
-        content = manifest.model_copy(update={"parity": record}).model_dump_json(
-            indent=2
-        )
-        temporary.write_text(f"{content}\n", encoding="utf-8")
+    recorded = manifest.model_copy(update={"parity": record})
+    path = manifest_path(settings, manifest.release)
+    files.write_text(path, recorded.model_dump_json(indent=2) + "\n")
 
 
 def require_parity(settings: Settings, release: str) -> tuple[Manifest, ParityRecord]:

@@ -126,12 +126,6 @@ def feature_frames(
     return frames
 
 
-def feature_ids(exchange_dir: Path) -> dict[Entity, release_parts.OwnIds]:
-    """Own ids of users and items by number, for each entity."""
-    own_ids = release_parts.read_own_ids(exchange_dir)
-    return {"user": own_ids.users, "item": own_ids.items}
-
-
 def newest_event(exchange_dir: Path) -> pd.Timestamp:
     """Time of the served state: that of the newest rating that is not held out, in UTC.
 

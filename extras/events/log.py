@@ -369,6 +369,6 @@ def feast_online_key(number: int) -> bytes:
 
 def feast_fields(release: str, features: Iterable[str]) -> set[bytes]:
     """Fields under that key that belong to a release; ``features``: all that it stores of a user."""
-    view = wire.feast_name(wire.USER_SERVICE, release)
+    view = wire.feast_name(wire.FEAST_SERVICE["user"], release)
     hashes = (mmh3.hash(f"{view}:{name}", signed=False) for name in features)
     return {f"_ts:{view}".encode(), *(struct.pack("<I", each) for each in hashes)}

@@ -24,7 +24,7 @@ import pandas as pd
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
-from data_exchange_center.files import written_in_place
+from data_exchange_center.files import write_text, written_in_place
 from data_exchange_center.fusion import NOT_FOUND, Hits
 from data_exchange_center.recipes import RECIPES, RecallRecipe, Recipe
 from data_exchange_center.settings import Settings
@@ -114,8 +114,7 @@ def import_model(settings: Settings, folder: Path) -> Path:
     recall = RecallRecipe(channels=(channel,))
     recipe = Recipe(name=about.name, recall=recall, ranker=OrderRecipe())
     out = exchange / MODELS / f"{about.name}.json"
-    with written_in_place(out) as temporary:
-        temporary.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_text(out, recipe.model_dump_json(indent=2) + "\n")
     for path in out.parent.glob(f"{about.name}-*.npz"):
         if path != exchange / file:
             path.unlink()  # of an earlier import

@@ -14,26 +14,29 @@ Expect: MovieLens-1M: 6,040 users with 39 features and 3,883 items with 18 by th
 """
 
 from data_exchange_center import columns, steps, wire
+from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings
 from offline_to_online.releases import open_release
-from offline_to_online.rows import feature_frames, feature_ids, newest_event
+from offline_to_online.rows import feature_frames, newest_event
 from offline_to_online.stores import feast, redis
 
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
     frames = feature_frames(settings.artifacts_dir, manifest.feature_spec)
-    own_ids = feature_ids(settings.artifacts_dir)
+    own_ids = read_own_ids(settings.artifacts_dir)
     store = feast.FeastStore(settings)
     store.expect_alive()
     users = frames["user"]
     kept = redis.RedisStore(settings).remembered(
-        list(own_ids["user"].values()), manifest.dataset.base_name
+        list(own_ids.users.values()), manifest.dataset.base_name
     )
-    frames["user"] = users[users[columns.Columns.USER].map(own_ids["user"]).isin(kept)]
+    frames["user"] = users[users[columns.Columns.USER].map(own_ids.users).isin(kept)]
     at = newest_event(settings.artifacts_dir)
     store.load(manifest.release, manifest.feature_spec, frames, at)
-    store.check(manifest.release, frames, own_ids)
+    store.check(
+        manifest.release, frames, {"user": own_ids.users, "item": own_ids.items}
+    )
     print(
         f"release {manifest.release}: features in Feast at {store.address}, each value read back equal to its source"
     )
@@ -43,7 +46,7 @@ def main(settings: Settings) -> None:
         print(
             f"  left out, as they were forgotten: {len(users) - len(frames['user']):,}"
         )
-    print(f"  service {wire.ITEM_SERVICE} answers 200 for items 1, 3, 5")
+    print(f"  service {wire.FEAST_SERVICE['item']} answers 200 for items 1, 3, 5")
 
 
 if __name__ == "__main__":

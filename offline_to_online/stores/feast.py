@@ -44,8 +44,6 @@ _LIVE: Final = "live.json"
 # file of a release: all of it was read back through the feature server
 _CHECKED: Final = "checked"
 _UNAPPLIED: Final = ".unapplied"  # file: `apply_pending` has work; made before a change, so that a kill is noticed
-_IN_ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
-_IN_FEAST: Final = {"int64": "Int64", "string": "String"}  # of feast.types
 _REGISTRY: Final = "data/registry.db"  # as cli.py says
 _NEXT: Final = "data/registry.next.db"  # the copy that commands change
 # The feature server looks at the registry again every few seconds
@@ -121,7 +119,9 @@ class FeastStore(ReleaseStore):
         for entity, frame in frames.items():
             stored = spec.stored(entity)
             columns = [(wire.FEAST_KEY[entity], pa.int64())]
-            columns += [(feature.name, _IN_ARROW[feature.dtype]) for feature in stored]
+            columns += [
+                (feature.name, pa.type_for_alias(feature.dtype)) for feature in stored
+            ]
             columns += [(Columns.EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))]
             rows = frame.assign(**{Columns.EVENT_TIMESTAMP: at})
             table = pa.Table.from_pandas(
@@ -129,11 +129,11 @@ class FeastStore(ReleaseStore):
             )
             with files.written_in_place(folder / f"{entity}s.parquet") as temporary:
                 pq.write_table(table.replace_schema_metadata(None), temporary)
+            # types are called "Int64" and "String" in feast.types
             fields[entity] = [
-                [feature.name, _IN_FEAST[feature.dtype]] for feature in stored
+                [feature.name, feature.dtype.capitalize()] for feature in stored
             ]
-        with files.written_in_place(folder / _FIELDS) as temporary:
-            temporary.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+        files.write_text(folder / _FIELDS, json.dumps(fields, indent=1) + "\n")
 
     def check(
         self, release: str, frames: Frames, own_ids: Mapping[Entity, OwnIds]
@@ -203,8 +203,8 @@ class FeastStore(ReleaseStore):
             before = release  # they stand for the only release already
         if before != release:
             (self.repository / _UNAPPLIED).touch()
-        with files.written_in_place(self.repository / _LIVE) as temporary:
-            temporary.write_text(json.dumps({"live": release}) + "\n", encoding="utf-8")
+        live = json.dumps({"live": release})
+        files.write_text(self.repository / _LIVE, f"{live}\n")
 
     def delete(self, releases: Collection[str]) -> None:
         """Take releases out of the repository; `apply_pending` then drops their views and their rows in Redis."""

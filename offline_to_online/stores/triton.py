@@ -138,8 +138,7 @@ class TritonStore(ReleaseStore):
             for each in set(models) - before:
                 self.remove(each)
             raise
-        with files.written_in_place(self._mark_of(place)) as temporary:
-            temporary.write_text(self._digest(release, place), encoding="utf-8")
+        files.write_text(self._mark_of(place), self._digest(release, place))
         return place
 
     def write_version(self, release: str, model: bytes) -> Place:
@@ -162,8 +161,7 @@ class TritonStore(ReleaseStore):
         if last.is_file():
             used.append(int(last.read_text(encoding="utf-8")))
         place = Place(name, max(used, default=0) + 1)
-        with files.written_in_place(last) as temporary:
-            temporary.write_text(str(place.version), encoding="utf-8")
+        files.write_text(last, str(place.version))
         self._write(place, model)
         return place
 
@@ -189,8 +187,7 @@ class TritonStore(ReleaseStore):
         path = folder / "config.pbtxt"
         text = config_pbtxt(name or folder.name, model)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            with files.written_in_place(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            files.write_text(path, text)
 
     def remove(self, place: Place) -> None:
         """Remove a version, with its model where it is the only one, at once rather than file by file."""

@@ -289,7 +289,7 @@ def test_nothing_writes_over_http(stack: Settings, path: str) -> None:
 
 @pytest.mark.parametrize("content_type", SIMPLE)
 def test_a_page_is_answered_nothing(stack: Settings, content_type: str | None) -> None:
-    question = {"feature_service": wire.USER_SERVICE, "entities": {"userid": [1]}}
+    question = {"feature_service": "ml_user", "entities": {"userid": [1]}}
     url = f"{stack.feast.url}/get-online-features"
     answer = sent(url, question, content_type)
     assert answer.status_code == requests.codes.unprocessable_entity
