@@ -1,5 +1,5 @@
 // What a user can do with an item, and what was done, with undo.
-import { focusAgain, focusIn } from "./focus.js";
+import { focusAgain, focusIn } from "./moves.js";
 import { Component, html } from "./html.js";
 import { named } from "./titles.js";
 

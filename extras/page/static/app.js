@@ -12,7 +12,7 @@ import { Trace } from "./trace.js";
 import { Status } from "./status.js";
 import { keep, kept } from "./stored.js";
 import { terms } from "./titles.js";
-import { moment } from "./when.js";
+import { moment } from "./choices.js";
 import { WhyNot } from "./why_not.js";
 import { preferred, speaker } from "./words.js";
 

@@ -3,7 +3,7 @@ import { api } from "./api.js";
 import { Component, html } from "./html.js";
 import { Notice } from "./notice.js";
 import { named, painted } from "./titles.js";
-import { moment, MOMENTS } from "./when.js";
+import { moment, MOMENTS } from "./choices.js";
 
 const SIZE = 50;
 const SIDES = ["left", "right"];

@@ -1,14 +1,12 @@
 // The fifty as cards, which move visibly when their order changes.
 import { Acts } from "./acts.js";
 import { api } from "./api.js";
-import { Diversity } from "./diversity.js";
 import { Explanation } from "./explanation.js";
-import { animateFrom, places } from "./flip.js";
-import { focusAgain, focusIn } from "./focus.js";
+import { animateFrom, focusAgain, focusIn, places } from "./moves.js";
 import { Component, html } from "./html.js";
 import { Degraded, Notice } from "./notice.js";
 import { facts, named, painted, tags } from "./titles.js";
-import { When } from "./when.js";
+import { Diversity, When } from "./choices.js";
 
 const ranks = (answer) => new Map(answer?.item_list.map((item, n) => [item.itemid, n + 1]));
 

@@ -1,8 +1,8 @@
 // The user: chosen by id, one with few ratings, or a new one; and what they have rated.
 import { api } from "./api.js";
 import { Component, html } from "./html.js";
-import { Lately } from "./history.js";
 import { Notice } from "./notice.js";
+import { named, painted } from "./titles.js";
 
 const FEW = 15; // users with the fewest ratings, of whom another than the current one is chosen
 const PAUSE_MS = 200; // without typing, then the search begins
@@ -15,6 +15,28 @@ export function unknownUser(like) {
   const number = MAX_ID - Math.floor(Math.random() * 1e8);
   return typeof like === "number" ? number : `new-${number}`;
 }
+
+// What a user has rated, newest first.
+const day = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);
+
+const Event = ({ item }) => {
+  const { title, year } = named(item);
+  return html`
+    <li style=${painted(item)} class="event">
+      <span class="title">${title} <span class="quiet">${year}</span></span>
+      <span class=${item.liked ? "value liked" : "value"}>${item.value} ★</span>
+      <time class="quiet">${day(item.timestamp)}</time>
+    </li>`;
+};
+
+const Lately = ({ t, history }) => html`
+  <section class="lately" aria-label=${t("historyTitle")}>
+    <h3>${t("historyTitle")}</h3>
+    ${history.events
+      ? html`<p class="quiet">${t("newest", { shown: history.item_list.length, n: history.events })}</p>
+          <ol tabindex="0" aria-label=${t("historyTitle")}>${history.item_list.map((item) => html`<${Event} key=${item.itemid} item=${item} />`)}</ol>`
+      : html`<p class="quiet">${t("historyNone")}</p>`}
+  </section>`;
 
 export class Person extends Component {
   state = { text: "", found: null, problem: null, again: null };

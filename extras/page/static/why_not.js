@@ -4,7 +4,7 @@ import { Explanation } from "./explanation.js";
 import { Component, html } from "./html.js";
 import { Notice } from "./notice.js";
 import { named, tags } from "./titles.js";
-import { moment } from "./when.js";
+import { moment } from "./choices.js";
 
 const SIZE = 50;
 

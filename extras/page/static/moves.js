@@ -1,5 +1,6 @@
-// Moves elements from where they were to where they are: first, last, invert, play.
+// When a list changes: elements move from where they were, and the keyboard's focus stays.
 
+// First, last, invert, play.
 const MS = 450;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -22,4 +23,19 @@ export function animateFrom(before, parent) {
       each.animate([{ transform: from }, { transform: "none" }], { duration: MS, easing: "cubic-bezier(.2, .8, .2, 1)" });
     }
   }
+}
+
+// The focused element, and which child of `list` it is in; null: in none.
+export function focusIn(list) {
+  const element = document.activeElement;
+  const place = [...(list?.children ?? [])].findIndex((child) => child.contains(element));
+  return place < 0 ? null : { element, place };
+}
+
+// Focus that element again; if it is gone, `target` in the child that took its place, or in the last one.
+export function focusAgain(focused, list, target) {
+  if (!focused || document.activeElement !== document.body) return;
+  const children = list?.children ?? [];
+  const next = children[Math.min(focused.place, children.length - 1)];
+  (focused.element.isConnected ? focused.element : next?.querySelector(target) ?? document.getElementById("main")).focus();
 }
