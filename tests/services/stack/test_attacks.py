@@ -341,9 +341,6 @@ def test_commands_in_a_body_are_not_carried_out(stack: Settings, start: str) -> 
 
 # Attacks of another account of this machine on the services.
 
-
-# Attacks of another account of this machine on the services.
-
 SHARED_MEMORY: Final = Path("/dev/shm")
 NOBODY: Final = 65534
 MODEL: Final = "echo"

@@ -74,38 +74,12 @@ def test_both_languages_show_the_same_commands_and_figures(
     assert shown[0] == shown[1]
 
 
-def test_every_command_is_run_by_a_test_or_says_why_not() -> None:
-    """Those without a note are run by tests/e2e/full/test_readmes.py, which reads them here."""
-    tests = "".join(
-        path.read_text(encoding="utf-8")
-        for path in (ROOT / "tests" / "e2e").rglob("*.py")
-    )
-    found = [
-        command for name in readmes.readmes() for command in readmes.commands(name)
-    ]
-    assert len(readmes.to_run()) >= 10
-    for command in found:
-        if command.run_by:
-            assert f"def {command.run_by}(" in tests, command
-        if command.not_run:
-            assert len(command.not_run) > 20, command
-            for path in re.findall(r"tests/[\w/.]+", command.not_run):
-                assert (ROOT / path).exists(), command
-
-
 @pytest.mark.parametrize(
-    ("block", "not_run"),
-    [pair for name in readmes.readmes() for pair in readmes.python_blocks(name)],
+    "block",
+    [block for name in readmes.readmes() for block in readmes.python_blocks(name)],
 )
-def test_python_examples_run(
-    block: str, not_run: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_python_examples_run(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     code = compile(block, "README", "exec")
-    if not_run:
-        tests = re.findall(r"tests/[\w/.]+", not_run)
-        assert tests
-        assert all((ROOT / test).exists() for test in tests)
-        return
     monkeypatch.setattr("data_exchange_center.recipes.RECIPES", dict(RECIPES))
     module = ModuleType("block")  # dataclasses look their module up
     monkeypatch.setitem(sys.modules, module.__name__, module)

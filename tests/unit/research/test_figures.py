@@ -1,4 +1,4 @@
-"""Figures name what measured them, are measured once for a version, and resume."""
+"""Figures resume, pictures are drawn of them, fingerprints differ where lists do. Tables: `make readme check=1`."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,9 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center.settings import Settings
-from research import figures, pictures, tables
+from research import figures, pictures
 from research.figures import resumed, write
 from research.fingerprint import differences, fingerprint
-from research.tables import lines, table
-
-# Figures name what measured them, are measured once for a version, and resume.
 
 HEAD = {"command": "make it", "dataset": "ml-1m"}
 
@@ -36,75 +33,6 @@ def test_an_interrupted_run_resumes_what_is_of_its_code(
             assert resumed(path, HEAD, empty)["rows"] == []
     write(path, half)
     assert resumed(path, HEAD, empty)["rows"] == [], "a finished one is measured again"
-
-
-# Tables and sentences of the pages, from files of figures.
-
-MACHINE = {"cpu": "a cpu", "cores": 2, "memory_gb": 8}
-FILE = {
-    "command": "make it",
-    "machine": MACHINE,
-    "measured": {"version": "1.2.3", "commit": "abc", "date": "2026-12-01"},
-    "systems": {
-        "popularity": {
-            "recall@50": {"mean": 0.1, "low": 0.05, "high": 0.15},
-            "users": 40,
-        },
-        "recall": {"recall@50": {"mean": 0.2, "low": 0.15, "high": 0.25}, "users": 3},
-    },
-    "slices": {"popularity": {"back": 0.5}, "recall": {"back": None}},
-    "last": {"default": {"0": {"at": {"hr": 0.2}}, "1": {"at": {"hr": 0.4}}}},
-    "levels": [{"in flight": 4, "ms": 7.14, "turns": [7.5, 6.9]}],
-}
-
-
-@pytest.fixture(autouse=True)
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "FIGURES", tmp_path)
-    (tmp_path / "a.json").write_text(json.dumps(FILE), encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("rows", "cell", "expected"),
-    [
-        ("systems", "{name}", ["popularity", "fused recall"]),
-        (
-            "systems",
-            "{recall@50|interval}",
-            ["0.100 (0.050–0.150)", "0.200 (0.150–0.250)"],
-        ),
-        ("systems", "{recall@50/mean|.0%} of {users}", ["10% of 40", "20% of 3"]),
-        ("systems", "{/slices/*/back|.1f}", ["0.5", "-"]),
-        (
-            "last/*/each",
-            "{0}, {1}: {/last/*/each/*/hr|spread}",
-            ["default, at: 0.3000 ± 0.1414"],
-        ),
-        ("last/*/each", "{/last/*/each/*/hr|.2f}", ["0.30"]),
-        ("levels", "{in flight}: {ms} ({turns|range})", ["4: 7.14 (6.9–7.5)"]),
-        ("levels", "{a.json/systems/recall/users}", ["3"]),
-    ],
-)
-def test_a_cell_is_filled_from_the_file(
-    rows: str, cell: str, expected: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    lines("a.json", rows, [cell])
-    assert capsys.readouterr().out.splitlines() == [f"| {each} |" for each in expected]
-
-
-def test_a_table_has_the_rows_that_are_named_in_a_language(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    table(
-        "a.json",
-        "systems",
-        {"list": "{name}", "users": "{users}"},
-        only=["recall", "popularity"],
-        language="zh",
-    )
-    head, _, *rows = capsys.readouterr().out.splitlines()
-    assert head == "| 列表 | users |"
-    assert rows == ["| recall | 3 |", "| popularity | 40 |"]
 
 
 @pytest.mark.parametrize("name", pictures.DRAWN)

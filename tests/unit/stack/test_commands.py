@@ -252,9 +252,6 @@ def test_list_has_each_releases_data_set_recipe_and_time(
     ]
 
 
-# Supervision.
-
-
 # supervision
 
 LAUNCHER = CONFIGURATION.with_name("launch.py")
