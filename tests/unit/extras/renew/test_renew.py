@@ -18,6 +18,7 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.events import Event
+from data_exchange_center.files import sha256
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -37,12 +38,29 @@ from tests.unit.offline.synthetic import step
 LATER = 1_800_000_000  # after everything in the data
 
 
-def steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]]:
-    """As `run_steps`, in this process."""
-    here = settings.model_copy(update={"exchange_dir": exchange_dir})
-    for number, each in enumerate(provenance.STEPS):
-        step(here, number)
-        yield {"step": each.path, "seconds": 0.0}
+@dataclass
+class Steps:
+    """As `run_steps`, in this process. The same data, events and recipe are trained once, and copied from then on."""
+
+    folder: Path
+    known: dict[tuple[str, ...], Path] = field(default_factory=dict)
+
+    def __call__(
+        self, settings: Settings, exchange_dir: Path
+    ) -> Iterator[dict[str, Any]]:
+        here = settings.model_copy(update={"exchange_dir": exchange_dir})
+        events = filter(Path.is_file, sorted(exchange_dir.rglob("*")))
+        given = (str(here.data), here.recipe.model_dump_json(), *map(sha256, events))
+        made = self.known.get(given)
+        if made is not None:
+            shutil.copytree(made, exchange_dir, symlinks=True, dirs_exist_ok=True)
+        for number, each in enumerate(provenance.STEPS):
+            if made is None:
+                step(here, number)
+            yield {"step": each.path, "seconds": 0.0}
+        if made is None:
+            self.known[given] = self.folder / str(len(self.known))
+            shutil.copytree(exchange_dir, self.known[given], symlinks=True)
 
 
 @dataclass
@@ -82,7 +100,12 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def steps(tmp_path_factory: pytest.TempPathFactory) -> Steps:
+    return Steps(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, steps: Steps) -> Settings:
     folder = tmp_path_factory.mktemp("renewal")
     settings = Settings(
         data=shop(folder / "data", users=260, items=60, views=5_000),
@@ -93,7 +116,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture
-def stack(made: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
+def stack(
+    made: Settings, steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Stack:
     exchange = tmp_path / "exchange"
     shutil.copytree(made.exchange_dir, exchange)
     settings = made.model_copy(update={"exchange_dir": exchange})
@@ -187,7 +212,7 @@ def test_new_events_are_trained_on_and_the_newest_of_them_judge(stack: Stack) ->
 
 @pytest.mark.parametrize(("users", "enough"), [(160, True), (60, False)])
 def test_fitted_events_are_no_targets(
-    stack: Stack, tmp_path: Path, users: int, enough: bool
+    stack: Stack, steps: Steps, tmp_path: Path, users: int, enough: bool
 ) -> None:
     """Where many users have events in the part that is held back, these are all targets."""
     events = collected(stack.settings, users)
