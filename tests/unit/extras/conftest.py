@@ -29,7 +29,11 @@ from tests.unit.extras.fakes import (
 )
 from tests.unit.online.conftest import Fakes as CoreFakes
 from tests.unit.online.conftest import fakes as core_fakes  # noqa: F401 (fixtures)
-from tests.unit.online.conftest import kind, opened  # noqa: F401
+from tests.unit.online.conftest import opened  # noqa: F401
+from tests.unit.online.world import KINDS, DefaultWorld, World
+
+# a test whose subject depends on the recipe
+BOTH_KINDS = pytest.mark.parametrize("kind", KINDS)
 
 
 @dataclass
@@ -66,6 +70,17 @@ class Fakes(CoreFakes):
             "page": FakeUserList(self.users),
             "search": self.text,
         }
+
+    def client(self, **server: Any) -> FlaskClient:
+        """Client of another server over the same services, with these settings."""
+        settings = Settings(server=server)
+        return create_app(self.recommender, settings, self.stores).test_client()
+
+
+@pytest.fixture
+def kind() -> type[World]:
+    """Kind of the world; a test that is about another is parametrised with it."""
+    return DefaultWorld
 
 
 @pytest.fixture
@@ -110,8 +125,6 @@ def url(fakes: Fakes) -> Iterator[str]:
 def with_a_key(fakes: Fakes, tmp_path: Path) -> FlaskClient:
     """Client of a server that has keys; sends one with every request."""
     path = tmp_path / "api_keys"
-    http = create_app(
-        fakes.recommender, Settings(server={"keys_file": path}), fakes.stores
-    ).test_client()
+    http = fakes.client(keys_file=path)
     http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {keys.add(path, 'shop')}"
     return http

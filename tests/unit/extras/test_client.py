@@ -17,7 +17,7 @@ from online.main import s2_client
 from online.main.s2_client import as_curl, ask, render
 from online.recommend.types import Request
 from online.web.guard import validated
-from tests.unit.extras.conftest import Fakes, serving
+from tests.unit.extras.conftest import BOTH_KINDS, Fakes, serving
 from tests.unit.online.world import AT, STRANGE_IDS, UNKNOWN_USER
 
 
@@ -27,6 +27,7 @@ def shown(answer: dict[str, object]) -> str:
     return console.export_text()
 
 
+@BOTH_KINDS
 def test_an_explained_answer_shows_ranks_and_reason(url: str, fakes: Fakes) -> None:
     answer = ask(url, {"userid": 8, "size": 5, "timestamp": AT, "explain": True})
     text = shown(answer)

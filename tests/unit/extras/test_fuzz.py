@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 
-import pytest
 import schemathesis
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, settings
@@ -18,8 +17,7 @@ from schemathesis.specs.openapi.checks import (
     positive_data_acceptance,
 )
 
-from tests.unit.extras.document import DOCUMENT
-from tests.unit.online.world import DefaultWorld
+from tests.unit.extras.asking import DOCUMENT
 
 URL = os.environ.get("FUZZ_URL")
 api = schemathesis.openapi.from_dict(DOCUMENT)
@@ -34,7 +32,6 @@ QUESTIONS = {
 CASES = math.ceil(int(os.environ.get("FUZZ_CASES", "450")) / OPERATIONS)  # of each
 
 
-@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 @api.parametrize()
 @settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_request_is_too_much(case: schemathesis.Case, http: FlaskClient) -> None:

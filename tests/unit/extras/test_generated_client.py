@@ -11,8 +11,7 @@ from typing import get_type_hints
 
 import pytest
 
-from tests.unit.extras.document import DOCUMENT
-from tests.unit.online.world import DefaultWorld
+from tests.unit.extras.asking import DOCUMENT
 
 NAME = "generated_recsys_client"
 EXAMPLES = {
@@ -23,7 +22,6 @@ EXAMPLES = {
 }
 
 
-@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 def test_requests_and_answers_have_their_types(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,11 +6,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from extras.questions.where import MAX_IDS
-from tests.unit.extras.document import conforms
-from tests.unit.extras.questions.asking import USER, ask
-from tests.unit.online.world import UNKNOWN_USER, DefaultWorld
+from tests.unit.extras.asking import USER, ask, conforms
+from tests.unit.online.world import UNKNOWN_USER
 
-pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 DIVERSITIES = ("2", "-0.1", "nan", "")
 
 

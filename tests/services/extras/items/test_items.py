@@ -15,7 +15,7 @@ from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.own_stack import redis_of
 from tests.services.conftest import ONE_WORLD
-from tests.unit.extras.questions.asking import ask, ids
+from tests.unit.extras.asking import ask, ids
 from tests.unit.online.fakes import open_breaker
 from tests.unit.online.world import SourceWorld, World
 from tests.waiting import until

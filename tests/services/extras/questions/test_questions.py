@@ -17,7 +17,7 @@ from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.own_stack import redis_of
 from tests.services.conftest import ONE_WORLD, server_of
-from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.extras.asking import USER, ask, ids
 from tests.unit.online.world import (
     LONG_HISTORY_USER,
     NO_VECTOR_ITEM,

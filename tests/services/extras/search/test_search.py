@@ -26,7 +26,7 @@ from online.clients.base import GoneError, StoredError
 from online.clients.elastic import ElasticItems
 from online.clients.triton import TritonScores
 from tests.services.conftest import ONE_WORLD, server_of
-from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.extras.asking import USER, ask, ids
 from tests.unit.extras.search.tiny_encoder import expected, tiny_encoder
 from tests.unit.online.world import UNKNOWN_USER, World
 

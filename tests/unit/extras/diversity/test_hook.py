@@ -6,8 +6,8 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
 from online.recommend.types import Answer
-from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.document import conforms
+from tests.unit.extras.asking import conforms
+from tests.unit.extras.conftest import BOTH_KINDS, Fakes
 from tests.unit.online.world import AT, UNKNOWN_USER
 
 USER = 8
@@ -31,6 +31,7 @@ def test_without_diversity_the_answer_is_what_it_was(http: FlaskClient) -> None:
     assert body() == body(diversity=0) == body(diversity=None)
 
 
+@BOTH_KINDS
 def test_the_answer_has_the_diversity_and_its_time(
     fakes: Fakes, http: FlaskClient
 ) -> None:

@@ -7,14 +7,12 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
+from tests.unit.extras.asking import ids
 from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.questions.asking import ids
 from tests.unit.online.world import (
     UNKNOWN_USER,
-    DefaultWorld,
     ShopWorld,
     TypedWorld,
-    World,
 )
 
 EVENT = {"eventid": "a1", "userid": 1, "itemid": 4, "type": "rating", "value": 5}
@@ -24,11 +22,6 @@ def event(**changes: Any) -> dict[str, Any]:
     """`EVENT` with other fields, and without those that are None."""
     changed = {**EVENT, **changes}
     return {name: value for name, value in changed.items() if value is not None}
-
-
-@pytest.fixture
-def kind(request: pytest.FixtureRequest) -> type[World]:
-    return getattr(request, "param", DefaultWorld)
 
 
 def send(
@@ -124,7 +117,7 @@ def test_refused_events_are_reported_and_not_recorded(
     assert fakes.users.events == {}
 
 
-@pytest.mark.parametrize("kind", [TypedWorld], indirect=True)
+@pytest.mark.parametrize("kind", [TypedWorld])
 def test_a_viewed_item_is_still_recommended_and_a_bought_one_is_not(
     http: FlaskClient,
 ) -> None:
@@ -136,7 +129,7 @@ def test_a_viewed_item_is_still_recommended_and_a_bought_one_is_not(
     assert best not in ids(ask(http, size=200))
 
 
-@pytest.mark.parametrize("kind", [TypedWorld], indirect=True)
+@pytest.mark.parametrize("kind", [TypedWorld])
 def test_a_type_that_the_release_lacks_is_refused(http: FlaskClient) -> None:
     error = send(http, event(type="rating"), 400)["error"]
     assert error["field"] == "type"
@@ -210,7 +203,7 @@ def test_nobody_has_such_an_id(with_a_key: FlaskClient, userid: str) -> None:
     assert response.json["error"]["field"] == "userid"
 
 
-@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+@pytest.mark.parametrize("kind", [ShopWorld])
 @pytest.mark.parametrize("userid", ["/", "//x//", "new\nline", "ünï", "7", "?a=1"])
 def test_ids_may_be_any_text(with_a_key: FlaskClient, userid: str) -> None:
     send(with_a_key, event(userid=userid, itemid="nowhere", type="view"))

@@ -17,7 +17,7 @@ from extras.explain.shapes import Explanation
 from online.clients.base import ServiceError
 from online.recommend.types import Answer, Request
 from tests.unit.data_exchange_center.test_channels import ITEMS, channel, deeper
-from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.conftest import BOTH_KINDS, Fakes
 from tests.unit.online.fakes import DownError
 from tests.unit.online.world import (
     AT,
@@ -25,13 +25,11 @@ from tests.unit.online.world import (
     LATER,
     LONG_HISTORY_USER,
     UNKNOWN_USER,
-    DefaultWorld,
     SourceWorld,
     TypedWorld,
 )
 
 USER = 8
-default = pytest.mark.parametrize("kind", [DefaultWorld])
 source = pytest.mark.parametrize("kind", [SourceWorld])
 
 
@@ -47,6 +45,7 @@ def explained(fakes: Fakes, **more: Any) -> list[Explanation]:
     return explanations
 
 
+@BOTH_KINDS
 def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
     answer = requested(fakes, size=20)
     recall = requested(fakes, size=20, explain="recall").recall
@@ -62,7 +61,6 @@ def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
             assert (at.rank, at.of) == (ranks.get(each.itemid), len(ranks))
 
 
-@default
 @pytest.mark.parametrize("userid", [LONG_HISTORY_USER, BLANK_USER, USER])
 def test_shares_add_up_to_the_channels_score(fakes: Fakes, userid: int) -> None:
     explanations = explained(fakes, userid=userid, timestamp=LATER)
@@ -83,7 +81,6 @@ def test_a_channel_without_shares_is_explained_by_ranks(fakes: Fakes) -> None:
         assert each.reason.code == "taste"
 
 
-@default
 def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
     world = fakes.world
     users = {feature.name for feature in world.spec.of("user")}
@@ -105,7 +102,6 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
             assert moved.effect == pytest.approx(float(scores[at] - without), abs=1e-4)
 
 
-@default
 def test_the_models_part_is_bounded(fakes: Fakes) -> None:
     reported = [each.effects is not None for each in explained(fakes, size=200)]
     assert len(reported) == 200
@@ -123,7 +119,6 @@ def test_a_reason_names_the_type_of_its_events(fakes: Fakes) -> None:
         assert reason.sentence.en.startswith(f"Because of {reason.values[0]}: ")
 
 
-@default
 def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
     history = fakes.world.histories[USER]
     liked = set(history.item_numbers[history.ratings > 3].tolist())
@@ -141,7 +136,6 @@ def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
             assert set(reason.values) <= {"gender", "age", "occupation"}
 
 
-@default
 def test_a_reason_names_an_item_once(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

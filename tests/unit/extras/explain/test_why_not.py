@@ -9,12 +9,11 @@ from extras.explain.hook import WhyNotRequest, absent
 from extras.explain.shapes import WhyNot
 from online.clients.base import ServiceError
 from online.recommend.types import Request, Stopwatch
-from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.conftest import BOTH_KINDS, Fakes
 from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import (
     AT,
     UNKNOWN_USER,
-    DefaultWorld,
 )
 
 USER = 8
@@ -30,6 +29,7 @@ def listed(fakes: Fakes, userid: int = USER, size: int = 200) -> list[int]:
     return list(fakes.recommender.recommend(request).itemids)
 
 
+@BOTH_KINDS
 def test_it_says_of_every_item_what_the_list_says(fakes: Fakes) -> None:
     for userid in fakes.world.userids:
         there, seen = listed(fakes, userid, size=50), fakes.world.seen[userid]
@@ -40,7 +40,6 @@ def test_it_says_of_every_item_what_the_list_says(fakes: Fakes) -> None:
             assert "None" not in found.sentence.en + found.sentence.zh
 
 
-@pytest.mark.parametrize("kind", [DefaultWorld])
 def test_an_item_seen_later_is_not_seen_yet(fakes: Fakes) -> None:
     """A request of an earlier time knows nothing of the newest event."""
     history = fakes.world.histories[USER]
@@ -49,6 +48,7 @@ def test_an_item_seen_later_is_not_seen_yet(fakes: Fakes) -> None:
     assert why_not(fakes, newest, timestamp=second + 1).code != "seen"
 
 
+@BOTH_KINDS
 def test_an_item_ranked_below_the_cut(fakes: Fakes) -> None:
     there = listed(fakes)
     found = why_not(fakes, there[59])
@@ -61,7 +61,6 @@ def test_an_item_ranked_below_the_cut(fakes: Fakes) -> None:
     assert why_not(fakes, there[59], size=60).code == "in_the_list"
 
 
-@pytest.mark.parametrize("kind", [DefaultWorld])
 def test_an_item_found_by_no_channel(fakes: Fakes) -> None:
     world = fakes.world
     vectors = world.user_vectors(USER)
@@ -78,6 +77,7 @@ def test_an_item_found_by_no_channel(fakes: Fakes) -> None:
             assert f"{name} {at.rank}" in answer.sentence.en
 
 
+@BOTH_KINDS
 def test_an_item_without_features(fakes: Fakes) -> None:
     item = fakes.world.no_features_item
     fakes.world.seen[USER].remove(item)

@@ -16,12 +16,10 @@ from extras.keys import store as keys
 from online.clients.base import Client, ServiceError
 from online.main.s1_server import create_app
 from online.recommend.outcomes import BadRequestError
+from tests.unit.extras.asking import conforms
 from tests.unit.extras.conftest import Fakes, serving
-from tests.unit.extras.document import conforms
 from tests.unit.extras.fakes import FakeFaults
-from tests.unit.online.world import DefaultWorld
 
-pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 DOWN = {"service": "triton", "kind": "down"}
 
 

@@ -8,12 +8,11 @@ import pytest
 from flask.testing import FlaskClient
 from gorse import Gorse
 
+from tests.unit.extras.asking import ask
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.events import test_routes
-from tests.unit.extras.questions.asking import ask
-from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld
+from tests.unit.online.world import AT, UNKNOWN_USER
 
-pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 USER = 8
 
 

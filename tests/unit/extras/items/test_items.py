@@ -11,13 +11,12 @@ from data_exchange_center.channel_file import channel_arrays
 from data_exchange_center.dataset import OwnId
 from extras.items.projection import BEFORE, Extended, base_of
 from extras.items.store import LIKES, Follower, Record
-from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.questions.asking import USER, ask, ids
-from tests.unit.online.world import AT, DefaultWorld, ShopWorld, World
+from tests.unit.extras.asking import USER, ask, ids
+from tests.unit.extras.conftest import BOTH_KINDS, Fakes
+from tests.unit.online.world import AT, ShopWorld, World
 
 NEW = 5_000
 BAD_TITLES = (None, 5, "", " ", "\u3000\t", "\u200b", "a\nb", "a\x85", "\u202eabc")
-ONE_WORLD = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 
 
 @pytest.fixture
@@ -64,6 +63,7 @@ def everywhere(http: FlaskClient, world: World, wanted: OwnId) -> dict[str, bool
     return found | {"similar": similar.status_code == 200}
 
 
+@BOTH_KINDS
 @pytest.mark.parametrize(
     "down", [(), ("elasticsearch",), ("elasticsearch", "triton")], ids=str
 )
@@ -81,6 +81,7 @@ def test_a_new_item_is_found_everywhere(
     assert not any(everywhere(shop, world, item).values())
 
 
+@BOTH_KINDS
 def test_a_release_item_is_changed_hidden_and_restored(
     shop: FlaskClient, world: World
 ) -> None:
@@ -106,7 +107,6 @@ def test_a_release_item_is_changed_hidden_and_restored(
     assert ranked() == before | {"title": "It is back"}
 
 
-@ONE_WORLD
 def test_a_patch_places_it_again(shop: FlaskClient, fakes: Fakes, world: World) -> None:
     add(shop, attributes={"genres": ["Comedy"]})
     first = _added(fakes)
@@ -130,7 +130,6 @@ def _added(fakes: Fakes) -> Any:
     return opened.alone
 
 
-@ONE_WORLD
 def test_invalid_attributes_are_refused_with_valid_values(
     shop: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +150,6 @@ def test_invalid_attributes_are_refused_with_valid_values(
     assert "item 5000 already" in add(shop, 409)["error"]["message"]
 
 
-@ONE_WORLD
 def test_nothing_is_written_while_redis_is_away(
     shop: FlaskClient, fakes: Fakes
 ) -> None:
@@ -161,7 +159,6 @@ def test_nothing_is_written_while_redis_is_away(
     assert ids(ask(shop, only=[NEW])) == [NEW]
 
 
-@ONE_WORLD
 def test_events_with_it_count(shop: FlaskClient, world: World) -> None:
     add(shop, attributes={"genres": ["Comedy"]})
     before = ask(shop, userid=99_999)
@@ -173,7 +170,6 @@ def test_events_with_it_count(shop: FlaskClient, world: World) -> None:
     assert NEW not in ids(after)
 
 
-@ONE_WORLD
 def test_likes_move_a_new_item(shop: FlaskClient, fakes: Fakes, world: World) -> None:
     add(shop, attributes={"genres": ["Comedy"]})
     placed = _added(fakes).vectors["tower"]
@@ -196,7 +192,6 @@ def test_likes_move_a_new_item(shop: FlaskClient, fakes: Fakes, world: World) ->
     assert np.allclose(_added(fakes).vectors["tower"], placed)
 
 
-@ONE_WORLD
 def test_the_newest_event_of_a_user_is_its_like(
     shop: FlaskClient, fakes: Fakes, world: World
 ) -> None:
@@ -231,7 +226,6 @@ def test_the_newest_likes_replace_the_oldest() -> None:
     assert Record.model_validate_json(again.model_dump_json()) == again
 
 
-@ONE_WORLD
 def test_forgetting_a_user_deletes_their_likes(
     shop: FlaskClient, fakes: Fakes, world: World
 ) -> None:
@@ -259,7 +253,7 @@ def titled(title: str) -> Any:
     return lambda before: Record(title=title)
 
 
-@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+@pytest.mark.parametrize("kind", [ShopWorld])
 def test_numbers_of_strings_are_none_of_the_releases(
     shop: FlaskClient, fakes: Fakes, world: World
 ) -> None:
@@ -276,7 +270,6 @@ def test_numbers_of_strings_are_none_of_the_releases(
 # --- lists of items
 
 
-@ONE_WORLD
 def test_a_list_is_added_and_removed_at_once(
     shop: FlaskClient, fakes: Fakes, world: World
 ) -> None:
@@ -291,7 +284,6 @@ def test_a_list_is_added_and_removed_at_once(
     assert fakes.new_items.version == 10
 
 
-@ONE_WORLD
 def test_of_a_list_with_an_error_nothing_is_written(
     shop: FlaskClient, fakes: Fakes, world: World
 ) -> None:
@@ -313,7 +305,6 @@ def test_of_a_list_with_an_error_nothing_is_written(
     assert list(fakes.new_items.records[world.dataset]) == [NEW]
 
 
-@ONE_WORLD
 def test_increments_equal_a_rebuild(
     shop: FlaskClient, fakes: Fakes, world: World
 ) -> None:
@@ -358,7 +349,6 @@ def arrays(opened: Extended) -> list[Any]:
     return found
 
 
-@ONE_WORLD
 def test_features_are_fetched_again_with_new_items(
     shop: FlaskClient, fakes: Fakes
 ) -> None:
@@ -373,7 +363,7 @@ def test_features_are_fetched_again_with_new_items(
     assert opened.items.held.item_numbers.tolist() == before
 
 
-@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+@pytest.mark.parametrize("kind", [ShopWorld])
 def test_a_text_id_that_is_added_again_is_one_item(
     fakes: Fakes, world: World, follower: Follower
 ) -> None:
@@ -388,7 +378,6 @@ def test_a_text_id_that_is_added_again_is_one_item(
     assert [item.title for item in items if item.own_id == "x"] == ["second"]
 
 
-@ONE_WORLD
 def test_similar_items_leave_removed_ones_out(shop: FlaskClient, world: World) -> None:
     query = {"itemid": [world.own_item(world.trained[0])]}
     nearest, *_ = ids(dict(shop.get("/ml/similar", query_string=query).json or {}))
@@ -398,7 +387,6 @@ def test_similar_items_leave_removed_ones_out(shop: FlaskClient, world: World) -
     assert nearest not in ids(dict(answer.json or {}))
 
 
-@ONE_WORLD
 def test_writes_that_arrive_together_share_an_update(
     fakes: Fakes, world: World, follower: Follower
 ) -> None:
@@ -414,7 +402,6 @@ def test_writes_that_arrive_together_share_an_update(
     assert fakes.recommender.releases.get() is opened
 
 
-@ONE_WORLD
 def test_polls_pause_between_updates(
     fakes: Fakes, world: World, follower: Follower
 ) -> None:

@@ -6,10 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 from mcp import Client, StdioServerParameters
-
-from tests.unit.online.world import DefaultWorld
 
 ROOT = Path(__file__).resolve().parents[4]
 USER = 8
@@ -30,7 +27,6 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 def test_every_tool_answers(url: str) -> None:
     async def run_steps() -> None:
         command = StdioServerParameters(

@@ -10,8 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from extras.page.hook import find, folded, projected
-from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.document import conforms
+from tests.unit.extras.asking import conforms
+from tests.unit.extras.conftest import BOTH_KINDS, Fakes
 from tests.unit.online.world import (
     AT,
     BLANK_USER,
@@ -61,7 +61,7 @@ def test_a_user_with_events_only_is_found_by_exact_id(http: FlaskClient) -> None
         assert users(http, f"q={text}") == {UNKNOWN_USER: 1}
 
 
-@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+@pytest.mark.parametrize("kind", [ShopWorld])
 def test_ids_may_be_any_text(http: FlaskClient, fakes: Fakes) -> None:
     assert next(iter(users(http, "q=u-8"))) == "u-8f3a"
     history = got(http, "/ml/history?userid=a/b%20c", "UserHistory")
@@ -91,6 +91,7 @@ def test_items_are_found_by_title(http: FlaskClient, fakes: Fakes) -> None:
     assert first.keys() == {"itemid", "title", *fakes.world.attributes(first["itemid"])}
 
 
+@BOTH_KINDS
 def test_the_map_has_items_with_vectors_by_popularity(
     http: FlaskClient, fakes: Fakes
 ) -> None:
@@ -157,6 +158,7 @@ def test_releases_are_listed_the_live_one_first(
     assert history["release"] == OTHER
 
 
+@BOTH_KINDS
 def test_stages_say_what_came(http: FlaskClient, fakes: Fakes) -> None:
     world = fakes.world
     request = {"userid": 1, "timestamp": AT, "stages": True, "explain": "recall"}

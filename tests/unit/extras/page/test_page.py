@@ -4,13 +4,12 @@ import hashlib
 import re
 from pathlib import Path
 
-import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
-from tests.unit.online.world import DefaultWorld, World
+from tests.unit.online.world import World
 
 STATIC = Path(__file__).parents[4] / "extras/page/static"
 OURS = [
@@ -18,8 +17,6 @@ OURS = [
     for path in sorted(STATIC.rglob("*"))
     if path.is_file() and "vendor" not in path.parts
 ]
-
-pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 
 
 def test_the_page_is_served_with_a_strict_policy(http: FlaskClient) -> None:

@@ -8,15 +8,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from extras.questions.cursor import MAX_SHOWN
-from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.questions.asking import (
-    DEFAULT,
+from tests.unit.extras.asking import (
     USER,
     ask,
     ids,
     refused,
     switch,
 )
+from tests.unit.extras.conftest import BOTH_KINDS, Fakes
 from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import UNKNOWN_USER
 
@@ -36,6 +35,7 @@ def pages(
     return shown
 
 
+@BOTH_KINDS
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 def test_a_page_is_the_list_without_the_pages_before(
     http: FlaskClient, userid: int
@@ -46,6 +46,7 @@ def test_a_page_is_the_list_without_the_pages_before(
         assert found[n : n + 50] == rest
 
 
+@BOTH_KINDS
 def test_sizes_may_change_and_the_list_ends(fakes: Fakes, http: FlaskClient) -> None:
     shown: list[Any] = []
     cursor: bool | str = True
@@ -62,6 +63,7 @@ def test_sizes_may_change_and_the_list_ends(fakes: Fakes, http: FlaskClient) -> 
     assert set(fakes.world.itemids) - set(fakes.world.seen[USER]) <= set(shown)
 
 
+@BOTH_KINDS
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 def test_another_release_and_a_rating_repeat_nothing(
     fakes: Fakes, http: FlaskClient, userid: int
@@ -76,7 +78,6 @@ def test_another_release_and_a_rating_repeat_nothing(
     assert len(pages(http, 5, between, userid=userid, timestamp=None)) == 250
 
 
-@DEFAULT
 @pytest.mark.parametrize("down", SERVICES)
 def test_pages_go_on_while_a_service_is_away(
     fakes: Fakes, http: FlaskClient, down: str
@@ -87,7 +88,6 @@ def test_pages_go_on_while_a_service_is_away(
     assert len(pages(http, 5, in_turn)) == 250
 
 
-@DEFAULT
 @pytest.mark.parametrize(
     "body",
     [
@@ -105,7 +105,6 @@ def made(shown: object) -> str:
     return urlsafe_b64encode(json.dumps(shown).encode()).decode()
 
 
-@DEFAULT
 @pytest.mark.parametrize(
     "cursor",
     ["x", 7, made([1])[:-5], made([1.5]), made([1] * MAX_SHOWN * 2)],

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.questions.asking import ask, ids
+from tests.unit.extras.asking import ask, ids
+from tests.unit.extras.conftest import BOTH_KINDS, Fakes
 from tests.unit.online.world import AT, UNKNOWN_USER
 
 
@@ -28,6 +28,7 @@ REQUESTS: list[dict[str, Any]] = [
 ]
 
 
+@BOTH_KINDS
 @pytest.mark.parametrize("down", ["", "elasticsearch", "feast", "triton"])
 def test_the_answer_is_that_of_a_stored_user_with_these_events(
     fakes: Fakes, http: FlaskClient, down: str

@@ -7,8 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from online.recommend.types import MAX_SIZE
-from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.questions.asking import DEFAULT, USER, ask, ids
+from tests.unit.extras.asking import USER, ask, ids
+from tests.unit.extras.conftest import BOTH_KINDS, Fakes
 from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import (
     AT,
@@ -25,6 +25,7 @@ def rank(
     return ask(http, status, "/ml/rank", candidates=candidates, **body)
 
 
+@BOTH_KINDS
 @pytest.mark.parametrize("down", ["", *SERVICES])
 @pytest.mark.parametrize(
     ("userid", "at"), [(USER, AT), (LONG_HISTORY_USER, LATER), (UNKNOWN_USER, AT)]
@@ -49,6 +50,7 @@ def test_items_of_a_list_have_its_scores_and_its_order(
     assert "unknown" not in ranked
 
 
+@BOTH_KINDS
 def test_every_candidate_is_ranked_or_named(fakes: Fakes, http: FlaskClient) -> None:
     """Seen ones, too, and those that nobody has rated; of the one without features nothing can be said."""
     everything, unranked = fakes.world.itemids, fakes.world.no_features_item
@@ -61,7 +63,6 @@ def test_every_candidate_is_ranked_or_named(fakes: Fakes, http: FlaskClient) -> 
     assert ids(rank(http, everything, size=3)) == ids(answer)[:3]
 
 
-@DEFAULT
 def test_reasons_are_given_for_as_many_as_a_list_has(
     fakes: Fakes, http: FlaskClient
 ) -> None:

@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 from data_exchange_center.steps import StepError
 from extras.questions.rules import RuleList, read, rules_key
 from online.main.s1_server import create_app
+from tests.unit.extras.asking import USER, ask, ids, switch
 from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.questions.asking import DEFAULT, USER, ask, ids, switch
 from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import UNKNOWN_USER
 from tests.waiting import until
@@ -39,7 +39,6 @@ def similar(http: FlaskClient) -> list[Any]:
     return ids(http.get("/ml/similar?itemid=4").get_json())
 
 
-@DEFAULT
 @pytest.mark.parametrize("down", ["", *SERVICES])
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 def test_hidden_items_come_in_no_way_of_answering(
@@ -63,7 +62,6 @@ def test_hidden_items_come_in_no_way_of_answering(
     assert hidden.isdisjoint(similar(http))
 
 
-@DEFAULT
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 def test_rules_that_hide_everything_are_no_degradation(
     fakes: Fakes, userid: int
@@ -80,7 +78,6 @@ def moved_up(shown: list[Any], place: int) -> list[Any]:
     return left
 
 
-@DEFAULT
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 def test_a_boosted_item_stands_at_half_its_place(
     fakes: Fakes, http: FlaskClient, userid: int
@@ -91,7 +88,6 @@ def test_a_boosted_item_stands_at_half_its_place(
     assert similar(server(fakes, boosted=[alike[19]])) == moved_up(alike, 20)
 
 
-@DEFAULT
 def test_workers_follow_and_keep_the_last_rules(
     fakes: Fakes, http: FlaskClient
 ) -> None:

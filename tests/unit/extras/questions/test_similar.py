@@ -6,9 +6,8 @@ import numpy as np
 from flask.testing import FlaskClient
 
 from extras.questions.similar import tables_of
-from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.document import conforms
-from tests.unit.extras.questions.asking import SHOP, ask, ids
+from tests.unit.extras.asking import SHOP, ask, conforms, ids
+from tests.unit.extras.conftest import BOTH_KINDS, Fakes
 from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import NO_VECTOR_ITEM
 
@@ -23,6 +22,7 @@ def similar(http: FlaskClient, *itemids: Any, size: int = 20) -> dict[str, Any]:
     return dict(response.json or {})
 
 
+@BOTH_KINDS
 def test_similar_items_say_what_they_share(fakes: Fakes, http: FlaskClient) -> None:
     answer = similar(http, ITEM)
     assert len(answer["item_list"]) == 20
@@ -35,6 +35,7 @@ def test_similar_items_say_what_they_share(fakes: Fakes, http: FlaskClient) -> N
     assert ids(similar(http, ITEM, size=5)) == ids(answer)[:5]
 
 
+@BOTH_KINDS
 def test_it_is_near_by_the_cosine_of_a_channels_item_vectors(
     fakes: Fakes, http: FlaskClient
 ) -> None:
@@ -59,6 +60,7 @@ def test_several_items_are_taken_together(http: FlaskClient) -> None:
     assert "these 2" in answer["item_list"][0]["why"]
 
 
+@BOTH_KINDS
 def test_an_item_that_nobody_has_rated_answers_by_its_attributes(
     fakes: Fakes, http: FlaskClient
 ) -> None:

@@ -7,14 +7,14 @@ from flask.testing import FlaskClient
 
 from extras.questions.where import Attributes, Condition
 from online.recommend.outcomes import BadRequestError
-from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.questions.asking import (
+from tests.unit.extras.asking import (
     SHOP,
     USER,
     ask,
     ids,
     refused,
 )
+from tests.unit.extras.conftest import BOTH_KINDS, Fakes
 from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import NO_VECTOR_ITEM, UNKNOWN_USER, World
 
@@ -31,6 +31,7 @@ def matching(world: World) -> list[int]:
     return found
 
 
+@BOTH_KINDS
 @pytest.mark.parametrize("down", ["", *SERVICES])
 def test_all_that_match_come_whatever_is_away(
     fakes: Fakes, http: FlaskClient, down: str
@@ -46,6 +47,7 @@ def test_all_that_match_come_whatever_is_away(
     assert degraded == ({down} if down else set())
 
 
+@BOTH_KINDS
 @USERS
 def test_ids_limit_the_list_and_are_left_out_of_it(
     http: FlaskClient, userid: int
@@ -81,6 +83,7 @@ def test_a_filter_that_leaves_nothing_is_no_degradation(
     assert "degraded" not in answer
 
 
+@BOTH_KINDS
 def test_a_filter_that_leaves_few_is_no_degradation(
     fakes: Fakes, http: FlaskClient
 ) -> None:

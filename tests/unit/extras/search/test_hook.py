@@ -5,22 +5,16 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from tests.unit.extras.asking import USER, ask, ids, refused
 from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.questions.asking import USER, ask, ids, refused
 from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import (
     NO_VECTOR_ITEM,
     UNKNOWN_USER,
-    DefaultWorld,
     World,
 )
 
 USERS = pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
-
-
-@pytest.fixture
-def kind(request: pytest.FixtureRequest) -> type[World]:
-    return getattr(request, "param", DefaultWorld)
 
 
 def of_genre(world: World, genre: str) -> set[int]:

@@ -29,21 +29,16 @@ from online.clients.base import Breaker, ServiceError, StoredError
 from online.clients.elastic import ElasticItems
 from online.clients.http import HttpAnswer
 from online.main.s1_server import create_app
+from tests.unit.extras.asking import USER, ask, ids
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.fakes import FakeNear, FakeSentences
-from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.extras.search.test_hook import lacks, unseen
-from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, World
+from tests.unit.online.world import UNKNOWN_USER
 
 USERS = pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 WORDS = Hits(np.array([3, 5, 4]), np.array([8.0, 4.0, 2.0]))
 QUERY = NearQuery("aaaaaaaaaaaa", np.ones(DIMS, np.float32), np.empty(0, np.int32))
 NEAR = Hits(np.array([9, 5]), np.array([0.6, 0.3]))
-
-
-@pytest.fixture
-def kind(request: pytest.FixtureRequest) -> type[World]:
-    return getattr(request, "param", DefaultWorld)
 
 
 @pytest.fixture

@@ -33,10 +33,9 @@ from online.main.s1_server import create_app
 from online.recommend import types
 from online.recommend.outcomes import Degradation, Outcome
 from online.recommend.types import Answer, Item
+from tests.unit.extras.asking import conforms, ids
 from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.document import conforms
 from tests.unit.extras.events.test_routes import ask
-from tests.unit.extras.questions.asking import ids
 from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, World
 
 OTHER = "bbbbbbbbbbbb"

@@ -1,21 +1,46 @@
-"""Requests, and what their answers hold."""
+"""Requests to a server with all extras, its OpenAPI document, and what answers hold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
+import jsonschema
 import pytest
 from flask.testing import FlaskClient
 
+from data_exchange_center.settings import Settings
+from online.main.s1_server import create_app
+from online.recommend.recommend import Recommender
 from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.document import conforms
-from tests.unit.online.world import AT, DefaultWorld, ShopWorld
+from tests.unit.online.world import AT, ShopWorld
 
 USER = 1
-DEFAULT = pytest.mark.parametrize("kind", [DefaultWorld])
 SHOP = pytest.mark.parametrize("kind", [ShopWorld])
+
+
+def document() -> dict[str, Any]:
+    recommender = Recommender.from_settings(Settings())
+    try:
+        return dict(
+            create_app(recommender, Settings()).test_client().get("/openapi.json").json
+            or {}
+        )
+    finally:
+        recommender.close()
+
+
+DOCUMENT: Final = document()
+
+
+def conforms(content: Any, name: str) -> None:
+    """Assert that a JSON value is as the document has it."""
+    schema = {
+        "$ref": f"#/components/schemas/{name}",
+        "components": DOCUMENT["components"],
+    }
+    jsonschema.Draft202012Validator(schema).validate(content)
 
 
 def ask(
