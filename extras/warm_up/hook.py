@@ -15,7 +15,7 @@ from online.recommend.loaded_release import Release, with_popular
 from online.recommend.outcomes import NoReleaseError
 from online.recommend.recall import search_channels
 from online.recommend.recommend import Recommender, score_query
-from online.recommend.types import Request, objective_weights, read_id
+from online.recommend.types import read_id
 from online.web.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -57,10 +57,9 @@ def rank_popular(recommender: Recommender, opened: Release, over: Deadline) -> N
         popular = with_popular(opened, user)
         if encoded is not None and len(popular.item_numbers):
             now = int(time.time())
-            weights = objective_weights(
-                Request(userid=own_id, timestamp=now), opened.objectives
+            query, _ = score_query(
+                opened, encoded, user.history, popular, now, opened.weights
             )
-            query, _ = score_query(opened, encoded, user.history, popular, now, weights)
             recommender.scorer.call(query)
             return
 

@@ -88,7 +88,11 @@ class TritonScores(http.HttpClient[ScoreQuery | EncoderQuery, features.Float32])
         columns: int,
     ) -> features.Float32:
         """The model's output, (rows x columns,)."""
-        tensors = [_tensor(name, values) for name, values in inputs.items()]
+        tensors = []
+        for name, values in inputs.items():
+            kind = np_to_triton_dtype(values.dtype)
+            tensor = InferInput(name, values.shape, kind)
+            tensors.append(tensor.set_data_from_numpy(values))
         body, json_length = InferenceServerClient.generate_request_body(
             tensors, _WANTED
         )
@@ -125,8 +129,3 @@ class TritonScores(http.HttpClient[ScoreQuery | EncoderQuery, features.Float32])
                     self.service, f"answered {path} with status {answer.status}"
                 )
         return str(orjson.loads(answer.body)["version"])
-
-
-def _tensor(name: str, values: NDArray[Any]) -> InferInput:
-    tensor = InferInput(name, values.shape, np_to_triton_dtype(values.dtype))
-    return tensor.set_data_from_numpy(values)

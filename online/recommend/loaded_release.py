@@ -68,9 +68,9 @@ class Release:
         return self.manifest.dataset.base_name
 
     @cached_property
-    def objectives(self) -> dict[str, float]:
-        """Target type -> weight in the score; empty: the ranking model has one output."""
-        return self.manifest.objectives
+    def weights(self) -> tuple[float, ...]:
+        """Of the ranking model's outputs: the score is their weighted mean."""
+        return tuple(self.manifest.objectives.values()) or (1.0,)
 
     @cached_property
     def numbers(self) -> dict[OwnId, int]:

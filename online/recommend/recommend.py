@@ -176,12 +176,34 @@ class Recommender:
         """
         watch = watch or Stopwatch()
         slate = self.slate(request, watch, preferred)
-        return self.answer_model.model_construct(
-            userid=request.userid,
-            recommendation=uuid.uuid4().hex,
-            **answer_fields(slate),
-            took_ms=watch.took_ms(),
-        )
+        candidates, item_numbers = slate.candidates, slate.ranked.item_numbers
+        cold_start = slate.user is None and not slate.degraded
+        reason, short, filled_up = "", "", 0
+        if cold_start or slate.degraded:
+            reason = sentences(slate.degraded, cold_start=cold_start)
+        if len(item_numbers) < request.size:
+            outcomes = {each.outcome for each in slate.degraded}
+            if outcomes.isdisjoint({Outcome.POPULAR, Outcome.NO_ITEM_FEATURES}):
+                short, no_more = slate.end
+                reason = f"{reason} {no_more}".strip()
+        if candidates is not None and len(candidates.filled):
+            shown = item_numbers[slate.ranked.shown(request.size)]
+            filled_up = int(np.isin(shown, candidates.filled).sum())
+        fields: dict[str, Any] = {
+            "userid": request.userid,
+            "release": slate.release.release,
+            "recommendation": uuid.uuid4().hex,
+            "cold_start": cold_start,
+            "degraded": slate.degraded,
+            "reason": reason,
+            "item_list": slate.items,
+            "filled_up": filled_up,
+            "short": short,
+            "recall": types.recalled(slate) if request.explain == "recall" else {},
+            "took_ms": watch.took_ms(),
+            **slate.more,
+        }
+        return self.answer_model.model_construct(**fields)
 
     def slate(
         self, request: Request, watch: Stopwatch, preferred: str | None = None
@@ -221,7 +243,9 @@ class Recommender:
         budget_s = (request.budget_ms or server_ms) / 1e3
         waited_s = time.perf_counter() - watch.began
         deadline = Deadline.after(budget_s - waited_s)
-        weights = types.objective_weights(request, release.objectives)
+        weights = release.weights
+        if wanted := request.objectives:
+            weights = types.objective_weights(wanted, release.manifest.objectives)
         popular = Ranked(release.by_popularity.ids, release.by_popularity.scores)
         slate = Slate(request, release, watch, deadline, popular)
         # More work on a request that has waited too long for a thread would make later ones late, too; not where an
@@ -456,34 +480,6 @@ def items_of(
             }
         )
     return _ITEMS.validate_python(items)
-
-
-def answer_fields(slate: Slate) -> dict[str, Any]:
-    """The fields of the answer that say what the list is made of."""
-    ranked, candidates, size = slate.ranked, slate.candidates, slate.request.size
-    cold_start = slate.user is None and not slate.degraded
-    reason, short, filled_up = "", "", 0
-    if cold_start or slate.degraded:
-        reason = sentences(slate.degraded, cold_start=cold_start)
-    if len(ranked.item_numbers) < size:
-        outcomes = {each.outcome for each in slate.degraded}
-        if outcomes.isdisjoint({Outcome.POPULAR, Outcome.NO_ITEM_FEATURES}):
-            short, no_more = slate.end
-            reason = f"{reason} {no_more}".strip()
-    if candidates is not None and len(candidates.filled):
-        shown = ranked.item_numbers[ranked.shown(size)]
-        filled_up = int(np.isin(shown, candidates.filled).sum())
-    return {
-        "release": slate.release.release,
-        "cold_start": cold_start,
-        "item_list": slate.items,
-        "degraded": slate.degraded,
-        "filled_up": filled_up,
-        "short": short,
-        "reason": reason,
-        "recall": types.recalled(slate) if slate.request.explain == "recall" else {},
-        **slate.more,
-    }
 
 
 # --- what stands in for Redis and Feast

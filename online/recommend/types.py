@@ -95,27 +95,27 @@ class Request(BaseModel):
 
 
 def objective_weights(
-    request: Request, objectives: Mapping[str, float]
+    wanted: Mapping[str, float], objectives: Mapping[str, float]
 ) -> tuple[float, ...]:
-    """Weights of the ranking model's outputs, of which the score is the weighted mean. Raises BadRequestError.
+    """A request's weights of the ranking model's outputs. Raises BadRequestError.
 
-    ``objectives``: target type -> weight of the release; empty: the model has one output.
+    Args:
+        wanted: by target type, at least one.
+        objectives: as `Manifest.objectives`.
     """
-    if not request.objectives:
-        return tuple(objectives.values()) or (1.0,)
     if not objectives:
         raise BadRequestError(
             "objectives",
             "objectives: this release has none: its data set names no types of events ([types] in dataset.toml), or "
             "its ranker is not of kind list.",
         )
-    unknown = sorted(request.objectives.keys() - objectives.keys())
+    unknown = sorted(wanted.keys() - objectives.keys())
     if unknown:
         raise BadRequestError(
             "objectives",
             f"objectives: {unknown[0]!r} must be one of: {', '.join(objectives)}.",
         )
-    weights = tuple(request.objectives.get(name, 0.0) for name in objectives)
+    weights = tuple(wanted.get(name, 0.0) for name in objectives)
     if not sum(weights):
         raise BadRequestError("objectives", "objectives: one must be above 0.")
     return weights
