@@ -41,9 +41,13 @@ def settings_on_free_ports(exchange_dir: Path) -> Settings:
         groups.setdefault(group, {})[name] = number
     settings = Settings(exchange_dir=exchange_dir, **groups)
     socket_dir = Settings(exchange_dir=exchange_dir).redis.socket_dir
-    return settings.model_copy(
-        update={"redis": settings.redis.model_copy(update={"socket_dir": socket_dir})}
-    )
+    return change(settings, "redis", socket_dir=socket_dir)
+
+
+def change(settings: Settings, group: str, **values: object) -> Settings:
+    """The settings with other values in one group."""
+    own = getattr(settings, group).model_copy(update=values)
+    return settings.model_copy(update={group: own})
 
 
 def free_block(count: int) -> int:

@@ -17,7 +17,7 @@ from stack.preflight import is_taken
 from stack.redis import REDIS
 from stack.service import LOOPBACK, ROOT, NotReadyError, Service
 from stack.supervision import members
-from tests.free_ports import free_block, free_ports, settings_on_free_ports
+from tests.free_ports import change, free_block, free_ports, settings_on_free_ports
 from tests.needs import program
 from tests.own_stack import own_or_running_stack, own_stack
 from tests.waiting import until
@@ -40,19 +40,17 @@ def all_clustered(exchange_dir: Path) -> Settings:
     """
     settings = patient(clustered(settings_on_free_ports(exchange_dir)), 2.5)
     first = free_block(2 * ELASTICSEARCH_NODES)
-    search = {
-        "cluster": True,
-        "port": first,
-        "transport_port": first + ELASTICSEARCH_NODES,
-    }
-    elasticsearch = settings.elasticsearch.model_copy(
-        update={**search, "shards": 3, "replicas": 1}
+    settings = change(
+        settings,
+        "elasticsearch",
+        cluster=True,
+        port=first,
+        transport_port=first + ELASTICSEARCH_NODES,
+        shards=3,
+        replicas=1,
     )
-    on_port = {"socket_dir": None, "nodes": f"{LOOPBACK}:{settings.triton.http_port}"}
-    triton = settings.triton.model_copy(update=on_port)
-    return settings.model_copy(
-        update={"elasticsearch": elasticsearch, "triton": triton}
-    )
+    nodes = f"{LOOPBACK}:{settings.triton.http_port}"
+    return change(settings, "triton", socket_dir=None, nodes=nodes)
 
 
 # One more process of a service than the stack starts, and HAProxy before some: killed and started by a test.
@@ -132,14 +130,13 @@ def balanced(addresses: tuple[str, str], folder: Path) -> Iterator[str]:
 
 def clustered(settings: Settings, timeout_s: float = 5.0) -> Settings:
     """These settings, with Redis as a cluster on ports of its own."""
-    changed = {
-        "cluster": True,
-        "socket_dir": None,
-        "port": free_block(2 * REDIS_SERVERS),
-        "timeout_s": timeout_s,
-    }
-    return settings.model_copy(
-        update={"redis": settings.redis.model_copy(update=changed)}
+    return change(
+        settings,
+        "redis",
+        cluster=True,
+        socket_dir=None,
+        port=free_block(2 * REDIS_SERVERS),
+        timeout_s=timeout_s,
     )
 
 
@@ -147,8 +144,7 @@ def clustered(settings: Settings, timeout_s: float = 5.0) -> Settings:
 def own_cluster(exchange_dir: Path) -> Iterator[Settings]:
     """Settings of it, with a password; it is taken down at the end."""
     settings = clustered(settings_on_free_ports(exchange_dir))
-    secret = settings.redis.model_copy(update={"password": SecretStr("p@ss%w0rd$1")})
-    settings = settings.model_copy(update={"redis": secret})
+    settings = change(settings, "redis", password=SecretStr("p@ss%w0rd$1"))
     with own_stack(settings, [REDIS]):
         yield settings
 

@@ -26,7 +26,7 @@ from stack.service import LOOPBACK, Service
 from stack.supervision import Supervisor
 from stack.triton.service import TRITON
 from tests.cluster.conftest import PATIENCE_S, ServiceProcess, balanced
-from tests.free_ports import free_ports
+from tests.free_ports import change, free_ports
 from tests.http_server import serving
 from tests.prometheus import value
 from tests.services.offline_to_online.releases import SYNC, live, written
@@ -44,13 +44,9 @@ PORTS: Final = {"feast": ("port",), "triton": ("http_port", "metrics_port")}
 def moved(settings: Settings) -> Settings:
     """The same, with Feast and Triton on other ports."""
     free = iter(free_ports(sum(map(len, PORTS.values()))))
-    changed = {
-        group: getattr(settings, group).model_copy(
-            update={port: next(free) for port in ports}
-        )
-        for group, ports in PORTS.items()
-    }
-    return settings.model_copy(update=changed)
+    for group, ports in PORTS.items():
+        settings = change(settings, group, **{port: next(free) for port in ports})
+    return settings
 
 
 def with_both(one: Settings, other: Settings) -> Settings:
@@ -61,11 +57,8 @@ def with_both(one: Settings, other: Settings) -> Settings:
             f"{LOOPBACK}:{getattr(getattr(each, group), port)}" for each in (one, other)
         )
 
-    feast = one.feast.model_copy(update={"nodes": nodes("feast", "port")})
-    triton = {"nodes": nodes("triton", "http_port")}
-    return one.model_copy(
-        update={"feast": feast, "triton": one.triton.model_copy(update=triton)}
-    )
+    both = change(one, "feast", nodes=nodes("feast", "port"))
+    return change(both, "triton", nodes=nodes("triton", "http_port"))
 
 
 @dataclass(frozen=True)
@@ -99,11 +92,8 @@ class Replica(ServiceProcess):
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         server = {"port": free_ports(1)[0], "workers": 1, "budget_ms": BUDGET_MS}
-        own = {
-            "exchange_dir": folder,
-            "server": settings.server.model_copy(update=server),
-        }
-        super().__init__(SERVER, settings.model_copy(update=own), folder / "server.log")
+        own = settings.model_copy(update={"exchange_dir": folder})
+        super().__init__(SERVER, change(own, "server", **server), folder / "server.log")
 
     @property
     def address(self) -> str:

@@ -27,7 +27,7 @@ from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from stack.commands import by_name
 from stack.redis import REDIS
-from tests.free_ports import settings_on_free_ports
+from tests.free_ports import change, settings_on_free_ports
 from tests.own_stack import own_or_running_stack, own_stack, redis_of
 from tests.unit.online.world import ALL_KINDS, DefaultWorld, World
 
@@ -70,8 +70,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a Redis that the module has for itself. The supervisor restarts it when it is killed."""
     settings = settings_on_free_ports(tmp_path_factory.mktemp("exchange"))
     # the machine may be busy
-    patient = settings.redis.model_copy(update={"timeout_s": 30.0})
-    with own_stack(settings.model_copy(update={"redis": patient}), [REDIS]) as settings:
+    patient = change(settings, "redis", timeout_s=30.0)
+    with own_stack(patient, [REDIS]) as settings:
         yield settings
 
 

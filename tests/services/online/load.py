@@ -25,7 +25,7 @@ from data_exchange_center.settings import Settings
 from research.bench.processes import listening, listens_on
 from stack.server import SERVER
 from stack.service import LOOPBACK, ROOT
-from tests.free_ports import settings_on_free_ports
+from tests.free_ports import change, settings_on_free_ports
 
 LATE = 0.03  # share of the answers that a stall of the machine may delay
 
@@ -215,9 +215,7 @@ def running(
     ``variables``: further ones of its environment.
     """
     settings = settings or settings_on_free_ports(folder)
-    settings = settings.model_copy(
-        update={"server": settings.server.model_copy(update=server_settings)}
-    )
+    settings = change(settings, "server", **server_settings)
     program = SERVER.program(settings)
     environment = {**program.environment, **(variables or {})}
     log = folder / "server.log"

@@ -16,6 +16,7 @@ from stack.redis import REDIS
 from stack.server import SERVER
 from stack.service import StackError
 from stack.supervision import Supervisor
+from tests.free_ports import change
 from tests.services.conftest import ONE_WORLD
 from tests.services.online.load import bodies_of, load
 from tests.unit.online.world import AT, World
@@ -47,12 +48,6 @@ def workers_of(settings: Settings) -> set[int]:
     return {child.pid for child in psutil.Process(pid_of(settings)).children()}
 
 
-def with_server(settings: Settings, **values: object) -> Settings:
-    return settings.model_copy(
-        update={"server": settings.server.model_copy(update=values)}
-    )
-
-
 @pytest.mark.parametrize(
     "changed",
     [{}, {"budget_ms": 260, "workers": 3}],
@@ -64,7 +59,7 @@ def test_no_request_is_lost_when_the_server_restarts(
     former, master, settings = (
         workers_of(served),
         pid_of(served),
-        with_server(served, **changed),
+        change(served, "server", **changed),
     )
     with load(served.server.url, BODIES, CLIENTS) as requested:
         requested.wait(lambda answer: answer.status == 200, PATIENCE_S)
@@ -92,7 +87,7 @@ def test_workers_have_the_settings_of_the_last_serve(served: Settings) -> None:
         requests.get(f"{served.server.url}/metrics", timeout=30).status_code
     )
     assert metrics() == 200
-    serve(with_server(served, extras="none"))
+    serve(change(served, "server", extras="none"))
     assert {metrics() for _ in range(20)} == {404}
 
 
@@ -112,7 +107,7 @@ def test_a_wrong_setting_leaves_the_running_server_untouched(
 ) -> None:
     before = state(served)
     monkeypatch.setenv(variable, "2")
-    wrong = with_server(served, extras="2") if "EXTRAS" in variable else served
+    wrong = change(served, "server", extras="2") if "EXTRAS" in variable else served
     for command in (serve, lambda settings: commands.up(settings, [REDIS])):
         with pytest.raises(StackError, match=f"{variable}.*goes on as before") as error:
             command(wrong)
@@ -162,7 +157,7 @@ def test_a_service_that_is_up_again_is_called(
     patient: Settings, world: World, name: str
 ) -> None:
     """`up` returns once the next request is answered in full, even where requests have found the service dead."""
-    settings = with_server(patient, warm_up_s=2.0)
+    settings = change(patient, "server", warm_up_s=2.0)
     bodies = bodies_of((1, 2, 3), AT, 10_000)
     try:
         serve(settings)

@@ -17,7 +17,7 @@ from stack import commands
 from stack.commands import SERVICES, by_name
 from stack.service import LOOPBACK, NotReadyError, StackError
 from stack.supervision import Supervisor, members
-from tests.free_ports import settings_on_free_ports
+from tests.free_ports import change, settings_on_free_ports
 from tests.own_stack import redis_of
 
 
@@ -111,11 +111,7 @@ class TestOwnStack:
         assert answer.json()["_source"] == {"a": 1}
 
     def test_a_new_password_restarts_redis_and_is_required(self, own: Settings) -> None:
-        secret = own.model_copy(
-            update={
-                "redis": own.redis.model_copy(update={"password": SecretStr("hush")})
-            }
-        )
+        secret = change(own, "redis", password=SecretStr("hush"))
         try:
             commands.up(own, [by_name("redis")])
             commands.up(secret, [by_name("redis")])

@@ -29,6 +29,7 @@ from stack.service import (
     environment_of,
 )
 from stack.supervision import CONFIGURATION, MARK, Supervisor, describe
+from tests.free_ports import change
 from tests.http_server import serving
 from tests.synthetic_release import write_artifacts
 
@@ -116,8 +117,7 @@ def test_what_up_does(
     given: str,
     done: str,
 ) -> None:
-    server = settings.server.model_copy(update=former)
-    before = settings.model_copy(update={"server": server})
+    before = change(settings, "server", **former)
     supervisor = FakeSupervisor(before, set(alive), changed)
 
     def noted(what: str) -> Callable[..., None]:
@@ -283,8 +283,7 @@ def test_odd_names_of_folders_and_passwords_come_through(
 
 @pytest.fixture
 def secret(settings: Settings) -> Settings:
-    redis = settings.redis.model_copy(update={"password": SecretStr("hush")})
-    return settings.model_copy(update={"redis": redis})
+    return change(settings, "redis", password=SecretStr("hush"))
 
 
 def test_no_password_stands_in_a_process_list(secret: Settings) -> None:

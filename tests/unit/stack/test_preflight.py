@@ -14,6 +14,7 @@ from stack import preflight
 from stack.commands import PROGRAMS, SERVICES, by_name
 from stack.service import Service, StackError
 from stack.triton import service as triton
+from tests.free_ports import change
 
 
 def refused(by: str, check: Callable[..., object], *arguments: object) -> None:
@@ -21,11 +22,6 @@ def refused(by: str, check: Callable[..., object], *arguments: object) -> None:
     with pytest.raises(StackError, match=by) as error:
         check(*arguments)
     assert "\n" not in str(error.value)
-
-
-def moved(settings: Settings, service: str, **values: object) -> Settings:
-    group = getattr(settings, service).model_copy(update=values)
-    return settings.model_copy(update={service: group})
 
 
 def test_an_exchange_folder_of_another_user_or_on_a_full_disk(
@@ -50,7 +46,7 @@ def test_a_taken_port_names_its_holder_and_setting(settings: Settings) -> None:
 
 
 def test_two_services_on_one_port(settings: Settings) -> None:
-    both = moved(settings, "feast", port=settings.elasticsearch.port)
+    both = change(settings, "feast", port=settings.elasticsearch.port)
     by = "RECSYS_FEAST__PORT and RECSYS_ELASTICSEARCH__PORT"
     refused(by, preflight.check_ports, both, SERVICES)
 
@@ -95,14 +91,14 @@ def test_no_libpython_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_host_that_is_not_the_local_services(
     settings: Settings, service: Service, host: str
 ) -> None:
-    there = moved(settings, service.name, host=host)
+    there = change(settings, service.name, host=host)
     by = f"RECSYS_{service.name.upper()}__HOST"
     refused(by, preflight.check_host, there, service)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
 def test_the_server_has_keys_and_may_be_opened(settings: Settings, host: str) -> None:
-    preflight.check_host(moved(settings, "server", host=host), by_name("server"))
+    preflight.check_host(change(settings, "server", host=host), by_name("server"))
 
 
 def test_an_unknown_service_names_those_there_are() -> None:

@@ -11,6 +11,7 @@ from extras.keys import hook
 from extras.keys.hook import RATE_PREFIX
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
+from tests.free_ports import change
 from tests.own_stack import redis_of
 from tests.services.conftest import server_of
 from tests.unit.online.world import (
@@ -71,9 +72,7 @@ def test_all_workers_count_together(
 ) -> None:
     # a busy machine is no reason to count by oneself
     monkeypatch.setattr(hook, "_TIMEOUT_S", 5.0)
-    limited = stack.model_copy(
-        update={"server": stack.server.model_copy(update={"rate": "3/hour"})}
-    )
+    limited = change(stack, "server", rate="3/hour")
     first, second = server(limited), server(limited)
     with redis_of(stack) as client:
         try:

@@ -23,7 +23,7 @@ from online.web.asgi import MAX_BODY, RETRY_AFTER_S
 from stack import server as stack_server
 from stack.images import entry_points
 from stack.service import ROOT
-from tests.free_ports import settings_on_free_ports
+from tests.free_ports import change, settings_on_free_ports
 from tests.prometheus import requests_of, value
 from tests.services.online.load import running
 from tests.waiting import until
@@ -35,15 +35,13 @@ REDIS_TIMEOUT_S = 5.0  # a busy machine has all requests there before, and has r
 @contextmanager
 def stuck(folder: Path) -> Iterator[Settings]:
     """A server whose Redis takes connections and says nothing."""
-    settings = settings_on_free_ports(folder)
-    redis = settings.redis.model_copy(
-        update={"timeout_s": REDIS_TIMEOUT_S, "socket_dir": None}
-    )
+    on_port = {"timeout_s": REDIS_TIMEOUT_S, "socket_dir": None}
+    settings = change(settings_on_free_ports(folder), "redis", **on_port)
     with (
-        socket.create_server(("127.0.0.1", redis.port), backlog=200),
+        socket.create_server(("127.0.0.1", settings.redis.port), backlog=200),
         running(
             folder,
-            settings.model_copy(update={"redis": redis}),
+            settings,
             workers=1,
             threads=THREADS,
             max_in_flight=IN_FLIGHT,
@@ -181,14 +179,8 @@ REDIS, ELASTIC, OWN = "hush-redis", "hush-elastic", "hush-own-key"
 
 def test_secrets_appear_nowhere(tmp_path: Path) -> None:
     settings = settings_on_free_ports(tmp_path)
-    settings = settings.model_copy(
-        update={
-            "redis": settings.redis.model_copy(update={"password": SecretStr(REDIS)}),
-            "elasticsearch": settings.elasticsearch.model_copy(
-                update={"password": SecretStr(ELASTIC)}
-            ),
-        }
-    )
+    settings = change(settings, "redis", password=SecretStr(REDIS))
+    settings = change(settings, "elasticsearch", password=SecretStr(ELASTIC))
     key = keys.add(settings.keys_file, "shop")
     digest = keys.read(settings.keys_file)["shop"].digest
     more = {

@@ -22,7 +22,7 @@ from tests.free_ports import settings_on_free_ports
 from tests.needs import program
 from tests.prometheus import Prometheus
 from tests.unit.extras.conftest import Fakes
-from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
+from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld
 from tests.waiting import until
 
 HERE = Path(__file__).parent
@@ -99,6 +99,7 @@ def test_prometheus_on_kubernetes_scrapes_each_pod() -> None:
     expect_sound("check", "config", "--syntax-only", config)
 
 
+@pytest.mark.parametrize("kind", [DefaultWorld])
 def test_dashboard_and_alerts_run_on_a_real_prometheus(
     url: str, fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
