@@ -161,7 +161,7 @@ class HistorySum(VectorChannel):
     # bias (h,) of SiLU units, weights (h, d) back; its output is added to the sum
     hidden: tuple[Float32, ...] = ()
 
-    @property
+    @cached_property
     def events(self) -> int:
         """Number of weights, one an event."""
         return int(self.lag.shape[2])
@@ -174,7 +174,7 @@ class HistorySum(VectorChannel):
         items = requests.items[:, : self.events]  # (m, n)
         # the first field's sum begins with the base row and the profile's rows
         sums = np.zeros(
-            (len(self.rows), len(requests), self.items.shape[1]), np.float32
+            (len(self.rows), len(items), self.items.shape[1]), np.float32
         )  # (fields, m, d)
         sums[0] = self.base[requests.regimes]
         for table, column in zip(self.profile, requests.profiles.T, strict=False):

@@ -160,11 +160,6 @@ class UserFeatures:
         # by release, and whether they are strict
         self._waiting: dict[tuple[str, bool], list[PendingRow]] = {}
 
-    @property
-    def waiting(self) -> int:
-        """Requests that the next calls will fetch for."""
-        return sum(map(len, list(self._waiting.values())))
-
     def fetch(
         self,
         release: str,

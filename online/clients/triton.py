@@ -61,23 +61,14 @@ class TritonScores(http.HttpClient[ScoreQuery | EncoderQuery, features.Float32])
     def _call(self, query: ScoreQuery | EncoderQuery) -> features.Float32:
         if isinstance(query, EncoderQuery):
             return self.infer(query.model, 1, query.inputs, 1, query.dims)
-        whole, starts = query.inputs, range(0, len(query.inputs), wire.MAX_BATCH)
-        slices = [
-            replace(whole, rows=whole.rows[at : at + wire.MAX_BATCH]) for at in starts
-        ]
-        n = len(query.weights)
-        parts = [
-            self.infer(query.model, query.version, part.by_name, len(part), n)
-            for part in slices
-        ]
-        if not parts:
-            return np.empty(0, np.float32)
-        outputs = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return (
-            outputs
-            if n == 1
-            else features.weighted(outputs.reshape(-1, n), query.weights)
-        )
+        rows, n = query.inputs.rows, len(query.weights)
+        outputs = [np.empty(0, np.float32)]
+        for at in range(0, len(rows), wire.MAX_BATCH):
+            some = rows[at : at + wire.MAX_BATCH]
+            inputs = replace(query.inputs, rows=some).by_name
+            found = self.infer(query.model, query.version, inputs, len(some), n)
+            outputs.append(found)
+        return features.weighted(np.concatenate(outputs).reshape(-1, n), query.weights)
 
     def infer(
         self,
