@@ -1,6 +1,6 @@
 """Items behind those that the channels found: popular ones that complete a list, and a request's own candidates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,6 @@ from data_exchange_center.fusion import (
     KINDS,
     NO_HITS,
     RRF_K,
-    Fused,
     Hits,
     z_scores,
 )
@@ -24,23 +23,42 @@ def behind(
     more: NDArray[np.int64],
     tails: Mapping[str, Hits] | None = None,
 ) -> Candidates:
-    """Append items, (m,) ``more``, that no channel has on its list: see `fuse_behind`.
+    """Append items, (m,) ``more``, that no channel has on its list, fused as if the lists went on with ``tails``.
 
-    ``tails``: how each channel's list goes on with them; None: no channel scores them.
+    Features and ties as of `fuse`, but an item on no tail follows in the given order, and a z-score is by the scores of
+    the list alone. ``tails``: by channel; None: no channel scores the items.
     """
     if not len(more):
         return found
-    names = [channel.name for channel in recipe.channels]
-    weights = [channel.fusion_weight for channel in recipe.channels]
-    lists = [found.by_channel[name] for name in names]
-    tail_hits = [tails[name] if tails else NO_HITS for name in names]
-    after = fuse_behind(lists, tail_hits, weights, more, len(found.item_numbers))
-    last = found.scores.min(initial=np.inf)
+    places = {each: place for place, each in enumerate(more.tolist())}
+    total = np.zeros(len(more))
+    columns = np.zeros((KINDS * len(recipe.channels) + 1, len(more)))
+    for n, channel in enumerate(recipe.channels):
+        head = found.by_channel[channel.name]
+        tail = tails[channel.name] if tails else NO_HITS
+        at = [places[each] for each in tail.ids.tolist()]
+        ranks = np.full(len(more), len(head.ids) + len(tail.ids))
+        ranks[at] = len(head.ids) + np.arange(len(tail.ids))
+        total[at] += channel.fusion_weight / (RRF_K + 1 + ranks[at])
+        if len(head.ids):
+            last = min(*head.scores[-1:], *tail.scores[-1:], np.inf)
+            scores = np.full(len(more), last)
+            scores[at] = tail.scores
+            columns[KINDS * n : KINDS * (n + 1)] = (
+                scores,
+                z_scores(scores, head.scores),
+                np.log1p(ranks),
+            )
+    order = np.argsort(-total, kind="stable")
+    features = np.ascontiguousarray(columns[:, order].T, dtype=np.float32)
+    features[:, -1] = np.log1p(len(found.item_numbers) + np.arange(len(order)))
+    lowest = found.scores.min(initial=np.inf)
+    scores = np.minimum(total[order].astype(np.float32), lowest)
     return replace(
         found,
-        item_numbers=np.concatenate([found.item_numbers, after.ids]),
-        scores=np.concatenate([found.scores, np.minimum(after.scores, last)]),
-        features=np.concatenate([found.features, after.features]),
+        item_numbers=np.concatenate([found.item_numbers, more[order]]),
+        scores=np.concatenate([found.scores, scores]),
+        features=np.concatenate([found.features, features]),
     )
 
 
@@ -63,41 +81,3 @@ def fill_up(
         left = left[np.isin(left, user.only)]
     more = left[: max(recipe.candidates - len(found.item_numbers), 0)].astype(np.int64)
     return replace(behind(recipe, found, more), filled=more)
-
-
-def fuse_behind(
-    channels: Sequence[Hits],
-    tails: Sequence[Hits],
-    weights: Sequence[float],
-    ids: NDArray[np.int64],
-    size: int,
-) -> Fused:
-    """Fuse (m,) ``ids``, which are on none of the channels' lists, as if the lists went on with ``tails``.
-
-    Features and ties as of `fuse`, but an item on no tail follows in the given order, and a z-score is by the scores of
-    the list alone. ``size``: length of the fused list that they stand behind.
-    """
-    places = {each: place for place, each in enumerate(ids.tolist())}
-    total = np.zeros(len(ids))
-    columns = np.zeros((KINDS * len(channels) + 1, len(ids)))
-    for n, (head, tail, weight) in enumerate(
-        zip(channels, tails, weights, strict=True)
-    ):
-        at = [places[each] for each in tail.ids.tolist()]
-        ranks = np.full(len(ids), len(head.ids) + len(tail.ids))
-        ranks[at] = len(head.ids) + np.arange(len(tail.ids))
-        total[at] += weight / (RRF_K + 1 + ranks[at])
-        if len(head.ids):
-            scores = np.full(
-                len(ids), min(*head.scores[-1:], *tail.scores[-1:], np.inf)
-            )
-            scores[at] = tail.scores
-            columns[KINDS * n : KINDS * (n + 1)] = (
-                scores,
-                z_scores(scores, head.scores),
-                np.log1p(ranks),
-            )
-    order = np.argsort(-total, kind="stable")
-    features = np.ascontiguousarray(columns[:, order].T, dtype=np.float32)
-    features[:, -1] = np.log1p(size + np.arange(len(order)))
-    return Fused(ids[order], total[order].astype(np.float32), features)

@@ -37,6 +37,13 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def first_problem(error: ValidationError) -> str:
+    """The first field that is wrong, and what is wrong with it."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}"
+
+
 class TrainRecipe(Frozen):
     """One training run of a model of rated pairs."""
 
@@ -386,7 +393,4 @@ def recipe_called(name: str) -> Recipe:
     except OSError as error:
         raise ValueError(f"recipe {name} cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(
-            f"{name} is no recipe ({'.'.join(map(str, first['loc']))}: {first['msg']})"
-        ) from error
+        raise ValueError(f"{name} is no recipe ({first_problem(error)})") from error

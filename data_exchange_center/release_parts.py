@@ -26,6 +26,7 @@ from data_exchange_center.dataset import Dataset, IdKind, OwnId, own_id
 from data_exchange_center.exact import ExactItems, IndexedItem
 from data_exchange_center.files import parts_of, sha256
 from data_exchange_center.manifest import FORMAT, Manifest, Part
+from data_exchange_center.recipes import first_problem
 from data_exchange_center.settings import Settings
 
 # Fields that describe a data set's files, held-out part included, are no part of a release.
@@ -93,10 +94,8 @@ def _validated(
     try:
         return model.model_validate(document.read(exchange_dir))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise document.wrong(
-            exchange_dir, f"{otherwise} ({where}: {first['msg']})"
+            exchange_dir, f"{otherwise} ({first_problem(error)})"
         ) from error
 
 
@@ -157,7 +156,7 @@ def read_users(exchange_dir: Path) -> list[UserRow]:
     own_ids = read_own_ids(exchange_dir).users
     genres = _by_user(artifacts.USER_PREFERENCES, exchange_dir, Columns.GENRES)
     seen = _by_user(artifacts.USER_SEEN, exchange_dir, Columns.SEEN)
-    vectors = vectors_by(artifacts.USER_VECTORS.read(exchange_dir), Columns.USER)
+    vectors = _vectors_by(artifacts.USER_VECTORS.read(exchange_dir), Columns.USER)
     states = artifacts.USER_STATE.read(exchange_dir).sort_values(Columns.USER)
     events = (Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
     columns = [states[name] for name in (Columns.USER, Columns.PROFILE, *events)]
@@ -180,21 +179,26 @@ def read_users(exchange_dir: Path) -> list[UserRow]:
     return rows
 
 
-def read_items(exchange_dir: Path) -> ExactItems:
-    """Every item with its terms and its vectors, for an exact search. Raises ArtifactError when a file is missing."""
+def read_items(exchange_dir: Path) -> list[IndexedItem]:
+    """Every item with its terms and its vectors. Raises ArtifactError when a file is missing."""
     terms = artifacts.ITEM_TERMS.read(exchange_dir)
-    vectors = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM)
-    dims = {
-        channel: len(vector)
-        for by_channel in vectors.values()
-        for channel, vector in by_channel.items()
-    }
-    items = (
-        IndexedItem(number, tuple(codes), vectors.get(number, {}))
+    vectors = _vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM)
+    return [
+        IndexedItem(number, tuple(codes.tolist()), vectors.get(number, {}))
         for number, codes in zip(
             terms[Columns.ITEM].tolist(), terms[Columns.GENRES], strict=True
         )
-    )
+    ]
+
+
+def read_exact_items(exchange_dir: Path) -> ExactItems:
+    """All items, for an exact search. Raises ArtifactError when a file is missing."""
+    items = read_items(exchange_dir)
+    dims = {
+        channel: len(vector)
+        for item in items
+        for channel, vector in item.vectors.items()
+    }
     return ExactItems.of(items, dims)
 
 
@@ -203,7 +207,9 @@ def _by_user(table: artifacts.Table, exchange_dir: Path, column: str) -> dict[in
     return dict(zip(frame[Columns.USER].tolist(), frame[column], strict=True))
 
 
-def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, features.Float32]]:
+def _vectors_by(
+    frame: pd.DataFrame, key: str
+) -> dict[int, dict[str, features.Float32]]:
     """Table of a key and a vector column for each channel -> (key -> channel -> (dim,) vector), without nulls."""
     fields = frame.columns.drop(key)
     channels = [field.removeprefix(wire.vector_of("")) for field in fields]

@@ -26,7 +26,7 @@ from data_exchange_center.filling import fill_up
 from data_exchange_center.release_parts import (
     UserRow,
     read_channels,
-    read_items,
+    read_exact_items,
     read_users,
 )
 from data_exchange_center.settings import Settings
@@ -210,7 +210,7 @@ def answers(
     folder, recipe, past = settings.artifacts_dir, settings.recipe.recall, holdout.past
     users = users_at(folder, holdout, stored_events=stored_events)
     index, ranker, channels = (
-        read_items(folder),
+        read_exact_items(folder),
         OfflineRanker.read(folder),
         read_channels(folder),
     )

@@ -51,7 +51,6 @@ MIN_FOUND: Final = 0.99  # mean share of a channel's exact candidates that the a
 MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
 # of float32 at 1, which a search adds to a magnified product: less is a tie, too
 SCORE_STEP: Final = 2.0**-23
-_DISAGREE: Final = f"offline and online disagree by more than {TOLERANCE}"
 Float64 = NDArray[np.float64]
 Ints = NDArray[np.integer]
 
@@ -176,12 +175,6 @@ class OfflineTruth:
     def spec(self) -> features.FeatureSpec:
         return self.manifest.feature_spec
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of `Candidates.features`."""
-        recall = self.manifest.recipe.recall
-        return fusion.candidate_columns([channel.name for channel in recall.channels])
-
     def channel_scores(
         self, user: release_parts.UserRow, timestamp: int
     ) -> dict[str, Float64]:
@@ -213,7 +206,7 @@ class OfflineTruth:
             scores[channel.name] = self.index.scores(
                 channel, query, products, allowed
             ).astype(np.float64)
-        return {channel.name: scores[channel.name] for channel in recall.channels}
+        return scores
 
     def positions(self, found: Ints) -> NDArray[np.intp]:
         """Positions of items in the index. Raises CheckError for an unknown one."""
@@ -230,7 +223,7 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     # first the model: it has the clearest error for another recipe's artifacts
     model = read_model(exchange_dir, manifest)
     channels = release_parts.read_channels(exchange_dir)
-    index = release_parts.read_items(exchange_dir)
+    index = release_parts.read_exact_items(exchange_dir)
     vectors = {**index.vectors, **channels.vectors_of(index.item_numbers)}
     exact = {name: found.astype(np.float64) for name, found in vectors.items()}
     return OfflineTruth(
@@ -357,9 +350,11 @@ def compare(
         gaps = (mine - theirs[group]).abs() / mine.abs().clip(lower=1)
         gaps = gaps.fillna(np.inf)
         largest[group] = float(gaps.to_numpy().max())
-        wrong += _disagreements(mine, theirs[group], gaps > TOLERANCE, gaps)
+        wrong += _disagreements(mine, theirs[group], gaps)
     if wrong:
-        raise CheckError(f"{_DISAGREE}: {'; '.join(wrong)}")
+        raise CheckError(
+            f"offline and online disagree by more than {TOLERANCE}: {'; '.join(wrong)}"
+        )
     recall = truth.manifest.recipe.recall
     shares = {}
     for channel in recall.channels:
@@ -387,11 +382,12 @@ def _tables(
         for number in answer.candidates.item_numbers.tolist():
             pairs.append(f"{users[-1]}, item {truth.own_ids[number]!r}")
     spec = truth.spec
+    of_recall = list(answers[0].candidates.columns)
     recalled = np.concatenate([answer.candidates.features for answer in answers])
     rows = np.concatenate([answer.inputs.rows for answer in answers])
     scores = np.concatenate([answer.scores for answer in answers])
     tables = {
-        "recall": pd.DataFrame(recalled, pairs, truth.columns, np.float64),
+        "recall": pd.DataFrame(recalled, pairs, of_recall, np.float64),
         "features": pd.DataFrame(rows, pairs, spec.columns, np.float64),
     }
     if events := spec.sizes.events:
@@ -411,9 +407,10 @@ def _tables(
 
 
 def _disagreements(
-    ours: pd.DataFrame, theirs: pd.DataFrame, beyond: pd.DataFrame, gaps: pd.DataFrame
+    ours: pd.DataFrame, theirs: pd.DataFrame, gaps: pd.DataFrame
 ) -> list[str]:
     """A sentence for each of the first `SHOWN` columns that differ, at its largest gap; and how many more there are."""
+    beyond = gaps > TOLERANCE
     differing = ours.columns[beyond.any()]
     said = []
     for column in differing[:SHOWN]:

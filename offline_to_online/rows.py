@@ -78,22 +78,20 @@ def item_rows(exchange_dir: Path) -> list[ItemRow]:
     dataset = release_parts.read_dataset(exchange_dir)
     items = artifacts.ITEMS.read(exchange_dir).sort_values(Columns.ITEM)
     own_ids = release_parts.read_own_ids(exchange_dir).items
-    terms = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)
-    genres = terms[Columns.GENRES].to_dict()
-    vectors = release_parts.vectors_by(
-        artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM
-    )
-    return [
-        ItemRow(
-            number=item[Columns.ITEM],
-            own_id=own_ids[item[Columns.ITEM]],
+    indexed = {item.number: item for item in release_parts.read_items(exchange_dir)}
+    rows = []
+    for item in items.to_dict("records"):
+        number = item[Columns.ITEM]
+        row = ItemRow(
+            number=number,
+            own_id=own_ids[number],
             title=item[Columns.TITLE],
-            terms=tuple(int(code) for code in genres.get(item[Columns.ITEM], ())),
+            terms=indexed[number].terms,
             attributes=_attributes(dataset, item),
-            vectors=vectors.get(item[Columns.ITEM], {}),
+            vectors=indexed[number].vectors,
         )
-        for item in items.to_dict("records")
-    ]
+        rows.append(row)
+    return rows
 
 
 def _attributes(dataset: Dataset, item: Mapping[Any, Any]) -> dict[str, Any]:
