@@ -1,5 +1,7 @@
-"""What is no artifact, or a damaged one, is named with the step that makes it."""
+"""What is no artifact, or a damaged one, is named with the step that makes it; who may read files."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from data_exchange_center.artifacts import ArtifactError, Binary, Document, Table
-from data_exchange_center.files import written_in_place
+from data_exchange_center.files import write_json, written_in_place
+from stack.service import generated_secret
 
 TABLE = Table(
     "t/x.parquet", "maker.py", {"userid": pa.int32(), "items": pa.list_(pa.int32())}
@@ -88,3 +91,32 @@ def test_a_binary_that_cannot_be_unpacked_is_named(tmp_path: Path) -> None:
         ArtifactError, match=r"n\.bin: cannot be read .*maker\.py: run that step again"
     ):
         numbers.read_as(tmp_path, int)
+
+
+@pytest.fixture(autouse=True)
+def open_umask() -> Iterator[None]:
+    """Even with a umask that lets everybody read."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_a_file_is_its_owners_alone_unless_a_mode_is_given(tmp_path: Path) -> None:
+    write_json(tmp_path / "own", {})
+    with written_in_place(tmp_path / "shared", mode=0o644) as temporary:
+        temporary.touch()
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("own", "shared")] == [
+        0o600,
+        0o644,
+    ]
+
+
+def test_a_secret_is_generated_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "secrets" / "redis" / "password"
+    secret = generated_secret(path)
+    assert len(secret) > 40
+    assert generated_secret(path) == secret != generated_secret(tmp_path / "other")
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (
+        0o600,
+        0o700,
+    )

@@ -1,6 +1,8 @@
-"""A step ends on a user's mistake with one sentence."""
+"""A step ends on a user's mistake with one sentence; no process of ours sends telemetry."""
 
 import io
+import json
+import os
 import pickle
 import shlex
 import signal
@@ -9,13 +11,18 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+import onnx.parser
 import pytest
 
+from data_exchange_center import NO_TELEMETRY
 from data_exchange_center import steps as module
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress, run
+from stack.commands import PROGRAMS
+from stack.service import Service
+from stack.supervision import describe
 
 
 class FullError(RecsysError):
@@ -120,3 +127,35 @@ def test_an_error_has_problem_and_remedy_and_can_be_pickled() -> None:
     assert str(there) == "Redis does not answer. Run `make up`."
     assert (there.problem, there.remedy) == ("Redis does not answer", "Run `make up`.")
     assert str(StepError("x is missing: run s1")) == "x is missing: run s1"
+
+
+RUNS = "import onnxruntime, sys; onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+SAME = """<ir_version: 10, opset_import: ["": 18]>
+same (float[1] x) => (float[1] y) { y = Identity(x) }"""
+
+
+@pytest.mark.parametrize(
+    ("first", "leaves"), [("import data_exchange_center; ", False), ("", True)]
+)
+def test_onnxruntime_leaves_no_files_with_our_settings(
+    tmp_path: Path, first: str, leaves: bool
+) -> None:
+    """Without them it does: else this test would look in the wrong place."""
+    model = tmp_path / "model.onnx"
+    onnx.save(onnx.parser.parse_model(SAME), model)
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home)}
+    for name in (*NO_TELEMETRY, "XDG_CACHE_HOME", "CI"):  # it sends nothing in CI
+        environment.pop(name, None)
+    command = [sys.executable, "-c", first + RUNS, str(model)]
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    assert bool(list(home.rglob("Microsoft"))) == leaves
+
+
+@pytest.mark.parametrize("service", PROGRAMS, ids=lambda service: service.name)
+def test_every_program_of_the_stack_sends_no_telemetry(
+    service: Service, tmp_path: Path
+) -> None:
+    described = json.loads(describe(service, Settings(exchange_dir=tmp_path)))
+    assert described["environment"].items() >= NO_TELEMETRY.items()

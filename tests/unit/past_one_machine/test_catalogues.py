@@ -32,7 +32,7 @@ from past_one_machine.synthesis import Factors, Source, expand
 from tests.unit.offline.models import test_tower as towers
 from tests.unit.offline.models.test_ease import ITEMS as EASE_ITEMS
 from tests.unit.offline.models.test_ease import L2, USERS, channel_of, past  # noqa: F401 (a fixture)
-from tests.unit.offline.models.test_losses import (
+from tests.unit.offline.models.test_tower import (
     ITEMS,
     SEEN,
     TARGETS,

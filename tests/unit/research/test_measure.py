@@ -37,7 +37,7 @@ from research.measure.imported import quality
 from research.rivals import contest
 from research.rivals.contest import Fitted, Rival, best_fusion
 from tests.made_up_data import shop, supermarket
-from tests.unit.data_exchange_center.test_event_types import (
+from tests.unit.data_exchange_center.test_events import (
     BUY,
     CART,
     TYPED,

@@ -11,7 +11,7 @@ from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.events import Event
 from extras.trials.exposures import Exposure
 from extras.trials.outcomes import Outcomes, hit_rates, likes_of, outcomes_of
-from tests.unit.data_exchange_center.test_event_types import TYPED
+from tests.unit.data_exchange_center.test_events import TYPED
 from tests.unit.online.world import DefaultWorld
 
 STARS: Dataset = DefaultWorld().published.manifest.dataset

@@ -1,3 +1,5 @@
+"""Sequences of events: what a request sees, what is left out, and what can be a target."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_exchange_center.columns import Columns
 from offline.data.sequences import (
     Points,
     Sequences,
@@ -14,6 +17,12 @@ from offline.data.sequences import (
     request_points,
     seen_before,
     sequences,
+)
+from tests.unit.data_exchange_center.test_events import (
+    BUY,
+    CART,
+    TYPES,
+    VIEW,
 )
 
 
@@ -101,3 +110,40 @@ def test_together_is_by_users_however_often_they_liked() -> None:
         1,
         5,
     )
+
+
+TYPED_ROWS = [  # of two users: item, type
+    (1, 10, VIEW),
+    (1, 10, CART),
+    (1, 11, VIEW),
+    (1, 10, BUY),
+    (1, 10, VIEW),
+    (1, 11, VIEW),
+    (2, 11, BUY),
+    (2, 11, CART),
+]
+
+
+def typed() -> Sequences:
+    frame = pd.DataFrame(
+        TYPED_ROWS, columns=[Columns.USER, Columns.ITEM, Columns.RATING]
+    )
+    frame[Columns.TIMESTAMP] = range(len(frame))
+    return sequences(frame, [10, 11], positive_level=3, types=TYPES)
+
+
+def test_what_was_bought_is_left_out() -> None:
+    assert typed().left_out().toarray().tolist() == [[0, 1, 0], [0, 0, 1]]
+    whole = typed().seen().toarray().tolist()
+    assert whole == [[0, 1, 1], [0, 0, 1]], "of any type"
+
+
+def test_a_target_is_the_first_of_its_type_before_the_item_is_had() -> None:
+    found = typed().targets.tolist()
+    assert found == [True, True, True, True, False, False, True, False]
+
+
+def test_a_request_leaves_out_what_was_had_before_it() -> None:
+    points = Points(np.array([0, 0]), np.array([3, 5]), np.array([3, 5]))
+    rows, items = seen_before(typed(), points)
+    assert (rows.tolist(), items.tolist()) == ([1], [1])

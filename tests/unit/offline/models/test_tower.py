@@ -1,13 +1,21 @@
-"""The tower: numpy and torch agree, whatever is in a history; it learns what there is to learn."""
+"""The tower: numpy and torch agree, whatever is in a history; it learns what there is to learn; its loss."""
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from data_exchange_center.channels import BREAK_S, Requests
 from data_exchange_center.recipes import TowerRecipe
 from offline.data.sequences import Inputs, Points, Sequences, requests_at
-from offline.models.tower import Tower, batch_of, target_weights, train_tower
+from offline.models.tower import (
+    EXCLUDED,
+    Tower,
+    batch_of,
+    next_item_loss,
+    target_weights,
+    train_tower,
+)
 from tests.unit.offline.models.test_stages import EVENTS, ITEMS, USERS, inputs_of
 
 RATERS, LAGS = USERS - 1, 10
@@ -107,3 +115,55 @@ def test_a_target_weighs_less_of_an_active_user_and_among_many(
     events, targets = np.array([2, 32, 32, 32]), np.array([1, 1, 4, 0])
     found = target_weights(events, targets, RECIPE.model_copy(update=balance))
     assert found == pytest.approx(expected)
+
+
+LOSS_ROWS, LOSS_ITEMS, DIM = 7, 12, 4
+SEEN = (torch.tensor([0, 0, 3, 6]), torch.tensor([1, 2, 5, 11]))
+TARGETS = (
+    torch.tensor([0, 0, 3, 4]),
+    torch.tensor([3, 4, 6, 11]),
+)  # the others have none
+WEIGHTS = torch.tensor([0.5, 1.0, 1.0, 2.0, 0.1, 1.0, 1.0])
+
+
+def by_autograd(users: Tensor, items: Tensor, bias: Tensor) -> Tensor:
+    excluded = torch.zeros(LOSS_ROWS, LOSS_ITEMS, dtype=torch.bool)
+    excluded[:, 0] = excluded[SEEN] = True
+    logits = (users @ items.T + bias).masked_fill(excluded, EXCLUDED)
+    return -(logits.log_softmax(dim=1)[TARGETS] * WEIGHTS[TARGETS[0]]).sum()
+
+
+def test_without_a_target_there_is_nothing_to_learn() -> None:
+    none = torch.from_numpy(np.empty(0, np.int64))
+    users = torch.randn(LOSS_ROWS, DIM, requires_grad=True)
+    loss = next_item_loss(
+        users,
+        torch.randn(LOSS_ITEMS, DIM),
+        torch.zeros(LOSS_ITEMS),
+        SEEN,
+        (none, none),
+        WEIGHTS,
+    )
+    assert loss.item() == 0
+    assert not torch.autograd.grad(loss, users)[0].any()
+
+
+def loss_inputs() -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    users, items, bias = (
+        torch.randn(shape, requires_grad=True)
+        for shape in ((LOSS_ROWS, DIM), (LOSS_ITEMS, DIM), (LOSS_ITEMS,))
+    )
+    return users, items, bias
+
+
+def test_value_and_gradients_are_those_of_autograd() -> None:
+    each = loss_inputs()
+    one, two = by_autograd(*each), next_item_loss(*each, SEEN, TARGETS, WEIGHTS)
+    assert two.item() == pytest.approx(one.item(), rel=1e-6)
+    for expected, found in zip(
+        torch.autograd.grad(one * 3, each),
+        torch.autograd.grad(two * 3, each),
+        strict=True,
+    ):
+        assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)

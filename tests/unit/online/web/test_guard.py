@@ -8,6 +8,9 @@ from online.main.s1_server import create_app
 from online.web.guard import may_record_exposures
 from online.web.parts import UnguardedError
 from tests.unit.online.conftest import Fakes
+from tests.unit.online.world import DefaultWorld
+
+pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 
 OPEN = "0.0.0.0"
 

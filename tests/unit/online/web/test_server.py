@@ -1,4 +1,9 @@
+"""What the server answers, and what it logs."""
+
 import asyncio
+import json
+import logging
+import sys
 import time
 from typing import Any
 from unittest.mock import AsyncMock, Mock, patch
@@ -9,14 +14,26 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import Headers
 
 from data_exchange_center.settings import ServerSettings, Settings
-from online.main.s1_server import create_app
+from online.main.s1_server import JsonLines, create_app
 from online.recommend import readiness
 from online.recommend.types import Request
 from online.web import asgi
 from online.web.asgi import COMPLETE_SINCE, MAX_BODY
 from online.web.guard import validated
 from tests.unit.online.conftest import Fakes, plain
-from tests.unit.online.world import AT, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld
+from tests.unit.online.world import (
+    AT,
+    NO_FEATURES_USER,
+    UNKNOWN_USER,
+    DefaultWorld,
+    World,
+)
+
+
+@pytest.fixture
+def kind() -> type[World]:
+    return DefaultWorld
+
 
 MANY_KEYS = b",".join(b'"%d": 1' % key for key in range(1_500))
 MARKUP = "<script>alert(1)</script>"
@@ -68,7 +85,6 @@ BAD: list[tuple[str, bytes]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", [DefaultWorld])
 @pytest.mark.parametrize(("field", "body"), BAD, ids=lambda given: str(given)[:30])
 def test_bad_input_is_400_and_reaches_no_service(
     http: FlaskClient, fakes: Fakes, field: str, body: bytes
@@ -245,3 +261,56 @@ def test_a_busy_worker_asks_clients_to_reconnect(
     asyncio.run(edge(scope, AsyncMock(return_value={"type": "http.request"}), send))
     start = send.await_args_list[0].args[0]
     assert (start["status"], dict(start["headers"]).get(b"connection")) == (404, closes)
+
+
+def test_a_line_is_one_json_object_with_the_stack_of_an_exception() -> None:
+    try:
+        raise ZeroDivisionError("by nothing")
+    except ZeroDivisionError:
+        error = sys.exc_info()
+    said: Any = ("said %s\n%s", ("é", {"x": 1}))
+    line = JsonLines().format(
+        logging.LogRecord("a.b", logging.WARNING, "", 0, *said, error)
+    )
+    assert "\n" not in line
+    found = json.loads(line)
+    assert (found["level"], found["logger"]) == ("WARNING", "a.b")
+    assert found["message"] == "said é\n{'x': 1}"
+    assert found["time"].endswith("+00:00")
+    assert "by nothing" in found["exception"]
+
+
+def test_a_request_is_a_line_with_its_facts(
+    http: FlaskClient, fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "online.access"):
+        response = http.post(
+            "/ml/rec", json={"userid": 1, "size": 7}, headers={"X-Request-ID": "mine"}
+        )
+        http.get("/a%0Ab?key=hush")
+        fakes.scorer.down = True
+        http.post("/ml/rec", json={"userid": 1, "strict": True})
+    records = (record for record in caplog.records if record.name == "online.access")
+    answered, missing, failed = (
+        json.loads(JsonLines().format(record)) for record in records
+    )
+    assert response.headers["X-Request-ID"] == "mine"
+    facts = {"method": "POST", "path": "/ml/rec", "status": 200, "user": 1, "size": 7}
+    facts |= {"release": fakes.world.release, "outcome": "personal"}
+    assert answered.items() >= facts.items()
+    assert {"ms", "redis_ms", "elasticsearch_ms", "feast_ms", "triton_ms"} < {*answered}
+    facts = {"path": "/a\nb", "status": 404, "outcome": "not_found"}
+    assert missing.items() >= facts.items()
+    assert "hush" not in caplog.text
+    facts = {"status": 503, "outcome": "service_unavailable", "service": "triton"}
+    assert failed.items() >= facts.items()
+    assert "triton_ms" in failed
+
+
+def test_log_lines_of_a_request_have_its_id(
+    http: FlaskClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caplog.handler, "formatter", JsonLines())
+    with caplog.at_level(logging.INFO):
+        http.get("/healthz", headers={"X-Request-ID": "abc"})
+    assert [json.loads(line)["id"] for line in caplog.text.splitlines()] == ["abc"]
