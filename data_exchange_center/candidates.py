@@ -66,9 +66,9 @@ class StoredUser:
             items: own id -> number.
             before: second of the request, which sees earlier events only; None: all count.
         """
-        history, seen = updated(
-            self.history, self.seen, self.events, items, dataset, before
-        )
+        history, seen = self.history, self.seen
+        if self.events or before is not None:  # else there is nothing to apply
+            history, seen = updated(history, seen, self.events, items, dataset, before)
         profile = (
             self.profile if self.number else np.zeros(len(dataset.profile), np.int32)
         )  # 0: unknown

@@ -98,7 +98,7 @@ class Sampler:
     def takes(self, request: Request) -> bool:
         """Whether the answer is to be recorded."""
         is_plain = request.model_fields_set <= PLAIN
-        if not (is_plain and request.userid and is_shown(request)):
+        if not (is_plain and request.userid and may_record_exposures()):
             return False
         second = int(time.monotonic())
         if second != self._second:
