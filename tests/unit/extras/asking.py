@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,14 +22,9 @@ SHOP = pytest.mark.parametrize("kind", [ShopWorld])
 
 
 def document() -> dict[str, Any]:
-    recommender = Recommender.from_settings(Settings())
-    try:
-        return dict(
-            create_app(recommender, Settings()).test_client().get("/openapi.json").json
-            or {}
-        )
-    finally:
-        recommender.close()
+    with closing(Recommender.from_settings(Settings())) as recommender:
+        http = create_app(recommender, Settings()).test_client()
+        return dict(http.get("/openapi.json").json or {})
 
 
 DOCUMENT: Final = document()

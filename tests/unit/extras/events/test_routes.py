@@ -7,11 +7,10 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from tests.unit.extras.asking import ids
+from tests.unit.extras.asking import SHOP, ids
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import (
     UNKNOWN_USER,
-    ShopWorld,
     TypedWorld,
 )
 
@@ -129,14 +128,6 @@ def test_a_viewed_item_is_still_recommended_and_a_bought_one_is_not(
     assert best not in ids(ask(http, size=200))
 
 
-@pytest.mark.parametrize("kind", [TypedWorld])
-def test_a_type_that_the_release_lacks_is_refused(http: FlaskClient) -> None:
-    error = send(http, event(type="rating"), 400)["error"]
-    assert error["field"] == "type"
-    assert "buy, cart, click, hide, return, shown, undo, view;" in error["message"]
-    assert "dataset.toml" in error["message"]
-
-
 def instead_while_redis_is_away(http: FlaskClient, fakes: Fakes, userid: int) -> Any:
     """What answers from this process's memory alone."""
     fakes.users.down = True
@@ -203,7 +194,7 @@ def test_nobody_has_such_an_id(with_a_key: FlaskClient, userid: str) -> None:
     assert response.json["error"]["field"] == "userid"
 
 
-@pytest.mark.parametrize("kind", [ShopWorld])
+@SHOP
 @pytest.mark.parametrize("userid", ["/", "//x//", "new\nline", "ünï", "7", "?a=1"])
 def test_ids_may_be_any_text(with_a_key: FlaskClient, userid: str) -> None:
     send(with_a_key, event(userid=userid, itemid="nowhere", type="view"))

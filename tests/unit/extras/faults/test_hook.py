@@ -14,7 +14,6 @@ from extras.faults import hook
 from extras.faults.declaration import ActiveFault
 from extras.keys import store as keys
 from online.clients.base import Client, ServiceError
-from online.main.s1_server import create_app
 from online.recommend.outcomes import BadRequestError
 from tests.unit.extras.asking import conforms
 from tests.unit.extras.conftest import Fakes, serving
@@ -45,10 +44,7 @@ def admin(fakes: Fakes, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Flask
     """With a key, of a server that allows faults."""
     monkeypatch.setenv("RECSYS_SERVER__FAULTS", "on")
     path = tmp_path / "api_keys"
-    app = create_app(
-        fakes.recommender, Settings(server={"keys_file": path}), fakes.stores
-    )
-    client = app.test_client()
+    client = fakes.client(keys_file=path)
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {keys.add(path, 'me')}"
     return client
 

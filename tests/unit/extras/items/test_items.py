@@ -11,9 +11,9 @@ from data_exchange_center.channel_file import channel_arrays
 from data_exchange_center.dataset import OwnId
 from extras.items.projection import BEFORE, Extended, base_of
 from extras.items.store import LIKES, Follower, Record
-from tests.unit.extras.asking import USER, ask, ids
+from tests.unit.extras.asking import SHOP, USER, ask, ids
 from tests.unit.extras.conftest import BOTH_KINDS, Fakes
-from tests.unit.online.world import AT, ShopWorld, World
+from tests.unit.online.world import AT, World
 
 NEW = 5_000
 BAD_TITLES = (None, 5, "", " ", "\u3000\t", "\u200b", "a\nb", "a\x85", "\u202eabc")
@@ -253,7 +253,7 @@ def titled(title: str) -> Any:
     return lambda before: Record(title=title)
 
 
-@pytest.mark.parametrize("kind", [ShopWorld])
+@SHOP
 def test_numbers_of_strings_are_none_of_the_releases(
     shop: FlaskClient, fakes: Fakes, world: World
 ) -> None:
@@ -363,7 +363,7 @@ def test_features_are_fetched_again_with_new_items(
     assert opened.items.held.item_numbers.tolist() == before
 
 
-@pytest.mark.parametrize("kind", [ShopWorld])
+@SHOP
 def test_a_text_id_that_is_added_again_is_one_item(
     fakes: Fakes, world: World, follower: Follower
 ) -> None:

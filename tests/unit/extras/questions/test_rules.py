@@ -8,7 +8,6 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.steps import StepError
 from extras.questions.rules import RuleList, read, rules_key
-from online.main.s1_server import create_app
 from tests.unit.extras.asking import USER, ask, ids, switch
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.conftest import SERVICES
@@ -32,7 +31,7 @@ def write(fakes: Fakes, dataset: str = "", **rules: list[Any]) -> None:
 def server(fakes: Fakes, **rules: Any) -> FlaskClient:
     """A server that starts where these rules hold."""
     write(fakes, **rules)
-    return create_app(fakes.recommender, stores=fakes.stores).test_client()
+    return fakes.client()
 
 
 def similar(http: FlaskClient) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from itertools import pairwise
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from extras.trials import __main__ as command
 from extras.trials import changes
 from extras.trials.decision import Decision
 from extras.trials.state import (
@@ -21,6 +23,7 @@ from extras.trials.state import (
     Trials,
     bucket,
 )
+from online.recommend.outcomes import BadRequestError
 
 ACTIVE, NEW, OTHER = "a" * 12, "b" * 12, "c" * 12
 PUBLISHED = {ACTIVE: "films", NEW: "films", OTHER: "baskets"}
@@ -218,3 +221,38 @@ def test_other_releases_end_a_canary(
     found = changes.settle_canary(before, active, published)
     assert found.canary is None
     assert (found.ended[0].verdict, found.ended[0].reason) == (verdict, reason)
+
+
+def arguments(**given: Any) -> argparse.Namespace:
+    arms = f"control=live:3  new={NEW}"
+    fields = {"share": None, "horizon_s": None, "name": "ranker", "arms": arms}
+    return argparse.Namespace(**{**fields, **given})
+
+
+def test_an_experiment_is_declared_on_the_command_line() -> None:
+    arms = {"control": {"release": ACTIVE, "weight": 3}, "new": {"release": NEW}}
+    found = command.declaration(arguments(share=0.5, horizon_s="60"), ACTIVE)
+    assert found == declaration(arms=arms, share=0.5, horizon_s=60)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"arms": ""}, "arms"),
+        ({"arms": "control new=live"}, "arms.control.release"),
+        ({"arms": "control=live"}, "arms"),
+        ({"arms": "control=live control=live"}, "arms"),
+        ({"arms": "control=live:x new=live"}, "arms.control.weight"),
+        ({"arms": "control=live new=short"}, "arms.new.release"),
+        ({"name": None}, "name"),
+        ({"name": "x2;id"}, "name"),
+        ({"share": 1.1}, "share"),
+        ({"horizon_s": 0}, "horizon_s"),
+    ],
+)
+def test_a_wrong_command_line_names_the_field(
+    given: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        command.declaration(arguments(**given), ACTIVE)
+    assert refused.value.field == field

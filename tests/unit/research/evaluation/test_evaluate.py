@@ -26,7 +26,7 @@ from tests.unit.extras.replay.conftest import (
     holdout_of,
     settings_of,
 )
-from tests.unit.extras.replay.test_holdout import LAST_FOUR, N_ITEMS, made_up
+from tests.unit.extras.replay.test_replay import LAST_FOUR, N_ITEMS, made_up
 
 
 def test_the_report_of_either_recipe(released: Settings, exchange: Path) -> None:

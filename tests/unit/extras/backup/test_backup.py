@@ -1,4 +1,4 @@
-"""A backup file is whole, or it is refused before anything is written."""
+"""A backup file is whole, or it is refused before anything is written; it is written only where its files belong."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from data_exchange_center.settings import Settings
+from extras.backup.__main__ import KEYS, target_of
 from extras.backup.archive import HEADER, BackupError, Header, pack, unpacked
 
 
@@ -85,3 +87,18 @@ def test_a_changed_byte_never_changes_what_comes_back(
         with suppress(BackupError), unpacked(file, tmp_path / "to") as (_, folder):
             assert (folder / "files" / "keys").read_text() == "a key"
             assert (folder / "redis.rdb").read_bytes() == bytes(range(256)) * 400
+
+
+def test_files_go_where_they_were(tmp_path: Path) -> None:
+    settings = Settings(exchange_dir=tmp_path)
+    model = "online/triton/ml_rec/1/model.onnx"
+    assert target_of(settings, model) == tmp_path / model
+    assert target_of(settings, KEYS) == settings.keys_file
+
+
+@pytest.mark.parametrize(
+    "place", ["online/secrets/redis/password", "online/triton-more/x", "modelsx/y", "x"]
+)
+def test_no_other_file_is_written(tmp_path: Path, place: str) -> None:
+    with pytest.raises(BackupError):
+        target_of(Settings(exchange_dir=tmp_path), place)
