@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -282,9 +284,33 @@ def write_artifacts(
     Sizes are the recipe's where the server reads them there (history lengths), and small elsewhere. User 2 has rated
     more than a history holds; the last user is nobody the ranker knows by id; the last item was never trained on.
     """
+    for name, content in _made(recipe, seed, users).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+@cache
+def _made(recipe: str, seed: int, users: int) -> Mapping[str, bytes]:
+    """The files by their paths: made once, since many tests begin with them."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        _make(folder, recipe, seed, users)
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+
+
+def _make(folder: Path, recipe: str, seed: int, n_users: int) -> None:
     data = RECIPES[recipe].data
-    world = World.made_up(np.random.default_rng(seed), users)
-    about = {"name": "synthetic", "origin": f"seed {seed}", "counts": {"users": users}}
+    world = World.made_up(np.random.default_rng(seed), n_users)
+    about = {
+        "name": "synthetic",
+        "origin": f"seed {seed}",
+        "counts": {"users": n_users},
+    }
     dataset = STARS.model_copy(update=about)
     artifacts.DATASET.write(folder, dataset.model_dump(mode="json"))
     artifacts.RATINGS.write(folder, world.ratings)
