@@ -265,16 +265,12 @@ YEARS: Final = ItemNumber(
 
 def described(data: MovieLens) -> Dataset:
     """Facts about MovieLens that later steps need; origin and files are the caller's."""
-    sizes = {
-        "ratings": len(data.ratings),
-        "users": len(data.users),
-        "items": len(data.items),
-        "genres": data.items[Columns.GENRES].explode().nunique(),
-    }
+    ratings, users, items = map(len, data)
+    genres = data.items[Columns.GENRES].explode().nunique()
     return Dataset(
-        name=name_of(sizes),
+        name=SETS.get((ratings, users, items), OTHER),
         origin="",
-        counts=sizes,
+        counts={"ratings": ratings, "users": users, "items": items, "genres": genres},
         sha256={},
         levels=(1, 2, 3, 4, 5),
         positive_level=3,
@@ -366,15 +362,8 @@ def _rows(table: Table, content: bytes) -> pa.Table:
 
 ML_1M, ML_100K, OTHER = "ml-1m", "ml-100k", "other"
 
-SETS = {
-    ML_1M: {"ratings": 1_000_209, "users": 6_040, "items": 3_883, "genres": 18},
-    ML_100K: {"ratings": 100_000, "users": 943, "items": 1_682, "genres": 19},
+# Counts of ratings, users and items -> name. No checksums: a copy with other line ends is the same data
+SETS: Final = {
+    (1_000_209, 6_040, 3_883): ML_1M,
+    (100_000, 943, 1_682): ML_100K,
 }
-
-
-def name_of(counts: Mapping[str, int]) -> str:
-    """Name of the data set with these counts. No checksums: a copy with other line ends is the same data."""
-    for name, known in SETS.items():
-        if all(counts[what] == known[what] for what in ("ratings", "users", "items")):
-            return name
-    return OTHER

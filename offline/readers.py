@@ -1,11 +1,10 @@
 """Readers of the exchange folder that several steps share, in the form that the pure functions take."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
-from data_exchange_center import artifacts, features, release_parts, steps
+from data_exchange_center import artifacts, release_parts, steps
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from offline.data.lists import Lists
@@ -14,7 +13,6 @@ from offline.data.split import holdout_sizes
 
 PAST = (Split.TRAIN, Split.TEST, Split.RECORDED)
 OF_THE_DATA_SET = (Split.TRAIN, Split.TEST, Split.HOLDOUT)
-InputsReader = Callable[[Settings], Inputs]  # as `read_inputs`
 
 
 def read_inputs(settings: Settings, parts: Sequence[str] = PAST) -> Inputs:
@@ -51,28 +49,10 @@ def read_with_holdout(settings: Settings) -> Inputs:
     return found
 
 
-def recorded_rows(settings: Settings) -> int:
-    """Number of feedback rows that are trained on. Raises ArtifactError when the file is missing."""
-    split = artifacts.RATINGS.read(settings.artifacts_dir, [Columns.SPLIT])[
-        Columns.SPLIT
-    ]
-    return int((split == Split.RECORDED).sum())
-
-
 def read_past_ratings(settings: Settings, columns: list[str]) -> pd.DataFrame:
     """All rows but the held-out ones, numbered from 0."""
     ratings = artifacts.RATINGS.read(settings.artifacts_dir, columns)
     return ratings[ratings[Columns.SPLIT].isin(PAST)].reset_index(drop=True)
-
-
-def read_samples(
-    settings: Settings,
-) -> tuple[features.Float32, pd.DataFrame, features.FeatureSpec]:
-    """(rows, spec.width) inputs of the source's ranker; userid, label and split of each row; the spec."""
-    spec = release_parts.read_feature_spec(settings.artifacts_dir)
-    table = artifacts.SAMPLES.read(settings.artifacts_dir)
-    ratings = read_past_ratings(settings, [Columns.USER, Columns.LABEL, Columns.SPLIT])
-    return table[list(spec.columns)].to_numpy(np.float32), ratings, spec
 
 
 def read_lists(settings: Settings, past: Sequences) -> Lists:

@@ -35,7 +35,6 @@ from offline.models.tower import (
     Softmax,
     Tower,
     batch_of,
-    shared,
 )
 
 Floats = NDArray[np.float64]
@@ -93,7 +92,7 @@ class SampledSoftmax(Softmax):
 
     def __call__(self, batch: Any) -> Tensor:
         requests, sample, left_out = batch
-        users, items, ratings, regime, _, (rows, liked), weights, shares = requests
+        users, items, ratings, regime, _, (rows, liked), weights, totals = requests
         model = self.model
         vectors = model(items, ratings, self.people[users], regime)  # (m, dim)
         of_target = (vectors[rows].float() * model.item_vectors(liked)).sum(
@@ -107,7 +106,7 @@ class SampledSoftmax(Softmax):
             left_out,
             (rows, of_target),
             weights,
-            shares,
+            totals,
         )
 
 
@@ -153,7 +152,7 @@ def sampled_item_loss(
     left_out: Pairs,
     targets: Pairs,
     weights: Tensor,
-    shares: Tensor | None = None,
+    totals: Tensor,
 ) -> Tensor:
     """`next_item_loss` of a sample's k items; the first, padding, is never counted.
 
@@ -173,9 +172,8 @@ def sampled_item_loss(
     )
     own = (of_target - top[rows]).exp()
     total = (logits - top[:, None]).exp().sum(dim=1).index_add(0, rows, own)
-    counts = torch.bincount(rows, shares, minlength=len(users)) * weights
-    of_targets = shared(weights[rows], shares)
-    loss: Tensor = (counts * (top + total.log())).sum() - (of_targets * of_target).sum()
+    chosen = (weights * of_target).sum()
+    loss: Tensor = (totals * (top + total.log())).sum() - chosen
     return loss
 
 

@@ -100,7 +100,7 @@ def path_of(
     With the artifacts, if the data set is not published or this is only ``part`` of a study.
     """
     name, dataset = named(kind, found["recipe"]), found["dataset"]
-    if part or dataset not in movielens.SETS:
+    if part or dataset not in movielens.SETS.values():
         return settings.offline_dir / "evaluation" / f"{name}_{dataset}.json"
     return FIGURES / (
         f"{name}.json" if dataset == movielens.ML_1M else f"{name}_{dataset}.json"

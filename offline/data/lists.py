@@ -113,9 +113,10 @@ def training_lists(
     """
     points = training_requests(past, ranker_of_lists(recipe))
     if len(points):
-        lists = recall_lists(past, points, profiles, channels, recipe, only_liked=True)
-        if len(lists):
-            return lists
+        lists = recall_lists(past, points, profiles, channels, recipe)
+        with_likes = np.flatnonzero(lists.liked.any(axis=1))
+        if len(with_likes):
+            return lists.take(with_likes)
     raise StepError(
         "no recalled list holds anything that was liked next: there is nothing to train the ranker on."
     )
@@ -143,14 +144,10 @@ def recall_lists(
     profiles: Ints,
     channels: Sequence[Channel],
     recipe: Recipe,
-    *,
-    only_liked: bool = False,
 ) -> Lists:
     """Search the channels, fuse and label: the list of every request point, of which there is at least one.
 
-    Args:
-        profiles: (users, fields) codes.
-        only_liked: leave out the lists that hold nothing liked: a ranker learns nothing from them.
+    ``profiles``: (users, fields) codes.
     """
     size = recipe.recall.candidates
     weights = [channel.fusion_weight for channel in recipe.recall.channels]
@@ -177,10 +174,8 @@ def recall_lists(
             fused = fuse(each, weights, size)
             candidates[row, : len(fused.ids)] = fused.ids
             features[row, : len(fused.ids)] = fused.features
-        part = _labelled(data, chunk, candidates, features, ranker_of_lists(recipe))
-        if only_liked:
-            part = part.take(np.flatnonzero(part.liked.any(axis=1)))
-        parts.append(part)
+        ranker = ranker_of_lists(recipe)
+        parts.append(_labelled(data, chunk, candidates, features, ranker))
     return Lists(
         *(
             np.concatenate([getattr(part, field.name) for part in parts])
@@ -211,7 +206,8 @@ def _labelled(
 ) -> Lists:
     """Label what was recalled at each point, (m, c), by what came after it."""
     # which of them the user rated next, and how
-    after, liked = sequences.next_events(data, points, ranker.horizon)  # (m, horizon)
+    # (m, horizon)
+    after, liked, _ = sequences.next_events(data, points, ranker.horizon)
     disliked = ~liked & (after > 0)
     same = candidates[:, :, None] == after[:, None]  # (m, c, horizon)
     is_liked = (same & liked[:, None]).any(axis=2)
@@ -245,8 +241,7 @@ def by_objective(lists: Lists, past: Sequences, horizon: int) -> Lists:
     for begin in range(0, len(lists), CHUNK):
         part = slice(begin, begin + CHUNK)
         of_part = points.take(np.arange(len(lists))[part])
-        after, is_target = sequences.next_events(past, of_part, horizon)
-        codes = sequences.next_types(past, of_part, horizon)
+        after, is_target, codes = sequences.next_events(past, of_part, horizon)
         bits = codes - 1 - (len(past.types) - n_targets)  # (m, horizon)
         for bit in range(n_targets):
             came = np.where(is_target & (bits == bit), after, -1)

@@ -343,21 +343,17 @@ def requests_at(
     )
 
 
-def next_events(data: Sequences, points: Points, horizon: int) -> tuple[Ints, Bools]:
+def next_events(
+    data: Sequences, points: Points, horizon: int
+) -> tuple[Ints, Bools, Ints]:
     """The first ``horizon`` events from each request on, (m, horizon) each: codes, 0 after the user's last; whether
-    liked and a target."""
+    liked and a target; ratings, which with types are codes of these."""
     event = (data.starts[points.users] + points.positions)[:, None] + np.arange(horizon)
     there = event < data.starts[points.users + 1][:, None]
     event = np.where(there, event, 0)
     liked = there & data.liked[event] & data.targets[event]
-    return np.where(there, data.items[event], 0), liked
-
-
-def next_types(data: Sequences, points: Points, horizon: int) -> Ints:
-    """Codes of the types of `next_events`, (m, horizon)."""
-    event = (data.starts[points.users] + points.positions)[:, None] + np.arange(horizon)
-    there = event < data.starts[points.users + 1][:, None]
-    return np.where(there, data.ratings[np.where(there, event, 0)], 0)
+    items = np.where(there, data.items[event], 0)
+    return items, liked, data.ratings[event]
 
 
 def seen_before(data: Sequences, points: Points) -> tuple[Ints, Ints]:

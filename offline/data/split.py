@@ -95,15 +95,11 @@ def validation_mask(users: pd.Series, share: float) -> NDArray[np.bool_]:
 
 
 def positions(users: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Position of every row among its user's rows, from 0, and their number. ``users`` is sorted."""
-    ids = users.to_numpy()
-    starts = (
-        np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
-        if len(ids)
-        else np.array([], dtype=np.int64)
-    )
-    sizes = np.diff(np.r_[starts, len(ids)])
-    return np.arange(len(ids)) - np.repeat(starts, sizes), np.repeat(sizes, sizes)
+    """Position of every row among its user's rows, from 0, and their number."""
+    rows = users.groupby(users)
+    position = np.asarray(rows.cumcount(), np.int64)
+    size = np.asarray(rows.transform("size"), np.int64)
+    return position, size
 
 
 # --- Checks of the data

@@ -252,34 +252,32 @@ class Batch(NamedTuple):
     # (row, item) of what the softmax leaves out: what the user has seen
     left_out: Pairs
     targets: Pairs  # (row, item) of what was liked next
-    weights: Tensor  # (m,) of each target of a request
-    shares: Tensor | None = None  # (targets,) weights of the targets' types
+    weights: Tensor  # (targets,)
+    totals: Tensor  # (m,) sum of the weights of each request's targets
 
     @property
     def weight(self) -> float:
         """Sum of the targets' weights."""
-        return float(shared(self.weights[self.targets[0]], self.shares).sum())
-
-
-def shared(weights: Tensor, shares: Tensor | None) -> Tensor:
-    """(targets,) weights, times those of the targets' types where there are several."""
-    return weights if shares is None else weights * shares
+        return float(self.weights.sum())
 
 
 def batch_of(data: Sequences, points: Points, lags: int, recipe: TowerRecipe) -> Batch:
     """Requests as the tower reads them, and what was liked next."""
     items, ratings, ages = sequences.histories(data, points, lags)
     regime = (ages[:, 0] >= BREAK_S).astype(np.int64)  # ages are 0 without a history
-    after, liked = sequences.next_events(data, points, recipe.horizon)
+    after, liked, codes = sequences.next_events(data, points, recipe.horizon)
     target_rows, _ = np.nonzero(liked)
     seen_rows, seen = sequences.seen_before(data, points)
-    weights = target_weights(data.lengths[points.users], liked.sum(axis=1), recipe)
-    tensor = torch.from_numpy
-    shares = None
+    counts = liked.sum(axis=1)
+    of_request = target_weights(data.lengths[points.users], counts, recipe)  # (m,)
+    weights = of_request[target_rows]
     if data.types:
-        codes = sequences.next_types(data, points, recipe.horizon)[liked]
-        of_types = np.array([0, *(each.weight for each in data.types)], np.float32)
-        shares = tensor(of_types[codes])
+        by_code = np.array([0, *(each.weight for each in data.types)], np.float32)
+        of_types = by_code[codes[liked]]
+        weights = weights * of_types
+        counts = np.bincount(target_rows, of_types, len(points))
+    totals = counts.astype(np.float32) * of_request
+    tensor = torch.from_numpy
     return Batch(
         users=tensor(points.users),
         items=tensor(items),
@@ -288,7 +286,7 @@ def batch_of(data: Sequences, points: Points, lags: int, recipe: TowerRecipe) ->
         left_out=(tensor(seen_rows), tensor(seen)),
         targets=(tensor(target_rows), tensor(after[liked])),
         weights=tensor(weights),
-        shares=shares,
+        totals=tensor(totals),
     )
 
 
@@ -317,7 +315,7 @@ class Softmax:
 
     def __call__(self, batch: Any) -> Tensor:
         """``batch``: as `batches` makes it."""
-        users, items, ratings, regime, left_out, targets, weights, shares = batch
+        users, items, ratings, regime, left_out, targets, weights, totals = batch
         model = self.model
         vectors = model(items, ratings, self.people[users], regime)  # (m, dim)
         return next_item_loss(
@@ -327,7 +325,7 @@ class Softmax:
             left_out,
             targets,
             weights,
-            shares,
+            totals,
         )
 
 
@@ -338,24 +336,24 @@ def next_item_loss(
     seen: Pairs,
     targets: Pairs,
     weights: Tensor,
-    shares: Tensor | None = None,
+    totals: Tensor,
 ) -> Tensor:
     """Weighted cross-entropy of the targets, summed: (m, d) users, (n, d) items and their (n,) biases -> ().
 
     Args:
         seen: (row, item) of what is left out of the denominators; item 0, padding, is always left out.
         targets: (row, item) of what was liked next; a row may have several, or none.
-        weights: (m,) of each target of a row.
-        shares: (targets,) factors of the targets' weights; None: 1.
+        weights: (targets,).
+        totals: (m,) sum of the weights of each row's targets.
     """
     loss: Tensor = _NextItemLoss.apply(
-        users, items, bias, seen, targets, weights, shares
+        users, items, bias, seen, targets, weights, totals
     )
     return loss
 
 
 class _NextItemLoss(torch.autograd.Function):
-    """sum over rows r of weight_r * (count_r * logsumexp(logits_r) - its targets' logits); count_r: of its targets.
+    """sum over rows r of total_r * logsumexp(logits_r), less the weighted sum of the targets' logits.
 
     The gradient is in closed form: the logits, one array that is worked on in place, become it. Autograd takes over
     one and a half times as long.
@@ -370,21 +368,18 @@ class _NextItemLoss(torch.autograd.Function):
         seen: Pairs,
         targets: Pairs,
         weights: Tensor,
-        shares: Tensor | None,
+        totals: Tensor,
     ) -> Tensor:
         logits = torch.addmm(bias, users, items.T).float()  # (m, n)
         logits[seen] = EXCLUDED
         logits[:, 0] = EXCLUDED
-        rows, _ = targets
-        of_targets = shared(weights[rows], shares)
-        chosen = (of_targets * logits[targets]).sum()
-        counts = torch.bincount(rows, shares, minlength=len(users)) * weights
+        chosen = (weights * logits[targets]).sum()
         top = logits.amax(dim=1)
         total = logits.sub_(top[:, None]).exp_().sum(dim=1)
-        loss = (counts * (top + total.log())).sum() - chosen
+        loss = (totals * (top + total.log())).sum() - chosen
         # of the loss by the logits, at first without the targets' own part
-        gradient = logits.mul_((counts / total)[:, None])
-        gradient.index_put_(targets, -of_targets, accumulate=True)
+        gradient = logits.mul_((totals / total)[:, None])
+        gradient.index_put_(targets, -weights, accumulate=True)
         ctx.save_for_backward(users, items, gradient)
         return loss
 

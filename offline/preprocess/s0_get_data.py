@@ -69,7 +69,7 @@ def main(settings: Settings) -> None:
     if settings.final:
         print("final: nothing is held out, and the models are fitted on all events")
     elif (
-        dataset.base_name in (*movielens.SETS, movielens.OTHER)
+        dataset.base_name in (*movielens.SETS.values(), movielens.OTHER)
         and dataset.name != movielens.ML_1M
     ):
         print(

@@ -17,14 +17,17 @@ Run:    cd offline/rank && python s2_model_train.py
 Expect: source: test AUC about 0.822; default: a loss that falls (MovieLens-1M)
 """
 
+import numpy as np
+
 from data_exchange_center import artifacts, provenance, release_parts, steps
 from data_exchange_center.channel_file import unpack_channels
+from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
 from offline.data import lists, statistics
 from offline.models import pair_training, training
 from offline.models.kinds import ListExamples, PairExamples
 from offline.models.rankers import ranker_class, weights_to_bytes
-from offline.readers import read_inputs, read_lists, read_samples
+from offline.readers import read_inputs, read_lists, read_past_ratings
 
 
 def main(settings: Settings) -> None:
@@ -50,10 +53,14 @@ def main(settings: Settings) -> None:
 
 def read_pair_examples(settings: Settings) -> PairExamples:
     """Read step 5's rated pairs."""
-    inputs, ratings, spec = read_samples(settings)
-    share = settings.recipe.data.validation_share
-    dataset = release_parts.read_dataset(settings.artifacts_dir)
-    return PairExamples(spec, dataset, pair_training.pairs_data(inputs, ratings, share))
+    folder, share = settings.artifacts_dir, settings.recipe.data.validation_share
+    spec = release_parts.read_feature_spec(folder)
+    samples = artifacts.SAMPLES.read(folder)
+    inputs = samples[list(spec.columns)].to_numpy(np.float32)  # (rows, spec.width)
+    ratings = read_past_ratings(settings, [Columns.USER, Columns.SPLIT])
+    samples[Columns.USER] = ratings[Columns.USER]
+    data = pair_training.pairs_data(inputs, samples, share)
+    return PairExamples(spec, release_parts.read_dataset(folder), data)
 
 
 def read_list_examples(settings: Settings) -> ListExamples:

@@ -38,7 +38,7 @@ from data_exchange_center.settings import Settings
 from offline.data.sequences import Bools, Inputs, Sequences
 from offline.models import ease, fm, tower, training
 from offline.models.kinds import Fitted
-from offline.readers import InputsReader, read_inputs
+from offline.readers import read_inputs
 
 # Kind -> what fits it; a kind of another package names its own
 CHANNELS: Final[dict[str, Callable[..., Fitted]]] = {
@@ -48,7 +48,7 @@ CHANNELS: Final[dict[str, Callable[..., Fitted]]] = {
 }
 
 
-def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
+def main(settings: Settings) -> None:
     folder, recipe = settings.artifacts_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.VECTOR_RECALL)
     inputs = read_inputs(settings)

@@ -24,14 +24,15 @@ import scipy.sparse as sp
 from rich.console import Console
 from rich.table import Column, Table
 
-from data_exchange_center import files, release_parts, steps
+from data_exchange_center import artifacts, files, release_parts, steps
+from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from extras import replay
 from extras.comparison import Floats, plain
 from extras.replay import SHOWN, Answerer, Answers, Holdout, Lists
 from offline.data.sequences import Inputs
 from offline.data.split import holdout_sizes
-from offline.readers import read_with_holdout, recorded_rows
+from offline.readers import read_with_holdout
 from research.evaluation.baselines import POPULARITY, popularity
 from research.evaluation.metrics import HEADLINES, per_user
 
@@ -133,7 +134,8 @@ def head(command: str, settings: Settings) -> dict[str, Any]:
         "recipe": settings.recipe.name,
     }
     opening["release"] = manifest.release
-    recorded = recorded_rows(settings)
+    rows = artifacts.RATINGS.read(settings.artifacts_dir, [Columns.SPLIT])
+    recorded = int((rows[Columns.SPLIT] == Split.RECORDED).sum())
     if recorded:
         log.warning(
             "%d events of servers were trained on, and most came after the held-out ones: these metrics are "

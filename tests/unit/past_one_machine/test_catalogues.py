@@ -33,12 +33,14 @@ from tests.unit.offline.models import test_tower as towers
 from tests.unit.offline.models.test_ease import ITEMS as EASE_ITEMS
 from tests.unit.offline.models.test_ease import L2, USERS, channel_of, past  # noqa: F401 (a fixture)
 from tests.unit.offline.models.test_tower import (
-    ITEMS,
+    LOSS_ITEMS,
+    LOSS_ROWS,
     SEEN,
     TARGETS,
+    TOTALS,
     WEIGHTS,
     by_autograd,
-    inputs,
+    loss_inputs,
 )
 from tests.unit.offline.synthetic import made_up_movielens
 
@@ -55,6 +57,8 @@ def sampled(
     sample: np.ndarray,
     chance: np.ndarray,
     targets: tuple[Tensor, Tensor] = TARGETS,
+    weights: Tensor = WEIGHTS,
+    totals: Tensor = TOTALS,
 ) -> Tensor:
     """As the tower asks for it."""
     both = np.concatenate([np.stack(SEEN), np.stack(targets)], axis=1)
@@ -71,15 +75,16 @@ def sampled(
         bias[codes] - correction,
         (rows, positions),
         (of, of_target),
-        WEIGHTS,
+        weights,
+        totals,
     )
 
 
-@pytest.mark.parametrize("drawn_at_most", [ITEMS - 1, ITEMS + 5])
+@pytest.mark.parametrize("drawn_at_most", [LOSS_ITEMS - 1, LOSS_ITEMS + 5])
 def test_where_everything_is_drawn_it_is_the_full_softmax(drawn_at_most: int) -> None:
-    each, chance = inputs(), chances(LIKED, drawn_at_most)
+    each, chance = loss_inputs(), chances(LIKED, drawn_at_most)
     sample = drawn(chance, np.random.default_rng(0))
-    assert sample.tolist() == list(range(ITEMS))
+    assert sample.tolist() == list(range(LOSS_ITEMS))
     one, two = by_autograd(*each), sampled(*each, sample, chance)
     assert two.item() == pytest.approx(one.item(), rel=1e-6)
     for expected, found in zip(
@@ -92,19 +97,21 @@ def test_where_everything_is_drawn_it_is_the_full_softmax(drawn_at_most: int) ->
 
 def test_the_expected_denominator_is_the_sum_over_items() -> None:
     """A denominator is what the loss of a request with one target, weighing 1, says it is: exp(loss + its logit)."""
-    users, items, bias = (each.detach() for each in inputs())
+    users, items, bias = (each.detach() for each in loss_inputs())
     row, target = 4, 11
     targets = torch.tensor([row]), torch.tensor([target])
     logit = users[row] @ items[target] + bias[target]
-    weight = WEIGHTS[row].item()
+    weights, totals = torch.ones(1), torch.zeros(LOSS_ROWS)
+    totals[row] = 1
+    asked = targets, weights, totals
 
     def denominator(loss: Tensor) -> float:
-        return float(torch.exp(loss / weight + logit))
+        return float(torch.exp(loss + logit))
 
-    expected = denominator(next_item_loss(users, items, bias, SEEN, targets, WEIGHTS))
+    expected = denominator(next_item_loss(users, items, bias, SEEN, *asked))
     chance, rng = chances(LIKED, 5), np.random.default_rng(0)
     found = [
-        denominator(sampled(users, items, bias, drawn(chance, rng), chance, targets))
+        denominator(sampled(users, items, bias, drawn(chance, rng), chance, *asked))
         for _ in range(1500)
     ]
     error = np.std(found) / np.sqrt(len(found))

@@ -213,21 +213,21 @@ def test_an_item_counts_by_its_users_largest_weight() -> None:
     assert followed[1, 1] == pytest.approx(0.3), "a cart after the view"
 
 
-def test_a_targets_share_multiplies_its_loss() -> None:
+def test_a_targets_weight_multiplies_its_loss() -> None:
     torch.manual_seed(0)
     users, items, bias = torch.randn(2, 3), torch.randn(5, 3), torch.randn(5)
     seen = (torch.tensor([0]), torch.tensor([4]))
     targets = (torch.tensor([0, 0, 1]), torch.tensor([1, 2, 3]))
-    weights = torch.tensor([0.5, 2.0])
 
-    def loss(rows: list[int], shares: list[float] | None) -> torch.Tensor:
-        chosen = targets[0][rows], targets[1][rows]
-        factors = None if shares is None else torch.tensor(shares)
-        return next_item_loss(users, items, bias, seen, chosen, weights, factors)
+    def loss(places: list[int], shares: list[float]) -> torch.Tensor:
+        rows = targets[0][places]
+        weights = torch.tensor(shares)
+        totals = torch.bincount(rows, weights, minlength=2).float()
+        chosen = rows, targets[1][places]
+        return next_item_loss(users, items, bias, seen, chosen, weights, totals)
 
-    parts = 0.3 * loss([0], None) + loss([1], None) + 0.1 * loss([2], None)
+    parts = 0.3 * loss([0], [1.0]) + loss([1], [1.0]) + 0.1 * loss([2], [1.0])
     assert loss([0, 1, 2], [0.3, 1.0, 0.1]) == pytest.approx(float(parts), rel=1e-5)
-    assert loss([0, 1, 2], [1.0, 1, 1]) == pytest.approx(float(loss([0, 1, 2], None)))
 
 
 def test_the_loss_of_several_outputs_is_their_weighted_mean() -> None:

@@ -60,7 +60,7 @@ def test_a_request_sees_strictly_earlier_events(
         {*zip(points.users.tolist(), points.times.tolist(), strict=True)}
     ) == len(points)
     items, _, ages = histories(data, points, 4)
-    after, _ = next_events(data, points, 3)
+    after, _, _ = next_events(data, points, 3)
     rows, seen = seen_before(data, points)
     for row in range(len(points)):
         start, position = data.starts[points.users[row]], points.positions[row]
@@ -86,7 +86,7 @@ def test_the_same_item_again_is_seen_once_and_no_target() -> None:
     data = sequences(frame, [10, 12, 14], 3)
     assert data.seen().toarray().tolist() == [[0, 1, 1, 1]]
     assert data.targets.tolist() == [True, True, False, True, False]
-    after, liked = next_events(
+    after, liked, _ = next_events(
         data, Points(np.array([0]), np.array([2]), data.times[2:3]), 3
     )
     assert after.tolist() == [[1, 3, 3]]

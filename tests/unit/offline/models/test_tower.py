@@ -123,27 +123,23 @@ TARGETS = (
     torch.tensor([0, 0, 3, 4]),
     torch.tensor([3, 4, 6, 11]),
 )  # the others have none
-WEIGHTS = torch.tensor([0.5, 1.0, 1.0, 2.0, 0.1, 1.0, 1.0])
+WEIGHTS = torch.tensor([0.5, 0.5, 2.0, 0.1])  # of the targets
+TOTALS = torch.tensor([1.0, 0.0, 0.0, 2.0, 0.1, 0.0, 0.0])  # of the rows
 
 
 def by_autograd(users: Tensor, items: Tensor, bias: Tensor) -> Tensor:
     excluded = torch.zeros(LOSS_ROWS, LOSS_ITEMS, dtype=torch.bool)
     excluded[:, 0] = excluded[SEEN] = True
     logits = (users @ items.T + bias).masked_fill(excluded, EXCLUDED)
-    return -(logits.log_softmax(dim=1)[TARGETS] * WEIGHTS[TARGETS[0]]).sum()
+    return -(logits.log_softmax(dim=1)[TARGETS] * WEIGHTS).sum()
 
 
 def test_without_a_target_there_is_nothing_to_learn() -> None:
     none = torch.from_numpy(np.empty(0, np.int64))
     users = torch.randn(LOSS_ROWS, DIM, requires_grad=True)
-    loss = next_item_loss(
-        users,
-        torch.randn(LOSS_ITEMS, DIM),
-        torch.zeros(LOSS_ITEMS),
-        SEEN,
-        (none, none),
-        WEIGHTS,
-    )
+    items, bias = torch.randn(LOSS_ITEMS, DIM), torch.zeros(LOSS_ITEMS)
+    weights, totals = torch.empty(0), torch.zeros(LOSS_ROWS)
+    loss = next_item_loss(users, items, bias, SEEN, (none, none), weights, totals)
     assert loss.item() == 0
     assert not torch.autograd.grad(loss, users)[0].any()
 
@@ -159,7 +155,8 @@ def loss_inputs() -> tuple[Tensor, Tensor, Tensor]:
 
 def test_value_and_gradients_are_those_of_autograd() -> None:
     each = loss_inputs()
-    one, two = by_autograd(*each), next_item_loss(*each, SEEN, TARGETS, WEIGHTS)
+    one = by_autograd(*each)
+    two = next_item_loss(*each, SEEN, TARGETS, WEIGHTS, TOTALS)
     assert two.item() == pytest.approx(one.item(), rel=1e-6)
     for expected, found in zip(
         torch.autograd.grad(one * 3, each),
