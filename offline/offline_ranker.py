@@ -15,6 +15,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
 from data_exchange_center.release_parts import read_feature_spec
 from offline.data.sequences import Ints
+from offline.data.terms import arrays_of
 from offline.models.rankers import ScoringModel, load_ranker, score
 
 
@@ -38,11 +39,8 @@ class OfflineRanker:
 
     @cached_property
     def _encoded(self) -> tuple[Encoded, Encoded]:
-        users, items = (
-            {str(name): column.to_numpy() for name, column in frame.items()}
-            for frame in (self.users, self.items)
-        )
-        return self.spec.encode("user", users), self.spec.encode("item", items)
+        users = self.spec.encode("user", arrays_of(self.users))
+        return users, self.spec.encode("item", arrays_of(self.items))
 
     def inputs(
         self, user: candidates.StoredUser, found: candidates.Candidates, timestamp: int

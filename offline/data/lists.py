@@ -25,6 +25,7 @@ from data_exchange_center.top_k import top_k
 from offline.data import sequences
 from offline.data.sequences import Bools, Inputs, Ints, Points, Sequences
 from offline.data.statistics import item_statistics, user_statistics_after
+from offline.data.terms import arrays_of
 
 Item = TypeVar("Item")
 
@@ -303,9 +304,10 @@ class StoredFeatures:
     ) -> Self:
         """Profiles, and the items' statistics as they stand after ``past``."""
         counted = item_statistics(past, inputs, ranker.statistics)
-        items = spec.encode("item", _columns(counted))
+        items = spec.encode("item", arrays_of(counted))
         padding = Encoded.none(spec.of("item"), 1)
-        return cls(spec, _columns(inputs.users), Encoded.joined([padding, items]))
+        profile = arrays_of(inputs.users)
+        return cls(spec, profile, Encoded.joined([padding, items]))
 
     def inputs(self, lists: Lists) -> ModelInputs:
         """The network's inputs for m lists of c candidates: (m, c, columns) rows, (m, events, `HISTORY`) histories."""
@@ -321,10 +323,6 @@ class StoredFeatures:
         )
         history = self.spec.encode_events(lists.events, lists.ratings, lists.ages)
         return ModelInputs(rows, history)
-
-
-def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
-    return {str(name): column.to_numpy() for name, column in frame.items()}
 
 
 def prefetch(items: Iterator[Item]) -> Generator[Item, None, None]:

@@ -65,17 +65,10 @@ def rated_pairs(
     people = {
         name: of_users[name].to_numpy()[user_row] for name in (Columns.USER, *profile)
     }
-    statistics = {
-        name: before[name].to_numpy()
-        for name in terms.columns_of(genres, terms.IMPRESSIONS, terms.CLICKS)
-    }
-    encoded_items = spec.encode(
-        "item", {str(name): column.to_numpy() for name, column in of_items.items()}
-    )
+    encoded_users = spec.encode("user", terms.arrays_of(before) | people)
+    encoded_items = spec.encode("item", terms.arrays_of(of_items))
     times = ratings[Columns.TIMESTAMP].to_numpy()
-    rows = spec.assemble(
-        spec.encode("user", people | statistics), encoded_items[item_row], times
-    )
+    rows = spec.assemble(encoded_users, encoded_items[item_row], times)
     return spec, rows, of_users, of_items
 
 

@@ -15,6 +15,7 @@ from data_exchange_center import history, recipes
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset, HoldoutRule
 from data_exchange_center.steps import StepError
+from offline.data.sequences import Bools, Ints
 
 MOST_HELD_OUT: Final = 1 / 3  # of all events
 MOST_WITHOUT_PAST: Final = 1 / 2  # of all users with events
@@ -29,7 +30,7 @@ EVENT_BYTES: Final = 250  # peak memory of a step per event, the largest of all 
 
 def holdout_sizes(
     rule: HoldoutRule, lengths: NDArray[np.integer], newest: NDArray[np.integer]
-) -> NDArray[np.int64]:
+) -> Ints:
     """(users,) numbers of events -> (users,) how many of them are held out, at most all.
 
     ``newest``: (users,) number of events in each user's last second.
@@ -43,7 +44,7 @@ def holdout_sizes(
     else:
         part = np.floor(rule.share * lengths + 1e-9)  # 0.29 of 100 is 29, not 28
         wanted = np.clip(part, rule.at_least, rule.at_most)
-    sizes: NDArray[np.int64] = np.minimum(wanted, lengths).astype(np.int64)
+    sizes: Ints = np.minimum(wanted, lengths).astype(np.int64)
     return sizes
 
 
@@ -51,7 +52,7 @@ def label_and_split(
     ratings: pd.DataFrame,
     dataset: Dataset,
     train_share: float,
-    recorded: NDArray[np.bool_] | None = None,
+    recorded: Bools | None = None,
 ) -> pd.DataFrame:
     """Ratings in file order -> sorted by user and time (ties in file order), with `label` and `split`.
 
@@ -86,15 +87,15 @@ def label_and_split(
     return frame
 
 
-def validation_mask(users: pd.Series, share: float) -> NDArray[np.bool_]:
+def validation_mask(users: pd.Series, share: float) -> Bools:
     """True for the last ``share`` (rounded down) of every user's rows. ``users``: numbers of the training rows' users,
     sorted as `label_and_split` leaves them."""
     position, size = positions(users)
-    held_out: NDArray[np.bool_] = position >= size - np.floor(size * share)
+    held_out: Bools = position >= size - np.floor(size * share)
     return held_out
 
 
-def positions(users: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def positions(users: pd.Series) -> tuple[Ints, Ints]:
     """Position of every row among its user's rows, from 0, and their number."""
     rows = users.groupby(users)
     position = np.asarray(rows.cumcount(), np.int64)

@@ -9,7 +9,7 @@ A user's statistics follow from the user's own rows alone: users may be counted 
 import hashlib
 import re
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -196,6 +196,11 @@ def popularity(clicked: pd.Series, users: int) -> pd.DataFrame:
     return table.sort_values(
         [Columns.SCORE, Columns.ITEM], ascending=[False, True], ignore_index=True
     )
+
+
+def arrays_of(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """A table's columns by name, as `FeatureSpec.encode` reads them."""
+    return {str(name): column.to_numpy() for name, column in frame.items()}
 
 
 def whole_numbers(users: pd.DataFrame) -> pd.DataFrame:

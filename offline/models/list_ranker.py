@@ -36,7 +36,7 @@ from data_exchange_center.event_types import targets
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Frozen, ListRankerRecipe
 from offline.data.lists import StoredFeatures, by_objective
-from offline.data.sequences import Inputs, Sequences
+from offline.data.sequences import Inputs, Ints, Sequences
 from offline.models.ease import transition_factors
 from offline.models.kinds import Config, FittedRanker, ListExamples, Ranker
 from offline.models.training import curves, first_rating_weights, train_on_lists
@@ -353,7 +353,7 @@ def fitted_tables(
 
 
 def crossed_log_odds(
-    data: Sequences, codes: NDArray[np.int64], cardinality: int, prior: float = 5.0
+    data: Sequences, codes: Ints, cardinality: int, prior: float = 5.0
 ) -> Float32:
     """(users,) codes of a user field -> (cardinality, items + 1): log of how much more often a group likes an item.
 

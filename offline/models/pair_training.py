@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data_exchange_center import columns, recipes
+from offline.data.sequences import Bools
 from offline.data.split import validation_mask
 from offline.models.training import Model, seeded, train
 
@@ -22,7 +23,7 @@ class Rows(NamedTuple):
     inputs: Tensor  # (rows, ...)
     labels: Tensor  # (rows,) float32
 
-    def take(self, mask: NDArray[np.bool_]) -> "Rows":
+    def take(self, mask: Bools) -> "Rows":
         index = torch.from_numpy(np.flatnonzero(mask))
         return Rows(self.inputs[index], self.labels[index])
 
@@ -31,7 +32,7 @@ class PairsData(NamedTuple):
     """Rows to train on, which of them are set aside to choose on (True: validation), and rows to report on."""
 
     train: Rows
-    held_out: NDArray[np.bool_]
+    held_out: Bools
     test: Rows
 
 
