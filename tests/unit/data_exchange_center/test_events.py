@@ -201,6 +201,8 @@ def test_as_of_a_second_only_earlier_events_are_known() -> None:
         [1, 2, 8, 9],
     )
     assert after(events, before=50) == ([], [])
+    later = [("rating", 9, 500, 5.0)]
+    assert after(later, before=400) == (OLD, [1, 2, 3])
 
 
 def test_an_event_survives_its_way_through_redis() -> None:
