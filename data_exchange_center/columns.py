@@ -40,14 +40,22 @@ class Columns:
 
     # names that an attribute's column cannot have
     TAKEN: Final = frozenset(
-        {*(USER, ITEM, OWN_ID, TITLE, GENRES, LABEL, SPLIT, EVENT_TIMESTAMP)}
-        | {
+        {
+            USER,
+            ITEM,
+            OWN_ID,
+            TITLE,
+            GENRES,
+            LABEL,
+            SPLIT,
+            EVENT_TIMESTAMP,
+            # statistics; an item's without ``item_``
             N_RATINGS,
             "ratings",
             "likes",
             "recent",
             "mean_rating_x100",
-        }  # statistics; an item's without ``item_``
+        }
     )
 
 

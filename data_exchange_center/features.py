@@ -25,8 +25,6 @@ from data_exchange_center.history import History
 from data_exchange_center.recipes import Frozen
 
 Dtype = Literal["int64", "string"]
-# column name -> sequence of values; a DataFrame or a plain dict
-Frame = Mapping[str, Any]
 Float32 = NDArray[np.float32]
 
 # parts of an event in a history: item code, rating code, age in seconds
@@ -84,9 +82,6 @@ class FlagFeature(Frozen):
         return _without_nulls(self.name, values).astype(np.float32)
 
 
-Transform = Literal["linear", "log1p"]
-
-
 class _ScaledFeature(Frozen):
     """A whole number, or the logarithm of 1 + it, divided by ``scale``."""
 
@@ -96,7 +91,7 @@ class _ScaledFeature(Frozen):
     name: str
     entity: Entity
     scale: float
-    transform: Transform = "linear"
+    transform: Literal["linear", "log1p"] = "linear"
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.floating]:
         numbers = _without_nulls(self.name, values).astype(np.float64)
@@ -326,8 +321,8 @@ class FeatureSpec(Frozen):
             "item": np.flatnonzero(entities == "item"),
         }
 
-    def encode(self, entity: Entity, frame: Frame) -> Encoded:
-        """Encode raw columns of n users or items. Raises MissingFeatureError for nulls."""
+    def encode(self, entity: Entity, frame: Mapping[str, Any]) -> Encoded:
+        """Encode raw columns of n users or items, by name. Raises MissingFeatureError for nulls."""
         features = self.of(entity)
         columns = [feature.encode(frame[feature.name]) for feature in features]
         return Encoded(features, np.stack(columns, axis=1))

@@ -34,7 +34,6 @@ from online.clients.triton import TritonScores
 
 MODEL_FILE: Final = "model.onnx"
 RELEASE: Final = "release"  # key of the model's metadata
-_ENCODERS: Final = wire.encoder_model("*", "*")  # pattern of their folders
 _TENSOR: Final = '{{ name: "{}" data_type: TYPE_{} dims: [ {} ] }}'
 _CONFIG: Final = """\
 name: "{model}"
@@ -235,7 +234,7 @@ class TritonStore(ReleaseStore):
 
     def releases(self) -> set[str]:
         ranked = {model.release for model in self.versions().values() if model.release}
-        encoders = self.repository.glob(_ENCODERS)
+        encoders = self.repository.glob(wire.encoder_model("*", "*"))
         return ranked | {path.name.rpartition("-")[2] for path in encoders}
 
     # Whether it is served
