@@ -2,6 +2,8 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 _CJK = "\u3040-\u30ff\u3400-\u9fff"  # written without spaces: each character counts as a word
 # vowel signs and the like from Devanagari to Mongolian: parts of words, where other marks are accents
@@ -27,3 +29,12 @@ def words_of(text: str) -> list[str]:
         _SUFFIX.sub("", word)
         for word in _WORD.findall(unicodedata.normalize("NFC", letters))
     ]
+
+
+def named_values(attributes: Mapping[str, Any]) -> list[str]:
+    """The values of an item's attributes that have names, by which it is found: not numbers."""
+    values: list[str] = []
+    for each in attributes.values():
+        if isinstance(each, list):
+            values += each
+    return values

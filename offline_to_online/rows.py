@@ -14,7 +14,7 @@ from data_exchange_center.channel_file import pack_channels
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.exact import IndexedItem
-from data_exchange_center.words import words_of
+from data_exchange_center.words import named_values, words_of
 
 LONGEST: Final = 20  # users with the longest histories are always in the sample: their seen filters are the hardest
 SOON_S: Final = 90  # after the user's last event: the session goes on
@@ -53,10 +53,7 @@ class ItemRow(IndexedItem):
 
     def document(self) -> dict[str, Any]:
         """The item's document in Elasticsearch."""
-        values: list[str] = []
-        for each in self.attributes.values():
-            if isinstance(each, list):
-                values += each
+        values = named_values(self.attributes)
         document = {
             wire.ITEM_NUMBER: self.number,
             wire.ITEM_OWN_ID: self.own_id,

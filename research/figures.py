@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import platform
 import subprocess
@@ -192,6 +193,21 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def plain(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Round to four significant digits; NaN and infinities, which JSON lacks, become null."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, dict):
+            return plain(value)
+        if isinstance(value, (list, tuple)):
+            return [of(part) for part in value]
+        if isinstance(value, float):
+            return float(f"{value:.4g}") if math.isfinite(value) else None
+        return value
+
+    return {key: of(value) for key, value in found.items()}
 
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ from data_exchange_center.recipes import DEFAULT, Frozen, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras import replay
-from extras.comparison import plain
 from extras.next_item.followers import NEXT_ITEM
 from extras.replay import Lists
 from offline import movielens
@@ -45,6 +44,7 @@ from offline.readers import read_with_holdout
 from research import figures
 from research.evaluation.protocols import Stages, fit_stages, ranked
 from research.evaluation.running_server import answers_of_server
+from research.figures import plain
 from research.papers_movielens import AT_ONCE_S, PREPARED, distinct_times
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from data_exchange_center.recipes import Frozen, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras import comparison, replay
-from extras.comparison import Floats, plain
+from extras.comparison import Floats
 from extras.diversity.hook import diverse_order, rarity, similarity_rows
 from extras.replay import Holdout, Lists
 from offline.data.sequences import Inputs
@@ -36,6 +36,7 @@ from offline.readers import read_with_holdout
 from research import figures
 from research.evaluation.metrics import coverage, diversity, novelty, popularity
 from research.evaluation.protocols import fit_recall, fit_stages, in_both_orders
+from research.figures import plain
 
 log = logging.getLogger(__name__)
 

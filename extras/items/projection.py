@@ -36,8 +36,8 @@ REACH: Final = 0.95  # share of what is liked whose range bounds the predictions
 NEIGHBOURS: Final = 10
 _FITTED: Final = 20_000  # items at most, the popular ones
 _LITTLE: Final = 1e-9  # weight of an item without popularity
-# new items whose nearest known ones are looked for in one multiplication
-_AT_ONCE: Final = 256
+# items that are placed together: each is compared with all known ones
+AT_ONCE: Final = 256
 
 Float64 = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -228,16 +228,14 @@ class Table:
         lengths = np.linalg.norm(known[:, : self.width], axis=1)
         units = known[:, : self.width] / np.maximum(lengths, 1e-12)[:, None]
         count = min(NEIGHBOURS, len(known))
-        for at in range(0, len(rows), _AT_ONCE):
-            part = rows[at : at + _AT_ONCE]
-            vectors = part[:, : self.width]
-            near = np.argpartition(-(vectors @ units.T), count - 1, axis=1)[:, :count]
-            longest = lengths[near].max(axis=1) / np.maximum(
-                np.linalg.norm(vectors, axis=1), 1e-12
-            )
-            vectors *= np.minimum(1, longest)[:, None]
-            if self.filled:
-                part[:, -1] = np.minimum(part[:, -1], known[near, -1].max(axis=1))
+        vectors = rows[:, : self.width]
+        near = np.argpartition(-(vectors @ units.T), count - 1, axis=1)[:, :count]
+        longest = lengths[near].max(axis=1) / np.maximum(
+            np.linalg.norm(vectors, axis=1), 1e-12
+        )
+        vectors *= np.minimum(1, longest)[:, None]
+        if self.filled:
+            rows[:, -1] = np.minimum(rows[:, -1], known[near, -1].max(axis=1))
 
 
 class Spaces:
@@ -385,12 +383,9 @@ class Spaces:
         """(m,) the known item nearest to each new one by direction, in the space of the first channel; 0: none is."""
         numbers, units = self._directions
         vectors = rows[self._first][:, : self.tables[self._first].width]
-        nearest = np.zeros(len(vectors), np.int64)
-        if len(numbers):
-            for at in range(0, len(vectors), _AT_ONCE):
-                products = vectors[at : at + _AT_ONCE] @ units.T
-                nearest[at : at + _AT_ONCE] = numbers[products.argmax(axis=1)]
-        return nearest
+        if not len(numbers):
+            return np.zeros(len(vectors), np.int64)
+        return numbers[(vectors @ units.T).argmax(axis=1)]
 
     def rows(self, items: Sequence[Described], like: Numbers) -> NDArray[np.floating]:
         """(m, features) ranker features of items. ``like``: (m,) the known item that each takes them from.
@@ -402,25 +397,20 @@ class Spaces:
         values = np.tile(Encoded.none(features, 1).values, (len(items), 1))
         values[known] = before.values
         flags = self._flags([item.shown.terms for item in items])
+        places = {feature.name: place for place, feature in enumerate(features)}
         for code, flag in enumerate(self.spec.multi_hot):
-            at = _place(features, flag.name)
+            at = places.get(flag.name)
             if at is not None:
                 given = ~np.isnan(flags[:, code])
                 values[given, at] = flags[given, code]
         numbers = self._numbers([item.numbers for item in items])
         for number, given in zip(self.dataset.numbers, numbers.T, strict=True):
             there = ~np.isnan(given)
-            at = _place(features, f"item_{number.column}")  # as in `data.statistics`
+            at = places.get(f"item_{number.column}")  # as in `data.statistics`
             if at is not None and there.any():
                 stored = number.stored(given[there])
                 values[there, at] = features[at].encode(stored)
         return values.astype(self.features.rows.values.dtype, copy=False)
-
-
-def _place(features: Sequence[Any], name: str) -> int | None:
-    return next(
-        (place for place, each in enumerate(features) if each.name == name), None
-    )
 
 
 # --- a release with them

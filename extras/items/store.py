@@ -17,6 +17,7 @@ from werkzeug.exceptions import Conflict
 
 from data_exchange_center.dataset import MAX_INTEGER, IdKind, OwnId, own_id
 from extras.items.projection import (
+    AT_ONCE,
     Described,
     Extended,
     Spaces,
@@ -287,7 +288,9 @@ class Follower:
                 left.append(number)
                 if before.get(own) is not record:
                     changed.append(_described(spaces, number, own, record))
-            placed = placed.updated(spaces.place(changed), left)
+            for start in range(0, max(len(changed), 1), AT_ONCE):
+                some = changed[start : start + AT_ONCE]
+                placed = placed.updated(spaces.place(some), left)
             if self.hides is not None and hidden:
                 self.hides.needed = True
             return extended(spaces, placed, hidden, kept.records, self._ttl_s)

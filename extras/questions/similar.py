@@ -19,6 +19,7 @@ from data_exchange_center.channels import HistorySum
 from data_exchange_center.dataset import MAX_BYTES
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits, fuse
+from data_exchange_center.words import named_values
 from extras.routes import per_release
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import BadRequestError
@@ -111,11 +112,10 @@ def tables_of(opened: Release) -> list[Table]:
 @per_release
 def values_of(opened: Release) -> dict[int, frozenset[str]]:
     """Item -> the values of its attributes that have names."""
-    found = {}
-    for itemid, item in opened.catalogue.items():
-        lists = [each for each in item.attributes.values() if isinstance(each, list)]
-        found[itemid] = frozenset().union(*lists)
-    return found
+    return {
+        itemid: frozenset(named_values(item.attributes))
+        for itemid, item in opened.catalogue.items()
+    }
 
 
 def by_attributes(

@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.settings import ExtensionSettings
+from data_exchange_center.words import named_values
 from extras.search.text import MATCHES, Int64, Sharing, hits_of
 from online.clients.base import StoredError
 from online.clients.elastic import KEYS_ONLY, ElasticItems, best_of, unseen_filter
@@ -52,9 +52,7 @@ class SearchSettings(ExtensionSettings, env_prefix="RECSYS_SEARCH__"):
 
 def text_of(title: str, attributes: Mapping[str, Any]) -> str:
     """The text of an item, whose vector is searched: "Matrix, The (1999). Action, Sci-Fi, Thriller"."""
-    lists = (each for each in attributes.values() if isinstance(each, list))
-    values = chain.from_iterable(lists)
-    return f"{title}. {', '.join(values)}"
+    return f"{title}. {', '.join(named_values(attributes))}"
 
 
 def packed(tokenizer: bytes) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.fusion import NO_HITS, Hits
-from data_exchange_center.words import words_of
+from data_exchange_center.words import named_values, words_of
 from extras.routes import per_release
 from online.clients.base import Client
 from online.clients.elastic import KEYS_ONLY, ElasticItems, best_of, unseen_filter
@@ -111,8 +111,7 @@ class Words:
         # word -> place of an item -> weight
         self.weights: dict[str, dict[int, float]] = {}
         for place, (title, attributes) in enumerate(items.values()):
-            lists = (each for each in attributes.values() if isinstance(each, list))
-            for word in chain.from_iterable(map(_words, chain.from_iterable(lists))):
+            for word in chain.from_iterable(map(_words, named_values(attributes))):
                 self.weights.setdefault(word, {})[place] = 1
             for word in _words(title):
                 self.weights.setdefault(word, {})[place] = _IN_TITLE

@@ -26,12 +26,13 @@ from data_exchange_center.files import write_json
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from extras.comparison import compare, plain
+from extras.comparison import compare
 from offline_to_online.releases import settings_of_live
 from research.evaluation import one_table
 from research.evaluation.metrics import HEADLINES
 from research.evaluation.one_table import HOLDOUT, RECIPE
 from research.evaluation.running_server import answers_of_server
+from research.figures import plain
 
 
 def compared(path: Path, other: Path) -> dict[str, Any]:

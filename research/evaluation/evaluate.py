@@ -34,7 +34,6 @@ from data_exchange_center.release_parts import read_dataset, release_of_artifact
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from extras import replay
-from extras.comparison import plain
 from extras.replay import SHOWN, Answerer, Answers, Holdout, Lists
 from offline.readers import read_with_holdout
 from offline.step_runner import run_steps
@@ -45,6 +44,7 @@ from research.evaluation.baselines import EASE, POPULARITY, baselines
 from research.evaluation.metrics import HEADLINES, per_user
 from research.evaluation.report import check, report
 from research.evaluation.running_server import answers_of_server
+from research.figures import plain
 
 log = logging.getLogger(__name__)
 

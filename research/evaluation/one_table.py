@@ -28,13 +28,14 @@ from data_exchange_center import artifacts, files, release_parts, steps
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from extras import replay
-from extras.comparison import Floats, plain
+from extras.comparison import Floats
 from extras.replay import SHOWN, Answerer, Answers, Holdout, Lists
 from offline.data.sequences import Inputs
 from offline.data.split import holdout_sizes
 from offline.readers import read_with_holdout
 from research.evaluation.baselines import POPULARITY, popularity
 from research.evaluation.metrics import HEADLINES, per_user
+from research.figures import plain
 
 log = logging.getLogger(__name__)
 

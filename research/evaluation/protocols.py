@@ -33,7 +33,6 @@ from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras import comparison, replay
-from extras.comparison import plain
 from extras.replay import Holdout, Lists
 from offline.data.lists import Lists as RecalledLists
 from offline.data.lists import (
@@ -51,6 +50,7 @@ from offline.readers import read_with_holdout
 from offline.recall.s2_vector_recall import fit_channels
 from research.evaluation.metrics import per_user
 from research.evaluation.metrics import slices as all_slices
+from research.figures import plain
 
 log = logging.getLogger(__name__)
 

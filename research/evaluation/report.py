@@ -1,4 +1,4 @@
-"""Report on several recommenders as JSON: metrics, funnel, slices, thresholds.
+"""Report on several recommenders as JSON: metrics with intervals, funnel, slices, thresholds.
 
 Their lists come from artifacts or from a running server. `check` holds the default recipe to its thresholds, below
 which `make evaluate-full` fails.
@@ -7,6 +7,7 @@ which `make evaluate-full` fails.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -152,13 +153,13 @@ def _system(holdout: Holdout, lists: Lists, genres: Floats) -> dict[str, Any]:
     n_items = len(shares) - 1
     return {
         **{
-            name: comparison.mean(values)
+            name: mean(values)
             for name, values in per_user(holdout.relevance, lists).items()
         },
         "coverage@50": coverage(top, n_items),
         "gini@50": gini(top, n_items),
-        "novelty@50": comparison.mean(novelty(top, shares)),
-        "diversity@50": comparison.mean(diversity(top, genres)),
+        "novelty@50": mean(novelty(top, shares)),
+        "diversity@50": mean(diversity(top, genres)),
     }
 
 
@@ -167,7 +168,7 @@ def _slices(holdout: Holdout, lists: Lists) -> dict[str, Any]:
     values = _headlines(holdout.relevance, lists)
     found = {
         slice_name: {
-            name: comparison.mean(np.where(inside, value, np.nan))
+            name: mean(np.where(inside, value, np.nan))
             for name, value in values.items()
         }
         for slice_name, inside in slices(holdout).items()
@@ -178,7 +179,7 @@ def _slices(holdout: Holdout, lists: Lists) -> dict[str, Any]:
     popular[order[np.cumsum(shares[order]) <= shares.sum() / 2]] = True
     for name, films in (("popular films", popular), ("rare films", ~popular)):
         values = _headlines(only(holdout.relevance, films[None]), lists)
-        found[name] = {key: comparison.mean(value) for key, value in values.items()}
+        found[name] = {key: mean(value) for key, value in values.items()}
     return found
 
 
@@ -286,3 +287,37 @@ def _missed_by_protocols(protocols: Mapping[str, Any]) -> Iterator[str]:
                 f"{', '.join(where)}: the served order changes ndcg@50 of recall's by "
                 f"{change['difference']:+.4f} ({change['low']:+.4f} to {change['high']:+.4f})"
             )
+
+
+def mean(
+    values: Floats, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> dict[str, float]:
+    """Mean over the ``users`` who have the metric; percentile bootstrap interval, ``low`` to ``high`` (Efron 1979).
+
+    NaN where nobody has the metric.
+    """
+    there = values[~np.isnan(values)]
+    if len(there) == 0:
+        return {
+            "mean": float("nan"),
+            "low": float("nan"),
+            "high": float("nan"),
+            "users": 0,
+        }
+    means = _drawn(len(there), resamples, seed) @ there / len(there)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return {
+        "mean": float(there.mean()),
+        "low": float(low),
+        "high": float(high),
+        "users": len(there),
+    }
+
+
+@lru_cache(maxsize=8)  # few numbers of users occur in one report
+def _drawn(n: int, resamples: int, seed: int) -> NDArray[np.float32]:
+    """(resamples, n) how often each of n users is drawn."""
+    rng = np.random.default_rng(seed)
+    return np.stack(
+        [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamples)]
+    ).astype(np.float32)

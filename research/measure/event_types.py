@@ -30,7 +30,6 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.release_parts import read_dataset, read_own_ids
 from data_exchange_center.settings import Settings
 from extras import replay
-from extras.comparison import plain
 from extras.own_data.declaration import DECLARATION
 from extras.replay import Lists
 from offline.data.sequences import Sequences
@@ -39,6 +38,7 @@ from offline.readers import read_with_holdout
 from research import figures
 from research.evaluation import baselines, metrics
 from research.evaluation.one_table import of_type
+from research.figures import plain
 from research.measure.shop import Shop, make_shop
 
 log = logging.getLogger(__name__)

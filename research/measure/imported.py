@@ -35,7 +35,6 @@ import numpy as np
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras import replay
-from extras.comparison import plain
 from extras.models import bundle
 from extras.models.__main__ import export_events, own_ids
 from extras.replay import Holdout, Lists
@@ -46,6 +45,7 @@ from research.bench.load import Drawn, known_userids
 from research.bench.processes import parts_of
 from research.bench.serving import levels_of, measure, until_served
 from research.evaluation.metrics import per_user
+from research.figures import plain
 
 log = logging.getLogger(__name__)
 

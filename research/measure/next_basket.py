@@ -27,13 +27,14 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras import comparison, replay
-from extras.comparison import Floats, plain
+from extras.comparison import Floats
 from extras.replay import Holdout, Lists
 from offline.data.sequences import Ints, Sequences
 from offline.readers import read_with_holdout
 from research import figures
 from research.evaluation.baselines import best_unseen
 from research.evaluation.metrics import recall
+from research.figures import plain
 
 log = logging.getLogger(__name__)
 

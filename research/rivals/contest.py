@@ -37,7 +37,6 @@ from data_exchange_center.recipes import ChannelRecipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras import comparison, replay
-from extras.comparison import plain
 from extras.next_item.followers import FollowersRecipe
 from extras.replay import Holdout, Lists
 from extras.sequence.channel import SequenceRecipe
@@ -50,6 +49,7 @@ from research.evaluation.baselines import best_unseen
 from research.evaluation.metrics import per_user
 from research.evaluation.one_table import summary
 from research.evaluation.protocols import points_of
+from research.figures import plain
 
 log = logging.getLogger(__name__)
 

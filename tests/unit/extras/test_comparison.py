@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -21,28 +19,6 @@ def test_compare_is_the_paired_t_test() -> None:
     )
     assert found["low"] < found["difference"] < found["high"]
     assert found["users"] == 195
-
-
-def test_the_bootstrap_draws_users() -> None:
-    values = np.append(np.random.default_rng(0).random(20), np.nan)
-    rng = np.random.default_rng(0)
-    drawn = [values[rng.integers(0, 20, 20)].mean() for _ in range(1000)]
-    expected = [np.nanmean(values), *np.quantile(drawn, [0.025, 0.975]), 20]
-    assert comparison.mean(values) == pytest.approx(
-        dict(zip(("mean", "low", "high", "users"), expected, strict=True))
-    )
-
-
-def test_an_estimate_of_nobody_is_not_a_number() -> None:
-    nobody = comparison.mean(np.array([np.nan]))
-    assert nobody.pop("users") == 0
-    assert all(map(math.isnan, nobody.values()))
-    assert tuple(comparison.mean(np.array([np.nan, 0.5])).values()) == (
-        0.5,
-        0.5,
-        0.5,
-        1,
-    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import cosine_distances
 
 from extras.replay import hits
-from research.evaluation import metrics
+from research.evaluation import metrics, report
 
 # AUC agrees with scikit-learn.
 
@@ -113,3 +113,25 @@ def test_ranking_metrics_equal_trec_eval(
 def test_padding_is_never_a_hit() -> None:
     relevance = sp.csr_matrix(np.array([[1.0, 0, 1]]))
     assert hits(np.array([[0, 2, 0]]), relevance).tolist() == [[False, True, False]]
+
+
+def test_the_bootstrap_draws_users() -> None:
+    values = np.append(np.random.default_rng(0).random(20), np.nan)
+    rng = np.random.default_rng(0)
+    drawn = [values[rng.integers(0, 20, 20)].mean() for _ in range(1000)]
+    expected = [np.nanmean(values), *np.quantile(drawn, [0.025, 0.975]), 20]
+    assert report.mean(values) == pytest.approx(
+        dict(zip(("mean", "low", "high", "users"), expected, strict=True))
+    )
+
+
+def test_an_estimate_of_nobody_is_not_a_number() -> None:
+    nobody = report.mean(np.array([np.nan]))
+    assert nobody.pop("users") == 0
+    assert all(map(math.isnan, nobody.values()))
+    assert tuple(report.mean(np.array([np.nan, 0.5])).values()) == (
+        0.5,
+        0.5,
+        0.5,
+        1,
+    )

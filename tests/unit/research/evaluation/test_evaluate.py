@@ -13,7 +13,6 @@ from rich.console import Console
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras import replay
-from extras.comparison import plain
 from extras.replay import Answers, Holdout
 from research.evaluation import one_table
 from research.evaluation.against import main
@@ -22,6 +21,7 @@ from research.evaluation.evaluate import evaluate, show
 from research.evaluation.metrics import HEADLINES, per_user
 from research.evaluation.one_table import folder_of, keep, kept, summary
 from research.evaluation.report import funnel, report
+from research.figures import plain
 from tests.unit.extras.replay.conftest import (
     holdout_of,
     settings_of,
