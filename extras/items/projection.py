@@ -385,7 +385,8 @@ class Spaces:
         vectors = rows[self._first][:, : self.tables[self._first].width]
         if not len(numbers):
             return np.zeros(len(vectors), np.int64)
-        return numbers[(vectors @ units.T).argmax(axis=1)]
+        nearest: Numbers = numbers[(vectors @ units.T).argmax(axis=1)]
+        return nearest
 
     def rows(self, items: Sequence[Described], like: Numbers) -> NDArray[np.floating]:
         """(m, features) ranker features of items. ``like``: (m,) the known item that each takes them from.
