@@ -20,6 +20,7 @@ from data_exchange_center.channel_file import pack_channels
 from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec
+from data_exchange_center.files import written_in_place
 from data_exchange_center.recipes import RECIPES, ChannelRecipe, Recipe
 from data_exchange_center.settings import Settings
 from offline import movielens
@@ -285,9 +286,8 @@ def write_artifacts(
     more than a history holds; the last user is nobody the ranker knows by id; the last item was never trained on.
     """
     for name, content in _made(recipe, seed, users).items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        with written_in_place(folder / name) as temporary:
+            temporary.write_bytes(content)
 
 
 @cache
