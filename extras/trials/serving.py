@@ -76,7 +76,6 @@ class Serving:
         self.exposures = ExposureQueue(store.expose)
         self._sampler = Sampler(quality.record_per_s)
         self._trials = Trials()
-        self._running: Trial | None = None  # of them
         self._tally = Tally()  # of the canary that runs
         # Quality over time
         self._window_s = quality.window_s
@@ -122,7 +121,7 @@ class Serving:
 
     def _assigned(self, request: Request) -> tuple[Trial | None, str]:
         """The trial and arm that answer a request; None: the active release, or a named one."""
-        if self._running is None:
+        if self._trials.running is None:
             return None, ""
         canary, agrees = self._trials.canary, getattr(request, "experiments", True)
         is_fresh = time.monotonic() < self._tally.began + LOADED_S
@@ -187,7 +186,6 @@ class Serving:
         if canary is not None and (before is None or before.name != canary.name):
             self._tally = Tally()
         self._trials = found
-        self._running = found.running
 
     def _compare(self, canary: Canary) -> None:
         """Compare the lists that both releases give to one of the canary's users now.
