@@ -57,7 +57,8 @@ def labels_are_shuffled(settings: Settings, patch: pytest.MonkeyPatch) -> None:
 
 
 def the_holdout_is_trained_on(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    s2_vector_recall.main(settings, read_with_holdout)
+    patch.setattr(s2_vector_recall, "read_inputs", read_with_holdout)
+    s2_vector_recall.main(settings)
 
 
 def fusion_weights_are_swapped(settings: Settings, patch: pytest.MonkeyPatch) -> None:
